@@ -1,0 +1,284 @@
+//! The spec: everything PID 1 and the launcher need to know of an instance, complete and typed. Written by the compiler,
+//! never by hand; each field names the key it comes from.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use yado_wire::InstanceName;
+use yado_wire::network::NicOrder;
+
+/// One instance, compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Its name: cgroup, host name, directory.
+    pub name: InstanceName,
+    /// The image's fingerprint: SHA-256 of its signed header.
+    pub image: [u8; 32],
+    /// Program and arguments of its init; from the image's manifest.
+    pub init: Vec<String>,
+    /// The signal that asks its init to power off; from the image's manifest.
+    pub halt_signal: u8,
+    /// Its environment: `environment.*`, over the defaults of the image.
+    pub environment: Vec<(String, String)>,
+    /// When it is started and stopped.
+    pub boot: Boot,
+    /// When it counts as ready.
+    pub health: Health,
+    /// What happens when it ends by itself.
+    pub restart: Restart,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it may do.
+    pub security: Security,
+    /// `nic` devices.
+    pub nics: Vec<NicOrder>,
+    /// `disk` devices, the root disk not among them.
+    pub disks: Vec<Disk>,
+    /// Device nodes: `unix-char`, `unix-block`, `usb`, `unix-hotplug`, `gpio`.
+    pub devices: Vec<Device>,
+}
+
+/// `boot.*` and `after`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// `boot.autostart`: start it when the system starts.
+    pub autostart: bool,
+    /// `boot.autostart.delay`: how long to wait before the next one is started.
+    pub delay: Duration,
+    /// `boot.autostart.priority`: higher starts first.
+    pub priority: i32,
+    /// `after`: instances that are ready before this one starts.
+    pub after: Vec<InstanceName>,
+    /// `boot.host_shutdown_timeout`: how long its init may take to power off.
+    pub shutdown_timeout: Duration,
+    /// `boot.stop.priority`: higher stops first.
+    pub stop_priority: i32,
+}
+
+/// When an instance counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// It says `READY=1` over `$NOTIFY_SOCKET` within this time.
+    Notify {
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// Its init stays alive for this long.
+    Alive {
+        /// The stable window.
+        window: Duration,
+    },
+}
+
+/// What happens when an instance ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// When it is started again.
+    pub policy: RestartPolicy,
+    /// The first pause; it doubles each time.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// After so many ends in a row, each before the stable window, it has failed for good.
+    pub attempts: u32,
+}
+
+/// When an instance that ended by itself is started again (`boot.autorestart`, ours: `boot.restart`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// Never; LXD's default.
+    Never,
+    /// When it ended with anything but an exit code of 0.
+    OnFailure,
+    /// Always.
+    Always,
+}
+
+/// `limits.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// `limits.memory`, with `limits.memory.enforce`.
+    pub memory: Option<MemoryLimit>,
+    /// `limits.memory.swap`: `Some(0)` no swap, `None` as much as there is.
+    pub swap_bytes: Option<u64>,
+    /// `limits.cpu.allowance`.
+    pub cpu: Option<CpuAllowance>,
+    /// `limits.cpu` as a set of CPUs, in the kernel's list format (`0-1,3`), or a number of CPUs.
+    pub cpus: Option<Cpus>,
+    /// `limits.cpu.priority`, 0 to 10 (LXD's default 10).
+    pub cpu_priority: u8,
+    /// `limits.processes`.
+    pub processes: Option<u32>,
+    /// `limits.kernel.*`.
+    pub kernel: Vec<KernelLimit>,
+}
+
+/// `limits.memory` with `limits.memory.enforce`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryLimit {
+    /// `enforce=hard`: `memory.max`, bytes.
+    Hard(u64),
+    /// `enforce=soft`: `memory.high`, bytes.
+    Soft(u64),
+}
+
+/// `limits.cpu.allowance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CpuAllowance {
+    /// `50%`: a share when CPUs are contended, 1 to 100.
+    Share(u8),
+    /// `25ms/100ms`: never more, microseconds.
+    Quota {
+        /// CPU time in each period.
+        quota_us: u32,
+        /// The period.
+        period_us: u32,
+    },
+}
+
+/// `limits.cpu`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cpus {
+    /// So many, of init's choosing.
+    Count(u16),
+    /// Exactly these: `0-1,3`.
+    Set(String),
+}
+
+/// `limits.kernel.NAME`: setrlimit(2), `None` is unlimited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelLimit {
+    /// `nofile`, `memlock`, …: the part after `limits.kernel.`, one of those of setrlimit(2).
+    pub resource: String,
+    /// Soft limit.
+    pub soft: Option<u64>,
+    /// Hard limit.
+    pub hard: Option<u64>,
+}
+
+/// `security.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// `security.privileged`: no user namespace. Policy can forbid it.
+    pub privileged: bool,
+    /// `security.nesting`: containers inside this one.
+    pub nesting: bool,
+    /// `security.idmap.size`: how many ids it has, at least 65,536.
+    pub idmap_size: u32,
+    /// `security.no_new_privs` (ours): set-user-id programs gain nothing.
+    pub no_new_privs: bool,
+    /// `security.syscalls.deny_default`: the system call filter is on.
+    pub syscalls_deny_default: bool,
+    /// `security.protection.start`: it cannot be started.
+    pub protection_start: bool,
+    /// `security.protection.delete`: it cannot be deleted.
+    pub protection_delete: bool,
+}
+
+/// A `disk` device other than the root disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// The device's name.
+    pub name: String,
+    /// Where it comes from.
+    pub source: DiskSource,
+    /// Where it is mounted inside: absolute, without `..`.
+    pub path: String,
+    /// `readonly`.
+    pub readonly: bool,
+    /// `required`: without its source the instance does not start.
+    pub required: bool,
+    /// `shift`: the instance's root owns what host root owns (id-mapped mount).
+    pub shift: bool,
+    /// `recursive`: with the mounts below.
+    pub recursive: bool,
+}
+
+/// Where a disk comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskSource {
+    /// A file or directory of the system.
+    Path(String),
+    /// `source=tmpfs:` with `size`, bytes.
+    Tmpfs {
+        /// Its size; `None`: half of the instance's memory limit.
+        size_bytes: Option<u64>,
+    },
+}
+
+/// A device whose nodes the instance gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The device's name in the configuration.
+    pub name: String,
+    /// Which nodes.
+    pub select: DeviceSelect,
+    /// What is done when there is none.
+    pub required: Required,
+    /// `uid`, `gid`, `mode` of the node inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u16,
+}
+
+/// What is done when a declared device is not there at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Required {
+    /// `required=false`: start without it; it is given when it comes.
+    No,
+    /// `required=true`: wait for so long (`required.timeout`, ours; zero by default), then the start has failed.
+    Within(Duration),
+}
+
+/// Which device nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceSelect {
+    /// `unix-char`, `unix-block`: one node by its path on the system.
+    Node {
+        /// Character or block.
+        kind: NodeKind,
+        /// `source`: the path on the system.
+        source: String,
+        /// `path` inside, `/dev/…`.
+        path: String,
+    },
+    /// `usb`: `/dev/bus/usb/BBB/DDD` of every match, and where `nodes` is set also the nodes of its drivers.
+    Usb(UsbMatch),
+    /// `unix-hotplug`: all nodes below matching devices, in this subsystem if one is given.
+    Hotplug {
+        /// Which USB device they belong to.
+        usb: UsbMatch,
+        /// `subsystem`: `block`, `tty`, `input`, …
+        subsystem: Option<String>,
+    },
+    /// `gpio` (ours): the character device of a GPIO chip.
+    Gpio {
+        /// `chip`: the chip's label (`gpio-sim.0-node0`, `pinctrl-bcm2835`) or its name (`gpiochip0`).
+        chip: String,
+    },
+}
+
+/// Character or block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeKind {
+    /// Character device.
+    Char,
+    /// Block device.
+    Block,
+}
+
+/// Which USB devices: all that is given must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UsbMatch {
+    /// `vendorid`.
+    pub vendor: Option<u16>,
+    /// `productid`.
+    pub product: Option<u16>,
+    /// `serial`.
+    pub serial: Option<String>,
+    /// `busnum`.
+    pub bus: Option<u16>,
+    /// `devnum`.
+    pub device: Option<u16>,
+}

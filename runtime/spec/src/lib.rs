@@ -1,0 +1,9 @@
+//! What an instance is: LXD-style keys and devices in, one typed, complete [`InstanceSpec`] out. Pure: bytes and text in,
+//! values out. PID 1 and the launcher use the types and the binary form only; the compiler from TOML is the feature
+//! `compile`.
+
+pub mod instance;
+pub mod order;
+
+pub use instance::InstanceSpec;
+pub use order::LaunchOrder;

@@ -1,0 +1,72 @@
+//! What init hands the launcher on a descriptor: the spec, and where things are on this machine now.
+
+use crate::instance::InstanceSpec;
+use serde::{Deserialize, Serialize};
+use yado_wire::rescue::Verify;
+
+/// One job for the launcher. Written as postcard into a memfd; init and the launcher are of one build, so its bytes are no
+/// promise to anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchOrder {
+    /// The instance.
+    pub spec: InstanceSpec,
+    /// Where things are.
+    pub places: LaunchPlaces,
+    /// First host id of the instance's user namespace; id 0 inside is this one outside. 0 when privileged.
+    pub idmap_base: u32,
+    /// When the image is verified.
+    pub verify: Verify,
+    /// What to do.
+    pub job: LaunchJob,
+}
+
+/// Where things are on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchPlaces {
+    /// The image file or block device.
+    pub image: String,
+    /// Directory of trusted public keys (`*.pub`).
+    pub trust: String,
+    /// The instance's writable layer on the data partition: `upper/` and `work/` are made in it.
+    pub layer: String,
+    /// A directory on tmpfs of this instance's own: mount points, and the socket `notify` that init listens on.
+    pub runtime: String,
+    /// The instance's cgroup, absolute.
+    pub cgroup: String,
+    /// netd's socket; `None`: there is no netd, and an instance with nics cannot start.
+    pub netd: Option<String>,
+}
+
+/// What the launcher is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaunchJob {
+    /// Build the sandbox and exec the instance's init.
+    Run,
+    /// Run a command in the running instance. The command's stdin, stdout and stderr are the launcher's own.
+    Exec {
+        /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
+        pid: i32,
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// `NAME=value`, added to the instance's environment.
+        environment: Vec<String>,
+        /// Working directory inside.
+        cwd: Option<String>,
+        /// User id inside.
+        uid: u32,
+        /// Group id inside.
+        gid: u32,
+    },
+    /// Make the running instance's device nodes and device filter what spec and sysfs say now.
+    Devices {
+        /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
+        pid: i32,
+    },
+}
+
+/// The descriptor on which the launcher finds its order (a sealed memfd).
+pub const ORDER_FD: i32 = 3;
+/// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).
+pub const REPORT_FD: i32 = 4;
+/// The descriptor of the running instance's pidfd (`Exec`, `Devices`).
+pub const PAYLOAD_FD: i32 = 5;

@@ -1,0 +1,38 @@
+//! What the launcher (`yado-container`) tells init while it works: packets on the report socket that init gave it.
+
+use crate::failure::{Failure, Step};
+use serde::{Deserialize, Serialize};
+
+/// One packet from the launcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaunchReport {
+    /// The payload's first process exists. With it travel, in this order: its pidfd, and for `run` the master side of its
+    /// console pty (absent for `exec`). It is a child of init already.
+    Payload {
+        /// Its process id as init sees it.
+        pid: i32,
+    },
+    /// `execve` succeeded: everything is in place. The launcher is about to exit.
+    Started {
+        /// How long each step took; for the benchmark and for `status --steps`.
+        steps: heapless::Vec<StepTime, 40>,
+    },
+    /// The start failed; nothing of it is left over but what init itself made (the cgroup).
+    Failed(Failure),
+    /// `devices`: the devices of the running instance are as its spec and sysfs say now.
+    DevicesSynced {
+        /// Nodes that were added.
+        added: heapless::Vec<crate::Text<64>, 32>,
+        /// Nodes that were removed.
+        removed: heapless::Vec<crate::Text<64>, 32>,
+    },
+}
+
+/// The time one step of a start took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTime {
+    /// Which step.
+    pub step: Step,
+    /// Microseconds, on the monotonic clock.
+    pub micros: u32,
+}

@@ -1,0 +1,115 @@
+//! What is asked of netd, over its socket `netd.sock`: one request packet, one or more reply packets.
+
+use crate::failure::Failure;
+use crate::names::{InstanceName, Text};
+use serde::{Deserialize, Serialize};
+
+/// A request to netd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetRequest {
+    /// Give the network namespace (its descriptor travels along) the instance's interfaces. Answered by
+    /// [`NetReply::Attached`] or [`NetReply::Failed`]. Asking again for the same instance replaces what was there.
+    Attach {
+        /// Whose namespace it is; also its DNS name.
+        instance: InstanceName,
+        /// Its interfaces.
+        nics: heapless::Vec<NicOrder, 8>,
+    },
+    /// The instance is gone: drop its interfaces, leases and names. Answered by [`NetReply::Done`].
+    Detach {
+        /// Which instance.
+        instance: InstanceName,
+    },
+    /// Answered by one [`NetReply::Link`] per network, uplink and attached interface, then [`NetReply::Done`].
+    Status,
+}
+
+/// One interface of an instance, as LXD's `nic` device says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicOrder {
+    /// Name inside the instance (`eth0`).
+    pub name: Text<15>,
+    /// What it is connected to.
+    pub kind: NicKind,
+    /// MAC address; `None`: derived from instance and interface name, so it is the same at every start.
+    pub hwaddr: Option<[u8; 6]>,
+    /// MTU; `None`: the parent's.
+    pub mtu: Option<u16>,
+    /// Name of the host side; `None`: made up.
+    pub host_name: Option<Text<15>>,
+    /// A fixed IPv4 address that the network's DHCP server hands to it.
+    pub ipv4_address: Option<[u8; 4]>,
+}
+
+/// What an interface of an instance is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NicKind {
+    /// A port of a bridge that netd keeps (LXD's `network=NAME`).
+    Network {
+        /// The network's name, which is the bridge's name.
+        network: Text<15>,
+    },
+    /// A port of a bridge that somebody else keeps (`nictype=bridged parent=NAME`).
+    Bridged {
+        /// The bridge.
+        parent: Text<15>,
+    },
+    /// A macvlan on a host interface.
+    Macvlan {
+        /// The host interface.
+        parent: Text<15>,
+    },
+    /// The host interface itself moves into the instance, and comes back when it stops.
+    Physical {
+        /// The host interface.
+        parent: Text<15>,
+    },
+}
+
+/// A reply of netd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetReply {
+    /// The interfaces are in the namespace, up as far as the host side goes.
+    Attached,
+    /// Nothing was changed.
+    Failed(Failure),
+    /// One line of the status.
+    Link(LinkStatus),
+    /// The end of a status, or a request without an answer of its own is done.
+    Done,
+}
+
+/// One network, uplink or interface, as netd observes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The link's name on the host.
+    pub name: Text<15>,
+    /// What it is for.
+    pub role: LinkRole,
+    /// Whether it is up with a carrier.
+    pub is_up: bool,
+    /// Its IPv4 address and prefix length, if it has one. For an instance: the address leased to it.
+    pub ipv4: Option<([u8; 4], u8)>,
+    /// The default router it goes through (uplink only).
+    pub gateway: Option<[u8; 4]>,
+    /// Name servers learnt (uplink only).
+    pub nameservers: heapless::Vec<[u8; 4], 3>,
+    /// Seconds until the lease ends.
+    pub lease_left_s: Option<u32>,
+}
+
+/// What a link is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkRole {
+    /// It leads outside.
+    Uplink,
+    /// A bridge netd keeps.
+    Network,
+    /// An interface of an instance.
+    Nic {
+        /// Whose.
+        instance: InstanceName,
+        /// Its name inside.
+        name: Text<15>,
+    },
+}

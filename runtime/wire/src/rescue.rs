@@ -1,0 +1,279 @@
+//! What `yado rescue` (and later `api`) asks of init, over `init.sock`: one request packet, then reply packets until one
+//! that ends the exchange ([`Reply::Done`], [`Reply::Refused`], [`Reply::Exited`]).
+
+use crate::failure::Failure;
+use crate::names::{InstanceName, Text};
+use serde::{Deserialize, Serialize};
+
+/// A request to init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Answered by one [`Reply::System`], one [`Reply::Instance`] each, one [`Reply::Service`] each, then `Done`.
+    Status,
+    /// Answered by [`Reply::Log`] records, oldest first, then `Done`; with `follow` it goes on until the peer hangs up.
+    Logs {
+        /// Only what this instance's console and events said.
+        instance: Option<InstanceName>,
+        /// Keep the connection and send what comes.
+        follow: bool,
+    },
+    /// Runs a command in a running instance. Its stdin, stdout and stderr travel along as three descriptors. Answered by
+    /// `Exited` or `Refused`. The command is killed when the peer hangs up.
+    Exec {
+        /// Where.
+        instance: InstanceName,
+        /// Program and arguments; a program without a slash is looked up in the instance's `PATH`.
+        argv: heapless::Vec<Text<1024>, 12>,
+        /// `NAME=value` each, added to the instance's environment.
+        environment: heapless::Vec<Text<256>, 8>,
+        /// Working directory inside.
+        cwd: Option<Text<255>>,
+        /// User id inside.
+        uid: u32,
+        /// Group id inside.
+        gid: u32,
+    },
+    /// Start a stopped or failed instance. Answered when its init runs, or `Refused` with what failed.
+    Start(InstanceName),
+    /// Stop: ask the payload by its halt signal, wait, then kill the group. Answered when it is gone.
+    Stop {
+        /// Which.
+        instance: InstanceName,
+        /// Seconds to wait before killing; `None`: as the instance says.
+        timeout_s: Option<u32>,
+        /// Do not ask, kill.
+        force: bool,
+    },
+    /// Stop and start.
+    Restart(InstanceName),
+    /// Answered by [`Reply::Console`] with a stream socket, then `Done`. The stream first gives what the ring holds.
+    Console {
+        /// Whose console.
+        instance: InstanceName,
+        /// Take it from whoever has it.
+        force: bool,
+    },
+    /// Orderly: stop all instances, unmount, then reboot. Answered by `Done` at once.
+    Reboot,
+    /// Orderly: stop all instances, unmount, then power off. Answered by `Done` at once.
+    Poweroff,
+    /// Answered by [`Reply::Event`] as they come, until the peer hangs up; first those still in the ring.
+    Events,
+}
+
+/// A reply of init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The system as a whole.
+    System(SystemStatus),
+    /// One instance.
+    Instance(InstanceStatus),
+    /// One of our own processes that init supervises.
+    Service(ServiceStatus),
+    /// One log record.
+    Log(LogRecord),
+    /// One event.
+    Event(Event),
+    /// The console's stream socket travels along.
+    Console,
+    /// The command ended.
+    Exited(ExitStatus),
+    /// The request is fulfilled.
+    Done,
+    /// The request is not fulfilled, and nothing is left half done.
+    Refused(Failure),
+}
+
+/// The system as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemStatus {
+    /// The runtime's version.
+    pub version: Text<32>,
+    /// Booted as PID 1, or hosted.
+    pub mode: Mode,
+    /// Fingerprint of the running system image; `None` hosted.
+    pub fingerprint: Option<[u8; 32]>,
+    /// `A` or `B`; `None` hosted.
+    pub slot: Option<char>,
+    /// Milliseconds since the kernel started, or since init did when hosted.
+    pub uptime_ms: u64,
+    /// What is wrong with the data partition, if it is not in use.
+    pub data: Option<Failure>,
+    /// Whether images are verified at each block read, or only at start.
+    pub verify: Verify,
+}
+
+/// How init runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// PID 1 of a board.
+    System,
+    /// A daemon on somebody else's Linux.
+    Hosted,
+}
+
+/// When an image's bytes are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verify {
+    /// dm-verity: each block when it is read. The only value on an appliance.
+    Block,
+    /// The whole image before each start: hosted, where the kernel has no device-mapper and policy says so.
+    Start,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Its name.
+    pub name: InstanceName,
+    /// Where in its life it is.
+    pub state: InstanceState,
+    /// The payload's first process.
+    pub pid: Option<i32>,
+    /// Fingerprint of its image.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Milliseconds since it was started.
+    pub uptime_ms: Option<u64>,
+    /// How often it was started again after it ended by itself.
+    pub restarts: u32,
+    /// Microseconds from the decision to start it to its init's exec.
+    pub start_us: Option<u32>,
+    /// Bytes of memory its cgroup uses, if the kernel counts them.
+    pub memory_bytes: Option<u64>,
+    /// Its memory limit.
+    pub memory_limit_bytes: Option<u64>,
+    /// Processes in its cgroup.
+    pub processes: Option<u32>,
+    /// How often the kernel killed a process in it for want of memory.
+    pub oom_kills: u64,
+    /// Why it last failed.
+    pub last_failure: Option<Failure>,
+}
+
+/// Where in its life an instance is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstanceState {
+    /// Nobody wants it to run.
+    Stopped,
+    /// It waits for another instance (`after`) or for a required device.
+    Waiting,
+    /// The launcher is at work.
+    Starting,
+    /// Its init runs; health has not been reported.
+    Running,
+    /// Its init runs, and said it is ready or was alive for its stable window.
+    Ready,
+    /// It was asked to stop.
+    Stopping,
+    /// It ended and will be started again.
+    BackingOff,
+    /// It will not be started again by itself; the last failure says why.
+    Failed,
+}
+
+impl InstanceState {
+    /// The state's name as shown to people and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            InstanceState::Stopped => "stopped",
+            InstanceState::Waiting => "waiting",
+            InstanceState::Starting => "starting",
+            InstanceState::Running => "running",
+            InstanceState::Ready => "ready",
+            InstanceState::Stopping => "stopping",
+            InstanceState::BackingOff => "backing-off",
+            InstanceState::Failed => "failed",
+        }
+    }
+}
+
+/// One of our own processes that init supervises (`netd`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: Text<31>,
+    /// Its process, while it runs.
+    pub pid: Option<i32>,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitStatus {
+    /// It exited with this code.
+    Code(u8),
+    /// It was killed by this signal.
+    Signal(u8),
+}
+
+/// One log record, as journald would have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Milliseconds since the kernel started.
+    pub monotonic_ms: u64,
+    /// syslog(3) priority, 0 (emergency) to 7 (debug).
+    pub priority: u8,
+    /// `SYSLOG_IDENTIFIER`: the program, or `instance/NAME` for a console line.
+    pub identifier: Text<80>,
+    /// `_PID`, as the kernel attested it; 0 when not known.
+    pub pid: i32,
+    /// `MESSAGE`.
+    pub message: Text<2048>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Rises by one with each event since init started.
+    pub sequence: u64,
+    /// Microseconds since the kernel started (hosted: on the monotonic clock).
+    pub monotonic_us: u64,
+    /// Which instance, if it is about one.
+    pub instance: Option<InstanceName>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    /// A stage of our own start was reached (`modules`, `data`, `netd`, …).
+    Stage(Text<31>),
+    /// The instance changed its state.
+    State(InstanceState),
+    /// Its init runs.
+    Started {
+        /// Microseconds from the decision to the exec.
+        start_us: u32,
+        /// Microseconds of each step.
+        steps: heapless::Vec<crate::launch::StepTime, 40>,
+    },
+    /// The payload said `READY=1`, with its last `STATUS=`.
+    Ready(Text<128>),
+    /// The payload ended.
+    Exited(ExitStatus),
+    /// A start failed.
+    Failed(Failure),
+    /// The kernel killed processes in it for want of memory.
+    OomKill {
+        /// How many since the instance was started.
+        count: u64,
+    },
+    /// A fork in it was refused by `limits.processes`.
+    ProcessLimit {
+        /// How often since the instance was started.
+        count: u64,
+    },
+    /// A device node appeared in it.
+    DeviceAdded(Text<64>),
+    /// A device node left it.
+    DeviceRemoved(Text<64>),
+    /// A service of ours ended and is started again.
+    ServiceExited {
+        /// Its name.
+        service: Text<31>,
+        /// How it ended.
+        status: ExitStatus,
+    },
+}
