@@ -1,1 +1,6 @@
-//! (being built)
+//! The kernel's edge: what rustix and nix lack, one small function per call, with owned descriptors and errors as values.
+//! The only crate with `unsafe`; it knows nothing of our messages.
+
+#![allow(unsafe_code)]
+
+pub mod packet;
