@@ -2,8 +2,12 @@
 //! values out. PID 1 and the launcher use the types and the binary form only; the compiler from TOML is the feature
 //! `compile`.
 
+pub mod file;
 pub mod instance;
+pub mod network;
 pub mod order;
+pub mod sources;
 
 pub use instance::InstanceSpec;
+pub use network::NetworksSpec;
 pub use order::LaunchOrder;
