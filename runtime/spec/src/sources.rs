@@ -1,0 +1,275 @@
+//! The sources of specs: which TOML files and image aliases count on this machine, and their digest. The one module of
+//! this crate that reads files, because init (is the cache stale?) and the compiler (what is to be compiled?) must agree
+//! on every file. It does not look into them: no TOML here. Every read has a bound.
+//!
+//! | what | system directory (`/usr/lib/yado`) | data directory (`/data`), which wins |
+//! |---|---|---|
+//! | instances | `appliance/NAME.toml` | `instances/NAME/instance.toml` |
+//! | profiles | `appliance/profiles/NAME.toml` | `profiles/NAME.toml` |
+//! | networks | `appliance/networks/NAME.toml` | `networks/NAME.toml` |
+//! | aliases | `images/aliases/ALIAS` → `../FINGERPRINT` | the same |
+//!
+//! The digest of an instance covers, in this order: each profile as `profiles/NAME.toml`, by name; each alias as
+//! `aliases/ALIAS` with its fingerprint in hex, by name; its own file as `instance.toml`. All profiles and all aliases,
+//! because init cannot know which of them a file names.
+
+use crate::file::{Digest, sources_digest};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use yado_wire::InstanceName;
+
+/// The longest source file. A configuration with every key is a few KiB.
+pub const MAX_SOURCE_BYTES: u64 = 64 * 1024;
+
+/// The most entries of one directory that are looked at; a device runs tens of instances, not thousands.
+pub const MAX_ENTRIES: usize = 1024;
+
+/// The longest name of a profile, a network or an alias.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// Everything that specs are made from, as it is on disk now.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// By file stem.
+    pub profiles: BTreeMap<String, Source>,
+    /// By name.
+    pub instances: BTreeMap<InstanceName, Source>,
+    /// By file stem.
+    pub networks: BTreeMap<String, Source>,
+    /// Fingerprint by alias.
+    pub aliases: BTreeMap<String, [u8; 32]>,
+    /// Entries that were left out, and directories that could not be read. A directory that does not exist is empty.
+    pub left_out: Vec<SourceError>,
+}
+
+/// One TOML file.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says. An error concerns this file alone.
+    pub content: Result<Vec<u8>, SourceError>,
+}
+
+/// Why a file or directory is not among the sources.
+#[derive(Debug)]
+pub enum SourceError {
+    /// The kernel refused.
+    Read {
+        /// What was read.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// Over [`MAX_SOURCE_BYTES`].
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Over [`MAX_ENTRIES`]: the rest of the directory is left out.
+    TooMany {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Its name is no name of what it would define.
+    Name {
+        /// The entry.
+        path: PathBuf,
+        /// What is wrong with the name.
+        reason: String,
+    },
+    /// An alias that does not point to a directory named by a fingerprint.
+    Alias {
+        /// The link.
+        path: PathBuf,
+    },
+}
+
+impl core::fmt::Display for SourceError {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            SourceError::Read { path, source } => write!(out, "read {}: {source}", path.display()),
+            SourceError::TooLong { path } => {
+                write!(out, "read {}: longer than {MAX_SOURCE_BYTES} bytes", path.display())
+            }
+            SourceError::TooMany { path } => {
+                write!(out, "read {}: more than {MAX_ENTRIES} entries, the rest is left out", path.display())
+            }
+            SourceError::Name { path, reason } => write!(out, "{}: {reason}", path.display()),
+            SourceError::Alias { path } => {
+                write!(out, "{}: an alias is a link to ../FINGERPRINT of 64 hex digits", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+/// Reads what is there. `data` is `None` while there is no data partition.
+pub fn read_sources(system: &Path, data: Option<&Path>) -> Sources {
+    let mut sources = Sources::default();
+    sources.read_appliance(&system.join("appliance"));
+    sources.read_aliases(&system.join("images/aliases"));
+    if let Some(data) = data {
+        sources.read_instances(&data.join("instances"));
+        let left_out = &mut sources.left_out;
+        read_stems(&data.join("profiles"), &mut sources.profiles, left_out);
+        read_stems(&data.join("networks"), &mut sources.networks, left_out);
+        sources.read_aliases(&data.join("images/aliases"));
+    }
+    sources
+}
+
+impl Sources {
+    /// The digest of one instance's sources; `None` when there is no such instance or one of the files was not readable,
+    /// so that no cache is taken for fresh.
+    pub fn digest(&self, instance: &InstanceName) -> Option<Digest> {
+        let own = self.instances.get(instance)?;
+        let mut list: Vec<(String, &[u8])> = Vec::new();
+        for (name, profile) in &self.profiles {
+            list.push((format!("profiles/{name}.toml"), profile.content.as_deref().ok()?));
+        }
+        let aliases: Vec<(String, String)> =
+            self.aliases.iter().map(|(alias, fingerprint)| (format!("aliases/{alias}"), hex(fingerprint))).collect();
+        let own = [("instance.toml", own.content.as_deref().ok()?)];
+        let profiles = list.iter().map(|(name, content)| (name.as_str(), *content));
+        let aliases = aliases.iter().map(|(name, content)| (name.as_str(), content.as_bytes()));
+        Some(sources_digest(profiles.chain(aliases).chain(own)))
+    }
+
+    fn read_appliance(&mut self, directory: &Path) {
+        let mut files = BTreeMap::new();
+        read_stems(directory, &mut files, &mut self.left_out);
+        for (stem, source) in files {
+            self.add_instance(&stem, source);
+        }
+        read_stems(&directory.join("profiles"), &mut self.profiles, &mut self.left_out);
+        read_stems(&directory.join("networks"), &mut self.networks, &mut self.left_out);
+    }
+
+    fn read_instances(&mut self, directory: &Path) {
+        for name in entries(directory, &mut self.left_out) {
+            let path = directory.join(&name).join("instance.toml");
+            if path.exists() {
+                let source = read_source(path);
+                self.add_instance(&name, source);
+            }
+        }
+    }
+
+    fn add_instance(&mut self, name: &str, source: Source) {
+        match InstanceName::parse(name) {
+            Ok(name) => {
+                self.instances.insert(name, source);
+            }
+            Err(error) => {
+                self.left_out.push(SourceError::Name { path: source.path, reason: error.to_string() });
+            }
+        }
+    }
+
+    fn read_aliases(&mut self, directory: &Path) {
+        for alias in entries(directory, &mut self.left_out) {
+            let path = directory.join(&alias);
+            let target = match fs::read_link(&path) {
+                Ok(target) => target,
+                Err(source) => {
+                    self.left_out.push(SourceError::Read { path, source });
+                    continue;
+                }
+            };
+            match target.file_name().and_then(|name| name.to_str()).and_then(parse_fingerprint) {
+                Some(fingerprint) => {
+                    self.aliases.insert(alias, fingerprint);
+                }
+                None => self.left_out.push(SourceError::Alias { path }),
+            }
+        }
+    }
+}
+
+/// 64 hex digits of either case.
+pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut fingerprint = [0; 32];
+    for (at, byte) in fingerprint.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(fingerprint)
+}
+
+/// Lower-case hex, as fingerprints are written everywhere.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads each `STEM.toml` of a directory; one that is already there by that stem is replaced.
+fn read_stems(directory: &Path, into: &mut BTreeMap<String, Source>, left_out: &mut Vec<SourceError>) {
+    for name in entries(directory, left_out) {
+        let Some(stem) = name.strip_suffix(".toml") else { continue };
+        into.insert(stem.to_owned(), read_source(directory.join(&name)));
+    }
+}
+
+/// The names in a directory, those that begin with a dot not among them (editors leave such).
+fn entries(directory: &Path, left_out: &mut Vec<SourceError>) -> Vec<String> {
+    let listing = match fs::read_dir(directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(source) => {
+            left_out.push(SourceError::Read { path: directory.to_owned(), source });
+            return Vec::new();
+        }
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        let name = match entry {
+            Ok(entry) => entry.file_name(),
+            Err(source) => {
+                left_out.push(SourceError::Read { path: directory.to_owned(), source });
+                break;
+            }
+        };
+        if names.len() == MAX_ENTRIES {
+            left_out.push(SourceError::TooMany { path: directory.to_owned() });
+            break;
+        }
+        match name.into_string() {
+            Ok(name) if name.starts_with('.') => {}
+            Ok(name) if name.len() <= MAX_NAME_BYTES => names.push(name),
+            Ok(name) => left_out.push(SourceError::Name {
+                path: directory.join(name),
+                reason: format!("a name has at most {MAX_NAME_BYTES} bytes"),
+            }),
+            Err(name) => left_out
+                .push(SourceError::Name { path: directory.join(name), reason: "the name is not UTF-8".to_owned() }),
+        }
+    }
+    names.sort_unstable();
+    names
+}
+
+fn read_source(path: PathBuf) -> Source {
+    let mut content = Vec::new();
+    let read = open_regular(&path)
+        // One byte more than allowed tells too long from just long enough.
+        .and_then(|file| file.take(MAX_SOURCE_BYTES + 1).read_to_end(&mut content));
+    let content = match read {
+        Ok(length) if MAX_SOURCE_BYTES < length as u64 => Err(SourceError::TooLong { path: path.clone() }),
+        Ok(_) => Ok(content),
+        Err(source) => Err(SourceError::Read { path: path.clone(), source }),
+    };
+    Source { path, content }
+}
+
+/// Opening a FIFO would block init for ever.
+fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
+}
