@@ -1,1 +1,9 @@
-//! (being built)
+//! The updater: what decides which system boots. So far it knows the boot state and shows it; it fetches and installs
+//! nothing yet.
+
+pub mod boot_state;
+pub mod environment;
+pub mod state_partition;
+mod status;
+
+pub use status::main;

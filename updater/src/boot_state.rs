@@ -1,0 +1,417 @@
+//! The boot state: which slot the boot loader tries, in what order, how often, and what was found bad. Two checked copies
+//! of 4 KiB at the start of the raw `state` partition, in U-Boot's own environment format, so that the boot script reads
+//! them with `env import -c` and writes them with `env export -c`. Bytes in, a state out; no I/O here.
+//!
+//! | key | value | absent means |
+//! |---|---|---|
+//! | `BOOT_ORDER` | slots to try, first first: `A B`, `B A`, `A`, `B` (RAUC's name) | the copy is bad |
+//! | `BOOT_A_LEFT`, `BOOT_B_LEFT` | tries left, one digit; a slot with 0 is passed over (RAUC's names) | the copy is bad |
+//! | `BOOT_SEQ` | hexadecimal, as `setexpr` counts; one more with each write | 0 |
+//! | `BOOT_TRIAL` | `A` or `B`: this slot is on trial, and only then does the boot script count its tries down | no trial |
+//! | `BOOT_A_MARK`, `BOOT_B_MARK` | `empty`, `writing`, `failed`: why a slot is not to be tried | nothing is wrong |
+//! | `BOOT_BLOCKED` | fingerprints of system images that failed a trial, oldest first | none |
+//!
+//! Any other key is kept as it is. The boot script must import and export all of [`VARIABLES`], or it would forget the
+//! rest.
+
+use crate::environment::{self, CopyError};
+use std::fmt;
+
+/// The partition's name in the GPT.
+pub const PARTITION: &str = "state";
+/// Where the two copies are, in bytes from the start of the partition; the first one is written first.
+pub const COPY_OFFSETS: [u64; 2] = [0, environment::COPY_BYTES as u64];
+/// The keys the boot script imports and exports.
+pub const VARIABLES: &str =
+    "BOOT_ORDER BOOT_A_LEFT BOOT_B_LEFT BOOT_SEQ BOOT_TRIAL BOOT_A_MARK BOOT_B_MARK BOOT_BLOCKED";
+
+/// What the boot loader needs to know, and what it must not forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootState {
+    /// One more with each write: of two good copies the higher one is the newer.
+    pub sequence: u32,
+    /// Which slots are tried, and in what order.
+    pub order: Order,
+    /// Slot A.
+    pub a: SlotState,
+    /// Slot B.
+    pub b: SlotState,
+    /// The slot that was armed and is not confirmed yet.
+    pub trial: Option<Slot>,
+    /// System images that failed a trial; not tried again until told.
+    pub blocked: Blocked,
+    /// Keys of others (or of a newer release), kept byte for byte.
+    pub others: Vec<(String, String)>,
+}
+
+/// One of the two places for a system image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// `slot-a`.
+    A,
+    /// `slot-b`.
+    B,
+}
+
+/// The slots the boot loader tries, first first. There is always one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Only A.
+    A,
+    /// Only B.
+    B,
+    /// A, then B.
+    AThenB,
+    /// B, then A.
+    BThenA,
+}
+
+/// One slot, as the boot loader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotState {
+    /// Tries left; at 0 the slot is passed over.
+    pub left: Tries,
+    /// Why it is not to be tried, if so.
+    pub mark: Option<Mark>,
+}
+
+/// A number of tries: one digit, because U-Boot's `setexpr` counts in hexadecimal and its `test` compares in decimal, and
+/// only below ten are they the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tries(u8);
+
+/// Why a slot is not to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing was ever installed in it.
+    Empty,
+    /// It is being written, or the writing was cut.
+    Writing,
+    /// Its image did not pass its trial.
+    Failed,
+}
+
+/// Fingerprints of blocked system images: at most [`Blocked::MAX`], the oldest is forgotten first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Blocked(Vec<[u8; 32]>);
+
+/// Why one good copy (the checksum holds) is still no boot state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadValue {
+    /// The key.
+    pub key: &'static str,
+    /// What it says; `None`: it is not there.
+    pub found: Option<String>,
+    /// What it may say.
+    pub expected: &'static str,
+}
+
+/// Why one of the two copies is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyFault {
+    /// Torn, blank or foreign.
+    Bytes(CopyError),
+    /// Whole, but not a boot state.
+    Value(BadValue),
+}
+
+/// Neither copy holds a boot state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BothCopiesBad {
+    /// What is wrong with the first.
+    pub first: CopyFault,
+    /// What is wrong with the second.
+    pub second: CopyFault,
+}
+
+/// The state is too long for a copy: too many keys of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    /// The bytes it would need.
+    pub bytes: usize,
+}
+
+impl BootState {
+    /// What a factory image starts with. `b` is [`None`] when both slots hold a system, else the mark of the one that
+    /// does not.
+    pub fn factory(b: Option<Mark>) -> BootState {
+        let order = if b.is_none() { Order::AThenB } else { Order::A };
+        let left_b = if b.is_none() { Tries::FULL } else { Tries::NONE };
+        BootState {
+            sequence: 1,
+            order,
+            a: SlotState { left: Tries::FULL, mark: None },
+            b: SlotState { left: left_b, mark: b },
+            trial: None,
+            blocked: Blocked::default(),
+            others: Vec::new(),
+        }
+    }
+
+    /// Reads both copies: the newer of two good ones, or the only good one.
+    pub fn parse(
+        first: &[u8; environment::COPY_BYTES],
+        second: &[u8; environment::COPY_BYTES],
+    ) -> Result<BootState, BothCopiesBad> {
+        match (BootState::parse_copy(first), BootState::parse_copy(second)) {
+            (Ok(first), Ok(second)) if first.sequence < second.sequence => Ok(second),
+            (Ok(first), _) => Ok(first),
+            (Err(_), Ok(second)) => Ok(second),
+            (Err(first), Err(second)) => Err(BothCopiesBad { first, second }),
+        }
+    }
+
+    /// Reads one copy.
+    pub fn parse_copy(copy: &[u8; environment::COPY_BYTES]) -> Result<BootState, CopyFault> {
+        let mut pairs = environment::parse(copy).map_err(CopyFault::Bytes)?;
+        BootState::take_from(&mut pairs).map_err(CopyFault::Value)
+    }
+
+    /// The bytes of one copy; both copies are the same.
+    pub fn encode(&self) -> Result<[u8; environment::COPY_BYTES], TooLong> {
+        let BootState { sequence, order, a, b, trial, blocked, others } = self;
+        let mut pairs = vec![
+            ("BOOT_ORDER".to_owned(), order.as_str().to_owned()),
+            ("BOOT_A_LEFT".to_owned(), a.left.0.to_string()),
+            ("BOOT_B_LEFT".to_owned(), b.left.0.to_string()),
+            ("BOOT_SEQ".to_owned(), format!("{sequence:x}")),
+        ];
+        if let Some(slot) = trial {
+            pairs.push(("BOOT_TRIAL".to_owned(), slot.to_string()));
+        }
+        for (key, mark) in [("BOOT_A_MARK", a.mark), ("BOOT_B_MARK", b.mark)] {
+            if let Some(mark) = mark {
+                pairs.push((key.to_owned(), mark.as_str().to_owned()));
+            }
+        }
+        if !blocked.0.is_empty() {
+            pairs.push(("BOOT_BLOCKED".to_owned(), blocked.to_string()));
+        }
+        pairs.extend(others.iter().cloned());
+        environment::encode(&pairs).map_err(|bytes| TooLong { bytes })
+    }
+
+    /// The state of one slot.
+    pub fn slot(&self, slot: Slot) -> &SlotState {
+        match slot {
+            Slot::A => &self.a,
+            Slot::B => &self.b,
+        }
+    }
+
+    /// The slot the boot loader would take now; `None`: no slot in the order has a try left, and the boot script refills.
+    pub fn next(&self) -> Option<Slot> {
+        self.order.slots().iter().copied().find(|slot| self.slot(*slot).left != Tries::NONE)
+    }
+
+    fn take_from(pairs: &mut Vec<(String, String)>) -> Result<BootState, BadValue> {
+        let order = required(pairs, "BOOT_ORDER", "`A B`, `B A`, `A` or `B`", Order::parse)?;
+        let left_a = required(pairs, "BOOT_A_LEFT", "one digit", Tries::parse)?;
+        let left_b = required(pairs, "BOOT_B_LEFT", "one digit", Tries::parse)?;
+        let sequence = optional(pairs, "BOOT_SEQ", "a hexadecimal number below 2^32", parse_hex)?.unwrap_or(0);
+        let trial = optional(pairs, "BOOT_TRIAL", "`A` or `B`", Slot::parse)?;
+        let mark_a = optional(pairs, "BOOT_A_MARK", "`empty`, `writing` or `failed`", Mark::parse)?;
+        let mark_b = optional(pairs, "BOOT_B_MARK", "`empty`, `writing` or `failed`", Mark::parse)?;
+        let blocked =
+            optional(pairs, "BOOT_BLOCKED", "at most 4 fingerprints of 64 hexadecimal digits", Blocked::parse)?;
+        Ok(BootState {
+            sequence,
+            order,
+            a: SlotState { left: left_a, mark: mark_a },
+            b: SlotState { left: left_b, mark: mark_b },
+            trial,
+            blocked: blocked.unwrap_or_default(),
+            others: std::mem::take(pairs),
+        })
+    }
+}
+
+impl Slot {
+    /// Both, in order.
+    pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
+
+    fn parse(text: &str) -> Option<Slot> {
+        match text {
+            "A" => Some(Slot::A),
+            "B" => Some(Slot::B),
+            _ => None,
+        }
+    }
+}
+
+impl Order {
+    /// The slots, first first.
+    pub fn slots(self) -> &'static [Slot] {
+        match self {
+            Order::A => &[Slot::A],
+            Order::B => &[Slot::B],
+            Order::AThenB => &[Slot::A, Slot::B],
+            Order::BThenA => &[Slot::B, Slot::A],
+        }
+    }
+
+    /// The text of `BOOT_ORDER`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Order::A => "A",
+            Order::B => "B",
+            Order::AThenB => "A B",
+            Order::BThenA => "B A",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Order> {
+        [Order::A, Order::B, Order::AThenB, Order::BThenA].into_iter().find(|order| order.as_str() == text)
+    }
+}
+
+impl Tries {
+    /// None left: the slot is passed over.
+    pub const NONE: Tries = Tries(0);
+    /// What a good or newly armed slot has; RAUC's and U-Boot's default.
+    pub const FULL: Tries = Tries(3);
+
+    /// The number.
+    pub fn count(self) -> u8 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Tries> {
+        match text.as_bytes() {
+            [digit @ b'0'..=b'9'] => Some(Tries(digit - b'0')),
+            _ => None,
+        }
+    }
+}
+
+impl Mark {
+    /// The mark's name, in the store and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mark::Empty => "empty",
+            Mark::Writing => "writing",
+            Mark::Failed => "failed",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Mark> {
+        [Mark::Empty, Mark::Writing, Mark::Failed].into_iter().find(|mark| mark.as_str() == text)
+    }
+}
+
+impl Blocked {
+    /// How many are remembered: 64 digits each, so they leave most of a copy's 4 KiB to others.
+    pub const MAX: usize = 4;
+
+    /// The fingerprints, oldest first.
+    pub fn fingerprints(&self) -> &[[u8; 32]] {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Blocked> {
+        let all: Option<Vec<[u8; 32]>> = text.split(' ').map(parse_fingerprint).collect();
+        all.filter(|all| all.len() <= Blocked::MAX).map(Blocked)
+    }
+}
+
+fn required<T>(
+    pairs: &mut Vec<(String, String)>,
+    key: &'static str,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, BadValue> {
+    optional(pairs, key, expected, parse)?.ok_or(BadValue { key, found: None, expected })
+}
+
+/// Takes `key` out of `pairs`. U-Boot cannot hold an empty variable, so an empty value is one that is not there.
+fn optional<T>(
+    pairs: &mut Vec<(String, String)>,
+    key: &'static str,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, BadValue> {
+    let Some(at) = pairs.iter().position(|(name, _)| name == key) else {
+        return Ok(None);
+    };
+    let (_, text) = pairs.remove(at);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match parse(&text) {
+        Some(value) => Ok(Some(value)),
+        None => Err(BadValue { key, found: Some(text), expected }),
+    }
+}
+
+/// `setexpr` writes plain hexadecimal; a sign, which `from_str_radix` would take, it never writes.
+fn parse_hex(text: &str) -> Option<u32> {
+    if text.starts_with('+') { None } else { u32::from_str_radix(text, 16).ok() }
+}
+
+fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut out = [0; 32];
+    for (byte, digits) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(out)
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Slot::A => "A",
+            Slot::B => "B",
+        })
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fingerprint) in self.0.iter().enumerate() {
+            if index != 0 {
+                out.write_str(" ")?;
+            }
+            for byte in fingerprint {
+                write!(out, "{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CopyFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CopyFault::Bytes(fault) => write!(out, "{fault}"),
+            CopyFault::Value(BadValue { key, found: Some(found), expected }) => {
+                write!(out, "{key} is \"{}\", expected {expected}", found.escape_default())
+            }
+            CopyFault::Value(BadValue { key, found: None, expected }) => {
+                write!(out, "{key} is missing, expected {expected}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for BothCopiesBad {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "no boot state: first copy: {}; second copy: {}", self.first, self.second)
+    }
+}
+
+impl std::error::Error for BothCopiesBad {}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "boot state: {} bytes, a copy holds {}", self.bytes, environment::TEXT_BYTES)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+#[cfg(test)]
+mod tests;
