@@ -1,0 +1,144 @@
+//! What the tests do inside a container: use a GPIO line, eat memory, burn the processor, fork until refused, fetch a page.
+//! Every verb prints what it observed as `name=value` lines and judges nothing.
+
+use gpiocdev::Request;
+use gpiocdev::line::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "\
+usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read another
+       guest-tool memory MIB                         touch so much memory, then say so
+       guest-tool burn MS                            burn the processor for MS of wall time
+       guest-tool fork MAX                           start children until one is refused
+       guest-tool get HOST PORT PATH                 fetch a page";
+
+/// Any page size a board of ours has is a multiple of this.
+const PAGE_BYTES: usize = 4096;
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["gpio", chip, output, level, input] => gpio(chip, output, level, input),
+        ["memory", mib] => number(mib).and_then(memory),
+        ["burn", ms] => number(ms).and_then(burn),
+        ["fork", max] => number(max).and_then(fork_until_refused),
+        ["get", host, port, path] => number(port).and_then(|port| get(host, port, path)),
+        // A child of `fork`: it lives until its parent lets go of its input.
+        ["wait"] => {
+            let _ = std::io::stdin().read(&mut [0]);
+            Ok(())
+        }
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("guest-tool: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// Drives `output` to `level` and reads both lines while the request is held.
+fn gpio(chip: &str, output: &str, level: &str, input: &str) -> Result<(), String> {
+    let (output_line, input_line) = (line_number(output)?, line_number(input)?);
+    let level = if level == "0" { Value::Inactive } else { Value::Active };
+    let said = |what: &str, error: gpiocdev::Error| format!("{chip}: {what}: {error}");
+    let request = Request::builder()
+        .on_chip(chip)
+        .with_consumer("guest-tool")
+        .with_line(input_line)
+        .as_input()
+        .with_line(output_line)
+        .as_output(level)
+        .request()
+        .map_err(|error| said("request lines", error))?;
+    let driven = request.value(output_line).map_err(|error| said("read the output back", error))?;
+    let read = request.value(input_line).map_err(|error| said("read the input", error))?;
+    println!("output={}", u8::from(driven == Value::Active));
+    println!("input={}", u8::from(read == Value::Active));
+    std::io::stdout().flush().map_err(|error| error.to_string())?;
+    // The line goes back to its idle level when the request is dropped: hold it until our input ends, so that the
+    // level can be seen from outside too.
+    let _ = std::io::stdin().read(&mut [0]);
+    Ok(())
+}
+
+fn line_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+fn memory(mib: usize) -> Result<(), String> {
+    let mut chunks = Vec::with_capacity(mib);
+    for number in 1..=mib {
+        let mut chunk = vec![0u8; 1024 * 1024];
+        for page in chunk.chunks_mut(PAGE_BYTES) {
+            page[0] = 1;
+        }
+        chunks.push(std::hint::black_box(chunk));
+        println!("touched_mib={number}");
+    }
+    Ok(())
+}
+
+fn burn(wall_ms: usize) -> Result<(), String> {
+    let began = Instant::now();
+    let wall = Duration::from_millis(wall_ms as u64);
+    let mut sum = 0u64;
+    while began.elapsed() < wall {
+        for number in 0..100_000u64 {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(number));
+        }
+    }
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    println!("wall_ms={}", began.elapsed().as_millis());
+    println!("cpu_ms={}", i128::from(used.tv_sec) * 1000 + i128::from(used.tv_nsec) / 1_000_000);
+    Ok(())
+}
+
+fn fork_until_refused(max: usize) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    let mut children: Vec<Child> = Vec::new();
+    let mut refusal = None;
+    while children.len() < max && refusal.is_none() {
+        match Command::new(&program).arg("wait").stdin(Stdio::piped()).spawn() {
+            Ok(child) => children.push(child),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    println!("started={}", children.len());
+    match refusal {
+        Some(error) => println!("refused_errno={}", error.raw_os_error().unwrap_or(0)),
+        None => println!("refused_errno=0"),
+    }
+    for mut child in children {
+        drop(child.stdin.take());
+        child.wait().map_err(|error| format!("wait for a child: {error}"))?;
+    }
+    Ok(())
+}
+
+fn get(host: &str, port: usize, path: &str) -> Result<(), String> {
+    let port = u16::try_from(port).map_err(|error| format!("{port}: {error}"))?;
+    let said = |error: std::io::Error| format!("{host}:{port}: {error}");
+    let mut stream = TcpStream::connect((host, port)).map_err(said)?;
+    stream.set_read_timeout(Some(NETWORK_TIMEOUT)).map_err(said)?;
+    stream.set_write_timeout(Some(NETWORK_TIMEOUT)).map_err(said)?;
+    println!("peer={}", stream.peer_addr().map_err(said)?);
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").map_err(said)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(said)?;
+    let (head, body) = answer.split_once("\r\n\r\n").or_else(|| answer.split_once("\n\n")).unwrap_or((&answer, ""));
+    println!("status={}", head.lines().next().unwrap_or(""));
+    println!("body={}", body.trim_end());
+    Ok(())
+}
