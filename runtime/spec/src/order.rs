@@ -20,6 +20,25 @@ pub struct LaunchOrder {
     pub job: LaunchJob,
 }
 
+/// The longest order. The spec is bounded by its file, and the rest is paths and one command.
+pub const MAX_ORDER_BYTES: usize = 128 * 1024;
+
+impl LaunchOrder {
+    /// The order as the bytes of a memfd. `None`: over [`MAX_ORDER_BYTES`].
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let bytes = postcard::to_extend(self, Vec::new()).ok()?;
+        (bytes.len() <= MAX_ORDER_BYTES).then_some(bytes)
+    }
+
+    /// Reads an order. `None`: these are not the bytes of exactly one order.
+    pub fn decode(bytes: &[u8]) -> Option<LaunchOrder> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((order, [])) if bytes.len() <= MAX_ORDER_BYTES => Some(order),
+            Ok((_, _)) | Err(_) => None,
+        }
+    }
+}
+
 /// Where things are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchPlaces {
