@@ -120,7 +120,8 @@ fn hello() -> Reply {
     Reply::Hello {
         kernel: names.release().to_string_lossy().into_owned(),
         machine: names.machine().to_string_lossy().into_owned(),
-        uptime_ms: u64::try_from(uptime.tv_sec).unwrap_or(0) * 1000 + u64::try_from(uptime.tv_nsec).unwrap_or(0) / 1_000_000,
+        uptime_ms: u64::try_from(uptime.tv_sec).unwrap_or(0) * 1000
+            + u64::try_from(uptime.tv_nsec).unwrap_or(0) / 1_000_000,
     }
 }
 
