@@ -1,0 +1,167 @@
+//! dm-verity's hash tree, version 1: SHA-256, blocks of 4 KiB, no salt, no superblock (the header says what it would).
+//!
+//! The leaf level is the list of the payload blocks' SHA-256, 128 to a block, the last block filled with zeros; each
+//! level above lists the hashes of the blocks below; the level of one block is the top, and its SHA-256 is the root
+//! hash. On disk the top comes first and the leaves last, as the kernel and `veritysetup` have it.
+
+use crate::header::{BLOCK_BYTES, Header};
+use crate::hex;
+use core::fmt;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use yado_wire::Step;
+
+/// How many hashes a tree block holds.
+pub const HASHES_PER_BLOCK: u64 = BLOCK_BYTES / HASH_BYTES as u64;
+
+/// The parameters of the kernel's `verity` target for an image on this block device, which is data and hash device at
+/// once. The target's length is the payload's, in sectors of 512 bytes.
+pub fn table_parameters(header: &Header, device: &str) -> String {
+    let blocks = header.layout.payload_blocks();
+    format!("1 {device} {device} 4096 4096 {blocks} {blocks} sha256 {} -", hex::encode(&header.root_hash))
+}
+
+/// One level of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// Its first block, counted from the tree's first.
+    pub first_block: u64,
+    /// How many blocks it has.
+    pub blocks: u64,
+}
+
+/// The levels of the tree over a payload of so many blocks: the leaves first, the top last.
+pub fn levels(payload_blocks: u64) -> Vec<Level> {
+    let mut levels = Vec::new();
+    let mut below = payload_blocks;
+    while 1 < below {
+        below = below.div_ceil(HASHES_PER_BLOCK);
+        levels.push(Level { first_block: 0, blocks: below });
+    }
+    let mut first_block = 0;
+    for level in levels.iter_mut().rev() {
+        level.first_block = first_block;
+        first_block += level.blocks;
+    }
+    levels
+}
+
+/// How many blocks the tree over a payload of so many blocks has.
+pub fn tree_blocks(payload_blocks: u64) -> u64 {
+    let mut total = 0;
+    let mut below = payload_blocks;
+    while 1 < below {
+        below = below.div_ceil(HASHES_PER_BLOCK);
+        total += below;
+    }
+    total
+}
+
+/// Reads the whole tree and payload and compares each block with its hash, from the top down. The first wrong block
+/// is named. This is for `image verify`, for kernels without device-mapper, and to explain an I/O error; it takes as
+/// long as reading the image.
+pub fn diagnose(file: &File, header: &Header) -> Result<(), Mismatch> {
+    let layout = &header.layout;
+    let tree_start = layout.payload_blocks();
+    let levels = levels(layout.payload_blocks());
+    let mut top = [0; BLOCK_BYTES as usize];
+    read_block(file, tree_start, &mut top)?;
+    if sha256(&top) != header.root_hash {
+        return Err(Mismatch::Tree { level: levels.len(), block: 0 });
+    }
+    for (index, level) in levels.iter().enumerate().rev() {
+        let hashes_at = tree_start + level.first_block;
+        match index.checked_sub(1).and_then(|below| levels.get(below)) {
+            Some(below) => check_blocks(file, hashes_at, tree_start + below.first_block, below.blocks)?
+                .map_or(Ok(()), |block| Err(Mismatch::Tree { level: index, block }))?,
+            None => check_blocks(file, hashes_at, 0, layout.payload_blocks())?
+                .map_or(Ok(()), |block| Err(Mismatch::Payload { block }))?,
+        }
+    }
+    Ok(())
+}
+
+/// Where an image differs from what its header promises.
+#[derive(Debug)]
+pub enum Mismatch {
+    /// A block could not be read at all.
+    Read {
+        /// Counted from the image's first.
+        block: u64,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A block of the tree.
+    Tree {
+        /// 1 is the level of the leaves.
+        level: usize,
+        /// Counted from that level's first.
+        block: u64,
+    },
+    /// A block of the payload.
+    Payload {
+        /// Counted from the payload's first.
+        block: u64,
+    },
+}
+
+impl Mismatch {
+    /// The step of a start that this fails.
+    pub fn step(&self) -> Step {
+        match self {
+            Mismatch::Read { .. } => Step::ImageOpen,
+            Mismatch::Tree { .. } => Step::ImageTree,
+            Mismatch::Payload { .. } => Step::ImagePayload,
+        }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mismatch::Read { block, source } => write!(out, "read block {block}: {source}"),
+            Mismatch::Tree { level, block } => {
+                write!(out, "block {block} of level {level} of the hash tree was changed")
+            }
+            Mismatch::Payload { block } => write!(out, "block {block} of the payload was changed"),
+        }
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+const HASH_BYTES: usize = 32;
+
+/// How many blocks are read at once: 64 KiB keeps the number of system calls low and the memory small.
+const BLOCKS_AT_ONCE: u64 = 16;
+
+fn sha256(block: &[u8]) -> [u8; HASH_BYTES] {
+    Sha256::digest(block).into()
+}
+
+fn read_block(file: &File, block: u64, buffer: &mut [u8]) -> Result<(), Mismatch> {
+    file.read_exact_at(buffer, block * BLOCK_BYTES).map_err(|source| Mismatch::Read { block, source })
+}
+
+/// Compares `count` blocks from `first` on with the hashes that begin at block `hashes_at`; answers with the first
+/// wrong one, counted from `first`.
+fn check_blocks(file: &File, hashes_at: u64, first: u64, count: u64) -> Result<Option<u64>, Mismatch> {
+    let mut hashes = [0; BLOCK_BYTES as usize];
+    let mut buffer = vec![0; (BLOCKS_AT_ONCE * BLOCK_BYTES) as usize];
+    for start in (0..count).step_by(BLOCKS_AT_ONCE as usize) {
+        if start % HASHES_PER_BLOCK == 0 {
+            read_block(file, hashes_at + start / HASHES_PER_BLOCK, &mut hashes)?;
+        }
+        let blocks = &mut buffer[..(BLOCKS_AT_ONCE.min(count - start) * BLOCK_BYTES) as usize];
+        read_block(file, first + start, blocks)?;
+        let expected = hashes.chunks_exact(HASH_BYTES).skip((start % HASHES_PER_BLOCK) as usize);
+        let wrong =
+            blocks.chunks_exact(BLOCK_BYTES as usize).zip(expected).position(|(block, hash)| sha256(block) != hash);
+        if let Some(index) = wrong {
+            return Ok(Some(start + index as u64));
+        }
+    }
+    Ok(None)
+}
