@@ -119,6 +119,22 @@ pub enum MemoryLimit {
     Hard(u64),
     /// `enforce=soft`: `memory.high`, bytes.
     Soft(u64),
+    /// `enforce=hard`, `limits.memory` in percent of the machine's memory, 1 to 100.
+    HardPercent(u8),
+    /// `enforce=soft`, in percent of the machine's memory, 1 to 100.
+    SoftPercent(u8),
+}
+
+impl MemoryLimit {
+    /// The limit in bytes on a machine with so much memory.
+    pub fn bytes(self, machine_bytes: u64) -> u64 {
+        match self {
+            MemoryLimit::Hard(bytes) | MemoryLimit::Soft(bytes) => bytes,
+            MemoryLimit::HardPercent(percent) | MemoryLimit::SoftPercent(percent) => {
+                machine_bytes / 100 * u64::from(percent)
+            }
+        }
+    }
 }
 
 /// `limits.cpu.allowance`.

@@ -7,6 +7,7 @@
 //! | instances | `appliance/NAME.toml` | `instances/NAME/instance.toml` |
 //! | profiles | `appliance/profiles/NAME.toml` | `profiles/NAME.toml` |
 //! | networks | `appliance/networks/NAME.toml` | `networks/NAME.toml` |
+//! | images | `images/FINGERPRINT/image`, which wins here: a system image is verified | the same |
 //! | aliases | `images/aliases/ALIAS` → `../FINGERPRINT` | the same |
 //!
 //! The digest of an instance covers, in this order: each profile as `profiles/NAME.toml`, by name; each alias as
@@ -40,6 +41,8 @@ pub struct Sources {
     pub networks: BTreeMap<String, Source>,
     /// Fingerprint by alias.
     pub aliases: BTreeMap<String, [u8; 32]>,
+    /// The image file by fingerprint. Nothing in it was looked at.
+    pub images: BTreeMap<[u8; 32], PathBuf>,
     /// Entries that were left out, and directories that could not be read. A directory that does not exist is empty.
     pub left_out: Vec<SourceError>,
 }
@@ -111,13 +114,13 @@ impl std::error::Error for SourceError {}
 pub fn read_sources(system: &Path, data: Option<&Path>) -> Sources {
     let mut sources = Sources::default();
     sources.read_appliance(&system.join("appliance"));
-    sources.read_aliases(&system.join("images/aliases"));
+    sources.read_images(&system.join("images"));
     if let Some(data) = data {
         sources.read_instances(&data.join("instances"));
         let left_out = &mut sources.left_out;
         read_stems(&data.join("profiles"), &mut sources.profiles, left_out);
         read_stems(&data.join("networks"), &mut sources.networks, left_out);
-        sources.read_aliases(&data.join("images/aliases"));
+        sources.read_images(&data.join("images"));
     }
     sources
 }
@@ -168,6 +171,15 @@ impl Sources {
                 self.left_out.push(SourceError::Name { path: source.path, reason: error.to_string() });
             }
         }
+    }
+
+    fn read_images(&mut self, directory: &Path) {
+        for name in entries(directory, &mut self.left_out) {
+            let Some(fingerprint) = parse_fingerprint(&name) else { continue };
+            let path = directory.join(&name).join("image");
+            self.images.entry(fingerprint).or_insert(path);
+        }
+        self.read_aliases(&directory.join("aliases"));
     }
 
     fn read_aliases(&mut self, directory: &Path) {
