@@ -3,4 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod packet;
+pub mod random;
+pub mod raw_socket;
