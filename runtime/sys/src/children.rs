@@ -1,0 +1,263 @@
+//! Child processes of a supervisor: starting one (into a cgroup, with exactly the descriptors it is to have), and reaping
+//! all of them, adopted ones too. Nothing here waits for a child.
+
+use rustix::process::{Pid, WaitOptions};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// The most descriptors one child is given: standard ones, an order, a report socket, a pidfd, and room.
+pub const MAX_DESCRIPTORS: usize = 8;
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// The file; not searched for.
+    pub path: &'a CStr,
+    /// Arguments, the name first.
+    pub arguments: &'a [CString],
+    /// `NAME=value` each: all of its environment.
+    pub environment: &'a [CString],
+    /// Which of our descriptors it gets as which number; at most [`MAX_DESCRIPTORS`]. Numbers 0 to 2 that are not listed
+    /// are ours, so list them.
+    pub descriptors: &'a [(BorrowedFd<'a>, RawFd)],
+    /// The cgroup directory it starts in; `None`: ours.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Its relation to our session.
+    pub session: Session,
+}
+
+/// The session of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// It stays in ours.
+    Ours,
+    /// Its own.
+    Own,
+    /// Its own, with the terminal on descriptor 0 as controlling terminal.
+    OwnWithTerminal,
+}
+
+/// A started child.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id.
+    pub pid: i32,
+    /// It; readable when it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this code.
+    Code(u8),
+    /// It was killed by this signal.
+    Signal(u8),
+}
+
+/// The exit code of a child whose program could not be executed, as shells have it.
+pub const EXIT_NOT_EXECUTED: u8 = 127;
+
+/// `struct clone_args` of the kernel's first version (5.3) up to `cgroup` (5.7).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// `CLONE_INTO_CGROUP` does not fit the `c_int` that libc gives it on 32 bits.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Starts `program`. That it could not be executed shows as its exit with [`EXIT_NOT_EXECUTED`].
+///
+/// Only for a process with one thread: the child runs a few system calls of ours before it executes.
+pub fn start(program: &Program<'_>) -> io::Result<Child> {
+    if MAX_DESCRIPTORS < program.descriptors.len() {
+        return Err(io::Error::from_raw_os_error(libc::E2BIG));
+    }
+    // Everything the child needs is laid out before it exists: between clone and exec it only makes system calls.
+    let arguments = pointers(program.arguments);
+    let environment = pointers(program.environment);
+    let mut pidfd: RawFd = -1;
+    let mut args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = program.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` is laid out as the kernel's struct of that size; without CLONE_VM and without a stack the child gets
+    // a copy of our memory and stack, as by fork(2); `pidfd` outlives the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid == 0 {
+        // SAFETY: we are the child of a process with one thread, and the pointer tables end with a null pointer and point
+        // to strings that live in our copy of the memory.
+        unsafe { become_program(program, &arguments, &environment) }
+    }
+    // SAFETY: the kernel stored a new descriptor there, and nothing else owns it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid: pid as i32, pidfd })
+}
+
+/// The next child that has ended, whoever started it. `None`: none has (or there is none at all).
+pub fn reap() -> io::Result<Option<(i32, Ended)>> {
+    loop {
+        return match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                let ended = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Ended::Code(code as u8),
+                    (None, Some(signal)) => Ended::Signal(signal as u8),
+                    (None, None) => continue,
+                };
+                Ok(Some((pid.as_raw_nonzero().get(), ended)))
+            }
+            Ok(None) | Err(rustix::io::Errno::CHILD) => Ok(None),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
+/// Orphans among our descendants become our children.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Pid::from_raw(1))?)
+}
+
+/// Sends a signal to the process that `pidfd` stands for. That it has ended already is no error.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: u8) -> io::Result<()> {
+    // SAFETY: the descriptor is live for the call, no siginfo is given, and the kernel checks the signal's number.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::c_int::from(signal),
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// The child's part: signals as a new program expects them, descriptors in place, exec.
+///
+/// # Safety
+/// Only in a fresh child that shares no memory with its parent; both tables end with a null pointer.
+unsafe fn become_program(
+    program: &Program<'_>,
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> ! {
+    // SAFETY: plain system calls on values of our own; nothing here allocates or takes a lock.
+    unsafe {
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if program.session != Session::Ours {
+            libc::setsid();
+        }
+        // First above all targets, so that no target overwrites a source that is still needed.
+        let mut sources = [-1; MAX_DESCRIPTORS];
+        for (source, (descriptor, _)) in sources.iter_mut().zip(program.descriptors) {
+            *source = libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 64);
+            if *source < 0 {
+                libc::_exit(libc::c_int::from(EXIT_NOT_EXECUTED));
+            }
+        }
+        for (source, (_, target)) in sources.iter().zip(program.descriptors) {
+            if libc::dup2(*source, *target) < 0 {
+                libc::_exit(libc::c_int::from(EXIT_NOT_EXECUTED));
+            }
+        }
+        if program.session == Session::OwnWithTerminal {
+            libc::ioctl(0, libc::TIOCSCTTY as _, 1);
+        }
+        libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+        libc::_exit(libc::c_int::from(EXIT_NOT_EXECUTED))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::poll::{Interest, PollSet};
+    use std::os::fd::AsFd;
+
+    fn run(arguments: &[&str], descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Child {
+        let arguments: Vec<CString> = arguments.iter().map(|text| CString::new(*text).unwrap()).collect();
+        start(&Program {
+            path: &arguments[0],
+            arguments: &arguments,
+            environment: &[CString::new("A=b").unwrap()],
+            descriptors,
+            cgroup: None,
+            session: Session::Own,
+        })
+        .unwrap()
+    }
+
+    fn wait(child: &Child) -> Ended {
+        let mut set = PollSet::default();
+        set.add(&child.pidfd, Interest::Read);
+        set.wait(Some(std::time::Duration::from_secs(10))).unwrap();
+        let pid = Pid::from_raw(child.pid);
+        let (_, status) = rustix::process::waitpid(pid, WaitOptions::NOHANG).unwrap().unwrap();
+        match status.exit_status() {
+            Some(code) => Ended::Code(code as u8),
+            None => Ended::Signal(status.terminating_signal().unwrap() as u8),
+        }
+    }
+
+    #[test]
+    fn a_child_gets_its_descriptors_and_environment_and_nothing_else() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let script = "echo $A >&5; ls /proc/self/fd >&5";
+        let child = run(&["/bin/sh", "-c", script], &[(writer.as_fd(), 5), (writer.as_fd(), 3)]);
+        assert_eq!(wait(&child), Ended::Code(0));
+        drop(writer);
+        let mut text = [0; 256];
+        let len = rustix::io::read(&reader, &mut text).unwrap();
+        let text = String::from_utf8_lossy(&text[..len]).into_owned();
+        assert!(text.starts_with("b\n"), "{text}");
+        assert!(!text.contains("64"), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_ends_with_127_and_a_signal_is_told_from_a_code() {
+        assert_eq!(wait(&run(&["/nonexistent"], &[])), Ended::Code(EXIT_NOT_EXECUTED));
+        let child = run(&["/bin/sh", "-c", "sleep 100"], &[]);
+        send_signal(child.pidfd.as_fd(), 9).unwrap();
+        assert_eq!(wait(&child), Ended::Signal(9));
+        send_signal(child.pidfd.as_fd(), 9).unwrap();
+    }
+}

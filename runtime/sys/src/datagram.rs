@@ -1,0 +1,165 @@
+//! Datagram sockets with the sender's credentials: `$NOTIFY_SOCKET`, the journal's socket, `/dev/log`.
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    sockopt,
+};
+use std::io::{self, IoSlice};
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// The most descriptors taken from one datagram; the kernel closes what does not fit.
+const MAX_DESCRIPTORS: usize = 4;
+
+/// One received datagram. Its bytes are in the buffer that was given to [`recv`].
+#[derive(Debug)]
+pub struct Datagram {
+    /// How many bytes of the buffer it fills; what did not fit is lost.
+    pub len: usize,
+    /// Who sent it, as the kernel attested.
+    pub sender: Option<Sender>,
+    /// The descriptors that came with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// A datagram's sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// Process id; 0 when we cannot see its pid namespace.
+    pub pid: i32,
+    /// User id.
+    pub uid: u32,
+}
+
+/// Receives at `path`, which gets the permission bits `mode`; a socket file left there is replaced. It does not block.
+pub fn bind(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let socket = unbound()?;
+    sockopt::set_socket_passcred(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode as rustix::fs::RawMode))?;
+    Ok(socket)
+}
+
+/// A socket to [`send`] from.
+pub fn unbound() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?)
+}
+
+/// Sends one datagram, with a descriptor if one is given. `None`: the receiver's queue is full; nothing was sent.
+pub fn send(
+    socket: &impl AsFd,
+    path: &Path,
+    bytes: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<Option<()>> {
+    let address = SocketAddrUnix::new(path)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = descriptor.as_slice();
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::INVAL.into());
+    }
+    loop {
+        let bytes = [IoSlice::new(bytes)];
+        return match rustix::net::sendmsg_addr(socket, &address, &bytes, &mut control, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(Some(())),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
+/// Room for the control messages, aligned as `cmsghdr` must be: four descriptors and credentials need 64 bytes.
+#[repr(C, align(8))]
+struct Control([u8; 128]);
+
+/// Receives one datagram into `buffer`. `None`: nothing is there.
+pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    // Not rustix's call: it asserts that the sender's pid is above 0, which is the sender's pid namespace to decide.
+    let mut control = Control([0; 128]);
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of 0.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    let got = loop {
+        // SAFETY: `message` points to one iovec over `buffer` and to `control`, all alive and exclusively borrowed.
+        let got = unsafe {
+            libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT)
+        };
+        if 0 <= got {
+            break got as usize;
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {}
+            io::ErrorKind::WouldBlock => return Ok(None),
+            _ => return Err(error),
+        }
+    };
+    let mut datagram = Datagram { len: got.min(buffer.len()), sender: None, descriptors: Vec::new() };
+    // SAFETY: the kernel wrote `message` and the control buffer it points to, which is still alive.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: the CMSG macros return null or a pointer to a whole header inside the control buffer.
+        let (level, kind, len) = unsafe { ((*header).cmsg_level, (*header).cmsg_type, (*header).cmsg_len as usize) };
+        // SAFETY: `header` is a valid header; its payload follows it.
+        let payload = unsafe { libc::CMSG_DATA(header) };
+        // SAFETY: the macro only computes a length.
+        let payload_bytes = len.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if size_of::<libc::ucred>() <= payload_bytes => {
+                // SAFETY: the payload holds a whole ucred; it need not be aligned.
+                let sender = unsafe { payload.cast::<libc::ucred>().read_unaligned() };
+                datagram.sender = Some(Sender { pid: sender.pid, uid: sender.uid });
+            }
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                for number in 0..(payload_bytes / size_of::<RawFd>()).min(MAX_DESCRIPTORS) {
+                    // SAFETY: the payload holds that many descriptors; they need not be aligned.
+                    let raw = unsafe { payload.cast::<RawFd>().add(number).read_unaligned() };
+                    // SAFETY: the kernel just gave us `raw`, and nothing else owns it.
+                    datagram.descriptors.push(unsafe { OwnedFd::from_raw_fd(raw) });
+                }
+            }
+            (_, _) => {}
+        }
+        // SAFETY: as for CMSG_FIRSTHDR; `header` is one of this message's headers.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    Ok(Some(datagram))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_sender_and_a_descriptor_arrive() {
+        let path = std::env::temp_dir().join(format!("yado-datagram-{}", std::process::id()));
+        let receiver = bind(&path, 0o600).unwrap();
+        let mut buffer = [0; 8];
+        assert!(recv(&receiver, &mut buffer).unwrap().is_none());
+        let sender = unbound().unwrap();
+        send(&sender, &path, b"READY=1", Some(sender.as_fd())).unwrap().unwrap();
+        send(&sender, &path, b"far too long", None).unwrap().unwrap();
+        let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..datagram.len], b"READY=1");
+        assert_eq!(datagram.sender.unwrap().pid, std::process::id() as i32);
+        assert_eq!(datagram.descriptors.len(), 1);
+        let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..datagram.len], datagram.descriptors.len()), (&b"far too "[..], 0));
+        std::fs::remove_file(&path).unwrap();
+    }
+}

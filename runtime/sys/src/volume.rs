@@ -1,0 +1,54 @@
+//! File systems as a whole: how full, of which kind, and putting them on the disk.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// How full a file system is, and what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Size.
+    pub total_bytes: u64,
+    /// Free for ordinary users.
+    pub free_bytes: u64,
+    /// `f_type` of statfs(2).
+    pub magic: u64,
+}
+
+/// `f_type` of tmpfs and ramfs: what an initramfs lives in.
+pub const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// See [`TMPFS_MAGIC`].
+pub const RAMFS_MAGIC: u64 = 0x8584_58f6;
+
+/// Usage of the file system that holds `path`.
+pub fn usage(path: &Path) -> io::Result<Usage> {
+    let found = rustix::fs::statfs(path)?;
+    // The width of these fields differs between architectures.
+    let block_bytes = found.f_bsize as u64;
+    Ok(Usage {
+        total_bytes: block_bytes.saturating_mul(found.f_blocks as u64),
+        free_bytes: block_bytes.saturating_mul(found.f_bavail as u64),
+        magic: u64::from(found.f_type as u32),
+    })
+}
+
+/// Writes all of the file system that holds `file` to its disk.
+pub fn sync_file_system(file: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
+}
+
+/// Writes all file systems to their disks.
+pub fn sync_all() {
+    rustix::fs::sync();
+}
+
+/// Bytes of memory this machine has.
+pub fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+}
+
+/// Sets the host name.
+pub fn set_host_name(name: &str) -> io::Result<()> {
+    Ok(rustix::system::sethostname(name.as_bytes())?)
+}
