@@ -1,10 +1,11 @@
-//! What the tests do inside a container: use a GPIO line, eat memory, burn the processor, fork until refused, fetch a page.
+//! What the tests do inside a container: use a GPIO line, eat memory, burn the processor, fork until refused, serve and
+//! fetch a page.
 //! Every verb prints what it observed as `name=value` lines and judges nothing.
 
 use gpiocdev::Request;
 use gpiocdev::line::Value;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read 
        guest-tool memory MIB                         touch so much memory, then say so
        guest-tool burn MS                            burn the processor for MS of wall time
        guest-tool fork MAX                           start children until one is refused
+       guest-tool serve PORT TEXT                    answer every request with TEXT, for ever
        guest-tool get HOST PORT PATH                 fetch a page";
 
 /// Any page size a board of ours has is a multiple of this.
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["memory", mib] => number(mib).and_then(memory),
         ["burn", ms] => number(ms).and_then(burn),
         ["fork", max] => number(max).and_then(fork_until_refused),
+        ["serve", port, text] => number(port).and_then(|port| serve(port, text)),
         ["get", host, port, path] => number(port).and_then(|port| get(host, port, path)),
         // A child of `fork`: it lives until its parent lets go of its input.
         ["wait"] => {
@@ -125,6 +128,25 @@ fn fork_until_refused(max: usize) -> Result<(), String> {
         child.wait().map_err(|error| format!("wait for a child: {error}"))?;
     }
     Ok(())
+}
+
+fn serve(port: usize, text: &str) -> Result<(), String> {
+    let port = u16::try_from(port).map_err(|error| format!("{port}: {error}"))?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(|error| format!("listen on {port}: {error}"))?;
+    for stream in listener.incoming() {
+        // A peer that goes away in the middle is its own business.
+        let _ = stream.and_then(|stream| answer(stream, text));
+    }
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(NETWORK_TIMEOUT))?;
+    stream.set_write_timeout(Some(NETWORK_TIMEOUT))?;
+    // The request is short and comes in one segment; what it asks for does not matter.
+    let _request_bytes = stream.read(&mut [0; 1024])?;
+    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
 }
 
 fn get(host: &str, port: usize, path: &str) -> Result<(), String> {
