@@ -1,0 +1,136 @@
+//! How the command shows what it knows: tables for people, JSON for programs, and texts of others made safe to print.
+
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for people
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+/// Plain columns under upper-case headings, without colours: it must read well in a serial log too.
+pub(crate) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(headings.to_vec());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
+    }
+    let mut out = String::new();
+    for line in table.lines() {
+        out.push_str(line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()));
+        out.push('\n');
+    }
+    out
+}
+
+/// Writes to standard output. A reader that has gone (`| head`) is the end of the work, not an error worth words.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// Writes one JSON value on lines of its own.
+pub(crate) fn print_json(value: &serde_json::Value) -> io::Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// `text` without anything that a terminal would obey: a container writes the messages that we print.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_obeyed(char) {
+            out.extend(char.escape_unicode());
+        } else {
+            out.push(char);
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_obeyed(char: char) -> bool {
+    char.is_control() && char != '\t'
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// The first 12 digits of a fingerprint: what LXD shows.
+pub(crate) fn short_fingerprint(fingerprint: &[u8; 32]) -> String {
+    hex(&fingerprint[..6])
+}
+
+/// `1.5 MiB`: two or three digits are enough for people; JSON has the bytes.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut tenths = u128::from(count) * 10;
+    while 10_240 <= tenths && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    match (unit, tenths / 10) {
+        (0, whole) => format!("{whole} B"),
+        (_, whole) if 100 <= whole => format!("{whole} {}", UNITS[unit]),
+        (_, whole) => format!("{whole}.{} {}", tenths % 10, UNITS[unit]),
+    }
+}
+
+/// `2d 3h`, `3m 12s`, `850ms`: the two largest units.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{}ms", time.as_millis()),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        for (count, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (64 << 20, "64.0 MiB"), (200 << 30, "200 GiB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+        assert!(bytes(u64::MAX).ends_with(" TiB"));
+        for (millis, text) in [(12, "12ms"), (5_900, "5s"), (192_000, "3m 12s"), (7_260_000, "2h 1m")] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(duration(Duration::from_secs(183_600)), "2d 3h");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out() {
+        assert_eq!(printable("fine\täß"), "fine\täß");
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
+    }
+
+    #[test]
+    fn a_table_is_columns_without_borders() {
+        let text = table(&["NAME", "STATE"], [vec!["debian".to_owned(), "ready".to_owned()]]);
+        assert_eq!(text, "NAME    STATE\ndebian  ready\n");
+    }
+}

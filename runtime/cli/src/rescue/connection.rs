@@ -1,0 +1,178 @@
+//! One exchange with init (or netd): a request packet goes out, reply packets come back until one that ends it.
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use yado_sys::packet;
+use yado_wire::rescue::Reply;
+use yado_wire::{DecodeError, Failure, MAX_FRAME_BYTES};
+
+/// How long init may take for an answer that it can give from its own tables. It never blocks, so a second is long; a board
+/// under load gets more.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection on which replies of type `R` come.
+pub(super) struct Connection<R> {
+    socket: OwnedFd,
+    peer: Peer,
+    replies: PhantomData<R>,
+}
+
+/// Who is at the other end, for the words of an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// `init` or `netd`.
+    pub(super) name: &'static str,
+    /// Its socket.
+    pub(super) path: PathBuf,
+}
+
+/// Why there is no answer, or not the one that was wanted.
+#[derive(Debug)]
+pub(super) enum ExchangeError {
+    /// Nobody listens there.
+    Connect { peer: Peer, source: io::Error },
+    /// The connection broke.
+    Talk { peer: Peer, source: io::Error },
+    /// No packet came in time.
+    Silent { peer: Peer },
+    /// The peer hung up before it was done.
+    HungUp { peer: Peer },
+    /// The peer is of another release, or no init at all.
+    Decode { peer: Peer, source: DecodeError },
+    /// An answer that does not belong to the question.
+    Unexpected { peer: Peer },
+    /// The request is longer than a packet.
+    TooLong,
+    /// The peer understood and refused.
+    Refused(Box<Failure>),
+}
+
+impl<R: DeserializeOwned> Connection<R> {
+    /// Connects and sends `request` with `descriptors`.
+    pub(super) fn ask<M: Serialize>(
+        name: &'static str,
+        path: &Path,
+        request: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Connection<R>, ExchangeError> {
+        let peer = Peer { name, path: path.to_owned() };
+        let frame = yado_wire::encode(request).ok_or(ExchangeError::TooLong)?;
+        let socket = packet::connect(path).map_err(|source| ExchangeError::Connect { peer: peer.clone(), source })?;
+        match packet::send(&socket, &frame, descriptors) {
+            Ok(Some(())) => Ok(Connection { socket, peer, replies: PhantomData }),
+            Ok(None) => Err(ExchangeError::Silent { peer }),
+            Err(source) => Err(ExchangeError::Talk { peer, source }),
+        }
+    }
+
+    /// From now on a reply that takes longer than `timeout` is an error; without it, [`Connection::next`] waits.
+    pub(super) fn set_timeout(&self, timeout: Duration) -> Result<(), ExchangeError> {
+        packet::set_timeout(&self.socket, timeout)
+            .map_err(|source| ExchangeError::Talk { peer: self.peer.clone(), source })
+    }
+
+    /// The next reply and what came with it.
+    pub(super) fn next(&self) -> Result<(R, Vec<OwnedFd>), ExchangeError> {
+        self.next_or_silence()?.ok_or_else(|| ExchangeError::Silent { peer: self.peer.clone() })
+    }
+
+    /// The next reply; `None` when the time is over.
+    pub(super) fn next_or_silence(&self) -> Result<Option<(R, Vec<OwnedFd>)>, ExchangeError> {
+        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let received = packet::recv(&self.socket, &mut buffer)
+            .map_err(|source| ExchangeError::Talk { peer: self.peer.clone(), source })?;
+        let Some(packet) = received else {
+            return Ok(None);
+        };
+        if packet.is_end() {
+            return Err(ExchangeError::HungUp { peer: self.peer.clone() });
+        }
+        let reply = yado_wire::decode(&buffer[..packet.len])
+            .map_err(|source| ExchangeError::Decode { peer: self.peer.clone(), source })?;
+        Ok(Some((reply, packet.descriptors)))
+    }
+
+    /// The error for a reply that does not belong here.
+    pub(super) fn unexpected(&self) -> ExchangeError {
+        ExchangeError::Unexpected { peer: self.peer.clone() }
+    }
+}
+
+impl Connection<Reply> {
+    /// Sends `request` to init.
+    pub(super) fn ask_init(
+        socket: &Path,
+        request: &yado_wire::rescue::Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Connection<Reply>, ExchangeError> {
+        Connection::ask("init", socket, request, descriptors)
+    }
+
+    /// Waits for `Done`, for a request whose only other answer is a refusal.
+    pub(super) fn wait_until_done(&self) -> Result<(), ExchangeError> {
+        match self.next()? {
+            (Reply::Done, _) => Ok(()),
+            (Reply::Refused(failure), _) => Err(ExchangeError::Refused(Box::new(failure))),
+            _ => Err(self.unexpected()),
+        }
+    }
+}
+
+impl<R> AsFd for Connection<R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExchangeError::Connect { peer, source } => {
+                write!(out, "{} does not answer on {}: {source}", peer.name, peer.path.display())?;
+                match peer.name {
+                    "init" => out.write_str("; is yado-init running? (hosted: give --socket DIR/run/init.sock)"),
+                    _ => Ok(()),
+                }
+            }
+            ExchangeError::Talk { peer, source } => {
+                write!(out, "talk to {} on {}: {source}", peer.name, peer.path.display())
+            }
+            ExchangeError::Silent { peer } => {
+                write!(out, "{} took the request on {} and did not answer in time", peer.name, peer.path.display())
+            }
+            ExchangeError::HungUp { peer } => {
+                write!(out, "{} hung up on {} before it was done", peer.name, peer.path.display())
+            }
+            ExchangeError::Decode { peer, source } => {
+                write!(out, "{} on {}: {source}; is it of another release?", peer.name, peer.path.display())
+            }
+            ExchangeError::Unexpected { peer } => {
+                write!(out, "{} on {} sent an answer to another question", peer.name, peer.path.display())
+            }
+            ExchangeError::TooLong => write!(out, "the request is longer than {MAX_FRAME_BYTES} bytes"),
+            ExchangeError::Refused(failure) => write!(out, "{failure}"),
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yado_wire::rescue::Request;
+
+    #[test]
+    fn an_init_that_is_not_there_is_said_with_what_to_do() {
+        let path = Path::new("/nonexistent/init.sock");
+        let error = Connection::ask_init(path, &Request::Status, &[]).err().map(|error| error.to_string());
+        let expected = "init does not answer on /nonexistent/init.sock: No such file or directory (os error 2); \
+                        is yado-init running? (hosted: give --socket DIR/run/init.sock)";
+        assert_eq!(error.as_deref(), Some(expected));
+    }
+}

@@ -1,0 +1,155 @@
+//! `yado rescue events`: what happened, from init's ring and then as it happens.
+
+use super::connection::{Connection, ExchangeError};
+use super::status_view::failure_json;
+use crate::command_line::Outcome;
+use crate::output::{self, Format, printable};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use yado_wire::rescue::{Event, EventKind, ExitStatus, Reply, Request};
+
+/// What the ring holds comes at once; after so long a silence it is at its end.
+const RING_PAUSE: Duration = Duration::from_millis(500);
+
+/// Show what happened, then what happens
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Only what init still remembers, without waiting for more
+    #[arg(long)]
+    no_follow: bool,
+    /// How to show it; json is one object a line
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
+    let connection = Connection::ask_init(socket, &Request::Events, &[])?;
+    if arguments.no_follow {
+        connection.set_timeout(RING_PAUSE)?;
+    }
+    loop {
+        match connection.next_or_silence()? {
+            Some((Reply::Event(event), _)) => match arguments.format {
+                Format::Table => output::print(&line(&event))?,
+                Format::Json => output::print(&format!("{}\n", json(&event)))?,
+            },
+            Some((Reply::Refused(failure), _)) => return Err(ExchangeError::Refused(Box::new(failure)).into()),
+            Some((Reply::Done, _)) | None => return Ok(ExitCode::SUCCESS),
+            Some(_) => return Err(connection.unexpected().into()),
+        }
+    }
+}
+
+fn line(event: &Event) -> String {
+    let Event { sequence: _, monotonic_us, instance, kind } = event;
+    let instance = instance.as_ref().map_or(String::new(), |name| format!("{name}: "));
+    format!(
+        "[{:>6}.{:06}] {instance}{}\n",
+        monotonic_us / 1_000_000,
+        monotonic_us % 1_000_000,
+        printable(&sentence(kind))
+    )
+}
+
+fn sentence(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Stage(name) => format!("stage {name}"),
+        EventKind::State(state) => state.name().to_owned(),
+        EventKind::Started { start_us, steps: _ } => format!("started in {start_us} us"),
+        EventKind::Ready(status) if status.is_empty() => "said it is ready".to_owned(),
+        EventKind::Ready(status) => format!("said it is ready: {status}"),
+        EventKind::Exited(status) => exit_sentence(*status),
+        EventKind::Failed(failure) => format!("start failed: {failure}"),
+        EventKind::OomKill { count } => format!("out of memory: {count} killed since its start"),
+        EventKind::ProcessLimit { count } => format!("limits.processes: {count} forks refused since its start"),
+        EventKind::DeviceAdded(node) => format!("device {node} added"),
+        EventKind::DeviceRemoved(node) => format!("device {node} removed"),
+        EventKind::ServiceExited { service, status } => format!("service {service} {}", exit_sentence(*status)),
+    }
+}
+
+fn exit_sentence(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("was killed by signal {signal}"),
+    }
+}
+
+/// `{sequence, monotonic_us, instance, kind, …}`, with what the kind carries beside it.
+fn json(event: &Event) -> Value {
+    let Event { sequence, monotonic_us, instance, kind } = event;
+    let mut value = kind_json(kind);
+    value["sequence"] = json!(sequence);
+    value["monotonic_us"] = json!(monotonic_us);
+    value["instance"] = json!(instance.as_ref().map(|name| name.as_str()));
+    value
+}
+
+fn kind_json(kind: &EventKind) -> Value {
+    match kind {
+        EventKind::Stage(name) => json!({ "kind": "stage", "stage": name.as_str() }),
+        EventKind::State(state) => json!({ "kind": "state", "state": state.name() }),
+        EventKind::Started { start_us, steps } => {
+            let steps: Vec<Value> =
+                steps.iter().map(|time| json!({ "step": time.step.name(), "micros": time.micros })).collect();
+            json!({ "kind": "started", "start_us": start_us, "steps": steps })
+        }
+        EventKind::Ready(status) => json!({ "kind": "ready", "status": status.as_str() }),
+        EventKind::Exited(status) => json!({ "kind": "exited", "exit": exit_json(*status) }),
+        EventKind::Failed(failure) => json!({ "kind": "failed", "failure": failure_json(failure) }),
+        EventKind::OomKill { count } => json!({ "kind": "oom-kill", "count": count }),
+        EventKind::ProcessLimit { count } => json!({ "kind": "process-limit", "count": count }),
+        EventKind::DeviceAdded(node) => json!({ "kind": "device-added", "node": node.as_str() }),
+        EventKind::DeviceRemoved(node) => json!({ "kind": "device-removed", "node": node.as_str() }),
+        EventKind::ServiceExited { service, status } => {
+            json!({ "kind": "service-exited", "service": service.as_str(), "exit": exit_json(*status) })
+        }
+    }
+}
+
+fn exit_json(status: ExitStatus) -> Value {
+    match status {
+        ExitStatus::Code(code) => json!({ "code": code }),
+        ExitStatus::Signal(signal) => json!({ "signal": signal }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use yado_wire::names::clipped;
+    use yado_wire::rescue::InstanceState;
+    use yado_wire::{Failure, InstanceName, Step};
+
+    fn event(kind: EventKind) -> Event {
+        let instance = InstanceName::parse("web").ok();
+        Event { sequence: 7, monotonic_us: 3_000_042, instance, kind }
+    }
+
+    #[test]
+    fn each_event_is_one_line_and_one_object() {
+        let failure = Failure::refused(Step::ImageTree, "web", "block 12");
+        let cases = [
+            (EventKind::Stage(clipped("netd")), "stage netd", "stage"),
+            (EventKind::State(InstanceState::BackingOff), "backing-off", "state"),
+            (EventKind::Ready(clipped("")), "said it is ready", "ready"),
+            (EventKind::Exited(ExitStatus::Signal(9)), "was killed by signal 9", "exited"),
+            (EventKind::Failed(failure), "start failed: image-tree: web: block 12", "failed"),
+            (EventKind::OomKill { count: 3 }, "out of memory: 3 killed since its start", "oom-kill"),
+            (EventKind::DeviceAdded(clipped("/dev/sda")), "device /dev/sda added", "device-added"),
+        ];
+        for (kind, words, name) in cases {
+            let event = event(kind);
+            assert_eq!(line(&event), format!("[     3.000042] web: {words}\n"));
+            let value = json(&event);
+            assert_eq!(
+                (&value["kind"], &value["sequence"], &value["instance"]),
+                (&json!(name), &json!(7), &json!("web"))
+            );
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What netd says of links and networks, for `status`.
+
+use super::connection::{Connection, ExchangeError};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest};
+
+/// A status is for the day when something hangs: it does not wait long for netd.
+const NETD_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "IPV4", "GATEWAY", "NAME SERVERS"];
+
+/// Asks netd, whose socket stands beside init's.
+pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError> {
+    let path = init_socket.with_file_name("netd.sock");
+    let connection: Connection<NetReply> = Connection::ask("netd", &path, &NetRequest::Status, &[])?;
+    connection.set_timeout(NETD_TIMEOUT)?;
+    let mut links = Vec::new();
+    loop {
+        match connection.next()?.0 {
+            NetReply::Link(link) => links.push(link),
+            NetReply::Done => return Ok(links),
+            NetReply::Failed(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
+            NetReply::Attached => return Err(connection.unexpected()),
+        }
+    }
+}
+
+pub(super) fn row(link: &LinkStatus) -> Vec<String> {
+    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s: _ } = link;
+    let role = match role {
+        LinkRole::Uplink => "uplink".to_owned(),
+        LinkRole::Network => "network".to_owned(),
+        LinkRole::Nic { instance, name } => format!("{name} of {instance}"),
+    };
+    let nameservers: Vec<String> = nameservers.iter().map(|octets| address(octets)).collect();
+    vec![
+        name.to_string(),
+        role,
+        if *is_up { "up" } else { "down" }.to_owned(),
+        ipv4.as_ref().map_or("-".to_owned(), |(octets, length)| format!("{}/{length}", address(octets))),
+        gateway.as_ref().map_or("-".to_owned(), address),
+        if nameservers.is_empty() { "-".to_owned() } else { nameservers.join(" ") },
+    ]
+}
+
+pub(super) fn json(link: &LinkStatus) -> Value {
+    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s } = link;
+    let (role, instance, nic) = match role {
+        LinkRole::Uplink => ("uplink", None, None),
+        LinkRole::Network => ("network", None, None),
+        LinkRole::Nic { instance, name } => ("nic", Some(instance.as_str()), Some(name.as_str())),
+    };
+    json!({
+        "name": name.as_str(),
+        "role": role,
+        "instance": instance,
+        "nic": nic,
+        "is_up": is_up,
+        "ipv4": ipv4.as_ref().map(|(octets, length)| format!("{}/{length}", address(octets))),
+        "gateway": gateway.as_ref().map(address),
+        "nameservers": nameservers.iter().map(|octets| address(octets)).collect::<Vec<_>>(),
+        "lease_left_s": lease_left_s,
+    })
+}
+
+fn address(octets: &[u8; 4]) -> String {
+    Ipv4Addr::from(*octets).to_string()
+}

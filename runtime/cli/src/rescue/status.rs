@@ -1,0 +1,59 @@
+//! `yado rescue status`: what init and netd know, asked once.
+
+use super::connection::{ANSWER_TIMEOUT, Connection, ExchangeError};
+use super::links;
+use super::status_view::{render_json, render_table};
+use crate::command_line::Outcome;
+use crate::output::{self, Format};
+use clap::Args;
+use std::path::Path;
+use std::process::ExitCode;
+use yado_wire::network::LinkStatus;
+use yado_wire::rescue::{InstanceStatus, Reply, Request, ServiceStatus, SystemStatus};
+
+/// Show the system, its instances, services and links
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// Everything that is shown.
+pub(super) struct Status {
+    pub(super) system: SystemStatus,
+    pub(super) instances: Vec<InstanceStatus>,
+    pub(super) services: Vec<ServiceStatus>,
+    /// The links, or why netd did not tell.
+    pub(super) links: Result<Vec<LinkStatus>, String>,
+}
+
+pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
+    let status = read(socket)?;
+    match arguments.format {
+        Format::Table => output::print(&render_table(&status))?,
+        Format::Json => output::print_json(&render_json(&status))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(socket: &Path) -> Result<Status, ExchangeError> {
+    let connection = Connection::ask_init(socket, &Request::Status, &[])?;
+    connection.set_timeout(ANSWER_TIMEOUT)?;
+    let (mut system, mut instances, mut services) = (None, Vec::new(), Vec::new());
+    loop {
+        match connection.next()?.0 {
+            Reply::System(status) => system = Some(status),
+            Reply::Instance(status) => instances.push(status),
+            Reply::Service(status) => services.push(status),
+            Reply::Done => break,
+            Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
+            Reply::Log(_) | Reply::Event(_) | Reply::Console | Reply::Exited(_) => {
+                return Err(connection.unexpected());
+            }
+        }
+    }
+    let system = system.ok_or_else(|| connection.unexpected())?;
+    let links = links::read(socket).map_err(|error| error.to_string());
+    Ok(Status { system, instances, services, links })
+}

@@ -1,0 +1,296 @@
+//! A status as text for people and as JSON. Pure: values in, text out.
+
+use super::links;
+use super::status::Status;
+use crate::output::{bytes, duration, hex, printable, short_fingerprint, table};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::time::Duration;
+use yado_wire::Failure;
+use yado_wire::rescue::{InstanceState, InstanceStatus, Mode, ServiceStatus, SystemStatus, Verify};
+
+const INSTANCE_HEADINGS: [&str; 9] =
+    ["INSTANCE", "STATE", "PID", "IMAGE", "UP", "START", "MEMORY", "PROCESSES", "RESTARTS"];
+
+/// One line on the system, then a table each for instances, services and links, then what went wrong.
+pub(super) fn render_table(status: &Status) -> String {
+    let mut out = system_line(&status.system);
+    if status.instances.is_empty() {
+        out.push_str("\nno instances\n");
+    } else {
+        out.push('\n');
+        out.push_str(&table(&INSTANCE_HEADINGS, status.instances.iter().map(instance_row)));
+    }
+    if !status.services.is_empty() {
+        out.push('\n');
+        out.push_str(&table(&["SERVICE", "PID", "RESTARTS"], status.services.iter().map(service_row)));
+    }
+    match &status.links {
+        Ok(links) if links.is_empty() => {}
+        Ok(links) => {
+            out.push('\n');
+            out.push_str(&table(&links::HEADINGS, links.iter().map(links::row)));
+        }
+        // Writing to a String does not fail, here and below.
+        Err(reason) => {
+            let _ = writeln!(out, "\nlinks: {}", printable(reason));
+        }
+    }
+    out.push_str(&troubles(status));
+    out
+}
+
+/// `{system, instances, services, links, links_error}`; times and sizes in the units that the names say.
+pub(super) fn render_json(status: &Status) -> Value {
+    let Status { system, instances, services, links } = status;
+    json!({
+        "system": system_json(system),
+        "instances": instances.iter().map(instance_json).collect::<Vec<_>>(),
+        "services": services.iter().map(service_json).collect::<Vec<_>>(),
+        "links": links.as_ref().map_or(Vec::new(), |links| links.iter().map(links::json).collect()),
+        "links_error": links.as_ref().err(),
+    })
+}
+
+/// A failure as JSON; `events` shows them too.
+pub(super) fn failure_json(failure: &Failure) -> Value {
+    let Failure { step, object, errno, reason } = failure;
+    json!({ "step": step.name(), "object": object.as_str(), "errno": errno, "reason": reason.as_str() })
+}
+
+fn system_line(system: &SystemStatus) -> String {
+    let SystemStatus { version, mode, fingerprint, slot, uptime_ms, data: _, verify } = system;
+    let mut out = format!("yado {}, {}", printable(version), mode_name(*mode));
+    if let Some(slot) = slot {
+        let _ = write!(out, ", slot {slot}");
+    }
+    if let Some(fingerprint) = fingerprint {
+        let _ = write!(out, ", image {}", short_fingerprint(fingerprint));
+    }
+    let up = duration(Duration::from_millis(*uptime_ms));
+    let _ = writeln!(out, ", up {up}, images verified at each {}", verify_name(*verify));
+    out
+}
+
+fn instance_row(status: &InstanceStatus) -> Vec<String> {
+    let memory = match (status.memory_bytes, status.memory_limit_bytes) {
+        (None, _) => "-".to_owned(),
+        (Some(used), None) => bytes(used),
+        (Some(used), Some(limit)) => format!("{} of {}", bytes(used), bytes(limit)),
+    };
+    vec![
+        status.name.to_string(),
+        status.state.name().to_owned(),
+        or_dash(status.pid),
+        status.fingerprint.as_ref().map_or("-".to_owned(), short_fingerprint),
+        status.uptime_ms.map_or("-".to_owned(), |millis| duration(Duration::from_millis(millis))),
+        status.start_us.map_or("-".to_owned(), |micros| format!("{}.{}ms", micros / 1000, micros / 100 % 10)),
+        memory,
+        or_dash(status.processes),
+        status.restarts.to_string(),
+    ]
+}
+
+fn service_row(status: &ServiceStatus) -> Vec<String> {
+    let ServiceStatus { name, pid, restarts } = status;
+    vec![name.to_string(), or_dash(*pid), restarts.to_string()]
+}
+
+/// What somebody must know: the data partition, and the last failure and memory kills of each instance.
+fn troubles(status: &Status) -> String {
+    let mut out = String::new();
+    if let Some(failure) = &status.system.data {
+        let _ = writeln!(out, "data partition: {}", printable(&failure.to_string()));
+    }
+    for instance in &status.instances {
+        if let Some(failure) = &instance.last_failure {
+            let when = if instance.state == InstanceState::Failed { "failed" } else { "failed before" };
+            let _ = writeln!(out, "{} {when}: {}", instance.name, printable(&failure.to_string()));
+        }
+        if instance.oom_kills != 0 {
+            let _ = writeln!(out, "{}: {} killed for want of memory", instance.name, instance.oom_kills);
+        }
+    }
+    if out.is_empty() { out } else { format!("\n{out}") }
+}
+
+fn system_json(system: &SystemStatus) -> Value {
+    let SystemStatus { version, mode, fingerprint, slot, uptime_ms, data, verify } = system;
+    json!({
+        "version": version.as_str(),
+        "mode": mode_name(*mode),
+        "fingerprint": fingerprint.as_ref().map(|fingerprint| hex(fingerprint)),
+        "slot": slot,
+        "uptime_ms": uptime_ms,
+        "data": data.as_ref().map(failure_json),
+        "verify": verify_name(*verify),
+    })
+}
+
+fn instance_json(status: &InstanceStatus) -> Value {
+    let InstanceStatus {
+        name,
+        state,
+        pid,
+        fingerprint,
+        uptime_ms,
+        restarts,
+        start_us,
+        memory_bytes,
+        memory_limit_bytes,
+        processes,
+        oom_kills,
+        last_failure,
+    } = status;
+    json!({
+        "name": name.as_str(),
+        "state": state.name(),
+        "pid": pid,
+        "fingerprint": fingerprint.as_ref().map(|fingerprint| hex(fingerprint)),
+        "uptime_ms": uptime_ms,
+        "restarts": restarts,
+        "start_us": start_us,
+        "memory_bytes": memory_bytes,
+        "memory_limit_bytes": memory_limit_bytes,
+        "processes": processes,
+        "oom_kills": oom_kills,
+        "last_failure": last_failure.as_ref().map(failure_json),
+    })
+}
+
+fn service_json(status: &ServiceStatus) -> Value {
+    let ServiceStatus { name, pid, restarts } = status;
+    json!({ "name": name.as_str(), "pid": pid, "restarts": restarts })
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::System => "system",
+        Mode::Hosted => "hosted",
+    }
+}
+
+fn verify_name(verify: Verify) -> &'static str {
+    match verify {
+        Verify::Block => "block",
+        Verify::Start => "start",
+    }
+}
+
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use yado_wire::names::clipped;
+    use yado_wire::network::{LinkRole, LinkStatus};
+    use yado_wire::{InstanceName, Step};
+
+    fn fixed() -> Status {
+        let debian = InstanceStatus {
+            name: InstanceName::parse("debian").unwrap(),
+            state: InstanceState::Ready,
+            pid: Some(412),
+            fingerprint: Some([0xab; 32]),
+            uptime_ms: Some(192_000),
+            restarts: 1,
+            start_us: Some(5_230),
+            memory_bytes: Some(19 << 20),
+            memory_limit_bytes: Some(64 << 20),
+            processes: Some(12),
+            oom_kills: 2,
+            last_failure: None,
+        };
+        let broken = InstanceStatus {
+            name: InstanceName::parse("web").unwrap(),
+            state: InstanceState::Failed,
+            pid: None,
+            fingerprint: None,
+            uptime_ms: None,
+            start_us: None,
+            memory_bytes: None,
+            memory_limit_bytes: None,
+            processes: None,
+            restarts: 0,
+            oom_kills: 0,
+            last_failure: Some(Failure::refused(Step::ImageSignature, "web\x1b[2J", "no valid signature")),
+        };
+        let uplink = LinkStatus {
+            name: clipped("eth0"),
+            role: LinkRole::Uplink,
+            is_up: true,
+            ipv4: Some(([10, 0, 2, 15], 24)),
+            gateway: Some([10, 0, 2, 2]),
+            nameservers: heapless_of([10, 0, 2, 3]),
+            lease_left_s: Some(86_000),
+        };
+        Status {
+            system: SystemStatus {
+                version: clipped("0.1.0"),
+                mode: Mode::System,
+                fingerprint: Some([1; 32]),
+                slot: Some('A'),
+                uptime_ms: 200_000,
+                data: None,
+                verify: Verify::Block,
+            },
+            instances: vec![debian, broken],
+            services: vec![ServiceStatus { name: clipped("netd"), pid: Some(80), restarts: 0 }],
+            links: Ok(vec![uplink]),
+        }
+    }
+
+    /// One name server, without a dependency on heapless for the sake of a test.
+    fn heapless_of<V: Default + Extend<[u8; 4]>>(address: [u8; 4]) -> V {
+        let mut list = V::default();
+        list.extend([address]);
+        list
+    }
+
+    #[test]
+    fn people_see_columns_and_then_what_went_wrong() {
+        let expected = "\
+yado 0.1.0, system, slot A, image 010101010101, up 3m 20s, images verified at each block
+
+INSTANCE  STATE   PID  IMAGE         UP      START  MEMORY                PROCESSES  RESTARTS
+debian    ready   412  abababababab  3m 12s  5.2ms  19.0 MiB of 64.0 MiB  12         1
+web       failed  -    -             -       -      -                     -          0
+
+SERVICE  PID  RESTARTS
+netd     80   0
+
+LINK  ROLE    STATE  IPV4          GATEWAY   NAME SERVERS
+eth0  uplink  up     10.0.2.15/24  10.0.2.2  10.0.2.3
+
+debian: 2 killed for want of memory
+web failed: image-signature: web\\u{1b}[2J: no valid signature
+";
+        assert_eq!(render_table(&fixed()), expected);
+    }
+
+    #[test]
+    fn programs_see_every_field() {
+        let value = render_json(&fixed());
+        let debian = &value["instances"][0];
+        assert_eq!(debian["state"], "ready");
+        assert_eq!(debian["fingerprint"], "ab".repeat(32));
+        assert_eq!(debian["memory_limit_bytes"], 64 << 20);
+        assert_eq!(debian["last_failure"], Value::Null);
+        assert_eq!(value["instances"][1]["last_failure"]["step"], "image-signature");
+        assert_eq!(value["system"]["slot"], "A");
+        assert_eq!(value["services"][0]["name"], "netd");
+        assert_eq!(value["links"][0]["ipv4"], "10.0.2.15/24");
+        assert_eq!(value["links_error"], Value::Null);
+    }
+
+    #[test]
+    fn a_netd_that_does_not_answer_is_said_and_the_rest_is_shown() {
+        let status = Status { links: Err("netd does not answer".to_owned()), ..fixed() };
+        assert!(render_table(&status).contains("\nlinks: netd does not answer\n"));
+        assert_eq!(render_json(&status)["links_error"], "netd does not answer");
+        assert_eq!(render_json(&status)["links"], json!([]));
+    }
+}
