@@ -4,15 +4,27 @@
 #![allow(unsafe_code)]
 
 pub mod calendar;
+pub mod capabilities;
 pub mod children;
 pub mod clock;
+pub mod clone;
 pub mod datagram;
+pub mod device_filter;
+pub mod device_mapper;
+pub mod exec;
+pub mod idmap;
+pub mod loop_device;
+pub mod memfd;
 pub mod module;
+pub mod mount;
 pub mod packet;
+pub mod pidfd;
 pub mod poll;
 pub mod random;
 pub mod raw_socket;
 pub mod reboot;
+pub mod rlimit;
+pub mod seccomp;
 pub mod signals;
 pub mod uevent;
 pub mod volume;

@@ -1,0 +1,320 @@
+//! Which devices the processes of a cgroup may open: an eBPF program on the cgroup that denies all but a list.
+//!
+//! Creating nodes is allowed for all devices, as in LXD: without `CAP_MKNOD` in the first user namespace nobody inside can,
+//! and a node that the filter does not list cannot be opened.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// A device, or all of a major number, that may be opened for reading and writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceRule {
+    /// Character or block.
+    pub kind: DeviceKind,
+    /// Major number.
+    pub major: u32,
+    /// Minor number; `None`: every one.
+    pub minor: Option<u32>,
+}
+
+/// Character or block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceKind {
+    /// `BPF_DEVCG_DEV_CHAR`.
+    Char,
+    /// `BPF_DEVCG_DEV_BLOCK`.
+    Block,
+}
+
+/// The most programs that a cgroup can hold: `BPF_CGROUP_MAX_PROGS`.
+const MAX_PROGRAMS: usize = 64;
+
+// <linux/bpf.h>
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_ATTACH: libc::c_long = 8;
+const BPF_PROG_DETACH: libc::c_long = 9;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+const BPF_F_ALLOW_MULTI: u32 = 2;
+const BPF_F_REPLACE: u32 = 4;
+const BPF_DEVCG_ACC_MKNOD: i32 = 1;
+const BPF_DEVCG_DEV_BLOCK: i32 = 1;
+const BPF_DEVCG_DEV_CHAR: i32 = 2;
+
+/// Makes `rules` the one device filter of the cgroup; there is no moment without one if there was one before.
+pub fn install(cgroup: &impl AsFd, rules: &[DeviceRule]) -> io::Result<()> {
+    let program = load(&emit(rules))?;
+    let present = attached(cgroup)?;
+    let Some((first, others)) = present.split_first() else {
+        return attach(cgroup, &program, BPF_F_ALLOW_MULTI, None);
+    };
+    attach(cgroup, &program, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, Some(&program_by_id(*first)?))?;
+    // All programs must allow, so one that a predecessor left would go on denying.
+    others.iter().try_for_each(|id| detach(cgroup, &program_by_id(*id)?))
+}
+
+/// One eBPF instruction: `struct bpf_insn`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Instruction {
+    code: u8,
+    /// Destination in the low half, source in the high one.
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+// Opcodes: class, source, operation of Documentation/bpf/standardization/instruction-set.rst.
+const LOAD_WORD: u8 = 0x61;
+const MOVE_REGISTER: u8 = 0xbf;
+const MOVE_NUMBER: u8 = 0xb7;
+const AND_NUMBER: u8 = 0x57;
+const SHIFT_RIGHT_NUMBER: u8 = 0x77;
+const JUMP_IF_NOT: u8 = 0x55;
+const EXIT: u8 = 0x95;
+
+const RESULT: u8 = 0;
+const CONTEXT: u8 = 1;
+const ACCESS: u8 = 2;
+const KIND: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+
+fn number(code: u8, register: u8, offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers: register, offset, immediate }
+}
+
+fn register(code: u8, destination: u8, source: u8, offset: i16) -> Instruction {
+    Instruction { code, registers: destination | source << 4, offset, immediate: 0 }
+}
+
+/// The program: mknod only → 1; any rule that matches → 1; else 0.
+fn emit(rules: &[DeviceRule]) -> Vec<Instruction> {
+    // `struct bpf_cgroup_dev_ctx`: access_type (kind in the low half, access in the high one), major, minor.
+    let mut program = vec![
+        register(LOAD_WORD, ACCESS, CONTEXT, 0),
+        register(MOVE_REGISTER, KIND, ACCESS, 0),
+        number(AND_NUMBER, KIND, 0, 0xffff),
+        number(SHIFT_RIGHT_NUMBER, ACCESS, 0, 16),
+        register(LOAD_WORD, MAJOR, CONTEXT, 4),
+        register(LOAD_WORD, MINOR, CONTEXT, 8),
+        number(JUMP_IF_NOT, ACCESS, 2, BPF_DEVCG_ACC_MKNOD),
+        number(MOVE_NUMBER, RESULT, 0, 1),
+        number(EXIT, 0, 0, 0),
+    ];
+    for rule in rules {
+        let kind = match rule.kind {
+            DeviceKind::Char => BPF_DEVCG_DEV_CHAR,
+            DeviceKind::Block => BPF_DEVCG_DEV_BLOCK,
+        };
+        // Device numbers have at most 20 bits. Each jump leads behind this rule's two last instructions.
+        let minor_test = rule.minor.map(|minor| number(JUMP_IF_NOT, MINOR, 2, minor as i32));
+        let below = i16::from(minor_test.is_some());
+        program.push(number(JUMP_IF_NOT, KIND, 3 + below, kind));
+        program.push(number(JUMP_IF_NOT, MAJOR, 2 + below, rule.major as i32));
+        program.extend(minor_test);
+        program.push(number(MOVE_NUMBER, RESULT, 0, 1));
+        program.push(number(EXIT, 0, 0, 0));
+    }
+    program.push(number(MOVE_NUMBER, RESULT, 0, 0));
+    program.push(number(EXIT, 0, 0, 0));
+    program
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LoadAttributes {
+    program_type: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buffer: u64,
+    kernel_version: u32,
+    program_flags: u32,
+    name: [u8; 16],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct AttachAttributes {
+    target_fd: u32,
+    program_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+    replaced_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct QueryAttributes {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ByIdAttributes {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let mut attributes = LoadAttributes {
+        program_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        instruction_count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        // The program calls no function of the kernel that asks for the GPL.
+        license: c"MIT".as_ptr() as u64,
+        ..LoadAttributes::default()
+    };
+    attributes.name[..12].copy_from_slice(b"yado_devices");
+    // SAFETY: `instructions` and `license` point to live memory of the given length (a C string).
+    let raw = unsafe { bpf(BPF_PROG_LOAD, &mut attributes)? };
+    // SAFETY: the kernel just gave us `raw`, close-on-exec, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+fn attach(cgroup: &impl AsFd, program: &OwnedFd, flags: u32, replaced: Option<&OwnedFd>) -> io::Result<()> {
+    let mut attributes = AttachAttributes {
+        target_fd: cgroup.as_fd().as_raw_fd() as u32,
+        program_fd: program.as_raw_fd() as u32,
+        attach_type: BPF_CGROUP_DEVICE,
+        attach_flags: flags,
+        replaced_fd: replaced.map_or(0, |replaced| replaced.as_raw_fd() as u32),
+    };
+    // SAFETY: the attributes hold numbers only.
+    unsafe { bpf(BPF_PROG_ATTACH, &mut attributes)? };
+    Ok(())
+}
+
+fn detach(cgroup: &impl AsFd, program: &OwnedFd) -> io::Result<()> {
+    let mut attributes = AttachAttributes {
+        target_fd: cgroup.as_fd().as_raw_fd() as u32,
+        program_fd: program.as_raw_fd() as u32,
+        attach_type: BPF_CGROUP_DEVICE,
+        ..AttachAttributes::default()
+    };
+    // SAFETY: the attributes hold numbers only.
+    unsafe { bpf(BPF_PROG_DETACH, &mut attributes)? };
+    Ok(())
+}
+
+/// The ids of the programs on this cgroup itself.
+fn attached(cgroup: &impl AsFd) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; MAX_PROGRAMS];
+    let mut attributes = QueryAttributes {
+        target_fd: cgroup.as_fd().as_raw_fd() as u32,
+        attach_type: BPF_CGROUP_DEVICE,
+        ids: ids.as_mut_ptr() as u64,
+        count: MAX_PROGRAMS as u32,
+        ..QueryAttributes::default()
+    };
+    // SAFETY: `ids` is live and as long as `count` says; the kernel writes no more.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attributes)? };
+    ids.truncate(attributes.count as usize);
+    Ok(ids)
+}
+
+fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attributes = ByIdAttributes { id, ..ByIdAttributes::default() };
+    // SAFETY: the attributes hold numbers only.
+    let raw = unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attributes)? };
+    // SAFETY: the kernel just gave us `raw`, close-on-exec, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// # Safety
+/// Every address in `attributes` must be live for as long as the count beside it says.
+unsafe fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<i32> {
+    // SAFETY: `attributes` is live and its size is given; the rest is the caller's promise.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<A>()) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(answer as i32)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const NULL: DeviceRule = DeviceRule { kind: DeviceKind::Char, major: 1, minor: Some(3) };
+    const PTS: DeviceRule = DeviceRule { kind: DeviceKind::Char, major: 136, minor: None };
+    const LOOP: DeviceRule = DeviceRule { kind: DeviceKind::Block, major: 7, minor: Some(0) };
+
+    /// Runs a program the way the kernel would, on the few instructions that we emit.
+    fn run(program: &[Instruction], kind: i32, access: i32, major: i32, minor: i32) -> i64 {
+        let context = [access << 16 | kind, major, minor];
+        let mut registers = [0i64; 11];
+        let mut at = 0;
+        loop {
+            let Instruction { code, registers: pair, offset, immediate } = program[at];
+            let (to, from, immediate) = ((pair & 15) as usize, (pair >> 4) as usize, i64::from(immediate));
+            at += 1;
+            match code {
+                LOAD_WORD => registers[to] = i64::from(context[offset as usize / 4]),
+                MOVE_REGISTER => registers[to] = registers[from],
+                MOVE_NUMBER => registers[to] = immediate,
+                AND_NUMBER => registers[to] &= immediate,
+                SHIFT_RIGHT_NUMBER => registers[to] >>= immediate,
+                JUMP_IF_NOT if registers[to] != immediate => at += offset as usize,
+                JUMP_IF_NOT => {}
+                EXIT => return registers[0],
+                other => panic!("opcode {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_listed_may_be_opened_and_anything_may_be_made() {
+        let (char, block, mknod, read, write) = (2, 1, 1, 2, 4);
+        let program = emit(&[NULL, PTS, LOOP]);
+        for (kind, access, major, minor, expected) in [
+            (char, read, 1, 3, 1),
+            (char, read | write, 1, 3, 1),
+            (char, read, 1, 1, 0),
+            (block, read, 1, 3, 0),
+            (char, write, 136, 77, 1),
+            (block, read, 7, 0, 1),
+            (block, read, 7, 1, 0),
+            (char, mknod, 1, 1, 1),
+            (block, mknod, 8, 0, 1),
+            (block, mknod | read, 8, 0, 0),
+        ] {
+            let found = run(&program, kind, access, major, minor);
+            assert_eq!(found, expected, "kind {kind} access {access} {major}:{minor}");
+        }
+        assert_eq!(run(&emit(&[]), char, read, 1, 3), 0, "an empty list denies");
+    }
+
+    #[test]
+    fn the_kernel_accepts_the_program_and_a_second_one_takes_its_place() {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let root = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let (Some(root), true) = (root, rustix::process::geteuid().is_root()) else {
+            println!("SKIPPED: needs root and a cgroup2 mount");
+            return;
+        };
+        let path = format!("{root}/yado-filter-test-{}", std::process::id());
+        std::fs::create_dir(&path).unwrap();
+        let cgroup = std::fs::File::open(&path).unwrap();
+        install(&cgroup, &[NULL]).unwrap();
+        let first = attached(&cgroup).unwrap();
+        install(&cgroup, &[NULL, PTS]).unwrap();
+        let second = attached(&cgroup).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        assert_eq!((first.len(), second.len()), (1, 1));
+        assert_ne!(first, second);
+    }
+}

@@ -1,0 +1,55 @@
+//! Sealed memory files: a message too long for a packet, that nobody can change once it is handed over.
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+/// A sealed file that holds `bytes`. `name` is seen in `/proc/PID/fd` only.
+pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(file.into())
+}
+
+/// All bytes of a sealed file, from its beginning. `EPERM`: its writer could still change it; `EFBIG`: longer than
+/// `limit_bytes`.
+pub fn read_sealed(descriptor: OwnedFd, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let seals = rustix::fs::fcntl_get_seals(&descriptor)?;
+    if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE) {
+        return Err(Errno::PERM.into());
+    }
+    let file = File::from(descriptor);
+    let len = file.metadata()?.len();
+    if limit_bytes < len {
+        return Err(Errno::FBIG.into());
+    }
+    // Not by the file's offset: that is shared with the writer, who left it at the end.
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sealed_is_read_and_cannot_be_changed() {
+        let memory = sealed("test", b"order").unwrap();
+        assert_eq!(rustix::io::write(&memory, b"x").unwrap_err(), Errno::PERM);
+        assert_eq!(read_sealed(memory, 5).unwrap(), b"order");
+    }
+
+    #[test]
+    fn an_unsealed_or_overlong_file_is_refused() {
+        let open = rustix::fs::memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        assert_eq!(read_sealed(open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        let long = sealed("long", b"123456").unwrap();
+        assert_eq!(read_sealed(long, 5).unwrap_err().raw_os_error(), Some(libc::EFBIG));
+    }
+}

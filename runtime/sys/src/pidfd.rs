@@ -1,0 +1,42 @@
+//! Processes by descriptor: no id is ever taken for another process's. Signals are sent by `children::send_signal`.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+pub use rustix::thread::ThreadNameSpaceType as NamespacesOf;
+
+/// The process that has this id now.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Whether the process has ended; it need not be a child of ours.
+pub fn has_ended(process: &impl AsFd) -> io::Result<bool> {
+    let mut polled = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(0 < rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now)))?)
+}
+
+/// Moves us into namespaces of `process`. Its pid namespace becomes that of our children, not ours.
+pub fn enter_namespaces(process: &impl AsFd, namespaces: NamespacesOf) -> io::Result<()> {
+    Ok(rustix::thread::move_into_thread_name_spaces(process.as_fd(), namespaces)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_seen_to_run_and_to_be_gone() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = open(child.id() as i32).unwrap();
+        assert!(!has_ended(&process).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(has_ended(&process).unwrap());
+    }
+}
