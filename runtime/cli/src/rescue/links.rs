@@ -35,7 +35,7 @@ pub(super) fn row(link: &LinkStatus) -> Vec<String> {
         LinkRole::Network => "network".to_owned(),
         LinkRole::Nic { instance, name } => format!("{name} of {instance}"),
     };
-    let nameservers: Vec<String> = nameservers.iter().map(|octets| address(octets)).collect();
+    let nameservers: Vec<String> = nameservers.iter().map(address).collect();
     vec![
         name.to_string(),
         role,
@@ -61,7 +61,7 @@ pub(super) fn json(link: &LinkStatus) -> Value {
         "is_up": is_up,
         "ipv4": ipv4.as_ref().map(|(octets, length)| format!("{}/{length}", address(octets))),
         "gateway": gateway.as_ref().map(address),
-        "nameservers": nameservers.iter().map(|octets| address(octets)).collect::<Vec<_>>(),
+        "nameservers": nameservers.iter().map(address).collect::<Vec<_>>(),
         "lease_left_s": lease_left_s,
     })
 }
