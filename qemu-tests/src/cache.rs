@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_first_variable_that_is_set_names_the_cache() {
-        let table: [(&[(&str, &str)], Option<&str>); 5] = [
+        type Row = (&'static [(&'static str, &'static str)], Option<&'static str>);
+        let table: [Row; 5] = [
             (&[("YADO_CACHE", "/c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], Some("/c")),
             (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], Some("/x/yadokari")),
             (&[("HOME", "/h")], Some("/h/.cache/yadokari")),

@@ -3,3 +3,7 @@
 
 pub mod arch;
 pub mod cache;
+pub mod command;
+pub mod cross;
+pub mod progress;
+pub mod provision;

@@ -10,7 +10,14 @@ struct Command {
     run: fn(&[OsString]) -> ExitCode,
 }
 
-const COMMANDS: &[Command] = &[];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "provision",
+        about: "fetch and build what the boards need, into the cache",
+        run: qemu_tests::provision::main,
+    },
+    Command { name: "build", about: "build static programs for a device", run: qemu_tests::cross::main },
+];
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);

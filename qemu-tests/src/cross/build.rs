@@ -1,0 +1,163 @@
+//! One call of cargo for each package, so that one package's features never leak into another's program.
+//!
+//! With a prebuilt std (`rustup target add …`) that one is used; otherwise std is built from Debian's source. For
+//! armhf std is always built, when that is possible: a prebuilt one may have a 32-bit `time_t`, and then every look
+//! at the clock panics after January 2038 — in PID 1, a kernel panic.
+
+use std::path::{Path, PathBuf};
+
+use super::artifact::{self, Artifact};
+use super::failure::BuildError;
+use super::linker;
+use super::toolchain;
+use crate::arch::Arch;
+use crate::cache::Cache;
+use crate::command::Tool;
+use crate::progress::Step;
+
+/// Something to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program<'a> {
+    /// The package in this workspace.
+    pub package: &'a str,
+    /// Its binary, or all of the package's when it is `None`.
+    pub binary: Option<&'a str>,
+}
+
+/// The two programs that a device carries.
+pub const SHIPPED: [Program<'static>; 2] =
+    [Program { package: "yado-init", binary: None }, Program { package: "yado", binary: None }];
+
+/// Builds these programs for `arch`: static, in the release profile.
+pub fn build(cache: &Cache, arch: Arch, programs: &[Program<'_>]) -> Result<Vec<Artifact>, BuildError> {
+    let setting = Setting::choose(cache, arch)?;
+    let mut built = Vec::new();
+    for program in programs {
+        let step = Step::begin(format!("{} for {arch}, {}", program.binary.unwrap_or(program.package), setting.std));
+        let messages = setting.cargo(arch, program).output()?;
+        let artifacts = artifact::parse_messages(&messages);
+        if artifacts.is_empty() {
+            return Err(BuildError::NoProgram { package: program.package.to_owned() });
+        }
+        built.extend(artifacts);
+        step.done();
+    }
+    Ok(built)
+}
+
+/// The root of the workspace that this crate was compiled in.
+pub(super) fn workspace_root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// cargo's target folder of the workspace.
+pub(super) fn target_folder() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => workspace_root().join(folder),
+        None => workspace_root().join("target"),
+    }
+}
+
+/// A call of the cargo that runs us, without the flags that were meant for the machine's own build.
+pub(super) fn cargo() -> Tool {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Tool::new(cargo)
+        .in_folder(workspace_root())
+        .without_env("RUSTFLAGS")
+        .without_env("CARGO_ENCODED_RUSTFLAGS")
+        .without_env("RUSTC_WRAPPER")
+        .without_env("CARGO_BUILD_TARGET")
+}
+
+/// Where std comes from, and what follows from it.
+#[derive(Debug)]
+struct Setting {
+    std: &'static str,
+    linker: PathBuf,
+    flags: &'static str,
+    rustc: Option<PathBuf>,
+}
+
+impl Setting {
+    fn choose(cache: &Cache, arch: Arch) -> Result<Setting, BuildError> {
+        let sysroot = PathBuf::from(Tool::new("rustc").args(["--print", "sysroot"]).output()?.trim());
+        let rust_lld = linker::find_rust_lld(&sysroot)?;
+        let is_prebuilt = has_prebuilt_std(&sysroot, arch);
+        if is_prebuilt && arch != Arch::Armhf {
+            return Ok(Setting::prebuilt(rust_lld));
+        }
+        match Setting::from_source(cache, arch, &rust_lld) {
+            Err(error) if is_prebuilt => {
+                eprintln!("warning: std is not built from source: {error}");
+                eprintln!("warning: the prebuilt std may have a 32-bit time_t: not for a release, it dies in 2038");
+                Ok(Setting::prebuilt(rust_lld))
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// std as rustup installed it; it brings its own start files and libc.
+    fn prebuilt(rust_lld: PathBuf) -> Setting {
+        Setting { std: "with rustup's std", linker: rust_lld, flags: "-C linker-flavor=ld.lld", rustc: None }
+    }
+
+    fn from_source(cache: &Cache, arch: Arch, rust_lld: &Path) -> Result<Setting, BuildError> {
+        let toolchain = toolchain::newest_compiler(cache)?;
+        Ok(Setting {
+            std: "with std from source",
+            linker: linker::musl_linker(cache, arch, rust_lld)?,
+            flags: "-C linker-flavor=ld.lld -C link-self-contained=no -C relocation-model=static",
+            rustc: Some(toolchain.rustc),
+        })
+    }
+
+    fn cargo(&self, arch: Arch, program: &Program<'_>) -> Tool {
+        let target = arch.rust_musl_target();
+        let variable = target.to_uppercase().replace('-', "_");
+        let folder = if self.rustc.is_some() { "cross" } else { "cross-prebuilt" };
+        let mut tool = cargo()
+            .args(["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"])
+            .args(["--target", target, "--package", program.package])
+            .env(format!("CARGO_TARGET_{variable}_LINKER"), &self.linker)
+            .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), self.flags)
+            .env("CARGO_TARGET_DIR", target_folder().join(folder));
+        if let Some(binary) = program.binary {
+            tool = tool.args(["--bin", binary]);
+        }
+        match &self.rustc {
+            None => tool,
+            Some(rustc) => tool
+                .args(["-Z", "build-std=std,panic_abort", "-Z", "build-std-features=optimize_for_size"])
+                .env("RUSTC", rustc)
+                .env("RUSTC_BOOTSTRAP", "1")
+                // musl's 64-bit time_t on 32-bit targets.
+                .env("RUST_LIBC_UNSTABLE_MUSL_V1_2_3", "1"),
+        }
+    }
+}
+
+fn has_prebuilt_std(sysroot: &Path, arch: Arch) -> bool {
+    let folder = sysroot.join("lib/rustlib").join(arch.rust_musl_target()).join("lib");
+    let is_std = |name: &str| name.starts_with("libstd-") && name.ends_with(".rlib");
+    std::fs::read_dir(folder)
+        .is_ok_and(|entries| entries.flatten().any(|entry| is_std(&entry.file_name().to_string_lossy())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_prebuilt_std_is_seen_by_its_library_and_not_by_an_empty_folder() {
+        let sysroot = tempfile::tempdir().unwrap();
+        let folder = sysroot.path().join("lib/rustlib/aarch64-unknown-linux-musl/lib");
+        std::fs::create_dir_all(&folder).unwrap();
+        assert!(!has_prebuilt_std(sysroot.path(), Arch::Arm64));
+        std::fs::write(folder.join("libstd-0123.rlib"), "").unwrap();
+        assert!(has_prebuilt_std(sysroot.path(), Arch::Arm64));
+        assert!(!has_prebuilt_std(sysroot.path(), Arch::Armhf));
+    }
+}

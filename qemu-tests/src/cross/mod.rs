@@ -1,0 +1,17 @@
+//! The cross build: our programs, static, for each architecture; and the check that the oldest compiler we promise
+//! still takes the whole workspace.
+
+mod artifact;
+mod build;
+mod command_line;
+mod failure;
+mod floor;
+mod linker;
+mod toolchain;
+
+pub use artifact::Artifact;
+pub use build::{Program, SHIPPED, build};
+pub use command_line::main;
+pub use failure::BuildError;
+pub use floor::floor_check;
+pub use toolchain::{Toolchain, floor_compiler, newest_compiler};

@@ -1,0 +1,42 @@
+//! What else of Debian a board carries, unpacked and not installed: the boot loader, busybox, and the ext4 tools
+//! that the system image formats and checks the data partition with.
+
+use std::path::PathBuf;
+
+use super::apt::{PrivateApt, Suite};
+use super::failure::ProvisionError;
+use super::host_packages::{self, Purpose};
+use crate::arch::Arch;
+use crate::cache::Cache;
+
+/// U-Boot for the board, as QEMU's `-bios` takes it.
+pub fn uboot(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    // The package holds all boards and is of no architecture.
+    let tree = unpacked(cache, "u-boot", Arch::Amd64, &["u-boot-qemu"])?;
+    in_tree(tree, &format!("usr/lib/u-boot/{}/u-boot.bin", arch.uboot_folder()))
+}
+
+/// A static busybox: the small container's whole user land.
+pub fn busybox(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    let tree = unpacked(cache, &format!("busybox-{arch}"), arch, &["busybox-static"])?;
+    in_tree(tree, "bin/busybox")
+}
+
+/// mke2fs and e2fsck with every library that they load, as a tree to lay into the system image.
+pub fn ext4_tools(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    let packages = ["e2fsprogs", "libext2fs2", "libcom-err2", "libss2", "libblkid1", "libuuid1", "libc6"];
+    let tree = unpacked(cache, &format!("ext4-tools-{arch}"), arch, &packages)?;
+    in_tree(tree.clone(), "sbin/mke2fs")?;
+    Ok(tree)
+}
+
+fn unpacked(cache: &Cache, name: &str, arch: Arch, packages: &[&str]) -> Result<PathBuf, ProvisionError> {
+    host_packages::ensure(cache, &[Purpose::Fetching])?;
+    let apt = PrivateApt::open(cache, Suite::Main)?;
+    apt.unpack(name, &apt.look_up(arch, packages)?)
+}
+
+fn in_tree(tree: PathBuf, file: &str) -> Result<PathBuf, ProvisionError> {
+    let path = tree.join(file);
+    if path.exists() { Ok(path) } else { Err(ProvisionError::Unexpected { wanted: file.to_owned(), place: tree }) }
+}

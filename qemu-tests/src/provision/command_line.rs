@@ -1,0 +1,83 @@
+//! `qemu-tests provision`: makes one kind of thing ready, or all, and prints where it is.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use super::failure::ProvisionError;
+use super::host_packages::Purpose;
+use crate::arch::Arch;
+use crate::cache::Cache;
+
+/// Fetch and build what the boards need, into the cache.
+#[derive(Debug, Parser)]
+#[command(name = "provision", no_binary_name = true)]
+struct Arguments {
+    /// What to make ready
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// For which board; both without this
+    #[arg(long)]
+    arch: Option<Arch>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    All,
+    Packages,
+    Kernel,
+    Uboot,
+    Busybox,
+    Rootfs,
+}
+
+/// Runs the command.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprint!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let boards = arguments.arch.map_or_else(|| Arch::BOARDS.to_vec(), |arch| vec![arch]);
+    match make_ready(arguments.what, &boards) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("provision: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
+    let cache = Cache::open()?;
+    let wants = |one| what == one || what == What::All;
+    if wants(What::Packages) {
+        super::ensure_packages(&cache, &Purpose::ALL)?;
+    }
+    for &arch in boards {
+        if wants(What::Kernel) {
+            let kernel = super::kernel(&cache, arch)?;
+            print_place("kernel", arch, &kernel.image);
+            print_place("modules", arch, &kernel.modules);
+        }
+        if wants(What::Uboot) {
+            print_place("uboot", arch, &super::uboot(&cache, arch)?);
+        }
+        if wants(What::Busybox) {
+            print_place("busybox", arch, &super::busybox(&cache, arch)?);
+            print_place("ext4-tools", arch, &super::ext4_tools(&cache, arch)?);
+        }
+        if wants(What::Rootfs) {
+            print_place("rootfs", arch, &super::debian_root(&cache, arch)?);
+        }
+    }
+    Ok(())
+}
+
+fn print_place(what: &str, arch: Arch, path: &Path) {
+    println!("{what:<10} {arch:<6} {}", path.display());
+}

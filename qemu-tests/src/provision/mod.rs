@@ -1,0 +1,21 @@
+//! Everything that must be on the machine before a board can boot: packages, compilers, kernels, root file
+//! systems. Each is a function that returns where the thing is, and is quick when it is there already.
+
+mod apt;
+mod binfmt;
+mod board_files;
+mod command_line;
+mod failure;
+mod host_packages;
+mod kernel;
+mod packages_index;
+mod rootfs;
+
+pub(crate) use apt::{PrivateApt, Suite};
+pub use board_files::{busybox, ext4_tools, uboot};
+pub use command_line::main;
+pub use failure::ProvisionError;
+pub use host_packages::{Purpose, ensure as ensure_packages};
+pub use kernel::{Kernel, kernel};
+pub(crate) use packages_index::Stanza;
+pub use rootfs::debian_root;

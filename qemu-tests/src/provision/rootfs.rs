@@ -1,0 +1,88 @@
+//! The Debian container's root: mmdebstrap's minimal bookworm with systemd, networkd and resolved, as a tar. It
+//! takes minutes for a foreign architecture and is then kept until Debian publishes a new point release.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::apt::{PrivateApt, Suite};
+use super::binfmt;
+use super::failure::ProvisionError;
+use super::host_packages::{self, Purpose};
+use crate::arch::Arch;
+use crate::cache::{Cache, Key};
+use crate::command::Tool;
+use crate::progress::Step;
+
+/// What is in the root beside the minimal set.
+const PACKAGES: [&str; 7] =
+    ["systemd", "systemd-sysv", "systemd-resolved", "dbus", "iproute2", "iputils-ping", "netbase"];
+
+/// Left out: nobody reads a manual in a container of a device.
+const EXCLUDED: [&str; 5] =
+    ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*"];
+
+const SETUP: &str = include_str!("../../data/debian_root.sh");
+
+/// Every file that is newer gets this time, so that two builds agree: the day of bookworm's release.
+const SOURCE_DATE_EPOCH: &str = "1686355200";
+
+/// A Debian 12 root file system as a tar.
+pub fn debian_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    host_packages::ensure(cache, &[Purpose::Fetching])?;
+    let apt = PrivateApt::open(cache, Suite::Main)?;
+    // base-files changes with every point release, so it stands for all that is not named.
+    let mut key = Key::new("debian root 1").with(arch.debian()).with(SETUP).with(EXCLUDED.join("\n"));
+    for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, &PACKAGES)?) {
+        key = key.with(&stanza.sha256);
+    }
+    cache.entry(&format!("debian-root-{arch}"), &key, |aside| {
+        host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
+        binfmt::register(arch)?;
+        let step = Step::begin(format!("Debian 12 root for {arch} (minutes, once)"));
+        let setup = Setup::write(aside)?;
+        bootstrap(&apt, arch, &setup.path, aside)?;
+        step.done();
+        Ok(())
+    })
+}
+
+fn bootstrap(apt: &PrivateApt<'_>, arch: Arch, setup: &Path, tar: &Path) -> Result<(), ProvisionError> {
+    Tool::as_root("env")
+        .arg(format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"))
+        .args(["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"])
+        .arg(format!("--architectures={arch}"))
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg("--aptopt=Acquire::Languages \"none\"")
+        .arg("--aptopt=Acquire::Retries \"3\"")
+        .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
+        .arg(format!("--customize-hook={} \"$1\"", setup.display()))
+        .arg(Suite::Main.name())
+        .arg(tar)
+        .arg(apt.source_line(arch)?.trim())
+        .run()?;
+    Ok(())
+}
+
+/// The hook as a file beside the entry that is being made; gone when it is made or has failed.
+struct Setup {
+    path: PathBuf,
+}
+
+impl Setup {
+    fn write(aside: &Path) -> Result<Setup, ProvisionError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = aside.with_extension("sh");
+        fs::write(&path, SETUP).map_err(ProvisionError::io("write", &path))?;
+        let setup = Setup { path };
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&setup.path, executable).map_err(ProvisionError::io("chmod", &setup.path))?;
+        Ok(setup)
+    }
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        // What stays behind lies in the cache's `aside` and is overwritten by the next run.
+        let _ = fs::remove_file(&self.path);
+    }
+}
