@@ -138,8 +138,17 @@ pub fn accept(listener: &impl AsFd) -> io::Result<Option<OwnedFd>> {
 
 /// Connects to the listener at `path`; the connection blocks.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
+    connect_with(path, SocketFlags::CLOEXEC)
+}
+
+/// Connects to the listener at `path`; neither this call nor the connection blocks. `EAGAIN`: its backlog is full.
+pub fn connect_now(path: &Path) -> io::Result<OwnedFd> {
+    connect_with(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+fn connect_with(path: &Path, flags: SocketFlags) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     loop {
         match rustix::net::connect(&socket, &address) {
             Ok(()) => return Ok(socket),
