@@ -1,6 +1,6 @@
 //! The command line as a whole: which verbs there are, and what becomes of their errors.
 
-use crate::rescue;
+use crate::{check_kernel, rescue};
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
@@ -20,6 +20,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    CheckKernel(check_kernel::Arguments),
     Rescue(rescue::Arguments),
 }
 
@@ -46,6 +47,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
 
 fn run(verb: Verb) -> Outcome {
     match verb {
+        Verb::CheckKernel(arguments) => check_kernel::run(&arguments),
         Verb::Rescue(arguments) => rescue::run(arguments),
     }
 }

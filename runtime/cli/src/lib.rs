@@ -3,6 +3,7 @@
 
 mod command_line;
 
+mod check_kernel;
 mod rescue;
 
 mod output;
