@@ -74,9 +74,9 @@ impl Tool {
         let output = self.command.stdin(Stdio::null()).output();
         let output = output.map_err(|source| CommandError::Start { line: self.line.clone(), source })?;
         if !output.status.success() {
-            let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-            said.push_str(&String::from_utf8_lossy(&output.stderr));
-            return Err(CommandError::Failed { line: self.line, status: output.status, said: last_lines(&said) });
+            let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+            let said = last_lines(&String::from_utf8_lossy(said));
+            return Err(CommandError::Failed { line: self.line, status: output.status, said });
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

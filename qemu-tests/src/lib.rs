@@ -2,6 +2,7 @@
 //! this is shipped.
 
 pub mod arch;
+pub mod board;
 pub mod cache;
 pub mod command;
 pub mod cross;

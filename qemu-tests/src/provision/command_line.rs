@@ -10,6 +10,7 @@ use super::failure::ProvisionError;
 use super::host_packages::Purpose;
 use crate::arch::Arch;
 use crate::cache::Cache;
+use crate::cross::{floor_compiler, newest_compiler};
 
 /// Fetch and build what the boards need, into the cache.
 #[derive(Debug, Parser)]
@@ -30,7 +31,10 @@ enum What {
     Kernel,
     Uboot,
     Busybox,
+    Gpio,
+    Toolchain,
     Rootfs,
+    Peers,
 }
 
 /// Runs the command.
@@ -58,6 +62,11 @@ fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
     if wants(What::Packages) {
         super::ensure_packages(&cache, &Purpose::ALL)?;
     }
+    if wants(What::Toolchain) {
+        for toolchain in [newest_compiler(&cache)?, floor_compiler(&cache)?] {
+            println!("{:<10} {:<6} {}", "rustc", toolchain.version, toolchain.rustc.display());
+        }
+    }
     for &arch in boards {
         if wants(What::Kernel) {
             let kernel = super::kernel(&cache, arch)?;
@@ -71,8 +80,14 @@ fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
             print_place("busybox", arch, &super::busybox(&cache, arch)?);
             print_place("ext4-tools", arch, &super::ext4_tools(&cache, arch)?);
         }
+        if wants(What::Gpio) {
+            print_place("gpio-sim", arch, &super::gpio_sim(&cache, arch)?);
+        }
         if wants(What::Rootfs) {
             print_place("rootfs", arch, &super::debian_root(&cache, arch)?);
+        }
+        if wants(What::Peers) {
+            print_place("peers", arch, &super::peers(&cache, arch)?);
         }
     }
     Ok(())
