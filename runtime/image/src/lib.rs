@@ -15,6 +15,21 @@ pub mod signatures;
 pub mod trust;
 pub mod verity;
 
+#[cfg(feature = "manifest")]
+pub mod inspect;
+#[cfg(feature = "manifest")]
+pub mod manifest;
+
+#[cfg(feature = "sign")]
+pub mod secret;
+#[cfg(feature = "sign")]
+pub mod sign;
+
+#[cfg(feature = "pack")]
+pub mod erofs;
+#[cfg(feature = "pack")]
+pub mod pack;
+
 pub use header::{Architecture, Header, HeaderError, Kind, Layout, Version};
 pub use open::{OpenError, Runtime, TrustedImage, Wanted, open_trusted};
 pub use trust::{KeyId, Keys};

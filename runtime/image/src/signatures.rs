@@ -65,6 +65,11 @@ pub fn encode(signatures: &[Signature]) -> Option<Box<[u8; AREA_BYTES as usize]>
     Some(area)
 }
 
+/// Where in the area the signature of this number stands, counted from 0.
+pub fn place_of(index: usize) -> core::ops::Range<usize> {
+    index * PLACE_BYTES..(index + 1) * PLACE_BYTES
+}
+
 /// Why the area cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignaturesError {

@@ -55,6 +55,13 @@ impl PublicKey {
         Ok(PublicKey { key, id: KeyId::of(bytes), comment: comment.to_owned() })
     }
 
+    /// The public half of a secret key.
+    #[cfg(feature = "sign")]
+    pub(crate) fn of_secret(secret: &ed25519_dalek::SigningKey, comment: &str) -> PublicKey {
+        let key = secret.verifying_key();
+        PublicKey { id: KeyId::of(key.as_bytes()), key, comment: comment.to_owned() }
+    }
+
     /// Reads the text of a `*.pub` file.
     pub fn parse(text: &str) -> Result<PublicKey, KeyError> {
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());

@@ -83,6 +83,31 @@ pub fn diagnose(file: &File, header: &Header) -> Result<(), Mismatch> {
     Ok(())
 }
 
+/// Writes the tree of a payload behind it, into the same file; answers with the root hash. It reads the payload once
+/// and holds only a few blocks.
+#[cfg(feature = "pack")]
+pub fn write_tree(file: &File, layout: &crate::header::Layout) -> io::Result<[u8; HASH_BYTES]> {
+    let tree_start = layout.payload_blocks();
+    let (mut below_start, mut below_blocks) = (0, tree_start);
+    let mut top = [0; BLOCK_BYTES as usize];
+    for level in levels(tree_start) {
+        let level_start = tree_start + level.first_block;
+        for block in 0..level.blocks {
+            let first = block * HASHES_PER_BLOCK;
+            let count = HASHES_PER_BLOCK.min(below_blocks - first);
+            let mut below = vec![0; (count * BLOCK_BYTES) as usize];
+            file.read_exact_at(&mut below, (below_start + first) * BLOCK_BYTES)?;
+            top = [0; BLOCK_BYTES as usize];
+            for (hash, block) in top.chunks_exact_mut(HASH_BYTES).zip(below.chunks_exact(BLOCK_BYTES as usize)) {
+                hash.copy_from_slice(&sha256(block));
+            }
+            file.write_all_at(&top, (level_start + block) * BLOCK_BYTES)?;
+        }
+        (below_start, below_blocks) = (level_start, level.blocks);
+    }
+    Ok(sha256(&top))
+}
+
 /// Where an image differs from what its header promises.
 #[derive(Debug)]
 pub enum Mismatch {

@@ -1,0 +1,211 @@
+//! A tree from a tar archive (ustar, GNU, pax), uncompressed and in a file: the contents are read from it when the
+//! tree is written. Owners, modes, devices, links and `SCHILY.xattr` attributes come from the archive. Its times do
+//! not, nor do POSIX ACLs in their textual form.
+
+use super::pax::parse_pax;
+use super::tree::{Body, Content, Node, Owners, Tree, TreeError};
+use core::fmt;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use tar::{Archive, Entry, EntryType};
+
+/// Reads all headers of an archive, which must be positioned at its start.
+pub fn read_tar(file: &File, owners: Owners) -> Result<Tree, TarError> {
+    let mut tree = Tree::new();
+    let mut archive = Archive::new(BufReader::new(file));
+    let mut extension = Extension::default();
+    for entry in archive.entries_with_seek().map_err(|source| TarError::Read { source })?.raw(true) {
+        let mut entry = entry.map_err(|source| TarError::Read { source })?;
+        let kind = entry.header().entry_type();
+        let path = extension.path.clone().unwrap_or_else(|| entry.path_bytes().into_owned());
+        let problem = |problem| TarError::Entry { path: path.escape_ascii().to_string(), problem };
+        if kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() {
+            extension.read(kind, &mut entry).map_err(problem)?;
+        } else if !kind.is_pax_global_extensions() {
+            let extension = std::mem::take(&mut extension);
+            add(&mut tree, &path, &entry, extension, owners).map_err(problem)?;
+        }
+    }
+    Ok(tree)
+}
+
+/// Why an archive could not be read.
+#[derive(Debug)]
+pub enum TarError {
+    /// The archive itself: cut short, or no archive.
+    Read {
+        /// The reader's answer.
+        source: io::Error,
+    },
+    /// One of its entries.
+    Entry {
+        /// Its name.
+        path: String,
+        /// What is wrong.
+        problem: EntryError,
+    },
+}
+
+/// Why an entry cannot be packed.
+#[derive(Debug)]
+pub enum EntryError {
+    /// Its name, or what it links to.
+    Tree {
+        /// Why.
+        source: TreeError,
+    },
+    /// A field of its header.
+    Field {
+        /// The reader's answer.
+        source: io::Error,
+    },
+    /// An extension of its header is damaged or more than 1 MiB.
+    Extension,
+    /// An owner of more than 32 bits.
+    Owner {
+        /// The number.
+        found: u64,
+    },
+    /// Sparse files are not in the archive as they are on disk.
+    Sparse,
+    /// More than 8 GiB, announced in a way that we do not follow.
+    Huge,
+    /// A kind of entry that we do not know.
+    UnknownType {
+        /// Its type byte.
+        found: u8,
+    },
+}
+
+impl fmt::Display for TarError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TarError::Read { source } => write!(out, "read the archive: {source}"),
+            TarError::Entry { path, problem } => write!(out, "{path}: {problem}"),
+        }
+    }
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EntryError::Tree { source } => write!(out, "{source}"),
+            EntryError::Field { source } => write!(out, "{source}"),
+            EntryError::Extension => write!(out, "damaged extended header"),
+            EntryError::Owner { found } => write!(out, "owner {found} is more than 32 bits"),
+            EntryError::Sparse => write!(out, "sparse files are not supported: archive without --sparse"),
+            EntryError::Huge => write!(out, "larger than 8 GiB"),
+            EntryError::UnknownType { found } => write!(out, "unknown type {:?}", char::from(*found)),
+        }
+    }
+}
+
+impl std::error::Error for TarError {}
+
+/// What the entries before a file say about it: GNU's long names, and pax records.
+#[derive(Default)]
+struct Extension {
+    path: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    bytes: Option<u64>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Extension {
+    fn read(&mut self, kind: EntryType, entry: &mut impl Read) -> Result<(), EntryError> {
+        let mut text = Vec::new();
+        entry.take(MAX_EXTENSION_BYTES + 1).read_to_end(&mut text).map_err(|source| EntryError::Field { source })?;
+        if MAX_EXTENSION_BYTES < text.len() as u64 {
+            return Err(EntryError::Extension);
+        }
+        if kind.is_pax_local_extensions() {
+            return self.take_pax(&text);
+        }
+        let name = text.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
+        if kind.is_gnu_longname() {
+            self.path = Some(name)
+        } else {
+            self.target = Some(name)
+        }
+        Ok(())
+    }
+
+    fn take_pax(&mut self, text: &[u8]) -> Result<(), EntryError> {
+        for record in parse_pax(text).ok_or(EntryError::Extension)? {
+            let number = || {
+                let digits = std::str::from_utf8(record.value).map_err(|_| EntryError::Extension)?;
+                digits.parse::<u64>().map(Some).map_err(|_| EntryError::Extension)
+            };
+            match record.key {
+                b"path" => self.path = Some(record.value.to_vec()),
+                b"linkpath" => self.target = Some(record.value.to_vec()),
+                b"uid" => self.uid = number()?,
+                b"gid" => self.gid = number()?,
+                b"size" => self.bytes = number()?,
+                key if key.starts_with(b"GNU.sparse.") => return Err(EntryError::Sparse),
+                key => {
+                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                        self.xattrs.insert(name.to_vec(), record.value.to_vec());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add<R: Read>(
+    tree: &mut Tree,
+    path: &[u8],
+    entry: &Entry<'_, R>,
+    extension: Extension,
+    owners: Owners,
+) -> Result<(), EntryError> {
+    let Extension { path: _, target, uid, gid, bytes, xattrs } = extension;
+    let field = |source| EntryError::Field { source };
+    let header = entry.header();
+    if bytes.is_some_and(|bytes| bytes != entry.size()) {
+        return Err(EntryError::Huge);
+    }
+    let device = || -> Result<(u32, u32), EntryError> {
+        let major = header.device_major().map_err(field)?.unwrap_or(0);
+        Ok((major, header.device_minor().map_err(field)?.unwrap_or(0)))
+    };
+    let target = || target.unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
+    let body = match header.entry_type() {
+        // Archives older than POSIX mark a directory only by its name.
+        EntryType::Regular if path.ends_with(b"/") => Body::Directory(BTreeMap::new()),
+        EntryType::Regular | EntryType::Continuous => {
+            Body::File(Content::Archive { offset: entry.raw_file_position(), bytes: entry.size() })
+        }
+        EntryType::Directory => Body::Directory(BTreeMap::new()),
+        EntryType::Symlink => Body::Symlink(target()),
+        EntryType::Link => {
+            return tree.insert_hard_link(path, &target()).map_err(|source| EntryError::Tree { source });
+        }
+        EntryType::Char => device().map(|(major, minor)| Body::CharDevice { major, minor })?,
+        EntryType::Block => device().map(|(major, minor)| Body::BlockDevice { major, minor })?,
+        EntryType::Fifo => Body::Fifo,
+        EntryType::GNUSparse => return Err(EntryError::Sparse),
+        other => return Err(EntryError::UnknownType { found: other.as_byte() }),
+    };
+    let (uid, gid) = match owners {
+        Owners::Kept => (
+            owner(uid.map_or_else(|| header.uid(), Ok).map_err(field)?)?,
+            owner(gid.map_or_else(|| header.gid(), Ok).map_err(field)?)?,
+        ),
+        Owners::All { uid, gid } => (uid, gid),
+    };
+    let mode = (header.mode().map_err(field)? & 0o7777) as u16;
+    tree.insert(path, Node { mode, uid, gid, xattrs, body }).map_err(|source| EntryError::Tree { source }).map(drop)
+}
+
+fn owner(found: u64) -> Result<u32, EntryError> {
+    u32::try_from(found).map_err(|_| EntryError::Owner { found })
+}
+
+/// Room for the 64 KiB that all attributes of a file can have in the kernel, many times over.
+const MAX_EXTENSION_BYTES: u64 = 1 << 20;

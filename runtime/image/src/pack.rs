@@ -1,0 +1,204 @@
+//! Builds a whole image: payload, tree, manifest, signatures, header. It is written aside and takes its name when it
+//! is complete and on disk; the rename is what makes it real. Nothing needs root, and the same input gives the same bytes.
+
+use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Tree, WriteError};
+use crate::header::{BLOCK_BYTES, Header, HeaderError, Kind, Layout};
+use crate::manifest::{Manifest, ManifestError};
+use crate::secret::SecretKey;
+use crate::{signatures, verity};
+use core::fmt;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// What to build from what.
+#[derive(Debug)]
+pub struct BuildOptions {
+    /// The files.
+    pub source: Source,
+    /// The image; one of that name is replaced.
+    pub output: PathBuf,
+    /// What it is for.
+    pub kind: Kind,
+    /// What it says of itself; architecture, release and required runtime go into the header too.
+    pub manifest: Manifest,
+    /// See [`Header::security_epoch`].
+    pub security_epoch: u32,
+    /// How files are stored.
+    pub compression: Compression,
+    /// Whose the files are.
+    pub owners: Owners,
+    /// The time of every file, in seconds since 1970: `SOURCE_DATE_EPOCH`, or 0.
+    pub timestamp: u64,
+    /// Who signs. Signatures can be added later, too.
+    pub keys: Vec<SecretKey>,
+}
+
+/// Where the files come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A directory.
+    Directory(PathBuf),
+    /// An uncompressed tar archive.
+    Tar(PathBuf),
+}
+
+/// What was built.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// Its identity.
+    pub fingerprint: [u8; 32],
+    /// Its header.
+    pub header: Header,
+}
+
+/// Builds an image.
+pub fn build(options: &BuildOptions) -> Result<Built, BuildError> {
+    let manifest = options.manifest.encode().map_err(|source| BuildError::Manifest { source })?;
+    let (tree, archive) = read_source(&options.source, options.owners)?;
+    let aside = aside_of(&options.output);
+    let built = write_image(options, &manifest, &tree, archive.as_ref(), &aside);
+    if built.is_err() {
+        drop(fs::remove_file(&aside));
+    }
+    built
+}
+
+/// Why nothing was built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The manifest.
+    Manifest {
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The archive cannot be opened.
+    OpenArchive {
+        /// Which.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The archive cannot be read.
+    Tar {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TarError,
+    },
+    /// The directory cannot be read.
+    Directory {
+        /// What is wrong with it.
+        source: DirectoryError,
+    },
+    /// The payload cannot be written.
+    Payload {
+        /// Why.
+        source: WriteError,
+    },
+    /// The image would break a limit of the format.
+    Header {
+        /// Which.
+        source: HeaderError,
+    },
+    /// More keys than an image has places for.
+    TooManyKeys {
+        /// How many.
+        keys: usize,
+    },
+    /// The image cannot be written.
+    Write {
+        /// The file that was written aside, or the image.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Manifest { source } => write!(out, "{source}"),
+            BuildError::OpenArchive { path, source } => write!(out, "open {}: {source}", path.display()),
+            BuildError::Tar { path, source } => write!(out, "{}: {source}", path.display()),
+            BuildError::Directory { source } => write!(out, "{source}"),
+            BuildError::Payload { source } => write!(out, "{source}"),
+            BuildError::Header { source } => write!(out, "{source}"),
+            BuildError::TooManyKeys { keys } => {
+                write!(out, "{keys} keys, but an image has places for {} signatures", signatures::MAX_SIGNATURES)
+            }
+            BuildError::Write { path, source } => write!(out, "write {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+fn read_source(source: &Source, owners: Owners) -> Result<(Tree, Option<File>), BuildError> {
+    match source {
+        Source::Directory(path) => {
+            let tree = erofs::read_directory(path, owners).map_err(|source| BuildError::Directory { source })?;
+            Ok((tree, None))
+        }
+        Source::Tar(path) => {
+            let file = File::open(path).map_err(|source| BuildError::OpenArchive { path: path.clone(), source })?;
+            let tree =
+                erofs::read_tar(&file, owners).map_err(|source| BuildError::Tar { path: path.clone(), source })?;
+            Ok((tree, Some(file)))
+        }
+    }
+}
+
+fn write_image(
+    options: &BuildOptions,
+    manifest: &[u8],
+    tree: &Tree,
+    archive: Option<&File>,
+    aside: &Path,
+) -> Result<Built, BuildError> {
+    let aside_error = |source| BuildError::Write { path: aside.to_owned(), source };
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(aside).map_err(aside_error)?;
+    let payload = erofs::Options { compression: options.compression, timestamp: options.timestamp };
+    let payload_blocks =
+        erofs::write(tree, archive, &payload, &file).map_err(|source| BuildError::Payload { source })?;
+    let layout = Layout::new(payload_blocks * BLOCK_BYTES, manifest.len() as u32)
+        .map_err(|source| BuildError::Header { source })?;
+    let header = Header {
+        kind: options.kind,
+        architecture: options.manifest.architecture,
+        layout,
+        root_hash: verity::write_tree(&file, &layout).map_err(aside_error)?,
+        manifest_sha256: Sha256::digest(manifest).into(),
+        release: options.manifest.release,
+        security_epoch: options.security_epoch,
+        minimum_runtime: options.manifest.requires.runtime,
+    };
+    let block = header.encode();
+    let signatures: Vec<_> = options.keys.iter().map(|key| key.sign(&block)).collect();
+    let area = signatures::encode(&signatures).ok_or(BuildError::TooManyKeys { keys: signatures.len() })?;
+    // What is not written here, behind the manifest, reads as zeros.
+    file.write_all_at(manifest, layout.manifest_offset())
+        .and_then(|()| file.write_all_at(&area[..], layout.signatures_offset()))
+        .and_then(|()| file.write_all_at(&block, layout.header_offset()))
+        .and_then(|()| file.sync_all())
+        .map_err(aside_error)?;
+    put_in_place(aside, &options.output)
+        .map_err(|source| BuildError::Write { path: options.output.clone(), source })?;
+    Ok(Built { fingerprint: header.fingerprint(), header })
+}
+
+/// Renames the finished file and makes the rename last.
+fn put_in_place(aside: &Path, output: &Path) -> io::Result<()> {
+    fs::rename(aside, output)?;
+    let directory = output.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+/// Beside the output, so that the rename stays within one file system.
+fn aside_of(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    PathBuf::from(name)
+}
