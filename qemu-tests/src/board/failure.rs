@@ -1,0 +1,88 @@
+//! Why a board could not be put together.
+
+use crate::board::boot_modules::ModulesError;
+use crate::board::disk::DiskError;
+use crate::board::initramfs::InitramfsError;
+use crate::board::tree::TreeError;
+use crate::cache::CacheError;
+use crate::command::CommandError;
+use crate::cross;
+use crate::provision::ProvisionError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why there is no board to boot.
+#[derive(Debug)]
+pub enum BuildError {
+    /// Something that it needs could not be fetched or built.
+    Provision(ProvisionError),
+    /// Our own programs could not be built for the board.
+    Cross(cross::BuildError),
+    /// The cache could not be used.
+    Cache(CacheError),
+    /// A tool failed.
+    Command(CommandError),
+    /// A tree could not be laid out.
+    Tree(TreeError),
+    /// The kernel's modules could not be chosen.
+    Modules(ModulesError),
+    /// The initramfs could not be made.
+    Initramfs(InitramfsError),
+    /// The disk could not be made.
+    Disk(DiskError),
+    /// A file could not be read or written.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
+
+impl BuildError {
+    /// For `map_err`: something failed on `path`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> BuildError + use<> {
+        let path = path.to_owned();
+        move |source| BuildError::Io { path, source }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Provision(error) => error.fmt(out),
+            BuildError::Cross(error) => error.fmt(out),
+            BuildError::Cache(error) => error.fmt(out),
+            BuildError::Command(error) => error.fmt(out),
+            BuildError::Tree(error) => error.fmt(out),
+            BuildError::Modules(error) => error.fmt(out),
+            BuildError::Initramfs(error) => error.fmt(out),
+            BuildError::Disk(error) => error.fmt(out),
+            BuildError::Io { path, source } => write!(out, "{}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+macro_rules! from {
+    ($($error:ty => $variant:ident),* $(,)?) => {
+        $(impl From<$error> for BuildError {
+            fn from(error: $error) -> BuildError {
+                BuildError::$variant(error)
+            }
+        })*
+    };
+}
+
+from! {
+    ProvisionError => Provision,
+    cross::BuildError => Cross,
+    CacheError => Cache,
+    CommandError => Command,
+    TreeError => Tree,
+    ModulesError => Modules,
+    InitramfsError => Initramfs,
+    DiskError => Disk,
+}

@@ -1,0 +1,118 @@
+//! `yado` on this machine: the command that makes keys and images, as a builder of products would call it.
+
+use crate::board::failure::BuildError;
+use crate::command::{CommandError, Tool};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The built command.
+#[derive(Debug, Clone)]
+pub struct HostYado {
+    program: PathBuf,
+}
+
+/// Which image is wanted.
+#[derive(Debug, Clone)]
+pub struct ImageOrder<'a> {
+    /// A directory or a tar.
+    pub source: &'a Path,
+    /// `container` or `system`.
+    pub kind: &'a str,
+    /// Debian's name of the architecture.
+    pub architecture: &'a str,
+    /// The image's name.
+    pub name: &'a str,
+    /// Secret key that signs it.
+    pub key: &'a Path,
+    /// The init inside, for a container.
+    pub init: Option<&'a str>,
+    /// The signal that asks that init to power off.
+    pub halt_signal: Option<&'a str>,
+}
+
+impl HostYado {
+    /// Builds it, or finds that it is built.
+    pub fn build() -> Result<HostYado, CommandError> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let said = Tool::new(cargo)
+            .args(["build", "--quiet", "--package", "yado", "--message-format", "json-render-diagnostics"])
+            .in_folder(&workspace)
+            .output()?;
+        let program = said.lines().filter_map(executable).next_back().unwrap_or_else(|| "yado".into());
+        Ok(HostYado { program })
+    }
+
+    /// What tells this build from others.
+    pub fn identity(&self) -> Result<Vec<u8>, BuildError> {
+        fs::read(&self.program).map_err(BuildError::io(&self.program))
+    }
+
+    /// What tells one way of packing images from another: the sources of the part that does it. Other changes of the
+    /// command leave an image as it is, and a large one need not be made again.
+    pub fn packer() -> Result<Vec<u8>, BuildError> {
+        let mut text = Vec::new();
+        read_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/image/src"), &mut text)?;
+        Ok(text)
+    }
+
+    /// Makes a key pair: `PATH.key` and `PATH.pub`.
+    pub fn new_key(&self, path: &Path) -> Result<(), CommandError> {
+        self.tool(&["key", "new"]).arg(path).run()
+    }
+
+    /// Builds and signs an image.
+    pub fn build_image(&self, order: &ImageOrder<'_>, to: &Path) -> Result<(), CommandError> {
+        let ImageOrder { source, kind, architecture, name, key, init, halt_signal } = order;
+        let mut tool = self.tool(&["image", "build", "--kind", kind, "--arch", architecture, "--name", name]);
+        if let Some(init) = init {
+            tool = tool.args(["--init", init]);
+        }
+        if let Some(signal) = halt_signal {
+            tool = tool.args(["--halt-signal", signal]);
+        }
+        tool.arg("--key").arg(key).arg("--out").arg(to).arg(source).run()
+    }
+
+    /// Compiles the instances of a system tree into its cache of specs.
+    pub fn compile(&self, system: &Path, data: &Path, out: &Path) -> Result<(), CommandError> {
+        self.tool(&["compile"]).arg("--system").arg(system).arg("--data").arg(data).arg("--out").arg(out).run()
+    }
+
+    fn tool(&self, words: &[&str]) -> Tool {
+        Tool::new(&self.program).args(words)
+    }
+}
+
+/// Appends every file below a directory, in the order of their names.
+fn read_below(directory: &Path, text: &mut Vec<u8>) -> Result<(), BuildError> {
+    let entries = fs::read_dir(directory).map_err(BuildError::io(directory))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            read_below(&path, text)?;
+        } else {
+            text.extend(fs::read(&path).map_err(BuildError::io(&path))?);
+        }
+    }
+    Ok(())
+}
+
+/// The program that a line of cargo's messages names.
+fn executable(line: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    message.get("executable")?.as_str().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_messages_name_the_program() {
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":"/t/yado"}"#), Some("/t/yado".into()));
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+        assert_eq!(executable("warning: x"), None);
+    }
+}

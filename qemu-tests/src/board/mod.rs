@@ -1,0 +1,22 @@
+//! The board in QEMU: what is on its disk, the emulator, and the lines to it. [`Board`] is what tests boot and ask.
+
+pub mod agent;
+pub mod boot_modules;
+pub mod container_images;
+pub mod cpio;
+pub mod disk;
+mod failure;
+pub mod host_yado;
+pub mod ingredients;
+pub mod initramfs;
+pub mod kernel_modules;
+pub mod keys;
+pub mod qemu;
+pub mod qmp;
+mod running;
+pub mod system_image;
+pub mod tamper;
+pub mod tree;
+
+pub use failure::BuildError;
+pub use running::{Board, BoardError, BoardOptions, Prepared};

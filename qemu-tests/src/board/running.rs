@@ -1,0 +1,273 @@
+//! A board from its parts to its end: prepared once, booted as often as wanted, asked through its agent, powered off.
+
+use crate::arch::Arch;
+use crate::board::agent::{Agent, AgentError, Hello};
+use crate::board::disk::{self, DiskContent, DiskError, System};
+use crate::board::failure::BuildError;
+use crate::board::host_yado::HostYado;
+use crate::board::ingredients::{self, Ingredients};
+use crate::board::keys::Keys;
+use crate::board::qemu::{self, OnReset, Qemu, QemuError, QemuOptions};
+use crate::board::system_image;
+use crate::cache::Cache;
+use qemu_guest::Ran;
+use serde_json::Value;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Everything that boards of one architecture share: fetched, built, signed.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What they are made of.
+    pub ingredients: Ingredients,
+    /// What is in their slot A.
+    pub system: System,
+}
+
+/// What one board has of its own.
+#[derive(Debug, Clone)]
+pub struct BoardOptions {
+    /// Its memory.
+    pub memory_mib: u32,
+    /// The size of its data partition.
+    pub data_mib: u64,
+    /// Words for the end of the kernel's command line.
+    pub kernel_arguments: String,
+    /// What happens when it resets.
+    pub on_reset: OnReset,
+    /// Where its disk, its logs and its scratch files go; made if it is not there.
+    pub directory: PathBuf,
+}
+
+/// A running board.
+#[derive(Debug)]
+pub struct Board {
+    /// The emulator.
+    pub qemu: Qemu,
+    /// Hands and eyes inside.
+    pub agent: Agent,
+    options: BoardOptions,
+    // Last: the sockets in it are in use until the others are gone.
+    sockets: tempfile::TempDir,
+}
+
+/// Why a board did not boot, or did not do what was asked.
+#[derive(Debug)]
+pub enum BoardError {
+    /// Its disk could not be made.
+    Disk(DiskError),
+    /// A directory of it could not be made.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The emulator failed.
+    Qemu(QemuError),
+    /// The agent failed.
+    Agent(AgentError),
+    /// A command answered with something that is no JSON.
+    NotJson {
+        /// Which command.
+        what: String,
+        /// What it said.
+        said: String,
+    },
+    /// What was waited for did not come.
+    Deadline {
+        /// What was waited for.
+        waited_for: String,
+        /// What was seen last.
+        last_seen: String,
+    },
+}
+
+/// A command of ours on the board answers in well under a second, the emulator being busy in a few.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a state is asked for while waiting for it.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+impl Prepared {
+    /// Fetches and builds what is not in the cache yet.
+    pub fn new(cache: &Cache, arch: Arch) -> Result<Prepared, BuildError> {
+        let ingredients = ingredients::gather(cache, arch)?;
+        let yado = HostYado::build()?;
+        let keys = Keys::open(cache, &yado)?;
+        let system = system_image::system(cache, &ingredients, &yado, &keys)?;
+        Ok(Prepared { ingredients, system })
+    }
+}
+
+impl Board {
+    /// Makes the disk, starts the emulator, and returns at once: the board is still booting.
+    pub fn power_on(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
+        let BoardOptions { memory_mib, data_mib, kernel_arguments, on_reset, directory } = &options;
+        let scratch = directory.join("parts");
+        fs::create_dir_all(&scratch).map_err(|source| BoardError::Directory { path: scratch.clone(), source })?;
+        let content = DiskContent {
+            arch: prepared.ingredients.arch,
+            a: prepared.system.clone(),
+            b: None,
+            kernel_arguments: kernel_arguments.clone(),
+            data_mib: *data_mib,
+        };
+        disk::make(&disk_path(directory), &content, &scratch).map_err(BoardError::Disk)?;
+        let flash = directory.join("flash.img");
+        disk::make_flash(&flash, &scratch).map_err(BoardError::Disk)?;
+        let sockets = tempfile::Builder::new()
+            .prefix("yado-board-")
+            .tempdir()
+            .map_err(|source| BoardError::Directory { path: std::env::temp_dir(), source })?;
+        let qemu_options = QemuOptions {
+            arch: prepared.ingredients.arch,
+            memory_mib: *memory_mib,
+            uboot: prepared.ingredients.uboot.clone(),
+            environment: flash,
+            disk: disk_path(directory),
+            on_reset: *on_reset,
+            sockets: sockets.path().to_owned(),
+            serial_log: directory.join("serial.log"),
+        };
+        let qemu = Qemu::start(&qemu_options).map_err(BoardError::Qemu)?;
+        let agent = Agent::connect(&qemu::agent_socket(sockets.path())).map_err(BoardError::Agent)?;
+        Ok(Board { qemu, agent, options, sockets })
+    }
+
+    /// As [`Board::power_on`], and waits until the agent on it speaks.
+    pub fn boot(prepared: &Prepared, options: BoardOptions, timeout: Duration) -> Result<(Board, Hello), BoardError> {
+        let board = Board::power_on(prepared, options)?;
+        let hello = board.agent.hello(timeout).map_err(BoardError::Agent)?;
+        Ok((board, hello))
+    }
+
+    /// Runs `yado` on the board and expects success.
+    pub fn yado(&self, words: &[&str]) -> Result<String, BoardError> {
+        let argv = [&["/usr/bin/yado"], words].concat();
+        self.agent.output(&argv, COMMAND_TIMEOUT).map_err(BoardError::Agent)
+    }
+
+    /// Runs a command in an instance to its end, whatever that is.
+    pub fn exec(&self, instance: &str, command: &[&str], timeout: Duration) -> Result<Ran, BoardError> {
+        self.agent.run(&exec_argv(instance, command), timeout).map_err(BoardError::Agent)
+    }
+
+    /// Runs a command in an instance, expects success, and gives back what it printed.
+    pub fn exec_output(&self, instance: &str, command: &[&str], timeout: Duration) -> Result<String, BoardError> {
+        self.agent.output(&exec_argv(instance, command), timeout).map_err(BoardError::Agent)
+    }
+
+    /// The status of everything, as `yado rescue status --format json` tells it.
+    pub fn status(&self) -> Result<Value, BoardError> {
+        let said = self.yado(&["rescue", "status", "--format", "json"])?;
+        serde_json::from_str(&said).map_err(|_| BoardError::NotJson { what: "yado rescue status".to_owned(), said })
+    }
+
+    /// All events that init still remembers, oldest first.
+    pub fn events(&self) -> Result<Vec<Value>, BoardError> {
+        let said = self.yado(&["rescue", "events", "--no-follow", "--format", "json"])?;
+        let event = |line: &str| {
+            serde_json::from_str(line)
+                .map_err(|_| BoardError::NotJson { what: "yado rescue events".to_owned(), said: line.to_owned() })
+        };
+        said.lines().map(event).collect()
+    }
+
+    /// Asks for the status until `find` finds in it what is waited for.
+    pub fn wait_status<T>(
+        &self,
+        waited_for: &str,
+        timeout: Duration,
+        find: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, BoardError> {
+        self.wait_for(waited_for, timeout, || self.status(), find)
+    }
+
+    /// Asks for the events until `find` finds in them what is waited for.
+    pub fn wait_event(
+        &self,
+        waited_for: &str,
+        timeout: Duration,
+        find: impl Fn(&Value) -> bool,
+    ) -> Result<Value, BoardError> {
+        let ask = || self.events().map(Value::Array);
+        self.wait_for(waited_for, timeout, ask, |events| {
+            events.as_array().into_iter().flatten().rfind(|event| find(event)).cloned()
+        })
+    }
+
+    /// Asks until `find` finds what is waited for. A question that fails is asked again: init may not be there yet.
+    pub fn wait_for<T>(
+        &self,
+        waited_for: &str,
+        timeout: Duration,
+        ask: impl Fn() -> Result<Value, BoardError>,
+        find: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T, BoardError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let last_seen = match ask() {
+                Ok(value) => match find(&value) {
+                    Some(found) => return Ok(found),
+                    None => value.to_string(),
+                },
+                Err(error @ BoardError::Agent(AgentError::Closed { .. })) => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            if deadline <= Instant::now() {
+                return Err(BoardError::Deadline { waited_for: waited_for.to_owned(), last_seen });
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
+    }
+
+    /// What the serial line said so far.
+    pub fn serial(&self) -> String {
+        let bytes = fs::read(self.serial_log()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Where that is kept.
+    pub fn serial_log(&self) -> PathBuf {
+        self.options.directory.join("serial.log")
+    }
+
+    /// The serial line, for somebody who wants to talk.
+    pub fn serial_socket(&self) -> PathBuf {
+        qemu::serial_socket(self.sockets.path())
+    }
+
+    /// Copies a partition of a board that is off into a file, and says where.
+    pub fn partition(&self, name: &str) -> Result<PathBuf, BoardError> {
+        let BoardOptions { directory, data_mib, .. } = &self.options;
+        let to = directory.join(format!("{name}.part"));
+        let extent = disk::extent(name, *data_mib).expect("the name is one of the disk's table");
+        disk::extract(&disk_path(directory), extent, &to).map_err(BoardError::Disk)?;
+        Ok(to)
+    }
+}
+
+fn disk_path(directory: &Path) -> PathBuf {
+    directory.join("disk.img")
+}
+
+fn exec_argv<'a>(instance: &'a str, command: &[&'a str]) -> Vec<&'a str> {
+    [&["/usr/bin/yado", "rescue", "exec", "--no-tty", instance, "--"], command].concat()
+}
+
+impl fmt::Display for BoardError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BoardError::Disk(error) => error.fmt(out),
+            BoardError::Directory { path, source } => write!(out, "create {}: {source}", path.display()),
+            BoardError::Qemu(error) => error.fmt(out),
+            BoardError::Agent(error) => error.fmt(out),
+            BoardError::NotJson { what, said } => write!(out, "{what}: not JSON: {said}"),
+            BoardError::Deadline { waited_for, last_seen } => write!(out, "no {waited_for}; last seen: {last_seen}"),
+        }
+    }
+}
+
+impl std::error::Error for BoardError {}

@@ -1,0 +1,274 @@
+//! The test system's image: our programs, the modules they need, the rescue shell's busybox, the appliance with its
+//! container images, and the specs compiled from it. Built once for equal ingredients and kept in the cache.
+
+use crate::board::boot_modules::{self, BootModules};
+use crate::board::container_images::{self, BUSYBOX_APPLETS};
+use crate::board::failure::BuildError;
+use crate::board::host_yado::{HostYado, ImageOrder};
+use crate::board::ingredients::Ingredients;
+use crate::board::keys::Keys;
+use crate::board::tamper::Tampering;
+use crate::board::tree::Tree;
+use crate::board::{disk, initramfs};
+use crate::cache::{Cache, Key};
+use crate::command::Tool;
+use crate::progress::Step;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The files of `qemu-tests/appliance/`, by the path they have below the system's `appliance/`.
+const APPLIANCE: &[(&str, &str)] = &[
+    ("debian.toml", include_str!("../../appliance/debian.toml")),
+    ("busybox.toml", include_str!("../../appliance/busybox.toml")),
+    ("profiles/default.toml", include_str!("../../appliance/profiles/default.toml")),
+];
+
+/// What a kept system is only right for: the text of this file and of those that it follows.
+const RECIPE: &[&str] = &[
+    include_str!("system_image.rs"),
+    include_str!("initramfs.rs"),
+    include_str!("boot_modules.rs"),
+    include_str!("tamper.rs"),
+    container_images::RECIPE,
+];
+
+/// Builds the system for a board, or finds it: its signed image, its kernel, its initramfs.
+pub fn system(
+    cache: &Cache,
+    ingredients: &Ingredients,
+    yado: &HostYado,
+    keys: &Keys,
+) -> Result<disk::System, BuildError> {
+    let arch = ingredients.arch;
+    let key = RECIPE.iter().fold(Key::new("system"), |key, text| key.with(text));
+    let key = ingredients.key(key)?.with(keys.identity()?).with(yado.identity()?);
+    let key = APPLIANCE.iter().fold(key, |key, (path, text)| key.with(path).with(text));
+    let folder = cache.entry(&format!("system-{arch}"), &key, |aside| {
+        let step = Step::begin(format!("system image for {arch}"));
+        fs::create_dir_all(aside).map_err(BuildError::io(aside))?;
+        Recipe { cache, ingredients, yado, keys, scratch: aside.join("scratch") }.make(aside)?;
+        step.done();
+        Ok::<(), BuildError>(())
+    })?;
+    Ok(disk::System {
+        image: folder.join("system.image"),
+        kernel: ingredients.kernel.image.clone(),
+        initramfs: folder.join("initramfs"),
+    })
+}
+
+struct Recipe<'a> {
+    cache: &'a Cache,
+    ingredients: &'a Ingredients,
+    yado: &'a HostYado,
+    keys: &'a Keys,
+    scratch: PathBuf,
+}
+
+impl Recipe<'_> {
+    fn make(&self, to: &Path) -> Result<(), BuildError> {
+        fs::create_dir_all(&self.scratch).map_err(BuildError::io(&self.scratch))?;
+        initramfs::make(
+            &to.join("initramfs"),
+            &self.ingredients.programs.yado_init,
+            &[self.keys.release_public()],
+            &self.ingredients.kernel,
+        )?;
+        let tree = Tree::create(&self.scratch.join("system"))?;
+        self.lay_out_programs(&tree)?;
+        self.lay_out_modules(&tree)?;
+        self.lay_out_appliance(&tree)?;
+        let order = ImageOrder {
+            source: tree.root(),
+            kind: "system",
+            architecture: self.ingredients.arch.debian(),
+            name: "yadokari-test-system",
+            key: &self.keys.release_secret(),
+            init: None,
+            halt_signal: None,
+        };
+        self.yado.build_image(&order, &to.join("system.image"))?;
+        fs::remove_dir_all(&self.scratch).map_err(BuildError::io(&self.scratch))
+    }
+
+    fn lay_out_programs(&self, tree: &Tree) -> Result<(), BuildError> {
+        let Ingredients { programs, busybox, ext4_tools, .. } = self.ingredients;
+        for directory in ["dev", "proc", "sys", "run", "tmp", "data", "var", "root"] {
+            tree.directory(directory)?;
+        }
+        // First, so that ours replace theirs. It brings a C library: mke2fs is not static.
+        tree.copy_tree("", ext4_tools)?;
+        tree.copy("sbin/yado-init", 0o755, &programs.yado_init)?;
+        tree.copy("usr/bin/yado", 0o755, &programs.yado)?;
+        for part in ["yado-container", "yado-netd", "yado-updater"] {
+            tree.symlink(&format!("usr/bin/{part}"), "yado")?;
+        }
+        tree.copy("usr/lib/yado/system.d/guest-agent", 0o755, &programs.guest_agent)?;
+        tree.copy("bin/busybox", 0o755, busybox)?;
+        for applet in BUSYBOX_APPLETS {
+            tree.symlink(&format!("bin/{applet}"), "busybox")?;
+        }
+        tree.file("usr/lib/yado/rescue-shell", 0o755, "#!/bin/sh\nexport HOME=/root PS1='rescue# '\nexec sh\n")?;
+        tree.symlink("etc/resolv.conf", "/run/yado/resolv.conf")?;
+        Ok(tree.copy("usr/lib/yado/trust/release.pub", 0o644, &self.keys.release_public())?)
+    }
+
+    /// The modules of both stages, and the simulated GPIO chip that no kernel of Debian brings.
+    fn lay_out_modules(&self, tree: &Tree) -> Result<(), BuildError> {
+        let Ingredients { kernel, gpio_sim, .. } = self.ingredients;
+        let names = boot_modules::INITRAMFS.iter().chain(boot_modules::SYSTEM).copied();
+        let modules: BootModules = boot_modules::choose(kernel, names)?;
+        for (path, from) in &modules.files {
+            tree.copy(&modules.place(path), 0o644, from)?;
+        }
+        tree.copy(&modules.place("extra/gpio-sim.ko"), 0o644, gpio_sim)?;
+        // depmod names all that is there, and nothing that is not.
+        Ok(Tool::new("depmod").arg("-b").arg(tree.root()).arg(&modules.release).run()?)
+    }
+
+    fn lay_out_appliance(&self, tree: &Tree) -> Result<(), BuildError> {
+        for (path, text) in APPLIANCE {
+            tree.file(&format!("usr/lib/yado/appliance/{path}"), 0o644, text)?;
+        }
+        self.add_image(tree, "debian", &self.debian_image()?)?;
+        self.add_image(tree, "busybox", &self.busybox_image()?)?;
+        let mut spoilt = Vec::new();
+        for tampering in Tampering::ALL {
+            let name = tampering.instance();
+            let text = format!("image = \"{name}\"\n[config]\nboot.autostart = false\n");
+            tree.file(&format!("usr/lib/yado/appliance/{name}.toml"), 0o644, text)?;
+            let image = self.small_image(tampering)?;
+            spoilt.push((tampering, self.add_image(tree, name, &image)?));
+        }
+        let system = tree.root().join("usr/lib/yado");
+        let no_data = self.scratch.join("no-data");
+        fs::create_dir_all(&no_data).map_err(BuildError::io(&no_data))?;
+        self.yado.compile(&system, &no_data, &system.join("specs"))?;
+        // Only now: the compiler reads the images, and would rightly refuse these.
+        for (tampering, image) in spoilt {
+            tampering.apply(&image).map_err(BuildError::io(&image))?;
+        }
+        Ok(())
+    }
+
+    /// Puts an image where the runtime looks for it, and gives back its place.
+    fn add_image(&self, tree: &Tree, alias: &str, image: &Path) -> Result<PathBuf, BuildError> {
+        let fingerprint = fingerprint(image)?;
+        let place = format!("usr/lib/yado/images/{fingerprint}/image");
+        tree.copy(&place, 0o644, image)?;
+        tree.symlink(&format!("usr/lib/yado/images/aliases/{alias}"), &format!("../{fingerprint}"))?;
+        Ok(tree.root().join(place))
+    }
+
+    /// Debian's root takes longest, and changes when only we change: it is an entry of its own.
+    fn debian_image(&self) -> Result<PathBuf, BuildError> {
+        let Ingredients { arch, debian, programs, .. } = self.ingredients;
+        let over = container_images::lay_out_over_debian(&self.scratch.join("over-debian"), self.ingredients)?;
+        let key =
+            Key::new("debian image 1").with(container_images::RECIPE).with(debian.as_os_str().as_encoded_bytes());
+        let key = key.with(read(&programs.guest_tool)?).with(self.keys.identity()?).with(HostYado::packer()?);
+        self.cache.entry(&format!("debian-image-{arch}"), &key, |aside| {
+            let merged = self.scratch.join("debian.tar");
+            fs::copy(debian, &merged).map_err(BuildError::io(debian))?;
+            Tool::new("tar")
+                .args(["--append", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--file"])
+                .arg(&merged)
+                .arg("--directory")
+                .arg(over.root())
+                .arg(".")
+                .run()?;
+            self.container_image("debian", &merged, "/lib/systemd/systemd", HALT_SYSTEMD, aside)?;
+            fs::remove_file(&merged).map_err(BuildError::io(&merged))
+        })
+    }
+
+    fn busybox_image(&self) -> Result<PathBuf, BuildError> {
+        let tree = container_images::lay_out_busybox(&self.scratch.join("busybox"), self.ingredients)?;
+        let image = self.scratch.join("busybox.image");
+        self.container_image("busybox", tree.root(), "/sbin/init", HALT_BUSYBOX, &image)?;
+        Ok(image)
+    }
+
+    /// An image to be spoilt: small, and of a name of its own, so that each has its own fingerprint.
+    fn small_image(&self, tampering: Tampering) -> Result<PathBuf, BuildError> {
+        let name = tampering.instance();
+        let tree = Tree::create(&self.scratch.join(name))?;
+        tree.copy("sbin/init", 0o755, &self.ingredients.programs.guest_tool)?;
+        for directory in ["dev", "proc", "sys", "run", "tmp"] {
+            tree.directory(directory)?;
+        }
+        let image = self.scratch.join(format!("{name}.image"));
+        let key = match tampering {
+            Tampering::UnknownKey => self.keys.stranger_secret(),
+            _ => self.keys.release_secret(),
+        };
+        self.signed_image(name, tree.root(), "/sbin/init", HALT_BUSYBOX, &key, &image)?;
+        Ok(image)
+    }
+
+    fn container_image(
+        &self,
+        name: &str,
+        source: &Path,
+        init: &str,
+        halt: &str,
+        to: &Path,
+    ) -> Result<(), BuildError> {
+        self.signed_image(name, source, init, halt, &self.keys.release_secret(), to)
+    }
+
+    fn signed_image(
+        &self,
+        name: &str,
+        source: &Path,
+        init: &str,
+        halt_signal: &str,
+        key: &Path,
+        to: &Path,
+    ) -> Result<(), BuildError> {
+        let Ingredients { arch, .. } = self.ingredients;
+        let order = ImageOrder {
+            source,
+            kind: "container",
+            architecture: arch.debian(),
+            name,
+            key,
+            init: Some(init),
+            halt_signal: Some(halt_signal),
+        };
+        Ok(self.yado.build_image(&order, to)?)
+    }
+}
+
+/// systemd(1), signals: SIGRTMIN+4 powers off.
+const HALT_SYSTEMD: &str = "SIGRTMIN+4";
+/// busybox's init powers off at it.
+const HALT_BUSYBOX: &str = "SIGUSR2";
+
+/// An image's identity, in hex.
+pub fn fingerprint(image: &Path) -> Result<String, BuildError> {
+    let file = File::open(image).map_err(BuildError::io(image))?;
+    let (header, _) = yado_image::open::read_header(&file)
+        .map_err(|error| BuildError::io(image)(io::Error::other(error.to_string())))?;
+    Ok(yado_image::hex::encode(&header.fingerprint()))
+}
+
+impl Ingredients {
+    /// Adds all that the system is made of. What comes from the cache is named by its content already.
+    fn key(&self, key: Key) -> Result<Key, BuildError> {
+        let Ingredients { arch, kernel, gpio_sim, uboot: _, busybox, ext4_tools, debian, programs } = self;
+        let mut key = key.with(arch.debian());
+        for path in [&kernel.modules, gpio_sim, busybox, ext4_tools, debian] {
+            key = key.with(path.as_os_str().as_encoded_bytes());
+        }
+        for program in [&programs.yado_init, &programs.yado, &programs.guest_agent, &programs.guest_tool] {
+            key = key.with(read(program)?);
+        }
+        Ok(key)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    fs::read(path).map_err(BuildError::io(path))
+}
