@@ -8,6 +8,33 @@ pub mod network;
 pub mod order;
 pub mod sources;
 
+#[cfg(feature = "compile")]
+pub mod compile;
+#[cfg(feature = "compile")]
+pub mod device_types;
+#[cfg(feature = "compile")]
+mod devices;
+#[cfg(feature = "compile")]
+mod document;
+#[cfg(feature = "compile")]
+pub mod draft;
+#[cfg(feature = "compile")]
+pub mod keys;
+#[cfg(feature = "compile")]
+mod nearest;
+#[cfg(feature = "compile")]
+pub mod network_keys;
+#[cfg(feature = "compile")]
+pub mod problem;
+#[cfg(feature = "compile")]
+pub mod reference;
+#[cfg(feature = "compile")]
+mod said;
+#[cfg(feature = "compile")]
+pub mod setting;
+#[cfg(feature = "compile")]
+pub mod values;
+
 pub use instance::InstanceSpec;
 pub use network::NetworksSpec;
 pub use order::LaunchOrder;

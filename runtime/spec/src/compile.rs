@@ -1,0 +1,108 @@
+//! The compiler: everything that was said (files of instances, profiles and networks) to everything that runs (specs).
+//! Pure but for one argument that reads images. One bad instance is one error; the others come out.
+
+mod expand;
+mod networks;
+mod order;
+
+use crate::file::MAX_FILE_BYTES;
+use crate::instance::InstanceSpec;
+use crate::network::NetworksSpec;
+use crate::problem::{Fault, Problem};
+use crate::said::{SaidFile, file_problem, parse_said};
+use crate::sources::{Source, Sources};
+use std::collections::BTreeMap;
+use std::path::Path;
+use yado_wire::InstanceName;
+
+pub use crate::said::FileKind;
+
+/// What the compiler needs to know of an image, from its manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// What it is the root of.
+    pub kind: ImageKind,
+    /// Program and arguments of its init.
+    pub init: Vec<String>,
+    /// The signal that asks its init to power off.
+    pub halt_signal: u8,
+    /// Its default environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// What an image is the root of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageKind {
+    /// A container.
+    Instance,
+    /// The device itself: no instance can be made of it.
+    System,
+}
+
+/// Reads what the compiler needs of an image, by fingerprint and file. An error is the reason in words; it is shown with
+/// the line that names the image.
+pub type ReadFacts<'a> = dyn Fn(&[u8; 32], &Path) -> Result<ImageFacts, String> + 'a;
+
+/// What came out.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Every instance, by name: its spec, or everything that is wrong with it.
+    pub instances: Vec<(InstanceName, Result<InstanceSpec, Vec<Problem>>)>,
+    /// The networks that are right; what netd needs is among them in any case.
+    pub networks: NetworksSpec,
+    /// What is wrong with the others.
+    pub network_problems: Vec<Problem>,
+    /// What is wrong with profiles, also with those that no instance uses.
+    pub profile_problems: Vec<Problem>,
+}
+
+/// Compiles everything.
+pub fn compile(sources: &Sources, facts: &ReadFacts) -> Compiled {
+    let (networks, network_problems) = networks::compile(&sources.networks);
+    let profiles: BTreeMap<&str, SaidFile> =
+        sources.profiles.iter().map(|(name, source)| (name.as_str(), read_said(FileKind::Profile, source))).collect();
+    let world = expand::World { sources, profiles: &profiles, networks: &networks, facts };
+    let mut instances: BTreeMap<InstanceName, (SaidFile, Result<InstanceSpec, Vec<Problem>>)> = BTreeMap::new();
+    for (name, source) in &sources.instances {
+        let said = read_said(FileKind::Instance, source);
+        let spec = world.spec(name, &source.path.display().to_string(), &said);
+        instances.insert(name.clone(), (said, spec));
+    }
+    order::check(&mut instances);
+    let instances = instances.into_iter().map(|(name, (_, spec))| (name, spec)).collect();
+    let profile_problems = profiles.into_values().flat_map(|profile| profile.problems).collect();
+    Compiled { instances, networks, network_problems, profile_problems }
+}
+
+/// What is wrong with one file by itself. The profiles, images, networks and instances that it names are not looked for.
+pub fn check(kind: FileKind, file: &str, bytes: &[u8]) -> Vec<Problem> {
+    match kind {
+        FileKind::Instance | FileKind::Profile => parse_said(file, kind, bytes).problems,
+        FileKind::Network => {
+            let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            networks::check(name, file, bytes)
+        }
+    }
+}
+
+fn read_said(kind: FileKind, source: &Source) -> SaidFile {
+    let file = source.path.display().to_string();
+    match &source.content {
+        Ok(bytes) => parse_said(&file, kind, bytes),
+        Err(error) => {
+            let fault = Fault::Unreadable { message: error.to_string() };
+            SaidFile { problems: vec![file_problem(&file, "", fault)], ..SaidFile::default() }
+        }
+    }
+}
+
+/// The spec must fit into its file.
+fn check_size(file: &str, spec: &InstanceSpec) -> Option<Problem> {
+    match crate::file::encode(spec, crate::file::Digest([0; 32])) {
+        Ok(_) => None,
+        Err(_) => {
+            let reason = format!("all together is longer than {MAX_FILE_BYTES} bytes; is environment.* that long?");
+            Some(file_problem(file, "", Fault::Conflict { reason }))
+        }
+    }
+}

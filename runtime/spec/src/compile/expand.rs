@@ -1,0 +1,253 @@
+//! One instance: its profiles in order, its own file above them, its image, and what must hold between its devices.
+
+use super::{ImageFacts, ImageKind, ReadFacts, check_size};
+use crate::devices::{Built, build};
+use crate::draft::ConfigDraft;
+use crate::instance::{Device, DeviceSelect, InstanceSpec};
+use crate::keys;
+use crate::nearest::nearest;
+use crate::network::NetworksSpec;
+use crate::problem::{Fault, Problem};
+use crate::said::{Placed, SaidDevice, SaidFile};
+use crate::sources::{Sources, hex, parse_fingerprint};
+use std::collections::BTreeMap;
+use yado_wire::InstanceName;
+use yado_wire::network::{NicKind, NicOrder};
+
+/// As many as one request to netd holds.
+const MAX_NICS: usize = 8;
+
+/// What an instance is looked at against.
+pub(super) struct World<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) profiles: &'a BTreeMap<&'a str, SaidFile>,
+    pub(super) networks: &'a NetworksSpec,
+    pub(super) facts: &'a ReadFacts<'a>,
+}
+
+impl World<'_> {
+    /// The instance's spec, or all that is wrong. `after` is filled in when all instances are known.
+    pub(super) fn spec(&self, name: &InstanceName, file: &str, own: &SaidFile) -> Result<InstanceSpec, Vec<Problem>> {
+        let mut problems = own.problems.clone();
+        let layers = self.layers(own, &mut problems);
+        let config: BTreeMap<&String, &Placed> = layers.iter().flat_map(|layer| &layer.config).collect();
+        let devices: BTreeMap<&String, &SaidDevice> = layers.iter().flat_map(|layer| &layer.devices).collect();
+        let draft = draft_of(&config);
+        problems.extend(config_conflicts(&config, &draft));
+        let image =
+            own.image.as_ref().and_then(|said| self.image(said).map_err(|problem| problems.push(problem)).ok());
+        let built = self.devices(&devices, &mut problems);
+        let spec = image.map(|(fingerprint, facts)| assemble(name, fingerprint, facts, draft, built));
+        problems.extend(spec.as_ref().and_then(|spec| check_size(file, spec)));
+        problems.dedup();
+        match spec {
+            Some(spec) if problems.is_empty() => Ok(spec),
+            // The file's own problems are why there is no image; they are in the list.
+            Some(_) | None => Err(problems),
+        }
+    }
+
+    /// The profiles in order, then the instance's own file.
+    fn layers<'b>(&'b self, own: &'b SaidFile, problems: &mut Vec<Problem>) -> Vec<&'b SaidFile> {
+        let mut layers = Vec::new();
+        match &own.profiles {
+            None => layers.extend(self.profiles.get("default")),
+            Some(named) => {
+                for placed in named {
+                    match self.profiles.get(placed.text.as_str()) {
+                        Some(profile) => layers.push(profile),
+                        None => {
+                            let nearest = nearest(&placed.text, self.profiles.keys().copied()).map(str::to_owned);
+                            problems.push(placed.problem("profiles", Fault::Unknown { what: "profile", nearest }));
+                        }
+                    }
+                }
+            }
+        }
+        problems.extend(layers.iter().flat_map(|profile| profile.problems.iter().cloned()));
+        layers.push(own);
+        layers
+    }
+
+    /// The image by alias, by fingerprint, or by the beginning of one.
+    fn image(&self, said: &Placed) -> Result<([u8; 32], ImageFacts), Problem> {
+        let fingerprint = self.find_image(&said.text).map_err(|fault| said.problem("image", fault))?;
+        let refuse = |reason: String| said.problem("image", Fault::Refused { reason });
+        let Some(path) = self.sources.images.get(&fingerprint) else {
+            return Err(refuse(format!("the image {} is not on this machine", hex(&fingerprint))));
+        };
+        let facts = (self.facts)(&fingerprint, path).map_err(refuse)?;
+        match facts.kind {
+            ImageKind::Instance => Ok((fingerprint, facts)),
+            ImageKind::System => {
+                Err(refuse("it is the image of a system; an instance needs one of an instance".to_owned()))
+            }
+        }
+    }
+
+    fn find_image(&self, text: &str) -> Result<[u8; 32], Fault> {
+        if let Some(fingerprint) = self.sources.aliases.get(text).copied().or_else(|| parse_fingerprint(text)) {
+            return Ok(fingerprint);
+        }
+        if LEAST_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let prefix = text.to_ascii_lowercase();
+            let mut matches = self.sources.images.keys().filter(|fingerprint| hex(*fingerprint).starts_with(&prefix));
+            return match (matches.next(), matches.next()) {
+                (Some(one), None) => Ok(*one),
+                (Some(_), Some(_)) => Err(Fault::Value { right: "more digits: several images begin so".to_owned() }),
+                (None, _) => Err(Fault::Unknown { what: "image", nearest: None }),
+            };
+        }
+        let nearest = nearest(text, self.sources.aliases.keys().map(String::as_str)).map(str::to_owned);
+        Err(Fault::Unknown { what: "image", nearest })
+    }
+
+    fn devices(&self, devices: &BTreeMap<&String, &SaidDevice>, problems: &mut Vec<Problem>) -> Vec<(String, Built)> {
+        let mut all = Vec::new();
+        for (name, said) in devices {
+            // What is wrong with a device by itself was told with its file.
+            if let Ok(built) = build(name, said) {
+                problems.extend(self.network_problem(name, said, &built));
+                problems.extend(all.iter().filter_map(|earlier| conflict(name, said, &built, earlier)));
+                all.push(((*name).clone(), built));
+            }
+        }
+        let nics = all.iter().filter(|(_, built)| matches!(built, Built::Nic(_))).count();
+        if let (true, Some((name, said))) = (MAX_NICS < nics, devices.iter().next()) {
+            let reason = format!("{nics} interfaces, at most {MAX_NICS} are possible");
+            problems.push(said.problem(name, "type", Fault::Conflict { reason }));
+        }
+        all
+    }
+
+    fn network_problem(&self, name: &str, said: &SaidDevice, built: &Built) -> Option<Problem> {
+        let Built::Nic(NicOrder { kind: NicKind::Network { network }, ipv4_address, .. }) = built else {
+            return None;
+        };
+        let Some(bridge) = self.networks.bridges.iter().find(|bridge| bridge.name == *network) else {
+            let known = self.networks.bridges.iter().map(|bridge| bridge.name.as_str());
+            let nearest = nearest(network, known).map(str::to_owned);
+            return Some(said.problem(name, "network", Fault::Unknown { what: "network", nearest }));
+        };
+        let address = (*ipv4_address)?.into();
+        let right = match &bridge.ipv4 {
+            Some(ipv4) if ipv4.dhcp.is_none() => {
+                return Some(said.problem(
+                    name,
+                    "ipv4.address",
+                    Fault::Conflict {
+                        reason: format!("the network {network} has ipv4.dhcp = false, so nobody gives the address"),
+                    },
+                ));
+            }
+            Some(ipv4) => {
+                let prefix = ipv4.address;
+                let is_host = prefix.contains(address)
+                    && ![prefix.address(), prefix.network(), prefix.broadcast()].contains(&address);
+                (!is_host).then(|| format!("an address of {network}, which is {prefix}, and not the network's own"))
+            }
+            None => Some(format!("left out: the network {network} has no addresses")),
+        };
+        right.map(|right| said.problem(name, "ipv4.address", Fault::Value { right }))
+    }
+}
+
+/// LXD's clients show so many digits.
+const LEAST_PREFIX_DIGITS: usize = 12;
+
+fn draft_of(config: &BTreeMap<&String, &Placed>) -> ConfigDraft {
+    let mut draft = keys::default_config();
+    for (name, placed) in config {
+        if let Some(setting) = keys::key(name) {
+            // Each value was set once when its file was read.
+            let _ = setting.set(&mut draft, name, &placed.text);
+        }
+    }
+    draft
+}
+
+/// Keys that are right by themselves and not together.
+fn config_conflicts(config: &BTreeMap<&String, &Placed>, draft: &ConfigDraft) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
+        if let (true, Some(placed)) = (is_wrong, config.get(&key.to_owned())) {
+            problems.push(placed.problem(key, Fault::Conflict { reason: reason.to_owned() }));
+        }
+    };
+    let both = draft.autorestart.is_some() && draft.restart.policy.is_some();
+    conflict("boot.autorestart", both, "boot.restart is set too; use one of them");
+    let longer = draft.restart.pause_max < draft.restart.pause;
+    conflict("boot.restart.pause", longer, "longer than boot.restart.pause_max");
+    conflict("boot.restart.pause_max", longer, "shorter than boot.restart.pause");
+    conflict("health.timeout", !draft.health.is_notify, "it counts only with health.ready = \"notify\"");
+    conflict("health.window", draft.health.is_notify, "it counts only with health.ready = \"alive\"");
+    problems
+}
+
+/// Two devices of one instance that want the same place.
+fn conflict(name: &str, said: &SaidDevice, built: &Built, (other, earlier): &(String, Built)) -> Option<Problem> {
+    let (option, what) = match (built, earlier) {
+        (Built::Nic(nic), Built::Nic(other)) if nic.name == other.name => ("name", "the interface's name"),
+        (Built::Nic(nic), Built::Nic(other)) if nic.hwaddr.is_some() && nic.hwaddr == other.hwaddr => {
+            ("hwaddr", "the MAC address")
+        }
+        (Built::Nic(nic), Built::Nic(other)) if nic.host_name.is_some() && nic.host_name == other.host_name => {
+            ("host_name", "the name on the host")
+        }
+        (Built::Nic(nic), Built::Nic(other))
+            if nic.ipv4_address.is_some() && nic.ipv4_address == other.ipv4_address =>
+        {
+            ("ipv4.address", "the address")
+        }
+        (Built::Disk(disk), Built::Disk(other)) if disk.path == other.path => ("path", "the path"),
+        (Built::Nodes(device), Built::Nodes(other)) if same_node(device, other) => ("path", "the node"),
+        _ => return None,
+    };
+    Some(said.problem(name, option, Fault::Conflict { reason: format!("{what} is that of the device {other} too") }))
+}
+
+fn same_node(device: &Device, other: &Device) -> bool {
+    match (&device.select, &other.select) {
+        (DeviceSelect::Node { path, .. }, DeviceSelect::Node { path: other, .. }) => path == other,
+        (DeviceSelect::Gpio { chip }, DeviceSelect::Gpio { chip: other }) => chip == other,
+        _ => false,
+    }
+}
+
+fn assemble(
+    name: &InstanceName,
+    image: [u8; 32],
+    facts: ImageFacts,
+    draft: ConfigDraft,
+    built: Vec<(String, Built)>,
+) -> InstanceSpec {
+    let (health, restart, limits) = (draft.health(), draft.restart(), draft.limits());
+    let mut environment: BTreeMap<String, String> = facts.environment.into_iter().collect();
+    environment.extend(draft.environment);
+    let mut spec = InstanceSpec {
+        name: name.clone(),
+        image,
+        init: facts.init,
+        halt_signal: facts.halt_signal,
+        environment: environment.into_iter().collect(),
+        boot: draft.boot,
+        health,
+        restart,
+        limits,
+        security: draft.security,
+        nics: Vec::new(),
+        disks: Vec::new(),
+        devices: Vec::new(),
+    };
+    for (_, built) in built {
+        match built {
+            Built::Nic(nic) => spec.nics.push(nic),
+            Built::Disk(disk) => spec.disks.push(disk),
+            Built::Nodes(device) => spec.devices.push(device),
+            Built::Nothing => {}
+        }
+    }
+    // A mount below another one is made after it.
+    spec.disks.sort_by(|one, other| one.path.cmp(&other.path));
+    spec
+}

@@ -1,0 +1,278 @@
+//! `networks/*.toml` to what netd keeps.
+
+use crate::document::{Entry, Said, parse_document};
+use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::nearest::nearest;
+use crate::network::{BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, UplinkIpv4, UplinkSpec};
+use crate::network_keys::{BRIDGE, PHYSICAL};
+use crate::problem::{Fault, Problem};
+use crate::said::{Placed, file_problem};
+use crate::setting::{Setting, find, nearest_setting, set_defaults};
+use crate::sources::Source;
+use crate::values::parse_interface;
+use std::collections::BTreeMap;
+use yado_wire::Text;
+
+/// The networks that are right, and what is wrong with the others. Without a file of a bridge there is `yado0`, and
+/// without a right file of a physical network the first Ethernet link: a slip in a file must not cut the device off.
+pub(super) fn compile(sources: &BTreeMap<String, Source>) -> (NetworksSpec, Vec<Problem>) {
+    let mut spec = NetworksSpec { uplinks: Vec::new(), bridges: Vec::new() };
+    let mut problems = Vec::new();
+    let mut is_bridge_said = false;
+    for (name, source) in sources {
+        let file = source.path.display().to_string();
+        let bytes = match &source.content {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                problems.push(file_problem(&file, "", Fault::Unreadable { message: error.to_string() }));
+                continue;
+            }
+        };
+        let said = parse_network(&file, bytes);
+        is_bridge_said |= said.kind == NetworkKind::Bridge;
+        match build(name, &file, &said) {
+            Ok(Built::Bridge(bridge)) => match clash(&spec, &bridge) {
+                Some(reason) => problems.push(file_problem(&file, "", Fault::Conflict { reason })),
+                None => spec.bridges.push(bridge),
+            },
+            Ok(Built::Uplink(uplink)) => spec.uplinks.push(uplink),
+            Err(more) => problems.extend(more),
+        }
+    }
+    for (count, most, what) in [
+        (spec.uplinks.len(), NetworksSpec::MAX_UPLINKS, "physical networks"),
+        (spec.bridges.len(), NetworksSpec::MAX_BRIDGES, "bridges"),
+    ] {
+        if most < count {
+            let reason = format!("{count} {what}, at most {most} are possible; the last ones are left out");
+            problems.push(file_problem("networks", "", Fault::Conflict { reason }));
+        }
+    }
+    spec.uplinks.truncate(NetworksSpec::MAX_UPLINKS);
+    spec.bridges.truncate(NetworksSpec::MAX_BRIDGES);
+    let default = NetworksSpec::default_networks();
+    if spec.uplinks.is_empty() {
+        spec.uplinks = default.uplinks;
+    }
+    if !is_bridge_said {
+        spec.bridges = default.bridges;
+    }
+    (spec, problems)
+}
+
+/// What is wrong with one file.
+pub(super) fn check(name: &str, file: &str, bytes: &[u8]) -> Vec<Problem> {
+    build(name, file, &parse_network(file, bytes)).err().unwrap_or_default()
+}
+
+enum Built {
+    Bridge(BridgeSpec),
+    Uplink(UplinkSpec),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NetworkKind {
+    Bridge,
+    Physical,
+}
+
+struct SaidNetwork {
+    kind: NetworkKind,
+    config: BTreeMap<String, Placed>,
+    problems: Vec<Problem>,
+}
+
+const TOP_KEYS: &[&str] = &["type", "description", "config"];
+
+fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
+    let (entries, syntax) = parse_document(file, bytes);
+    let mut said = SaidNetwork { kind: NetworkKind::Bridge, config: BTreeMap::new(), problems: Vec::new() };
+    let mut config = Vec::new();
+    for entry in entries {
+        let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
+        let problem = |key: &str, fault| problem_of(file, &entry, key, fault);
+        match (path.as_slice(), &entry.said) {
+            (["config", ..], Said::Table) => {}
+            (["config", rest @ ..], Said::Text(text)) if !rest.is_empty() => {
+                let placed = Placed { file: file.to_owned(), line: entry.line, text: text.clone() };
+                config.push((rest.join("."), placed));
+            }
+            (["type"], Said::Text(text)) if text == "bridge" => said.kind = NetworkKind::Bridge,
+            (["type"], Said::Text(text)) if text == "physical" => said.kind = NetworkKind::Physical,
+            (["type"], Said::Text(text)) if ["macvlan", "sriov", "ovn"].contains(&text.as_str()) => {
+                let reason = "networks are bridges or physical".to_owned();
+                said.problems.push(problem("type", Fault::Refused { reason }));
+            }
+            (["type"], _) => {
+                let right = "bridge or physical".to_owned();
+                said.problems.push(problem("type", Fault::Value { right }));
+            }
+            (["description"], Said::Text(_)) => {}
+            (["config" | "description", rest @ ..], _) => {
+                let key = if rest.is_empty() { path[0].to_owned() } else { rest.join(".") };
+                let right = "a single value".to_owned();
+                said.problems.push(problem(&key, Fault::Value { right }));
+            }
+            ([name], _) => {
+                let nearest = nearest(name, TOP_KEYS.iter().copied()).map(str::to_owned);
+                let is_key =
+                    find(BRIDGE, name).is_some() || ["ipv4", "dns", "parent", "mtu", "bridge"].contains(name);
+                let fault = match is_key {
+                    true => Fault::Refused { reason: "it belongs below [config]".to_owned() },
+                    false => Fault::Unknown { what: "key", nearest },
+                };
+                said.problems.push(problem(name, fault));
+            }
+            // Below a table that was reported already.
+            _ => {}
+        }
+    }
+    let mut scratch = NetworkDraft::blank();
+    for (name, placed) in config {
+        let table = table_of(said.kind);
+        let outcome = match find(table, &name) {
+            Some(setting) => setting.set(&mut scratch, &name, &placed.text),
+            None => Err(unknown(said.kind, &name)),
+        };
+        match outcome {
+            Err(fault) => said.problems.push(placed.problem(name, fault)),
+            Ok(()) if said.config.contains_key(&name) => {
+                let reason = "said twice, in quotes and dotted".to_owned();
+                said.problems.push(placed.problem(name, Fault::Conflict { reason }));
+            }
+            Ok(()) => {
+                said.config.insert(name, placed);
+            }
+        }
+    }
+    let broken: Vec<usize> = syntax.iter().map(|problem| problem.line).collect();
+    said.problems.retain(|problem| !broken.contains(&problem.line));
+    said.problems.extend(syntax);
+    said.problems.sort_by_key(|problem| problem.line);
+    said
+}
+
+fn problem_of(file: &str, entry: &Entry, key: &str, fault: Fault) -> Problem {
+    let value = match &entry.said {
+        Said::Text(text) => Some(text.clone()),
+        Said::List(_) | Said::Other | Said::Table => None,
+    };
+    Problem { file: file.to_owned(), line: entry.line, key: key.to_owned(), value, fault }
+}
+
+fn table_of(kind: NetworkKind) -> &'static [Setting<NetworkDraft>] {
+    match kind {
+        NetworkKind::Bridge => BRIDGE,
+        NetworkKind::Physical => PHYSICAL,
+    }
+}
+
+fn unknown(kind: NetworkKind, name: &str) -> Fault {
+    let (other, other_name) = match kind {
+        NetworkKind::Bridge => (PHYSICAL, "physical"),
+        NetworkKind::Physical => (BRIDGE, "bridge"),
+    };
+    if find(other, name).is_some() {
+        return Fault::Refused { reason: format!("only with type = \"{other_name}\"") };
+    }
+    Fault::Unknown { what: "key", nearest: nearest_setting(table_of(kind), name) }
+}
+
+fn build(name: &str, file: &str, said: &SaidNetwork) -> Result<Built, Vec<Problem>> {
+    let mut problems = said.problems.clone();
+    let link = parse_interface(name).map_err(|right| {
+        problems.push(file_problem(file, "", Fault::Value { right: format!("named by {}", right.0) }));
+    });
+    let mut draft = NetworkDraft::blank();
+    set_defaults(table_of(said.kind), &mut draft);
+    for (name, placed) in &said.config {
+        if let Some(setting) = find(table_of(said.kind), name) {
+            // Each value was set once when the file was read.
+            let _ = setting.set(&mut draft, name, &placed.text);
+        }
+    }
+    let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
+        if let (true, Some(placed)) = (is_wrong, said.config.get(key)) {
+            problems.push(placed.problem(key, Fault::Conflict { reason: reason.to_owned() }));
+        }
+    };
+    match said.kind {
+        NetworkKind::Bridge => {
+            let is_bare = draft.ipv4_address == Ipv4Said::None;
+            for key in ["ipv4.nat", "ipv4.routing", "ipv4.dhcp", "ipv4.dhcp.ranges", "ipv4.dhcp.expiry"] {
+                conflict(key, is_bare, "not with ipv4.address = \"none\"");
+            }
+            for key in ["ipv4.dhcp.ranges", "ipv4.dhcp.expiry"] {
+                conflict(key, !draft.ipv4_dhcp, "not with ipv4.dhcp = false");
+            }
+            let address = link.as_ref().ok().and_then(|link| bridge_address(&draft, link));
+            let is_outside = |prefix: Ipv4Prefix| {
+                draft.ipv4_dhcp_ranges.iter().any(|(first, last)| !prefix.contains(*first) || !prefix.contains(*last))
+            };
+            conflict("ipv4.dhcp.ranges", address.is_some_and(is_outside), "not within the network of ipv4.address");
+        }
+        NetworkKind::Physical => {
+            let is_static = draft.ipv4_address != Ipv4Said::Auto;
+            for key in ["ipv4.gateway", "dns.nameservers"] {
+                conflict(key, !is_static, "only with ipv4.address; else DHCP says it");
+            }
+            conflict("ipv4.dhcp", is_static && draft.ipv4_dhcp, "not with ipv4.address");
+        }
+    }
+    match (said.kind, link) {
+        (NetworkKind::Bridge, Ok(name)) if problems.is_empty() => Ok(Built::Bridge(bridge(name, draft))),
+        (NetworkKind::Physical, Ok(name)) if problems.is_empty() => Ok(Built::Uplink(uplink(name, draft))),
+        (NetworkKind::Bridge | NetworkKind::Physical, Ok(_) | Err(())) => Err(problems),
+    }
+}
+
+fn bridge_address(draft: &NetworkDraft, name: &str) -> Option<Ipv4Prefix> {
+    match draft.ipv4_address {
+        Ipv4Said::Auto => Some(Ipv4Prefix::auto(name)),
+        Ipv4Said::Given(prefix) => Some(prefix),
+        Ipv4Said::None => None,
+    }
+}
+
+fn bridge(name: Text<15>, draft: NetworkDraft) -> BridgeSpec {
+    let dhcp = DhcpSpec { ranges: draft.ipv4_dhcp_ranges.clone(), expiry: draft.ipv4_dhcp_expiry };
+    BridgeSpec {
+        ipv4: bridge_address(&draft, &name).map(|address| BridgeIpv4 {
+            address,
+            nat: draft.ipv4_nat.unwrap_or(draft.ipv4_address == Ipv4Said::Auto),
+            routing: draft.ipv4_routing,
+            firewall: draft.ipv4_firewall,
+            dhcp: draft.ipv4_dhcp.then_some(dhcp),
+        }),
+        name,
+        dns: BridgeDns { mode: draft.dns_mode, domain: draft.dns_domain },
+        mtu: draft.mtu,
+        hwaddr: draft.hwaddr,
+        external_interfaces: draft.external_interfaces,
+    }
+}
+
+fn uplink(name: Text<15>, draft: NetworkDraft) -> UplinkSpec {
+    let ipv4 = match (draft.ipv4_address, draft.ipv4_dhcp) {
+        (Ipv4Said::Given(address), _) => {
+            UplinkIpv4::Static { address, gateway: draft.ipv4_gateway, nameservers: draft.dns_nameservers }
+        }
+        (Ipv4Said::Auto | Ipv4Said::None, true) => UplinkIpv4::Dhcp,
+        (Ipv4Said::Auto | Ipv4Said::None, false) => UplinkIpv4::None,
+    };
+    UplinkSpec { name, link: draft.parent, ipv4, mtu: draft.mtu }
+}
+
+/// Two bridges in one network, or one port on two bridges.
+fn clash(spec: &NetworksSpec, bridge: &BridgeSpec) -> Option<String> {
+    spec.bridges.iter().find_map(|other| {
+        if let (Some(mine), Some(theirs)) = (&bridge.ipv4, &other.ipv4) {
+            let (mine, theirs) = (mine.address, theirs.address);
+            if mine.contains(theirs.network()) || theirs.contains(mine.network()) {
+                return Some(format!("ipv4.address {mine} is in the network of {} ({theirs})", other.name));
+            }
+        }
+        let shared = bridge.external_interfaces.iter().find(|port| other.external_interfaces.contains(port))?;
+        Some(format!("the interface {shared} is a port of {} already", other.name))
+    })
+}

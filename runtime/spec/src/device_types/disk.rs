@@ -1,0 +1,178 @@
+//! Options of `disk`.
+
+use crate::draft::DeviceDraft;
+use crate::setting::Applies::AtRestart;
+use crate::setting::{Origin, Setting, Value};
+use crate::values::{Right, parse_path, parse_size};
+
+const LXD: Origin = Origin::Lxd("disk");
+
+/// What `source` says for a file system in memory.
+pub(crate) const TMPFS: &str = "tmpfs:";
+
+/// A tmpfs smaller than a page is a slip.
+const LEAST_TMPFS_BYTES: u64 = 4096;
+
+/// Its options.
+pub(super) const OPTIONS: &[Setting<DeviceDraft>] = &[
+    Setting {
+        name: "path",
+        value: Value::Parsed {
+            what: "an absolute path in the instance; / is its root",
+            set: |draft, _, text| {
+                match text {
+                    "/" => draft.is_root = true,
+                    _ => draft.path = Some(parse_path(text)?),
+                }
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Where it is mounted in the instance. Required.",
+    },
+    Setting {
+        name: "source",
+        value: Value::Parsed {
+            what: "an absolute path of the system, or tmpfs:",
+            set: |draft, _, text| {
+                draft.source = match text {
+                    TMPFS => Some(TMPFS.to_owned()),
+                    _ if text.contains(':') && !text.starts_with('/') => {
+                        return Err(Right("an absolute path of the system, or tmpfs:".to_owned()));
+                    }
+                    _ => Some(parse_path(text)?),
+                };
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "What is mounted: a file or directory of the system, or `tmpfs:` for one in memory. Required but for \
+               the root.",
+    },
+    Setting {
+        name: "size",
+        value: Value::Parsed {
+            what: "a size such as 16MiB",
+            set: |draft, _, text| {
+                match parse_size(text)? {
+                    bytes if bytes < LEAST_TMPFS_BYTES => return Err(Right("at least 4KiB".to_owned())),
+                    bytes => draft.size_bytes = Some(bytes),
+                }
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The size of a tmpfs. Without it: half of the instance's memory limit.",
+    },
+    Setting {
+        name: "readonly",
+        value: Value::Bool(|draft, on| draft.readonly = on),
+        default: "false",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Nothing can be written through this mount.",
+    },
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "true",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Without its source the instance does not start. `false`: it starts without this mount.",
+    },
+    Setting {
+        name: "shift",
+        value: Value::Bool(|draft, on| draft.shift = on),
+        default: "false",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The instance sees the owners of files as the system does: its root owns what the system's root owns \
+               (an id-mapped mount). Without it such files belong to nobody inside.",
+    },
+    Setting {
+        name: "recursive",
+        value: Value::Bool(|draft, on| draft.recursive = on),
+        default: "false",
+        applies: AtRestart,
+        origin: LXD,
+        help: "With everything that is mounted below the source.",
+    },
+    Setting {
+        name: "pool",
+        value: Value::Always { value: "default", reason: "there is one pool, the data partition" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The storage pool of the root.",
+    },
+    Setting {
+        name: "propagation",
+        value: Value::Always { value: "private", reason: "mounts made on one side do not appear on the other" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Whether later mounts on one side appear on the other.",
+    },
+    Setting {
+        name: "raw.mount.options",
+        value: Value::Refused { reason: "use readonly, shift and recursive" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Options for mount(8).",
+    },
+    Setting {
+        name: "size.state",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Room for a virtual machine's memory.",
+    },
+    Setting {
+        name: "limits.*",
+        value: Value::Refused { reason: "input and output are not limited yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How fast the disk may be used.",
+    },
+    Setting {
+        name: "boot.priority",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "From which disk a virtual machine starts.",
+    },
+    Setting {
+        name: "ceph.*",
+        value: Value::Refused { reason: "there is no Ceph on a board" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "A Ceph volume.",
+    },
+    Setting {
+        name: "io.*",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How a virtual machine sees the disk.",
+    },
+    Setting {
+        name: "initial.*",
+        value: Value::Refused { reason: "the root is a layer on the data partition" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How the root's volume is made.",
+    },
+];

@@ -1,0 +1,219 @@
+//! Options of `nic`.
+
+use crate::draft::{DeviceDraft, NicType};
+use crate::setting::Applies::AtRestart;
+use crate::setting::{Origin, Setting, Value};
+use crate::values::{parse_hwaddr, parse_interface, parse_ipv4};
+
+const LXD: Origin = Origin::Lxd("nic");
+
+/// IPv4 needs 68 bytes (RFC 791); jumbo frames end at 9000 and loopback at 65536.
+const LEAST_MTU: i64 = 68;
+const MOST_MTU: i64 = 65_535;
+
+/// Its options.
+pub(super) const OPTIONS: &[Setting<DeviceDraft>] = &[
+    Setting {
+        name: "network",
+        value: Value::Parsed {
+            what: "the name of a network",
+            set: |draft, _, text| {
+                draft.network = Some(parse_interface(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The network of ours that it is a port of. Instead of `nictype` and `parent`.",
+    },
+    Setting {
+        name: "nictype",
+        value: Value::Choice(&[
+            ("bridged", |draft| draft.nictype = Some(NicType::Bridged)),
+            ("macvlan", |draft| draft.nictype = Some(NicType::Macvlan)),
+            ("physical", |draft| draft.nictype = Some(NicType::Physical)),
+        ]),
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "`bridged`: a port of a bridge that somebody else keeps. `macvlan`: an interface of its own on top of \
+               a host interface. `physical`: the host interface itself; it comes back when the instance stops. \
+               LXD's p2p, routed, ipvlan, sriov and ovn are not offered.",
+    },
+    Setting {
+        name: "parent",
+        value: Value::Parsed {
+            what: "an interface's name",
+            set: |draft, _, text| {
+                draft.parent = Some(parse_interface(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The bridge or host interface. Required with `nictype`.",
+    },
+    Setting {
+        name: "name",
+        value: Value::Parsed {
+            what: "an interface's name",
+            set: |draft, _, text| {
+                draft.name = Some(parse_interface(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Its name in the instance. Without it: the device's name.",
+    },
+    Setting {
+        name: "hwaddr",
+        value: Value::Parsed {
+            what: "a MAC address",
+            set: |draft, _, text| {
+                draft.hwaddr = Some(parse_hwaddr(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Its MAC address. Without it: one that is derived from the names of instance and interface, the same \
+               at each start.",
+    },
+    Setting {
+        name: "mtu",
+        value: Value::Integer { least: LEAST_MTU, most: MOST_MTU, set: |draft, mtu| draft.mtu = Some(mtu as u16) },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Its MTU. Without it: the parent's.",
+    },
+    Setting {
+        name: "host_name",
+        value: Value::Parsed {
+            what: "an interface's name",
+            set: |draft, _, text| {
+                draft.host_name = Some(parse_interface(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The name of the end that the system sees.",
+    },
+    Setting {
+        name: "ipv4.address",
+        value: Value::Parsed {
+            what: "an IPv4 address such as 10.158.0.20",
+            set: |draft, _, text| {
+                draft.ipv4_address = Some(parse_ipv4(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The address that the network's DHCP server gives to it. Only with `network`.",
+    },
+    Setting {
+        name: "ipv6.address",
+        value: Value::Always { value: "none", reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Its IPv6 address.",
+    },
+    Setting {
+        name: "security.mac_filtering",
+        value: Value::Always { value: "false", reason: "frames are not filtered yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Drop what it sends under another MAC address.",
+    },
+    Setting {
+        name: "security.ipv4_filtering",
+        value: Value::Always { value: "false", reason: "packets are not filtered yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Drop what it sends under another IPv4 address.",
+    },
+    Setting {
+        name: "security.ipv6_filtering",
+        value: Value::Always { value: "false", reason: "packets are not filtered yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Drop what it sends under another IPv6 address.",
+    },
+    Setting {
+        name: "security.port_isolation",
+        value: Value::Always { value: "false", reason: "ports are not isolated yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Keep it from the other ports of its bridge.",
+    },
+    Setting {
+        name: "vlan*",
+        value: Value::Refused { reason: "VLANs are not made yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The VLANs it is in.",
+    },
+    Setting {
+        name: "gvrp",
+        value: Value::Refused { reason: "VLANs are not made yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Register its VLANs by GVRP.",
+    },
+    Setting {
+        name: "limits.*",
+        value: Value::Refused { reason: "traffic is not limited yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How much it may send and receive.",
+    },
+    Setting {
+        name: "ipv4.*",
+        value: Value::Refused { reason: "routes, gateways and address lists of one interface are not set yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Routes and gateways of the interface.",
+    },
+    Setting {
+        name: "ipv6.*",
+        value: Value::Refused { reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Routes and gateways of the interface.",
+    },
+    Setting {
+        name: "boot.priority",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "From which network a virtual machine starts.",
+    },
+    Setting {
+        name: "queue.*",
+        value: Value::Refused { reason: "the kernel's default is used" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The length of its queue.",
+    },
+];

@@ -1,0 +1,446 @@
+//! Options of the types that give device nodes: `unix-char`, `unix-block`, `usb`, `unix-hotplug`, `gpio`.
+
+use crate::draft::DeviceDraft;
+use crate::setting::Applies::{AtOnce, AtRestart};
+use crate::setting::{Origin, Setting, Value};
+use crate::values::{Right, parse_mode, parse_node_path, parse_usb_id};
+use std::time::Duration;
+
+const CHAR: Origin = Origin::Lxd("unix_char");
+const USB_PAGE: Origin = Origin::Lxd("usb");
+const HOTPLUG_PAGE: Origin = Origin::Lxd("unix_hotplug");
+
+/// Ids of an instance end here at the latest.
+const MOST_ID: i64 = (1 << 30) - 1;
+
+/// USB counts buses and devices in three digits: /dev/bus/usb/001/002.
+const MOST_USB: i64 = 999;
+
+/// Whoever waits longer has another problem.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Longer than any serial number or name that sysfs shows.
+const MOST_NAME_BYTES: usize = 126;
+
+/// One word that sysfs could show.
+fn name(text: &str, what: &str) -> Result<String, Right> {
+    let is_plain = text.chars().all(|char| !char.is_control() && char != '/');
+    if text.is_empty() || !is_plain || MOST_NAME_BYTES < text.len() {
+        return Err(Right(what.to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+/// Options of `unix-char` and `unix-block`.
+pub(super) const UNIX: &[Setting<DeviceDraft>] = &[
+    Setting {
+        name: "source",
+        value: Value::Parsed {
+            what: "a path below /dev/",
+            set: |draft, _, text| {
+                draft.source = Some(parse_node_path(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: CHAR,
+        help: "The node in the system. Without it: `path`.",
+    },
+    Setting {
+        name: "path",
+        value: Value::Parsed {
+            what: "a path below /dev/",
+            set: |draft, _, text| {
+                draft.path = Some(parse_node_path(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: CHAR,
+        help: "The node in the instance. Without it: `source`.",
+    },
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "true",
+        applies: AtRestart,
+        origin: CHAR,
+        help: "Without the device the instance does not start. `false`: it starts, and is given the device when it \
+               comes.",
+    },
+    Setting {
+        name: "required.timeout",
+        value: Value::Time {
+            least: Duration::ZERO,
+            most: LONGEST_WAIT,
+            set: |draft, timeout| draft.required_timeout = Some(timeout),
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "With `required`: how long the start waits for the device. Without it: not at all.",
+    },
+    Setting {
+        name: "uid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: CHAR,
+        help: "The node's owner, as an id of the instance.",
+    },
+    Setting {
+        name: "gid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: CHAR,
+        help: "The node's group, as an id of the instance.",
+    },
+    Setting {
+        name: "mode",
+        value: Value::Parsed {
+            what: "permission bits in octal, such as 0660",
+            set: |draft, _, text| {
+                draft.mode = parse_mode(text)?;
+                Ok(())
+            },
+        },
+        default: "0660",
+        applies: AtOnce,
+        origin: CHAR,
+        help: "The node's permission bits.",
+    },
+    Setting {
+        name: "major",
+        value: Value::Refused { reason: "the node is found by source" },
+        default: "",
+        applies: AtRestart,
+        origin: CHAR,
+        help: "The device's major number.",
+    },
+    Setting {
+        name: "minor",
+        value: Value::Refused { reason: "the node is found by source" },
+        default: "",
+        applies: AtRestart,
+        origin: CHAR,
+        help: "The device's minor number.",
+    },
+    Setting {
+        name: "ownership.inherit",
+        value: Value::Always { value: "false", reason: "owner and mode of a node are those that are said here" },
+        default: "",
+        applies: AtRestart,
+        origin: CHAR,
+        help: "Give the node the owner and mode it has in the system.",
+    },
+];
+
+/// Options of `usb`.
+pub(super) const USB: &[Setting<DeviceDraft>] = &[
+    Setting {
+        name: "vendorid",
+        value: Value::Parsed {
+            what: "four hex digits",
+            set: |draft, _, text| {
+                draft.usb.vendor = Some(parse_usb_id(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The vendor's id.",
+    },
+    Setting {
+        name: "productid",
+        value: Value::Parsed {
+            what: "four hex digits",
+            set: |draft, _, text| {
+                draft.usb.product = Some(parse_usb_id(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The product's id.",
+    },
+    Setting {
+        name: "serial",
+        value: Value::Parsed {
+            what: "a serial number",
+            set: |draft, _, text| {
+                draft.usb.serial = Some(name(text, "a serial number as sysfs shows it")?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The device's serial number.",
+    },
+    Setting {
+        name: "busnum",
+        value: Value::Integer { least: 1, most: MOST_USB, set: |draft, number| draft.usb.bus = Some(number as u16) },
+        default: "",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The bus it is on.",
+    },
+    Setting {
+        name: "devnum",
+        value: Value::Integer {
+            least: 1,
+            most: MOST_USB,
+            set: |draft, number| draft.usb.device = Some(number as u16),
+        },
+        default: "",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "Its number on the bus; it has another one after each plugging in.",
+    },
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "false",
+        applies: AtRestart,
+        origin: USB_PAGE,
+        help: "`true`: without the device the instance does not start.",
+    },
+    Setting {
+        name: "required.timeout",
+        value: Value::Time {
+            least: Duration::ZERO,
+            most: LONGEST_WAIT,
+            set: |draft, timeout| draft.required_timeout = Some(timeout),
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "With `required`: how long the start waits for the device. Without it: not at all.",
+    },
+    Setting {
+        name: "uid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The node's owner, as an id of the instance.",
+    },
+    Setting {
+        name: "gid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The node's group, as an id of the instance.",
+    },
+    Setting {
+        name: "mode",
+        value: Value::Parsed {
+            what: "permission bits in octal, such as 0660",
+            set: |draft, _, text| {
+                draft.mode = parse_mode(text)?;
+                Ok(())
+            },
+        },
+        default: "0660",
+        applies: AtOnce,
+        origin: USB_PAGE,
+        help: "The node's permission bits.",
+    },
+];
+
+/// Options of `unix-hotplug`.
+pub(super) const HOTPLUG: &[Setting<DeviceDraft>] = &[
+    Setting {
+        name: "vendorid",
+        value: Value::Parsed {
+            what: "four hex digits",
+            set: |draft, _, text| {
+                draft.usb.vendor = Some(parse_usb_id(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: HOTPLUG_PAGE,
+        help: "The vendor's id.",
+    },
+    Setting {
+        name: "productid",
+        value: Value::Parsed {
+            what: "four hex digits",
+            set: |draft, _, text| {
+                draft.usb.product = Some(parse_usb_id(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: HOTPLUG_PAGE,
+        help: "The product's id.",
+    },
+    Setting {
+        name: "subsystem",
+        value: Value::Parsed {
+            what: "a subsystem such as block, tty or input",
+            set: |draft, _, text| {
+                draft.subsystem = Some(name(text, "a subsystem such as block, tty or input")?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: HOTPLUG_PAGE,
+        help: "Only nodes of this subsystem of the kernel.",
+    },
+    Setting {
+        name: "pci",
+        value: Value::Refused { reason: "USB devices are matched" },
+        default: "",
+        applies: AtRestart,
+        origin: HOTPLUG_PAGE,
+        help: "The address of a PCI device.",
+    },
+    Setting {
+        name: "ownership.inherit",
+        value: Value::Always { value: "false", reason: "owner and mode of a node are those that are said here" },
+        default: "",
+        applies: AtRestart,
+        origin: HOTPLUG_PAGE,
+        help: "Give the node the owner and mode it has in the system.",
+    },
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "false",
+        applies: AtRestart,
+        origin: HOTPLUG_PAGE,
+        help: "`true`: without the device the instance does not start.",
+    },
+    Setting {
+        name: "required.timeout",
+        value: Value::Time {
+            least: Duration::ZERO,
+            most: LONGEST_WAIT,
+            set: |draft, timeout| draft.required_timeout = Some(timeout),
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "With `required`: how long the start waits for the device. Without it: not at all.",
+    },
+    Setting {
+        name: "uid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: HOTPLUG_PAGE,
+        help: "The node's owner, as an id of the instance.",
+    },
+    Setting {
+        name: "gid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: HOTPLUG_PAGE,
+        help: "The node's group, as an id of the instance.",
+    },
+    Setting {
+        name: "mode",
+        value: Value::Parsed {
+            what: "permission bits in octal, such as 0660",
+            set: |draft, _, text| {
+                draft.mode = parse_mode(text)?;
+                Ok(())
+            },
+        },
+        default: "0660",
+        applies: AtOnce,
+        origin: HOTPLUG_PAGE,
+        help: "The node's permission bits.",
+    },
+];
+
+/// Options of `gpio`.
+pub(super) const GPIO: &[Setting<DeviceDraft>] = &[
+    Setting {
+        name: "chip",
+        value: Value::Parsed {
+            what: "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0",
+            set: |draft, _, text| {
+                draft.chip =
+                    Some(name(text, "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0")?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The chip: its label, which stays the same, or its name, which depends on the order in which chips \
+               are found. Required.",
+    },
+    Setting {
+        name: "lines",
+        value: Value::Refused { reason: "a chip is given as a whole; lines are not told apart yet" },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "Single lines of a chip.",
+    },
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "true",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "Without the device the instance does not start. `false`: it starts, and is given the device when it \
+               comes.",
+    },
+    Setting {
+        name: "required.timeout",
+        value: Value::Time {
+            least: Duration::ZERO,
+            most: LONGEST_WAIT,
+            set: |draft, timeout| draft.required_timeout = Some(timeout),
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "With `required`: how long the start waits for the device. Without it: not at all.",
+    },
+    Setting {
+        name: "uid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The node's owner, as an id of the instance.",
+    },
+    Setting {
+        name: "gid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The node's group, as an id of the instance.",
+    },
+    Setting {
+        name: "mode",
+        value: Value::Parsed {
+            what: "permission bits in octal, such as 0660",
+            set: |draft, _, text| {
+                draft.mode = parse_mode(text)?;
+                Ok(())
+            },
+        },
+        default: "0660",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The node's permission bits.",
+    },
+];

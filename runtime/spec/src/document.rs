@@ -1,0 +1,161 @@
+//! A TOML file as a list of what it says, each with its line: tables are dissolved into dotted names, so that
+//! `limits.memory = …`, `"limits.memory" = …` and `[config.limits]` are the same. It knows TOML and none of our keys.
+
+use crate::problem::{Fault, Problem};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One thing that a file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Where in the file: names of tables, then the key.
+    pub(crate) path: Vec<String>,
+    /// Counted from 1.
+    pub(crate) line: usize,
+    /// What it says there.
+    pub(crate) said: Said,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// A string; numbers, truth values and dates as they are written.
+    Text(String),
+    /// An array of strings, each with its line.
+    List(Vec<(String, usize)>),
+    /// An array of anything else.
+    Other,
+    /// A table; what it holds follows as entries of their own.
+    Table,
+}
+
+/// What the file says, in its order, and where it is not TOML. Reading goes on after an error.
+pub(crate) fn parse_document(file: &str, bytes: &[u8]) -> (Vec<Entry>, Vec<Problem>) {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let line = 1 + bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
+            return (Vec::new(), vec![syntax_problem(file, line, "not UTF-8".to_owned())]);
+        }
+    };
+    let lines = Lines::of(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut entries = Vec::new();
+    flatten(table.get_ref(), &mut Vec::new(), &lines, &mut entries);
+    entries.sort_by_key(|entry: &Entry| entry.line);
+    let problems = errors.iter().map(|error| {
+        let line = error.span().map_or(0, |span| lines.line_of(span.start));
+        syntax_problem(file, line, with_advice(error.message()))
+    });
+    (entries, problems.collect())
+}
+
+fn syntax_problem(file: &str, line: usize, message: String) -> Problem {
+    Problem { file: file.to_owned(), line, key: String::new(), value: None, fault: Fault::Syntax { message } }
+}
+
+/// LXD has keys that are the beginning of others (`limits.memory`, `limits.memory.swap`). As dotted keys TOML does not
+/// allow both: the first would be a value and a table.
+fn with_advice(message: &str) -> String {
+    let message = message.lines().next().unwrap_or_default();
+    if message.contains("dotted key") || message.contains("duplicate key") {
+        return format!(
+            "{message}; a key that begins like another one is written in quotes: \"limits.memory.swap\" = false"
+        );
+    }
+    message.to_owned()
+}
+
+fn flatten(table: &DeTable, path: &mut Vec<String>, lines: &Lines, entries: &mut Vec<Entry>) {
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        let line = lines.line_of(key.span().start);
+        let said = said(value, lines);
+        entries.push(Entry { path: path.clone(), line, said });
+        if let DeValue::Table(below) = value.get_ref() {
+            flatten(below, path, lines, entries);
+        }
+        path.pop();
+    }
+}
+
+fn said(value: &Spanned<DeValue>, lines: &Lines) -> Said {
+    match value.get_ref() {
+        DeValue::Array(array) => {
+            let texts = array.iter().map(|element| {
+                let text = element.get_ref().as_str()?;
+                Some((text.to_owned(), lines.line_of(element.span().start)))
+            });
+            texts.collect::<Option<_>>().map_or(Said::Other, Said::List)
+        }
+        DeValue::Table(_) => Said::Table,
+        DeValue::String(text) => Said::Text(text.to_string()),
+        DeValue::Boolean(on) => Said::Text(on.to_string()),
+        DeValue::Integer(number) => Said::Text(match number.radix() {
+            16 => format!("0x{}", number.as_str()),
+            8 => format!("0o{}", number.as_str()),
+            _ => number.as_str().to_owned(),
+        }),
+        DeValue::Float(number) => Said::Text(number.as_str().to_owned()),
+        DeValue::Datetime(date) => Said::Text(date.to_string()),
+    }
+}
+
+/// Where lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    fn line_of(&self, at: usize) -> usize {
+        1 + self.0.partition_point(|newline| *newline < at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        let (entries, problems) = parse_document("f.toml", text.as_bytes());
+        let entries = entries.iter().map(|entry| format!("{} {} {:?}", entry.line, entry.path.join("/"), entry.said));
+        entries.chain(problems.iter().map(Problem::to_string)).collect()
+    }
+
+    #[test]
+    fn dotted_quoted_and_nested_keys_and_all_kinds_of_values_come_out_with_their_lines() {
+        let text = "image = 'x'\nafter = ['a',\n 'b']\n[config]\nlimits.cpu = 0x10\n\"boot.autostart\" = true\n[devices.e]\nmode = 0o660\n";
+        assert_eq!(
+            shown(text),
+            [
+                "1 image Text(\"x\")",
+                "2 after List([(\"a\", 2), (\"b\", 3)])",
+                "4 config Table",
+                "5 config/limits Table",
+                "5 config/limits/cpu Text(\"0x10\")",
+                "6 config/boot.autostart Text(\"true\")",
+                "7 devices Table",
+                "7 devices/e Table",
+                "8 devices/e/mode Text(\"0o660\")",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_error_is_told_and_reading_goes_on() {
+        let text = "a = 1\nb = \nc = 32MiB\n[config]\nlimits.memory = '1'\nlimits.memory.swap = true\n";
+        let shown = shown(text);
+        assert!(shown.iter().any(|line| line.starts_with("f.toml:2: not TOML")), "{shown:#?}");
+        assert!(shown.iter().any(|line| line.starts_with("f.toml:3: not TOML")), "{shown:#?}");
+        let advice = shown.iter().find(|line| line.starts_with("f.toml:6: not TOML"));
+        assert!(advice.is_some_and(|line| line.contains("\"limits.memory.swap\" = false")), "{shown:#?}");
+        assert!(shown.iter().any(|line| line.starts_with("1 a Text")), "{shown:#?}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_named_with_their_line() {
+        assert_eq!(parse_document("f", b"a = 1\nb = \"\xff\"").1[0].to_string(), "f:2: not TOML: not UTF-8");
+    }
+}

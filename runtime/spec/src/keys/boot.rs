@@ -1,0 +1,189 @@
+//! `boot.*` and `health.*`.
+
+use crate::draft::ConfigDraft;
+use crate::instance::RestartPolicy;
+use crate::setting::Applies::{AtOnce, AtRestart};
+use crate::setting::{Origin, Setting, Value};
+use std::time::Duration;
+
+const LXD: Origin = Origin::Lxd("instance-boot");
+
+/// A day: whoever waits longer has another problem.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// Keys of the instance's life.
+pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+    Setting {
+        name: "boot.autostart",
+        value: Value::Bool(|draft, on| draft.boot.autostart = on),
+        default: "false",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Start the instance when the system starts. LXD without this key starts again what ran last; a device \
+               always starts the same.",
+    },
+    Setting {
+        name: "boot.autostart.delay",
+        value: Value::Time { least: Duration::ZERO, most: LONGEST, set: |draft, delay| draft.boot.delay = delay },
+        default: "0",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How long to wait after this instance was started before the next one is.",
+    },
+    Setting {
+        name: "boot.autostart.priority",
+        value: Value::Integer {
+            least: -1_000_000,
+            most: 1_000_000,
+            set: |draft, priority| draft.boot.priority = priority as i32,
+        },
+        default: "0",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Instances with a higher number are started first. What stands in `after` goes before any number.",
+    },
+    Setting {
+        name: "boot.stop.priority",
+        value: Value::Integer {
+            least: -1_000_000,
+            most: 1_000_000,
+            set: |draft, priority| draft.boot.stop_priority = priority as i32,
+        },
+        default: "0",
+        applies: AtOnce,
+        origin: LXD,
+        help: "Instances with a higher number are stopped first when the system goes down.",
+    },
+    Setting {
+        name: "boot.host_shutdown_timeout",
+        value: Value::Time {
+            least: Duration::from_secs(1),
+            most: LONGEST,
+            set: |draft, timeout| draft.boot.shutdown_timeout = timeout,
+        },
+        default: "30",
+        applies: AtOnce,
+        origin: LXD,
+        help: "How long the instance's init may take to power off before everything in the instance is killed.",
+    },
+    Setting {
+        name: "boot.host_shutdown_action",
+        value: Value::Always { value: "stop", reason: "the instance is asked to power off, then killed" },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "What happens to the instance when the system goes down.",
+    },
+    Setting {
+        name: "boot.autorestart",
+        value: Value::Bool(|draft, on| draft.autorestart = Some(on)),
+        default: "",
+        applies: AtOnce,
+        origin: Origin::Incus,
+        help: "`true` is `boot.restart = \"on-failure\"`, `false` is `boot.restart = \"never\"`.",
+    },
+    Setting {
+        name: "boot.restart",
+        value: Value::Choice(&[
+            ("never", |draft| draft.restart.policy = Some(RestartPolicy::Never)),
+            ("on-failure", |draft| draft.restart.policy = Some(RestartPolicy::OnFailure)),
+            ("always", |draft| draft.restart.policy = Some(RestartPolicy::Always)),
+        ]),
+        default: "",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "When the instance is started again after it ended by itself; `on-failure`: after any end but an exit code \
+               of 0. Without this key and `boot.autorestart`: never.",
+    },
+    Setting {
+        name: "boot.restart.pause",
+        value: Value::Time {
+            least: Duration::from_millis(100),
+            most: LONGEST,
+            set: |draft, pause| draft.restart.pause = pause,
+        },
+        default: "1s",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The pause before the first restart. It doubles with each further one until the instance is ready \
+               again.",
+    },
+    Setting {
+        name: "boot.restart.pause_max",
+        value: Value::Time {
+            least: Duration::from_millis(100),
+            most: LONGEST,
+            set: |draft, pause| draft.restart.pause_max = pause,
+        },
+        default: "1m",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The longest pause between restarts.",
+    },
+    Setting {
+        name: "boot.restart.attempts",
+        value: Value::Integer {
+            least: 1,
+            most: 1_000_000,
+            set: |draft, attempts| draft.restart.attempts = attempts as u32,
+        },
+        default: "10",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "After so many ends in a row without having been ready in between, the instance has failed and is not \
+               started again by itself.",
+    },
+    Setting {
+        name: "health.ready",
+        value: Value::Choice(&[
+            ("alive", |draft| draft.health.is_notify = false),
+            ("notify", |draft| draft.health.is_notify = true),
+        ]),
+        default: "alive",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "When the instance counts as ready. `notify`: its init says READY=1 over $NOTIFY_SOCKET, as systemd does \
+               when it has reached its target. `alive`: its init has run for `health.window`.",
+    },
+    Setting {
+        name: "health.timeout",
+        value: Value::Time {
+            least: Duration::from_secs(1),
+            most: LONGEST,
+            set: |draft, timeout| draft.health.timeout = timeout,
+        },
+        default: "90s",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "With `health.ready = \"notify\"`: how long READY=1 may take before the start has failed.",
+    },
+    Setting {
+        name: "health.window",
+        value: Value::Time {
+            least: Duration::from_millis(100),
+            most: LONGEST,
+            set: |draft, window| draft.health.window = window,
+        },
+        default: "10s",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "With `health.ready = \"alive\"`: how long the instance's init has to run before the instance counts as \
+               ready.",
+    },
+    Setting {
+        name: "boot.mode",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How a virtual machine boots.",
+    },
+    Setting {
+        name: "boot.debug_edk2",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Log what a virtual machine's firmware says.",
+    },
+];

@@ -1,0 +1,179 @@
+//! `limits.*`.
+
+use crate::draft::ConfigDraft;
+use crate::setting::Applies::{AtOnce, AtRestart};
+use crate::setting::{Origin, Setting, Value};
+use crate::values::{RESOURCES, Right, parse_allowance, parse_cpus, parse_kernel_limit, parse_memory, parse_swap};
+
+const LXD: Origin = Origin::Lxd("instance-resource-limits");
+
+/// The kernel's own bound of `pids.max` (`PID_MAX_LIMIT`).
+const MOST_PROCESSES: i64 = 4_194_304;
+
+/// Keys of what an instance may use.
+pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+    Setting {
+        name: "limits.memory",
+        value: Value::Parsed {
+            what: "a size such as 64MiB, from 1MiB, or percent of the machine's memory such as 25%",
+            set: |draft, _, text| {
+                draft.memory = Some(parse_memory(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "The most memory the instance may use, page cache included. Over it the kernel kills a process in the \
+               instance (see `limits.memory.enforce`) and nothing elsewhere. Without it: all there is.",
+    },
+    Setting {
+        name: "limits.memory.enforce",
+        value: Value::Choice(&[
+            ("hard", |draft| draft.is_memory_hard = true),
+            ("soft", |draft| draft.is_memory_hard = false),
+        ]),
+        default: "hard",
+        applies: AtOnce,
+        origin: LXD,
+        help: "`hard`: never more than the limit. `soft`: above the limit the instance is slowed down and its memory is \
+               taken back first, but nothing is killed.",
+    },
+    Setting {
+        name: "limits.memory.swap",
+        value: Value::Parsed {
+            what: "true, false, or a size such as 64MiB",
+            set: |draft, _, text| {
+                draft.swap_bytes = parse_swap(text)?;
+                Ok(())
+            },
+        },
+        default: "true",
+        applies: AtOnce,
+        origin: LXD,
+        help: "Whether the instance's memory may be swapped out, or how much of it.",
+    },
+    Setting {
+        name: "limits.cpu",
+        value: Value::Parsed {
+            what: "a number of CPUs such as 2, or CPUs such as 0-1,3 (CPU 3 alone is 3-3)",
+            set: |draft, _, text| {
+                draft.cpus = Some(parse_cpus(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "On which CPUs the instance runs, or on how many. Without it: on all.",
+    },
+    Setting {
+        name: "limits.cpu.allowance",
+        value: Value::Parsed {
+            what: "a share such as 50%, or a time such as 25ms/100ms",
+            set: |draft, _, text| {
+                draft.cpu = Some(parse_allowance(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "A share counts when others want the CPU too; a time in each period is never exceeded. 200ms/100ms is two \
+               whole CPUs.",
+    },
+    Setting {
+        name: "limits.cpu.priority",
+        value: Value::Integer { least: 0, most: 10, set: |draft, priority| draft.cpu_priority = priority as u8 },
+        default: "10",
+        applies: AtOnce,
+        origin: LXD,
+        help: "Between instances of the same share, the one with the lower number waits.",
+    },
+    Setting {
+        name: "limits.processes",
+        value: Value::Integer {
+            least: 1,
+            most: MOST_PROCESSES,
+            set: |draft, processes| draft.processes = Some(processes as u32),
+        },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "The most processes and threads in the instance. Without it: as many as the system allows.",
+    },
+    Setting {
+        name: "limits.kernel.*",
+        value: Value::Parsed {
+            what: "a number, unlimited, or SOFT:HARD such as 1024:4096",
+            set: |draft, resource, text| {
+                if !RESOURCES.contains(&resource) {
+                    return Err(Right(format!("limits.kernel.RESOURCE with one of {}", RESOURCES.join(", "))));
+                }
+                draft.kernel.push(parse_kernel_limit(resource, text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "A resource limit of the instance's init, which every process in it inherits: setrlimit(2), as in \
+               limits.kernel.nofile.",
+    },
+    Setting {
+        name: "limits.memory.swap.priority",
+        value: Value::Refused { reason: "cgroup v2 has no such thing" },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "Which instance is swapped out last.",
+    },
+    Setting {
+        name: "limits.memory.oom_priority",
+        value: Value::Refused { reason: "use limits.memory: each instance is killed for its own memory only" },
+        default: "",
+        applies: AtOnce,
+        origin: Origin::Incus,
+        help: "Which instance loses a process first when the machine has no memory left.",
+    },
+    Setting {
+        name: "limits.memory.hugepages",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Back a virtual machine by huge pages.",
+    },
+    Setting {
+        name: "limits.hugepages.*",
+        value: Value::Refused { reason: "boards of this size have no huge pages to give" },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "How many huge pages of a size the instance may use.",
+    },
+    Setting {
+        name: "limits.disk.priority",
+        value: Value::Refused { reason: "input and output are not limited yet" },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "Whose disk requests go first.",
+    },
+    Setting {
+        name: "limits.cpu.nodes",
+        value: Value::Refused { reason: "boards have one memory node; use limits.cpu" },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "On which NUMA nodes the instance runs.",
+    },
+    Setting {
+        name: "limits.max_bus_ports",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How many devices can be plugged into a virtual machine.",
+    },
+];

@@ -1,0 +1,231 @@
+//! `security.*`.
+
+use crate::draft::ConfigDraft;
+use crate::setting::Applies::{AtOnce, AtRestart};
+use crate::setting::{Origin, Setting, Value};
+
+const LXD: Origin = Origin::Lxd("instance-security");
+
+/// A user name space with fewer has no `nobody` (65534) and no users of systemd's.
+const LEAST_IDS: i64 = 65_536;
+
+/// The kernel's ids are 32 bit and the upper half is for others.
+const MOST_IDS: i64 = 1 << 30;
+
+/// Keys of what an instance may do.
+pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+    Setting {
+        name: "security.privileged",
+        value: Value::Bool(|draft, on| draft.security.privileged = on),
+        default: "false",
+        applies: AtRestart,
+        origin: LXD,
+        help: "No user name space: root inside is root of the system. For what nothing else can do; the system's policy \
+               can forbid it.",
+    },
+    Setting {
+        name: "security.nesting",
+        value: Value::Bool(|draft, on| draft.security.nesting = on),
+        default: "false",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Containers inside the container.",
+    },
+    Setting {
+        name: "security.idmap.isolated",
+        value: Value::Always { value: "true", reason: "no two instances share user ids" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Give the instance user ids that no other instance has.",
+    },
+    Setting {
+        name: "security.idmap.size",
+        value: Value::Integer {
+            least: LEAST_IDS,
+            most: MOST_IDS,
+            set: |draft, size| draft.security.idmap_size = size as u32,
+        },
+        default: "65536",
+        applies: AtRestart,
+        origin: LXD,
+        help: "How many user and group ids the instance has.",
+    },
+    Setting {
+        name: "security.idmap.base",
+        value: Value::Refused { reason: "the system gives each instance its ids; files on disk have the inner ones" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The first of the instance's ids on the host.",
+    },
+    Setting {
+        name: "security.no_new_privs",
+        value: Value::Bool(|draft, on| draft.security.no_new_privs = on),
+        default: "false",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "No program in the instance gains rights by set-user-id bits or file capabilities. Breaks `sudo` and \
+               `su` inside.",
+    },
+    Setting {
+        name: "security.syscalls.deny_default",
+        value: Value::Bool(|draft, on| draft.security.syscalls_deny_default = on),
+        default: "true",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Deny system calls that no container needs and that have been ways out of one.",
+    },
+    Setting {
+        name: "security.protection.start",
+        value: Value::Bool(|draft, on| draft.security.protection_start = on),
+        default: "false",
+        applies: AtOnce,
+        origin: LXD,
+        help: "The instance cannot be started.",
+    },
+    Setting {
+        name: "security.protection.delete",
+        value: Value::Bool(|draft, on| draft.security.protection_delete = on),
+        default: "false",
+        applies: AtOnce,
+        origin: LXD,
+        help: "The instance cannot be deleted.",
+    },
+    Setting {
+        name: "security.protection.shift",
+        value: Value::Kept { what: "true or false", check: |text| crate::values::parse_bool(text).map(|_| ()) },
+        default: "",
+        applies: AtOnce,
+        origin: LXD,
+        help: "Never change the owners of the instance's files. This runtime never does: it mounts them id-mapped.",
+    },
+    Setting {
+        name: "security.devlxd",
+        value: Value::Always { value: "false", reason: "there is no /dev/lxd in instances yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "A socket inside by which the instance reads its own configuration.",
+    },
+    Setting {
+        name: "security.guestapi",
+        value: Value::Always { value: "false", reason: "there is no /dev/incus in instances yet" },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Incus,
+        help: "Incus' name for security.devlxd.",
+    },
+    Setting {
+        name: "security.devlxd.images",
+        value: Value::Always { value: "false", reason: "there is no /dev/lxd in instances yet" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Let the instance read images by that socket.",
+    },
+    Setting {
+        name: "security.guestapi.images",
+        value: Value::Always { value: "false", reason: "there is no /dev/incus in instances yet" },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Incus,
+        help: "Incus' name for security.devlxd.images.",
+    },
+    Setting {
+        name: "security.syscalls.intercept.*",
+        value: Value::Always { value: "false", reason: "system calls are not served for the instance" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Do some system calls for the instance that it may not do itself.",
+    },
+    Setting {
+        name: "security.syscalls.deny_compat",
+        value: Value::Refused { reason: "the system call filter is built in" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Deny the system calls of the machine's 32 bit mode.",
+    },
+    Setting {
+        name: "security.syscalls.allow",
+        value: Value::Refused { reason: "the system call filter is built in" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "System calls that are allowed, all others being denied.",
+    },
+    Setting {
+        name: "security.syscalls.deny",
+        value: Value::Refused { reason: "the system call filter is built in" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "System calls that are denied besides the built-in ones.",
+    },
+    Setting {
+        name: "security.secureboot",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Start a virtual machine by signed boot loaders only.",
+    },
+    Setting {
+        name: "security.csm",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Start a virtual machine with a BIOS.",
+    },
+    Setting {
+        name: "security.sev*",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Encrypt a virtual machine's memory.",
+    },
+    Setting {
+        name: "security.agent.*",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "The agent in a virtual machine.",
+    },
+    Setting {
+        name: "security.iommu",
+        value: Value::Refused { reason: "it is for virtual machines" },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Incus,
+        help: "An IOMMU in a virtual machine.",
+    },
+    Setting {
+        name: "security.delegate_bpf*",
+        value: Value::Refused { reason: "BPF programs of instances could look into the kernel" },
+        default: "",
+        applies: AtRestart,
+        origin: LXD,
+        help: "Let the instance load BPF programs.",
+    },
+    Setting {
+        name: "security.bpffs.*",
+        value: Value::Refused { reason: "BPF programs of instances could look into the kernel" },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Incus,
+        help: "Mount a BPF file system in the instance.",
+    },
+    Setting {
+        name: "security.selinux*",
+        value: Value::Refused { reason: "labels are not given yet" },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Incus,
+        help: "The instance's SELinux context.",
+    },
+];

@@ -1,0 +1,419 @@
+//! The one table of the keys of networks: `networks/NAME.toml` with `type = "bridge"` (the default) or `"physical"`.
+
+use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::network::{DnsMode, Ipv4Prefix, LinkSelector};
+use crate::setting::Applies::AtOnce;
+use crate::setting::{Origin, Setting, Value};
+use crate::values::{Right, parse_hwaddr, parse_interface, parse_ipv4};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use yado_wire::Text;
+
+const BRIDGE_PAGE: Origin = Origin::Lxd("bridge");
+const PHYSICAL_PAGE: Origin = Origin::Lxd("physical");
+
+/// As netd's types say.
+const MOST_RANGES: usize = 16;
+const MOST_EXTERNAL: usize = 8;
+const MOST_NAMESERVERS: usize = 3;
+
+/// IPv4 needs 68 bytes (RFC 791).
+const LEAST_MTU: i64 = 68;
+const MOST_MTU: i64 = 65_535;
+
+/// Keys of a bridge that netd makes and serves.
+pub const BRIDGE: &[Setting<NetworkDraft>] = &[
+    Setting {
+        name: "ipv4.address",
+        value: Value::Parsed {
+            what: "auto, none, or an address with prefix length such as 10.158.0.1/24",
+            set: |draft, _, text| {
+                draft.ipv4_address = match text {
+                    "auto" => Ipv4Said::Auto,
+                    "none" => Ipv4Said::None,
+                    _ => Ipv4Said::Given(prefix(text)?),
+                };
+                Ok(())
+            },
+        },
+        default: "auto",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "The bridge's own address. `auto`: one that is derived from the network's name, the same at each \
+               boot. `none`: a bridge without addresses, DHCP and NAT.",
+    },
+    Setting {
+        name: "ipv4.nat",
+        value: Value::Bool(|draft, on| draft.ipv4_nat = Some(on)),
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "What leaves the network gets the address of the link by which it leaves. Without this key: true with \
+               `ipv4.address = \"auto\"`, else false.",
+    },
+    Setting {
+        name: "ipv4.routing",
+        value: Value::Bool(|draft, on| draft.ipv4_routing = on),
+        default: "true",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Packets may pass between the bridge and other links.",
+    },
+    Setting {
+        name: "ipv4.firewall",
+        value: Value::Bool(|draft, on| draft.ipv4_firewall = on),
+        default: "true",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Make the rules that accept what the network needs.",
+    },
+    Setting {
+        name: "ipv4.dhcp",
+        value: Value::Bool(|draft, on| draft.ipv4_dhcp = on),
+        default: "true",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Give addresses to the instances.",
+    },
+    Setting {
+        name: "ipv4.dhcp.ranges",
+        value: Value::Parsed {
+            what: "ranges such as 10.158.0.2-10.158.0.99, comma separated",
+            set: |draft, _, text| {
+                draft.ipv4_dhcp_ranges = ranges(text)?;
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Which addresses are given. Without it: all of the network.",
+    },
+    Setting {
+        name: "ipv4.dhcp.expiry",
+        value: Value::Time {
+            least: Duration::from_secs(60),
+            most: Duration::from_secs(365 * 86_400),
+            set: |draft, expiry| draft.ipv4_dhcp_expiry = expiry,
+        },
+        default: "1h",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "How long an address is lent.",
+    },
+    Setting {
+        name: "dns.mode",
+        value: Value::Choice(&[
+            ("managed", |draft| draft.dns_mode = DnsMode::Managed),
+            ("none", |draft| draft.dns_mode = DnsMode::None),
+        ]),
+        default: "managed",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "`managed`: instances are known by their names. `none`: only names outside are answered. LXD's \
+               `dynamic` is not offered.",
+    },
+    Setting {
+        name: "dns.domain",
+        value: Value::Parsed {
+            what: "a domain in lower case, without a dot at the end",
+            set: |draft, _, text| {
+                draft.dns_domain = domain(text)?;
+                Ok(())
+            },
+        },
+        default: "lxd",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "The domain of the instances' names.",
+    },
+    Setting {
+        name: "bridge.mtu",
+        value: Value::Integer { least: LEAST_MTU, most: MOST_MTU, set: |draft, mtu| draft.mtu = Some(mtu as u16) },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "The bridge's MTU. Without it: 1500.",
+    },
+    Setting {
+        name: "bridge.hwaddr",
+        value: Value::Parsed {
+            what: "a MAC address",
+            set: |draft, _, text| {
+                draft.hwaddr = Some(parse_hwaddr(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "The bridge's MAC address. Without it: one that is the same at each boot.",
+    },
+    Setting {
+        name: "bridge.external_interfaces",
+        value: Value::Parsed {
+            what: "interfaces' names, comma separated, at most 8",
+            set: |draft, _, text| {
+                draft.external_interfaces = list(text, MOST_EXTERNAL, parse_interface)?;
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Host interfaces that are ports of the bridge.",
+    },
+    Setting {
+        name: "bridge.driver",
+        value: Value::Always { value: "native", reason: "the kernel's bridge is used" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Who makes the bridge.",
+    },
+    Setting {
+        name: "ipv6.address",
+        value: Value::Always { value: "none", reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "The bridge's IPv6 address.",
+    },
+    Setting {
+        name: "ipv6.nat",
+        value: Value::Always { value: "false", reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "NAT for IPv6.",
+    },
+    Setting {
+        name: "ipv6.dhcp",
+        value: Value::Always { value: "false", reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "DHCPv6.",
+    },
+    Setting {
+        name: "ipv6.*",
+        value: Value::Refused { reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Everything else of IPv6.",
+    },
+    Setting {
+        name: "raw.dnsmasq",
+        value: Value::Refused { reason: "there is no dnsmasq below; use the keys above" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Lines for dnsmasq.",
+    },
+    Setting {
+        name: "tunnel.*",
+        value: Value::Refused { reason: "tunnels are not made yet" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Tunnels to other machines.",
+    },
+    Setting {
+        name: "security.*",
+        value: Value::Refused { reason: "packets are not filtered yet" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Access lists.",
+    },
+    Setting {
+        name: "fan.*",
+        value: Value::Refused { reason: "fan networks are Ubuntu's own" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "A fan network.",
+    },
+    Setting {
+        name: "bgp.*",
+        value: Value::Refused { reason: "no routes are announced" },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "BGP.",
+    },
+    Setting {
+        name: "user.*",
+        value: Value::Kept { what: "any text", check: |_| Ok(()) },
+        default: "",
+        applies: AtOnce,
+        origin: BRIDGE_PAGE,
+        help: "Whatever you want to remember with the network.",
+    },
+];
+
+/// Keys of a link that leads outside.
+pub const PHYSICAL: &[Setting<NetworkDraft>] = &[
+    Setting {
+        name: "parent",
+        value: Value::Parsed {
+            what: "an interface's name such as eth0, or a MAC address",
+            set: |draft, _, text| {
+                draft.parent = match parse_hwaddr(text) {
+                    Ok(address) => LinkSelector::Address(address),
+                    Err(_) => LinkSelector::Name(parse_interface(text)?),
+                };
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "Which link. By MAC address (ours) it is found whatever it is called. Without it: the first Ethernet \
+               link.",
+    },
+    Setting {
+        name: "mtu",
+        value: Value::Integer { least: LEAST_MTU, most: MOST_MTU, set: |draft, mtu| draft.mtu = Some(mtu as u16) },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "The link's MTU. Without it: what DHCP says, else what the link has.",
+    },
+    Setting {
+        name: "ipv4.dhcp",
+        value: Value::Bool(|draft, on| draft.ipv4_dhcp = on),
+        default: "true",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "Ask for an address by DHCP. Counts only without `ipv4.address`; `false` and no address: the link is \
+               only brought up.",
+    },
+    Setting {
+        name: "ipv4.address",
+        value: Value::Parsed {
+            what: "an address with prefix length such as 192.168.7.2/24",
+            set: |draft, _, text| {
+                draft.ipv4_address = Ipv4Said::Given(prefix(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "The link's own address.",
+    },
+    Setting {
+        name: "ipv4.gateway",
+        value: Value::Parsed {
+            what: "an IPv4 address",
+            set: |draft, _, text| {
+                let address = text.split_once('/').map_or(text, |(address, _)| address);
+                draft.ipv4_gateway = Some(parse_ipv4(address)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "The router to everywhere. Only with `ipv4.address`.",
+    },
+    Setting {
+        name: "dns.nameservers",
+        value: Value::Parsed {
+            what: "IPv4 addresses, comma separated, at most 3",
+            set: |draft, _, text| {
+                draft.dns_nameservers = list(text, MOST_NAMESERVERS, parse_ipv4)?;
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "Who is asked for names. Only with `ipv4.address`.",
+    },
+    Setting {
+        name: "vlan",
+        value: Value::Refused { reason: "VLANs are not made yet" },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "The VLAN it is in.",
+    },
+    Setting {
+        name: "gvrp",
+        value: Value::Refused { reason: "VLANs are not made yet" },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "Register its VLAN by GVRP.",
+    },
+    Setting {
+        name: "ipv6.*",
+        value: Value::Refused { reason: "networks have no IPv6 yet" },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "IPv6.",
+    },
+    Setting {
+        name: "ovn.*",
+        value: Value::Refused { reason: "there is no OVN on a board" },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "For OVN networks.",
+    },
+    Setting {
+        name: "bgp.*",
+        value: Value::Refused { reason: "no routes are announced" },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "BGP.",
+    },
+    Setting {
+        name: "user.*",
+        value: Value::Kept { what: "any text", check: |_| Ok(()) },
+        default: "",
+        applies: AtOnce,
+        origin: PHYSICAL_PAGE,
+        help: "Whatever you want to remember with the network.",
+    },
+];
+
+fn prefix(text: &str) -> Result<Ipv4Prefix, Right> {
+    Ipv4Prefix::parse(text).map_err(|error| Right(format!("an address such as 10.158.0.1/24 ({error})")))
+}
+
+/// Comma separated, blanks around each ignored.
+fn list<T>(text: &str, most: usize, one: fn(&str) -> Result<T, Right>) -> Result<Vec<T>, Right> {
+    let all: Vec<T> = text.split(',').map(|part| one(part.trim())).collect::<Result<_, _>>()?;
+    if most < all.len() { Err(Right(format!("at most {most}"))) } else { Ok(all) }
+}
+
+fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Right> {
+    list(text, MOST_RANGES, |part| {
+        let what = || Right("ranges such as 10.158.0.2-10.158.0.99, comma separated".to_owned());
+        let (first, last) = part.split_once('-').ok_or_else(what)?;
+        let (first, last) = (parse_ipv4(first.trim())?, parse_ipv4(last.trim())?);
+        if last < first { Err(what()) } else { Ok((first, last)) }
+    })
+}
+
+/// RFC 1035's labels.
+fn domain(text: &str) -> Result<Text<63>, Right> {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    match Text::try_from(text) {
+        Ok(domain) if text.split('.').all(is_label) => Ok(domain),
+        Ok(_) | Err(()) => {
+            Err(Right("a domain in lower case, without a dot at the end, at most 63 bytes".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a row of our tables of keys is: one setting, its type with how it reaches the draft of a spec, its default, and
+//! what people are told of it. The row is the only place where a key is known: parsing, defaults, refusals and the
+//! reference are all made from it.
+
+use crate::nearest::nearest;
+use crate::problem::Fault;
+use crate::values::{Right, parse_bool, parse_duration, parse_integer, show_duration};
+use std::time::Duration;
+
+/// One key of a draft `T`.
+pub struct Setting<T: 'static> {
+    /// Its name. `group.*` stands for all that begin with `group.` and go on, `name*` for all that begin so.
+    pub name: &'static str,
+    /// What it can be, and what it does to the draft.
+    pub value: Value<T>,
+    /// What holds when it is not said, in the same words; empty: nothing.
+    pub default: &'static str,
+    /// When a change of it takes effect on a running instance.
+    pub applies: Applies,
+    /// Whose key it is.
+    pub origin: Origin,
+    /// What it is for: whole sentences.
+    pub help: &'static str,
+}
+
+/// What a setting can be, and what it does.
+pub enum Value<T: 'static> {
+    /// `true` or `false`, in LXD's spellings.
+    Bool(fn(&mut T, bool)),
+    /// A whole number.
+    Integer {
+        /// Smallest.
+        least: i64,
+        /// Largest.
+        most: i64,
+        /// What it does; the number is in range.
+        set: fn(&mut T, i64),
+    },
+    /// Seconds, or a time with units.
+    Time {
+        /// Shortest.
+        least: Duration,
+        /// Longest.
+        most: Duration,
+        /// What it does; the time is in range.
+        set: fn(&mut T, Duration),
+    },
+    /// One of some words.
+    Choice(&'static [(&'static str, fn(&mut T))]),
+    /// Anything else.
+    Parsed {
+        /// What it is, to be read after "Value:".
+        what: &'static str,
+        /// Takes what `*` stood for (else nothing) and the value.
+        set: fn(&mut T, &str, &str) -> Result<(), Right>,
+    },
+    /// Kept in the configuration for those who read it; no running instance depends on it.
+    Kept {
+        /// What it is.
+        what: &'static str,
+        /// Whether it is that.
+        check: fn(&str) -> Result<(), Right>,
+    },
+    /// This runtime does it in one way only: that value is accepted, any other refused.
+    Always {
+        /// The value.
+        value: &'static str,
+        /// Why no other.
+        reason: &'static str,
+    },
+    /// Known to LXD, and not offered.
+    Refused {
+        /// Why, and what to do instead.
+        reason: &'static str,
+    },
+}
+
+/// When a change takes effect on a running instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// At once.
+    AtOnce,
+    /// When the instance is started the next time.
+    AtRestart,
+}
+
+/// Whose key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// LXD's; the page and the anchor's group in its reference.
+    Lxd(&'static str),
+    /// Incus has it and LXD does not.
+    Incus,
+    /// Ours.
+    Ours,
+}
+
+impl<T> Setting<T> {
+    /// Takes the value into the draft, or says why not.
+    pub fn set(&self, draft: &mut T, name: &str, text: &str) -> Result<(), Fault> {
+        let wrong = |Right(right)| Fault::Value { right };
+        match &self.value {
+            Value::Bool(set) => set(draft, parse_bool(text).map_err(wrong)?),
+            Value::Integer { least, most, set } => set(draft, parse_integer(text, *least, *most).map_err(wrong)?),
+            Value::Time { least, most, set } => set(draft, parse_duration(text, *least, *most).map_err(wrong)?),
+            Value::Choice(choices) => match choices.iter().find(|(word, _)| *word == text) {
+                Some((_, set)) => set(draft),
+                None => return Err(Fault::Value { right: words(choices) }),
+            },
+            Value::Parsed { what: _, set } => set(draft, self.rest(name), text).map_err(wrong)?,
+            Value::Kept { what: _, check } => check(text).map_err(wrong)?,
+            Value::Always { value, reason } => {
+                let same_bool = parse_bool(value).ok().is_some_and(|value| parse_bool(text) == Ok(value));
+                if *value != text && !same_bool {
+                    return Err(Fault::Refused { reason: format!("only {value}; {reason}") });
+                }
+            }
+            Value::Refused { reason } => return Err(Fault::Refused { reason: (*reason).to_owned() }),
+        }
+        Ok(())
+    }
+
+    /// What it can be, in words; `None` for what is refused.
+    pub fn describe(&self) -> Option<String> {
+        Some(match &self.value {
+            Value::Bool(_) => "true or false".to_owned(),
+            Value::Integer { least, most, set: _ } => format!("a whole number from {least} to {most}"),
+            Value::Time { least, most, set: _ } => {
+                format!("a time from {} to {}: seconds, or with units", show_duration(*least), show_duration(*most))
+            }
+            Value::Choice(choices) => words(choices),
+            Value::Parsed { what, set: _ } | Value::Kept { what, check: _ } => (*what).to_owned(),
+            Value::Always { value, reason } => format!("{value}, always: {reason}"),
+            Value::Refused { reason: _ } => return None,
+        })
+    }
+
+    /// What `*` stands for in `name`.
+    fn rest<'a>(&self, name: &'a str) -> &'a str {
+        let prefix = self.name.strip_suffix('*').unwrap_or(self.name);
+        name.strip_prefix(prefix).unwrap_or_default()
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        match self.name.strip_suffix('*') {
+            Some(prefix) => name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() || !prefix.ends_with('.')),
+            None => self.name == name,
+        }
+    }
+}
+
+/// The setting of that name: one that is called exactly so before one with `*`.
+pub fn find<T>(table: &'static [Setting<T>], name: &str) -> Option<&'static Setting<T>> {
+    let exact = table.iter().find(|setting| setting.name == name && !setting.name.ends_with('*'));
+    exact.or_else(|| table.iter().find(|setting| setting.is_called(name)))
+}
+
+/// The name in the table that was probably meant. What is refused is never proposed.
+pub fn nearest_setting<T>(table: &'static [Setting<T>], name: &str) -> Option<String> {
+    let offered = table.iter().filter(|setting| !matches!(setting.value, Value::Refused { .. }));
+    let (patterns, names): (Vec<&Setting<T>>, Vec<&Setting<T>>) = offered.partition(|row| row.name.ends_with('*'));
+    if let Some(found) = nearest(name, names.iter().map(|setting| setting.name)) {
+        return Some(found.to_owned());
+    }
+    let (head, rest) = name.rsplit_once('.')?;
+    let prefixes = patterns.iter().filter_map(|setting| setting.name.strip_suffix(".*"));
+    nearest(head, prefixes).filter(|prefix| *prefix != head).map(|prefix| format!("{prefix}.{rest}"))
+}
+
+/// Puts every default of the table into the draft.
+pub fn set_defaults<T>(table: &'static [Setting<T>], draft: &mut T) {
+    for setting in table.iter().filter(|setting| !setting.default.is_empty()) {
+        // A test of each table sets each default; one that is wrong never gets here.
+        let _ = setting.set(draft, setting.name, setting.default);
+    }
+}
+
+fn words<T>(choices: &[(&'static str, fn(&mut T))]) -> String {
+    choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,349 @@
+//! The values that keys can have, from text to type. An error is what would have been right. Pure.
+
+use crate::instance::{CpuAllowance, Cpus, KernelLimit};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use yado_wire::Text;
+
+/// What would have been right, to be read after "must be".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right(pub String);
+
+fn right<T>(text: impl Into<String>) -> Result<T, Right> {
+    Err(Right(text.into()))
+}
+
+/// LXD's words for yes and no, in any case.
+pub fn parse_bool(text: &str) -> Result<bool, Right> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => right("true or false"),
+    }
+}
+
+/// A whole number, also in TOML's `0x` and `0o` forms.
+pub fn parse_integer(text: &str, least: i64, most: i64) -> Result<i64, Right> {
+    let number = match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
+        (Some(digits), _) => i64::from_str_radix(digits, 16),
+        (_, Some(digits)) => i64::from_str_radix(digits, 8),
+        (None, None) => text.parse(),
+    };
+    match number {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => right(format!("a whole number from {least} to {most}")),
+    }
+}
+
+/// LXD's units: `kB` … `EB` count by 1000, `KiB` … `EiB` by 1024.
+const UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    (" bytes", 1),
+    ("kB", 1000),
+    ("MB", 1000_u64.pow(2)),
+    ("GB", 1000_u64.pow(3)),
+    ("TB", 1000_u64.pow(4)),
+    ("PB", 1000_u64.pow(5)),
+    ("EB", 1000_u64.pow(6)),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("PiB", 1 << 50),
+    ("EiB", 1 << 60),
+];
+
+/// A number of bytes with or without a unit.
+pub fn parse_size(text: &str) -> Result<u64, Right> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
+        Some((_, factor)) => Some(*factor),
+        None if unit.is_empty() => Some(1),
+        None => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    bytes.map_or_else(|| wrong_size(number, unit.trim()), Ok)
+}
+
+/// `32M` is the common slip: name both things it could mean.
+fn wrong_size(number: &str, unit: &str) -> Result<u64, Right> {
+    let letter = unit.get(..1).map(str::to_ascii_uppercase).unwrap_or_default();
+    if number.is_empty() || number.len() > 18 || letter.is_empty() || !"KMGT".contains(&letter) {
+        return right("a whole number with a unit, such as 64MiB or 64MB");
+    }
+    let decimal = if letter == "K" { "k" } else { &letter };
+    right(format!("a whole number with a unit: {number}{letter}iB (by 1024) or {number}{decimal}B (by 1000)"))
+}
+
+/// Bytes, or percent of the machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Bytes.
+    Bytes(u64),
+    /// 1 to 100.
+    Percent(u8),
+}
+
+/// Less than this is a forgotten unit: no program starts in it.
+pub const LEAST_MEMORY_BYTES: u64 = 1 << 20;
+
+/// `limits.memory`.
+pub fn parse_memory(text: &str) -> Result<Memory, Right> {
+    if let Some(percent) = text.strip_suffix('%') {
+        return match percent.parse() {
+            Ok(percent @ 1..=100) => Ok(Memory::Percent(percent)),
+            Ok(_) | Err(_) => right("1% to 100% of the machine's memory"),
+        };
+    }
+    match parse_size(text)? {
+        bytes if bytes < LEAST_MEMORY_BYTES => right("at least 1MiB; was the unit forgotten?"),
+        bytes => Ok(Memory::Bytes(bytes)),
+    }
+}
+
+/// `limits.memory.swap`: `None` is no limit.
+pub fn parse_swap(text: &str) -> Result<Option<u64>, Right> {
+    match parse_bool(text) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(0)),
+        Err(_) => match parse_size(text) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(_) => right("true, false, or a size such as 64MiB"),
+        },
+    }
+}
+
+/// A number of seconds as LXD has it, or numbers with units: `500ms`, `90s`, `1m30s`, `2h`.
+pub fn parse_duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Right> {
+    match sum_of_units(text) {
+        Some(duration) if (least..=most).contains(&duration) => Ok(duration),
+        Some(_) | None => right(format!(
+            "a time from {} to {}: seconds, or with units such as 500ms, 90s, 1m30s, 2h",
+            show_duration(least),
+            show_duration(most)
+        )),
+    }
+}
+
+fn sum_of_units(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(u64::from(seconds)));
+    }
+    let mut rest = text;
+    let mut sum_ms = 0_u64;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+        let (unit, after) = after.split_at(after.bytes().take_while(u8::is_ascii_lowercase).count());
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        sum_ms = sum_ms.checked_add(number.parse::<u64>().ok()?.checked_mul(unit_ms)?)?;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(Duration::from_millis(sum_ms))
+}
+
+/// As [`parse_duration`] reads it, in the largest unit that is whole.
+pub fn show_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let unit = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)]
+        .into_iter()
+        .find(|(_, unit_ms)| ms != 0 && ms % unit_ms == 0);
+    match unit {
+        Some((name, unit_ms)) => format!("{}{name}", ms / unit_ms),
+        None if ms == 0 => "0".to_owned(),
+        None => format!("{ms}ms"),
+    }
+}
+
+/// `limits.cpu.allowance`. The kernel takes periods of 1 ms to 1 s and quotas of 1 ms and more.
+pub fn parse_allowance(text: &str) -> Result<CpuAllowance, Right> {
+    let what = "a share such as 50%, or a time such as 25ms/100ms (quota from 1ms, period 1ms to 1000ms)";
+    if let Some(percent) = text.strip_suffix('%') {
+        return match percent.parse() {
+            Ok(percent @ 1..=100) => Ok(CpuAllowance::Share(percent)),
+            Ok(_) | Err(_) => right(what),
+        };
+    }
+    let milliseconds = |text: &str| text.trim().strip_suffix("ms").and_then(|number| number.parse::<u32>().ok());
+    match text.split_once('/').map(|(quota, period)| (milliseconds(quota), milliseconds(period))) {
+        Some((Some(quota @ 1..=1_000_000), Some(period @ 1..=1000))) => {
+            Ok(CpuAllowance::Quota { quota_us: quota * 1000, period_us: period * 1000 })
+        }
+        Some(_) | None => right(what),
+    }
+}
+
+/// The kernel's own bound on CPU numbers is `CONFIG_NR_CPUS`, at most 8192.
+const MOST_CPUS: u16 = 8192;
+
+/// `limits.cpu`: `2` is a number of CPUs, `0-1,3` are CPUs, and `3-3` is CPU 3.
+pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
+    let what = "a number of CPUs such as 2, or CPUs such as 0-1,3 (CPU 3 alone is 3-3)";
+    if let Ok(count) = text.parse() {
+        return match count {
+            1..=MOST_CPUS => Ok(Cpus::Count(count)),
+            _ => right(what),
+        };
+    }
+    let mut ranges = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+        match (first.parse::<u16>(), last.parse::<u16>()) {
+            (Ok(first), Ok(last)) if first <= last && last < MOST_CPUS => ranges.push((first, last)),
+            _ => return right(what),
+        }
+    }
+    ranges.sort_unstable();
+    if ranges.windows(2).any(|pair| pair[1].0 <= pair[0].1) {
+        return right("CPUs that are each named once");
+    }
+    let shown =
+        |&(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    Ok(Cpus::Set(ranges.iter().map(shown).collect::<Vec<_>>().join(",")))
+}
+
+/// The resources of setrlimit(2), without `RLIMIT_`, in lower case.
+pub const RESOURCES: &[&str] = &[
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// `limits.kernel.RESOURCE`: `unlimited`, one number for both limits, or `SOFT:HARD`.
+pub fn parse_kernel_limit(resource: &str, text: &str) -> Result<KernelLimit, Right> {
+    let what = "a number, unlimited, or SOFT:HARD such as 1024:4096 with SOFT not above HARD";
+    let one = |text: &str| match text.trim() {
+        "unlimited" => Ok(None),
+        number => number.parse().map(Some).or_else(|_| right(what)),
+    };
+    let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+    let (soft, hard) = (one(soft)?, one(hard)?);
+    if hard.is_some_and(|hard| soft.is_none_or(|soft| hard < soft)) {
+        return right(what);
+    }
+    Ok(KernelLimit { resource: resource.to_owned(), soft, hard })
+}
+
+/// Absolute, no `.` or `..`, no control characters; comes back without doubled or trailing slashes. Not `/` itself.
+pub fn parse_path(text: &str) -> Result<String, Right> {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+    let is_plain = |part: &&str| *part != "." && *part != ".." && !part.chars().any(char::is_control);
+    if !text.starts_with('/') || parts.is_empty() || !parts.iter().all(is_plain) || MOST_PATH_BYTES < text.len() {
+        return right("an absolute path below /, without . and ..");
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+/// Well below `PATH_MAX`, so that it still fits below a mount point of ours.
+const MOST_PATH_BYTES: usize = 1024;
+
+/// A path of a device node.
+pub fn parse_node_path(text: &str) -> Result<String, Right> {
+    match parse_path(text) {
+        Ok(path) if path.starts_with("/dev/") => Ok(path),
+        Ok(_) | Err(_) => right("a path below /dev/, without . and .."),
+    }
+}
+
+/// Permission bits in octal, as LXD has them: `0660`, `660`; TOML's `0o660` too.
+pub fn parse_mode(text: &str) -> Result<u16, Right> {
+    match u16::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
+        Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
+        Ok(_) | Err(_) => right("permission bits in octal, such as 0660"),
+    }
+}
+
+/// A vendor's or product's id of USB: four hex digits, with or without `0x`.
+pub fn parse_usb_id(text: &str) -> Result<u16, Right> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match u16::from_str_radix(digits, 16) {
+        Ok(id) if digits.len() == 4 && !digits.starts_with('+') => Ok(id),
+        Ok(_) | Err(_) => right("four hex digits, such as 0951"),
+    }
+}
+
+/// A name the kernel would take for a network interface.
+pub fn parse_interface(text: &str) -> Result<Text<15>, Right> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
+    match Text::try_from(text) {
+        Ok(name) if is_plain && !matches!(text, "" | "." | "..") => Ok(name),
+        Ok(_) | Err(()) => right("an interface's name: 1 to 15 letters, digits, dashes, dots"),
+    }
+}
+
+/// The address of one station: not a group's, not all zero.
+pub fn parse_hwaddr(text: &str) -> Result<[u8; 6], Right> {
+    let what = "a MAC address such as 02:00:5e:10:00:01, the lowest bit of its first byte 0";
+    let mut address = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut address {
+        let Some(part) = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')) else {
+            return right(what);
+        };
+        *byte = u8::from_str_radix(part, 16).or_else(|_| right(what))?;
+    }
+    if parts.next().is_some() || address == [0; 6] || address[0] & 1 != 0 {
+        return right(what);
+    }
+    Ok(address)
+}
+
+/// An IPv4 address that one host can have.
+pub fn parse_ipv4(text: &str) -> Result<Ipv4Addr, Right> {
+    match text.parse::<Ipv4Addr>() {
+        Ok(address) if !address.is_multicast() && !address.is_broadcast() && address.octets()[0] != 0 => Ok(address),
+        Ok(_) | Err(_) => right("an IPv4 address such as 10.158.0.20"),
+    }
+}
+
+/// The name of an environment variable.
+pub fn check_variable(name: &str, value: &str) -> Result<(), Right> {
+    if name.is_empty() || name.contains('=') || name.chars().any(char::is_control) {
+        return right("environment.NAME with a NAME without = and control characters");
+    }
+    if value.contains('\0') { right("text without NUL") } else { Ok(()) }
+}
+
+/// LXD's expiry: numbers with units `M` (minutes), `H`, `d`, `w`, `m` (months), `y`.
+pub fn check_expiry(text: &str) -> Result<(), Right> {
+    let is_one = |part: &str| {
+        part.strip_suffix(['S', 'M', 'H', 'd', 'w', 'm', 'y']).is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    if text.is_empty() || text.split_whitespace().all(is_one) {
+        return Ok(());
+    }
+    right("a time such as 30M, 6H, 2d, 4w, 3m or 1y, or several of them")
+}
+
+/// LXD's schedule: a cron expression, or `@daily` and its like, comma separated.
+pub fn check_schedule(text: &str) -> Result<(), Right> {
+    const NAMES: &[&str] =
+        &["@never", "@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@annually", "@yearly", "@startup"];
+    let is_cron = text.split_whitespace().count() == 5;
+    if text.is_empty() || is_cron || text.split(',').all(|part| NAMES.contains(&part.trim())) {
+        return Ok(());
+    }
+    right(
+        "five fields of cron, or @hourly, @daily, @midnight, @weekly, @monthly, @annually, @yearly, @startup, @never",
+    )
+}
