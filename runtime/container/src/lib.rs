@@ -1,1 +1,65 @@
-//! (being built)
+//! The launcher: builds one sandbox, executes the instance's init in it, and is gone. The same program runs a command in a
+//! running instance, or brings its devices up to date. init starts it with an order on one descriptor and hears of it on
+//! another; nobody else is meant to.
+//!
+//! Two processes work on a start. The launcher stays outside: it verifies, mounts what needs the system's root, and talks
+//! to init and netd. The payload, born early, makes its own namespaces meanwhile, then mounts what belongs inside, takes
+//! off its privileges and executes.
+
+// A failure ends the launcher, so what it costs to move one does not matter.
+#![allow(clippy::result_large_err, clippy::large_enum_variant)]
+
+mod order;
+mod report;
+
+mod run;
+
+mod image;
+mod verity_device;
+
+mod dev_directory;
+mod disks;
+mod inside;
+mod layer;
+
+mod devices;
+
+mod network;
+
+mod confinement;
+mod console;
+mod payload;
+mod proc_and_sys;
+mod program;
+mod talk;
+
+mod exec;
+mod sync_devices;
+
+use report::Reporter;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use yado_spec::order::LaunchJob;
+
+/// The launcher's entry. What to do stands in the order; the arguments are only for those who look at a process list.
+pub fn main(_args: &[OsString]) -> ExitCode {
+    let mut reporter = match Reporter::inherited() {
+        Ok(reporter) => reporter,
+        Err(error) => {
+            eprintln!("yado-container: no report socket ({error}): this program is started by yado-init");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = order::read().and_then(|order| match &order.job {
+        LaunchJob::Run => run::run(&order, &mut reporter),
+        LaunchJob::Exec { .. } => exec::exec(&order, &mut reporter),
+        LaunchJob::Devices { .. } => sync_devices::sync(&order, &mut reporter),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            reporter.failed(failure);
+            ExitCode::FAILURE
+        }
+    }
+}

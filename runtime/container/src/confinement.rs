@@ -1,0 +1,27 @@
+//! The last thing before `execve`: what the instance's root may not do, although it is root.
+
+use crate::report::at;
+use yado_spec::instance::Security;
+use yado_sys::capabilities::{self, Capabilities};
+use yado_sys::seccomp::{DEFAULT_DENIALS, Filter};
+use yado_wire::{Failure, Step};
+
+/// What LXD takes from every container. In a user namespace they are without effect on the system anyway; in a privileged
+/// instance they are what stands between its root and ours.
+const DROPPED: Capabilities = Capabilities::SYS_TIME
+    .union(Capabilities::SYS_MODULE)
+    .union(Capabilities::SYS_RAWIO)
+    .union(Capabilities::MAC_ADMIN)
+    .union(Capabilities::MAC_OVERRIDE);
+
+/// Confines this process and all it will ever start.
+pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
+    capabilities::drop_from_bounding_set(DROPPED).map_err(at(Step::Capabilities, "bounding set"))?;
+    if security.no_new_privs {
+        capabilities::set_no_new_privs().map_err(at(Step::Capabilities, "no_new_privs"))?;
+    }
+    if security.syscalls_deny_default {
+        Filter::allow_all_but(&DEFAULT_DENIALS).install().map_err(at(Step::Seccomp, "system call filter"))?;
+    }
+    Ok(())
+}

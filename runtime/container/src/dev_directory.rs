@@ -1,0 +1,180 @@
+//! The instance's `/dev`: a small tmpfs with the nodes that every container has, and those of its devices. It is made from
+//! outside, because nobody inside a user namespace may make a node.
+
+use crate::devices::{Node, NodeSource};
+use crate::inside::give;
+use crate::layer::make_directory;
+use crate::report::at;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, makedev};
+use rustix::io::Errno;
+use yado_sys::device_filter::{DeviceKind, DeviceRule};
+use yado_sys::mount::{self, Attributes, FsOption};
+use yado_wire::{Failure, Step};
+
+/// The nodes that LXD gives every container: name, major, minor. All are for everybody.
+const STANDARD: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Given where this kernel has them: name, major, minor, what sysfs calls them.
+const WHERE_PRESENT: [(&str, u32, u32, &str); 2] =
+    [("net/tun", 10, 200, "/sys/class/misc/tun"), ("fuse", 10, 229, "/sys/class/misc/fuse")];
+
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// `/dev` of a new instance, detached.
+pub(crate) fn make(base: u32, nodes: &[Node]) -> Result<OwnedFd, Failure> {
+    let owner = base.to_string();
+    let options = [
+        FsOption::Value("source", "dev"),
+        FsOption::Value("mode", "0755"),
+        FsOption::Value("uid", &owner),
+        FsOption::Value("gid", &owner),
+        // LXC's size: nothing but nodes and a few sockets belongs here.
+        FsOption::Value("size", "500k"),
+    ];
+    let dev = mount::new_file_system("tmpfs", &options, Attributes::MOUNT_ATTR_NOSUID)
+        .map_err(|error| Failure::from_io(Step::Mount, "/dev", &error.source))?;
+    for (name, major, minor) in STANDARD {
+        make_standard(&dev, name, base, major, minor).map_err(at(Step::Mount, name))?;
+    }
+    for (name, major, minor, class) in WHERE_PRESENT {
+        if rustix::fs::access(class, rustix::fs::Access::EXISTS).is_ok() {
+            make_standard(&dev, name, base, major, minor).map_err(at(Step::Mount, name))?;
+        }
+    }
+    for (name, target) in LINKS {
+        rustix::fs::symlinkat(target, &dev, name).map_err(at(Step::Mount, name))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        make_owned_directory(&dev, name, base).map_err(at(Step::Mount, name))?;
+    }
+    // What the console's pty is bound on.
+    rustix::fs::mknodat(&dev, "console", FileType::RegularFile, Mode::from_raw_mode(0o620), 0)
+        .map_err(at(Step::Mount, "console"))?;
+    for node in nodes {
+        make_node(&dev, node, base).map_err(at(Step::Device, &node.path))?;
+    }
+    Ok(dev)
+}
+
+/// Makes the node of a declared device, and the directories above it.
+pub(crate) fn make_node(dev: &OwnedFd, node: &Node, base: u32) -> Result<(), Errno> {
+    let NodeSource { kind, major, minor } = node.source;
+    let kind = match kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+    };
+    for (end, _) in node.path.match_indices('/') {
+        let (parent, name) = open_parent(dev, &node.path[..end])?;
+        make_owned_directory(&parent, name, base)?;
+    }
+    let (parent, name) = open_parent(dev, &node.path)?;
+    let mode = Mode::from_raw_mode(node.mode.into());
+    match rustix::fs::mknodat(&parent, name, kind, mode, makedev(major, minor)) {
+        // An older node of this name may stand for another device by now.
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+            rustix::fs::mknodat(&parent, name, kind, mode, makedev(major, minor))?;
+        }
+        answer => answer?,
+    }
+    give(&parent, name, base, node.uid, node.gid)
+}
+
+/// Removes a node; that it is gone already is no error.
+pub(crate) fn remove_node(dev: &OwnedFd, path: &str) -> Result<(), Errno> {
+    let removed =
+        open_parent(dev, path).and_then(|(parent, name)| rustix::fs::unlinkat(&parent, name, AtFlags::empty()));
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The directory that holds `path`, and the name there. `/dev` of a running instance is its root's to rearrange, so no link
+/// is followed and no mount crossed.
+fn open_parent<'a>(dev: &OwnedFd, path: &'a str) -> Result<(OwnedFd, &'a str), Errno> {
+    let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    Ok((rustix::fs::openat2(dev, directory, flags, Mode::empty(), resolve)?, name))
+}
+
+/// What may be opened: the standard nodes, every pty of the instance, and its devices.
+pub(crate) fn rules(nodes: &[Node]) -> Vec<DeviceRule> {
+    const TTY_AUX_MAJOR: u32 = 5;
+    const PTY_SLAVE_MAJOR: u32 = 136;
+    let char = |major, minor| DeviceRule { kind: DeviceKind::Char, major, minor };
+    let mut rules = vec![char(PTY_SLAVE_MAJOR, None), char(TTY_AUX_MAJOR, Some(1)), char(TTY_AUX_MAJOR, Some(2))];
+    rules.extend(STANDARD.map(|(_, major, minor)| char(major, Some(minor))));
+    rules.extend(WHERE_PRESENT.map(|(_, major, minor, _)| char(major, Some(minor))));
+    rules.extend(nodes.iter().map(|Node { source: NodeSource { kind, major, minor }, .. }| DeviceRule {
+        kind: *kind,
+        major: *major,
+        minor: Some(*minor),
+    }));
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+fn make_standard(dev: &OwnedFd, name: &str, base: u32, major: u32, minor: u32) -> Result<(), Errno> {
+    if let Some((directory, _)) = name.rsplit_once('/') {
+        make_owned_directory(dev, directory, base)?;
+    }
+    rustix::fs::mknodat(dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))?;
+    match base {
+        0 => Ok(()),
+        _ => give(dev, name, base, 0, 0),
+    }
+}
+
+fn make_owned_directory(dev: &OwnedFd, path: &str, base: u32) -> Result<(), Errno> {
+    make_directory(dev.as_fd(), path, 0o755)?;
+    match base {
+        0 => Ok(()),
+        _ => give(dev, path, base, 0, 0),
+    }
+}
+
+/// Opens the mounted `/dev` of the mount namespace that we have entered. If the instance's root has put something else in
+/// its place, it gets no devices.
+pub(crate) fn open_mounted() -> Result<OwnedFd, Failure> {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dev = rustix::fs::openat(CWD, "/dev", flags, Mode::empty()).map_err(at(Step::Device, "/dev"))?;
+    let found = rustix::fs::fstatfs(&dev).map_err(at(Step::Device, "/dev"))?;
+    match found.f_type as u64 {
+        TMPFS_MAGIC => Ok(dev),
+        _ => Err(Failure::refused(Step::Device, "/dev", "the instance has mounted something else there")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_device_may_be_opened_and_is_listed_once() {
+        let node = |path: &str| Node {
+            path: path.to_owned(),
+            source: NodeSource { kind: DeviceKind::Block, major: 8, minor: 1 },
+            uid: 0,
+            gid: 0,
+            mode: 0o660,
+        };
+        let rules = rules(&[node("sda1"), node("disk")]);
+        let block: Vec<_> = rules.iter().filter(|rule| rule.kind == DeviceKind::Block).collect();
+        assert_eq!(block, [&DeviceRule { kind: DeviceKind::Block, major: 8, minor: Some(1) }]);
+        assert!(rules.contains(&DeviceRule { kind: DeviceKind::Char, major: 1, minor: Some(3) }));
+        assert!(!rules.iter().any(|rule| rule.kind == DeviceKind::Char && rule.major == 1 && rule.minor.is_none()));
+    }
+}

@@ -1,0 +1,108 @@
+//! `disk` devices: directories and files of the system, or a tmpfs, mounted into the instance's root from outside. They are
+//! there before the payload takes its copy of the mounts, so the kernel locks their flags: read-only stays read-only.
+
+use crate::inside::{Inside, Shape};
+use crate::report::at;
+use rustix::fd::OwnedFd;
+use rustix::fs::CWD;
+use std::os::fd::AsFd;
+use std::path::Path;
+use yado_spec::LaunchOrder;
+use yado_spec::instance::{Disk, DiskSource};
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_wire::{Failure, Step};
+
+/// Attaches all disks of the instance.
+pub(crate) fn attach_all(
+    order: &LaunchOrder,
+    inside: &Inside<'_>,
+    user_namespace: Option<&OwnedFd>,
+) -> Result<(), Failure> {
+    for disk in &order.spec.disks {
+        let Some((mount, shape)) = open(disk, order, inside.base, user_namespace)? else { continue };
+        let target = inside.open_or_make(&disk.path, shape).map_err(at(Step::Mount, &disk.path))?;
+        mount::attach(&mount, &target).map_err(at(Step::Mount, &disk.path))?;
+    }
+    Ok(())
+}
+
+/// The disk as a detached mount. `None`: its source is not there, and it may be missing.
+fn open(
+    disk: &Disk,
+    order: &LaunchOrder,
+    base: u32,
+    user_namespace: Option<&OwnedFd>,
+) -> Result<Option<(OwnedFd, Shape)>, Failure> {
+    let depth = if disk.recursive { Depth::Tree } else { Depth::One };
+    let (mount, shape) = match &disk.source {
+        DiskSource::Tmpfs { size_bytes } => (open_tmpfs(*size_bytes, order, base, &disk.path)?, Shape::Directory),
+        DiskSource::Path(source) => {
+            let Ok(found) = std::fs::metadata(source) else {
+                if !disk.required {
+                    return Ok(None);
+                }
+                return Err(Failure::refused(Step::Mount, source, &format!("disk {}: no such source", disk.name)));
+            };
+            let shape = if found.is_dir() { Shape::Directory } else { Shape::File };
+            let mount = mount::clone_tree(CWD, source, depth).map_err(at(Step::Mount, source))?;
+            if let (true, Some(user_namespace)) = (disk.shift, user_namespace) {
+                mount::map_owners(&mount, user_namespace, depth).map_err(at(Step::IdMap, source))?;
+            }
+            (mount, shape)
+        }
+    };
+    // The system's device nodes and set-user-id programs are nothing for the instance.
+    let mut attributes = Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOSUID;
+    if disk.readonly {
+        attributes |= Attributes::MOUNT_ATTR_RDONLY;
+    }
+    mount::set_attributes(&mount, depth, attributes).map_err(at(Step::Mount, &disk.path))?;
+    Ok(Some((mount, shape)))
+}
+
+fn open_tmpfs(size_bytes: Option<u64>, order: &LaunchOrder, base: u32, path: &str) -> Result<OwnedFd, Failure> {
+    let owner = base.to_string();
+    let size = size_bytes.or_else(|| half_of_memory_limit(&order.places.cgroup)).map(|bytes| bytes.to_string());
+    let mut options = vec![
+        FsOption::Value("source", "tmpfs"),
+        FsOption::Value("mode", "0755"),
+        FsOption::Value("uid", &owner),
+        FsOption::Value("gid", &owner),
+    ];
+    if let Some(size) = &size {
+        options.push(FsOption::Value("size", size));
+    }
+    mount::new_file_system("tmpfs", &options, Attributes::empty())
+        .map_err(|error| Failure::from_io(Step::Mount, path, &error.source))
+}
+
+/// As init has written it; a limit in percent is a number there.
+fn half_of_memory_limit(cgroup: &str) -> Option<u64> {
+    let limit = std::fs::read_to_string(format!("{cgroup}/memory.max")).ok()?;
+    limit.trim_end().parse::<u64>().ok().map(|bytes| bytes / 2)
+}
+
+/// `/run` of the instance, detached; systemd and everything else expect it empty at start.
+pub(crate) fn open_run(base: u32) -> Result<OwnedFd, Failure> {
+    let owner = base.to_string();
+    let options = [
+        FsOption::Value("source", "run"),
+        FsOption::Value("mode", "0755"),
+        FsOption::Value("uid", &owner),
+        FsOption::Value("gid", &owner),
+    ];
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
+    mount::new_file_system("tmpfs", &options, attributes)
+        .map_err(|error| Failure::from_io(Step::Mount, "/run", &error.source))
+}
+
+/// The socket on which init hears that the instance is ready, detached. `None`: init made none.
+pub(crate) fn open_notify_socket(runtime: &Path) -> Result<Option<OwnedFd>, Failure> {
+    let path = runtime.join("notify");
+    let name = path.to_string_lossy();
+    match mount::clone_tree(CWD.as_fd(), &name, Depth::One) {
+        Ok(mount) => Ok(Some(mount)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::from_io(Step::Mount, &name, &error)),
+    }
+}

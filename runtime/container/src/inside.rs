@@ -1,0 +1,99 @@
+//! Places inside the instance's root, found from outside: a symbolic link there never leads out of it, and what we create
+//! there belongs to the instance's root.
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::io::Errno;
+
+/// The instance's root as seen from outside.
+#[derive(Debug)]
+pub(crate) struct Inside<'a> {
+    /// `O_PATH` descriptor of the root.
+    pub(crate) root: &'a OwnedFd,
+    /// What id 0 inside is outside.
+    pub(crate) base: u32,
+}
+
+/// What a mount point is made as, if it is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Directory,
+    File,
+}
+
+impl Inside<'_> {
+    /// Opens the place (`O_PATH`), making it and the directories above it where they are missing.
+    pub(crate) fn open_or_make(&self, path: &str, shape: Shape) -> Result<OwnedFd, Errno> {
+        match self.open(path) {
+            Err(Errno::NOENT) => {}
+            answer => return answer,
+        }
+        let components: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let Some((last, above)) = components.split_last() else { return Err(Errno::INVAL) };
+        let mut reached = String::from(".");
+        let mut directory = self.open(&reached)?;
+        for part in above {
+            reached = format!("{reached}/{part}");
+            directory = match self.open(&reached) {
+                Err(Errno::NOENT) => {
+                    self.make(&directory, part, Shape::Directory)?;
+                    self.open(&reached)?
+                }
+                answer => answer?,
+            };
+        }
+        self.make(&directory, last, shape)?;
+        self.open(path)
+    }
+
+    /// Opens what is there (`O_PATH`), links inside followed as a process inside would.
+    pub(crate) fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        // EAGAIN: something was renamed while the kernel looked; it asks us to try again: openat2(2).
+        const ATTEMPTS: u32 = 16;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        for _ in 0..ATTEMPTS {
+            match rustix::fs::openat2(self.root, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                answer => return answer,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// Makes one entry in `directory`. As the id that will own it: the file system refuses ids that the map does not have.
+    fn make(&self, directory: &OwnedFd, name: &str, shape: Shape) -> Result<(), Errno> {
+        let (uid, gid) = (Uid::from_raw(self.base), Gid::from_raw(self.base));
+        let _identity = FileIdentity::assume(uid, gid);
+        let made = match shape {
+            Shape::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),
+            Shape::File => rustix::fs::mknodat(directory, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0),
+        };
+        match made {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// Gives a file to ids inside.
+pub(crate) fn give(directory: &OwnedFd, path: &str, base: u32, uid: u32, gid: u32) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(base + uid), Gid::from_raw(base + gid));
+    rustix::fs::chownat(directory, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// The ids under which we touch files; ours again when dropped.
+struct FileIdentity;
+
+impl FileIdentity {
+    fn assume(uid: Uid, gid: Gid) -> FileIdentity {
+        yado_sys::identity::set_file_ids(uid.as_raw(), gid.as_raw());
+        FileIdentity
+    }
+}
+
+impl Drop for FileIdentity {
+    fn drop(&mut self) {
+        yado_sys::identity::set_file_ids(0, 0);
+    }
+}

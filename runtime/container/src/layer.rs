@@ -1,0 +1,81 @@
+//! The instance's root: the image below, its writable layer above, both with owners mapped, so that on disk every file
+//! belongs to the id that it belongs to inside.
+
+use crate::image::MountedImage;
+use crate::report::{Stopwatch, at};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
+use yado_spec::LaunchOrder;
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_wire::{Failure, Step, names::clipped};
+
+/// Mounts the root in our own mount namespace, below the instance's runtime directory, which is the working directory.
+/// Gives an `O_PATH` descriptor of it.
+pub(crate) fn mount_root(
+    order: &LaunchOrder,
+    image: &MountedImage,
+    user_namespace: Option<&OwnedFd>,
+    stopwatch: &mut Stopwatch,
+) -> Result<OwnedFd, Failure> {
+    stopwatch.step(Step::Layer, || {
+        for directory in ["image", "layer", "root"] {
+            make_directory(CWD, directory, 0o700).map_err(at(Step::Layer, directory))?;
+        }
+        let layer = open_layer(&order.places.layer).map_err(at(Step::Layer, &order.places.layer))?;
+        attach_mapped(&layer, "layer", user_namespace, Step::Layer)
+    })?;
+    stopwatch.step(Step::IdMap, || attach_mapped(&image.mount, "image", user_namespace, Step::IdMap))?;
+    stopwatch.step(Step::Overlay, || {
+        let overlay = mount::new_file_system(
+            "overlay",
+            &[
+                FsOption::Value("source", order.spec.name.as_str()),
+                // Relative paths: a colon or comma in an absolute one would end it.
+                FsOption::Value("lowerdir", "image"),
+                FsOption::Value("upperdir", "layer/upper"),
+                FsOption::Value("workdir", "layer/work"),
+            ],
+            Attributes::empty(),
+        )
+        .map_err(|error| Failure {
+            step: Step::Overlay,
+            object: clipped(&order.places.layer),
+            errno: error.source.raw_os_error().unwrap_or(0),
+            reason: clipped(&error.to_string()),
+        })?;
+        mount::attach_at(&overlay, "root").map_err(at(Step::Overlay, "root"))?;
+        Ok(overlay)
+    })
+}
+
+/// The layer's directory as a detached mount, with `upper` and `work` in it.
+fn open_layer(path: &str) -> Result<OwnedFd, Errno> {
+    make_directory(CWD, path, 0o700)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty())?;
+    // The root directory inside has the owner and mode of `upper`.
+    make_directory(directory.as_fd(), "upper", 0o755)?;
+    make_directory(directory.as_fd(), "work", 0o700)?;
+    mount::clone_tree(directory.as_fd(), "", Depth::One).map_err(|error| errno_of(&error))
+}
+
+fn attach_mapped(mount: &OwnedFd, place: &str, user_namespace: Option<&OwnedFd>, step: Step) -> Result<(), Failure> {
+    if let Some(user_namespace) = user_namespace {
+        mount::map_owners(mount, user_namespace, Depth::One).map_err(at(Step::IdMap, place))?;
+    }
+    mount::attach_at(mount, place).map_err(at(step, place))
+}
+
+/// Makes a directory unless there is one. The mode is exact: our umask is zero.
+pub(crate) fn make_directory(parent: BorrowedFd<'_>, path: &str, mode: u32) -> Result<(), Errno> {
+    match rustix::fs::mkdirat(parent, path, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

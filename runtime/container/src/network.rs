@@ -1,0 +1,62 @@
+//! netd gives the new network namespace its interfaces. We ask as soon as the namespace exists and fetch the answer when
+//! everything else is done.
+
+use crate::report::at;
+use rustix::fd::OwnedFd;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+use yado_spec::LaunchOrder;
+use yado_sys::packet;
+use yado_wire::network::{NetReply, NetRequest};
+use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
+
+/// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) struct Attaching {
+    socket: OwnedFd,
+    netd: String,
+}
+
+/// Asks netd for the instance's interfaces. `None`: it has none.
+pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Option<Attaching>, Failure> {
+    let spec = &order.spec;
+    if spec.nics.is_empty() {
+        return Ok(None);
+    }
+    let Some(netd) = &order.places.netd else {
+        return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, and no netd is running"));
+    };
+    let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), "more than 8 nics");
+    let mut nics = heapless::Vec::new();
+    nics.extend_from_slice(&spec.nics).map_err(too_many)?;
+    let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), nics })
+        .ok_or_else(|| Failure::refused(Step::Network, spec.name.as_str(), "nics longer than a packet"))?;
+    let socket = packet::connect(Path::new(netd)).map_err(at(Step::Network, netd))?;
+    packet::set_timeout(&socket, DEADLINE).map_err(at(Step::Network, netd))?;
+    packet::send(&socket, &request, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
+    Ok(Some(Attaching { socket, netd: netd.clone() }))
+}
+
+impl Attaching {
+    /// Waits until the interfaces are there.
+    pub(crate) fn wait(&self) -> Result<(), Failure> {
+        let refused = |reason: &str| Err(Failure::refused(Step::Network, &self.netd, reason));
+        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let Some(answer) = packet::recv(&self.socket, &mut buffer).map_err(at(Step::Network, &self.netd))? else {
+            return refused(&format!("no answer within {} s", DEADLINE.as_secs()));
+        };
+        if answer.is_end() {
+            return refused("netd closed the connection without an answer");
+        }
+        match yado_wire::decode(&buffer[..answer.len]) {
+            Ok(NetReply::Attached) => Ok(()),
+            Ok(NetReply::Failed(failure)) => Err(failure),
+            Ok(NetReply::Link(_) | NetReply::Done) => refused("an answer to another question"),
+            Err(error) => refused(&error.to_string()),
+        }
+    }
+}

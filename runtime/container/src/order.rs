@@ -1,0 +1,21 @@
+//! The order that init left for us on a descriptor, and the pidfd beside it.
+
+use crate::report::at;
+use std::os::fd::OwnedFd;
+use yado_spec::LaunchOrder;
+use yado_spec::order::{MAX_ORDER_BYTES, ORDER_FD, PAYLOAD_FD};
+use yado_wire::{Failure, Step};
+
+/// Reads the order.
+pub(crate) fn read() -> Result<LaunchOrder, Failure> {
+    let failed = |error| Failure::from_io(Step::Launcher, "order", &error);
+    let descriptor = yado_sys::inherited::take(ORDER_FD).map_err(failed)?;
+    let bytes = yado_sys::memfd::read_sealed(descriptor, MAX_ORDER_BYTES as u64).map_err(failed)?;
+    LaunchOrder::decode(&bytes)
+        .ok_or_else(|| Failure::refused(Step::Launcher, "order", "malformed, or written by an init of another build"))
+}
+
+/// The pidfd of the running instance's first process.
+pub(crate) fn running_payload() -> Result<OwnedFd, Failure> {
+    yado_sys::inherited::take(PAYLOAD_FD).map_err(at(Step::Launcher, "pidfd of the instance"))
+}

@@ -1,0 +1,152 @@
+//! One start, from inside: what the process does that becomes the instance's init. It is root in its user namespace and
+//! nobody outside; everything it mounts belongs to the instance.
+
+use crate::confinement;
+use crate::console;
+use crate::proc_and_sys::{self, Hidden};
+use crate::program::{self, Environment};
+use crate::report::{Stopwatch, at};
+use crate::talk::{Go, Heard, Talk, Word};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use std::convert::Infallible;
+use yado_spec::LaunchOrder;
+use yado_sys::clone::{self, Namespaces};
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_wire::{Failure, Step};
+
+/// Where systemd looks for the socket of its manager's manager: the "Container Interface" of systemd.io.
+const NOTIFY_SOCKET: &str = "/run/host/notify";
+
+/// The whole life of the payload up to its `execve`.
+pub(crate) fn live(order: &LaunchOrder, talk: &Talk) -> ! {
+    if let Err(Gave::Up(failure)) = become_init(order, talk) {
+        // If the launcher is gone, nobody is left who wants to know.
+        let _ = talk.say(&Word::Failed(failure), &[]);
+    }
+    std::process::exit(1)
+}
+
+/// Why the payload does not become an init.
+enum Gave {
+    /// A step failed.
+    Up(Failure),
+    /// The launcher is gone, or failed.
+    In,
+}
+
+impl From<Failure> for Gave {
+    fn from(failure: Failure) -> Gave {
+        Gave::Up(failure)
+    }
+}
+
+fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
+    let mut stopwatch = Stopwatch::default();
+    stopwatch.step(Step::Namespaces, || enter_namespaces(order))?;
+    talk.say(&Word::Namespaces, &[])?;
+    let Some(Heard { message: Go::Build, descriptors }) = talk.hear()? else { return Err(Gave::In) };
+    let mut descriptors = descriptors.into_iter();
+    let (Some(root), Some(dev), Some(run)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
+        return Err(Gave::In);
+    };
+    let notify = descriptors.next();
+    stopwatch.step(Step::Mount, || build(order, &root, &dev, &run, notify.as_ref()))?;
+    let master = stopwatch.step(Step::Console, console::open)?;
+    talk.say(&Word::Built, &[master.as_fd()])?;
+    drop(master);
+    let Some(Heard { message: Go::Exec, .. }) = talk.hear()? else { return Err(Gave::In) };
+    let environment = Environment::of_init(&order.spec, notify.is_some().then_some(NOTIFY_SOCKET));
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
+    rustix::process::setsid().map_err(at(Step::Console, "session"))?;
+    stopwatch.step(Step::Capabilities, || confinement::confine(&order.spec.security))?;
+    talk.say(&Word::Executing(stopwatch.times().iter().copied().take(20).collect()), &[])?;
+    Err(Gave::Up(program::execute(&order.spec.init, &environment)))
+}
+
+/// Everything but the mount namespace, which is taken when the launcher has mounted.
+fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
+    let namespaces = Namespaces::NEWNET | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
+    clone::unshare(namespaces).map_err(at(Step::Namespaces, "net, uts, ipc, cgroup"))?;
+    let name = order.spec.name.as_str();
+    yado_sys::volume::set_host_name(name).map_err(at(Step::Hostname, name))?;
+    yado_sys::loopback::bring_up().map_err(at(Step::Network, "lo"))
+}
+
+fn build(
+    order: &LaunchOrder,
+    root: &OwnedFd,
+    dev: &OwnedFd,
+    run: &OwnedFd,
+    notify: Option<&OwnedFd>,
+) -> Result<(), Failure> {
+    become_root_inside()?;
+    // Taking a copy of the mounts moves our working directory into the copy, so it must be the root already.
+    rustix::process::fchdir(root).map_err(at(Step::Mount, "root"))?;
+    clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
+    // These two are only allowed while the system's own are in sight.
+    let proc = proc_and_sys::new_proc()?;
+    let sys = proc_and_sys::new_sys(&order.spec.security)?;
+    // The kernel locked the root mount to what it covers, and a locked mount cannot become the root. A copy is not locked.
+    let copy = mount::clone_tree(CWD, ".", Depth::Tree).map_err(at(Step::Mount, "root"))?;
+    mount::attach_at(&copy, ".").map_err(at(Step::Mount, "root"))?;
+    rustix::process::fchdir(&copy).map_err(at(Step::Mount, "root"))?;
+    mount::pivot_to_working_directory().map_err(at(Step::Mount, "pivot_root"))?;
+
+    attach_at_directory(&proc, "/proc")?;
+    attach_at_directory(&sys, "/sys")?;
+    proc_and_sys::mount_cgroup()?;
+    attach_at_directory(dev, "/dev")?;
+    proc_and_sys::hide(Hidden::of(&order.spec.security))?;
+    attach_new("devpts", &[("mode", "0620"), ("gid", "5"), ("ptmxmode", "0666"), ("max", "1024")], "/dev/pts")?;
+    attach_new("tmpfs", &[("mode", "1777")], "/dev/shm")?;
+    match attach_new("mqueue", &[], "/dev/mqueue") {
+        // A kernel without POSIX message queues.
+        Err(failure) if failure.errno == Errno::NODEV.raw_os_error() => {}
+        answer => answer?,
+    }
+    attach_at_directory(run, "/run")?;
+    if let Some(notify) = notify {
+        attach_notify_socket(notify).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
+    }
+    Ok(())
+}
+
+/// Until now we were nobody: the map was not written when we were born.
+fn become_root_inside() -> Result<(), Failure> {
+    let failed = |errno: Errno| at(Step::IdMap, "root inside")(errno);
+    rustix::thread::set_thread_groups(&[]).map_err(failed)?;
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).map_err(failed)?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(failed)
+}
+
+fn attach_new(kind: &str, options: &[(&str, &str)], place: &str) -> Result<(), Failure> {
+    let mut all = vec![FsOption::Value("source", kind)];
+    all.extend(options.iter().map(|(name, value)| FsOption::Value(name, value)));
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+    // A pty is a device.
+    let attributes = if kind == "devpts" { attributes } else { attributes | Attributes::MOUNT_ATTR_NODEV };
+    let mount = mount::new_file_system(kind, &all, attributes)
+        .map_err(|error| Failure::from_io(Step::Mount, place, &error.source))?;
+    mount::attach_at(&mount, place).map_err(at(Step::Mount, place))
+}
+
+/// Attaches at a directory of the root that an image may have forgotten.
+fn attach_at_directory(mount: &OwnedFd, place: &str) -> Result<(), Failure> {
+    match mount::attach_at(mount, place) {
+        Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+            rustix::fs::mkdir(place, Mode::from_raw_mode(0o755)).map_err(at(Step::Mount, place))?;
+            mount::attach_at(mount, place).map_err(at(Step::Mount, place))
+        }
+        answer => answer.map_err(at(Step::Mount, place)),
+    }
+}
+
+fn attach_notify_socket(notify: &OwnedFd) -> std::io::Result<()> {
+    rustix::fs::mkdir("/run/host", Mode::from_raw_mode(0o755))?;
+    rustix::fs::mknodat(CWD, NOTIFY_SOCKET, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)?;
+    mount::attach_at(notify, NOTIFY_SOCKET)
+}

@@ -1,0 +1,133 @@
+//! The program that is executed inside, its environment, and where it is looked for.
+
+use rustix::io::Errno;
+use std::ffi::CString;
+use yado_spec::InstanceSpec;
+use yado_wire::{Failure, Step};
+
+/// LXD's, for images that say nothing.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// An environment: a later value of a name replaces the earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    /// What the instance's init starts with. systemd and others see by `container` that they are in one.
+    pub(crate) fn of_init(spec: &InstanceSpec, notify_socket: Option<&str>) -> Environment {
+        let mut environment = Environment(Vec::new());
+        environment.set("PATH", DEFAULT_PATH);
+        environment.set("TERM", "linux");
+        environment.set("container", "lxc");
+        if let Some(socket) = notify_socket {
+            environment.set("NOTIFY_SOCKET", socket);
+        }
+        environment.add_spec(spec);
+        environment
+    }
+
+    /// What a command starts with, as `lxc exec` does it.
+    pub(crate) fn of_command(spec: &InstanceSpec, added: &[String], uid: u32) -> Environment {
+        let mut environment = Environment(Vec::new());
+        environment.set("PATH", DEFAULT_PATH);
+        environment.set("LANG", "C.UTF-8");
+        if uid == 0 {
+            environment.set("HOME", "/root");
+            environment.set("USER", "root");
+        }
+        environment.set("container", "lxc");
+        environment.add_spec(spec);
+        for entry in added {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            environment.set(name, value);
+        }
+        environment
+    }
+
+    fn add_spec(&mut self, spec: &InstanceSpec) {
+        for (name, value) in &spec.environment {
+            self.set(name, value);
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(present, _)| present != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    fn path(&self) -> &str {
+        self.0.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, value)| format!("{name}={value}"))
+    }
+}
+
+/// Executes `argv`. Returns only if that failed.
+pub(crate) fn execute(argv: &[String], environment: &Environment) -> Failure {
+    let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
+        return Failure::refused(Step::Exec, "command", "no program is named");
+    };
+    let nul = || Failure::refused(Step::Exec, program, "a NUL byte in an argument or in the environment");
+    let (Some(arguments), Some(entries)) = (c_strings(argv.iter().cloned()), c_strings(environment.entries())) else {
+        return nul();
+    };
+    let mut last = Failure::from_io(Step::Exec, program, &Errno::NOENT.into());
+    for candidate in candidates(program, environment.path()) {
+        let Ok(file) = CString::new(candidate) else { return nul() };
+        let error = yado_sys::exec::exec(&file, &arguments, &entries);
+        let failure = Failure::from_io(Step::Exec, program, &error);
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR) => {}
+            // Something there that may not be executed: go on, but this is the error to tell, as execvp(3) does.
+            Some(Errno::ACCESS) => last = failure,
+            _ => return failure,
+        }
+    }
+    last
+}
+
+/// The files to try: a name with a slash is itself, any other is looked up.
+fn candidates(program: &str, path: &str) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let directories = path.split(':').filter(|directory| !directory.is_empty());
+    directories.map(|directory| format!("{directory}/{program}")).collect()
+}
+
+fn c_strings(texts: impl Iterator<Item = String>) -> Option<Vec<CString>> {
+    texts.map(|text| CString::new(text).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_value_replaces_an_earlier_one() {
+        let mut environment = Environment(Vec::new());
+        environment.set("PATH", "/bin");
+        environment.set("A", "1");
+        environment.set("PATH", "/usr/bin");
+        assert_eq!(environment.entries().collect::<Vec<_>>(), ["A=1", "PATH=/usr/bin"]);
+        assert_eq!(environment.path(), "/usr/bin");
+    }
+
+    #[test]
+    fn a_name_is_looked_up_and_a_path_is_not() {
+        assert_eq!(candidates("sh", "/usr/bin::/bin"), ["/usr/bin/sh", "/bin/sh"]);
+        assert_eq!(candidates("./sh", "/bin"), ["./sh"]);
+        assert!(candidates("sh", "").is_empty());
+    }
+
+    #[test]
+    fn no_program_and_a_nul_byte_are_refused_before_the_kernel_is_asked() {
+        let environment = Environment(Vec::new());
+        assert_eq!(execute(&[], &environment).reason.as_str(), "no program is named");
+        let failure = execute(&["/bin/true\0".to_owned()], &environment);
+        assert_eq!(failure.reason.as_str(), "a NUL byte in an argument or in the environment");
+        assert_eq!(execute(&["no-such-program".to_owned()], &environment).errno, 2);
+    }
+}

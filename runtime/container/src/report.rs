@@ -1,0 +1,91 @@
+//! What init hears from us: how long each step took, the payload, and how it ended.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::time::Instant;
+use yado_spec::order::REPORT_FD;
+use yado_sys::packet;
+use yado_wire::launch::{LaunchReport, StepTime};
+use yado_wire::{Failure, Step};
+
+/// Turns the kernel's refusal of one step on one object into a [`Failure`].
+pub(crate) fn at<E: Into<io::Error>>(step: Step, object: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::from_io(step, object, &error.into())
+}
+
+/// How long the steps took; a few more than there are are dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch {
+    times: heapless::Vec<StepTime, 40>,
+}
+
+impl Stopwatch {
+    /// Does one step. Its time counts also when it failed.
+    pub(crate) fn step<T>(&mut self, step: Step, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let begin = Instant::now();
+        let outcome = work();
+        let micros = u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX);
+        // Full only if a start had more steps than there are names for.
+        let _ = self.times.push(StepTime { step, micros });
+        outcome
+    }
+
+    /// Adds what another process measured.
+    pub(crate) fn add(&mut self, times: &[StepTime]) {
+        let room = self.times.capacity() - self.times.len();
+        // It fits: no more than the room is taken.
+        let _ = self.times.extend_from_slice(&times[..times.len().min(room)]);
+    }
+
+    /// All so far.
+    pub(crate) fn times(&self) -> &heapless::Vec<StepTime, 40> {
+        &self.times
+    }
+}
+
+/// The socket to init.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    socket: OwnedFd,
+}
+
+impl Reporter {
+    /// The one that init gave us.
+    pub(crate) fn inherited() -> io::Result<Reporter> {
+        Ok(Reporter { socket: yado_sys::inherited::take(REPORT_FD)? })
+    }
+
+    /// The payload exists: its pidfd, and the master side of its console if it has one.
+    pub(crate) fn payload(&mut self, pid: i32, pidfd: &OwnedFd, console: Option<&OwnedFd>) -> Result<(), Failure> {
+        let descriptors: heapless::Vec<BorrowedFd<'_>, 2> =
+            [Some(pidfd), console].into_iter().flatten().map(AsFd::as_fd).collect();
+        self.send(&LaunchReport::Payload { pid }, &descriptors)
+    }
+
+    /// Everything is in place.
+    pub(crate) fn started(&mut self, stopwatch: &Stopwatch) -> Result<(), Failure> {
+        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &[])
+    }
+
+    /// The devices are as they should be.
+    pub(crate) fn devices_synced(&mut self, added: &[String], removed: &[String]) -> Result<(), Failure> {
+        // More than fit in the report are in place all the same.
+        let named = |names: &[String]| names.iter().take(32).map(|name| yado_wire::names::clipped(name)).collect();
+        self.send(&LaunchReport::DevicesSynced { added: named(added), removed: named(removed) }, &[])
+    }
+
+    /// It failed. If init cannot be told, the log hears it.
+    pub(crate) fn failed(&mut self, failure: Failure) {
+        eprintln!("yado-container: {failure}");
+        if let Err(error) = self.send(&LaunchReport::Failed(failure), &[]) {
+            eprintln!("yado-container: {error}");
+        }
+    }
+
+    fn send(&mut self, report: &LaunchReport, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        let too_long = || Failure::refused(Step::Launcher, "report", "longer than a packet");
+        let bytes = yado_wire::encode(report).ok_or_else(too_long)?;
+        packet::send(&self.socket, &bytes, descriptors).map_err(at(Step::Launcher, "report to init"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! One start, from outside: what the launcher does while the payload (see `payload`) waits for it.
+
+use crate::dev_directory;
+use crate::devices;
+use crate::disks;
+use crate::image::MountedImage;
+use crate::inside::Inside;
+use crate::layer;
+use crate::network;
+use crate::payload;
+use crate::report::{Reporter, Stopwatch, at};
+use crate::sync_devices;
+use crate::talk::{Go, Heard, Talk, Word, lost};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use std::fs::File;
+use std::path::Path;
+use yado_spec::LaunchOrder;
+use yado_spec::instance::Required;
+use yado_sys::clone::{self, Forked, Namespaces, Parent};
+use yado_sys::idmap::{self, IdRange};
+use yado_sys::rlimit::KernelResource;
+use yado_sys::{children, device_filter, mount};
+use yado_wire::{Failure, Step};
+
+/// Builds the sandbox and starts the instance's init in it. On failure nothing of it is left.
+pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
+    let mut stopwatch = Stopwatch::default();
+    check_map(order)?;
+    // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
+    rustix::process::umask(Mode::empty());
+    let born = stopwatch.step(Step::Namespaces, || {
+        // All mounts below are made in a namespace of our own: with us, whatever happens, they are gone.
+        clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
+        mount::make_all_private().map_err(at(Step::Namespaces, "mount propagation"))?;
+        give_birth(order)
+    })?;
+    let outcome = build(order, &born, reporter, &mut stopwatch);
+    if outcome.is_err() {
+        // It may have ended already. Its end is init's to see.
+        let _ = children::send_signal(born.pidfd.as_fd(), SIGKILL);
+    }
+    outcome
+}
+
+const SIGKILL: u8 = 9;
+
+/// The payload as the launcher sees it.
+struct Born {
+    pid: i32,
+    pidfd: OwnedFd,
+    talk: Talk,
+}
+
+/// Root inside must be somebody else outside.
+fn check_map(order: &LaunchOrder) -> Result<(), Failure> {
+    let is_mapped = 0 < order.idmap_base && order.idmap_base.checked_add(order.spec.security.idmap_size).is_some();
+    match order.spec.security.privileged || is_mapped {
+        true => Ok(()),
+        false => {
+            Err(Failure::refused(Step::IdMap, order.spec.name.as_str(), "no range of ids for its user namespace"))
+        }
+    }
+}
+
+/// Forks the payload, a child of init. It makes its other namespaces itself while we mount.
+fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
+    let (talk, payloads_end) = Talk::pair()?;
+    let namespaces = match order.spec.security.privileged {
+        true => Namespaces::NEWPID,
+        false => Namespaces::NEWPID | Namespaces::NEWUSER,
+    };
+    match clone::fork(namespaces, Parent::CallersParent).map_err(at(Step::Namespaces, "clone3"))? {
+        Forked::Caller { pid, pidfd } => Ok(Born { pid, pidfd, talk }),
+        Forked::Child => {
+            // Our copy of the launcher's end would hide its death from us.
+            drop(talk);
+            payload::live(order, &payloads_end)
+        }
+    }
+}
+
+fn build(
+    order: &LaunchOrder,
+    born: &Born,
+    reporter: &mut Reporter,
+    stopwatch: &mut Stopwatch,
+) -> Result<(), Failure> {
+    let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
+    let image = MountedImage::open(order, stopwatch)?;
+    let runtime = &order.places.runtime;
+    rustix::process::chdir(runtime.as_str()).map_err(at(Step::Mount, runtime))?;
+    let root = layer::mount_root(order, &image, user_namespace.as_ref(), stopwatch)
+        .map_err(|failure| image.explain(failure))?;
+    let inside = Inside { root: &root, base: order.idmap_base };
+    let found = stopwatch.step(Step::Device, || find_devices(order))?;
+    let (dev, run, notify) = stopwatch.step(Step::Mount, || {
+        disks::attach_all(order, &inside, user_namespace.as_ref())?;
+        let dev = dev_directory::make(order.idmap_base, &found.nodes)?;
+        let run = disks::open_run(order.idmap_base)?;
+        Ok((dev, run, disks::open_notify_socket(Path::new(runtime))?))
+    })?;
+    let to_payload: Vec<BorrowedFd<'_>> =
+        [Some(&root), Some(&dev), Some(&run), notify.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
+    let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
+    born.talk.say(&Go::Build, &to_payload)?;
+
+    // From here on both processes work.
+    stopwatch.step(Step::DeviceFilter, || {
+        let cgroup = delegate_cgroup(order)?;
+        device_filter::install(&cgroup, &dev_directory::rules(&found.nodes))
+            .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
+        sync_devices::record(&found.nodes)
+    })?;
+    stopwatch.step(Step::Rlimits, || set_limits(order, born.pid))?;
+    if let Some(attaching) = attaching {
+        stopwatch.step(Step::Network, || attaching.wait())?;
+    }
+    finish(born, reporter, stopwatch).map_err(|failure| image.explain(failure))
+}
+
+fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
+    if order.spec.security.privileged {
+        return Ok(None);
+    }
+    let range = IdRange { inside: 0, outside: order.idmap_base, count: order.spec.security.idmap_size };
+    idmap::write_map(pid, &[range]).map_err(at(Step::IdMap, "uid_map"))?;
+    Ok(Some(idmap::user_namespace_of(pid).map_err(at(Step::IdMap, "user namespace"))?))
+}
+
+fn find_devices(order: &LaunchOrder) -> Result<devices::Found<'_>, Failure> {
+    let found = devices::find(&order.spec.devices)?;
+    match found.absent.iter().find(|device| device.required != Required::No) {
+        // Waiting for it is init's affair: it hears of devices as they come.
+        Some(device) => Err(Failure::refused(Step::DeviceAbsent, &device.name, "no such device is here now")),
+        None => Ok(found),
+    }
+}
+
+fn ask_for_network(order: &LaunchOrder, born: &Born) -> Result<Option<network::Attaching>, Failure> {
+    if order.spec.nics.is_empty() {
+        return Ok(None);
+    }
+    let Some(Heard { message: Word::Namespaces, .. }) = born.talk.hear_word()? else {
+        return Err(lost(Step::Namespaces));
+    };
+    let path = format!("/proc/{}/ns/net", born.pid);
+    let namespace = File::open(&path).map_err(at(Step::Network, &path))?;
+    network::ask(order, &namespace.into())
+}
+
+/// Gives the instance's root the right to make cgroups below its own: cgroups(7), "Cgroups v2 delegation".
+fn delegate_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
+    let path = &order.places.cgroup;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let cgroup = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(at(Step::Cgroup, path))?;
+    if !order.spec.security.privileged {
+        let owner = (Some(Uid::from_raw(order.idmap_base)), Some(Gid::from_raw(order.idmap_base)));
+        for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+            rustix::fs::chownat(&cgroup, file, owner.0, owner.1, AtFlags::EMPTY_PATH)
+                .map_err(at(Step::Cgroup, path))?;
+        }
+    }
+    Ok(cgroup)
+}
+
+/// From outside: raising a hard limit needs a privilege that nobody inside a user namespace has.
+fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
+    for limit in &order.spec.limits.kernel {
+        let resource = KernelResource::parse(&limit.resource)
+            .ok_or_else(|| Failure::refused(Step::Rlimits, &limit.resource, "the kernel has no such limit"))?;
+        resource.set(pid, limit.soft, limit.hard).map_err(at(Step::Rlimits, &limit.resource))?;
+    }
+    Ok(())
+}
+
+/// The payload has built its inside: init gets its pidfd and console, the payload executes.
+fn finish(born: &Born, reporter: &mut Reporter, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+    let console = match born.talk.hear_word()? {
+        // With nics this word was waited for already; without, nobody did.
+        Some(Heard { message: Word::Namespaces, .. }) => born.talk.hear_word()?,
+        word => word,
+    };
+    let Some(Heard { message: Word::Built, descriptors }) = console else { return Err(lost(Step::Mount)) };
+    reporter.payload(born.pid, &born.pidfd, descriptors.first())?;
+    stopwatch
+        .step(Step::Exec, || {
+            born.talk.say(&Go::Exec, &[])?;
+            wait_for_exec(&born.talk)
+        })
+        .map(|times| stopwatch.add(&times))?;
+    reporter.started(stopwatch)
+}
+
+/// The payload's last word, then the silence that says that its program runs.
+pub(crate) fn wait_for_exec(talk: &Talk) -> Result<heapless::Vec<yado_wire::launch::StepTime, 20>, Failure> {
+    let Some(Heard { message: Word::Executing(times), .. }) = talk.hear_word()? else {
+        return Err(lost(Step::Exec));
+    };
+    match talk.hear_word()? {
+        None => Ok(times),
+        Some(_) => Err(lost(Step::Exec)),
+    }
+}

@@ -1,0 +1,144 @@
+//! The devices of a running instance, brought to what its spec and sysfs say now: its filter first, then its nodes. Nodes
+//! that we did not make are left alone, so a record of ours says which we did.
+
+use crate::dev_directory;
+use crate::devices::{self, Node, NodeSource};
+use crate::order;
+use crate::report::{Reporter, at};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use yado_spec::LaunchOrder;
+use yado_sys::device_filter::{self, DeviceKind};
+use yado_sys::pidfd::{self, NamespacesOf};
+use yado_wire::{Failure, Step};
+
+/// The record, in the instance's runtime directory: one node a line.
+const RECORD: &str = "devices";
+const NEXT_RECORD: &str = "devices.next";
+/// A thousand nodes; more is not ours.
+const MAX_RECORD_BYTES: u64 = 128 * 1024;
+
+/// Does it, and reports what changed.
+pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
+    rustix::process::umask(Mode::empty());
+    let payload = order::running_payload()?;
+    let runtime = &order.places.runtime;
+    rustix::process::chdir(runtime.as_str()).map_err(at(Step::Device, runtime))?;
+    // Entering another mount namespace moves the working directory; this stays where it is.
+    let here = open_directory(".").map_err(at(Step::Device, runtime))?;
+    let before = read_record(&here).map_err(at(Step::Device, RECORD))?;
+    let now = devices::find(&order.spec.devices)?.nodes;
+
+    let cgroup = open_directory(&order.places.cgroup).map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
+    device_filter::install(&cgroup, &dev_directory::rules(&now))
+        .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
+    // Only the mount namespace: making nodes needs the system's own root.
+    pidfd::enter_namespaces(&payload, NamespacesOf::MOUNT).map_err(at(Step::Namespaces, "mount"))?;
+    let dev = dev_directory::open_mounted()?;
+    let (added, removed) = difference(&before, &now);
+    for node in &removed {
+        dev_directory::remove_node(&dev, &node.path).map_err(at(Step::Device, &node.path))?;
+    }
+    for node in &added {
+        dev_directory::make_node(&dev, node, order.idmap_base).map_err(at(Step::Device, &node.path))?;
+    }
+    write_record(&here, &now).map_err(at(Step::Device, RECORD))?;
+    let names =
+        |nodes: Vec<&Node>| -> Vec<String> { nodes.iter().map(|node| format!("/dev/{}", node.path)).collect() };
+    reporter.devices_synced(&names(added), &names(removed))
+}
+
+/// Records the nodes of a start; the working directory is the runtime directory.
+pub(crate) fn record(nodes: &[Node]) -> Result<(), Failure> {
+    let here = open_directory(".").map_err(at(Step::Device, RECORD))?;
+    write_record(&here, nodes).map_err(at(Step::Device, RECORD))
+}
+
+/// What is to be made and what removed. A node of which anything changed is made anew.
+fn difference<'a>(before: &'a [Node], now: &'a [Node]) -> (Vec<&'a Node>, Vec<&'a Node>) {
+    let added = now.iter().filter(|node| !before.contains(node)).collect();
+    let removed = before.iter().filter(|old| !now.iter().any(|node| node.path == old.path)).collect();
+    (added, removed)
+}
+
+fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn read_record(directory: &OwnedFd) -> io::Result<Vec<Node>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(directory, RECORD, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut text = String::new();
+    file.take(MAX_RECORD_BYTES).read_to_string(&mut text)?;
+    text.lines().map(parse_line).collect::<Option<_>>().ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Written aside and renamed; it lives on a tmpfs, so there is nothing to sync.
+fn write_record(directory: &OwnedFd, nodes: &[Node]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(directory, NEXT_RECORD, flags, Mode::from_raw_mode(0o600))?);
+    file.write_all(nodes.iter().map(line).collect::<String>().as_bytes())?;
+    Ok(rustix::fs::renameat(directory, NEXT_RECORD, directory, RECORD)?)
+}
+
+/// `c 189 2 0 0 432 bus/usb/001/003`; the path last, as it may hold anything but a line's end.
+fn line(node: &Node) -> String {
+    let Node { path, source: NodeSource { kind, major, minor }, uid, gid, mode } = node;
+    let kind = match kind {
+        DeviceKind::Char => 'c',
+        DeviceKind::Block => 'b',
+    };
+    format!("{kind} {major} {minor} {uid} {gid} {mode} {path}\n")
+}
+
+fn parse_line(line: &str) -> Option<Node> {
+    let mut parts = line.splitn(7, ' ');
+    let kind = match parts.next()? {
+        "c" => DeviceKind::Char,
+        "b" => DeviceKind::Block,
+        _ => return None,
+    };
+    let source = NodeSource { kind, major: parts.next()?.parse().ok()?, minor: parts.next()?.parse().ok()? };
+    Some(Node {
+        source,
+        uid: parts.next()?.parse().ok()?,
+        gid: parts.next()?.parse().ok()?,
+        mode: parts.next()?.parse().ok()?,
+        path: parts.next()?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(path: &str, minor: u32) -> Node {
+        let source = NodeSource { kind: DeviceKind::Block, major: 8, minor };
+        Node { path: path.to_owned(), source, uid: 0, gid: 6, mode: 0o660 }
+    }
+
+    #[test]
+    fn a_line_says_all_of_a_node_and_a_torn_one_says_nothing() {
+        let node = node("disk/by id", 1);
+        assert_eq!(line(&node), "b 8 1 0 6 432 disk/by id\n");
+        assert_eq!(parse_line("b 8 1 0 6 432 disk/by id"), Some(node));
+        for torn in ["", "b 8 1 0 6 432", "x 8 1 0 6 432 a", "b 8 -1 0 6 432 a"] {
+            assert_eq!(parse_line(torn), None, "{torn}");
+        }
+    }
+
+    #[test]
+    fn a_changed_device_is_made_anew_and_a_gone_one_removed() {
+        let (before, now) = ([node("sda", 0), node("sdb", 16)], [node("sda", 32), node("sdc", 48)]);
+        let (added, removed) = difference(&before, &now);
+        assert_eq!(added, [&now[0], &now[1]]);
+        assert_eq!(removed, [&before[1]]);
+    }
+}

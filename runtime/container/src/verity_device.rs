@@ -1,0 +1,60 @@
+//! The one dm-verity device of an image, shared by all that use it: made by the first start, removed by the kernel when the
+//! last mount of it is gone.
+
+use crate::report::{Stopwatch, at};
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use yado_image::{TrustedImage, hex};
+use yado_sys::device_mapper::DeviceMapper;
+use yado_sys::loop_device;
+use yado_wire::{Failure, Step};
+
+/// A verity device that is held open.
+#[derive(Debug)]
+pub(crate) struct VerityDevice {
+    /// Holds it until it is mounted.
+    _file: File,
+    /// Its node.
+    pub(crate) path: String,
+}
+
+/// The verity device of `image`; made if there is none.
+pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -> Result<VerityDevice, Failure> {
+    let fingerprint = hex::encode(&image.fingerprint);
+    let name = format!("yado-{}", &fingerprint[..16]);
+    let uuid = format!("YADO-{fingerprint}");
+    let failed = |error| Failure::from_io(Step::Verity, &name, &error);
+    let mapper = stopwatch.step(Step::Verity, || {
+        // Two starts of one image must not both make it. The lock goes with the descriptor, so a dead launcher holds none.
+        rustix::fs::flock(&image.file, FlockOperation::LockExclusive).map_err(at(Step::Verity, path))?;
+        DeviceMapper::open().map_err(at(Step::Verity, "/dev/mapper/control"))
+    })?;
+    if let Some(device) = mapper.find(&name).map_err(failed)? {
+        if device.uuid == uuid && device.is_active {
+            // Its last user may just have gone, and the device with it: then a new one is made.
+            if let Ok((file, path)) = device.open() {
+                release(image)?;
+                return Ok(VerityDevice { _file: file, path });
+            }
+        } else {
+            return Err(Failure::refused(Step::Verity, &name, "a device of this name exists and is not ours"));
+        }
+    }
+    let backing =
+        stopwatch.step(Step::Loop, || loop_device::attach_read_only(&image.file).map_err(at(Step::Loop, path)))?;
+    let device = stopwatch.step(Step::Verity, || {
+        let parameters = yado_image::verity::table_parameters(&image.header, &backing.path);
+        let sectors = image.header.layout.payload_bytes() / 512;
+        let device = mapper.create_read_only(&name, &uuid, "verity", sectors, &parameters).map_err(failed)?;
+        let opened = device.open();
+        // From here on the kernel removes it with its last user, or now if it could not even be opened.
+        mapper.remove_when_unused(&name).map_err(failed)?;
+        opened.map_err(failed)
+    })?;
+    release(image)?;
+    Ok(VerityDevice { _file: device.0, path: device.1 })
+}
+
+fn release(image: &TrustedImage) -> Result<(), Failure> {
+    rustix::fs::flock(&image.file, FlockOperation::Unlock).map_err(at(Step::Verity, "lock of the image"))
+}
