@@ -1,7 +1,7 @@
 //! The command line as a whole: which verbs there are, and what becomes of their errors.
 
-use crate::{check_kernel, rescue};
-use clap::{Parser, Subcommand};
+use crate::{check, check_kernel, compile, help, image, key, rescue};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
 use std::io;
@@ -20,8 +20,13 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    CheckKernel(check_kernel::Arguments),
     Rescue(rescue::Arguments),
+    Image(image::Arguments),
+    Key(key::Arguments),
+    Check(check::Arguments),
+    Compile(compile::Arguments),
+    CheckKernel(check_kernel::Arguments),
+    Help(help::Arguments),
 }
 
 /// The part `yado`; `args` without the program's name.
@@ -47,8 +52,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
 
 fn run(verb: Verb) -> Outcome {
     match verb {
-        Verb::CheckKernel(arguments) => check_kernel::run(&arguments),
         Verb::Rescue(arguments) => rescue::run(arguments),
+        Verb::Image(arguments) => image::run(arguments),
+        Verb::Key(arguments) => key::run(arguments),
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Compile(arguments) => compile::run(&arguments),
+        Verb::CheckKernel(arguments) => check_kernel::run(&arguments),
+        Verb::Help(arguments) => help::run(&arguments, CommandLine::command()),
     }
 }
 
@@ -60,7 +70,6 @@ fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_every_verb_and_option_has_help() {

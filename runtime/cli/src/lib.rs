@@ -3,9 +3,20 @@
 
 mod command_line;
 
-mod check_kernel;
 mod rescue;
 
+mod image;
+mod key;
+
+mod check;
+mod compile;
+mod image_facts;
+
+mod check_kernel;
+mod help;
+
 mod output;
+mod signal_name;
+mod write_aside;
 
 pub use command_line::main;

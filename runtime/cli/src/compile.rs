@@ -1,0 +1,100 @@
+//! `yado compile`: TOML to specs. Run by init when a spec is missing, stale or of another schema, and by who builds a
+//! system image. One bad instance keeps no other from its spec.
+
+use crate::command_line::Outcome;
+use crate::image_facts;
+use crate::write_aside::{ReplaceError, remove, replace};
+use clap::Args;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use yado_spec::compile::{Compiled, compile};
+use yado_spec::file;
+use yado_spec::instance::InstanceSpec;
+use yado_spec::problem::Problem;
+use yado_spec::sources::{Sources, read_sources};
+use yado_wire::InstanceName;
+
+/// Some sources are bad: their instances have a NAME.err; everything else is written.
+const SOME_ARE_BAD: u8 = 3;
+
+/// The one name that an instance cannot have here, because its spec would replace the networks'.
+const NETWORKS: &str = "networks";
+
+/// Compile TOML to specs: NAME.bin or NAME.err each, and networks.bin (exit code 3: some are bad)
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What a system image has in /usr/lib/yado: appliance/ and images/
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/yado")]
+    system: PathBuf,
+    /// The data partition, whose instances win
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the specs go; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let Arguments { system, data, out } = arguments;
+    fs::create_dir_all(out).map_err(|error| format!("make {}: {error}", out.display()))?;
+    let sources = read_sources(system, data.as_deref());
+    let compiled = compile(&sources, &image_facts::read);
+    let problems = write(&sources, compiled, out)?;
+    for line in sources.left_out.iter().map(ToString::to_string).chain(problems.iter().cloned()) {
+        eprintln!("yado: {line}");
+    }
+    let is_good = sources.left_out.is_empty() && problems.is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(SOME_ARE_BAD) })
+}
+
+/// Writes everything; answers with what is wrong, a line each.
+fn write(sources: &Sources, compiled: Compiled, out: &Path) -> Result<Vec<String>, ReplaceError> {
+    let Compiled { instances, networks, network_problems, profile_problems } = compiled;
+    let mut lines: Vec<String> =
+        network_problems.iter().chain(&profile_problems).map(|problem| problem.to_string()).collect();
+    replace(out, &format!("{NETWORKS}.bin"), &networks.encode())?;
+    for (name, spec) in &instances {
+        lines.extend(write_instance(sources, name, spec, out)?);
+    }
+    Ok(lines)
+}
+
+/// The `.err` stands before the `.bin` goes: whoever looks in between finds an old spec and not nothing.
+fn write_instance(
+    sources: &Sources,
+    name: &InstanceName,
+    spec: &Result<InstanceSpec, Vec<Problem>>,
+    out: &Path,
+) -> Result<Vec<String>, ReplaceError> {
+    let (bin, err) = (format!("{name}.bin"), format!("{name}.err"));
+    match encode(sources, name, spec) {
+        Ok(bytes) => {
+            replace(out, &bin, &bytes)?;
+            remove(out, &err)?;
+            Ok(Vec::new())
+        }
+        Err(lines) => {
+            replace(out, &err, format!("{}\n", lines.join("\n")).as_bytes())?;
+            if name.as_str() != NETWORKS {
+                remove(out, &bin)?;
+            }
+            Ok(lines)
+        }
+    }
+}
+
+fn encode(
+    sources: &Sources,
+    name: &InstanceName,
+    spec: &Result<InstanceSpec, Vec<Problem>>,
+) -> Result<Vec<u8>, Vec<String>> {
+    if name.as_str() == NETWORKS {
+        return Err(vec![format!("instance {name}: the name is taken by the networks' own file; choose another")]);
+    }
+    let spec =
+        spec.as_ref().map_err(|problems| problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>())?;
+    // A spec is only made when every source could be read, and then there is a digest.
+    let digest = sources.digest(name).ok_or_else(|| vec![format!("instance {name}: a source cannot be read")])?;
+    file::encode(spec, digest).map_err(|error| vec![format!("instance {name}: {error}")])
+}

@@ -1,0 +1,226 @@
+//! `yado image build`: a signed image from a directory or a tar archive, the same bytes from the same files.
+
+use super::description_json;
+use crate::command_line::Outcome;
+use crate::output::{self, Format, bytes, hex};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::env;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use yado_image::erofs::{Compression, Owners};
+use yado_image::manifest::{Manifest, Requires};
+use yado_image::pack::{self, BuildOptions, Built, Source};
+use yado_image::secret::SecretKey;
+use yado_image::{Architecture, Kind, Version, inspect};
+
+/// Build a signed image from a directory or a tar archive; reproducible, needs no root
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A directory, or an uncompressed tar archive
+    #[arg(value_name = "SOURCE")]
+    source: PathBuf,
+    /// The image; one of that name is replaced
+    #[arg(value_name = "OUTPUT")]
+    output: PathBuf,
+    /// What it is: the same for all its versions
+    #[arg(long)]
+    name: String,
+    /// `armhf`, `arm64` or `x86_64`
+    #[arg(long = "arch", value_name = "ARCH", value_parser = parse_architecture)]
+    architecture: Architecture,
+    /// `container` or `system`
+    #[arg(long, default_value = "container", value_parser = parse_kind)]
+    kind: Kind,
+    /// Version for people
+    #[arg(long, default_value = "1")]
+    version: String,
+    /// Grows with every version
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    release: u64,
+    /// Devices refuse images of an older epoch than they have confirmed
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    security_epoch: u32,
+    /// Sign with this secret key (`*.key`); may be repeated, and signatures can be added later
+    #[arg(long = "key", short, value_name = "FILE")]
+    keys: Vec<PathBuf>,
+    /// `lz4`, or `none` where the smallest change between two versions matters most
+    #[arg(long, default_value = "lz4", value_parser = ["lz4", "none"])]
+    compression: String,
+    /// Blocks of 4 KiB that are compressed together: 1 reads quickest in small pieces, 16 is smallest
+    #[arg(long, value_name = "BLOCKS", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=16))]
+    cluster: u8,
+    /// `kept`: as the source says; or UID:GID for all files
+    #[arg(long, default_value = "kept", value_parser = parse_owners)]
+    owner: Owners,
+    /// What a container starts with; repeat for arguments (default: /sbin/init)
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    init: Vec<String>,
+    /// The signal that asks a container's init to power off, such as SIGRTMIN+3
+    #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
+    halt_signal: Option<String>,
+    /// LXD's image property, such as os=Debian; may be repeated
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
+    properties: Vec<(String, String)>,
+    /// A profile that suits it; may be repeated
+    #[arg(long = "profile", value_name = "NAME")]
+    profiles: Vec<String>,
+    /// A board or runtime that it is made for; may be repeated
+    #[arg(long, value_name = "NAME")]
+    compatible: Vec<String>,
+    /// A kernel option that it needs, without CONFIG_; may be repeated
+    #[arg(long = "requires-kernel", value_name = "OPTION")]
+    requires_kernel: Vec<String>,
+    /// The oldest runtime that can start it
+    #[arg(long, value_name = "VERSION", default_value = "0.1.0", value_parser = parse_version)]
+    minimum_runtime: Version,
+    /// A file for the boot partition of its slot, whose digest goes into the manifest; may be repeated
+    #[arg(long = "boot-file", value_name = "FILE")]
+    boot_files: Vec<PathBuf>,
+    /// Its list of parts (SBOM), whose digest goes into the manifest
+    #[arg(long, value_name = "FILE")]
+    sbom: Option<PathBuf>,
+    /// Time of every file and of the image, in seconds since 1970 (default: SOURCE_DATE_EPOCH, or 0)
+    #[arg(long, value_name = "SECONDS")]
+    timestamp: Option<u64>,
+    /// How to show the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+pub(super) fn run(arguments: Arguments) -> Outcome {
+    let format = arguments.format;
+    let options = options(arguments)?;
+    let progress = spinner(&options.output);
+    let built = pack::build(&options);
+    progress.finish_and_clear();
+    let Built { fingerprint, header } = built?;
+    match format {
+        Format::Json => output::print_json(&description_json(&inspect::describe(&options.output)?))?,
+        Format::Table => {
+            let size = bytes(header.layout.image_bytes());
+            let signed = match options.keys.len() {
+                0 => "not signed yet".to_owned(),
+                1 => "1 signature".to_owned(),
+                more => format!("{more} signatures"),
+            };
+            output::print(&format!("{} {}, {size}, {signed}\n", hex(&fingerprint), options.output.display()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
+    let metadata =
+        fs::metadata(&arguments.source).map_err(|error| format!("{}: {error}", arguments.source.display()))?;
+    let timestamp = arguments.timestamp.map_or_else(source_date_epoch, Ok)?;
+    let manifest = Manifest {
+        architecture: arguments.architecture,
+        boot: arguments.boot_files.iter().map(|path| boot_entry(path)).collect::<Result<BTreeMap<_, _>, _>>()?,
+        compatible: arguments.compatible,
+        created: timestamp,
+        halt_signal: arguments.halt_signal,
+        init: arguments.init,
+        name: arguments.name,
+        profiles: arguments.profiles,
+        properties: arguments.properties.into_iter().collect(),
+        release: arguments.release,
+        requires: Requires { kernel: arguments.requires_kernel, runtime: arguments.minimum_runtime },
+        sbom: arguments.sbom.as_deref().map(digest_of).transpose()?,
+        version: arguments.version,
+    };
+    let is_directory = metadata.is_dir();
+    Ok(BuildOptions {
+        source: if is_directory { Source::Directory(arguments.source) } else { Source::Tar(arguments.source) },
+        output: arguments.output,
+        kind: arguments.kind,
+        manifest,
+        security_epoch: arguments.security_epoch,
+        compression: match arguments.compression.as_str() {
+            "none" => Compression::None,
+            _ => Compression::Lz4 { cluster_blocks: arguments.cluster },
+        },
+        owners: arguments.owner,
+        timestamp,
+        keys: arguments.keys.iter().map(|path| SecretKey::read_file(path)).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The convention of reproducible builds; 0 without it.
+fn source_date_epoch() -> Result<u64, String> {
+    match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().map_err(|_| format!("SOURCE_DATE_EPOCH is \"{text}\", not a number of seconds")),
+        Err(_) => Ok(0),
+    }
+}
+
+fn boot_entry(path: &Path) -> Result<(String, String), String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| format!("{}: its name is not text", path.display()))?;
+    Ok((name.to_owned(), digest_of(path)?))
+}
+
+fn digest_of(path: &Path) -> Result<String, String> {
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Shown on a terminal only; nothing of it gets into a log.
+fn spinner(output: &Path) -> ProgressBar {
+    let progress = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        progress.set_style(style);
+    }
+    progress.set_message(format!("building {}", output.display()));
+    progress.enable_steady_tick(Duration::from_millis(120));
+    progress
+}
+
+fn parse_architecture(text: &str) -> Result<Architecture, String> {
+    Architecture::parse(text).ok_or_else(|| "must be armhf, arm64 or x86_64".to_owned())
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    Kind::parse(text).ok_or_else(|| "must be container or system".to_owned())
+}
+
+fn parse_version(text: &str) -> Result<Version, String> {
+    Version::parse(text).ok_or_else(|| "must be three numbers, as in 1.2.3".to_owned())
+}
+
+fn parse_owners(text: &str) -> Result<Owners, String> {
+    if text == "kept" {
+        return Ok(Owners::Kept);
+    }
+    let ids = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    ids.map(|(uid, gid)| Owners::All { uid, gid }).ok_or_else(|| "must be `kept` or UID:GID, as in 0:0".to_owned())
+}
+
+fn parse_property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn parse_signal(text: &str) -> Result<String, String> {
+    match crate::signal_name::parse(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("no such signal; examples: SIGTERM, SIGPWR, SIGRTMIN+3".to_owned()),
+    }
+}
