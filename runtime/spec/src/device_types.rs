@@ -51,7 +51,7 @@ pub enum DeviceKind {
 }
 
 /// All of them, in the order in which the reference shows them.
-pub const DEVICE_TYPES: &[DeviceType] = &[
+pub static DEVICE_TYPES: &[DeviceType] = &[
     DeviceType {
         name: "disk",
         origin: Origin::Lxd("disk"),

@@ -16,6 +16,9 @@ pub(crate) struct Entry {
     pub(crate) said: Said,
 }
 
+/// After so many problems a file is not worth reading on; it also bounds the work on hostile ones.
+pub(crate) const MAX_PROBLEMS: usize = 50;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
@@ -45,9 +48,10 @@ pub(crate) fn parse_document(file: &str, bytes: &[u8]) -> (Vec<Entry>, Vec<Probl
     entries.sort_by_key(|entry: &Entry| entry.line);
     let problems = errors.iter().map(|error| {
         let line = error.span().map_or(0, |span| lines.line_of(span.start));
-        syntax_problem(file, line, with_advice(error.message()))
+        let shown = text.lines().nth(line.wrapping_sub(1)).unwrap_or_default();
+        syntax_problem(file, line, with_advice(error.message(), shown))
     });
-    (entries, problems.collect())
+    (entries, problems.take(MAX_PROBLEMS).collect())
 }
 
 fn syntax_problem(file: &str, line: usize, message: String) -> Problem {
@@ -55,15 +59,16 @@ fn syntax_problem(file: &str, line: usize, message: String) -> Problem {
 }
 
 /// LXD has keys that are the beginning of others (`limits.memory`, `limits.memory.swap`). As dotted keys TOML does not
-/// allow both: the first would be a value and a table.
-fn with_advice(message: &str) -> String {
+/// allow both: the first would be a value and a table. In quotes they are names without an inside.
+fn with_advice(message: &str, line: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
-    if message.contains("dotted key") || message.contains("duplicate key") {
-        return format!(
-            "{message}; a key that begins like another one is written in quotes: \"limits.memory.swap\" = false"
-        );
+    let is_about_keys = message.contains("dotted key") || message.contains("duplicate key");
+    match line.split_once('=').map(|(key, _)| key.trim()) {
+        Some(key) if is_about_keys && key.contains('.') && !key.contains('"') => {
+            format!("{message}; another key begins so or is its beginning: write it in quotes, \"{key}\" = …")
+        }
+        Some(_) | None => message.to_owned(),
     }
-    message.to_owned()
 }
 
 fn flatten(table: &DeTable, path: &mut Vec<String>, lines: &Lines, entries: &mut Vec<Entry>) {
@@ -150,7 +155,7 @@ mod tests {
         assert!(shown.iter().any(|line| line.starts_with("f.toml:2: not TOML")), "{shown:#?}");
         assert!(shown.iter().any(|line| line.starts_with("f.toml:3: not TOML")), "{shown:#?}");
         let advice = shown.iter().find(|line| line.starts_with("f.toml:6: not TOML"));
-        assert!(advice.is_some_and(|line| line.contains("\"limits.memory.swap\" = false")), "{shown:#?}");
+        assert!(advice.is_some_and(|line| line.contains("in quotes, \"limits.memory.swap\" = …")), "{shown:#?}");
         assert!(shown.iter().any(|line| line.starts_with("1 a Text")), "{shown:#?}");
     }
 

@@ -10,7 +10,7 @@ use crate::draft::ConfigDraft;
 use crate::setting::{Setting, find};
 
 /// The tables, each with its heading.
-pub const GROUPS: &[(&str, &[Setting<ConfigDraft>])] = &[
+pub static GROUPS: &[(&str, &[Setting<ConfigDraft>])] = &[
     ("Start, stop and restart", boot::KEYS),
     ("Limits", limits::KEYS),
     ("Security", security::KEYS),

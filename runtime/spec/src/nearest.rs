@@ -9,8 +9,14 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .into_iter()
         .filter_map(|candidate| {
             let is_end = candidate.rsplit('.').next() == Some(lower.as_str()) && candidate.contains('.');
-            let distance = if is_end { MAX_EDITS } else { edits(&lower, &candidate.to_ascii_lowercase()) };
-            (is_end || distance <= limit).then_some((distance, candidate))
+            if is_end {
+                return Some((MAX_EDITS, candidate));
+            }
+            if limit < lower.len().abs_diff(candidate.len()) {
+                return None;
+            }
+            let distance = edits(&lower, &candidate.to_ascii_lowercase());
+            (distance <= limit).then_some((distance, candidate))
         })
         .min()
         .map(|(_, candidate)| candidate)

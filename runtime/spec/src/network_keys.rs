@@ -22,7 +22,7 @@ const LEAST_MTU: i64 = 68;
 const MOST_MTU: i64 = 65_535;
 
 /// Keys of a bridge that netd makes and serves.
-pub const BRIDGE: &[Setting<NetworkDraft>] = &[
+pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "ipv4.address",
         value: Value::Parsed {
@@ -185,7 +185,7 @@ pub const BRIDGE: &[Setting<NetworkDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
-        help: "NAT for IPv6.",
+        help: "What leaves the network by IPv6 gets the address of the link by which it leaves.",
     },
     Setting {
         name: "ipv6.dhcp",
@@ -193,7 +193,7 @@ pub const BRIDGE: &[Setting<NetworkDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
-        help: "DHCPv6.",
+        help: "Give IPv6 addresses to the instances.",
     },
     Setting {
         name: "ipv6.*",
@@ -241,7 +241,7 @@ pub const BRIDGE: &[Setting<NetworkDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
-        help: "BGP.",
+        help: "Announce routes by BGP.",
     },
     Setting {
         name: "user.*",
@@ -254,7 +254,7 @@ pub const BRIDGE: &[Setting<NetworkDraft>] = &[
 ];
 
 /// Keys of a link that leads outside.
-pub const PHYSICAL: &[Setting<NetworkDraft>] = &[
+pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "parent",
         value: Value::Parsed {
@@ -355,7 +355,7 @@ pub const PHYSICAL: &[Setting<NetworkDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: PHYSICAL_PAGE,
-        help: "IPv6.",
+        help: "Everything of IPv6.",
     },
     Setting {
         name: "ovn.*",
@@ -371,7 +371,7 @@ pub const PHYSICAL: &[Setting<NetworkDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: PHYSICAL_PAGE,
-        help: "BGP.",
+        help: "Announce routes by BGP.",
     },
     Setting {
         name: "user.*",

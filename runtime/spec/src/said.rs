@@ -2,7 +2,7 @@
 //! only holds together with other files (profiles, images, the instances it comes after) is looked at later.
 
 use crate::device_types::{DeviceKind, device_type};
-use crate::document::{Entry, Said, parse_document};
+use crate::document::{Entry, MAX_PROBLEMS, Said, parse_document};
 use crate::draft::{ConfigDraft, DeviceDraft};
 use crate::keys;
 use crate::nearest::nearest;
@@ -60,6 +60,9 @@ pub(crate) struct SaidDevice {
     pub(crate) options: BTreeMap<String, Placed>,
 }
 
+/// The most profiles, or instances to come after. Each pair is compared.
+const MAX_NAMES: usize = 32;
+
 /// The longest name of a device: LXD's.
 const MAX_DEVICE_NAME_BYTES: usize = 64;
 
@@ -69,6 +72,9 @@ pub(crate) fn parse_said(file: &str, kind: FileKind, bytes: &[u8]) -> SaidFile {
     let mut said = SaidFile::default();
     let mut reader = Reader { file, kind, said: &mut said, scratch: keys::default_config() };
     for entry in entries {
+        if MAX_PROBLEMS <= reader.said.problems.len() {
+            break;
+        }
         reader.entry(entry);
     }
     reader.devices();
@@ -155,7 +161,7 @@ impl Reader<'_> {
             (["devices", name, rest @ ..], _) if !rest.is_empty() => self.option(name, &rest.join("."), &entry),
             ([name @ ("config" | "devices")], _) => self.wrong(name, &entry, &format!("a table: [{name}]")),
             (["devices", name], _) => self.wrong(&format!("devices.{name}"), &entry, "a table with a type"),
-            (["image"], _) => self.said.image = self.text("image", &entry),
+            (["image"], _) if self.kind == FileKind::Instance => self.said.image = self.text("image", &entry),
             (["description"], _) => drop(self.text("description", &entry)),
             (["profiles"], _) if self.kind == FileKind::Instance => {
                 self.said.profiles = self.list("profiles", &entry)
@@ -163,7 +169,6 @@ impl Reader<'_> {
             (["after"], _) if self.kind == FileKind::Instance => {
                 self.said.after = self.list("after", &entry).unwrap_or_default();
             }
-            ([_, _, ..], _) if TOP_KEYS.contains(&path[0]) => self.wrong(path[0], &entry, "a single value"),
             ([name], _) => self.unknown_top(name, &entry),
             // Below a table that was reported already.
             _ => {}
@@ -230,6 +235,9 @@ impl Reader<'_> {
 
     fn devices(&mut self) {
         for (name, device) in &mut self.said.devices {
+            if MAX_PROBLEMS <= self.said.problems.len() {
+                break;
+            }
             let key = |option: &str| format!("devices.{name}.{option}");
             let Some(said_type) = device.options.remove("type") else {
                 let right = format!("type = \"{}\"", likely_type(name));
@@ -273,6 +281,10 @@ impl Reader<'_> {
 
     fn list(&mut self, key: &str, entry: &Entry) -> Option<Vec<Placed>> {
         match &entry.said {
+            Said::List(texts) if MAX_NAMES < texts.len() => {
+                self.wrong(key, entry, &format!("at most {MAX_NAMES} names"));
+                None
+            }
             Said::List(texts) => Some(texts.iter().map(|(text, line)| self.placed(text, *line)).collect()),
             Said::Text(_) | Said::Other | Said::Table => {
                 self.wrong(key, entry, "a list of names, such as [\"one\", \"two\"]");

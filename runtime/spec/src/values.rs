@@ -347,3 +347,332 @@ pub fn check_schedule(text: &str) -> Result<(), Right> {
         "five fields of cron, or @hourly, @daily, @midnight, @weekly, @monthly, @annually, @yearly, @startup, @never",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read, or what would have been right.
+    fn shown<T: std::fmt::Debug>(result: Result<T, Right>) -> String {
+        result.map_or_else(|Right(right)| right, |value| format!("{value:?}"))
+    }
+
+    fn check<T: std::fmt::Debug>(parse: impl Fn(&str) -> Result<T, Right>, cases: &[(&str, &str)]) {
+        for (text, expected) in cases {
+            let found = shown(parse(text));
+            assert!(found.starts_with(expected), "{text:?}: {found:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn truth_in_lxds_spellings() {
+        check(
+            parse_bool,
+            &[
+                ("true", "true"),
+                ("True", "true"),
+                ("1", "true"),
+                ("yes", "true"),
+                ("on", "true"),
+                ("false", "false"),
+                ("0", "false"),
+                ("NO", "false"),
+                ("off", "false"),
+                ("", "true or false"),
+                ("enabled", "true or false"),
+                ("truetrue", "true or false"),
+            ],
+        );
+    }
+
+    #[test]
+    fn whole_numbers_within_their_range() {
+        let range = "a whole number from -5 to 100";
+        check(
+            |text| parse_integer(text, -5, 100),
+            &[
+                ("0", "0"),
+                ("-5", "-5"),
+                ("100", "100"),
+                ("0x10", "16"),
+                ("0o17", "15"),
+                ("-6", range),
+                ("101", range),
+                ("", range),
+                ("1.5", range),
+                ("ten", range),
+                (" 1", range),
+                ("99999999999999999999", range),
+            ],
+        );
+    }
+
+    #[test]
+    fn sizes_by_1000_and_by_1024() {
+        let unit = "a whole number with a unit, such as 64MiB or 64MB";
+        check(
+            parse_size,
+            &[
+                ("0", "0"),
+                ("512", "512"),
+                ("512B", "512"),
+                ("512 bytes", "512"),
+                ("64kB", "64000"),
+                ("64KiB", "65536"),
+                ("64MB", "64000000"),
+                ("64MiB", "67108864"),
+                ("2GB", "2000000000"),
+                ("2GiB", "2147483648"),
+                ("3TB", "3000000000000"),
+                ("1EiB", "1152921504606846976"),
+                ("16EiB", unit),
+                ("64M", "a whole number with a unit: 64MiB (by 1024) or 64MB (by 1000)"),
+                ("64mb", "a whole number with a unit: 64MiB (by 1024) or 64MB (by 1000)"),
+                ("64k", "a whole number with a unit: 64KiB (by 1024) or 64kB (by 1000)"),
+                ("1.5GiB", unit),
+                ("-1MiB", unit),
+                ("+1MiB", unit),
+                ("", unit),
+                ("MiB", unit),
+                ("64 MiB", "a whole number with a unit: 64MiB (by 1024)"),
+                ("99999999999999999999", unit),
+            ],
+        );
+    }
+
+    #[test]
+    fn memory_in_bytes_or_percent_and_never_in_a_handful_of_bytes() {
+        check(
+            parse_memory,
+            &[
+                ("64MiB", "Bytes(67108864)"),
+                ("25%", "Percent(25)"),
+                ("100%", "Percent(100)"),
+                ("0%", "1% to 100%"),
+                ("101%", "1% to 100%"),
+                ("%", "1% to 100%"),
+                ("64", "at least 1MiB; was the unit forgotten?"),
+                ("0", "at least 1MiB"),
+                ("1MiB", "Bytes(1048576)"),
+            ],
+        );
+        check(
+            parse_swap,
+            &[
+                ("true", "None"),
+                ("false", "Some(0)"),
+                ("32MiB", "Some(33554432)"),
+                ("some", "true, false, or a size"),
+            ],
+        );
+    }
+
+    #[test]
+    fn times_with_and_without_units() {
+        let range = "a time from 0 to 1d";
+        check(
+            |text| parse_duration(text, Duration::ZERO, Duration::from_secs(86_400)),
+            &[
+                ("0", "0ns"),
+                ("90", "90s"),
+                ("500ms", "500ms"),
+                ("90s", "90s"),
+                ("1m30s", "90s"),
+                ("2h", "7200s"),
+                ("1d", "86400s"),
+                ("1d1s", range),
+                ("", range),
+                ("s", range),
+                ("1.5s", range),
+                ("-1", range),
+                ("1w", range),
+                ("1m30", range),
+                ("99999999999d", range),
+                ("99999999999999999999s", range),
+            ],
+        );
+        for (ms, text) in
+            [(0, "0"), (500, "500ms"), (1500, "1500ms"), (90_000, "90s"), (60_000, "1m"), (7_200_000, "2h")]
+        {
+            assert_eq!(show_duration(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn shares_and_times_of_cpus() {
+        check(
+            parse_allowance,
+            &[
+                ("50%", "Share(50)"),
+                ("100%", "Share(100)"),
+                ("25ms/100ms", "Quota { quota_us: 25000, period_us: 100000 }"),
+                ("200ms/100ms", "Quota { quota_us: 200000, period_us: 100000 }"),
+                ("0%", "a share"),
+                ("101%", "a share"),
+                ("25/100", "a share"),
+                ("0ms/100ms", "a share"),
+                ("25ms/0ms", "a share"),
+                ("25ms/1001ms", "a share"),
+                ("9999999ms/100ms", "a share"),
+                ("half", "a share"),
+            ],
+        );
+        check(
+            parse_cpus,
+            &[
+                ("2", "Count(2)"),
+                ("3-3", "Set(\"3\")"),
+                ("0-1,3", "Set(\"0-1,3\")"),
+                ("3, 0-1", "Set(\"0-1,3\")"),
+                ("0", "a number of CPUs"),
+                ("3-1", "a number of CPUs"),
+                ("0,", "a number of CPUs"),
+                ("-1", "a number of CPUs"),
+                ("0-9999", "a number of CPUs"),
+                ("0-2,2", "CPUs that are each named once"),
+            ],
+        );
+    }
+
+    #[test]
+    fn limits_of_the_kernel_soft_not_above_hard() {
+        check(
+            |text| parse_kernel_limit("nofile", text).map(|limit| (limit.soft, limit.hard)),
+            &[
+                ("1024", "(Some(1024), Some(1024))"),
+                ("1024:4096", "(Some(1024), Some(4096))"),
+                ("1024:unlimited", "(Some(1024), None)"),
+                ("unlimited", "(None, None)"),
+                ("4096:1024", "a number, unlimited"),
+                ("unlimited:1024", "a number, unlimited"),
+                ("1:2:3", "a number, unlimited"),
+                ("", "a number, unlimited"),
+                ("-1", "a number, unlimited"),
+            ],
+        );
+    }
+
+    #[test]
+    fn paths_do_not_climb() {
+        let below = "an absolute path below /";
+        check(
+            parse_path,
+            &[
+                ("/srv/data", "\"/srv/data\""),
+                ("/srv//data/", "\"/srv/data\""),
+                ("/", below),
+                ("", below),
+                ("srv", below),
+                ("/srv/../etc", below),
+                ("/..", below),
+                ("/srv/./x", below),
+                ("/a\0b", below),
+                ("/a\nb", below),
+            ],
+        );
+        assert!(parse_path(&format!("/{}", "x".repeat(1024))).is_err());
+        let node = "a path below /dev/";
+        check(
+            parse_node_path,
+            &[("/dev/ttyS0", "\"/dev/ttyS0\""), ("/dev", node), ("/etc/passwd", node), ("/dev/../x", node)],
+        );
+    }
+
+    #[test]
+    fn identifiers_of_hardware() {
+        check(
+            parse_usb_id,
+            &[
+                ("0951", "2385"),
+                ("0xfFfF", "65535"),
+                ("951", "four hex"),
+                ("09510", "four hex"),
+                ("+951", "four hex"),
+                ("gggg", "four hex"),
+            ],
+        );
+        check(
+            parse_mode,
+            &[
+                ("0660", "432"),
+                ("660", "432"),
+                ("0o660", "432"),
+                ("0", "0"),
+                ("0888", "permission"),
+                ("4755", "permission"),
+                ("+660", "permission"),
+                ("", "permission"),
+            ],
+        );
+        check(
+            parse_hwaddr,
+            &[
+                ("02:00:5e:10:00:01", "[2, 0, 94, 16, 0, 1]"),
+                ("02:00:5E:10:00:01", "[2, 0, 94, 16, 0, 1]"),
+                ("00:00:00:00:00:00", "a MAC"),
+                ("01:00:5e:10:00:01", "a MAC"),
+                ("02:00:5e:10:00", "a MAC"),
+                ("02:00:5e:10:00:01:02", "a MAC"),
+                ("2:0:5e:10:0:1", "a MAC"),
+                ("+2:00:5e:10:00:01", "a MAC"),
+            ],
+        );
+    }
+
+    #[test]
+    fn names_and_addresses_of_the_network() {
+        let name = "an interface's name";
+        check(
+            |text| parse_interface(text).map(|name| name.to_string()),
+            &[
+                ("eth0", "\"eth0\""),
+                ("enp0s31f6", "\"enp0s31f6\""),
+                ("", name),
+                (".", name),
+                ("..", name),
+                ("a/b", name),
+                ("a:b", name),
+                ("a b", name),
+                ("a%d", name),
+                ("0123456789abcdef", name),
+            ],
+        );
+        let ipv4 = "an IPv4 address";
+        check(
+            parse_ipv4,
+            &[
+                ("10.158.0.20", "10.158.0.20"),
+                ("224.0.0.1", ipv4),
+                ("255.255.255.255", ipv4),
+                ("0.0.0.0", ipv4),
+                ("10.1", ipv4),
+                ("::1", ipv4),
+            ],
+        );
+    }
+
+    #[test]
+    fn texts_for_others() {
+        let expiry = "a time such as";
+        check(
+            check_expiry,
+            &[("", "()"), ("30M", "()"), ("1d 6H", "()"), ("1x", expiry), ("d", expiry), ("soon", expiry)],
+        );
+        let schedule = "five fields";
+        check(
+            check_schedule,
+            &[
+                ("", "()"),
+                ("0 4 * * *", "()"),
+                ("@daily, @startup", "()"),
+                ("daily", schedule),
+                ("0 4 * *", schedule),
+            ],
+        );
+        check(|text| check_variable("PATH", text), &[("/bin", "()"), ("", "()"), ("a\0b", "text without NUL")]);
+        check(
+            |name| check_variable(name, ""),
+            &[("TZ", "()"), ("", "environment.NAME"), ("A=B", "environment.NAME"), ("A\nB", "environment.NAME")],
+        );
+    }
+}

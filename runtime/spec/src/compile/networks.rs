@@ -1,6 +1,6 @@
 //! `networks/*.toml` to what netd keeps.
 
-use crate::document::{Entry, Said, parse_document};
+use crate::document::{Entry, MAX_PROBLEMS, Said, parse_document};
 use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::nearest::nearest;
 use crate::network::{BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, UplinkIpv4, UplinkSpec};
@@ -89,6 +89,9 @@ fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
     let mut said = SaidNetwork { kind: NetworkKind::Bridge, config: BTreeMap::new(), problems: Vec::new() };
     let mut config = Vec::new();
     for entry in entries {
+        if MAX_PROBLEMS <= said.problems.len() {
+            break;
+        }
         let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
         let problem = |key: &str, fault| problem_of(file, &entry, key, fault);
         match (path.as_slice(), &entry.said) {
@@ -129,6 +132,9 @@ fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
     }
     let mut scratch = NetworkDraft::blank();
     for (name, placed) in config {
+        if MAX_PROBLEMS <= said.problems.len() {
+            break;
+        }
         let table = table_of(said.kind);
         let outcome = match find(table, &name) {
             Some(setting) => setting.set(&mut scratch, &name, &placed.text),

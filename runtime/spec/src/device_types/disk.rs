@@ -14,7 +14,7 @@ pub(crate) const TMPFS: &str = "tmpfs:";
 const LEAST_TMPFS_BYTES: u64 = 4096;
 
 /// Its options.
-pub(super) const OPTIONS: &[Setting<DeviceDraft>] = &[
+pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "path",
         value: Value::Parsed {

@@ -12,7 +12,7 @@ const LEAST_MTU: i64 = 68;
 const MOST_MTU: i64 = 65_535;
 
 /// Its options.
-pub(super) const OPTIONS: &[Setting<DeviceDraft>] = &[
+pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "network",
         value: Value::Parsed {

@@ -32,7 +32,7 @@ fn name(text: &str, what: &str) -> Result<String, Right> {
 }
 
 /// Options of `unix-char` and `unix-block`.
-pub(super) const UNIX: &[Setting<DeviceDraft>] = &[
+pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "source",
         value: Value::Parsed {
@@ -139,7 +139,7 @@ pub(super) const UNIX: &[Setting<DeviceDraft>] = &[
 ];
 
 /// Options of `usb`.
-pub(super) const USB: &[Setting<DeviceDraft>] = &[
+pub(super) static USB: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "vendorid",
         value: Value::Parsed {
@@ -255,7 +255,7 @@ pub(super) const USB: &[Setting<DeviceDraft>] = &[
 ];
 
 /// Options of `unix-hotplug`.
-pub(super) const HOTPLUG: &[Setting<DeviceDraft>] = &[
+pub(super) static HOTPLUG: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "vendorid",
         value: Value::Parsed {
@@ -367,7 +367,7 @@ pub(super) const HOTPLUG: &[Setting<DeviceDraft>] = &[
 ];
 
 /// Options of `gpio`.
-pub(super) const GPIO: &[Setting<DeviceDraft>] = &[
+pub(super) static GPIO: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "chip",
         value: Value::Parsed {

@@ -12,7 +12,7 @@ const LXD: Origin = Origin::Lxd("instance-boot");
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Keys of the instance's life.
-pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.autostart",
         value: Value::Bool(|draft, on| draft.boot.autostart = on),

@@ -11,7 +11,7 @@ fn any(_: &str) -> Result<(), Right> {
 }
 
 /// Keys without a group of their own.
-pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "environment.*",
         value: Value::Parsed {

@@ -11,7 +11,7 @@ const LXD: Origin = Origin::Lxd("instance-resource-limits");
 const MOST_PROCESSES: i64 = 4_194_304;
 
 /// Keys of what an instance may use.
-pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "limits.memory",
         value: Value::Parsed {

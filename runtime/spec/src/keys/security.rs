@@ -13,7 +13,7 @@ const LEAST_IDS: i64 = 65_536;
 const MOST_IDS: i64 = 1 << 30;
 
 /// Keys of what an instance may do.
-pub(super) const KEYS: &[Setting<ConfigDraft>] = &[
+pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "security.privileged",
         value: Value::Bool(|draft, on| draft.security.privileged = on),

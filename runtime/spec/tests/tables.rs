@@ -1,0 +1,132 @@
+//! The tables of keys themselves: complete, consistent, and the only place that knows a default.
+
+#![cfg(feature = "compile")]
+#![allow(clippy::unwrap_used)]
+
+use yado_spec::device_types::{DEVICE_TYPES, Offer};
+use yado_spec::draft::{ConfigDraft, DeviceDraft, NetworkDraft};
+use yado_spec::network_keys::{BRIDGE, PHYSICAL};
+use yado_spec::setting::{Setting, Value, find};
+use yado_spec::{keys, reference};
+
+fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
+    for (at, setting) in table.iter().enumerate() {
+        let name = setting.name;
+        assert!(setting.help.ends_with('.') && 10 < setting.help.len(), "{name}: help is whole sentences");
+        assert!(!setting.help.contains("  "), "{name}: help has double blanks");
+        assert!(table[..at].iter().all(|earlier| earlier.name != name), "{name} is there twice");
+        let example = name.replace('*', "nofile");
+        assert!(std::ptr::eq(find(table, &example).unwrap(), setting), "{name} is hidden by another row");
+        if !setting.default.is_empty() {
+            assert_eq!(setting.set(&mut blank(), name, setting.default), Ok(()), "{name}: the default cannot be set");
+        }
+        match &setting.value {
+            Value::Refused { reason } => {
+                assert!(setting.default.is_empty(), "{name}");
+                assert!(
+                    setting.set(&mut blank(), &example, "x").unwrap_err().to_string().ends_with(reason),
+                    "{name}"
+                );
+            }
+            Value::Always { value, reason: _ } => {
+                assert_eq!(setting.set(&mut blank(), &example, value), Ok(()), "{name}");
+                assert!(setting.set(&mut blank(), &example, "other").is_err(), "{name}");
+            }
+            Value::Bool(_)
+            | Value::Integer { .. }
+            | Value::Time { .. }
+            | Value::Choice(_)
+            | Value::Parsed { .. }
+            | Value::Kept { .. } => assert!(setting.describe().is_some_and(|text| !text.is_empty()), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn every_row_has_help_and_a_default_that_can_be_set_and_hides_no_other() {
+    for (_, table) in keys::GROUPS {
+        check_table(table, ConfigDraft::blank);
+        for setting in *table {
+            let example = setting.name.replace('*', "nofile");
+            assert!(
+                std::ptr::eq(keys::key(&example).unwrap(), setting),
+                "{} is hidden by another group",
+                setting.name
+            );
+        }
+    }
+    for device_type in DEVICE_TYPES {
+        assert!(device_type.help.ends_with('.'), "{}", device_type.name);
+        if let Offer::As(_, options) = device_type.offer {
+            check_table(options, DeviceDraft::default);
+        }
+    }
+    check_table(BRIDGE, NetworkDraft::blank);
+    check_table(PHYSICAL, NetworkDraft::blank);
+}
+
+/// lxd-api's first group, as far as it is about instances: each is known, whether it is offered or refused with a reason.
+#[test]
+fn lxds_keys_are_known() {
+    let known = [
+        "boot.autostart",
+        "boot.autostart.delay",
+        "boot.autostart.priority",
+        "boot.host_shutdown_timeout",
+        "boot.stop.priority",
+        "boot.autorestart",
+        "limits.cpu",
+        "limits.cpu.allowance",
+        "limits.cpu.priority",
+        "limits.memory",
+        "limits.memory.enforce",
+        "limits.memory.swap",
+        "limits.processes",
+        "limits.kernel.nofile",
+        "security.privileged",
+        "security.nesting",
+        "security.idmap.isolated",
+        "security.idmap.size",
+        "security.idmap.base",
+        "security.protection.delete",
+        "security.protection.start",
+        "security.protection.shift",
+        "security.syscalls.deny_default",
+        "environment.PATH",
+        "user.anything",
+        "snapshots.pattern",
+        "snapshots.expiry",
+        "volatile.base_image",
+        "volatile.eth0.hwaddr",
+        "image.os",
+        "cloud-init.user-data",
+        "raw.lxc",
+        "migration.stateful",
+    ];
+    for name in known {
+        assert!(keys::key(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn the_reference_tells_every_row() {
+    let text = reference::markdown();
+    for (_, table) in keys::GROUPS {
+        for setting in *table {
+            assert!(text.contains(&format!("`{}`", setting.name)), "{}", setting.name);
+            assert!(
+                reference::explain(setting.name).is_some_and(|text| text.contains(setting.help)),
+                "{}",
+                setting.name
+            );
+        }
+    }
+    for device_type in DEVICE_TYPES {
+        assert!(text.contains(&format!("type = \"{}\"", device_type.name)), "{}", device_type.name);
+    }
+    for name in reference::names() {
+        assert!(reference::explain(&name).is_some(), "{name}");
+    }
+    assert_eq!(reference::explain("weather"), None);
+    assert!(reference::explain("nic.parent").is_some_and(|text| text.contains("bridge or host interface")));
+}
