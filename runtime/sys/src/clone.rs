@@ -39,10 +39,11 @@ pub fn fork(namespaces: Namespaces, parent: Parent) -> io::Result<Forked> {
         return Err(io::Error::last_os_error());
     }
     let mut pidfd: RawFd = -1;
-    // SAFETY: all zero is a valid value of this struct of integers.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = libc::CLONE_PIDFD as u64 | u64::from(namespaces.bits());
-    arguments.pidfd = (&raw mut pidfd) as u64;
+    let mut arguments = CloneArguments {
+        flags: libc::CLONE_PIDFD as u64 | u64::from(namespaces.bits()),
+        pidfd: (&raw mut pidfd) as u64,
+        ..CloneArguments::default()
+    };
     match parent {
         Parent::Caller => arguments.exit_signal = libc::SIGCHLD as u64,
         // It takes over the caller's own exit signal; the kernel wants none to be named.
@@ -50,7 +51,7 @@ pub fn fork(namespaces: Namespaces, parent: Parent) -> io::Result<Forked> {
     }
     // SAFETY: `arguments` is live and its size is given. Without CLONE_VM the child has its own copy of our memory, and
     // as there is one thread, that copy is consistent.
-    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>()) };
     match answer {
         0 => Ok(Forked::Child),
         pid if 0 < pid => {
@@ -61,6 +62,20 @@ pub fn fork(namespaces: Namespaces, parent: Parent) -> io::Result<Forked> {
         }
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// `struct clone_args` in the kernel's first version (5.3); libc lacks it for 32-bit musl.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
 }
 
 /// Moves the calling process into new namespaces. Refused with `EINVAL` where that needs a single thread and there are more.

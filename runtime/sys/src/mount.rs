@@ -129,7 +129,7 @@ pub fn map_owners(mount: &impl AsFd, user_namespace: &impl AsFd, depth: Depth) -
 
 /// Nothing that is mounted here from now on is seen in another mount namespace, nor the other way round.
 pub fn make_all_private() -> io::Result<()> {
-    let change = libc::mount_attr { propagation: libc::MS_PRIVATE, ..nothing() };
+    let change = libc::mount_attr { propagation: libc::MS_PRIVATE as u64, ..nothing() };
     mount_setattr(CWD, c"/", Depth::Tree, &change)
 }
 
