@@ -129,9 +129,12 @@ pub fn map_owners(mount: &impl AsFd, user_namespace: &impl AsFd, depth: Depth) -
 
 /// Nothing that is mounted here from now on is seen in another mount namespace, nor the other way round.
 pub fn make_all_private() -> io::Result<()> {
-    let change = libc::mount_attr { propagation: libc::MS_PRIVATE as u64, ..nothing() };
+    let change = libc::mount_attr { propagation: MS_PRIVATE, ..nothing() };
     mount_setattr(CWD, c"/", Depth::Tree, &change)
 }
+
+/// mount(2)'s; libc's own is as wide as a `long`, the field has always 64 bits.
+const MS_PRIVATE: u64 = 1 << 18;
 
 fn nothing() -> libc::mount_attr {
     libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 }
