@@ -6,5 +6,7 @@ pub mod board;
 pub mod cache;
 pub mod command;
 pub mod cross;
+pub mod demo;
 pub mod progress;
 pub mod provision;
+pub mod report;

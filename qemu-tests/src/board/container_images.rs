@@ -153,23 +153,10 @@ bound|renew)
 esac
 ";
 
-/// What is put over Debian's root: its network by DHCP, the name servers it learns, a page on port 80, and a trace of an
-/// orderly stop.
+/// What is put over Debian's root, which has its network already: a page on port 80, and a trace of an orderly stop.
 pub fn lay_out_over_debian(root: &Path, ingredients: &Ingredients) -> Result<Tree, TreeError> {
     let tree = Tree::create(root)?;
     tree.copy(TOOL, 0o755, &ingredients.programs.guest_tool)?;
-    tree.file(
-        "etc/systemd/network/eth0.network",
-        0o644,
-        "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n",
-    )?;
-    tree.symlink(
-        "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
-        "/lib/systemd/system/systemd-networkd.service",
-    )?;
-    // Bookworm's systemd has resolved in a package of its own. The network's own server is its first address.
-    tree.file("etc/resolv.conf", 0o644, "nameserver 10.158.0.1\n")?;
-    tree.file("etc/hosts", 0o644, "127.0.0.1 localhost\n")?;
     tree.file(
         "etc/systemd/system/greeting.service",
         0o644,
@@ -183,12 +170,6 @@ pub fn lay_out_over_debian(root: &Path, ingredients: &Ingredients) -> Result<Tre
         "etc/systemd/system/multi-user.target.wants/greeting.service",
         "/etc/systemd/system/greeting.service",
     )?;
-    // Timers of a machine that is administered by hand; here they only cost time at the start.
-    for unit in
-        ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"]
-    {
-        tree.symlink(&format!("etc/systemd/system/{unit}"), "/dev/null")?;
-    }
     Ok(tree)
 }
 

@@ -65,13 +65,17 @@ impl HostYado {
     pub fn build_image(&self, order: &ImageOrder<'_>, to: &Path) -> Result<(), CommandError> {
         let ImageOrder { source, kind, architecture, name, key, init, halt_signal } = order;
         let mut tool = self.tool(&["image", "build", "--kind", kind, "--arch", architecture, "--name", name]);
+        if source.is_dir() {
+            // Who lays out a tree without being root cannot give its files to root.
+            tool = tool.args(["--owner", "0:0"]);
+        }
         if let Some(init) = init {
             tool = tool.args(["--init", init]);
         }
         if let Some(signal) = halt_signal {
             tool = tool.args(["--halt-signal", signal]);
         }
-        tool.arg("--key").arg(key).arg("--out").arg(to).arg(source).run()
+        tool.arg("--key").arg(key).arg(source).arg(to).run()
     }
 
     /// Compiles the instances of a system tree into its cache of specs.

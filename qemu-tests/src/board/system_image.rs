@@ -241,8 +241,8 @@ impl Recipe<'_> {
     }
 }
 
-/// systemd(1), signals: SIGRTMIN+4 powers off.
-const HALT_SYSTEMD: &str = "SIGRTMIN+4";
+/// systemd(1), signals: SIGRTMIN+3 halts, which in a container is to exit.
+const HALT_SYSTEMD: &str = "SIGRTMIN+3";
 /// busybox's init powers off at it.
 const HALT_BUSYBOX: &str = "SIGUSR2";
 

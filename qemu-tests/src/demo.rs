@@ -1,0 +1,188 @@
+//! `cargo demo`: the main job before your eyes. Builds everything, boots a board, and takes nine steps, each ticked by what
+//! was seen on the board. Leaves the serial log and a report below `target/demo/`.
+
+mod command_line;
+mod devices;
+mod limits;
+mod network;
+mod outside;
+mod power_off;
+mod refusals;
+mod sandboxes;
+mod start;
+mod talk;
+
+pub use command_line::main;
+
+use crate::arch::Arch;
+use crate::board::qemu::OnReset;
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
+use crate::cache::Cache;
+use crate::report::{NotSo, Observer, Report, StepReport};
+use outside::Outside;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What the steps work with.
+#[derive(Debug)]
+struct Demo<'a> {
+    prepared: &'a Prepared,
+    board: Board,
+    /// A server on this machine, outside of the board.
+    outside: Outside,
+    /// Where reports and scratch files go.
+    directory: PathBuf,
+}
+
+/// One step: what it is to show, and how.
+struct Step {
+    title: &'static str,
+    take: fn(&mut Demo<'_>, &mut Observer) -> Result<(), StepError>,
+}
+
+const STEPS: &[Step] = &[
+    Step { title: "the initramfs verifies slot A and hands over to yado-init", take: start::verified_boot },
+    Step { title: "data partition, netd, and a lease for the uplink", take: start::services },
+    Step { title: "Debian with systemd and busybox run, each in its sandbox", take: sandboxes::run },
+    Step { title: "the containers reach each other by name, and the world outside", take: network::reach },
+    Step { title: "memory, processor and process limits hold", take: limits::hold },
+    Step { title: "a GPIO chip is in the one container that declares it", take: devices::gpio },
+    Step { title: "a USB stick comes and goes in the container that declares it", take: devices::usb_stick },
+    Step { title: "tampered images are refused, each with its reason", take: refusals::each },
+    Step { title: "an orderly power off: units stopped, file systems clean", take: power_off::orderly },
+];
+
+/// What happens between the last question and the power off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visitor {
+    /// Nobody is there.
+    None,
+    /// Somebody sits at the terminal and gets the board's console.
+    AtConsole,
+}
+
+/// How long the board may take until the agent on it speaks; a loaded machine needs many times the usual 5 to 10 s.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Enough for Debian's systemd and everything else.
+const MEMORY_MIB: u32 = 512;
+const DATA_MIB: u64 = 256;
+
+/// Builds, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
+pub fn run(cache: &Cache, arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
+    let began = Instant::now();
+    let prepared = Prepared::new(cache, arch)?;
+    let prepare_seconds = began.elapsed().as_secs_f64();
+    let switched_on = Instant::now();
+    let mut report = Report { arch, kernel: None, prepare_seconds, board_seconds: 0.0, steps: Vec::new() };
+    match switch_on(&prepared, directory) {
+        Ok(mut demo) => {
+            take_steps(&mut demo, visitor, &mut report);
+            report.kernel = Some(prepared.ingredients.kernel.release.clone());
+        }
+        Err(error) => report.steps.push(Observer::begin(1, "the board boots").end(Err(error.to_string()))),
+    }
+    report.board_seconds = switched_on.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// How many steps a whole run has.
+pub const fn planned_steps() -> usize {
+    STEPS.len()
+}
+
+fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, StepError> {
+    let options = BoardOptions {
+        memory_mib: MEMORY_MIB,
+        data_mib: DATA_MIB,
+        kernel_arguments: "yado.rescue=1".to_owned(),
+        on_reset: OnReset::End,
+        directory: directory.to_owned(),
+    };
+    let outside = Outside::open().map_err(StepError::Outside)?;
+    let board = Board::power_on(prepared, options)?;
+    Ok(Demo { prepared, board, outside, directory: directory.to_owned() })
+}
+
+/// Takes one step after the other. A step that fails does not keep the later ones from telling what they see, except where
+/// the board never came up.
+fn take_steps(demo: &mut Demo<'_>, visitor: Visitor, report: &mut Report) {
+    for (index, step) in STEPS.iter().enumerate() {
+        let is_last = index + 1 == STEPS.len();
+        if is_last && visitor == Visitor::AtConsole {
+            talk::until_detached(&demo.board);
+        }
+        let taken = take(demo, index + 1, step);
+        let is_hopeless = index == 0 && taken.failure.is_some();
+        report.steps.push(taken);
+        if is_hopeless {
+            break;
+        }
+    }
+}
+
+fn take(demo: &mut Demo<'_>, number: usize, step: &Step) -> StepReport {
+    let mut observer = Observer::begin(number, step.title);
+    let outcome = (step.take)(demo, &mut observer).map_err(|error| error.to_string());
+    observer.end(outcome)
+}
+
+/// Why a step ended early.
+#[derive(Debug)]
+enum StepError {
+    /// Something was seen that should not be so.
+    NotSo(NotSo),
+    /// The board did not do what was asked.
+    Board(BoardError),
+    /// A file of the step could not be read or written.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The server outside could not be opened.
+    Outside(std::io::Error),
+}
+
+impl From<NotSo> for StepError {
+    fn from(not_so: NotSo) -> StepError {
+        StepError::NotSo(not_so)
+    }
+}
+
+impl From<BoardError> for StepError {
+    fn from(error: BoardError) -> StepError {
+        StepError::Board(error)
+    }
+}
+
+impl StepError {
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StepError + use<> {
+        let path = path.to_owned();
+        move |source| StepError::Io { path, source }
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepError::NotSo(not_so) => not_so.fmt(out),
+            StepError::Board(error) => error.fmt(out),
+            StepError::Io { path, source } => write!(out, "{}: {source}", path.display()),
+            StepError::Outside(source) => write!(out, "open a server on this machine: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StepError {}
+
+/// The entry of one instance in a status.
+fn instance<'v>(status: &'v serde_json::Value, name: &str) -> Option<&'v serde_json::Value> {
+    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
+}
+
+/// `name=value` among the lines that the payload tool printed.
+fn printed<'t>(lines: &'t str, name: &str) -> Option<&'t str> {
+    lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}

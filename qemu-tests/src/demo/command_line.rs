@@ -1,0 +1,76 @@
+//! The command line of `cargo demo`.
+
+use super::{Visitor, planned_steps, run};
+use crate::arch::Arch;
+use crate::board::BuildError;
+use crate::cache::Cache;
+use crate::report::Report;
+use clap::Parser;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Builds everything, boots a board in QEMU, and shows the main job.
+#[derive(Debug, Parser)]
+#[command(name = "cargo demo", no_binary_name = true)]
+struct Arguments {
+    /// Which board: arm64 or armhf
+    #[arg(long, default_value_t = Arch::Arm64)]
+    arch: Arch,
+    /// Gives you the board's console before it is powered off
+    #[arg(long)]
+    interactive: bool,
+    /// Keeps the board's disk for a look at it
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the command.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let Arguments { arch, interactive, keep } = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let directory = report_directory(arch);
+    let visitor = if interactive { Visitor::AtConsole } else { Visitor::None };
+    let report = match show(arch, visitor, &directory) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("demo: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    report.print_summary(planned_steps());
+    println!("serial log, report: {}", directory.display());
+    if let Err(error) = report.write(&directory.join("report.json")) {
+        eprintln!("demo: write the report: {error}");
+        return ExitCode::FAILURE;
+    }
+    if !keep {
+        remove_disks(&directory);
+    }
+    if report.is_passed(planned_steps()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Where the demo of a board leaves what it saw.
+fn report_directory(arch: Arch) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    target.join("demo").join(arch.debian())
+}
+
+fn show(arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
+    std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
+    run(&Cache::open()?, arch, visitor, directory)
+}
+
+/// Disks are large and only of use to somebody who looks for a fault.
+fn remove_disks(directory: &Path) {
+    for name in ["disk.img", "flash.img", "data.part", "stick.img"] {
+        let _ = std::fs::remove_file(directory.join(name));
+    }
+    let _ = std::fs::remove_dir_all(directory.join("parts"));
+}

@@ -1,0 +1,52 @@
+//! Step 4: addresses, names, and the way out.
+
+use super::outside::{ADDRESS, PAGE};
+use super::{Demo, StepError, printed};
+use crate::board::container_images::{TOOL, greeting};
+use crate::report::Observer;
+use std::time::Duration;
+
+const LEASE_TIMEOUT: Duration = Duration::from_secs(60);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) fn reach(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let bridge = demo.board.wait_status("network yado0", LEASE_TIMEOUT, |status| {
+        let bridge = status["links"].as_array()?.iter().find(|link| link["name"] == "yado0")?;
+        Some(bridge["ipv4"].to_string())
+    })?;
+    observer.check("the bridge has its address", &bridge, bridge.contains("10.158.0.1/24"))?;
+    for name in ["busybox", "debian"] {
+        let address = demo.board.wait_status(&format!("address of {name}"), LEASE_TIMEOUT, |status| {
+            let nic =
+                status["links"].as_array()?.iter().find(|link| link["role"] == "nic" && link["instance"] == name)?;
+            nic["ipv4"].as_str().map(str::to_owned)
+        })?;
+        observer.check(&format!("{name} leased an address"), &address, address.starts_with("10.158.0."))?;
+    }
+    for (from, to) in [("busybox", "debian"), ("debian", "busybox")] {
+        let said = fetch(demo, from, to, "80")?;
+        let body = printed(&said, "body").unwrap_or_default();
+        observer.check(&format!("{from} fetches http://{to}/"), &said, body == greeting(to))?;
+    }
+    let port = demo.outside.port().to_string();
+    for from in ["busybox", "debian"] {
+        let before = demo.outside.answered();
+        let said = fetch(demo, from, ADDRESS, &port)?;
+        let is_reached = printed(&said, "body") == Some(PAGE) && before < demo.outside.answered();
+        observer.check(&format!("{from} fetches a page of this machine, through NAT"), &said, is_reached)?;
+    }
+    Ok(())
+}
+
+/// Fetches once; a name that is not known yet is asked for again until the deadline, by asking again.
+fn fetch(demo: &Demo<'_>, from: &str, host: &str, port: &str) -> Result<String, StepError> {
+    let ask = || {
+        let ran = demo.board.exec(from, &[TOOL, "get", host, port, "/"], FETCH_TIMEOUT)?;
+        Ok(serde_json::Value::String(format!("{}{}", ran.stdout, ran.stderr)))
+    };
+    let waited_for = format!("page of {host} in {from}");
+    Ok(demo.board.wait_for(&waited_for, FETCH_TIMEOUT, ask, |said| {
+        let said = said.as_str()?;
+        printed(said, "status").map(|_| said.to_owned())
+    })?)
+}

@@ -1,0 +1,50 @@
+//! Step 9: the board is told to power off, and its disk is looked at afterwards by tools that are not ours.
+
+use super::{Demo, StepError};
+use crate::board::BoardError;
+use crate::board::container_images::STOPPED_TRACE;
+use crate::command::{CommandError, Tool};
+use crate::report::Observer;
+use std::time::Duration;
+
+/// The longest stop of an instance, and the board's own.
+const TIMEOUT: Duration = Duration::from_secs(150);
+
+pub(super) fn orderly(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    if demo.board.qemu.ended().is_none() {
+        demo.board.yado(&["rescue", "poweroff"])?;
+    }
+    demo.board.qemu.wait_end(TIMEOUT).map_err(BoardError::Qemu)?;
+    let serial = demo.board.serial();
+    let last = serial.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    observer.check("the board powered itself off", last, serial.contains("reboot: Power down"))?;
+
+    let data = demo.board.partition("data")?;
+    let checked = Tool::new("e2fsck").args(["-f", "-n"]).arg(&data).output();
+    let (shown, is_clean) = match &checked {
+        Ok(said) => (last_line(said), true),
+        Err(error) => (error.to_string(), false),
+    };
+    observer.check("e2fsck finds the data partition clean", shown, is_clean)?;
+    let head = text(Tool::new("dumpe2fs").arg("-h").arg(&data).output());
+    let state = head.lines().find(|line| line.starts_with("Filesystem state:")).unwrap_or_default();
+    let is_unmounted = state.ends_with("clean") && !head.contains("needs_recovery");
+    observer.check("it was unmounted", state, is_unmounted)?;
+    let trace = format!("/instances/debian/layer/upper{STOPPED_TRACE}");
+    let stat = text(Tool::new("debugfs").args(["-R", &format!("stat {trace}")]).arg(&data).output());
+    let kind = stat.lines().next().unwrap_or_default();
+    observer.check(
+        "Debian's systemd stopped its units",
+        format!("{STOPPED_TRACE}: {kind}"),
+        kind.contains("regular"),
+    )?;
+    Ok(())
+}
+
+fn last_line(text: &str) -> String {
+    text.trim().lines().last().unwrap_or_default().to_owned()
+}
+
+fn text(output: Result<String, CommandError>) -> String {
+    output.unwrap_or_else(|error| error.to_string())
+}

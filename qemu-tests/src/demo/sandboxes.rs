@@ -1,0 +1,113 @@
+//! Step 3: both containers run, and what surrounds each of them.
+
+use super::start::{output, read};
+use super::{Demo, StepError, instance};
+use crate::report::Observer;
+use std::time::Duration;
+
+/// Debian's systemd on an emulated small core, on a machine that has other things to do.
+const READY_TIMEOUT: Duration = Duration::from_secs(240);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
+const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+
+pub(super) fn run(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    for name in ["busybox", "debian"] {
+        let status = demo.board.wait_status(&format!("{name} that is ready"), READY_TIMEOUT, |status| {
+            let status = instance(status, name)?;
+            (status["state"] == "ready" || status["state"] == "failed").then(|| status.clone())
+        })?;
+        let failure = &status["last_failure"]["reason"];
+        let shown = if failure.is_null() {
+            let seconds = status["uptime_ms"].as_f64().unwrap_or(0.0) / 1000.0;
+            format!("up {seconds:.1} s, start took {} us", status["start_us"])
+        } else {
+            status["last_failure"].to_string()
+        };
+        observer.check(&format!("{name} is ready"), shown, status["state"] == "ready")?;
+        let pid = status["pid"].to_string();
+        surroundings(demo, observer, name, &pid)?;
+    }
+    let target = demo.board.exec_output("debian", &["systemctl", "is-active", "multi-user.target"], EXEC_TIMEOUT)?;
+    observer.check("Debian's systemd reached multi-user.target", &target, target.trim() == "active")?;
+    let said = demo.board.wait_event("READY=1 of debian", EXEC_TIMEOUT, |event| {
+        event["kind"] == "ready" && event["instance"] == "debian"
+    })?;
+    let shown = format!("{} ({:.1} s after the kernel started)", said["status"], micros(&said["monotonic_us"]));
+    observer.check("systemd said READY=1 over $NOTIFY_SOCKET", shown, true)?;
+    Ok(())
+}
+
+/// What the kernel says of the container's first process, and what is inside.
+fn surroundings(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str) -> Result<(), StepError> {
+    let links = |of: &str| {
+        let paths: Vec<String> = NAMESPACES.iter().map(|kind| format!("/proc/{of}/ns/{kind}")).collect();
+        let mut argv = vec!["/bin/readlink"];
+        argv.extend(paths.iter().map(String::as_str));
+        argv.iter().skip(1).map(|path| output(demo, &["/bin/readlink", path])).collect::<Result<Vec<_>, _>>()
+    };
+    let (ours, theirs) = (links("1")?, links(pid)?);
+    let shared: Vec<&str> =
+        NAMESPACES.iter().zip(ours.iter().zip(&theirs)).filter(|(_, (a, b))| a == b).map(|(kind, _)| *kind).collect();
+    observer.check(
+        &format!("{name}: seven namespaces of its own"),
+        if shared.is_empty() { NAMESPACES.join(" ") } else { format!("shares {}", shared.join(" ")) },
+        shared.is_empty(),
+    )?;
+    let map = read(demo, &format!("/proc/{pid}/uid_map"))?;
+    let map: Vec<&str> = map.split_whitespace().collect();
+    observer.check(
+        &format!("{name}: its root is nobody outside"),
+        map.join(" "),
+        map.get(1).is_some_and(|id| *id != "0"),
+    )?;
+    let mounts = read(demo, &format!("/proc/{pid}/mountinfo"))?;
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default();
+    observer.check(&format!("{name}: its root is an overlay"), root, root.contains(" - overlay "))?;
+    let process = read(demo, &format!("/proc/{pid}/status"))?;
+    let field = |field: &str| {
+        process.lines().find_map(|line| line.strip_prefix(field)).map(str::trim).unwrap_or_default().to_owned()
+    };
+    let bounding = field("CapBnd:");
+    let is_dropped = u64::from_str_radix(&bounding, 16).is_ok_and(|bounding| bounding & DROPPED == 0);
+    observer.check(&format!("{name}: cannot load modules, reboot or set the clock"), &bounding, is_dropped)?;
+    observer.check(&format!("{name}: its system calls are filtered"), field("Seccomp:"), field("Seccomp:") == "2")?;
+    let cgroup = read(demo, &format!("/proc/{pid}/cgroup"))?;
+    let path = cgroup.trim().trim_start_matches("0::").to_owned();
+    // systemd moves itself into a group below; the limits are on the instance's own.
+    let limits = output(
+        demo,
+        &[
+            "/bin/sh",
+            "-c",
+            &format!(
+                "d=/sys/fs/cgroup{path}; until [ \"$(cat $d/memory.max)\" != max ] || [ $d = /sys/fs/cgroup ]; do d=${{d%/*}}; done; \
+         echo $d $(cat $d/memory.max $d/pids.max)"
+            ),
+        ],
+    )?;
+    observer.check(&format!("{name}: its group has its limits"), &limits, !limits.contains("max"))?;
+    device_filter(demo, observer, name, pid)
+}
+
+/// `CAP_SYS_MODULE`, `CAP_SYS_BOOT` would be needed inside a container's own init too, so: module, raw I/O, time.
+const DROPPED: u64 = 1 << 16 | 1 << 17 | 1 << 25;
+
+/// The board's own disk is put there from outside: only the device filter stands between it and them.
+fn device_filter(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str) -> Result<(), StepError> {
+    let node = format!("/proc/{pid}/root/dev/smuggled");
+    let smuggle = format!("mknod -m 666 {node} b $(tr : ' ' < /sys/block/vda/dev) && head -c 1 {node} > /dev/null");
+    output(demo, &["/bin/sh", "-c", &smuggle])?;
+    let ran = demo.board.exec(name, &["head", "-c", "1", "/dev/smuggled"], EXEC_TIMEOUT)?;
+    output(demo, &["/bin/rm", &node])?;
+    let is_refused = ran.stderr.contains("not permitted");
+    observer.check(
+        &format!("{name}: a smuggled node of the board's disk cannot be opened"),
+        &ran.stderr,
+        is_refused,
+    )?;
+    Ok(())
+}
+
+fn micros(value: &serde_json::Value) -> f64 {
+    value.as_f64().unwrap_or(0.0) / 1_000_000.0
+}

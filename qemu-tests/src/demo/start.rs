@@ -1,0 +1,98 @@
+//! Steps 1 and 2: what boots, and what runs beside the containers.
+
+use super::{BOOT_TIMEOUT, Demo, StepError};
+use crate::board::system_image::fingerprint;
+use crate::board::{BoardError, BuildError};
+use crate::report::Observer;
+use serde_json::Value;
+use std::time::Duration;
+
+const SERVICES_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The board is up, from slot A, on a verified root, with our program as its first process.
+pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let board = &demo.board;
+    let hello = board.agent.hello(BOOT_TIMEOUT).map_err(|error| with_serial(board, BoardError::Agent(error)))?;
+    let seconds = board.qemu.started().elapsed().as_secs_f64();
+    observer.check(
+        "the agent on the board speaks",
+        format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel),
+        true,
+    )?;
+    let serial = board.serial();
+    let uboot = serial.lines().find(|line| line.starts_with("U-Boot")).unwrap_or_default();
+    observer.check("U-Boot started it", uboot, !uboot.is_empty())?;
+    let command_line = read(demo, "/proc/cmdline")?;
+    observer.check("U-Boot chose slot A", &command_line, command_line.contains("yado.slot=A"))?;
+
+    let init = output(demo, &["/bin/readlink", "/proc/1/exe"])?;
+    observer.check("process 1 is yado-init", &init, init.trim() == "/sbin/yado-init")?;
+    let mounts = read(demo, "/proc/mounts")?;
+    let root = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some("/")).unwrap_or_default();
+    let is_verity = root.starts_with("/dev/dm-") || root.starts_with("/dev/mapper/");
+    observer.check(
+        "the root is erofs, read-only, on device-mapper",
+        root,
+        is_verity && root.contains(" erofs ro"),
+    )?;
+    let below = output(demo, &["/bin/sh", "-c", "cat /sys/block/dm-0/dm/name /sys/block/dm-0/slaves/*/uevent"])?;
+    observer.check("below that is slot A", &below, below.contains("PARTNAME=slot-a"))?;
+
+    let status = demo.board.status()?;
+    let system = &status["system"];
+    let wanted = fingerprint(&demo.prepared.system.image).map_err(unreadable)?;
+    observer.check(
+        "it runs the image that was signed",
+        &system["fingerprint"],
+        system["fingerprint"] == wanted.as_str(),
+    )?;
+    observer.check("blocks are verified as they are read", &system["verify"], system["verify"] == "block")?;
+    Ok(())
+}
+
+/// Data is mounted, netd runs, the uplink has an address.
+pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let mounts = read(demo, "/proc/mounts")?;
+    let data = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/data")).unwrap_or_default();
+    observer.check("the data partition is mounted", data, data.contains(" ext4 rw"))?;
+    let status = demo.board.status()?;
+    observer.check("nothing is wrong with it", &status["system"]["data"], status["system"]["data"].is_null())?;
+    let netd = status["services"].as_array().and_then(|all| all.iter().find(|service| service["name"] == "netd"));
+    let pid = netd.map_or(Value::Null, |netd| netd["pid"].clone());
+    observer.check("netd runs", format!("pid {pid}"), pid.is_number())?;
+
+    let uplink = demo.board.wait_status("uplink with a lease", SERVICES_TIMEOUT, |status| {
+        let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
+        uplink["ipv4"].is_string().then(|| uplink.clone())
+    })?;
+    let shown = format!("{} via {}, name servers {}", uplink["ipv4"], uplink["gateway"], uplink["nameservers"]);
+    observer.check("the uplink has a lease by DHCP", shown, uplink["gateway"] == "10.0.2.2")?;
+    Ok(())
+}
+
+pub(super) fn read(demo: &Demo<'_>, path: &str) -> Result<String, StepError> {
+    Ok(demo.board.agent.read_file(path).map_err(BoardError::Agent)?)
+}
+
+pub(super) fn output(demo: &Demo<'_>, argv: &[&str]) -> Result<String, StepError> {
+    Ok(demo.board.agent.output(argv, Duration::from_secs(30)).map_err(BoardError::Agent)?)
+}
+
+/// A board that does not come up tells why on its serial line.
+fn with_serial(board: &crate::board::Board, error: BoardError) -> StepError {
+    const SHOWN: usize = 40;
+    let serial = board.serial();
+    let lines: Vec<&str> = serial.lines().collect();
+    eprintln!("--- the end of {}", board.serial_log().display());
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        eprintln!("    {line}");
+    }
+    error.into()
+}
+
+fn unreadable(error: BuildError) -> StepError {
+    match error {
+        BuildError::Io { path, source } => StepError::Io { path, source },
+        other => StepError::Outside(std::io::Error::other(other.to_string())),
+    }
+}

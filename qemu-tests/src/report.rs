@@ -1,0 +1,180 @@
+//! What a run on a board showed, step by step: for people as it happens, for programs as one JSON file at the end.
+
+use crate::arch::Arch;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The board.
+    pub arch: Arch,
+    /// What was on it.
+    pub kernel: Option<String>,
+    /// Seconds to make everything ready, before the board was switched on.
+    pub prepare_seconds: f64,
+    /// Seconds from switching it on to the end.
+    pub board_seconds: f64,
+    /// Each step that was begun.
+    pub steps: Vec<StepReport>,
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+pub struct StepReport {
+    /// Its number, from 1.
+    pub number: usize,
+    /// What it is to show.
+    pub title: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was seen, in the order in which it was.
+    pub observations: Vec<Observation>,
+    /// What was not as it should be; the step ended there.
+    pub failure: Option<String>,
+}
+
+/// One thing that was seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Observation {
+    /// What should be so.
+    pub what: String,
+    /// What was seen.
+    pub seen: String,
+    /// Whether what was seen is what should be.
+    pub holds: bool,
+}
+
+impl Report {
+    /// Whether all of `planned` steps were taken and passed.
+    pub fn is_passed(&self, planned: usize) -> bool {
+        self.steps.len() == planned && self.steps.iter().all(|step| step.failure.is_none())
+    }
+
+    /// Writes the machine-readable form.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        std::fs::write(path, serde_json::to_vec_pretty(self)?)
+    }
+
+    /// The table at the end.
+    pub fn print_summary(&self, planned: usize) {
+        println!();
+        for step in &self.steps {
+            let mark = if step.failure.is_none() { "✓" } else { "✗" };
+            println!("{mark} {:>2}  {:>6.1} s  {}", step.number, step.seconds, step.title);
+            if let Some(failure) = &step.failure {
+                println!("               {failure}");
+            }
+        }
+        let left = planned.saturating_sub(self.steps.len());
+        if left != 0 {
+            println!("· {left} steps were not reached");
+        }
+        println!("{:>13.1} s  on the board, {:.1} s before it", self.board_seconds, self.prepare_seconds);
+    }
+}
+
+/// A step that is being taken: says what it sees.
+#[derive(Debug)]
+pub struct Observer {
+    number: usize,
+    title: String,
+    began: Instant,
+    observations: Vec<Observation>,
+}
+
+/// Something was not as it should be.
+#[derive(Debug)]
+pub struct NotSo {
+    what: String,
+    seen: String,
+}
+
+impl Observer {
+    /// Begins a step.
+    pub fn begin(number: usize, title: &str) -> Observer {
+        println!("\n{number}. {title}");
+        Observer { number, title: title.to_owned(), began: Instant::now(), observations: Vec::new() }
+    }
+
+    /// Notes what was seen, and whether it is `what` should be. An error ends the step.
+    pub fn check(&mut self, what: &str, seen: impl Display, holds: bool) -> Result<(), NotSo> {
+        let seen = seen.to_string().trim().replace('\n', " ⏎ ");
+        println!("   {} {what}: {}", if holds { "✓" } else { "✗" }, shortened(&seen));
+        // Somebody watches a pipe.
+        let _ = io::stdout().flush();
+        self.observations.push(Observation { what: what.to_owned(), seen: seen.clone(), holds });
+        if holds { Ok(()) } else { Err(NotSo { what: what.to_owned(), seen }) }
+    }
+
+    /// Ends the step.
+    pub fn end(self, outcome: Result<(), String>) -> StepReport {
+        let Observer { number, title, began, observations } = self;
+        let failure = outcome.err();
+        if let Some(failure) = &failure {
+            println!("   ✗ {failure}");
+        }
+        StepReport { number, title, seconds: began.elapsed().as_secs_f64(), observations, failure }
+    }
+}
+
+/// One line of a terminal; the whole is in the report.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 110;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl Display for NotSo {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "not so: {}: {}", self.what, self.seen)
+    }
+}
+
+impl std::error::Error for NotSo {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(failures: &[Option<&str>]) -> Report {
+        let step = |failure: &Option<&str>| StepReport {
+            number: 1,
+            title: String::new(),
+            seconds: 0.0,
+            observations: Vec::new(),
+            failure: failure.map(str::to_owned),
+        };
+        Report {
+            arch: Arch::Arm64,
+            kernel: None,
+            prepare_seconds: 0.0,
+            board_seconds: 0.0,
+            steps: failures.iter().map(step).collect(),
+        }
+    }
+
+    #[test]
+    fn a_run_passes_only_when_every_planned_step_did() {
+        assert!(report(&[None, None]).is_passed(2));
+        assert!(!report(&[None]).is_passed(2), "a step was not reached");
+        assert!(!report(&[None, Some("no lease")]).is_passed(2));
+    }
+
+    #[test]
+    fn a_check_that_fails_is_kept_and_ends_the_step() {
+        let mut observer = Observer::begin(1, "one");
+        assert!(observer.check("a", "1\n2", true).is_ok());
+        let not_so = observer.check("b", 3, false).map_err(|not_so| not_so.to_string());
+        assert_eq!(not_so, Err("not so: b: 3".to_owned()));
+        let step = observer.end(not_so);
+        assert_eq!(step.observations.len(), 2);
+        assert_eq!(step.observations[0].seen, "1 ⏎ 2");
+        assert_eq!(step.failure.as_deref(), Some("not so: b: 3"));
+    }
+}
