@@ -137,6 +137,13 @@ pub fn reap() -> io::Result<Option<(i32, Ended)>> {
     }
 }
 
+/// A pipe for what a child prints: our end, which does not block, and the child's.
+pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    Ok((reader, writer))
+}
+
 /// Orphans among our descendants become our children.
 pub fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Pid::from_raw(1))?)

@@ -1,4 +1,4 @@
-//! Loop devices: a file as a read-only block device that is gone when its last user is.
+//! Loop devices: a file as a block device that is gone when its last user is.
 
 use rustix::io::Errno;
 use std::fs::File;
@@ -53,6 +53,15 @@ pub struct LoopDevice {
 
 /// Makes a read-only block device of `image`.
 pub fn attach_read_only(image: &impl AsFd) -> io::Result<LoopDevice> {
+    attach(image, LO_FLAGS_READ_ONLY)
+}
+
+/// Makes a writable block device of `image`, which must be open for reading and writing.
+pub fn attach_writable(image: &impl AsFd) -> io::Result<LoopDevice> {
+    attach(image, 0)
+}
+
+fn attach(image: &impl AsFd, flags: u32) -> io::Result<LoopDevice> {
     let control = File::options().read(true).write(true).open("/dev/loop-control")?;
     for _ in 0..ATTEMPTS {
         // SAFETY: this request takes no argument.
@@ -61,8 +70,8 @@ pub fn attach_read_only(image: &impl AsFd) -> io::Result<LoopDevice> {
             return Err(io::Error::last_os_error());
         }
         let path = format!("/dev/loop{number}");
-        let file = File::open(&path)?;
-        match configure(&file, image) {
+        let file = File::options().read(true).write(flags & LO_FLAGS_READ_ONLY == 0).open(&path)?;
+        match configure(&file, image, flags) {
             Ok(()) => return Ok(LoopDevice { file, path }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(error) => return Err(error),
@@ -71,12 +80,12 @@ pub fn attach_read_only(image: &impl AsFd) -> io::Result<LoopDevice> {
     Err(Errno::BUSY.into())
 }
 
-fn configure(device: &File, image: &impl AsFd) -> io::Result<()> {
+fn configure(device: &File, image: &impl AsFd, flags: u32) -> io::Result<()> {
     // SAFETY: all zero is a valid value of this struct of integers.
     let mut config: LoopConfig = unsafe { std::mem::zeroed() };
     config.fd = image.as_fd().as_raw_fd() as u32;
     config.block_size = BLOCK_BYTES;
-    config.info.flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR;
+    config.info.flags = flags | LO_FLAGS_AUTOCLEAR;
     // SAFETY: `config` is live, laid out as `struct loop_config`, and only read.
     if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) } < 0 {
         return Err(io::Error::last_os_error());

@@ -1,0 +1,121 @@
+//! As what we were started: PID 1 (of an initramfs or of the system), a daemon on a host, or a helper for modules.
+
+use crate::modules::Loader;
+use crate::{host, initramfs, system};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+yado-init: starts and keeps signed containers
+
+As PID 1 it takes no arguments. On any other Linux, as root:
+
+  yado-init --hosted DIR   keep the instances of DIR/system and DIR/data, with run-time state in DIR/run
+  yado-init --help         this text
+  yado-init --version      the version
+
+SIGTERM ends a hosted init in order: all instances first.
+
+The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers (--load-drivers [ALIAS...]).
+";
+
+/// What the arguments ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Role {
+    PidOne,
+    Hosted(PathBuf),
+    /// Drivers for these aliases; for all devices when there are none.
+    LoadDrivers(Vec<String>),
+    /// One module, for the kernel.
+    LoadModule(String),
+    Help,
+    Version,
+}
+
+/// Runs as what `arguments` (the program's name first) and our process id say.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    match parse(arguments, std::process::id()) {
+        Ok(Role::PidOne) if Path::new(initramfs::MARKER).exists() => initramfs::run(),
+        Ok(Role::PidOne) => system::run(),
+        Ok(Role::Hosted(directory)) => host::run(&directory),
+        Ok(Role::LoadDrivers(aliases)) => load_drivers(aliases),
+        Ok(Role::LoadModule(name)) => {
+            let mut loader = Loader::new();
+            loader.load(&name);
+            if loader.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Ok(Role::Help) => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Ok(Role::Version) => {
+            println!("yado-init {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("yado-init: {reason}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// PID 1 ignores its arguments: the kernel hands it whatever it did not understand of its own command line.
+fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
+    let words: Vec<&str> = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or("?")).collect();
+    match (words.as_slice(), pid) {
+        (["--hosted", _], _) => {
+            let directory = arguments.get(2).map(PathBuf::from).unwrap_or_default();
+            Ok(Role::Hosted(directory))
+        }
+        (_, 1) => Ok(Role::PidOne),
+        (["--help" | "-h"], _) => Ok(Role::Help),
+        (["--version" | "-V"], _) => Ok(Role::Version),
+        (["--load-drivers", aliases @ ..], _) => {
+            Ok(Role::LoadDrivers(aliases.iter().map(|alias| (*alias).to_owned()).collect()))
+        }
+        (["-q", "--", name], _) => Ok(Role::LoadModule((*name).to_owned())),
+        ([], _) => Err("it is not PID 1; --hosted DIR runs it as a daemon (--help says more)".to_owned()),
+        ([word, ..], _) => Err(format!("unknown or incomplete argument {word} (--help says more)")),
+    }
+}
+
+fn load_drivers(aliases: Vec<String>) -> ExitCode {
+    let mut loader = Loader::new();
+    if aliases.is_empty() {
+        loader.load_all();
+    } else {
+        loader.load_for(&aliases.into_iter().collect::<BTreeSet<String>>());
+    }
+    // A driver whose device is not there says so by an error; that is normal, and worth one line.
+    for (module, reason) in &loader.failures {
+        println!("module {module}: {reason}");
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(words: &[&str], pid: u32) -> Result<Role, String> {
+        let arguments: Vec<OsString> =
+            std::iter::once("yado-init").chain(words.iter().copied()).map(OsString::from).collect();
+        parse(&arguments, pid)
+    }
+
+    #[test]
+    fn only_pid_1_is_pid_1() {
+        assert_eq!(role(&[], 1), Ok(Role::PidOne));
+        assert_eq!(role(&["splash", "--help"], 1), Ok(Role::PidOne));
+        assert!(role(&[], 77).is_err());
+        assert!(role(&["--hosted"], 77).is_err());
+        assert!(role(&["--load"], 77).is_err());
+        assert_eq!(role(&["--hosted", "/x"], 77), Ok(Role::Hosted(PathBuf::from("/x"))));
+        assert_eq!(role(&["--hosted", "/x"], 1), Ok(Role::Hosted(PathBuf::from("/x"))), "PID 1 of a container");
+        assert_eq!(role(&["-q", "--", "fs-erofs"], 77), Ok(Role::LoadModule("fs-erofs".to_owned())));
+        let aliases = vec!["usb:x".to_owned()];
+        assert_eq!(role(&["--load-drivers", "usb:x"], 77), Ok(Role::LoadDrivers(aliases)));
+    }
+}

@@ -1,0 +1,351 @@
+//! The stages of our own start. Each ends with something that happens (a job ends, a partition appears, a deadline
+//! passes), and none of them can keep the system from coming up.
+
+use crate::clock_floor;
+use crate::data_partition::superblock::Content;
+use crate::data_partition::{self, format_mark};
+use crate::instance::lifecycle::Moment;
+use crate::job::Job;
+use crate::log::Priority;
+use crate::netd;
+use crate::service::Service;
+use crate::specs;
+use crate::supervisor::Supervisor;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use yado_sys::children::{EXIT_NOT_EXECUTED, Ended};
+use yado_wire::rescue::Mode;
+use yado_wire::{Failure, Step};
+
+/// A card reader behind a USB hub takes some seconds to tell of its card.
+const DATA_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The most services of the image's own.
+const MOST_SERVICES: usize = 16;
+
+/// The most trusted keys; what verifies images has the same limit.
+const MOST_KEYS: usize = 64;
+
+/// A key is one line.
+const MAX_KEY_BYTES: u64 = 4096;
+
+/// Where we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// Nothing was begun.
+    Begin,
+    /// Drivers are being loaded.
+    Drivers,
+    /// The data partition is looked for.
+    FindData { until: Moment },
+    /// Its file system is being repaired or made.
+    PrepareData { device: PathBuf },
+    /// A stand-in for it is being made.
+    PrepareVolatile { file: PathBuf },
+    /// Specs are being compiled.
+    Compile,
+    /// Up.
+    Done,
+}
+
+/// Our own start.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    stage: Stage,
+    /// When the watchdog was last fed.
+    pub(crate) fed_at: Moment,
+}
+
+impl Boot {
+    /// Nothing was begun.
+    pub(crate) fn new() -> Boot {
+        Boot { stage: Stage::Begin, fed_at: Moment::ZERO }
+    }
+
+    /// Instances may start.
+    pub(crate) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Nothing of a stage is in the way of a job for new devices.
+    pub(crate) fn may_load_modules(&self) -> bool {
+        match self.stage {
+            Stage::FindData { .. } | Stage::Done => true,
+            Stage::Begin
+            | Stage::Drivers
+            | Stage::PrepareData { .. }
+            | Stage::PrepareVolatile { .. }
+            | Stage::Compile => false,
+        }
+    }
+
+    /// When a stage ends for want of what it waits for.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        match self.stage {
+            Stage::FindData { until } => Some(until),
+            Stage::Begin
+            | Stage::Drivers
+            | Stage::PrepareData { .. }
+            | Stage::PrepareVolatile { .. }
+            | Stage::Compile
+            | Stage::Done => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Goes on where nothing need happen first.
+    pub(crate) fn advance_boot(&mut self, now: Moment) {
+        match self.boot.stage {
+            Stage::Begin => match self.places.mode {
+                Mode::System => {
+                    self.boot.stage = Stage::Drivers;
+                    self.start_job(Job::AllDrivers, now);
+                }
+                Mode::Hosted => self.begin_specs(now),
+            },
+            Stage::FindData { until } => {
+                // A job for new devices may be what brings the partition.
+                if !self.jobs.is_idle() {
+                    return;
+                }
+                if let Some(device) = data_partition::find_partition(data_partition::PARTITION) {
+                    self.prepare_data(device, now);
+                } else if until <= now {
+                    let reason = "no partition has this name; a file system in memory stands in";
+                    self.give_up_data(Failure::refused(Step::Data, data_partition::PARTITION, reason), now);
+                }
+            }
+            Stage::Drivers
+            | Stage::PrepareData { .. }
+            | Stage::PrepareVolatile { .. }
+            | Stage::Compile
+            | Stage::Done => {}
+        }
+    }
+
+    /// Goes on after a job.
+    pub(crate) fn advance_boot_after(&mut self, job: &Job, ended: Ended, now: Moment) {
+        let is_good = ended == Ended::Code(0);
+        match (job, self.boot.stage.clone()) {
+            (Job::AllDrivers, Stage::Drivers) => {
+                self.reach_stage("drivers");
+                self.open_power_keys();
+                self.boot.stage = Stage::FindData { until: now.saturating_add(DATA_PATIENCE) };
+            }
+            // e2fsck(8): 1 and 2 are "errors corrected".
+            (Job::Check(_), Stage::PrepareData { device }) => match ended {
+                Ended::Code(0..=2) => self.mount_data(&device, "ext4", now),
+                Ended::Code(EXIT_NOT_EXECUTED) => {
+                    self.mount_data(&device, "ext4", now);
+                }
+                Ended::Code(_) | Ended::Signal(_) => {
+                    let reason = format!("its file system is broken beyond what e2fsck -p repairs ({ended:?})");
+                    self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
+                }
+            },
+            (Job::Format(_), Stage::PrepareData { device }) => {
+                let cleared = if is_good { format_mark::clear(&device).err() } else { None };
+                match (is_good, cleared) {
+                    (true, None) => self.mount_data(&device, "ext4", now),
+                    (true, Some(error)) => {
+                        self.give_up_data(Failure::from_io(Step::Data, &device.to_string_lossy(), &error), now);
+                    }
+                    (false, _) => {
+                        let reason = format!("it is blank and could not be formatted: mke2fs {ended:?}");
+                        self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
+                    }
+                }
+            }
+            (Job::FormatVolatile(_), Stage::PrepareVolatile { file }) => {
+                let mounted =
+                    if is_good { data_partition::mount_volatile(&file) } else { data_partition::mount_tmpfs() };
+                self.finish_volatile(mounted, now);
+            }
+            (Job::Compile, Stage::Compile) => self.finish_specs(now),
+            (
+                Job::AllDrivers
+                | Job::Drivers(_)
+                | Job::Check(_)
+                | Job::Format(_)
+                | Job::FormatVolatile(_)
+                | Job::Compile,
+                _,
+            ) => {}
+        }
+    }
+
+    fn prepare_data(&mut self, device: PathBuf, now: Moment) {
+        let content = match data_partition::read_content(&device) {
+            Ok(content) => content,
+            Err(error) => {
+                let failure = Failure::from_io(Step::Data, &device.to_string_lossy(), &error);
+                return self.give_up_data(failure, now);
+            }
+        };
+        match content {
+            Content::Ext4Clean => self.mount_data(&device, "ext4", now),
+            Content::F2fs => self.mount_data(&device, "f2fs", now),
+            Content::Btrfs => self.mount_data(&device, "btrfs", now),
+            Content::Ext4Dirty => {
+                self.boot.stage = Stage::PrepareData { device: device.clone() };
+                self.start_job(Job::Check(device), now);
+            }
+            Content::Blank => {
+                self.log.say(Priority::Notice, format_args!("{} is blank: it is formatted", device.display()));
+                if let Err(error) = format_mark::set(&device) {
+                    let failure = Failure::from_io(Step::Data, &device.to_string_lossy(), &error);
+                    return self.give_up_data(failure, now);
+                }
+                self.boot.stage = Stage::PrepareData { device: device.clone() };
+                self.start_job(Job::Format(device), now);
+            }
+            Content::Unknown => {
+                let reason = "neither blank nor a file system we know: it is left as it is";
+                self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), reason), now);
+            }
+        }
+    }
+
+    fn mount_data(&mut self, device: &Path, kind: &str, now: Moment) {
+        match data_partition::mount(device, kind) {
+            Ok(()) => {
+                self.data_failure = data_partition::fullness();
+                if let Some(failure) = &self.data_failure {
+                    let text = failure.to_string();
+                    self.log.say(Priority::Error, format_args!("{text}"));
+                }
+                self.reach_stage("data");
+                self.raise_clock();
+                self.begin_specs(now);
+            }
+            Err(failure) => self.give_up_data(failure, now),
+        }
+    }
+
+    /// The data partition cannot be used: a file system in memory stands in for it.
+    fn give_up_data(&mut self, failure: Failure, now: Moment) {
+        self.log.say(Priority::Error, format_args!("{failure}"));
+        self.data_failure = Some(failure);
+        let file = self.places.run.join("volatile.ext4");
+        match data_partition::create_volatile(&file) {
+            Ok(()) => {
+                self.boot.stage = Stage::PrepareVolatile { file: file.clone() };
+                self.start_job(Job::FormatVolatile(file), now);
+            }
+            Err(_) => {
+                let mounted = data_partition::mount_tmpfs();
+                self.finish_volatile(mounted, now);
+            }
+        }
+    }
+
+    fn finish_volatile(&mut self, mounted: Result<(), Failure>, now: Moment) {
+        if let Err(failure) = mounted {
+            // Layers then have no place to be made in, and each instance says so.
+            self.log.say(Priority::Error, format_args!("{failure}"));
+        }
+        self.reach_stage("data-volatile");
+        self.raise_clock();
+        self.begin_specs(now);
+    }
+
+    fn raise_clock(&mut self) {
+        if let Some(to) = clock_floor::raise(&self.places.system, &self.clock_file()) {
+            self.log.say(Priority::Notice, format_args!("the clock was behind: it is set to {to} s since 1970"));
+        }
+    }
+
+    pub(crate) fn clock_file(&self) -> PathBuf {
+        self.places.data.join("state/clock")
+    }
+
+    fn begin_specs(&mut self, now: Moment) {
+        let found = specs::read(&self.places, &mut self.log);
+        if found.is_stale {
+            self.boot.stage = Stage::Compile;
+            self.start_job(Job::Compile, now);
+        } else {
+            self.finish_start(found, now);
+        }
+    }
+
+    fn finish_specs(&mut self, now: Moment) {
+        let found = specs::read(&self.places, &mut self.log);
+        self.finish_start(found, now);
+    }
+
+    fn finish_start(&mut self, found: specs::Found, now: Moment) {
+        self.instances = found.instances;
+        for instance in &self.instances {
+            if let Err(failure) = &instance.spec {
+                self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));
+            }
+        }
+        self.collect_trust();
+        self.add_services();
+        self.netd.since = Some(now);
+        self.next_turn = now;
+        self.boot.stage = Stage::Done;
+        self.reach_stage("specs");
+    }
+
+    /// netd, and what the image lists.
+    fn add_services(&mut self) {
+        let wants_network = match self.places.mode {
+            Mode::System => true,
+            // On somebody else's machine the network is left alone unless an instance asks for one.
+            Mode::Hosted => {
+                self.instances.iter().any(|instance| instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty()))
+            }
+        };
+        if wants_network {
+            let mut arguments = vec![OsString::from("yado-netd"), OsString::from("--run")];
+            arguments.push(self.places.run.as_os_str().to_owned());
+            if let Some(file) = specs::networks_file(&self.places) {
+                arguments.push(OsString::from("--networks"));
+                arguments.push(file.into_os_string());
+            }
+            self.services.push(Service::new(netd::SERVICE, self.places.yado.clone(), arguments));
+        }
+        let Ok(entries) = fs::read_dir(self.places.system.join("system.d")) else { return };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).take(MOST_SERVICES).collect();
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let arguments = vec![path.as_os_str().to_owned()];
+            self.services.push(Service::new(&name, path, arguments));
+        }
+    }
+
+    /// The keys of the image and of the data partition in one directory, for the launcher.
+    fn collect_trust(&mut self) {
+        let trust = self.places.trust();
+        let _ = fs::remove_dir_all(&trust);
+        if let Err(error) = fs::create_dir_all(&trust) {
+            self.log.say(Priority::Error, format_args!("create {}: {error}", trust.display()));
+            return;
+        }
+        let mut left = MOST_KEYS;
+        for (origin, directory) in
+            [("system", self.places.system.join("trust")), ("data", self.places.data.join("trust"))]
+        {
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let is_key = path.extension().is_some_and(|extension| extension == "pub")
+                    && fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= MAX_KEY_BYTES);
+                if !is_key || left == 0 {
+                    continue;
+                }
+                left -= 1;
+                let name = format!("{origin}-{}", entry.file_name().to_string_lossy());
+                if let Err(error) = fs::copy(&path, trust.join(name)) {
+                    self.log.say(Priority::Error, format_args!("copy {}: {error}", path.display()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One request in, its first answers out.
+
+use super::Exchange;
+use crate::instance::Instance;
+use crate::instance::lifecycle::{Moment, State, Wanted};
+use crate::launch::Purpose;
+use crate::log::Priority;
+use crate::shutdown::Goal;
+use crate::supervisor::Supervisor;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use yado_spec::order::LaunchJob;
+use yado_sys::packet;
+use yado_wire::names::clipped;
+use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
+use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
+
+impl Supervisor {
+    /// Reads what a client sent.
+    pub(super) fn read_request(&mut self, id: u32, now: Moment) {
+        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let Some(client) = self.clients.find(id) else { return };
+        let received = match packet::recv(&client.socket, &mut buffer) {
+            Ok(Some(received)) if !received.is_end() => received,
+            Ok(None) => return,
+            Ok(Some(_)) | Err(_) => {
+                client.is_lost = true;
+                return;
+            }
+        };
+        if !matches!(client.exchange, Exchange::Idle) {
+            client.refuse("request", "one request at a time on a connection");
+            client.is_lost = true;
+            return;
+        }
+        match yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])) {
+            Ok(request) => self.take_request(id, request, received.descriptors, now),
+            Err(error) => client.refuse("request", &error.to_string()),
+        }
+    }
+
+    fn take_request(&mut self, id: u32, request: Request, descriptors: Vec<OwnedFd>, now: Moment) {
+        match request {
+            Request::Status => self.answer_status(id, now),
+            Request::Logs { instance, follow } => {
+                let position = self.log.ring().map_or(0, |ring| ring.tail());
+                self.set_exchange(id, Exchange::Logs { position, instance, follow });
+            }
+            Request::Exec { instance, argv, environment, cwd, uid, gid } => {
+                let job = |pid| LaunchJob::Exec {
+                    pid,
+                    argv: argv.iter().map(|text| text.as_str().to_owned()).collect(),
+                    environment: environment.iter().map(|text| text.as_str().to_owned()).collect(),
+                    cwd: cwd.as_ref().map(|text| text.as_str().to_owned()),
+                    uid,
+                    gid,
+                };
+                self.exec(id, &instance, job, &descriptors);
+            }
+            Request::Start(name) => self.start(id, &name, now),
+            Request::Stop { instance, timeout_s, force } => {
+                let patience = match (force, timeout_s) {
+                    (true, _) => Some(Duration::ZERO),
+                    (false, Some(seconds)) => Some(Duration::from_secs(seconds.into())),
+                    (false, None) => None,
+                };
+                self.stop(id, &instance, patience, now);
+            }
+            Request::Restart(name) => self.restart(id, &name, now),
+            Request::Console { instance, force } => self.open_console(id, &instance, force),
+            Request::Reboot => self.end_machine(id, Goal::Reboot, now),
+            Request::Poweroff => self.end_machine(id, Goal::PowerOff, now),
+            Request::Events => self.set_exchange(id, Exchange::Events { sequence: 0 }),
+        }
+    }
+
+    fn set_exchange(&mut self, id: u32, exchange: Exchange) {
+        if let Some(client) = self.clients.find(id) {
+            client.exchange = exchange;
+        }
+    }
+
+    fn answer_status(&mut self, id: u32, now: Moment) {
+        let since = match self.places.mode {
+            Mode::System => now,
+            Mode::Hosted => now.saturating_sub(self.started),
+        };
+        let system = SystemStatus {
+            version: clipped(env!("CARGO_PKG_VERSION")),
+            mode: self.places.mode,
+            fingerprint: self.slot.map(|slot| slot.fingerprint),
+            slot: self.slot.map(|slot| slot.name),
+            uptime_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            data: self.data_failure.clone(),
+            verify: self.places.verify(),
+        };
+        let Some(client) = self.clients.list.iter_mut().find(|client| client.id == id) else { return };
+        client.reply(&Reply::System(system));
+        for instance in &self.instances {
+            client.reply(&Reply::Instance(instance.status(&self.places.group(&instance.name), now)));
+        }
+        for service in &self.services {
+            client.reply(&Reply::Service(ServiceStatus {
+                name: clipped(&service.name),
+                pid: service.process.as_ref().map(|(pid, _)| *pid),
+                restarts: service.restarts,
+            }));
+        }
+        client.reply(&Reply::Done);
+    }
+
+    /// The instance, or a refusal to the client.
+    fn find_instance(&mut self, id: u32, name: &InstanceName) -> Option<usize> {
+        let number = self.instances.iter().position(|instance| instance.name == *name);
+        if number.is_none() {
+            self.refuse(id, name.as_str(), "there is no such instance");
+        }
+        number
+    }
+
+    fn refuse(&mut self, id: u32, object: &str, reason: &str) {
+        if let Some(client) = self.clients.find(id) {
+            client.refuse(object, reason);
+        }
+    }
+
+    fn reply(&mut self, id: u32, reply: &Reply) {
+        if let Some(client) = self.clients.find(id) {
+            client.reply(reply);
+        }
+    }
+
+    fn start(&mut self, id: u32, name: &InstanceName, now: Moment) {
+        let Some(number) = self.find_instance(id, name) else { return };
+        let Some(instance) = self.instances.get(number) else { return };
+        match &instance.spec {
+            Err(failure) => {
+                let failure = failure.as_ref().clone();
+                return self.reply(id, &Reply::Refused(failure));
+            }
+            Ok(spec) if spec.security.protection_start => {
+                return self.refuse(id, name.as_str(), "security.protection.start is set");
+            }
+            Ok(_) => {}
+        }
+        if self.shutdown.is_some() {
+            return self.refuse(id, name.as_str(), "the system is shutting down");
+        }
+        // Who runs or is about to is not started once more; who waits for its next attempt is not let wait any longer.
+        let run = match (instance.wanted, instance.state) {
+            (Wanted::Up { run }, State::Starting { .. } | State::Running { .. } | State::Ready { .. }) => run,
+            (Wanted::Up { .. } | Wanted::Down { .. }, _) => instance.next_run(),
+        };
+        self.set_exchange(id, Exchange::Starting { instance: number, run });
+        self.want(number, Wanted::Up { run }, now);
+    }
+
+    fn stop(&mut self, id: u32, name: &InstanceName, patience: Option<Duration>, now: Moment) {
+        let Some(number) = self.find_instance(id, name) else { return };
+        let as_said = self.instances.get(number).and_then(Instance::rules).map(|rules| rules.patience);
+        let patience = patience.or(as_said).unwrap_or(Duration::ZERO);
+        self.set_exchange(id, Exchange::Stopping { instance: number });
+        self.want(number, Wanted::Down { patience }, now);
+    }
+
+    fn restart(&mut self, id: u32, name: &InstanceName, now: Moment) {
+        let Some(number) = self.find_instance(id, name) else { return };
+        let Some(instance) = self.instances.get(number) else { return };
+        if let Err(failure) = &instance.spec {
+            let failure = failure.as_ref().clone();
+            return self.reply(id, &Reply::Refused(failure));
+        }
+        if self.shutdown.is_some() {
+            return self.refuse(id, name.as_str(), "the system is shutting down");
+        }
+        let run = instance.next_run();
+        self.set_exchange(id, Exchange::Starting { instance: number, run });
+        self.want(number, Wanted::Up { run }, now);
+    }
+
+    fn exec(&mut self, id: u32, name: &InstanceName, job: impl Fn(i32) -> LaunchJob, standard: &[OwnedFd]) {
+        let Some(number) = self.find_instance(id, name) else { return };
+        if standard.len() != 3 {
+            return self.refuse(id, name.as_str(), "exec needs three descriptors: stdin, stdout and stderr");
+        }
+        let instance = self.instances.get(number).filter(|instance| instance.is_up());
+        let Some((pid, _)) = instance.and_then(|instance| instance.run.payload.as_ref()) else {
+            return self.refuse(id, name.as_str(), "it is not running");
+        };
+        let job = job(*pid);
+        match self.start_launcher(number, Purpose::Exec { client: id }, job, standard) {
+            Ok(launch) => self.set_exchange(id, Exchange::Command { launch }),
+            Err(failure) => self.reply(id, &Reply::Refused(failure)),
+        }
+    }
+
+    fn open_console(&mut self, id: u32, name: &InstanceName, force: bool) {
+        let Some(number) = self.find_instance(id, name) else { return };
+        let console = self.instances.get_mut(number).and_then(|instance| instance.run.console.as_mut());
+        let Some(console) = console else { return self.refuse(id, name.as_str(), "it has no console now") };
+        if console.has_viewer() && !force {
+            return self.refuse(id, name.as_str(), "somebody else has the console; force takes it");
+        }
+        match console.attach() {
+            Ok(stream) => {
+                let Some(client) = self.clients.find(id) else { return };
+                client.reply_with(&Reply::Console, &stream);
+                client.reply(&Reply::Done);
+            }
+            Err(error) => {
+                let failure = Failure::from_io(Step::Console, name.as_str(), &error);
+                self.reply(id, &Reply::Refused(failure));
+            }
+        }
+    }
+
+    fn end_machine(&mut self, id: u32, goal: Goal, now: Moment) {
+        if self.places.mode == Mode::Hosted {
+            return self.refuse(id, "system", "a hosted init does not end the machine; send it SIGTERM to end it");
+        }
+        self.reply(id, &Reply::Done);
+        self.log.say(Priority::Notice, format_args!("{goal:?} was asked for"));
+        self.begin_shutdown(goal, now);
+    }
+}

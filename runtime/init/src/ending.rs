@@ -1,0 +1,202 @@
+//! The ends of processes: reaping all of them, and clearing away what an instance leaves.
+
+use crate::instance::lifecycle::{self, Moment};
+use crate::instance::{cgroup, end_of_payload, exit_status};
+use crate::launch::{LaunchId, Purpose};
+use crate::log::Priority;
+use crate::service;
+use crate::supervisor::{Supervisor, keep_unknown_end};
+use std::fs;
+use std::io;
+use std::time::Duration;
+use yado_sys::children::{self, Ended};
+use yado_wire::names::clipped;
+use yado_wire::rescue::EventKind;
+use yado_wire::{Failure, Step};
+
+/// Killed processes leave their group a moment after their first process was reaped.
+const REMOVE_AGAIN: Duration = Duration::from_millis(20);
+
+/// After so many tries something hangs in the kernel, and waiting is no longer the answer.
+const MOST_REMOVALS: u32 = 250;
+
+impl Supervisor {
+    /// Reaps every child that has ended, adopted ones too.
+    pub(crate) fn reap(&mut self, now: Moment) {
+        // What a launcher said before it ended comes first: it may tell whose process has ended.
+        let ids: Vec<LaunchId> = self.launches.iter().map(|launch| launch.id).collect();
+        for id in ids {
+            self.read_reports(id, now);
+        }
+        loop {
+            match children::reap() {
+                Ok(Some((pid, ended))) => self.note_end(pid, ended, now),
+                Ok(None) => return,
+                Err(error) => {
+                    self.log.say(Priority::Error, format_args!("wait for children: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn note_end(&mut self, pid: i32, ended: Ended, now: Moment) {
+        let is = |process: &Option<(i32, std::os::fd::OwnedFd)>| process.as_ref().is_some_and(|(own, _)| *own == pid);
+        if let Some(number) = self.instances.iter().position(|instance| is(&instance.run.payload)) {
+            self.note_payload_end(number, ended, now);
+        } else if let Some(launch) = self.launches.iter_mut().find(|launch| is(&launch.launcher)) {
+            launch.launcher = None;
+            let id = launch.id;
+            self.note_launcher_end(id, ended, now);
+        } else if let Some(launch) = self.launches.iter_mut().find(|launch| is(&launch.command)) {
+            launch.command = None;
+            launch.command_ended = Some(ended);
+            let id = launch.id;
+            self.finish_launch(id);
+        } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
+            self.note_service_end(number, ended, now);
+        } else if self.jobs.is(pid) {
+            self.note_job_end(ended, now);
+        } else if !self.launches.is_empty() {
+            keep_unknown_end(&mut self.unknown_ends, pid, ended);
+        }
+    }
+
+    /// An instance's first process has ended, and with it, by its pid namespace, all others.
+    pub(crate) fn note_payload_end(&mut self, number: usize, ended: Ended, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        instance.run.payload = None;
+        let name = instance.name.clone();
+        if instance.run.end.is_none() {
+            instance.run.end = Some(end_of_payload(ended));
+        }
+        let was_up = instance.is_up();
+        self.drain_console(number, now);
+        self.events.publish(Some(&name), EventKind::Exited(exit_status(ended)));
+        if was_up && end_of_payload(ended) == lifecycle::End::Crash {
+            let how = match ended {
+                Ended::Code(code) => format!("its init ended with code {code}"),
+                Ended::Signal(signal) => format!("its init was killed by signal {signal}"),
+            };
+            self.record_failure(number, Failure::refused(Step::Exec, name.as_str(), &how));
+        }
+        self.collect_remains(number, now);
+    }
+
+    /// A launcher has ended. Without a report of success that is a failure.
+    fn note_launcher_end(&mut self, id: LaunchId, ended: Ended, now: Moment) {
+        self.read_reports(id, now);
+        let log = &mut self.log;
+        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
+        launch.output.drain(now, |line| log.record(Priority::Warning as u8, "yado-container", 0, line));
+        if !launch.is_done && launch.failure.is_none() {
+            let how = match ended {
+                Ended::Code(children::EXIT_NOT_EXECUTED) => "could not be executed".to_owned(),
+                Ended::Code(code) => format!("ended with code {code} and without a report"),
+                Ended::Signal(signal) => format!("was killed by signal {signal}"),
+            };
+            launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
+        }
+        let (number, purpose, failure) = (launch.instance, launch.purpose, launch.failure.clone());
+        self.finish_launch(id);
+        match (purpose, failure) {
+            (Purpose::Run, Some(failure)) => {
+                self.fail_launched(number, *failure);
+                self.collect_remains(number, now);
+            }
+            (Purpose::Devices, Some(failure)) => self.record_failure(number, *failure),
+            (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. }, _) => {}
+        }
+    }
+
+    fn fail_launched(&mut self, number: usize, failure: Failure) {
+        let Some(instance) = self.instances.get(number) else { return };
+        // Killed because nobody wants it any more: that is no failure.
+        if matches!(instance.state, lifecycle::State::Stopping { .. }) {
+            if let Some(instance) = self.instances.get_mut(number) {
+                instance.run.end.get_or_insert(lifecycle::End::StartFailed);
+            }
+        } else {
+            self.fail_start(number, failure);
+        }
+        if self.instances.get(number).is_some_and(|instance| instance.run.payload.is_some()) {
+            self.kill_instance(number);
+        }
+    }
+
+    /// Forgets a launch that is over, and answers who waits for its command.
+    fn finish_launch(&mut self, id: LaunchId) {
+        let Some(at) = self.launches.iter().position(|launch| launch.id == id) else { return };
+        let is_over = self.launches.get(at).is_some_and(|launch| {
+            launch.launcher.is_none()
+                && match launch.purpose {
+                    Purpose::Run | Purpose::Devices => true,
+                    Purpose::Exec { .. } => launch.failure.is_some() || launch.command_ended.is_some(),
+                }
+        });
+        if !is_over {
+            return;
+        }
+        let launch = self.launches.remove(at);
+        if let Purpose::Exec { client } = launch.purpose {
+            self.answer_exec(client, launch.failure.as_deref(), launch.command_ended.map(exit_status));
+        }
+        if self.launches.is_empty() {
+            self.unknown_ends.clear();
+        }
+    }
+
+    fn note_service_end(&mut self, number: usize, ended: Ended, now: Moment) {
+        let wanted = self.wanted_services();
+        let log = &mut self.log;
+        let Some(service) = self.services.get_mut(number) else { return };
+        service.process = None;
+        service.is_ready = false;
+        let name = service.name.clone();
+        if let Some(output) = &mut service.output {
+            output.drain(now, |line| log.record(Priority::Info as u8, &name, 0, line));
+        }
+        service.output = None;
+        if wanted == service::Wanted::Up {
+            self.log.say(Priority::Warning, format_args!("{name}: ended: {ended:?}; it is started again"));
+            let kind = EventKind::ServiceExited { service: clipped(&name), status: exit_status(ended) };
+            self.events.publish(None, kind);
+        }
+        self.step_service(number, service::Event::Exited, now);
+    }
+
+    /// When the launcher and all processes of a run have ended: removes what is left of it, and tells the table.
+    pub(crate) fn collect_remains(&mut self, number: usize, now: Moment) {
+        let has_launcher = self.launches.iter().any(|launch| launch.instance == number && launch.launcher.is_some());
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(end) = instance.run.end else { return };
+        if has_launcher || instance.run.payload.is_some() || !instance.is_active() {
+            return;
+        }
+        let tries = match instance.run.removal {
+            Some((at, _)) if now < at => return,
+            Some((_, tries)) => tries,
+            None => 0,
+        };
+        let name = instance.name.clone();
+        let group = self.places.group(&name);
+        if let Err(error) = cgroup::remove(&group) {
+            if error.kind() == io::ErrorKind::ResourceBusy && tries < MOST_REMOVALS {
+                cgroup::kill(&group);
+                instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries + 1));
+                return;
+            }
+            self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display()));
+        }
+        let _ = fs::remove_dir_all(self.places.runtime(&name));
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let has_nics = instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty());
+        let run = std::mem::take(&mut instance.run);
+        instance.run.oom_kills = run.oom_kills;
+        instance.run.refused_forks = run.refused_forks;
+        if has_nics {
+            self.netd.detach(name);
+        }
+        self.step_instance(number, lifecycle::Event::Ended(end), now);
+    }
+}

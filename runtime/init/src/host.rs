@@ -1,0 +1,108 @@
+//! Hosted: the same supervisor as an ordinary root daemon, with its state below one directory. It mounts nothing, loads
+//! nothing, and never ends the machine.
+
+use crate::instance::cgroup;
+use crate::log::{Log, Priority};
+use crate::places::Places;
+use crate::supervisor::Supervisor;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use yado_sys::children;
+
+/// Runs until a signal ends it.
+pub(crate) fn run(directory: &Path) -> ExitCode {
+    let mut log = Log::of_host();
+    let directory = match fs::canonicalize(directory) {
+        Ok(directory) => directory,
+        Err(error) => {
+            log.say(Priority::Error, format_args!("{}: {error}", directory.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let groups = match make_groups(&directory) {
+        Ok(groups) => groups,
+        Err((path, error)) => {
+            log.say(Priority::Error, format_args!("control groups: {}: {error}", path.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = children::become_subreaper() {
+        log.say(Priority::Error, format_args!("become a subreaper: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let places = Places::of_host(&directory, groups);
+    match Supervisor::new(places, log) {
+        Ok(mut supervisor) => {
+            let crate::supervisor::Finished = supervisor.run();
+            ExitCode::SUCCESS
+        }
+        Err(()) => ExitCode::FAILURE,
+    }
+}
+
+/// The group for instances, below our own if we are alone in it (a service with `Delegate=`), else below the root: on a
+/// host, root may. Its name comes from the directory, so what a predecessor left is found and cleared away.
+fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(mount) = find_cgroup2(&mounts) else {
+        return Err((PathBuf::from("/proc/self/mountinfo"), io::Error::other("no cgroup2 file system is mounted")));
+    };
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("").to_owned();
+    let name = format!("yado-{:08x}", name_hash(directory));
+    let own = mount.join(own);
+    let is_alone = own != mount
+        && fs::read_to_string(own.join("cgroup.procs"))
+            .is_ok_and(|list| list.trim() == std::process::id().to_string());
+    let parent = if is_alone { own } else { mount };
+    let groups = parent.join(name);
+    let at = |error| (groups.clone(), error);
+    cgroup::kill(&groups);
+    match fs::create_dir(&groups) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
+        Ok(()) | Err(_) => {}
+    }
+    if is_alone {
+        // A group with processes of its own gives no controllers to its children.
+        let leaf = parent.join("init");
+        let _ = fs::create_dir(&leaf);
+        let _ = fs::write(leaf.join("cgroup.procs"), "0");
+    }
+    cgroup::enable_controllers(&parent);
+    cgroup::enable_controllers(&groups);
+    Ok(groups)
+}
+
+/// Where cgroup2 is mounted. A line of mountinfo ends in ` - TYPE SOURCE OPTIONS`, and its fifth field is the mount point.
+fn find_cgroup2(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        kind.starts_with("cgroup2 ").then(|| fields.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// FNV-1a: any hash that is the same next time.
+fn name_hash(path: &Path) -> u32 {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup2_is_found_wherever_it_is_mounted() {
+        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+            36 31 0:33 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        assert_eq!(find_cgroup2(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        let unified = "29 22 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(find_cgroup2(unified), Some(PathBuf::from("/sys/fs/cgroup")));
+        assert_eq!(find_cgroup2(""), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! PID 1 of the initramfs: finds the slot that the boot loader chose, trusts it or refuses it, and hands over to it.
+//!
+//! Nothing of the slot is used before its header's signatures are checked, and each later block is checked by dm-verity as
+//! it is read. A refusal is told on the console and in the kernel's log; then the machine restarts, so that the boot
+//! loader, which counts, comes to the other slot.
+
+use crate::data_partition::find_partition;
+use crate::log::kmsg;
+use crate::modules::Loader;
+use crate::slot::{self, Slot};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use yado_image::open::OpenError;
+use yado_image::trust::ReadKeysError;
+use yado_image::{Header, Keys, Wanted, open_trusted, verity};
+use yado_sys::device_mapper::DeviceMapper;
+use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
+use yado_sys::poll::{Interest, PollSet};
+use yado_sys::{clock, reboot, root, uevent, volume};
+
+/// This file says that we are in an initramfs.
+pub(crate) const MARKER: &str = "/etc/yado/initramfs";
+
+/// The keys that a system must be signed by.
+const TRUST: &str = "/etc/yado/trust";
+
+/// Where the system's root is mounted before it is the root.
+const NEW_ROOT: &str = "/root";
+
+/// The system stage.
+const SYSTEM_INIT: &str = "/sbin/yado-init";
+
+/// A card that is slow to answer takes some seconds.
+const SLOT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between looks at what there is, if no event comes first.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Time to read a refusal on the console.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What moves along into the new root.
+const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+
+/// Why a slot is not booted.
+#[derive(Debug)]
+enum BootError {
+    /// Neither A nor B.
+    NoSlot,
+    /// A file system of the kernel's own.
+    Mount { target: String, reason: String },
+    /// The partition did not appear.
+    NoPartition { name: String, found: String },
+    /// The keys cannot be read.
+    Keys { source: ReadKeysError },
+    /// There are none.
+    NoKeys,
+    /// The image is refused.
+    Image { device: PathBuf, source: OpenError },
+    /// dm-verity.
+    Verity { device: PathBuf, source: io::Error },
+    /// Something of the hand-over.
+    HandOver { what: String, source: io::Error },
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootError::NoSlot => out.write_str("the kernel's command line has no yado.slot=A or yado.slot=B"),
+            BootError::Mount { target, reason } => write!(out, "mount {target}: {reason}"),
+            BootError::NoPartition { name, found } => {
+                let seconds = SLOT_PATIENCE.as_secs();
+                write!(out, "no partition named {name} within {seconds} s; there are: {found}")
+            }
+            BootError::Keys { source } => write!(out, "trusted keys: {source}"),
+            BootError::NoKeys => write!(out, "trusted keys: there is none in {TRUST}"),
+            BootError::Image { device, source } => {
+                write!(out, "{}: {}: {source}", source.step().name(), device.display())
+            }
+            BootError::Verity { device, source } => write!(out, "dm-verity on {}: {source}", device.display()),
+            BootError::HandOver { what, source } => write!(out, "{what}: {source}"),
+        }
+    }
+}
+
+/// Boots the system, or restarts the machine.
+pub(crate) fn run() -> ExitCode {
+    let error = match boot() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    tell(3, &format!("the system is not started: {error}"));
+    tell(3, &format!("the machine restarts in {} s", PAUSE.as_secs()));
+    std::thread::sleep(PAUSE);
+    volume::sync_all();
+    if let Err(error) = reboot::restart() {
+        tell(3, &format!("restart: {error}"));
+    }
+    // PID 1 may not return.
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+enum Never {}
+
+fn boot() -> Result<Never, BootError> {
+    mount("proc", "/proc", &[])?;
+    mount("sysfs", "/sys", &[])?;
+    mount("devtmpfs", "/dev", &[FsOption::Value("mode", "0755")])?;
+    mount("tmpfs", "/run", &[FsOption::Value("mode", "0755"), FsOption::Value("size", "20%")])?;
+
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let slot = slot::parse_command_line(&command_line).ok_or(BootError::NoSlot)?;
+    let device = find_slot(slot)?;
+    let keys = Keys::read_dir(Path::new(TRUST)).map_err(|source| BootError::Keys { source })?;
+    if keys.is_empty() {
+        return Err(BootError::NoKeys);
+    }
+    let image = open_trusted(&device, &keys, &Wanted::system())
+        .map_err(|source| BootError::Image { device: device.clone(), source })?;
+    let signers: Vec<String> = image.signers.iter().map(ToString::to_string).collect();
+    let hex = yado_spec::sources::hex(&image.fingerprint);
+    tell(5, &format!("slot {slot}: {hex}, release {}, signed by {}", image.header.release, signers.join(", ")));
+
+    let mapped =
+        map(&image.header, &hex, &device).map_err(|source| BootError::Verity { device: device.clone(), source })?;
+    let mapped = mapped.to_string_lossy();
+    mount("erofs", NEW_ROOT, &[FsOption::Value("source", &mapped), FsOption::Flag("ro")])?;
+    let at = |what: &str| {
+        let what = what.to_owned();
+        move |source| BootError::HandOver { what, source }
+    };
+    Slot { name: slot, fingerprint: image.fingerprint }.write().map_err(at("write the slot's name"))?;
+    drop(image);
+    hand_over()
+}
+
+/// Loads drivers until the slot's partition is there.
+fn find_slot(slot: char) -> Result<PathBuf, BootError> {
+    let name = format!("slot-{}", slot.to_ascii_lowercase());
+    let events = uevent::open().ok();
+    let mut loader = Loader::new();
+    let deadline = clock::since_boot().saturating_add(SLOT_PATIENCE);
+    let mut told = 0;
+    loop {
+        loader.load_all();
+        for (module, reason) in loader.failures.iter().skip(told) {
+            tell(6, &format!("module {module}: {reason}"));
+        }
+        told = loader.failures.len();
+        let found = find_partition(&name).or_else(|| find_partition(&format!("slot-{slot}")));
+        if let Some(device) = found.filter(|device| device.exists()) {
+            return Ok(device);
+        }
+        if deadline <= clock::since_boot() {
+            return Err(BootError::NoPartition { name, found: partitions() });
+        }
+        wait_for_event(events.as_ref());
+    }
+}
+
+/// Waits for any event of the kernel's, and takes all there are: what they say is read from sysfs.
+fn wait_for_event(events: Option<&std::os::fd::OwnedFd>) {
+    let mut set = PollSet::default();
+    if let Some(events) = events {
+        set.add(events, Interest::Read);
+    }
+    if set.wait(Some(LOOK_AGAIN)).is_err() {
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    let mut buffer = [0; crate::uevent::MAX_UEVENT_BYTES];
+    while let Some(Ok(Some(_))) = events.map(|events| uevent::recv(events, &mut buffer)) {}
+}
+
+fn partitions() -> String {
+    let Ok(entries) = fs::read_dir("/sys/class/block") else { return "no block devices".to_owned() };
+    let names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.path().join("uevent")).ok()?;
+            let name = text.lines().find_map(|line| line.strip_prefix("PARTNAME="))?;
+            Some(format!("{name} ({})", entry.file_name().to_string_lossy()))
+        })
+        .collect();
+    if names.is_empty() { "none with a name".to_owned() } else { names.join(", ") }
+}
+
+/// The slot's payload as a device of which each block is checked when it is read.
+fn map(header: &Header, fingerprint: &str, device: &Path) -> io::Result<PathBuf> {
+    const SECTOR_BYTES: u64 = 512;
+    let parameters = verity::table_parameters(header, &device.to_string_lossy());
+    let sectors = header.layout.payload_bytes() / SECTOR_BYTES;
+    let mapper = DeviceMapper::open()?;
+    let mapped = mapper.create_read_only("yado-system", fingerprint, "verity", sectors, &parameters)?;
+    // Opening it makes sure that there is a node.
+    let (_, path) = mapped.open()?;
+    Ok(PathBuf::from(path))
+}
+
+fn mount(kind: &str, target: &str, options: &[FsOption<'_>]) -> Result<(), BootError> {
+    let failed = |reason: String| BootError::Mount { target: target.to_owned(), reason };
+    fs::create_dir_all(target).map_err(|error| failed(error.to_string()))?;
+    let mounted = new_file_system(kind, options, Attributes::MOUNT_ATTR_NOSUID)
+        .map_err(|error| failed(format!("{kind}: {error}")))?;
+    attach_at(&mounted, target).map_err(|error| failed(error.to_string()))
+}
+
+/// The new root becomes the root, the initramfs gives its memory back, and the system's init takes our place.
+fn hand_over() -> Result<Never, BootError> {
+    let at = |what: String| move |source| BootError::HandOver { what, source };
+    for directory in MOVED {
+        let target = format!("{NEW_ROOT}{directory}");
+        root::move_mount(Path::new(directory), Path::new(&target)).map_err(at(format!("move {directory}")))?;
+    }
+    std::env::set_current_dir(NEW_ROOT).map_err(at(format!("enter {NEW_ROOT}")))?;
+    let old_root = Path::new("/");
+    // Only what the kernel unpacked into memory is deleted, and never anything behind a mount.
+    let is_memory =
+        volume::usage(old_root).is_ok_and(|usage| matches!(usage.magic, volume::RAMFS_MAGIC | volume::TMPFS_MAGIC));
+    if let (true, Ok(root)) = (is_memory, fs::metadata(old_root)) {
+        delete_below(old_root, root.dev());
+    }
+    root::move_mount(Path::new("."), old_root).map_err(at("move the new root".to_owned()))?;
+    std::os::unix::fs::chroot(".").map_err(at("enter the new root".to_owned()))?;
+    std::env::set_current_dir("/").map_err(at("enter the new root".to_owned()))?;
+    let source = Command::new(SYSTEM_INIT).env_clear().exec();
+    Err(BootError::HandOver { what: format!("execute {SYSTEM_INIT}"), source })
+}
+
+/// Deletes what is in `directory` on this device; what cannot be deleted stays.
+fn delete_below(directory: &Path, device: u64) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.dev() != device => {}
+            Ok(found) if found.is_dir() => {
+                delete_below(&path, device);
+                let _ = fs::remove_dir(&path);
+            }
+            Ok(_) => {
+                let _ = fs::remove_file(&path);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Tells it in the kernel's log; and what matters on the console too, which `quiet` would keep it from.
+fn tell(priority: u8, message: &str) {
+    let kmsg = kmsg::open();
+    let has_kmsg = kmsg.is_some();
+    if let Some(mut kmsg) = kmsg {
+        kmsg::write(&mut kmsg, priority, "yado-init", 0, message);
+    }
+    // "quiet" shows errors and worse.
+    const SHOWN: u8 = 3;
+    if SHOWN < priority || !has_kmsg {
+        if let Ok(mut console) = File::options().write(true).open("/dev/console") {
+            let _ = writeln!(console, "yado-init: {message}");
+        }
+    }
+}

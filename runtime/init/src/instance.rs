@@ -1,0 +1,251 @@
+//! One instance as init knows it: its spec, where it is in its life, and what of it is open.
+
+pub(crate) mod cgroup;
+pub(crate) mod console;
+pub(crate) mod lifecycle;
+pub mod notify;
+
+use console::Console;
+use lifecycle::{End, Moment, Rules, State, Wanted};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+use yado_spec::InstanceSpec;
+use yado_spec::instance::{DeviceSelect, Required};
+use yado_sys::children::Ended;
+use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
+use yado_wire::{Failure, InstanceName, Step};
+
+/// One instance.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    /// Its name.
+    pub(crate) name: InstanceName,
+    /// What it is to be; or why that is not known.
+    pub(crate) spec: Result<Box<InstanceSpec>, Box<Failure>>,
+    /// Its image's file; `None`: no image of that fingerprint is on this machine.
+    pub(crate) image: Option<PathBuf>,
+    /// First host id of its user namespace.
+    pub(crate) idmap_base: u32,
+    /// Where it is in its life.
+    pub(crate) state: State,
+    /// What somebody wants of it.
+    pub(crate) wanted: Wanted,
+    /// What was last told of its state.
+    pub(crate) told: InstanceState,
+    /// Its turn in the boot order has not come yet.
+    pub(crate) is_queued: bool,
+    /// What is open of its run.
+    pub(crate) run: Run,
+    /// How often it was started again after it ended by itself.
+    pub(crate) restarts: u32,
+    /// Why it last failed.
+    pub(crate) last_failure: Option<Box<Failure>>,
+}
+
+/// What is open of a run, and what was seen of it.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    /// Its first process.
+    pub(crate) payload: Option<(i32, OwnedFd)>,
+    /// Its console.
+    pub(crate) console: Option<Console>,
+    /// Its `$NOTIFY_SOCKET`.
+    pub(crate) notify: Option<OwnedFd>,
+    /// `memory.events` and `pids.events`, where the kernel has them.
+    pub(crate) memory_events: Option<File>,
+    /// See `memory_events`.
+    pub(crate) process_events: Option<File>,
+    /// Processes killed for want of memory.
+    pub(crate) oom_kills: u64,
+    /// Forks refused.
+    pub(crate) refused_forks: u64,
+    /// Its last `STATUS=`.
+    pub(crate) status: String,
+    /// Microseconds from the decision to its init's exec.
+    pub(crate) start_us: Option<u32>,
+    /// How it ended, as soon as that is known; the run is over when all of it is gone.
+    pub(crate) end: Option<End>,
+    /// When removing its group is tried again, and how often it was tried.
+    pub(crate) removal: Option<(Moment, u32)>,
+    /// Its devices are to be looked at again at this time.
+    pub(crate) devices_due: Option<Moment>,
+}
+
+impl Instance {
+    /// An instance that does not run. `autostart` is its wish.
+    pub(crate) fn new(
+        name: InstanceName,
+        spec: Result<Box<InstanceSpec>, Box<Failure>>,
+        image: Option<PathBuf>,
+        idmap_base: u32,
+    ) -> Instance {
+        let autostart = spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start);
+        let wanted = if autostart { Wanted::Up { run: 1 } } else { Wanted::Down { patience: Duration::ZERO } };
+        let failed = spec.is_err();
+        Instance {
+            name,
+            last_failure: spec.as_ref().err().cloned(),
+            spec,
+            image,
+            idmap_base,
+            state: if failed { State::Failed { run: 0 } } else { State::Stopped },
+            wanted,
+            told: if failed { InstanceState::Failed } else { InstanceState::Stopped },
+            is_queued: autostart,
+            run: Run::default(),
+            restarts: 0,
+        }
+    }
+
+    /// The rules of its life; `None`: it has no spec, and none either.
+    pub(crate) fn rules(&self) -> Option<Rules> {
+        self.spec.as_ref().ok().map(|spec| Rules::of(spec))
+    }
+
+    /// Whether anything of it runs.
+    pub(crate) fn is_active(&self) -> bool {
+        match self.state {
+            State::Starting { .. } | State::Running { .. } | State::Ready { .. } | State::Stopping { .. } => true,
+            State::Stopped
+            | State::Waiting { .. }
+            | State::WaitingForDevice { .. }
+            | State::BackingOff { .. }
+            | State::Finished { .. }
+            | State::Failed { .. } => false,
+        }
+    }
+
+    /// Its init runs, and nobody wants otherwise.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Running { .. } | State::Ready { .. })
+    }
+
+    /// It will not become ready by itself: nobody who comes after it need wait.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.state {
+            State::Ready { .. } | State::Finished { .. } | State::Failed { .. } => true,
+            State::Stopped => matches!(self.wanted, Wanted::Down { .. }),
+            State::Waiting { .. }
+            | State::WaitingForDevice { .. }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::BackingOff { .. } => false,
+        }
+    }
+
+    /// The next number for [`Wanted::Up`].
+    pub(crate) fn next_run(&self) -> u32 {
+        let last = match (self.wanted, self.state) {
+            (Wanted::Up { run }, _) => run,
+            (Wanted::Down { .. }, State::Finished { run } | State::Failed { run }) => run,
+            (Wanted::Down { .. }, _) => 0,
+        };
+        last.wrapping_add(1)
+    }
+
+    /// Whether it has devices that come and go.
+    pub(crate) fn has_hotplug(&self) -> bool {
+        let Ok(spec) = &self.spec else { return false };
+        spec.devices.iter().any(|device| match (&device.select, device.required) {
+            (DeviceSelect::Usb(_) | DeviceSelect::Hotplug { .. } | DeviceSelect::Gpio { .. }, _) => true,
+            (DeviceSelect::Node { .. }, Required::No) => true,
+            (DeviceSelect::Node { .. }, Required::Within(_)) => false,
+        })
+    }
+
+    /// How a start that failed this way ends.
+    pub(crate) fn end_of_failed_start(&self, failure: &Failure) -> End {
+        match failure.step {
+            Step::DeviceAbsent => End::DeviceAbsent { within: self.device_patience() },
+            // Nothing that time alone changes.
+            Step::Spec
+            | Step::Limits
+            | Step::ImageHeader
+            | Step::ImageSignature
+            | Step::ImageManifest
+            | Step::ImageRequires
+            | Step::ImageTree
+            | Step::ImagePayload
+            | Step::Seccomp
+            | Step::Capabilities => End::StartRefused,
+            Step::Cgroup
+            | Step::Launcher
+            | Step::ImageOpen
+            | Step::Loop
+            | Step::Verity
+            | Step::ImageMount
+            | Step::Layer
+            | Step::Overlay
+            | Step::Namespaces
+            | Step::IdMap
+            | Step::Mount
+            | Step::Device
+            | Step::Network
+            | Step::Hostname
+            | Step::Console
+            | Step::DeviceFilter
+            | Step::Rlimits
+            | Step::Label
+            | Step::Exec
+            | Step::Health
+            | Step::Data
+            | Step::Slot
+            | Step::Module
+            | Step::Request => End::StartFailed,
+        }
+    }
+
+    fn device_patience(&self) -> Duration {
+        let Ok(spec) = &self.spec else { return Duration::ZERO };
+        let patience = spec.devices.iter().filter_map(|device| match device.required {
+            Required::Within(patience) => Some(patience),
+            Required::No => None,
+        });
+        patience.max().unwrap_or(Duration::ZERO)
+    }
+
+    /// What people are shown. `group`: its control group.
+    pub(crate) fn status(&self, group: &std::path::Path, now: Moment) -> InstanceStatus {
+        let read = |file| if self.is_active() { cgroup::read_number(group, file) } else { None };
+        InstanceStatus {
+            name: self.name.clone(),
+            state: self.state.shown(),
+            pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
+            fingerprint: self.spec.as_ref().ok().map(|spec| spec.image),
+            uptime_ms: self
+                .state
+                .since()
+                .map(|since| u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
+            restarts: self.restarts,
+            start_us: self.run.start_us,
+            memory_bytes: read("memory.current"),
+            memory_limit_bytes: read("memory.max"),
+            processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
+            oom_kills: self.run.oom_kills,
+            last_failure: self.last_failure.as_deref().cloned(),
+        }
+    }
+}
+
+/// How the end of its first process is to be understood. A pid namespace whose init calls reboot(2) ends by a signal that
+/// says what was asked for.
+pub(crate) fn end_of_payload(ended: Ended) -> End {
+    const SIGHUP: u8 = 1;
+    const SIGINT: u8 = 2;
+    match ended {
+        Ended::Code(0) | Ended::Signal(SIGINT) => End::InOrder,
+        Ended::Signal(SIGHUP) => End::Reboot,
+        Ended::Code(_) | Ended::Signal(_) => End::Crash,
+    }
+}
+
+/// The same for the wire.
+pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
+    match ended {
+        Ended::Code(code) => ExitStatus::Code(code),
+        Ended::Signal(signal) => ExitStatus::Signal(signal),
+    }
+}

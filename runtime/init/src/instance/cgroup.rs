@@ -1,0 +1,242 @@
+//! An instance's control group: which files say its limits (pure), and making, killing and removing it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
+use yado_wire::{Failure, Step};
+
+/// The controllers that limits and figures need.
+const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
+
+/// How deep below an instance's group others may lie for it to be removed; systemd makes five levels.
+const MAX_DEPTH: u32 = 32;
+
+/// One file of a control group and what is written into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CgroupWrite {
+    /// The controller it belongs to.
+    pub(crate) controller: &'static str,
+    /// The file.
+    pub(crate) file: &'static str,
+    /// What is written.
+    pub(crate) value: String,
+}
+
+/// What says `limits` on a machine with so much memory and so many processors. What is left at the kernel's default is
+/// not written, so it needs no controller.
+pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: u16) -> Vec<CgroupWrite> {
+    let mut writes = Vec::new();
+    let mut add = |controller, file, value: String| writes.push(CgroupWrite { controller, file, value });
+    if let Some(memory) = limits.memory {
+        let bytes = memory.bytes(machine_bytes).to_string();
+        match memory {
+            MemoryLimit::Hard(_) | MemoryLimit::HardPercent(_) => add("memory", "memory.max", bytes),
+            MemoryLimit::Soft(_) | MemoryLimit::SoftPercent(_) => add("memory", "memory.high", bytes),
+        }
+        // One process is killed for want of memory, not all: the instance's init restarts what it lost.
+        add("memory", "memory.oom.group", "0".to_owned());
+    }
+    if let Some(swap_bytes) = limits.swap_bytes {
+        add("memory", "memory.swap.max", swap_bytes.to_string());
+    }
+    let share = match limits.cpu {
+        Some(CpuAllowance::Share(percent)) => u16::from(percent),
+        Some(CpuAllowance::Quota { .. }) | None => 100,
+    };
+    // LXD's rule: the priority is taken off the share.
+    let weight = share.saturating_sub(u16::from(10u8.saturating_sub(limits.cpu_priority))).max(1);
+    if weight != 100 {
+        add("cpu", "cpu.weight", weight.to_string());
+    }
+    if let Some(CpuAllowance::Quota { quota_us, period_us }) = limits.cpu {
+        add("cpu", "cpu.max", format!("{quota_us} {period_us}"));
+    }
+    match &limits.cpus {
+        Some(Cpus::Set(list)) => add("cpuset", "cpuset.cpus", list.clone()),
+        Some(Cpus::Count(count)) if *count < processors => {
+            add("cpuset", "cpuset.cpus", format!("0-{}", count.max(&1) - 1));
+        }
+        Some(Cpus::Count(_)) | None => {}
+    }
+    if let Some(processes) = limits.processes {
+        add("pids", "pids.max", processes.to_string());
+    }
+    writes
+}
+
+/// Makes the group, empty and fresh, and writes its limits. What a predecessor of the same name left is killed first.
+pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure> {
+    let object = group.to_string_lossy();
+    if group.exists() {
+        kill(group);
+        remove(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
+    }
+    fs::create_dir(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
+    for write in writes {
+        let path = group.join(write.file);
+        if let Err(error) = fs::write(&path, &write.value) {
+            return Err(limit_failure(group, write, &error));
+        }
+    }
+    Ok(())
+}
+
+/// Gives the children of `parent` all controllers that there are. A controller that cannot be had is missed only by the
+/// limit that needs it.
+pub(crate) fn enable_controllers(parent: &Path) {
+    for controller in CONTROLLERS {
+        let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+}
+
+/// Kills all processes in the group and below.
+pub(crate) fn kill(group: &Path) {
+    // Gone already, or a kernel before 5.14, where the payload's pid namespace dies with its first process anyway.
+    let _ = fs::write(group.join("cgroup.kill"), "1");
+}
+
+/// Removes the group and the groups below it. `EBUSY`: there are processes in it.
+pub(crate) fn remove(group: &Path) -> io::Result<()> {
+    remove_below(group, MAX_DEPTH)?;
+    match fs::remove_dir(group) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn remove_below(group: &Path, depth: u32) -> io::Result<()> {
+    let Some(below) = depth.checked_sub(1) else { return Err(io::ErrorKind::InvalidData.into()) };
+    let entries = match fs::read_dir(group) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_below(&entry.path(), below)?;
+            fs::remove_dir(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The number in a file of one number. `None`: no such file (the controller is missing), or no number (`max`).
+pub(crate) fn read_number(group: &Path, file: &str) -> Option<u64> {
+    fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+}
+
+/// The number behind `name` in a file of `name number` lines.
+pub(crate) fn parse_count(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn limit_failure(group: &Path, write: &CgroupWrite, error: &io::Error) -> Failure {
+    let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+    if controllers.split_whitespace().any(|name| name == write.controller) {
+        return Failure::from_io(Step::Limits, &format!("{} = {}", write.file, write.value), error);
+    }
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let v1 = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    let reason = missing_reason(write.controller, &command_line, &v1);
+    let mut failure = Failure::refused(Step::Limits, &format!("{} = {}", write.file, write.value), &reason);
+    failure.errno = error.raw_os_error().unwrap_or(0);
+    failure
+}
+
+/// Why a controller is missing, as far as the kernel's command line and `/proc/cgroups` tell.
+fn missing_reason(controller: &str, command_line: &str, proc_cgroups: &str) -> String {
+    let disabled = command_line
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("cgroup_disable="))
+        .any(|list| list.split(',').any(|name| name == controller));
+    if disabled {
+        return format!("the kernel was booted with cgroup_disable={controller}: remove it");
+    }
+    // subsys_name hierarchy num_cgroups enabled
+    let fields = proc_cgroups.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        (fields.next() == Some(controller)).then(|| (fields.next(), fields.nth(1)))
+    });
+    match fields {
+        Some((_, Some("0"))) => {
+            format!("controller {controller} is off: boot the kernel with cgroup_enable={controller}")
+        }
+        Some((Some(hierarchy), _)) if hierarchy != "0" => {
+            format!("controller {controller} is taken by cgroup v1: boot the kernel with cgroup_no_v1={controller}")
+        }
+        Some(_) => format!("controller {controller} was not given to this group"),
+        None => format!("the kernel has no controller {controller}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn written(limits: &Limits) -> Vec<String> {
+        limit_writes(limits, 256 << 20, 4).iter().map(|write| format!("{}={}", write.file, write.value)).collect()
+    }
+
+    #[test]
+    fn limits_become_files() {
+        let none = Limits { cpu_priority: 10, ..Limits::default() };
+        assert_eq!(written(&none), [""; 0]);
+        let all = Limits {
+            memory: Some(MemoryLimit::Hard(32 << 20)),
+            swap_bytes: Some(0),
+            cpu: Some(CpuAllowance::Quota { quota_us: 25_000, period_us: 100_000 }),
+            cpus: Some(Cpus::Count(2)),
+            cpu_priority: 5,
+            processes: Some(50),
+            kernel: Vec::new(),
+        };
+        assert_eq!(
+            written(&all),
+            [
+                "memory.max=33554432",
+                "memory.oom.group=0",
+                "memory.swap.max=0",
+                "cpu.weight=95",
+                "cpu.max=25000 100000",
+                "cpuset.cpus=0-1",
+                "pids.max=50",
+            ]
+        );
+        let soft = Limits {
+            memory: Some(MemoryLimit::SoftPercent(50)),
+            cpu: Some(CpuAllowance::Share(3)),
+            cpus: Some(Cpus::Count(9)),
+            cpu_priority: 0,
+            ..Limits::default()
+        };
+        assert_eq!(written(&soft), ["memory.high=134217700", "memory.oom.group=0", "cpu.weight=1"]);
+    }
+
+    #[test]
+    fn a_missing_controller_is_named_with_the_parameter_that_brings_it() {
+        // /proc/cgroups of a Raspberry Pi's kernel, of a machine with cgroup v1, and of one that has all.
+        let off = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t60\t1\nmemory\t0\t60\t0\n";
+        let v1 = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t5\t1\t1\n";
+        let table = [
+            ("console=tty", off, "controller memory is off: boot the kernel with cgroup_enable=memory"),
+            ("x cgroup_disable=pids,memory", off, "the kernel was booted with cgroup_disable=memory: remove it"),
+            ("", v1, "controller memory is taken by cgroup v1: boot the kernel with cgroup_no_v1=memory"),
+            ("", "", "the kernel has no controller memory"),
+        ];
+        for (command_line, cgroups, reason) in table {
+            assert_eq!(missing_reason("memory", command_line, cgroups), reason);
+        }
+    }
+
+    #[test]
+    fn counts_are_found_by_their_whole_name() {
+        let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
+        assert_eq!(parse_count(events, "oom_kill"), Some(2));
+        assert_eq!(parse_count(events, "oom"), Some(3));
+        assert_eq!(parse_count(events, "kill"), None);
+        assert_eq!(parse_count("max 7", "max"), Some(7));
+    }
+}

@@ -1,0 +1,189 @@
+//! Programs that run once and end: drivers, the file system of the data partition, the compiler. One at a time, each with
+//! a time limit, none waited for.
+
+use crate::instance::lifecycle::Moment;
+use crate::log::Priority;
+use crate::places::Places;
+use crate::process::{Output, Start};
+use crate::supervisor::{SIGKILL, Supervisor};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use yado_sys::children::{self, Ended, Session};
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Loads drivers for all devices there are, and what we need ourselves.
+    AllDrivers,
+    /// Loads drivers for devices that came.
+    Drivers(Vec<String>),
+    /// Repairs an ext4 file system that was not unmounted.
+    Check(PathBuf),
+    /// Makes an ext4 file system.
+    Format(PathBuf),
+    /// Makes an ext4 file system in a file in memory.
+    FormatVolatile(PathBuf),
+    /// Compiles specs.
+    Compile,
+}
+
+/// The job that runs.
+#[derive(Debug)]
+struct Running {
+    job: Job,
+    process: (i32, OwnedFd),
+    output: Output,
+    kill_at: Moment,
+}
+
+/// At most one job.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    running: Option<Running>,
+}
+
+impl Job {
+    /// Its program's name in the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Job::AllDrivers | Job::Drivers(_) => "drivers",
+            Job::Check(_) => "e2fsck",
+            Job::Format(_) | Job::FormatVolatile(_) => "mke2fs",
+            Job::Compile => "compile",
+        }
+    }
+
+    /// How long it may take: a big, slow card is formatted in a minute and checked in some.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(match self {
+            Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::Compile => 60,
+            Job::Check(_) | Job::Format(_) => 900,
+        })
+    }
+
+    fn command(&self, places: &Places) -> (PathBuf, Vec<OsString>) {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<OsString>>();
+        let with = |list: &[&str], path: &Path| {
+            let mut list = words(list);
+            list.push(path.as_os_str().to_owned());
+            list
+        };
+        // By the link, not by its target: after an update the running file may be another than the one by this name.
+        let own = || PathBuf::from("/proc/self/exe");
+        match self {
+            Job::AllDrivers => (own(), words(&["yado-init", "--load-drivers"])),
+            Job::Drivers(aliases) => {
+                let mut list = words(&["yado-init", "--load-drivers"]);
+                list.extend(aliases.iter().map(OsString::from));
+                (own(), list)
+            }
+            Job::Check(device) => (PathBuf::from("/sbin/e2fsck"), with(&["e2fsck", "-p"], device)),
+            Job::Format(device) => {
+                (PathBuf::from("/sbin/mke2fs"), with(&["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data"], device))
+            }
+            // Nothing survives a power cut here anyway: no journal.
+            Job::FormatVolatile(file) => (
+                PathBuf::from("/sbin/mke2fs"),
+                with(&["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0"], file),
+            ),
+            Job::Compile => {
+                let mut list = with(&["yado", "compile", "--system"], &places.system);
+                for (option, path) in [("--data", &places.data), ("--out", &places.specs())] {
+                    list.push(OsString::from(option));
+                    list.push(path.as_os_str().to_owned());
+                }
+                (places.yado.clone(), list)
+            }
+        }
+    }
+}
+
+impl Jobs {
+    /// None runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_none()
+    }
+
+    /// Whether this process is the job's.
+    pub(crate) fn is(&self, pid: i32) -> bool {
+        self.running.as_ref().is_some_and(|running| running.process.0 == pid)
+    }
+
+    /// What it prints.
+    pub(crate) fn reader(&self) -> Option<&File> {
+        self.running.as_ref().and_then(|running| running.output.reader())
+    }
+
+    /// When it is killed.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.running.as_ref().map(|running| running.kill_at)
+    }
+}
+
+impl Supervisor {
+    /// Starts a job. The caller has seen that none runs. That it could not be started is its end.
+    pub(crate) fn start_job(&mut self, job: Job, now: Moment) {
+        let (path, arguments) = job.command(&self.places);
+        let started = Output::pipe().and_then(|(output, writer)| {
+            let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
+            let child = Start {
+                path: &path,
+                arguments: &arguments,
+                environment: &[],
+                descriptors: &[(writer.as_fd(), 1), (writer.as_fd(), 2)],
+                group: None,
+                session: Session::Own,
+            }
+            .start()?;
+            Ok((child, output))
+        });
+        match started {
+            Ok((child, output)) => {
+                let kill_at = now.saturating_add(job.limit());
+                self.jobs.running = Some(Running { job, process: (child.pid, child.pidfd), output, kill_at });
+            }
+            Err(error) => {
+                self.log.say(Priority::Error, format_args!("start {}: {error}", path.display()));
+                self.take_job_end(job, Ended::Code(children::EXIT_NOT_EXECUTED), now);
+            }
+        }
+    }
+
+    /// Kills a job that takes too long.
+    pub(crate) fn advance_jobs(&mut self, now: Moment) {
+        let Some(running) = &mut self.jobs.running else { return };
+        if running.kill_at <= now {
+            running.kill_at = now.saturating_add(running.job.limit());
+            let name = running.job.name();
+            let _ = children::send_signal(running.process.1.as_fd(), SIGKILL);
+            self.log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
+        }
+    }
+
+    /// Reads what the job prints.
+    pub(crate) fn read_job_output(&mut self, now: Moment) {
+        let log = &mut self.log;
+        let Some(running) = &mut self.jobs.running else { return };
+        let name = running.job.name();
+        running.output.read(now, |line| log.record(Priority::Notice as u8, name, 0, line));
+    }
+
+    /// The job has ended.
+    pub(crate) fn note_job_end(&mut self, ended: Ended, now: Moment) {
+        let log = &mut self.log;
+        let Some(mut running) = self.jobs.running.take() else { return };
+        let name = running.job.name();
+        running.output.drain(now, |line| log.record(Priority::Notice as u8, name, 0, line));
+        self.take_job_end(running.job, ended, now);
+    }
+
+    fn take_job_end(&mut self, job: Job, ended: Ended, now: Moment) {
+        if ended != Ended::Code(0) {
+            self.log.say(Priority::Warning, format_args!("{}: ended: {ended:?}", job.name()));
+        }
+        self.advance_boot_after(&job, ended, now);
+    }
+}

@@ -1,0 +1,126 @@
+//! One run of the launcher: the process, its report socket, and what it said.
+
+use crate::process::{Output, Start};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+use yado_spec::LaunchOrder;
+use yado_spec::order::{LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_sys::children::{Child, Ended, Session};
+use yado_sys::{memfd, packet};
+use yado_wire::{Failure, Step};
+
+/// The most launchers (and commands started by them) at once.
+pub(crate) const MOST_LAUNCHES: usize = 64;
+
+/// Numbers launches; never used again.
+pub(crate) type LaunchId = u32;
+
+/// One run of the launcher.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    /// Its number.
+    pub(crate) id: LaunchId,
+    /// Number of the instance it is for.
+    pub(crate) instance: usize,
+    /// What it is to do.
+    pub(crate) purpose: Purpose,
+    /// The launcher; `None` when it has ended.
+    pub(crate) launcher: Option<(i32, OwnedFd)>,
+    /// Where it reports; `None` when it has hung up.
+    pub(crate) reports: Option<OwnedFd>,
+    /// What it prints, which it does only when something is badly wrong.
+    pub(crate) output: Output,
+    /// It said that it is done.
+    pub(crate) is_done: bool,
+    /// It said that it failed.
+    pub(crate) failure: Option<Box<Failure>>,
+    /// The command that it started, for [`Purpose::Exec`].
+    pub(crate) command: Option<(i32, OwnedFd)>,
+    /// How the command ended.
+    pub(crate) command_ended: Option<Ended>,
+}
+
+/// What a launch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Starting the instance.
+    Run,
+    /// A command for this client.
+    Exec { client: u32 },
+    /// Its devices.
+    Devices,
+}
+
+/// What a launch is given besides its order.
+#[derive(Debug)]
+pub(crate) struct Given<'a> {
+    /// The pidfd of the running instance.
+    pub(crate) payload: Option<BorrowedFd<'a>>,
+    /// Standard input, output and error of a command.
+    pub(crate) standard: &'a [OwnedFd],
+}
+
+/// Starts the launcher in `group`.
+pub(crate) fn start(
+    yado: &Path,
+    group: &Path,
+    order: &LaunchOrder,
+    given: &Given<'_>,
+) -> Result<(Child, OwnedFd, Output), Failure> {
+    let failed = |object: &str, error: &io::Error| Failure::from_io(Step::Launcher, object, error);
+    let bytes = order
+        .encode()
+        .ok_or_else(|| Failure::refused(Step::Launcher, order.spec.name.as_str(), "its order is too long"))?;
+    let memory = memfd::sealed("order", &bytes).map_err(|error| failed("order", &error))?;
+    let (reports, theirs) = packet::socketpair().map_err(|error| failed("report socket", &error))?;
+    packet::set_nonblocking(&reports).map_err(|error| failed("report socket", &error))?;
+    let (output, writer) = Output::pipe().map_err(|error| failed("output pipe", &error))?;
+
+    let mut descriptors: Vec<(BorrowedFd<'_>, RawFd)> = vec![(memory.as_fd(), ORDER_FD), (theirs.as_fd(), REPORT_FD)];
+    if let Some(payload) = given.payload {
+        descriptors.push((payload, PAYLOAD_FD));
+    }
+    for (descriptor, number) in given.standard.iter().zip(0..) {
+        descriptors.push((descriptor.as_fd(), number));
+    }
+    if given.standard.is_empty() {
+        descriptors.push((writer.as_fd(), 2));
+    }
+    let job = match order.job {
+        LaunchJob::Run => "run",
+        LaunchJob::Exec { .. } => "exec",
+        LaunchJob::Devices { .. } => "devices",
+    };
+    let child = start_in_group(group, |group| {
+        Start {
+            path: yado,
+            arguments: &[OsStr::new("yado-container"), OsStr::new(job)],
+            environment: &[],
+            descriptors: &descriptors,
+            group: Some(group),
+            session: Session::Own,
+        }
+        .start()
+    });
+    let child = child.map_err(|error| failed(&yado.to_string_lossy(), &error))?;
+    Ok((child, reports, output))
+}
+
+/// A group of version 2 with controllers given to its children takes no processes itself: then the process goes into a
+/// leaf of its own beside them, as LXC does.
+fn start_in_group(group: &Path, start: impl Fn(BorrowedFd<'_>) -> io::Result<Child>) -> io::Result<Child> {
+    match start(File::open(group)?.as_fd()) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            let leaf = group.join(".yado");
+            match std::fs::create_dir(&leaf) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            start(File::open(&leaf)?.as_fd())
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,42 @@
+//! PID 1 of a Yadokari device, and the same supervisor as an ordinary daemon. Modules stand in reading order: how we are
+//! started, the process and its loop, what the loop's decisions are made by, what is done about them, and what is parsed.
+//!
+//! It never parses TOML, JSON, HTTP or TLS, never starts a thread, never waits for another process, and has no panic of its
+//! own.
+
+mod arguments;
+mod host;
+mod initramfs;
+mod places;
+mod system;
+
+mod control;
+mod supervisor;
+mod waking;
+
+mod boot;
+mod boot_order;
+pub mod instance;
+mod service;
+mod shutdown;
+
+mod data_partition;
+mod ending;
+mod events;
+mod hotplug;
+mod job;
+mod launch;
+mod netd;
+mod process;
+mod reports;
+mod slot;
+mod specs;
+mod starting;
+
+pub mod clock_floor;
+pub mod log;
+pub mod modules;
+pub mod uevent;
+
+pub use arguments::main;
+pub use data_partition::superblock;

@@ -1,0 +1,136 @@
+//! The log: each record goes into the ring, and what matters also to where it outlives us.
+//!
+//! As PID 1 that is the kernel's log: our own lines, and warnings of everybody. Hosted it is standard error, and the
+//! journal where the host has one.
+
+pub mod journal_protocol;
+pub mod syslog_protocol;
+
+pub(crate) mod kmsg;
+pub(crate) mod line_splitter;
+pub(crate) mod ring;
+
+use ring::LogRing;
+use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use yado_sys::poll::{Interest, PollSet};
+use yado_sys::{clock, datagram};
+use yado_wire::names::clipped;
+use yado_wire::rescue::{LogRecord, Reply};
+
+/// syslog(3)'s priorities, as far as we use them ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Priority {
+    /// Something does not work.
+    Error = 3,
+    /// Something may not work.
+    Warning = 4,
+    /// Normal, and worth a line.
+    Notice = 5,
+    /// What somebody looking for a fault wants to see.
+    Info = 6,
+}
+
+/// Our own name in the log.
+pub(crate) const OWN_IDENTIFIER: &str = "yado-init";
+
+/// The journal of a systemd host; as PID 1 the same path is ours to listen on.
+pub(crate) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
+
+/// Where records go besides the ring.
+#[derive(Debug)]
+enum Mirror {
+    Kernel(File),
+    Host { journal: Option<OwnedFd> },
+    Nowhere,
+}
+
+/// The log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    ring: Option<LogRing>,
+    mirror: Mirror,
+}
+
+impl Log {
+    /// The log of PID 1: the kernel's, until there is a ring.
+    pub(crate) fn of_system() -> Log {
+        Log { ring: None, mirror: kmsg::open().map_or(Mirror::Nowhere, Mirror::Kernel) }
+    }
+
+    /// The log of a hosted init.
+    pub(crate) fn of_host() -> Log {
+        let has_journal = Path::new(JOURNAL_SOCKET).exists();
+        let journal = if has_journal { datagram::unbound().ok() } else { None };
+        Log { ring: None, mirror: Mirror::Host { journal } }
+    }
+
+    /// From now on records are kept in the ring at `path`, too.
+    pub(crate) fn open_ring(&mut self, path: &Path) {
+        match LogRing::create(path) {
+            Ok(ring) => self.ring = Some(ring),
+            Err(error) => self.say(Priority::Warning, format_args!("create {}: {error}", path.display())),
+        }
+    }
+
+    /// The ring, for readers.
+    pub(crate) fn ring(&self) -> Option<&LogRing> {
+        self.ring.as_ref()
+    }
+
+    /// A line of our own.
+    pub(crate) fn say(&mut self, priority: Priority, message: fmt::Arguments<'_>) {
+        self.record(priority as u8, OWN_IDENTIFIER, 0, &message.to_string());
+    }
+
+    /// A line of anybody. `pid` 0: not known.
+    pub(crate) fn record(&mut self, priority: u8, identifier: &str, pid: i32, message: &str) {
+        let now = clock::since_boot();
+        if let Some(ring) = &mut self.ring {
+            let record = Reply::Log(LogRecord {
+                monotonic_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+                priority: priority.min(7),
+                identifier: clipped(identifier),
+                pid,
+                message: clipped(message),
+            });
+            if let Some(frame) = yado_wire::encode(&record) {
+                // A full tmpfs costs the record; the mirror below still has it.
+                let _ = ring.append(&frame);
+            }
+        }
+        let is_ours = identifier == OWN_IDENTIFIER;
+        match &mut self.mirror {
+            Mirror::Kernel(kmsg) => {
+                if is_ours || priority <= Priority::Warning as u8 {
+                    kmsg::write(kmsg, priority, identifier, pid, message);
+                }
+            }
+            Mirror::Host { journal } => {
+                if is_ours || !identifier.starts_with("instance/") {
+                    write_stderr(now, identifier, message);
+                }
+                if let Some(socket) = journal {
+                    let entry = journal_protocol::write_journal_entry(priority, identifier, message);
+                    let _ = datagram::send(socket, Path::new(JOURNAL_SOCKET), &entry, None);
+                }
+            }
+            Mirror::Nowhere => {}
+        }
+    }
+}
+
+/// A reader that stalls loses lines; it does not stall us.
+fn write_stderr(now: Duration, identifier: &str, message: &str) {
+    let stderr = std::io::stderr();
+    let mut set = PollSet::default();
+    set.add(&stderr, Interest::Write);
+    if set.wait(Some(Duration::ZERO)).is_ok() && set.readiness(0).writable {
+        let line = format!("[{:>5}.{:03}] {identifier}: {message}\n", now.as_secs(), now.subsec_millis());
+        let _ = stderr.lock().write_all(line.as_bytes());
+    }
+}

@@ -1,0 +1,133 @@
+//! Bytes of a console or a pipe as lines for the log: without line ends and terminal control, cut where they are too
+//! long, and not more of them than a reader could want. Pure but for the clock that is handed in.
+
+use std::time::Duration;
+
+/// The longest line; what is longer is cut into several.
+const MAX_LINE_BYTES: usize = 512;
+
+/// One source may write this many lines at once, and then this many each [`REFILL`]: a container that prints in a loop
+/// must not push everybody else out of the ring.
+const BURST_LINES: u32 = 200;
+
+/// See [`BURST_LINES`].
+const REFILL: Duration = Duration::from_secs(10);
+
+/// The splitter of one source.
+#[derive(Debug, Default)]
+pub(crate) struct LineSplitter {
+    /// The line so far; its memory is given back when it is empty.
+    line: Vec<u8>,
+    escape: Escape,
+    window_start: Duration,
+    window_lines: u32,
+    /// Lines left out in this window.
+    left_out: u32,
+}
+
+/// Where we are in a terminal control sequence (ECMA-48).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    None,
+    /// After ESC.
+    Begun,
+    /// In a control sequence: until a byte from `@` to `~`.
+    Control,
+    /// In a string: until BEL or ESC `\`.
+    String,
+}
+
+impl LineSplitter {
+    /// Takes bytes, and gives each finished line to `log`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], now: Duration, mut log: impl FnMut(&str)) {
+        for &byte in bytes {
+            self.escape = match (self.escape, byte) {
+                (Escape::None, 0x1b) => Escape::Begun,
+                (Escape::None, b'\n') => {
+                    self.finish(now, &mut log);
+                    Escape::None
+                }
+                (Escape::None, b'\t' | 0x20..=0x7e | 0x80..) => {
+                    self.line.push(byte);
+                    if MAX_LINE_BYTES <= self.line.len() {
+                        self.finish(now, &mut log);
+                    }
+                    Escape::None
+                }
+                (Escape::None, _) => Escape::None,
+                (Escape::Begun, b'[') => Escape::Control,
+                (Escape::Begun, b']' | b'P' | b'X' | b'^' | b'_') => Escape::String,
+                (Escape::Begun, _) => Escape::None,
+                (Escape::Control, b'@'..=b'~') => Escape::None,
+                (Escape::Control, _) => Escape::Control,
+                (Escape::String, 0x07) => Escape::None,
+                (Escape::String, 0x1b) => Escape::Begun,
+                (Escape::String, _) => Escape::String,
+            };
+        }
+    }
+
+    /// The source has ended: what is left is a line, too.
+    pub(crate) fn finish(&mut self, now: Duration, log: &mut impl FnMut(&str)) {
+        let line = core::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if text.is_empty() {
+            return;
+        }
+        if self.window_start.saturating_add(REFILL) <= now {
+            if self.left_out != 0 {
+                log(&format!("({} lines were left out)", self.left_out));
+            }
+            self.window_start = now;
+            self.window_lines = 0;
+            self.left_out = 0;
+        }
+        if self.window_lines < BURST_LINES {
+            self.window_lines += 1;
+            log(text);
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let mut splitter = LineSplitter::default();
+        let mut lines = Vec::new();
+        for chunk in chunks {
+            splitter.feed(chunk, Duration::ZERO, |line| lines.push(line.to_owned()));
+        }
+        splitter.finish(Duration::ZERO, &mut |line| lines.push(line.to_owned()));
+        lines
+    }
+
+    #[test]
+    fn lines_come_out_whole_and_without_terminal_control() {
+        let chunks: &[&[u8]] =
+            &[b"one\r\ntw", b"o\n\n  \n\x1b[0;32m[  OK  ]\x1b[0m Started\x1b]0;ti", b"tle\x07.\n", b"rest"];
+        assert_eq!(lines(chunks), ["one", "two", "[  OK  ] Started.", "rest"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        assert_eq!(lines(&[&[b'x'; 1200]]).iter().map(String::len).collect::<Vec<_>>(), [512, 512, 176]);
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_not_passed_on() {
+        let mut splitter = LineSplitter::default();
+        let mut got = Vec::new();
+        for _ in 0..1000 {
+            splitter.feed(b"flood\n", Duration::from_secs(20), |line| got.push(line.to_owned()));
+        }
+        assert_eq!(got.len(), 200);
+        splitter.feed(b"later\n", Duration::from_secs(30), |line| got.push(line.to_owned()));
+        assert_eq!(got.split_off(200), ["(800 lines were left out)", "later"]);
+    }
+}

@@ -1,0 +1,142 @@
+//! The log's last records, in a file on tmpfs: the kernel's memory and not ours, and still there for whoever looks after a
+//! crash. The bytes of a record are those of the reply that carries it to a reader, so reading is copying.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// About two thousand lines: a boot of several containers and what came before a fault.
+const CAPACITY_BYTES: u64 = 256 * 1024;
+
+/// Each record is preceded by its length as 32 bits.
+const HEAD_BYTES: u64 = 4;
+
+/// The ring. Positions count bytes since it was opened and never wrap.
+#[derive(Debug)]
+pub(crate) struct LogRing {
+    file: File,
+    capacity: u64,
+    /// Where the oldest record begins.
+    tail: u64,
+    /// Where the next record will begin.
+    head: u64,
+}
+
+impl LogRing {
+    /// Opens an empty ring at `path`.
+    pub(crate) fn create(path: &Path) -> io::Result<LogRing> {
+        LogRing::with_capacity(path, CAPACITY_BYTES)
+    }
+
+    fn with_capacity(path: &Path, capacity: u64) -> io::Result<LogRing> {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        Ok(LogRing { file, capacity, tail: 0, head: 0 })
+    }
+
+    /// Where the next record will begin: a reader that is here has read all.
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Where the oldest record begins.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Adds a record; as many of the oldest go as it needs room.
+    pub(crate) fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        let needed = HEAD_BYTES + record.len() as u64;
+        if self.capacity < needed {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        while self.capacity < self.head + needed - self.tail {
+            self.tail += HEAD_BYTES + self.len_at(self.tail)?;
+        }
+        self.write_at(&(record.len() as u32).to_le_bytes(), self.head)?;
+        self.write_at(record, self.head + HEAD_BYTES)?;
+        // Only now does the record exist; a write that failed half way is written over by the next.
+        self.head += needed;
+        Ok(())
+    }
+
+    /// Reads the record at `position` into `buffer`: its length there, and the position of the next. A reader that was
+    /// overtaken goes on at the oldest. `None`: there is nothing there yet.
+    pub(crate) fn read(&self, position: u64, buffer: &mut Vec<u8>) -> io::Result<Option<u64>> {
+        let position = position.max(self.tail);
+        if self.head <= position {
+            return Ok(None);
+        }
+        let len = self.len_at(position)?;
+        buffer.clear();
+        buffer.resize(len as usize, 0);
+        self.read_at(buffer, position + HEAD_BYTES)?;
+        Ok(Some(position + HEAD_BYTES + len))
+    }
+
+    fn len_at(&self, position: u64) -> io::Result<u64> {
+        let mut head = [0; HEAD_BYTES as usize];
+        self.read_at(&mut head, position)?;
+        let len = u64::from(u32::from_le_bytes(head));
+        // We wrote it; but the file is a file, and nothing that somebody does to it may make us loop or allocate.
+        if self.head < position + HEAD_BYTES + len {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(len)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let offset = position % self.capacity;
+        let (first, rest) = bytes.split_at(bytes.len().min((self.capacity - offset) as usize));
+        self.file.write_all_at(first, offset)?;
+        self.file.write_all_at(rest, 0)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        let offset = position % self.capacity;
+        let (first, rest) = bytes.split_at_mut(bytes.len().min((self.capacity - offset) as usize));
+        self.file.read_exact_at(first, offset)?;
+        self.file.read_exact_at(rest, 0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_records_stay_whole_whatever_their_lengths() {
+        let path = std::env::temp_dir().join(format!("yado-log-ring-{}", std::process::id()));
+        let mut ring = LogRing::with_capacity(&path, 100).unwrap();
+        let mut buffer = Vec::new();
+        assert_eq!(ring.read(0, &mut buffer).unwrap(), None);
+        for number in 0..200u8 {
+            let record = vec![number; usize::from(number) % 31];
+            ring.append(&record).unwrap();
+            let mut position = ring.tail();
+            let mut last = None;
+            while let Some(next) = ring.read(position, &mut buffer).unwrap() {
+                assert!(buffer.iter().all(|byte| usize::from(*byte) % 31 == buffer.len()), "{buffer:?}");
+                position = next;
+                last = Some(buffer.clone());
+            }
+            assert_eq!(last, Some(record));
+        }
+        // A reader that slept goes on at the oldest, and a record that could never fit is refused.
+        assert!(ring.read(0, &mut buffer).unwrap().is_some());
+        assert!(ring.append(&[0; 97]).is_err());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_ring_that_somebody_cut_off_gives_errors_and_takes_new_records() {
+        let path = std::env::temp_dir().join(format!("yado-log-ring-cut-{}", std::process::id()));
+        let mut ring = LogRing::with_capacity(&path, 100).unwrap();
+        ring.append(b"one").unwrap();
+        File::options().write(true).truncate(true).open(&path).unwrap();
+        assert!(ring.read(0, &mut Vec::new()).is_err());
+        ring.append(b"two").unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,102 @@
+//! Where things are on this machine: as PID 1, and below one directory when hosted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use yado_wire::InstanceName;
+use yado_wire::rescue::{Mode, Verify};
+
+/// The directories.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// What comes with the system image: appliance, images, specs, trust.
+    pub(crate) system: PathBuf,
+    /// The data partition.
+    pub(crate) data: PathBuf,
+    /// What is gone with the next start.
+    pub(crate) run: PathBuf,
+    /// The control group that holds one group per instance.
+    pub(crate) groups: PathBuf,
+    /// The other binary.
+    pub(crate) yado: PathBuf,
+    /// Whether we are PID 1.
+    pub(crate) mode: Mode,
+}
+
+impl Places {
+    /// PID 1's.
+    pub(crate) fn of_system() -> Places {
+        Places {
+            system: PathBuf::from("/usr/lib/yado"),
+            data: PathBuf::from("/data"),
+            run: PathBuf::from("/run/yado"),
+            groups: PathBuf::from("/sys/fs/cgroup/instances"),
+            yado: yado_binary(),
+            mode: Mode::System,
+        }
+    }
+
+    /// Below `directory`, with groups below `groups`.
+    pub(crate) fn of_host(directory: &Path, groups: PathBuf) -> Places {
+        Places {
+            system: directory.join("system"),
+            data: directory.join("data"),
+            run: directory.join("run"),
+            groups,
+            yado: yado_binary(),
+            mode: Mode::Hosted,
+        }
+    }
+
+    /// When images are verified. Only a host may ask for less than each block, by a word in a file.
+    pub(crate) fn verify(&self) -> Verify {
+        let word = match self.mode {
+            Mode::System => String::new(),
+            Mode::Hosted => fs::read_to_string(self.system.join("verify")).unwrap_or_default(),
+        };
+        if word.trim() == "start" { Verify::Start } else { Verify::Block }
+    }
+
+    /// Our socket for requests.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run.join("init.sock")
+    }
+
+    /// netd's socket.
+    pub(crate) fn netd_socket(&self) -> PathBuf {
+        self.run.join("netd.sock")
+    }
+
+    /// The trusted keys of system and data together.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.run.join("trust")
+    }
+
+    /// Where the compiler writes.
+    pub(crate) fn specs(&self) -> PathBuf {
+        self.run.join("specs")
+    }
+
+    /// An instance's own directory on tmpfs.
+    pub(crate) fn runtime(&self, name: &InstanceName) -> PathBuf {
+        self.run.join("instances").join(name.as_str())
+    }
+
+    /// An instance's writable layer.
+    pub(crate) fn layer(&self, name: &InstanceName) -> PathBuf {
+        self.data.join("instances").join(name.as_str()).join("layer")
+    }
+
+    /// An instance's control group.
+    pub(crate) fn group(&self, name: &InstanceName) -> PathBuf {
+        self.groups.join(name.as_str())
+    }
+}
+
+/// The other binary: beside ours if it is there, as in a build directory, else where the image has it.
+fn yado_binary() -> PathBuf {
+    let beside = fs::read_link("/proc/self/exe").ok().map(|own| own.with_file_name("yado"));
+    match beside {
+        Some(path) if path.exists() => path,
+        Some(_) | None => PathBuf::from("/usr/bin/yado"),
+    }
+}

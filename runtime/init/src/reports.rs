@@ -1,0 +1,209 @@
+//! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
+
+use crate::instance::console::Console;
+use crate::instance::lifecycle::{self, Moment};
+use crate::instance::notify::{self, parse_notification};
+use crate::instance::{cgroup, exit_status};
+use crate::launch::{LaunchId, Purpose};
+use crate::log::Priority;
+use crate::supervisor::Supervisor;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use yado_sys::{datagram, packet};
+use yado_wire::launch::LaunchReport;
+use yado_wire::names::clipped;
+use yado_wire::rescue::EventKind;
+use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
+
+/// Datagrams and packets that are taken from one socket before the others have their turn.
+const MOST_AT_ONCE: usize = 32;
+
+/// Both event files are below 200 bytes.
+const MAX_COUNTS_BYTES: usize = 512;
+
+impl Supervisor {
+    /// Reads what a launcher has reported.
+    pub(crate) fn read_reports(&mut self, id: LaunchId, now: Moment) {
+        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        for _ in 0..MOST_AT_ONCE {
+            let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
+            let Some(reports) = &launch.reports else { return };
+            let received = match packet::recv(reports, &mut buffer) {
+                Ok(Some(received)) if !received.is_end() => received,
+                Ok(None) => return,
+                Ok(Some(_)) | Err(_) => {
+                    launch.reports = None;
+                    return;
+                }
+            };
+            match yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])) {
+                Ok(report) => self.take_report(id, report, received.descriptors, now),
+                Err(error) => self.log.say(Priority::Error, format_args!("report of a launcher: {error}")),
+            }
+        }
+    }
+
+    fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<OwnedFd>, now: Moment) {
+        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
+        let (number, purpose) = (launch.instance, launch.purpose);
+        match report {
+            LaunchReport::Payload { pid } => match purpose {
+                Purpose::Run => self.take_payload(number, pid, descriptors, now),
+                Purpose::Exec { .. } => {
+                    if let Some(pidfd) = descriptors.into_iter().next() {
+                        launch.command = Some((pid, pidfd));
+                    }
+                    if let Some(at) = self.unknown_ends.iter().position(|(known, _)| *known == pid) {
+                        launch.command = None;
+                        launch.command_ended = Some(self.unknown_ends.remove(at).1);
+                    }
+                }
+                Purpose::Devices => {}
+            },
+            LaunchReport::Started { steps } => {
+                launch.is_done = true;
+                if purpose == Purpose::Run {
+                    let Some(instance) = self.instances.get_mut(number) else { return };
+                    let since = instance.state.since().unwrap_or(now);
+                    let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
+                    instance.run.start_us = Some(start_us);
+                    let name = instance.name.clone();
+                    self.events.publish(Some(&name), EventKind::Started { start_us, steps });
+                    self.step_instance(number, lifecycle::Event::Started, now);
+                }
+            }
+            LaunchReport::Failed(failure) => launch.failure = Some(Box::new(failure)),
+            LaunchReport::DevicesSynced { added, removed } => {
+                launch.is_done = true;
+                let Some(instance) = self.instances.get(number) else { return };
+                let name = instance.name.clone();
+                for node in added {
+                    self.log.say(Priority::Notice, format_args!("{name}: device {node} was added"));
+                    self.events.publish(Some(&name), EventKind::DeviceAdded(node));
+                }
+                for node in removed {
+                    self.log.say(Priority::Notice, format_args!("{name}: device {node} was removed"));
+                    self.events.publish(Some(&name), EventKind::DeviceRemoved(node));
+                }
+            }
+        }
+    }
+
+    fn take_payload(&mut self, number: usize, pid: i32, descriptors: Vec<OwnedFd>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let mut descriptors = descriptors.into_iter();
+        let Some(pidfd) = descriptors.next() else { return };
+        instance.run.payload = Some((pid, pidfd));
+        if let Some(master) = descriptors.next() {
+            match Console::new(master, &self.places.runtime(&instance.name).join("console")) {
+                Ok(console) => instance.run.console = Some(console),
+                Err(error) => {
+                    let failure = Failure::from_io(Step::Console, instance.name.as_str(), &error);
+                    self.record_failure(number, failure);
+                }
+            }
+        }
+        if let Some(at) = self.unknown_ends.iter().position(|(known, _)| *known == pid) {
+            let (_, ended) = self.unknown_ends.remove(at);
+            self.log.say(Priority::Info, format_args!("process {pid} had ended: {:?}", exit_status(ended)));
+            self.note_payload_end(number, ended, now);
+        }
+    }
+
+    /// Reads what an instance says of itself.
+    pub(crate) fn read_notifications(&mut self, number: usize, now: Moment) {
+        let mut buffer = [0; notify::MAX_DATAGRAM_BYTES];
+        for _ in 0..MOST_AT_ONCE {
+            let Some(instance) = self.instances.get_mut(number) else { return };
+            let Some(socket) = &instance.run.notify else { return };
+            // A descriptor that comes along (systemd's FDSTORE) is closed here.
+            let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
+            // Only its own processes can reach the socket; who is mapped to nobody here is not one of them.
+            if received.sender.is_none() {
+                continue;
+            }
+            let notification = parse_notification(buffer.get(..received.len).unwrap_or(&[]));
+            if let Some(status) = notification.status {
+                instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(status).as_str().to_owned();
+            }
+            let was_ready = matches!(instance.state, lifecycle::State::Ready { .. });
+            if notification.ready && !was_ready {
+                let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
+                self.events.publish(Some(&name), EventKind::Ready(status));
+                self.step_instance(number, lifecycle::Event::SaidReady, now);
+            }
+        }
+    }
+
+    /// Reads what an instance printed; each line is a line of the log.
+    pub(crate) fn read_console(&mut self, number: usize, now: Moment) {
+        let log = &mut self.log;
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(console) = &mut instance.run.console else { return };
+        let identifier = console_identifier(instance.name.as_str());
+        console.write_input();
+        console.read_output(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
+    }
+
+    /// The last lines of an instance that has ended.
+    pub(crate) fn drain_console(&mut self, number: usize, now: Moment) {
+        let log = &mut self.log;
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(console) = &mut instance.run.console else { return };
+        let identifier = console_identifier(instance.name.as_str());
+        console.drain(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
+        console.serve_viewer();
+    }
+
+    /// Reads how often the kernel refused memory or processes.
+    pub(crate) fn read_counts(&mut self, number: usize) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let name = instance.name.clone();
+        let run = &mut instance.run;
+        let oom_kills = count(run.memory_events.as_ref(), "oom_kill").unwrap_or(0);
+        let refused_forks = count(run.process_events.as_ref(), "max").unwrap_or(0);
+        let (killed, refused) = (run.oom_kills < oom_kills, run.refused_forks < refused_forks);
+        run.oom_kills = run.oom_kills.max(oom_kills);
+        run.refused_forks = run.refused_forks.max(refused_forks);
+        if killed {
+            self.log.say(Priority::Warning, format_args!("{name}: {oom_kills} processes killed for want of memory"));
+            self.events.publish(Some(&name), EventKind::OomKill { count: oom_kills });
+        }
+        if refused {
+            self.log
+                .say(Priority::Warning, format_args!("{name}: {refused_forks} forks refused by limits.processes"));
+            self.events.publish(Some(&name), EventKind::ProcessLimit { count: refused_forks });
+        }
+    }
+
+    /// Reads what our services say of themselves.
+    pub(crate) fn read_service_notifications(&mut self) {
+        let mut buffer = [0; notify::MAX_DATAGRAM_BYTES];
+        for _ in 0..MOST_AT_ONCE {
+            let Some(socket) = &self.sockets.notify else { return };
+            let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
+            let Some(sender) = received.sender else { continue };
+            let is_sender = |process: &(i32, OwnedFd)| process.0 == sender.pid;
+            let service = self.services.iter_mut().find(|service| service.process.as_ref().is_some_and(is_sender));
+            let Some(service) = service else { continue };
+            if parse_notification(buffer.get(..received.len).unwrap_or(&[])).ready && !service.is_ready {
+                service.is_ready = true;
+                let name = service.name.clone();
+                self.reach_stage(&name);
+            }
+        }
+    }
+}
+
+/// The log's name for an instance's console.
+pub(crate) fn console_identifier(name: &str) -> String {
+    format!("instance/{name}")
+}
+
+fn count(file: Option<&File>, name: &str) -> Option<u64> {
+    let mut buffer = [0; MAX_COUNTS_BYTES];
+    // From the start each time: reading is also what tells the kernel that the change was seen.
+    let len = file?.read_at(&mut buffer, 0).ok()?;
+    cgroup::parse_count(core::str::from_utf8(buffer.get(..len)?).ok()?, name)
+}

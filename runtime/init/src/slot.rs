@@ -1,0 +1,66 @@
+//! Which system image runs: what the initramfs stage found, handed to the system stage in a file on `/run`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The file.
+const FILE: &str = "/run/yado/boot";
+
+/// The running system image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// `A` or `B`.
+    pub(crate) name: char,
+    /// Its fingerprint.
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl Slot {
+    /// Reads what the initramfs stage wrote. `None`: there was none.
+    pub(crate) fn read() -> Option<Slot> {
+        parse_slot(&fs::read_to_string(FILE).ok()?)
+    }
+
+    /// Writes it below `root`.
+    pub(crate) fn write(self) -> io::Result<()> {
+        let path = Path::new(FILE);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let fingerprint = yado_spec::sources::hex(&self.fingerprint);
+        fs::write(path, format!("slot={}\nfingerprint={fingerprint}\n", self.name))
+    }
+}
+
+/// The slot that the kernel's command line names.
+pub(crate) fn parse_command_line(command_line: &str) -> Option<char> {
+    match command_line.split_whitespace().find_map(|word| word.strip_prefix("yado.slot="))? {
+        "A" => Some('A'),
+        "B" => Some('B'),
+        _ => None,
+    }
+}
+
+fn parse_slot(text: &str) -> Option<Slot> {
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let name = parse_command_line(&format!("yado.slot={}", value("slot")?))?;
+    let fingerprint = yado_spec::sources::parse_fingerprint(value("fingerprint")?)?;
+    Some(Slot { name, fingerprint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_a_or_b() {
+        assert_eq!(parse_command_line("console=ttyAMA0 quiet yado.slot=B panic=5"), Some('B'));
+        assert_eq!(parse_command_line("console=ttyAMA0 yado.slot=C"), None);
+        assert_eq!(parse_command_line("xyado.slot=A"), None);
+        let hex = "ab".repeat(32);
+        let slot = parse_slot(&format!("slot=A\nfingerprint={hex}\n"));
+        assert_eq!(slot, Some(Slot { name: 'A', fingerprint: [0xab; 32] }));
+        assert_eq!(parse_slot("slot=A\nfingerprint=ab\n"), None);
+    }
+}

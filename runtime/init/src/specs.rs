@@ -1,0 +1,114 @@
+//! Which instances there are, and what each is to be: the compiled specs, if they are still what their sources say.
+
+use crate::boot_order::start_order;
+use crate::instance::Instance;
+use crate::log::{Log, Priority};
+use crate::places::Places;
+use crate::supervisor::MOST_INSTANCES;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use yado_spec::InstanceSpec;
+use yado_spec::file::{self, Digest};
+use yado_spec::sources::{self, Sources};
+use yado_wire::{Failure, InstanceName, Step};
+
+/// First host id of the first instance, where LXD begins.
+const FIRST_ID: u32 = 1_000_000;
+
+/// The longest text of the compiler's that is kept with an instance.
+const MAX_REASON_BYTES: u64 = 4096;
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// In the order in which they start.
+    pub(crate) instances: Vec<Instance>,
+    /// There is an instance, or a network, that must be compiled first.
+    pub(crate) is_stale: bool,
+}
+
+/// Reads all sources and specs.
+pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
+    let sources = sources::read_sources(&places.system, Some(&places.data));
+    for left_out in &sources.left_out {
+        log.say(Priority::Warning, format_args!("{left_out}"));
+    }
+    if MOST_INSTANCES < sources.instances.len() {
+        log.say(Priority::Error, format_args!("more than {MOST_INSTANCES} instances: the rest is left out"));
+    }
+    let mut is_stale = !sources.networks.is_empty() && networks_file(places).is_none();
+    let mut next_id = FIRST_ID;
+    let mut instances = Vec::new();
+    for name in sources.instances.keys().take(MOST_INSTANCES) {
+        let spec = read_spec(places, name, sources.digest(name));
+        let spec = match spec {
+            Some(spec) => Ok(Box::new(spec)),
+            None => {
+                is_stale = true;
+                Err(Box::new(compiler_failure(places, name)))
+            }
+        };
+        let idmap_base = next_id;
+        if let Ok(spec) = &spec {
+            next_id = next_id.saturating_add(spec.security.idmap_size);
+        }
+        let image = spec.as_ref().ok().and_then(|spec| image_of(&sources, spec));
+        instances.push(Instance::new(name.clone(), spec, image, idmap_base));
+    }
+    Found { instances: in_boot_order(instances), is_stale }
+}
+
+/// The networks that netd is to keep; `None`: none are compiled.
+pub(crate) fn networks_file(places: &Places) -> Option<std::path::PathBuf> {
+    let compiled = places.specs().join("networks.bin");
+    if compiled.exists() {
+        return Some(compiled);
+    }
+    // The image's own is right only while nothing on the data partition adds to it.
+    let own = places.system.join("specs/networks.bin");
+    let has_more = fs::read_dir(places.data.join("networks")).is_ok_and(|mut entries| entries.next().is_some());
+    (own.exists() && !has_more).then_some(own)
+}
+
+fn image_of(sources: &Sources, spec: &InstanceSpec) -> Option<std::path::PathBuf> {
+    sources.images.get(&spec.image).cloned()
+}
+
+/// The spec, if it is whole and of today's sources.
+fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Option<InstanceSpec> {
+    let digest = digest?;
+    let file = format!("{name}.bin");
+    let candidates = [places.specs().join(&file), places.system.join("specs").join(&file)];
+    candidates.iter().find_map(|path| {
+        let bytes = read_bounded(path, file::MAX_FILE_BYTES as u64 + 1)?;
+        let (spec, found) = file::decode(&bytes).ok()?;
+        (found == digest && spec.name == *name).then_some(spec)
+    })
+}
+
+/// What the compiler said of it.
+fn compiler_failure(places: &Places, name: &InstanceName) -> Failure {
+    let path = places.specs().join(format!("{name}.err"));
+    let text = read_bounded(&path, MAX_REASON_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    let reason = text.unwrap_or_else(|| "it was not compiled".to_owned());
+    Failure::refused(Step::Spec, name.as_str(), &reason)
+}
+
+fn read_bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Those without a spec come last: nobody waits for them.
+fn in_boot_order(instances: Vec<Instance>) -> Vec<Instance> {
+    let (good, bad): (Vec<Instance>, Vec<Instance>) =
+        instances.into_iter().partition(|instance| instance.spec.is_ok());
+    let list: Vec<_> =
+        good.iter().filter_map(|instance| Some((&instance.name, &instance.spec.as_ref().ok()?.boot))).collect();
+    let order = start_order(&list);
+    let mut slots: Vec<Option<Instance>> = good.into_iter().map(Some).collect();
+    let ordered = order.into_iter().filter_map(|number| slots.get_mut(number)?.take()).collect::<Vec<_>>();
+    ordered.into_iter().chain(bad).collect()
+}

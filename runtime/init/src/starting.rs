@@ -1,0 +1,195 @@
+//! Starting instances, commands in them, and services.
+
+use crate::instance::cgroup;
+use crate::instance::lifecycle::{End, Moment};
+use crate::launch::{self, Given, Launch, MOST_LAUNCHES, Purpose};
+use crate::log::Priority;
+use crate::process::{Output, Start};
+use crate::service;
+use crate::supervisor::{SIGKILL, Supervisor};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use yado_spec::LaunchOrder;
+use yado_spec::order::{LaunchJob, LaunchPlaces};
+use yado_sys::children::{self, Session};
+use yado_sys::{datagram, volume};
+use yado_wire::{Failure, Step};
+
+impl Supervisor {
+    /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.
+    pub(crate) fn launch_instance(&mut self, number: usize, now: Moment) {
+        let failure = match self.prepare_run(number) {
+            Ok(()) => self.start_launcher(number, Purpose::Run, LaunchJob::Run, &[]).err(),
+            Err(failure) => Some(failure),
+        };
+        if let Some(failure) = failure {
+            self.fail_start(number, failure);
+            self.collect_remains(number, now);
+        }
+    }
+
+    /// Notes why a start failed. The run is over when all of it is gone.
+    pub(crate) fn fail_start(&mut self, number: usize, failure: Failure) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        instance.run.end = Some(instance.end_of_failed_start(&failure));
+        // A device that is waited for is no failure yet.
+        if let Some(End::DeviceAbsent { within }) = instance.run.end {
+            if !within.is_zero() {
+                let name = instance.name.clone();
+                self.log.say(Priority::Notice, format_args!("{name}: waits: {failure}"));
+                self.remember_failure(number, failure);
+                return;
+            }
+        }
+        self.record_failure(number, failure);
+    }
+
+    fn remember_failure(&mut self, number: usize, failure: Failure) {
+        if let Some(instance) = self.instances.get_mut(number) {
+            instance.last_failure = Some(Box::new(failure));
+        }
+    }
+
+    /// What must be there before the launcher runs: the control group with its limits, the runtime directory, the
+    /// notification socket.
+    fn prepare_run(&mut self, number: usize) -> Result<(), Failure> {
+        let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
+        let Ok(spec) = &instance.spec else { return Ok(()) };
+        instance.run = crate::instance::Run::default();
+
+        let group = self.places.group(&instance.name);
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let processors = u16::try_from(processors).unwrap_or(u16::MAX);
+        cgroup::create(&group, &cgroup::limit_writes(&spec.limits, volume::memory_bytes(), processors))?;
+        instance.run.memory_events = fs::File::open(group.join("memory.events")).ok();
+        instance.run.process_events = fs::File::open(group.join("pids.events")).ok();
+
+        let runtime = self.places.runtime(&instance.name);
+        let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);
+        // What a run that was cut off left there: only our own files and empty mount points, and nothing is mounted in
+        // our namespace.
+        let _ = fs::remove_dir_all(&runtime);
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&runtime).map_err(|error| at(&runtime, error))?;
+        let notify = runtime.join("notify");
+        instance.run.notify = Some(datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?);
+        Ok(())
+    }
+
+    /// Starts the launcher for an instance.
+    pub(crate) fn start_launcher(
+        &mut self,
+        number: usize,
+        purpose: Purpose,
+        job: LaunchJob,
+        standard: &[OwnedFd],
+    ) -> Result<u32, Failure> {
+        let Some(instance) = self.instances.get(number) else {
+            return Err(Failure::refused(Step::Launcher, "", "there is no such instance"));
+        };
+        let name = &instance.name;
+        if MOST_LAUNCHES <= self.launches.len() {
+            return Err(Failure::refused(Step::Launcher, name.as_str(), "too many launchers are at work"));
+        }
+        let spec = match &instance.spec {
+            Ok(spec) => spec.as_ref().clone(),
+            Err(failure) => return Err(failure.as_ref().clone()),
+        };
+        let Some(image) = &instance.image else {
+            let fingerprint = yado_spec::sources::hex(&spec.image);
+            return Err(Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here"));
+        };
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
+        let group = self.places.group(name);
+        let order = LaunchOrder {
+            idmap_base: if spec.security.privileged { 0 } else { instance.idmap_base },
+            spec,
+            places: LaunchPlaces {
+                image: text(image),
+                trust: text(&self.places.trust()),
+                layer: text(&self.places.layer(name)),
+                runtime: text(&self.places.runtime(name)),
+                cgroup: text(&group),
+                netd: has_netd.then(|| text(&self.places.netd_socket())),
+            },
+            verify: self.places.verify(),
+            job,
+        };
+        let payload = match purpose {
+            Purpose::Run => None,
+            Purpose::Exec { .. } | Purpose::Devices => instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd()),
+        };
+        let (child, reports, output) =
+            launch::start(&self.places.yado, &group, &order, &Given { payload, standard })?;
+        let id = self.next_launch;
+        self.next_launch = self.next_launch.wrapping_add(1);
+        self.launches.push(Launch {
+            id,
+            instance: number,
+            purpose,
+            launcher: Some((child.pid, child.pidfd)),
+            reports: Some(reports),
+            output,
+            is_done: false,
+            failure: None,
+            command: None,
+            command_ended: None,
+        });
+        Ok(id)
+    }
+
+    /// Kills everything of an instance.
+    pub(crate) fn kill_instance(&mut self, number: usize) {
+        let Some(instance) = self.instances.get(number) else { return };
+        let launchers = self.launches.iter().filter(|launch| launch.instance == number);
+        let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);
+        for (_, pidfd) in processes {
+            // The only refusal is that it has ended.
+            let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+        }
+        cgroup::kill(&self.places.group(&instance.name));
+    }
+
+    /// Starts a service.
+    pub(crate) fn start_service(&mut self, number: usize, now: Moment) {
+        let run = self.places.run.to_string_lossy().into_owned();
+        let Some(service) = self.services.get_mut(number) else { return };
+        service.is_ready = false;
+        let started = Output::pipe().and_then(|(output, writer)| {
+            let arguments: Vec<&OsStr> = service.arguments.iter().map(|text| text.as_os_str()).collect();
+            let child = Start {
+                path: &service.path,
+                arguments: &arguments,
+                environment: &[format!("NOTIFY_SOCKET={run}/notify"), format!("YADO_RUN={run}")],
+                descriptors: &[(writer.as_fd(), 1), (writer.as_fd(), 2)],
+                group: None,
+                session: Session::Own,
+            }
+            .start()?;
+            Ok((child, output))
+        });
+        match started {
+            Ok((child, output)) => {
+                // Whoever is killed when memory is short, it is not what the device is reached by.
+                let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), "-900");
+                service.process = Some((child.pid, child.pidfd));
+                service.output = Some(output);
+            }
+            Err(error) => {
+                let name = service.name.clone();
+                self.log.say(Priority::Error, format_args!("start {name}: {error}"));
+                self.step_service(number, service::Event::Exited, now);
+            }
+        }
+    }
+
+    /// Sends a signal to a service.
+    pub(crate) fn signal_service(&mut self, number: usize, signal: u8) {
+        if let Some((_, pidfd)) = self.services.get(number).and_then(|service| service.process.as_ref()) {
+            let _ = children::send_signal(pidfd.as_fd(), signal);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The process: what it owns, and its one loop. Everything that happens comes through [`Event`](crate::waking::Event);
+//! everything that is decided is decided by the tables in `instance::lifecycle`, `service`, `boot` and `shutdown`, and
+//! done by the `impl Supervisor` blocks beside this one.
+
+use crate::boot::Boot;
+use crate::control::Clients;
+use crate::events::Events;
+use crate::hotplug::Hotplug;
+use crate::instance::Instance;
+use crate::instance::lifecycle::{self, Action, Gate, Moment, State, Wanted};
+use crate::job::Jobs;
+use crate::launch::{Launch, LaunchId};
+use crate::log::{Log, Priority};
+use crate::netd::Netd;
+use crate::places::Places;
+use crate::service::{self, Service};
+use crate::shutdown::Shutdown;
+use crate::slot::Slot;
+use crate::waking::{Sockets, Waking};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+use yado_sys::children::Ended;
+use yado_sys::watchdog::Watchdog;
+use yado_sys::{children, clock, datagram, packet, signals, uevent};
+use yado_wire::names::clipped;
+use yado_wire::rescue::{EventKind, InstanceState};
+use yado_wire::{Failure, Step};
+
+/// The most instances; each costs a table row and, running, some descriptors.
+pub(crate) const MOST_INSTANCES: usize = 64;
+
+/// More starts at once only make each slower and use the memory of all.
+const MOST_STARTING: usize = 4;
+
+/// How often the table is asked again after it changed something; a chain is three steps long.
+const MOST_STEPS: usize = 8;
+
+/// Ends of processes that nobody knew (yet), while launchers are at work.
+const MOST_UNKNOWN_ENDS: usize = 32;
+
+/// Everything the process owns.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) places: Places,
+    pub(crate) log: Log,
+    pub(crate) events: Events,
+    pub(crate) sockets: Sockets,
+    pub(crate) clients: Clients,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) launches: Vec<Launch>,
+    pub(crate) next_launch: LaunchId,
+    pub(crate) jobs: Jobs,
+    pub(crate) boot: Boot,
+    pub(crate) hotplug: Hotplug,
+    pub(crate) netd: Netd,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) watchdog: Option<Watchdog>,
+    pub(crate) slot: Option<Slot>,
+    /// What is wrong with the data partition.
+    pub(crate) data_failure: Option<Failure>,
+    /// Processes that ended before a launcher could tell whose they were.
+    pub(crate) unknown_ends: Vec<(i32, Ended)>,
+    /// When we were started.
+    pub(crate) started: Moment,
+    /// When the next instance in the boot order may start.
+    pub(crate) next_turn: Moment,
+}
+
+/// How the loop ended; PID 1's never does otherwise than by the end of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finished;
+
+impl Supervisor {
+    /// A supervisor of nothing yet, with its sockets open. `Err`: it cannot be one; the log says why.
+    pub(crate) fn new(places: Places, log: Log) -> Result<Supervisor, ()> {
+        let mut log = log;
+        let signals = match signals::signal_fd() {
+            Ok(signals) => signals,
+            Err(error) => {
+                log.say(Priority::Error, format_args!("signals: {error}"));
+                return Err(());
+            }
+        };
+        for directory in [places.run.join("log"), places.run.join("instances"), places.specs()] {
+            if let Err(error) = fs::create_dir_all(&directory) {
+                log.say(Priority::Error, format_args!("create {}: {error}", directory.display()));
+            }
+        }
+        log.open_ring(&places.run.join("log/ring"));
+        let told = |path: &Path, result: io::Result<OwnedFd>, log: &mut Log| {
+            result
+                .map_err(|error| log.say(Priority::Error, format_args!("listen on {}: {error}", path.display())))
+                .ok()
+        };
+        let (socket, notify) = (places.socket(), places.run.join("notify"));
+        let sockets = Sockets {
+            signals: Some(signals),
+            uevents: told(Path::new("uevents"), uevent::open(), &mut log),
+            control: told(&socket, packet::listen(&socket), &mut log),
+            notify: told(&notify, datagram::bind(&notify, 0o600), &mut log),
+            ..Sockets::default()
+        };
+        log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
+        Ok(Supervisor {
+            places,
+            log,
+            events: Events::default(),
+            sockets,
+            clients: Clients::default(),
+            instances: Vec::new(),
+            services: Vec::new(),
+            launches: Vec::new(),
+            next_launch: 0,
+            jobs: Jobs::default(),
+            boot: Boot::new(),
+            hotplug: Hotplug::default(),
+            netd: Netd::default(),
+            shutdown: None,
+            watchdog: None,
+            slot: None,
+            data_failure: None,
+            unknown_ends: Vec::new(),
+            started: clock::since_boot(),
+            next_turn: Moment::ZERO,
+        })
+    }
+
+    /// The loop.
+    pub(crate) fn run(&mut self) -> Finished {
+        let mut waking = Waking::default();
+        loop {
+            let now = clock::since_boot();
+            self.settle(now);
+            if self.finish_shutdown(now) {
+                return Finished;
+            }
+            waking.collect(self);
+            if let Err(error) = waking.wait(self.deadline().map(|at| at.saturating_sub(now))) {
+                // Out of memory in the kernel, at worst: the next round may do better, and a full one is not spun.
+                self.log.say(Priority::Error, format_args!("poll: {error}"));
+            }
+            let now = clock::since_boot();
+            for (event, readiness) in waking.ready() {
+                self.handle(event, readiness, now);
+            }
+        }
+    }
+
+    /// Brings everything to where the tables say it should be now.
+    fn settle(&mut self, now: Moment) {
+        self.feed_watchdog(now);
+        self.advance_shutdown(now);
+        self.advance_boot(now);
+        self.advance_jobs(now);
+        for number in 0..self.services.len() {
+            self.step_service(number, service::Event::Wake, now);
+        }
+        self.advance_hotplug(now);
+        self.advance_netd(now);
+        self.release_queued(now);
+        for number in 0..self.instances.len() {
+            self.collect_remains(number, now);
+            self.step_instance(number, lifecycle::Event::Wake, now);
+        }
+        self.answer_waiting();
+        self.serve_streams();
+    }
+
+    /// The earliest time at which something is to be done though nothing happens.
+    fn deadline(&self) -> Option<Moment> {
+        let instances = self.instances.iter().flat_map(|instance| {
+            [instance.state.deadline(), instance.run.removal.map(|(at, _)| at), instance.run.devices_due]
+        });
+        let services = self.services.iter().map(Service::deadline);
+        let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
+        let others = [
+            self.boot.deadline(),
+            self.jobs.deadline(),
+            self.hotplug.deadline(),
+            self.netd.deadline(),
+            self.shutdown.as_ref().and_then(Shutdown::deadline),
+            self.watchdog.as_ref().map(|watchdog| self.next_feed(watchdog)),
+            queued.then_some(self.next_turn),
+            self.netd_patience(),
+        ];
+        instances.chain(services).chain(others).flatten().min()
+    }
+
+    /// Tells the table that something happened to an instance, and does what it says.
+    pub(crate) fn step_instance(&mut self, number: usize, event: lifecycle::Event, now: Moment) {
+        let mut event = event;
+        for _ in 0..MOST_STEPS {
+            let gate = self.gate(number);
+            let Some(instance) = self.instances.get_mut(number) else { return };
+            let Some(rules) = instance.rules() else { return };
+            let before = instance.state;
+            let (state, action) = lifecycle::step(before, instance.wanted, gate, event, now, &rules);
+            instance.state = state;
+            if matches!((before, state), (State::BackingOff { .. }, State::Waiting { .. })) {
+                instance.restarts = instance.restarts.saturating_add(1);
+            }
+            self.tell_state(number);
+            self.act(number, action, now);
+            if state == before && action == Action::None {
+                return;
+            }
+            event = lifecycle::Event::Wake;
+        }
+    }
+
+    fn act(&mut self, number: usize, action: Action, now: Moment) {
+        match action {
+            Action::None => {}
+            Action::Launch => self.launch_instance(number, now),
+            Action::AskToStop => self.ask_to_stop(number),
+            Action::Kill => self.kill_instance(number),
+            Action::ReportUnhealthy => self.report_unhealthy(number),
+            Action::StopUnhealthy => {
+                self.report_unhealthy(number);
+                self.ask_to_stop(number);
+            }
+        }
+    }
+
+    /// Publishes the state of an instance if it is another than the last one published.
+    fn tell_state(&mut self, number: usize) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let shown = instance.state.shown();
+        if shown == instance.told {
+            return;
+        }
+        instance.told = shown;
+        let name = instance.name.clone();
+        self.events.publish(Some(&name), EventKind::State(shown));
+        let priority = if shown == InstanceState::Failed { Priority::Error } else { Priority::Notice };
+        self.log.say(priority, format_args!("{name}: {}", shown.name()));
+    }
+
+    /// Whether an instance may start now.
+    fn gate(&self, number: usize) -> Gate {
+        let Some(instance) = self.instances.get(number) else { return Gate::Closed };
+        let Ok(spec) = &instance.spec else { return Gate::Closed };
+        let starting = self.instances.iter().filter(|other| matches!(other.state, State::Starting { .. })).count();
+        let is_open = !instance.is_queued
+            && self.boot.is_done()
+            && self.shutdown.is_none()
+            && starting < MOST_STARTING
+            && (spec.nics.is_empty() || self.is_network_decided())
+            && spec.boot.after.iter().all(|name| self.is_settled(name));
+        if is_open { Gate::Open } else { Gate::Closed }
+    }
+
+    fn is_settled(&self, name: &yado_wire::InstanceName) -> bool {
+        self.instances.iter().find(|other| other.name == *name).is_none_or(Instance::is_settled)
+    }
+
+    /// The boot order: each instance's turn comes when its predecessor's delay is over.
+    fn release_queued(&mut self, now: Moment) {
+        while self.is_turn_open() && self.next_turn <= now {
+            // The table is in boot order.
+            let Some(instance) = self.instances.iter_mut().find(|instance| instance.is_queued) else { return };
+            instance.is_queued = false;
+            let delay = instance.spec.as_ref().map_or(Duration::ZERO, |spec| spec.boot.delay);
+            self.next_turn = now.saturating_add(delay);
+        }
+    }
+
+    fn is_turn_open(&self) -> bool {
+        self.boot.is_done() && self.shutdown.is_none()
+    }
+
+    /// Tells a service's table that something happened, and does what it says.
+    pub(crate) fn step_service(&mut self, number: usize, event: service::Event, now: Moment) {
+        let wanted = self.wanted_services();
+        let Some(service) = self.services.get_mut(number) else { return };
+        let (state, action) = service::step(service.state, wanted, event, now);
+        if matches!((service.state, state), (service::State::BackingOff { .. }, service::State::Running { .. })) {
+            service.restarts = service.restarts.saturating_add(1);
+        }
+        service.state = state;
+        match action {
+            service::Action::None => {}
+            service::Action::Spawn => self.start_service(number, now),
+            service::Action::Terminate => self.signal_service(number, SIGTERM),
+            service::Action::Kill => self.signal_service(number, SIGKILL),
+        }
+    }
+
+    /// Records why something of an instance failed.
+    pub(crate) fn record_failure(&mut self, number: usize, failure: Failure) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let name = instance.name.clone();
+        instance.last_failure = Some(Box::new(failure.clone()));
+        self.log.say(Priority::Error, format_args!("{name}: {failure}"));
+        self.events.publish(Some(&name), EventKind::Failed(failure));
+    }
+
+    fn report_unhealthy(&mut self, number: usize) {
+        let Some(instance) = self.instances.get(number) else { return };
+        let mut reason = "it did not say READY=1 in time".to_owned();
+        if !instance.run.status.is_empty() {
+            reason = format!("{reason}; its last status: {}", instance.run.status);
+        }
+        let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
+        self.record_failure(number, failure);
+    }
+
+    fn ask_to_stop(&mut self, number: usize) {
+        let Some(instance) = self.instances.get(number) else { return };
+        let (Ok(spec), Some((_, pidfd))) = (&instance.spec, &instance.run.payload) else { return };
+        let signal = spec.halt_signal;
+        if let Err(error) = children::send_signal(std::os::fd::AsFd::as_fd(pidfd), signal) {
+            self.log.say(Priority::Warning, format_args!("{}: send signal {signal}: {error}", instance.name));
+        }
+    }
+
+    /// A stage of our start was reached.
+    pub(crate) fn reach_stage(&mut self, stage: &str) {
+        self.log.say(Priority::Info, format_args!("stage: {stage}"));
+        self.events.publish(None, EventKind::Stage(clipped(stage)));
+    }
+
+    /// Somebody's wish for an instance.
+    pub(crate) fn want(&mut self, number: usize, wanted: Wanted, now: Moment) {
+        if let Some(instance) = self.instances.get_mut(number) {
+            instance.wanted = wanted;
+            instance.is_queued = false;
+        }
+        self.step_instance(number, lifecycle::Event::Wake, now);
+    }
+
+    fn feed_watchdog(&mut self, now: Moment) {
+        let Some(watchdog) = &self.watchdog else { return };
+        if self.next_feed(watchdog) <= now {
+            if let Err(error) = watchdog.feed() {
+                self.log.say(Priority::Error, format_args!("feed the watchdog: {error}"));
+            }
+            self.boot.fed_at = now;
+        }
+    }
+
+    fn next_feed(&self, watchdog: &Watchdog) -> Moment {
+        // Three chances before it bites.
+        self.boot.fed_at.saturating_add(watchdog.timeout() / 3)
+    }
+}
+
+pub(crate) const SIGTERM: u8 = 15;
+pub(crate) const SIGKILL: u8 = 9;
+
+/// Keeps an end that may belong to a process of which a launcher has not told us yet.
+pub(crate) fn keep_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, ended: Ended) {
+    if MOST_UNKNOWN_ENDS <= ends.len() {
+        ends.remove(0);
+    }
+    ends.push((pid, ended));
+}

@@ -1,0 +1,221 @@
+//! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
+
+use crate::instance::cgroup;
+use crate::log::{JOURNAL_SOCKET, Log, Priority};
+use crate::places::Places;
+use crate::slot::Slot;
+use crate::supervisor::Supervisor;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use yado_sys::children::Session;
+use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
+use yado_sys::watchdog::Watchdog;
+use yado_sys::{datagram, reboot, volume};
+
+/// Nothing to write here, and nothing to run.
+const STRICT: Attributes =
+    Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
+const NO_DEVICES: Attributes = Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV);
+
+/// The watchdog resets a machine whose PID 1 is not heard of for so long.
+const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What starts on the console when the kernel's command line has `yado.rescue=1`.
+const RESCUE_SHELL: &str = "/usr/lib/yado/rescue-shell";
+
+/// One file system of the kernel's own.
+struct KernelMount {
+    kind: &'static str,
+    target: &'static str,
+    attributes: Attributes,
+    options: &'static [FsOption<'static>],
+}
+
+/// In this order; what the initramfs stage has mounted and moved here is left as it is.
+const MOUNTS: [KernelMount; 8] = [
+    KernelMount { kind: "proc", target: "/proc", attributes: STRICT, options: &[] },
+    KernelMount { kind: "sysfs", target: "/sys", attributes: STRICT, options: &[] },
+    KernelMount {
+        kind: "devtmpfs",
+        target: "/dev",
+        attributes: Attributes::MOUNT_ATTR_NOSUID,
+        options: &[FsOption::Value("mode", "0755")],
+    },
+    KernelMount {
+        kind: "tmpfs",
+        target: "/run",
+        attributes: NO_DEVICES,
+        options: &[FsOption::Value("mode", "0755"), FsOption::Value("size", "20%")],
+    },
+    KernelMount {
+        kind: "devpts",
+        target: "/dev/pts",
+        attributes: Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NOEXEC),
+        options: &[FsOption::Value("mode", "0620"), FsOption::Value("gid", "5"), FsOption::Value("ptmxmode", "0666")],
+    },
+    KernelMount {
+        kind: "tmpfs",
+        target: "/tmp",
+        attributes: NO_DEVICES,
+        options: &[FsOption::Value("mode", "1777"), FsOption::Value("size", "10%")],
+    },
+    KernelMount { kind: "cgroup2", target: "/sys/fs/cgroup", attributes: STRICT, options: &[] },
+    KernelMount {
+        kind: "bpf",
+        target: "/sys/fs/bpf",
+        attributes: STRICT,
+        options: &[FsOption::Value("mode", "0700")],
+    },
+];
+
+/// Runs for ever.
+pub(crate) fn run() -> ExitCode {
+    let mut problems = Vec::new();
+    for mount in &MOUNTS {
+        if let Err(error) = mount_kernel(mount) {
+            problems.push(error);
+        }
+    }
+    // Only now is there a /dev/kmsg to tell it to.
+    let mut log = Log::of_system();
+    for problem in &problems {
+        log.say(Priority::Error, format_args!("{problem}"));
+    }
+    prepare(&mut log);
+    let places = Places::of_system();
+    if let Some(parent) = places.groups.parent() {
+        cgroup::enable_controllers(parent);
+        if let Err(error) = fs::create_dir_all(&places.groups) {
+            log.say(Priority::Error, format_args!("create {}: {error}", places.groups.display()));
+        }
+        cgroup::enable_controllers(&places.groups);
+    }
+    match Supervisor::new(places, log) {
+        Ok(mut supervisor) => {
+            supervisor.open_system_sockets();
+            supervisor.slot = Slot::read();
+            supervisor.watchdog = arm_watchdog(&mut supervisor.log);
+            start_rescue_shell(&mut supervisor.log);
+            loop {
+                let crate::supervisor::Finished = supervisor.run();
+            }
+        }
+        // Without a signal descriptor nothing can be supervised: the next boot, or the other slot, may do better.
+        Err(()) => {
+            std::thread::sleep(Duration::from_secs(5));
+            let _ = reboot::restart();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn mount_kernel(wanted: &KernelMount) -> Result<(), String> {
+    if is_mount_point(Path::new(wanted.target)) {
+        return Ok(());
+    }
+    // In a read-only root the directory is there or cannot be made; under /dev it has to be.
+    let _ = fs::create_dir_all(wanted.target);
+    let mounted = new_file_system(wanted.kind, wanted.options, wanted.attributes)
+        .map_err(|error| format!("mount {}: {error}", wanted.target))?;
+    attach_at(&mounted, wanted.target).map_err(|error| format!("mount {}: {error}", wanted.target))
+}
+
+/// A directory on another device than its parent.
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    match path.parent() {
+        Some(parent) => device(path).is_some() && device(path) != device(parent),
+        None => true,
+    }
+}
+
+fn prepare(log: &mut Log) {
+    let _ = reboot::catch_ctrl_alt_del();
+    // The kernel asks for modules by this program, for file systems, nftables expressions, link kinds.
+    let settings = [
+        ("/proc/sys/kernel/modprobe", "/sbin/yado-init"),
+        // A container's root must not read kernel addresses or the kernel's log.
+        ("/proc/sys/kernel/dmesg_restrict", "1"),
+        ("/proc/sys/kernel/kptr_restrict", "1"),
+        ("/proc/sys/fs/protected_hardlinks", "1"),
+        ("/proc/sys/fs/protected_symlinks", "1"),
+        ("/proc/sys/fs/protected_fifos", "1"),
+        ("/proc/sys/fs/protected_regular", "1"),
+        // systemd in each container watches many files.
+        ("/proc/sys/fs/inotify/max_user_instances", "1024"),
+    ];
+    for (path, value) in settings {
+        if let Err(error) = fs::write(path, value) {
+            log.say(Priority::Info, format_args!("set {path}: {error}"));
+        }
+    }
+    let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let name = if name.trim().is_empty() { "yadokari" } else { name.trim() };
+    if let Err(error) = volume::set_host_name(name) {
+        log.say(Priority::Warning, format_args!("set the host name {name}: {error}"));
+    }
+}
+
+/// A board with a watchdog has it armed. Without one there is nothing to say.
+fn arm_watchdog(log: &mut Log) -> Option<Watchdog> {
+    let path = Path::new("/dev/watchdog");
+    if !path.exists() {
+        return None;
+    }
+    match Watchdog::arm(path, WATCHDOG_TIMEOUT) {
+        Ok(watchdog) => {
+            log.say(Priority::Info, format_args!("watchdog: {} s", watchdog.timeout().as_secs()));
+            Some(watchdog)
+        }
+        Err(error) => {
+            log.say(Priority::Warning, format_args!("open {}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+impl Supervisor {
+    /// The sockets that only PID 1 listens on.
+    fn open_system_sockets(&mut self) {
+        for directory in ["/run/systemd/journal", "/run/yado"] {
+            let _ = fs::create_dir_all(directory);
+        }
+        let log = &mut self.log;
+        let mut bind = |path: &str| {
+            datagram::bind(Path::new(path), 0o666)
+                .map_err(|error| log.say(Priority::Error, format_args!("listen on {path}: {error}")))
+                .ok()
+        };
+        self.sockets.journal = bind(JOURNAL_SOCKET);
+        self.sockets.syslog = bind("/dev/log");
+    }
+}
+
+/// A shell for whoever sits at the console, if the image has one and the kernel's command line asks for it. It is not
+/// started again.
+fn start_rescue_shell(log: &mut Log) {
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let path = Path::new(RESCUE_SHELL);
+    if !command_line.split_whitespace().any(|word| word == "yado.rescue=1") || !path.exists() {
+        return;
+    }
+    let started = File::options().read(true).write(true).open("/dev/console").and_then(|console| {
+        crate::process::Start {
+            path,
+            arguments: &[OsStr::new(RESCUE_SHELL)],
+            environment: &["TERM=vt100".to_owned(), "HOME=/run".to_owned()],
+            descriptors: &[(console.as_fd(), 0), (console.as_fd(), 1), (console.as_fd(), 2)],
+            group: None,
+            session: Session::OwnWithTerminal,
+        }
+        .start()
+    });
+    if let Err(error) = started {
+        log.say(Priority::Error, format_args!("start {RESCUE_SHELL}: {error}"));
+    }
+}
