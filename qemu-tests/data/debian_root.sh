@@ -22,6 +22,7 @@ NETWORK
 rm -f "$root/etc/hostname" "$root/var/lib/dbus/machine-id"
 : > "$root/etc/machine-id"
 printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
+rm -f "$root/etc/.resolv.conf.systemd-resolved.bak"
 ln -sfn ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 : > "$root/etc/fstab"
 
@@ -41,6 +42,7 @@ for unit in getty@tty1.service getty-static.service autovt@.service \
 done
 
 # Caches and logs differ from build to build and are of no use in an image.
-rm -rf "$root/var/cache/apt" "$root/var/lib/apt/lists" "$root/var/log" "$root/var/cache/ldconfig/aux-cache"
+rm -rf "$root/var/cache/apt" "$root/var/lib/apt/lists" "$root/var/log" "$root/var/cache/ldconfig/aux-cache" \
+    "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root/var/lib/dpkg/available"
 install -d "$root/var/cache/apt/archives/partial" "$root/var/lib/apt/lists/partial" "$root/var/log"
 find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +

@@ -13,9 +13,13 @@ use crate::cache::{Cache, Key};
 use crate::command::Tool;
 use crate::progress::Step;
 
-/// What is in the root beside the minimal set.
-const PACKAGES: [&str; 7] =
-    ["systemd", "systemd-sysv", "systemd-resolved", "dbus", "iproute2", "iputils-ping", "netbase"];
+/// What is in the root beside the minimal set. `usr-is-merged` says that the merge was done before anything was
+/// unpacked; without it `usrmerge` comes instead and brings all of perl, a third of the whole.
+const PACKAGES: [&str; 8] =
+    ["usr-is-merged", "systemd", "systemd-sysv", "systemd-resolved", "dbus", "iproute2", "iputils-ping", "netbase"];
+
+/// mmdebstrap's own hook that makes `/bin` and its like links before the first package.
+const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
 
 /// Left out: nobody reads a manual in a container of a device.
 const EXCLUDED: [&str; 5] =
@@ -31,7 +35,7 @@ pub fn debian_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError>
     host_packages::ensure(cache, &[Purpose::Fetching])?;
     let apt = PrivateApt::open(cache, Suite::Main)?;
     // base-files changes with every point release, so it stands for all that is not named.
-    let mut key = Key::new("debian root 1").with(arch.debian()).with(SETUP).with(EXCLUDED.join("\n"));
+    let mut key = Key::new("debian root 2").with(arch.debian()).with(SETUP).with(EXCLUDED.join("\n"));
     for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, &PACKAGES)?) {
         key = key.with(&stanza.sha256);
     }
@@ -55,6 +59,7 @@ fn bootstrap(apt: &PrivateApt<'_>, arch: Arch, setup: &Path, tar: &Path) -> Resu
         .arg("--aptopt=Acquire::Languages \"none\"")
         .arg("--aptopt=Acquire::Retries \"3\"")
         .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
+        .arg(format!("--hook-directory={MERGED_USR}"))
         .arg(format!("--customize-hook={} \"$1\"", setup.display()))
         .arg(Suite::Main.name())
         .arg(tar)
