@@ -7,7 +7,7 @@ use crate::trust::{KeyId, Keys};
 use crate::verity::{self, Mismatch};
 use core::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use yado_wire::Step;
 
@@ -53,8 +53,11 @@ pub fn extract(path: &Path, output: &Path) -> Result<u64, InspectError> {
     let write_error = |source| InspectError::Write { path: output.to_owned(), source };
     let mut target = File::options().write(true).create_new(true).open(output).map_err(write_error)?;
     let bytes = header.layout.payload_bytes();
-    let copied =
-        io::copy(&mut (&file).take(bytes), &mut target).and_then(|copied| target.sync_all().map(|()| copied));
+    // Reading the header has moved the file's position to the end.
+    let copied = (&file)
+        .rewind()
+        .and_then(|()| io::copy(&mut (&file).take(bytes), &mut target))
+        .and_then(|copied| target.sync_all().map(|()| copied));
     match copied {
         Ok(copied) if copied == bytes => Ok(bytes),
         Ok(_) => Err(write_error(io::ErrorKind::UnexpectedEof.into())),
