@@ -13,6 +13,7 @@ mod start;
 mod talk;
 
 pub use command_line::main;
+pub(crate) use command_line::report_directory;
 
 use crate::arch::Arch;
 use crate::board::qemu::OnReset;

@@ -1,6 +1,7 @@
 //! The board in QEMU: what it needs is fetched and built here, then it is booted, broken and watched. Nothing of
 //! this is shipped.
 
+pub mod accept;
 pub mod arch;
 pub mod board;
 pub mod cache;

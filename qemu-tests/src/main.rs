@@ -12,6 +12,7 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     Command { name: "demo", about: "boot a board and show the main job", run: qemu_tests::demo::main },
+    Command { name: "accept", about: "set up what is needed and run every test", run: qemu_tests::accept::main },
     Command {
         name: "provision",
         about: "fetch and build what the boards need, into the cache",

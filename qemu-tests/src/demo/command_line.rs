@@ -56,7 +56,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
 }
 
 /// Where the demo of a board leaves what it saw.
-fn report_directory(arch: Arch) -> PathBuf {
+pub(crate) fn report_directory(arch: Arch) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
     target.join("demo").join(arch.debian())

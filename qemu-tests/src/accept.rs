@@ -1,0 +1,123 @@
+//! `cargo accept`: sets up what it needs and runs every floor of tests, from style to boards. A test that must skip
+//! says why and is counted; the last line counts everything.
+//!
+//! A floor is one row of [`FLOORS`]. It runs to its end whatever failed before it, so one run tells everything.
+
+mod budgets;
+mod cargo_tests;
+mod tally;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::arch::Arch;
+use crate::cache::Cache;
+use crate::command::Tool;
+use crate::provision::{Purpose, ensure_packages};
+use crate::{cross, demo};
+use tally::Tally;
+
+/// One floor of the tests.
+struct Floor {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Cache, &mut Tally),
+}
+
+const FLOORS: &[Floor] = &[
+    Floor { name: "packages", about: "Debian packages of the host", run: packages },
+    Floor { name: "style", about: "rustfmt and clippy, warnings are errors", run: style },
+    Floor { name: "unit", about: "unit tests, policy, namespace tests, a short fuzz run", run: unit },
+    Floor {
+        name: "oldest",
+        about: "the whole workspace checks on rustc 1.85, amd64 and armv7",
+        run: oldest_compiler,
+    },
+    Floor {
+        name: "cross",
+        about: "static binaries for three architectures, and their size budgets",
+        run: cross_build,
+    },
+    Floor { name: "arm64", about: "the arm64 board in QEMU", run: |cache, tally| board(cache, tally, Arch::Arm64) },
+    Floor { name: "armhf", about: "the armhf board in QEMU", run: |cache, tally| board(cache, tally, Arch::Armhf) },
+];
+
+/// Runs all floors, or those named in the arguments.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let names: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    if let Some(unknown) = names.iter().find(|name| FLOORS.iter().all(|floor| floor.name != **name)) {
+        eprintln!("usage: cargo accept [FLOOR…]; {unknown:?} is none of these:\n");
+        for Floor { name, about, .. } in FLOORS {
+            eprintln!("  {name:<10} {about}");
+        }
+        return ExitCode::from(2);
+    }
+    let cache = match Cache::open() {
+        Ok(cache) => cache,
+        Err(error) => {
+            eprintln!("accept: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut total = Tally::new();
+    for floor in FLOORS.iter().filter(|floor| names.is_empty() || names.contains(&floor.name)) {
+        println!("── {}: {}", floor.name, floor.about);
+        let began = Instant::now();
+        let mut tally = Tally::new();
+        (floor.run)(&cache, &mut tally);
+        println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
+        total.add(tally);
+    }
+    total.print_failures_and_skips();
+    println!("accept: {total}");
+    if total.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn packages(cache: &Cache, tally: &mut Tally) {
+    tally.check("host packages are installed", || ensure_packages(cache, &Purpose::ALL));
+}
+
+fn style(_: &Cache, tally: &mut Tally) {
+    tally.check("rustfmt", || Tool::new("cargo").args(["fmt", "--all", "--check"]).run_visibly());
+    tally.check("clippy", || {
+        let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
+        Tool::new("cargo").args(lint).run_visibly()
+    });
+}
+
+fn unit(_: &Cache, tally: &mut Tally) {
+    cargo_tests::run(tally, &["--workspace", "--locked"]);
+}
+
+fn oldest_compiler(cache: &Cache, tally: &mut Tally) {
+    tally.check("the workspace, tests included, on rustc 1.85", || cross::floor_check(cache));
+}
+
+fn cross_build(cache: &Cache, tally: &mut Tally) {
+    for arch in Arch::ALL {
+        let name = format!("static programs for {arch}");
+        if let Some(programs) = tally.check(&name, || cross::build(cache, arch, &cross::SHIPPED)) {
+            budgets::check_sizes(tally, arch, &programs);
+        }
+    }
+}
+
+/// The demo is the board's test: each of its steps is a test, ticked by what was seen.
+fn board(cache: &Cache, tally: &mut Tally, arch: Arch) {
+    let directory = demo::report_directory(arch);
+    let name = format!("a board of {arch} is prepared");
+    let show = || demo::run(cache, arch, demo::Visitor::None, &directory);
+    let Some(report) = tally.check(&name, show) else { return };
+    tally.check(&format!("{arch}: its report is written"), || report.write(&directory.join("report.json")));
+    for step in &report.steps {
+        let name = format!("{arch}: {}", step.title);
+        match &step.failure {
+            None => tally.pass(&name),
+            Some(failure) => tally.fail(&name, failure),
+        }
+    }
+    for number in report.steps.len()..demo::planned_steps() {
+        tally.fail(&format!("{arch}: step {}", number + 1), "not reached");
+    }
+}

@@ -1,0 +1,106 @@
+//! `cargo test` as a floor: its output is passed on, its closing lines are counted, and so are the tests that said
+//! `SKIPPED name: reason` because this machine lacks what they need.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use super::tally::Tally;
+
+/// What a test prints, at the start of a line, when it cannot run here.
+const SKIP_MARK: &str = "SKIPPED ";
+
+/// Runs `cargo test` with these arguments and counts into `tally`.
+pub(super) fn run(tally: &mut Tally, args: &[&str]) {
+    let name = "cargo test";
+    // Passing tests show their output too: it is where a skip and its reason stand.
+    let mut command = Command::new("cargo");
+    command.args(["test", "--no-fail-fast"]).args(args).args(["--", "--show-output"]);
+    let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return tally.fail(name, &error.to_string()),
+    };
+    let mut failed = 0;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            println!("   {line}");
+            match parse_line(&line) {
+                Line::Result(counts) => {
+                    tally.count_passed(counts.passed);
+                    failed += counts.failed;
+                }
+                Line::Failed(test) => tally.fail(test, "see its output above"),
+                Line::Skipped { test, reason } => tally.skip(test, reason),
+                Line::Other => {}
+            }
+        }
+    }
+    match child.wait() {
+        Ok(status) if status.success() => {}
+        Ok(_) if failed > 0 => {}
+        Ok(status) => tally.fail(name, &format!("{status}")),
+        Err(error) => tally.fail(name, &error.to_string()),
+    }
+}
+
+/// The counts of a `test result:` line.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    Result(Counts),
+    Failed(&'a str),
+    Skipped { test: &'a str, reason: &'a str },
+    Other,
+}
+
+fn parse_line(line: &str) -> Line<'_> {
+    if let Some(rest) = line.strip_prefix("test result: ") {
+        let count = |word: &str| {
+            let before = rest.split(&format!(" {word}")).next()?;
+            before.rsplit(' ').next()?.parse().ok()
+        };
+        if let (Some(passed), Some(failed)) = (count("passed"), count("failed")) {
+            return Line::Result(Counts { passed, failed });
+        }
+    }
+    if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+        return Line::Failed(test);
+    }
+    match line.strip_prefix(SKIP_MARK).and_then(|rest| rest.split_once(": ")) {
+        Some((test, reason)) => Line::Skipped { test, reason },
+        None => Line::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_count_are_understood() {
+        let table = [
+            (
+                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+                Line::Result(Counts { passed: 12, failed: 0 }),
+            ),
+            (
+                "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
+                Line::Result(Counts { passed: 3, failed: 2 }),
+            ),
+            ("test plan::bridges ... FAILED", Line::Failed("plan::bridges")),
+            ("test plan::bridges ... ok", Line::Other),
+            (
+                "SKIPPED verity: veritysetup is not installed",
+                Line::Skipped { test: "verity", reason: "veritysetup is not installed" },
+            ),
+            ("SKIPPED", Line::Other),
+        ];
+        for (line, wanted) in table {
+            assert_eq!(parse_line(line), wanted, "{line}");
+        }
+    }
+}
