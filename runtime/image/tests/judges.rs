@@ -1,0 +1,162 @@
+//! Programs that we did not write judge what the builder makes: veritysetup, fsck.erofs, the kernel, GNU tar.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use support::{build_sample, is_root, run};
+use yado_image::erofs::{Compression, Owners};
+use yado_image::pack::Source;
+use yado_image::{Layout, hex, inspect, verity};
+
+const ALL: [Compression; 4] = [
+    Compression::None,
+    Compression::Lz4 { cluster_blocks: 1 },
+    Compression::Lz4 { cluster_blocks: 3 },
+    Compression::Lz4 { cluster_blocks: 16 },
+];
+
+#[test]
+fn veritysetup_makes_the_same_tree() {
+    let directory = tempfile::tempdir().unwrap();
+    let [data, hashes] = ["data", "hashes"].map(|name| directory.path().join(name));
+    for blocks in [2, 127, 128, 129, 128 * 128, 128 * 128 + 1] {
+        let layout = Layout::new(blocks * 4096, 1).unwrap();
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&data).unwrap();
+        file.set_len(layout.payload_bytes()).unwrap();
+        for block in (0..blocks).step_by(61) {
+            file.write_all_at(&block.to_le_bytes(), block * 4096 + block % 4088).unwrap();
+        }
+        let root_hash = hex::encode(&verity::write_tree(&file, &layout).unwrap());
+        let mut tree = vec![0; layout.tree_bytes() as usize];
+        file.read_exact_at(&mut tree, layout.tree_offset()).unwrap();
+
+        let count = format!("--data-blocks={blocks}");
+        let [data, hashes] = [&data, &hashes].map(|path| path.to_str().unwrap());
+        drop(fs::remove_file(hashes));
+        let format = ["format", "--no-superblock", "--salt=-", &count, data, hashes];
+        let Some(printed) = run("veritysetup", &format) else { return };
+        assert!(printed.contains(&root_hash), "{blocks} blocks: {root_hash} is not in {printed}");
+        assert!(fs::read(hashes).unwrap() == tree, "{blocks} blocks: the trees differ");
+        let offset = format!("--hash-offset={}", layout.tree_offset());
+        run("veritysetup", &["verify", "--no-superblock", "--salt=-", &count, &offset, data, data, &root_hash]);
+    }
+}
+
+#[test]
+fn fsck_reads_every_file_back() {
+    for compression in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let payload = payload_of(directory.path(), compression);
+        if run("fsck.erofs", &["--extract", &payload]).is_none() {
+            return;
+        }
+    }
+}
+
+/// The kernel mounts the payload, GNU tar archives what it sees, and the archive packs to the same bytes again. What
+/// the kernel does not show or tar does not see would be missing then; what we do not read, see the next test.
+#[test]
+fn the_kernel_shows_what_was_packed() {
+    if !is_root("mount") {
+        return;
+    }
+    for compression in ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let payload = payload_of(directory.path(), compression);
+        let seen = directory.path().join("seen.tar");
+        let script = "set -e; mkdir \"$0.mnt\"; mount -t erofs -o loop,ro \"$0\" \"$0.mnt\"; cd \"$0.mnt\"; \
+            tar --create --file=\"$1\" --xattrs --xattrs-include='*' --numeric-owner --sort=name --format=posix .";
+        if !mounts_erofs() || run("unshare", &["-m", "sh", "-c", script, &payload, seen.to_str().unwrap()]).is_none()
+        {
+            return;
+        }
+        let again = tempfile::tempdir().unwrap();
+        build_sample(again.path(), |options| {
+            options.compression = compression;
+            options.source = Source::Tar(seen);
+        });
+        let [first, second] = [directory.path(), again.path()].map(|path| fs::read(path.join("image")).unwrap());
+        assert!(first == second, "{compression:?}: what the kernel shows packs to other bytes");
+    }
+}
+
+#[test]
+fn attributes_owners_and_types_arrive_at_the_kernel() {
+    if !is_root("mount") || !mounts_erofs() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let payload = payload_of(directory.path(), Compression::Lz4 { cluster_blocks: 1 });
+    let script = "set -e; mkdir \"$0.mnt\"; mount -t erofs -o loop,ro \"$0\" \"$0.mnt\"; cd \"$0.mnt\"; \
+        stat -c '%n %A %u:%g %h %t:%T %Y' . bin/ping bin/owned-set-id dev/* links/* sticky-owned; readlink links/soft; \
+        ls many | wc -l; stat -c %s files/text; if command -v getcap >/dev/null; then getcap -n bin/ping; fi";
+    let Some(printed) = run("unshare", &["-m", "sh", "-c", script, &payload]) else { return };
+    for line in [
+        ". drwxr-xr-x 0:0 9 0:0 1700000000",
+        "bin/ping -rwxr-xr-x 0:0 1 0:0 1700000000",
+        "bin/owned-set-id -rwsr-sr-x 70000:1000 1 0:0 1700000000",
+        "dev/block brw-rw---- 0:0 1 103:1234 1700000000",
+        "dev/character crw--w---- 0:0 1 103:1234 1700000000",
+        "dev/pipe prw------- 0:0 1 0:0 1700000000",
+        "links/hard -rw-r--r-- 0:0 2 0:0 1700000000",
+        "links/soft lrwxrwxrwx 0:0 1 0:0 1700000000",
+        "sticky-owned drwxrwxrwt 70000:1000 2 0:0 1700000000",
+        "../somewhere/else",
+        "300",
+        "300000",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+}
+
+#[test]
+fn the_same_tree_gives_the_same_bytes_from_a_directory_and_from_a_tar() {
+    if !is_root("unpack devices and owners") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (image, _) = build_sample(directory.path(), |_| {});
+    let from_tar = fs::read(&image).unwrap();
+    let unpacked = directory.path().join("unpacked");
+    fs::create_dir(&unpacked).unwrap();
+    let archive = directory.path().join("sample.tar");
+    let [archive, target] = [&archive, &unpacked].map(|path| path.to_str().unwrap());
+    let arguments = ["--extract", "--file", archive, "--directory", target, "--preserve-permissions"];
+    let xattrs = ["--numeric-owner", "--xattrs", "--xattrs-include=*"];
+    if run("tar", &[&arguments[..], &xattrs].concat()).is_none() {
+        return;
+    }
+    build_sample(directory.path(), |options| options.source = Source::Directory(unpacked.clone()));
+    assert!(fs::read(&image).unwrap() == from_tar, "directory and archive differ");
+
+    fs::write(unpacked.join("files/text"), "changed").unwrap();
+    build_sample(directory.path(), |options| options.source = Source::Directory(unpacked.clone()));
+    assert!(fs::read(&image).unwrap() != from_tar);
+}
+
+#[test]
+fn owners_can_be_set_for_all_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let (all_root, _) = build_sample(directory.path(), |options| options.owners = Owners::All { uid: 0, gid: 0 });
+    let all_root = fs::read(all_root).unwrap();
+    let (kept, _) = build_sample(directory.path(), |_| {});
+    assert!(fs::read(kept).unwrap() != all_root);
+}
+
+fn payload_of(directory: &Path, compression: Compression) -> String {
+    let (image, built) = build_sample(directory, |options| options.compression = compression);
+    let payload = directory.join("payload");
+    assert_eq!(inspect::extract(&image, &payload).unwrap(), built.header.layout.payload_bytes());
+    payload.to_str().unwrap().to_owned()
+}
+
+fn mounts_erofs() -> bool {
+    let known = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.lines().any(|line| line == "\terofs"));
+    if !known {
+        eprintln!("SKIPPED: this kernel has no erofs (loaded)");
+    }
+    known
+}
