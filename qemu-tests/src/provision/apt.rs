@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::failure::ProvisionError;
 use super::packages_index::{self, Stanza};
@@ -191,10 +192,24 @@ impl<'c> PrivateApt<'c> {
         }
         write(&self.folder.join("sources.list"), &lines)?;
         write(&self.folder.join("status"), "")?;
-        self.tool("apt-get").args(["-qq", "--error-on=any", "update"]).run()?;
+        self.fetch_lists()?;
         write(&self.folder.join("complete"), "")?;
         step.done();
         Ok(())
+    }
+
+    /// A mirror that is being synchronised has an index that does not fit its signed list, for a moment.
+    fn fetch_lists(&self) -> Result<(), ProvisionError> {
+        const ATTEMPTS: u32 = 3;
+        const PAUSE: Duration = Duration::from_secs(5);
+        let attempt = || self.tool("apt-get").args(["-qq", "--error-on=any", "update"]).run();
+        for _ in 1..ATTEMPTS {
+            if attempt().is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(attempt()?)
     }
 
     /// Downloads exactly these versions. Lists that a moved mirror has left behind are fetched once more; the
