@@ -4,6 +4,8 @@
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
+use std::io;
+use yado_sys::identity;
 
 /// The instance's root as seen from outside.
 #[derive(Debug)]
@@ -63,37 +65,27 @@ impl Inside<'_> {
 
     /// Makes one entry in `directory`. As the id that will own it: the file system refuses ids that the map does not have.
     fn make(&self, directory: &OwnedFd, name: &str, shape: Shape) -> Result<(), Errno> {
-        let (uid, gid) = (Uid::from_raw(self.base), Gid::from_raw(self.base));
-        let _identity = FileIdentity::assume(uid, gid);
-        let made = match shape {
+        let made = as_owner(self.base, || match shape {
             Shape::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),
             Shape::File => rustix::fs::mknodat(directory, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0),
-        };
-        match made {
+        });
+        match made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))? {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
 }
 
+/// Does something with files as the instance's root, but with our own privileges.
+pub(crate) fn as_owner<T>(base: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    identity::set_file_ids(base, base)?;
+    let outcome = work();
+    identity::set_file_ids(0, 0)?;
+    Ok(outcome)
+}
+
 /// Gives a file to ids inside.
 pub(crate) fn give(directory: &OwnedFd, path: &str, base: u32, uid: u32, gid: u32) -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(base + uid), Gid::from_raw(base + gid));
     rustix::fs::chownat(directory, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// The ids under which we touch files; ours again when dropped.
-struct FileIdentity;
-
-impl FileIdentity {
-    fn assume(uid: Uid, gid: Gid) -> FileIdentity {
-        yado_sys::identity::set_file_ids(uid.as_raw(), gid.as_raw());
-        FileIdentity
-    }
-}
-
-impl Drop for FileIdentity {
-    fn drop(&mut self) {
-        yado_sys::identity::set_file_ids(0, 0);
-    }
 }

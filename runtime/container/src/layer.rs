@@ -2,6 +2,7 @@
 //! belongs to the id that it belongs to inside.
 
 use crate::image::MountedImage;
+use crate::inside::as_owner;
 use crate::report::{Stopwatch, at};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -28,25 +29,27 @@ pub(crate) fn mount_root(
     })?;
     stopwatch.step(Step::IdMap, || attach_mapped(&image.mount, "image", user_namespace, Step::IdMap))?;
     stopwatch.step(Step::Overlay, || {
-        let overlay = mount::new_file_system(
-            "overlay",
-            &[
-                FsOption::Value("source", order.spec.name.as_str()),
-                // Relative paths: a colon or comma in an absolute one would end it.
-                FsOption::Value("lowerdir", "image"),
-                FsOption::Value("upperdir", "layer/upper"),
-                FsOption::Value("workdir", "layer/work"),
-            ],
-            Attributes::empty(),
-        )
-        .map_err(|error| Failure {
-            step: Step::Overlay,
-            object: clipped(&order.places.layer),
-            errno: error.source.raw_os_error().unwrap_or(0),
-            reason: clipped(&error.to_string()),
-        })?;
+        // Whoever mounts it is who the overlay later is when it makes files in the layer: it must be an id of the map.
+        let overlay =
+            as_owner(order.idmap_base, || mount_overlay(order)).map_err(at(Step::Overlay, "file ids"))??;
         mount::attach_at(&overlay, "root").map_err(at(Step::Overlay, "root"))?;
         Ok(overlay)
+    })
+}
+
+fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
+    let options = [
+        FsOption::Value("source", order.spec.name.as_str()),
+        // Relative paths: a colon or comma in an absolute one would end it.
+        FsOption::Value("lowerdir", "image"),
+        FsOption::Value("upperdir", "layer/upper"),
+        FsOption::Value("workdir", "layer/work"),
+    ];
+    mount::new_file_system("overlay", &options, Attributes::empty()).map_err(|error| Failure {
+        step: Step::Overlay,
+        object: clipped(&order.places.layer),
+        errno: error.source.raw_os_error().unwrap_or(0),
+        reason: clipped(&error.to_string()),
     })
 }
 

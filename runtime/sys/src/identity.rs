@@ -1,10 +1,15 @@
 //! The ids under which this process touches files, apart from those under which it does everything else.
 
-/// What is created from now on belongs to these ids, and permission is checked for them; `0, 0` is root again. The calls
-/// cannot fail for root (setfsuid(2)), and say nothing when they do.
-pub fn set_file_ids(uid: u32, gid: u32) {
-    // SAFETY: a plain number. The group first: it needs the capability that the user id may take away.
+use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
+use std::io;
+
+/// What is created from now on belongs to these ids; `0, 0` is root again. Permission is checked as for root all the same:
+/// the kernel takes the capabilities about files away from any other id (setfsuid(2)), and here they are taken back.
+pub fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: a plain number. The call cannot fail for root, and says nothing when it does.
     unsafe { libc::setfsgid(gid) };
-    // SAFETY: a plain number.
+    // SAFETY: as above.
     unsafe { libc::setfsuid(uid) };
+    let sets = capabilities(None)?;
+    Ok(set_capabilities(None, CapabilitySets { effective: sets.permitted, ..sets })?)
 }

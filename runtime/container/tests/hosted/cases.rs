@@ -1,0 +1,271 @@
+//! What must work.
+
+use crate::fixture::{BASE, Fixture};
+use crate::init_role::{Payload, exec, exec_as, launch, sync_devices};
+use rustix::fs::{FileType, Mode, makedev};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use yado_spec::LaunchOrder;
+use yado_spec::instance::{Device, DeviceSelect, Disk, DiskSource, KernelLimit, NodeKind, Required};
+use yado_sys::children::Ended;
+
+type Case = (&'static str, fn(&Fixture));
+
+pub(crate) const ALL: &[Case] = &[
+    ("true_runs_and_every_step_was_timed", true_runs),
+    ("inside_is_a_system_of_its_own", inside_is_its_own),
+    ("root_inside_is_nobody_outside", root_inside_is_nobody),
+    ("files_on_disk_belong_to_the_ids_inside", ids_on_disk),
+    ("dangerous_calls_and_capabilities_are_gone", confinement),
+    ("only_listed_devices_can_be_opened", device_filter),
+    ("a_command_runs_inside_as_told", commands),
+    ("devices_come_and_go", devices),
+    ("disks_are_mounted_and_read_only_stays_so", disks),
+    ("limits_of_the_kernel_are_set", limits),
+    ("a_privileged_instance_has_no_user_namespace", privileged),
+    ("a_nested_instance_sees_all_of_proc", nesting),
+    ("readiness_can_be_told", notify),
+];
+
+/// Runs a script as the instance's init; gives its output.
+fn run(order: &LaunchOrder) -> String {
+    let (ended, output) = launch(order).unwrap_or_else(|failure| panic!("{failure}")).finish();
+    assert_eq!(ended, Ended::Code(0), "{output}");
+    output
+}
+
+fn script(fixture: &Fixture, name: &str, script: &str) -> LaunchOrder {
+    fixture.order(name, &["/bin/sh", "-c", script])
+}
+
+/// An instance that does nothing until it is killed.
+fn idle(order: &LaunchOrder) -> Payload {
+    launch(order).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn true_runs(fixture: &Fixture) {
+    let payload = launch(&fixture.order("true", &["/bin/true"])).unwrap_or_else(|failure| panic!("{failure}"));
+    let names: Vec<&str> = payload.steps.iter().map(|time| time.step.name()).collect();
+    for step in ["image-open", "image-mount", "overlay", "namespaces", "mount", "device-filter", "exec"] {
+        assert!(names.contains(&step), "{names:?}");
+    }
+    assert_eq!(payload.finish().0, Ended::Code(0));
+}
+
+fn inside_is_its_own(fixture: &Fixture) {
+    let output = run(&script(
+        fixture,
+        "own",
+        "echo pid=$$ host=$(hostname) from=$FROM_SPEC container=$container
+         for n in user mnt pid net uts ipc cgroup; do echo $n $(stat -L -c %i /proc/self/ns/$n); done
+         cat /proc/self/cgroup; ls /sys/class/net; cat /sys/fs/cgroup/cgroup.procs
+         cat /proc/self/mountinfo; ls -l /proc/self/fd",
+    ));
+    assert!(output.starts_with("pid=1 host=own from=yes container=lxc\n"), "{output}");
+    for name in ["user", "mnt", "pid", "net", "uts", "ipc", "cgroup"] {
+        let ours = fs::metadata(format!("/proc/self/ns/{name}")).unwrap().ino();
+        assert!(output.contains(&format!("\n{name} ")), "{output}");
+        assert!(!output.contains(&format!("\n{name} {ours}\n")), "shares {name}: {output}");
+    }
+    assert!(output.contains("\n0::/\n"), "the cgroup's root is its own: {output}");
+    assert!(output.contains("\nlo\n"), "{output}");
+    let mounts: Vec<&str> = output.lines().filter(|line| line.contains(" - ")).collect();
+    for kind in ["overlay", "proc", "sysfs", "cgroup2", "tmpfs", "devpts", "mqueue"] {
+        assert!(mounts.iter().any(|line| line.contains(&format!(" - {kind} "))), "{kind}: {output}");
+    }
+    assert!(!mounts.iter().any(|line| line.contains("ext4")), "the system's mounts are out of sight: {output}");
+    assert!(output.contains("0 -> /dev/console") || output.contains("0 -> /dev/pts/0"), "{output}");
+    assert!(!output.contains(" 4 -> "), "a descriptor leaked: {output}");
+}
+
+fn root_inside_is_nobody(fixture: &Fixture) {
+    let output =
+        run(&script(fixture, "ids", "id -u; cat /proc/self/uid_map; echo x >/proc/timer_list && echo covered; true"));
+    assert!(output.starts_with("0\n"), "{output}");
+    let map: Vec<&str> = output.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(map, ["0", &BASE.to_string(), "65536"]);
+    let has_timer_list = fs::metadata("/proc/timer_list").is_ok();
+    assert_eq!(output.contains("covered"), has_timer_list, "covered by the null device: {output}");
+}
+
+fn ids_on_disk(fixture: &Fixture) {
+    let order = script(fixture, "disk-ids", "touch /root/new && ls -ln /root/new /bin/busybox && stat -c %u /");
+    let output = run(&order);
+    assert!(output.lines().all(|line| !line.contains("65534")), "{output}");
+    let written = fs::metadata(format!("{}/upper/root/new", order.places.layer)).unwrap();
+    assert_eq!((written.uid(), written.gid()), (0, 0), "on disk the ids are those inside");
+}
+
+fn confinement(fixture: &Fixture) {
+    let output = run(&script(
+        fixture,
+        "confined",
+        "grep -E 'CapBnd|Seccomp:|NoNewPrivs' /proc/self/status; echo x >/proc/sysrq-trigger; umount -f /run; true",
+    ));
+    assert!(output.contains(&bounding_set()), "{output}");
+    assert!(output.contains("Seccomp:\t2") && output.contains("NoNewPrivs:\t0"), "{output}");
+    assert!(output.contains("can't create /proc/sysrq-trigger"), "{output}");
+    assert!(output.contains("can't unmount /run: Permission denied"), "a forced unmount: {output}");
+    let mut order = script(fixture, "nnp", "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status");
+    order.spec.security.no_new_privs = true;
+    order.spec.security.syscalls_deny_default = false;
+    let output = run(&order);
+    assert!(output.contains("Seccomp:\t0") && output.contains("NoNewPrivs:\t1"), "{output}");
+}
+
+fn device_filter(fixture: &Fixture) {
+    let mut order = script(
+        fixture,
+        "filter",
+        "cat /dev/null && echo null; cat </dev/given; echo given=$?; ls -ln /dev/given
+         ls -l /dev/fd /dev/ptmx /dev/console",
+    );
+    order.spec.devices.push(node("given", "/dev/loop-control", Required::No, NodeKind::Char));
+    let output = run(&order);
+    assert!(output.contains("null\n") && output.contains("Invalid argument\ngiven=1"), "{output}");
+    assert!(output.contains("crw-r-----    1 3        4          10, 237"), "{output}");
+    // A second instance, whose spec does not list it, finds the node in a directory of the system and cannot open it.
+    let shared = fixture.path("shared-dev");
+    fs::create_dir_all(&shared).unwrap();
+    let mode = Mode::from_raw_mode(0o666);
+    let number = makedev(10, 237);
+    rustix::fs::mknodat(rustix::fs::CWD, shared.join("node"), FileType::CharacterDevice, mode, number).unwrap();
+    let mut order = script(fixture, "filter-not", "cat /mnt/node; echo done");
+    order.spec.disks.push(disk(shared.to_str().unwrap(), "/mnt", false));
+    let output = run(&order);
+    assert!(output.contains("Permission denied") || output.contains("not permitted"), "{output}");
+}
+
+fn commands(fixture: &Fixture) {
+    let order = fixture.order("commands", &["/bin/sleep", "1000"]);
+    let running = idle(&order);
+    let (ended, output) = exec(
+        &order,
+        &running,
+        &["sh", "-c", "pwd; echo $ADDED; hostname; grep ^0: /proc/self/cgroup; id -u; exit 7"],
+    )
+    .unwrap();
+    assert_eq!((ended, output.as_str()), (Ended::Code(7), "/tmp\nby exec\ncommands\n0::/\n0\n"));
+    let (_, output) =
+        exec(&order, &running, &["sh", "-c", "grep -E 'CapBnd|Seccomp:' /proc/self/status; ls /proc"]).unwrap();
+    assert!(output.contains(&bounding_set()) && output.contains("Seccomp:\t2"), "{output}");
+    let processes = output.lines().filter(|line| line.parse::<u32>().is_ok()).count();
+    assert!((2..=4).contains(&processes), "only those inside: {output}");
+    let (_, output) =
+        exec_as(&order, &running, &["sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"], 1000).unwrap();
+    assert_eq!(output, "1000\n1000\nCapEff:\t0000000000000000\n");
+    let failure = exec(&order, &running, &["no-such-program"]).err().unwrap();
+    assert_eq!((failure.step.name(), failure.errno), ("exec", 2));
+    running.kill();
+}
+
+fn devices(fixture: &Fixture) {
+    let source = fixture.path("some-device");
+    let mut order = fixture.order("devices", &["/bin/sleep", "1000"]);
+    order.spec.devices.push(node("sub/given", source.to_str().unwrap(), Required::No, NodeKind::Char));
+    let running = idle(&order);
+    let open = ["sh", "-c", ": </dev/sub/given && ls -ln /dev/sub/given"];
+    assert_eq!(exec(&order, &running, &open).unwrap().0, Ended::Code(1));
+    assert_eq!(sync_devices(&order, &running).unwrap(), (vec![], vec![]));
+
+    let make = |minor| {
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &source, FileType::CharacterDevice, mode, makedev(10, minor)).unwrap();
+    };
+    make(237);
+    assert_eq!(sync_devices(&order, &running).unwrap(), (vec!["/dev/sub/given".to_owned()], vec![]));
+    let (ended, output) = exec(&order, &running, &open).unwrap();
+    assert_eq!(ended, Ended::Code(0), "{output}");
+    assert!(output.starts_with("crw-r-----    1 3        4          10, 237"), "{output}");
+    assert_eq!(sync_devices(&order, &running).unwrap(), (vec![], vec![]), "the second time there is nothing to do");
+
+    fs::remove_file(&source).unwrap();
+    assert_eq!(sync_devices(&order, &running).unwrap(), (vec![], vec!["/dev/sub/given".to_owned()]));
+    assert_eq!(exec(&order, &running, &open).unwrap().0, Ended::Code(1));
+
+    // What the instance's root does to its /dev must not lead us out of it.
+    exec(&order, &running, &["sh", "-c", "cd /dev && rm -rf sub && ln -s /tmp sub"]).unwrap();
+    make(237);
+    assert_eq!(sync_devices(&order, &running).unwrap_err().step.name(), "device");
+    running.kill();
+}
+
+fn disks(fixture: &Fixture) {
+    let shared = fixture.path("shared");
+    fs::create_dir_all(shared.join("below")).unwrap();
+    fs::write(shared.join("file"), "hello\n").unwrap();
+    let mut order = script(
+        fixture,
+        "disks",
+        "cat /mnt/ro/file; touch /mnt/ro/x; mount -o remount,bind,rw /mnt/ro; umount /mnt/ro; touch /mnt/ro/y
+         touch /mnt/rw/new && stat -c %u /mnt/rw/file; cat /one/deep/file; touch /mnt/tmp/x && echo tmpfs; exit 0",
+    );
+    order.spec.disks = vec![
+        disk(shared.to_str().unwrap(), "/mnt/ro", true),
+        Disk { shift: true, ..disk(shared.to_str().unwrap(), "/mnt/rw", false) },
+        disk(shared.join("file").to_str().unwrap(), "/one/deep/file", true),
+        Disk { source: DiskSource::Tmpfs { size_bytes: Some(65_536) }, ..disk("", "/mnt/tmp", false) },
+        Disk { required: false, ..disk("/no/such/source", "/mnt/none", false) },
+    ];
+    let output = run(&order);
+    assert!(output.starts_with("hello\n") && output.contains("\n0\nhello\ntmpfs\n"), "{output}");
+    assert!(!shared.join("x").exists() && !shared.join("y").exists(), "{output}");
+    assert_eq!(fs::metadata(shared.join("new")).unwrap().uid(), 0, "shifted");
+}
+
+fn limits(fixture: &Fixture) {
+    let mut order = script(fixture, "limits", "ulimit -n; ulimit -H -n");
+    let ceiling = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
+    order.spec.limits.kernel =
+        vec![KernelLimit { resource: "nofile".to_owned(), soft: Some(77), hard: Some(ceiling - 1) }];
+    assert_eq!(run(&order), format!("77\n{}\n", ceiling - 1));
+}
+
+fn privileged(fixture: &Fixture) {
+    let mut order = script(fixture, "privileged", "cat /proc/self/uid_map; echo x >/proc/sys/kernel/hostname");
+    order.spec.security.privileged = true;
+    order.idmap_base = 0;
+    order.spec.init = vec!["/bin/sh".into(), "-c".into(), format!("{}; true", order.spec.init[2])];
+    let output = run(&order);
+    assert!(output.split_whitespace().take(3).eq(["0", "0", "4294967295"]), "{output}");
+    assert!(output.contains("Read-only file system"), "sysctls: {output}");
+}
+
+fn nesting(fixture: &Fixture) {
+    let mut order =
+        script(fixture, "nesting", "grep -c ' /proc' /proc/self/mountinfo; mount -t proc proc /mnt && echo proc");
+    order.spec.security.nesting = true;
+    assert_eq!(run(&order), "1\nproc\n");
+}
+
+fn notify(fixture: &Fixture) {
+    let order = script(fixture, "notify", "ls -l $NOTIFY_SOCKET");
+    let socket = std::os::unix::net::UnixDatagram::bind(format!("{}/notify", order.places.runtime)).unwrap();
+    let output = run(&order);
+    assert!(output.starts_with('s') && output.contains("/run/host/notify"), "{output}");
+    drop(socket);
+}
+
+/// All capabilities of this kernel but mac_override 32, mac_admin 33, sys_module 16, sys_rawio 17, sys_time 25.
+fn bounding_set() -> String {
+    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+    let all = (2u64 << last.trim().parse::<u32>().unwrap()) - 1;
+    format!("CapBnd:\t{:016x}\n", all & !0x3_0203_0000)
+}
+
+fn node(name: &str, source: &str, required: Required, kind: NodeKind) -> Device {
+    let select = DeviceSelect::Node { kind, source: source.to_owned(), path: format!("/dev/{name}") };
+    Device { name: name.to_owned(), select, required, uid: 3, gid: 4, mode: 0o640 }
+}
+
+fn disk(source: &str, path: &str, readonly: bool) -> Disk {
+    Disk {
+        name: "disk".to_owned(),
+        source: DiskSource::Path(source.to_owned()),
+        path: path.to_owned(),
+        readonly,
+        required: true,
+        shift: false,
+        recursive: false,
+    }
+}

@@ -1,0 +1,140 @@
+//! What must be refused, by which step, and that nothing is left.
+
+use crate::fixture::{Fixture, build_image};
+use crate::init_role::launch;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+use yado_spec::LaunchOrder;
+use yado_spec::instance::{Device, DeviceSelect, KernelLimit, Required};
+use yado_wire::network::{NicKind, NicOrder};
+use yado_wire::{Failure, Step};
+
+type Case = (&'static str, fn(&Fixture));
+
+pub(crate) const ALL: &[Case] = &[
+    ("a_tampered_image_is_refused_with_its_own_reason", tampered),
+    ("another_image_than_the_chosen_one_is_refused", other_image),
+    ("a_signature_by_an_unknown_key_is_refused", unknown_key),
+    ("a_start_that_cannot_go_on_names_its_step", steps),
+    ("an_init_that_is_not_there_or_not_a_program_is_refused", bad_init),
+];
+
+/// Starts, and wants a failure; then nothing may be left of the start.
+fn fails(order: &LaunchOrder) -> Failure {
+    let failure = match launch(order) {
+        Ok(_) => panic!("it started"),
+        Err(failure) => failure,
+    };
+    // The payload was killed; a dead process leaves its cgroup at once.
+    let events = || fs::read_to_string(Path::new(&order.places.cgroup).join("cgroup.events")).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while events().contains("populated 1") {
+        assert!(std::time::Instant::now() < until, "processes are left: {}", events());
+        std::thread::yield_now();
+    }
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&order.places.runtime), "mounts are left: {mounts}");
+    failure
+}
+
+fn tampered(fixture: &Fixture) {
+    let image = fs::read(fixture.path("image")).unwrap();
+    let (header, _) = yado_image::open::read_header(&fs::File::open(fixture.path("image")).unwrap()).unwrap();
+    let layout = &header.layout;
+    let end = image.len() as u64;
+    let flipped: [(&str, u64, Step); 5] = [
+        ("payload", layout.payload_bytes() / 2, Step::ImagePayload),
+        ("tree", layout.tree_offset() + layout.tree_bytes() - 4096, Step::ImageTree),
+        ("manifest", layout.manifest_offset() + 5, Step::ImageManifest),
+        ("signatures", layout.signatures_offset() + 60, Step::ImageSignature),
+        ("header", end - 4096 + 40, Step::ImageHeader),
+    ];
+    for (part, offset, step) in flipped {
+        let path = fixture.path(&format!("tampered-{part}"));
+        fs::write(&path, &image).unwrap();
+        let byte = [image[offset as usize] ^ 1];
+        fs::File::options().write(true).open(&path).unwrap().write_at(&byte, offset).unwrap();
+        let mut order = fixture.order("tampered", &["/bin/true"]);
+        order.places.image = path.to_str().unwrap().to_owned();
+        let failure = fails(&order);
+        println!("  {part}: {failure}");
+        // A flipped header byte changes the fingerprint first; either is a true reason.
+        let is_expected = failure.step == step || (part == "header" && failure.step == Step::ImageHeader);
+        assert!(is_expected, "{part}: {failure}");
+        assert!(failure.object.contains("tampered-"), "{failure}");
+    }
+    let path = fixture.path("tampered-short");
+    fs::write(&path, &image[..image.len() / 2]).unwrap();
+    let mut order = fixture.order("tampered", &["/bin/true"]);
+    order.places.image = path.to_str().unwrap().to_owned();
+    let failure = fails(&order);
+    println!("  truncated: {failure}");
+    assert_eq!(failure.step, Step::ImageHeader, "{failure}");
+}
+
+fn other_image(fixture: &Fixture) {
+    let mut order = fixture.order("other", &["/bin/true"]);
+    order.spec.image[0] ^= 1;
+    let failure = fails(&order);
+    assert_eq!(failure.step, Step::ImageHeader, "{failure}");
+}
+
+fn unknown_key(fixture: &Fixture) {
+    let mut order = fixture.order("unknown", &["/bin/true"]);
+    order.spec.image = build_image(fixture.directory.path(), "unknown", 8);
+    order.places.image = fixture.path("unknown").to_str().unwrap().to_owned();
+    let failure = fails(&order);
+    assert_eq!(failure.step, Step::ImageSignature, "{failure}");
+}
+
+fn steps(fixture: &Fixture) {
+    let gpio = Device {
+        name: "leds".to_owned(),
+        select: DeviceSelect::Gpio { chip: "no-such-chip".to_owned() },
+        required: Required::Within(Duration::ZERO),
+        uid: 0,
+        gid: 0,
+        mode: 0o660,
+    };
+    let nic = NicOrder {
+        name: "eth0".try_into().unwrap(),
+        kind: NicKind::Network { network: "yado0".try_into().unwrap() },
+        hwaddr: None,
+        mtu: None,
+        host_name: None,
+        ipv4_address: None,
+    };
+    let spoilt: Vec<(Step, Box<dyn Fn(&mut LaunchOrder)>)> = vec![
+        (Step::DeviceAbsent, Box::new(move |order| order.spec.devices.push(gpio.clone()))),
+        (Step::Network, Box::new(move |order| order.spec.nics.push(nic.clone()))),
+        (Step::IdMap, Box::new(|order| order.idmap_base = 0)),
+        (Step::IdMap, Box::new(|order| order.idmap_base = u32::MAX)),
+        (Step::ImageOpen, Box::new(|order| order.places.image.push_str("-none"))),
+        (Step::ImageSignature, Box::new(|order| order.places.trust.push_str("-none"))),
+        (Step::Layer, Box::new(|order| order.places.layer = "/proc/layer".to_owned())),
+        (
+            Step::Rlimits,
+            Box::new(|order| {
+                order.spec.limits.kernel =
+                    vec![KernelLimit { resource: "nonsense".to_owned(), soft: None, hard: None }];
+            }),
+        ),
+    ];
+    for (step, spoil) in spoilt {
+        let mut order = fixture.order("steps", &["/bin/true"]);
+        spoil(&mut order);
+        let failure = fails(&order);
+        println!("  {failure}");
+        assert_eq!(failure.step, step, "{failure}");
+    }
+}
+
+fn bad_init(fixture: &Fixture) {
+    for (init, errno) in [("/sbin/none", 2), ("/etc/passwd", 13), ("/bin", 13)] {
+        let failure = fails(&fixture.order("bad-init", &[init]));
+        assert_eq!((failure.step, failure.errno), (Step::Exec, errno), "{failure}");
+        assert!(failure.object.contains(init), "{failure}");
+    }
+}

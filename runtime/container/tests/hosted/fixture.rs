@@ -1,0 +1,190 @@
+//! One signed busybox image, a key, and a place for instances; removed at the end.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use yado_image::manifest::Manifest;
+use yado_image::pack::{self, BuildOptions, Source};
+use yado_image::secret::SecretKey;
+use yado_image::{Architecture, Kind, erofs};
+use yado_spec::instance::{Boot, Health, InstanceSpec, Limits, Restart, RestartPolicy, Security};
+use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_wire::InstanceName;
+use yado_wire::rescue::Verify;
+
+/// Host id of root inside.
+pub(crate) const BASE: u32 = 1_000_000;
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Why these tests cannot run here.
+pub(crate) fn missing() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("needs root".to_owned());
+    }
+    if cgroup2().is_none() {
+        return Some("needs a cgroup2 mount".to_owned());
+    }
+    // The file system of the image has no libraries.
+    if !fs::read(BUSYBOX).is_ok_and(|program| program.windows(6).all(|part| part != b"/ld-li" && part != b"/ld-mu")) {
+        return Some("needs a static busybox in /bin (package busybox-static)".to_owned());
+    }
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap();
+    let absent = ["erofs", "overlay"].into_iter().find(|name| !filesystems.contains(*name));
+    absent.map(|name| format!("this kernel has no {name} (or its module is not loaded)"))
+}
+
+/// Where cgroup2 is mounted.
+fn cgroup2() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .and_then(|line| line.split(' ').nth(4))
+        .map(PathBuf::from)
+}
+
+pub(crate) struct Fixture {
+    pub(crate) directory: TempDir,
+    cgroup: PathBuf,
+    fingerprint: [u8; 32],
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Fixture {
+        let directory = TempDir::new().unwrap();
+        let cgroup = cgroup2().unwrap().join(format!("yado-launcher-test-{}", std::process::id()));
+        fs::create_dir(&cgroup).unwrap();
+        let key = key(7);
+        let trust = directory.path().join("trust");
+        fs::create_dir(&trust).unwrap();
+        fs::write(trust.join("test.pub"), key.public().to_text()).unwrap();
+        make_root(&directory.path().join("root"));
+        let fingerprint = build_image(directory.path(), "image", 7);
+        Fixture { directory, cgroup, fingerprint }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The root from which the image was made, for others to run.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path("root")
+    }
+
+    /// An order to run `command` in a new instance of this name. Its cgroup and directories exist.
+    pub(crate) fn order(&self, name: &str, command: &[&str]) -> LaunchOrder {
+        let (runtime, layer) = (self.path(&format!("run-{name}")), self.path(&format!("layer-{name}")));
+        let cgroup = self.cgroup.join(name);
+        for directory in [&runtime, &cgroup] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        LaunchOrder {
+            spec: spec(name, self.fingerprint, command),
+            places: LaunchPlaces {
+                image: text(&self.path("image")),
+                trust: text(&self.path("trust")),
+                layer: text(&layer),
+                runtime: text(&runtime),
+                cgroup: text(&cgroup),
+                netd: None,
+            },
+            idmap_base: BASE,
+            verify: Verify::Start,
+            job: LaunchJob::Run,
+        }
+    }
+
+    pub(crate) fn cgroup_of(order: &LaunchOrder) -> File {
+        File::open(&order.places.cgroup).unwrap()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let children = fs::read_dir(&self.cgroup).into_iter().flatten().flatten();
+        for child in children.filter(|entry| entry.path().is_dir()) {
+            drop(fs::write(child.path().join("cgroup.kill"), "1"));
+            drop(fs::remove_dir(child.path()));
+        }
+        drop(fs::remove_dir(&self.cgroup));
+    }
+}
+
+fn make_root(root: &Path) {
+    for directory in ["bin", "dev", "etc", "mnt", "proc", "root", "run", "sbin", "sys", "tmp"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
+    fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
+    let applets =
+        ["sh", "true", "cat", "ls", "id", "mount", "umount", "sleep", "stat", "hostname", "grep", "touch", "ip"];
+    for applet in applets {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+}
+
+/// A signing key made from one number.
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32], "test")
+}
+
+/// Builds an image of the fixture's root under this name, signed by the key made from this number; 7 is trusted.
+pub(crate) fn build_image(directory: &Path, name: &str, seed: u8) -> [u8; 32] {
+    let architecture = Architecture::parse(std::env::consts::ARCH).unwrap();
+    let options = BuildOptions {
+        source: Source::Directory(directory.join("root")),
+        output: directory.join(name),
+        kind: Kind::Container,
+        manifest: Manifest::new("busybox", architecture),
+        security_epoch: 0,
+        compression: erofs::Compression::None,
+        owners: erofs::Owners::All { uid: 0, gid: 0 },
+        timestamp: 0,
+        keys: vec![key(seed)],
+    };
+    pack::build(&options).unwrap().fingerprint
+}
+
+/// A spec with LXD's defaults.
+fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
+    InstanceSpec {
+        name: InstanceName::parse(name).unwrap(),
+        image,
+        init: command.iter().map(|part| (*part).to_owned()).collect(),
+        halt_signal: 15,
+        environment: vec![("FROM_SPEC".to_owned(), "yes".to_owned())],
+        boot: Boot {
+            autostart: true,
+            delay: Duration::ZERO,
+            priority: 0,
+            after: vec![],
+            shutdown_timeout: Duration::from_secs(30),
+            stop_priority: 0,
+        },
+        health: Health::Alive { window: Duration::from_secs(10) },
+        restart: Restart {
+            policy: RestartPolicy::Never,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(60),
+            attempts: 5,
+        },
+        limits: Limits::default(),
+        security: Security {
+            privileged: false,
+            nesting: false,
+            idmap_size: 65_536,
+            no_new_privs: false,
+            syscalls_deny_default: true,
+            protection_start: false,
+            protection_delete: false,
+        },
+        nics: vec![],
+        disks: vec![],
+        devices: vec![],
+    }
+}

@@ -1,0 +1,174 @@
+//! What init does with a launcher: start it in the instance's cgroup with an order and a report socket, take its reports,
+//! and reap.
+
+use crate::fixture::Fixture;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use yado_spec::LaunchOrder;
+use yado_spec::order::{LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_sys::children::{self, Child, Ended, Program, Session};
+use yado_sys::{memfd, packet};
+use yado_wire::Failure;
+use yado_wire::launch::{LaunchReport, StepTime};
+
+/// Nothing here takes a tenth of it.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A started payload.
+pub(crate) struct Payload {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) console: Option<File>,
+    pub(crate) steps: Vec<StepTime>,
+}
+
+/// Runs an order of the job `Run` or `Exec` until the payload executes.
+pub(crate) fn launch(order: &LaunchOrder) -> Result<Payload, Failure> {
+    launch_with(order, None, &null())
+}
+
+/// The order's instance runs `command`; gives its exit code and output.
+pub(crate) fn exec(order: &LaunchOrder, running: &Payload, command: &[&str]) -> Result<(Ended, String), Failure> {
+    exec_as(order, running, command, 0)
+}
+
+pub(crate) fn exec_as(
+    order: &LaunchOrder,
+    running: &Payload,
+    command: &[&str],
+    id: u32,
+) -> Result<(Ended, String), Failure> {
+    let mut order = order.clone();
+    order.job = LaunchJob::Exec {
+        pid: running.pid,
+        argv: command.iter().map(|part| (*part).to_owned()).collect(),
+        environment: vec!["ADDED=by exec".to_owned()],
+        cwd: Some("/tmp".to_owned()),
+        uid: id,
+        gid: id,
+    };
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let command = launch_with(&order, Some(running), &writer)?;
+    drop(writer);
+    let mut output = String::new();
+    File::from(reader).read_to_string(&mut output).unwrap();
+    Ok((wait(command.pid, &command.pidfd), output))
+}
+
+/// Brings the devices of the running instance up to date.
+pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let order = LaunchOrder { job: LaunchJob::Devices { pid: running.pid }, ..order.clone() };
+    let (reports, launcher) = start(&order, Some(running), &null());
+    let report = next_report(&reports).map(|(report, _)| report);
+    wait(launcher.pid, &launcher.pidfd);
+    let texts = |names: &[yado_wire::Text<64>]| names.iter().map(|name| name.to_string()).collect();
+    match report {
+        Some(LaunchReport::DevicesSynced { added, removed }) => Ok((texts(&added), texts(&removed))),
+        Some(LaunchReport::Failed(failure)) => Err(failure),
+        other => panic!("devices: {other:?}"),
+    }
+}
+
+fn launch_with(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> Result<Payload, Failure> {
+    let (reports, launcher) = start(order, running, output);
+    let mut payload = None;
+    let outcome = loop {
+        match next_report(&reports) {
+            Some((LaunchReport::Payload { pid }, descriptors)) => {
+                let mut descriptors = descriptors.into_iter();
+                let pidfd = descriptors.next().expect("a pidfd travels with the payload");
+                payload = Some((pid, pidfd, descriptors.next().map(File::from)));
+            }
+            Some((LaunchReport::Started { steps }, _)) => break Ok(steps.to_vec()),
+            Some((LaunchReport::Failed(failure), _)) => break Err(failure),
+            Some((report @ LaunchReport::DevicesSynced { .. }, _)) => panic!("{report:?}"),
+            None => panic!("the launcher ended without a report"),
+        }
+    };
+    wait(launcher.pid, &launcher.pidfd);
+    let steps = outcome?;
+    let (pid, pidfd, console) = payload.expect("the payload is reported before the start");
+    Ok(Payload { pid, pidfd, console, steps })
+}
+
+fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (OwnedFd, Child) {
+    let (reports, launchers_end) = packet::socketpair().unwrap();
+    packet::set_timeout(&reports, DEADLINE).unwrap();
+    let order_memory = memfd::sealed("order", &order.encode().unwrap()).unwrap();
+    let (null, cgroup) = (null(), Fixture::cgroup_of(order));
+    let stderr = std::io::stderr();
+    let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![
+        (null.as_fd(), 0),
+        (output.as_fd(), 1),
+        (stderr.as_fd(), 2),
+        (order_memory.as_fd(), ORDER_FD),
+        (launchers_end.as_fd(), REPORT_FD),
+    ];
+    if let Some(running) = running {
+        descriptors.push((running.pidfd.as_fd(), PAYLOAD_FD));
+    }
+    let child = children::start(&Program {
+        path: c"/proc/self/exe",
+        arguments: &[CString::new("yado-container").unwrap(), CString::new("run").unwrap()],
+        environment: &[],
+        descriptors: &descriptors,
+        cgroup: Some(cgroup.as_fd()),
+        session: Session::Own,
+    });
+    (reports, child.unwrap())
+}
+
+fn null() -> OwnedFd {
+    File::options().read(true).write(true).open("/dev/null").unwrap().into()
+}
+
+fn next_report(reports: &OwnedFd) -> Option<(LaunchReport, Vec<OwnedFd>)> {
+    let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
+    let packet = packet::recv(reports, &mut buffer).unwrap().expect("a report within the deadline");
+    if packet.is_end() {
+        return None;
+    }
+    Some((yado_wire::decode(&buffer[..packet.len]).unwrap(), packet.descriptors))
+}
+
+/// Ends that were reaped while somebody waited for another process.
+static REAPED: std::sync::Mutex<Option<HashMap<i32, Ended>>> = std::sync::Mutex::new(None);
+
+/// Waits for the end of a child and reaps it.
+pub(crate) fn wait(pid: i32, pidfd: &OwnedFd) -> Ended {
+    let until = Instant::now() + DEADLINE;
+    let mut guard = REAPED.lock().unwrap();
+    let reaped = guard.get_or_insert_default();
+    loop {
+        if let Some(ended) = reaped.remove(&pid) {
+            return ended;
+        }
+        let left = until.checked_duration_since(Instant::now()).expect("the process ends within the deadline");
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)).unwrap();
+        while let Some((pid, ended)) = children::reap().unwrap() {
+            reaped.insert(pid, ended);
+        }
+    }
+}
+
+impl Payload {
+    /// Waits for its end; gives what it wrote to its console too.
+    pub(crate) fn finish(mut self) -> (Ended, String) {
+        let ended = wait(self.pid, &self.pidfd);
+        let mut output = Vec::new();
+        // A pty whose other side is closed says EIO after its last byte.
+        let _ = self.console.take().expect("a console").read_to_end(&mut output);
+        (ended, String::from_utf8_lossy(&output).replace("\r\n", "\n"))
+    }
+
+    pub(crate) fn kill(self) {
+        children::send_signal(self.pidfd.as_fd(), 9).unwrap();
+        wait(self.pid, &self.pidfd);
+    }
+}

@@ -1,0 +1,51 @@
+//! The launcher against this kernel: this program plays init's role, and is also the launcher that it starts. It needs root,
+//! a cgroup2 mount, erofs, overlayfs and a static busybox (package busybox-static), and says so when it skips.
+//!
+//! `cargo test -p yado-container --test hosted [NAME…]`; with `--bench` it measures against crun and bare namespaces.
+
+#![allow(clippy::unwrap_used, clippy::result_large_err)]
+
+mod bench;
+mod cases;
+mod failures;
+mod fixture;
+mod init_role;
+
+use fixture::Fixture;
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if args.first().is_some_and(|name| name == "yado-container") {
+        return yado_container::main(&args);
+    }
+    if let Some(reason) = fixture::missing() {
+        println!("SKIPPED: {reason}");
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = args.iter().skip(1).filter_map(|arg| arg.to_str().map(str::to_owned)).collect();
+    yado_sys::children::become_subreaper().unwrap();
+    let fixture = Fixture::new();
+    if wanted.iter().any(|arg| arg == "--bench") {
+        bench::measure(&fixture);
+        return ExitCode::SUCCESS;
+    }
+    let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let mut failed = 0;
+    for (name, case) in cases::ALL.iter().chain(failures::ALL) {
+        if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
+            continue;
+        }
+        match catch_unwind(AssertUnwindSafe(|| case(&fixture))) {
+            Ok(()) => println!("test {name} ... ok"),
+            Err(_) => {
+                println!("test {name} ... FAILED");
+                failed += 1;
+            }
+        }
+    }
+    drop(fixture);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
