@@ -84,7 +84,7 @@ fn offered<T>(table: &'static [Setting<T>]) -> impl Iterator<Item = &'static str
 }
 
 fn section<T>(out: &mut String, heading: &str, page: &str, table: &[Setting<T>]) {
-    let _ = write!(out, "{}{heading}\n\n| key | value | default | applies | |\n|---|---|---|---|---|\n", "\n");
+    let _ = write!(out, "\n{heading}\n\n| key | value | default | applies | |\n|---|---|---|---|---|\n");
     for setting in table {
         let Some(value) = setting.describe() else { continue };
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };

@@ -46,7 +46,7 @@ pub enum Value<T: 'static> {
         set: fn(&mut T, Duration),
     },
     /// One of some words.
-    Choice(&'static [(&'static str, fn(&mut T))]),
+    Choice(&'static [Choice<T>]),
     /// Anything else.
     Parsed {
         /// What it is, to be read after "Value:".
@@ -74,6 +74,9 @@ pub enum Value<T: 'static> {
         reason: &'static str,
     },
 }
+
+/// A word and what it does.
+pub type Choice<T> = (&'static str, fn(&mut T));
 
 /// When a change takes effect on a running instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +178,6 @@ pub fn set_defaults<T>(table: &'static [Setting<T>], draft: &mut T) {
     }
 }
 
-fn words<T>(choices: &[(&'static str, fn(&mut T))]) -> String {
+fn words<T>(choices: &[Choice<T>]) -> String {
     choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ")
 }
