@@ -13,7 +13,9 @@ const LXD_REFERENCE: &str = "https://documentation.ubuntu.com/lxd/en/latest/refe
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Keys\n\nThe names and values are LXD's unless a key is marked as ours or as Incus'. Sizes: `64MiB` counts by \
-         1024, `64MB` by 1000. Times: seconds, or with units as in `1m30s`.\n",
+         1024, `64MB` by 1000. Times: seconds, or with units as in `1m30s`.\n\nThe files are read when the system starts; \
+         *applies* says which changes a running instance can take besides.\n\nA key that begins like another one, such as \
+         `limits.memory.swap` beside `limits.memory`, is written in quotes: `\"limits.memory.swap\" = false`.\n",
     );
     out.push_str("\n## Instances: `[config]`\n");
     for (heading, table) in keys::GROUPS {
