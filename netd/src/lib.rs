@@ -1,1 +1,57 @@
-//! (being built)
+//! netd: the uplinks and every container network. Configuration, attachments and leases say what should be; it looks at what
+//! is, plans the difference, does it, and looks again whenever something changes. Containers run on without it, and it takes
+//! up its work where a predecessor left it.
+
+// The process, from outside in.
+pub mod arguments;
+pub mod attach;
+mod calls;
+pub mod control;
+pub mod daemon;
+pub mod log;
+pub mod notify;
+mod privileges;
+mod reconcile;
+pub mod saved;
+
+// What it keeps.
+pub mod firewall;
+pub mod link;
+mod serving;
+pub mod uplink;
+
+// Protocols, without sockets as far as possible.
+pub mod dhcp;
+pub mod dns;
+
+mod readiness;
+mod task;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// `yado-netd`; `args` are those after the program's name.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let arguments = match arguments::parse_arguments(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("yado-netd: {error}\n{}", arguments::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    log::start(arguments.log);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(daemon::run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Giving an instance its interfaces: first a check of everything that can be checked, then the links one by one. What can be
+//! undone is made first, so a failure leaves nothing: pairs are taken away again; a macvlan or a moved link that came before
+//! a failing one is inside a namespace that the launcher now gives up, and goes or returns with it.
+
+use crate::link::hwaddr::{self, Seed};
+use crate::link::kernel::{Inside, Kernel};
+use crate::link::observed::{Link, LinkKind, Observed};
+use crate::saved::Attachment;
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use yado_spec::network::{BridgeSpec, Ipv4Prefix};
+use yado_wire::network::{NicKind, NicOrder};
+use yado_wire::{Failure, InstanceName, Step};
+
+/// One interface, checked, with everything decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// What is recorded of it.
+    pub attachment: Attachment,
+    /// The bridge, the macvlan's parent, or the link that moves.
+    pub parent: u32,
+    /// Its MTU.
+    pub mtu: Option<u32>,
+}
+
+/// Why an instance has no interfaces.
+#[derive(Debug)]
+pub enum AttachError {
+    /// The order asks for what cannot be; nothing was touched.
+    Refused {
+        /// The link, name or interface it is about.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The kernel refused; what had been made was taken away again.
+    Kernel {
+        /// The interface it was about.
+        object: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Interfaces of all instances together; a board that wants more has another purpose.
+pub const MAX_ATTACHMENTS: usize = 256;
+
+/// Checks an order and decides names and addresses. `others` are the attachments of other instances.
+pub fn plan_attach(
+    instance: &InstanceName,
+    nics: &[NicOrder],
+    bridges: &[BridgeSpec],
+    others: &[Attachment],
+    observed: &Observed,
+) -> Result<Vec<Planned>, AttachError> {
+    if MAX_ATTACHMENTS < others.len() + nics.len() {
+        return Err(refused(instance.as_str(), "too many interfaces on this machine"));
+    }
+    let mut planned: Vec<Planned> = Vec::new();
+    for nic in nics {
+        let one = plan_nic(instance, nic, bridges, observed)?;
+        let taken = others.iter().chain(planned.iter().map(|planned| &planned.attachment));
+        check_free(&one.attachment, taken)?;
+        planned.push(one);
+    }
+    planned.sort_by_key(|planned| match planned.attachment.kind {
+        NicKind::Network { .. } | NicKind::Bridged { .. } => 0,
+        NicKind::Macvlan { .. } => 1,
+        NicKind::Physical { .. } => 2,
+    });
+    Ok(planned)
+}
+
+/// Makes the planned interfaces in the namespace `netns`.
+pub async fn attach(
+    kernel: &Kernel,
+    planned: &[Planned],
+    observed: &Observed,
+    netns: BorrowedFd<'_>,
+) -> Result<(), AttachError> {
+    for (at, one) in planned.iter().enumerate() {
+        let result = attach_one(kernel, one, observed, netns).await;
+        if let Err(error) = result {
+            for made in &planned[..at] {
+                delete_pair(kernel, &made.attachment).await;
+            }
+            let object = format!("{} of {}", one.attachment.nic, one.attachment.instance.as_str());
+            return Err(AttachError::Kernel { object, source: error });
+        }
+    }
+    Ok(())
+}
+
+/// Takes the pair of an attachment away, if it has one and it is still there.
+pub async fn delete_pair(kernel: &Kernel, attachment: &Attachment) {
+    let Some(name) = &attachment.host_link else { return };
+    let Ok(observed) = kernel.observe().await else { return };
+    if let Some(link) = observed.link(name).filter(|link| link.kind == LinkKind::Veth) {
+        // It may have gone with its namespace this moment.
+        let _ = kernel.delete(link.index).await;
+    }
+}
+
+async fn attach_one(
+    kernel: &Kernel,
+    planned: &Planned,
+    observed: &Observed,
+    netns: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let Planned { attachment, parent, mtu } = planned;
+    let inside = Inside { netns, name: &attachment.nic, hwaddr: Some(attachment.hwaddr), mtu: *mtu };
+    match (&attachment.kind, &attachment.host_link) {
+        (NicKind::Network { .. } | NicKind::Bridged { .. }, Some(host_link)) => {
+            // Left by a predecessor that was killed half-way, or by the instance's last run.
+            if let Some(stale) = observed.link(host_link).filter(|link| link.kind == LinkKind::Veth) {
+                kernel.delete(stale.index).await?;
+            }
+            let hwaddr = hwaddr::host_hwaddr(attachment.instance.as_str(), &attachment.nic);
+            kernel.create_veth(host_link, hwaddr, *parent, inside).await
+        }
+        (NicKind::Macvlan { .. }, _) => kernel.create_macvlan(*parent, inside).await,
+        (NicKind::Physical { .. } | NicKind::Network { .. } | NicKind::Bridged { .. }, _) => {
+            kernel.move_link(*parent, inside).await
+        }
+    }
+}
+
+fn plan_nic(
+    instance: &InstanceName,
+    nic: &NicOrder,
+    bridges: &[BridgeSpec],
+    observed: &Observed,
+) -> Result<Planned, AttachError> {
+    check_name(&nic.name)?;
+    let parent_name = match &nic.kind {
+        NicKind::Network { network } => network,
+        NicKind::Bridged { parent } | NicKind::Macvlan { parent } | NicKind::Physical { parent } => parent,
+    };
+    let parent = observed.link(parent_name).ok_or_else(|| refused(parent_name, "no such link"))?;
+    let made_up = |seed: Seed| hwaddr::instance_hwaddr(instance.as_str(), &nic.name, seed);
+    let host_link =
+        || nic.host_name.as_ref().map_or_else(|| hwaddr::host_name(instance.as_str(), &nic.name), |n| n.to_string());
+    let (hwaddr, host_link) = match &nic.kind {
+        NicKind::Network { network } => {
+            let bridge = bridges.iter().find(|bridge| bridge.name == *network);
+            let bridge = bridge.ok_or_else(|| refused(network, "no such network"))?;
+            check_bridge(parent)?;
+            check_address(nic, bridge.ipv4.as_ref().map(|ipv4| ipv4.address))?;
+            (made_up(outside_seed(&bridge.external_interfaces, observed)), Some(host_link()))
+        }
+        NicKind::Bridged { .. } => {
+            check_bridge(parent)?;
+            check_address(nic, None)?;
+            (made_up(parent.hwaddr.unwrap_or_default()), Some(host_link()))
+        }
+        NicKind::Macvlan { .. } => {
+            check_address(nic, None)?;
+            (made_up(parent.hwaddr.unwrap_or_default()), None)
+        }
+        NicKind::Physical { .. } => {
+            check_address(nic, None)?;
+            if parent.kind == LinkKind::Bridge || parent.master.is_some() {
+                return Err(refused(parent_name, "a bridge or a port of one cannot move into an instance"));
+            }
+            let own = parent.hwaddr.ok_or_else(|| refused(parent_name, "not an Ethernet link"))?;
+            (own, None)
+        }
+    };
+    if let Some(name) = &host_link {
+        check_name(name)?;
+        if observed.link(name).is_some_and(|link| link.kind != LinkKind::Veth) {
+            return Err(refused(name, "the name is taken by another link"));
+        }
+    }
+    let hwaddr = nic.hwaddr.unwrap_or(hwaddr);
+    // The lowest bit of the first byte marks groups; the kernel refuses such an address, and a zero one.
+    if hwaddr[0] & 1 != 0 || hwaddr == [0; 6] {
+        return Err(refused(&nic.name, "hwaddr: not an address of a single interface"));
+    }
+    let mtu = nic.mtu.map(u32::from).or(match nic.kind {
+        NicKind::Physical { .. } => None,
+        NicKind::Network { .. } | NicKind::Bridged { .. } | NicKind::Macvlan { .. } => Some(parent.mtu),
+    });
+    let attachment = Attachment {
+        instance: instance.clone(),
+        nic: nic.name.clone(),
+        kind: nic.kind.clone(),
+        hwaddr,
+        host_link,
+        fixed_ipv4: nic.ipv4_address.map(Ipv4Addr::from),
+    };
+    Ok(Planned { attachment, parent: parent.index, mtu })
+}
+
+/// What tells this machine's interfaces from another's on the same cable: the address of the first port that leads outside.
+pub fn outside_seed(external_interfaces: &[yado_wire::Text<15>], observed: &Observed) -> Seed {
+    let first = external_interfaces.iter().find_map(|name| observed.link(name));
+    first.and_then(|link| link.permanent_hwaddr.or(link.hwaddr)).unwrap_or_default()
+}
+
+fn check_free<'a>(one: &Attachment, mut taken: impl Iterator<Item = &'a Attachment>) -> Result<(), AttachError> {
+    let Some(other) = taken.find(|other| {
+        let is_same_place = other.kind == one.kind;
+        (other.instance == one.instance && other.nic == one.nic)
+            || other.hwaddr == one.hwaddr && is_same_place
+            || one.host_link.is_some() && other.host_link == one.host_link
+            || one.fixed_ipv4.is_some() && other.fixed_ipv4 == one.fixed_ipv4 && is_same_place
+    }) else {
+        return Ok(());
+    };
+    let reason =
+        format!("name, hwaddr, host_name or ipv4.address is that of {} of {}", other.nic, other.instance.as_str());
+    Err(refused(&one.nic, &reason))
+}
+
+fn check_bridge(link: &Link) -> Result<(), AttachError> {
+    match link.kind {
+        LinkKind::Bridge => Ok(()),
+        LinkKind::Hardware | LinkKind::Veth | LinkKind::Other => Err(refused(&link.name, "not a bridge")),
+    }
+}
+
+/// `ipv4.address` is handed out by our DHCP server, so it needs a network of ours.
+fn check_address(nic: &NicOrder, network: Option<Ipv4Prefix>) -> Result<(), AttachError> {
+    let Some(address) = nic.ipv4_address.map(Ipv4Addr::from) else { return Ok(()) };
+    let Some(network) = network else {
+        return Err(refused(&nic.name, "ipv4.address: only on a network with addresses"));
+    };
+    let reserved = [network.network(), network.broadcast(), network.address()];
+    if !network.contains(address) || reserved.contains(&address) {
+        let reason = format!("ipv4.address {address} is not free in {network}");
+        return Err(refused(&nic.name, &reason));
+    }
+    Ok(())
+}
+
+/// What the kernel takes as a link's name (`dev_valid_name`).
+fn check_name(name: &str) -> Result<(), AttachError> {
+    let is_valid = !name.is_empty()
+        && name.len() <= 15
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':' && byte != b'%');
+    if is_valid { Ok(()) } else { Err(refused(name, "not a name that a link can have")) }
+}
+
+fn refused(object: &str, reason: &str) -> AttachError {
+    AttachError::Refused { object: object.to_owned(), reason: reason.to_owned() }
+}
+
+impl AttachError {
+    /// As it travels to whoever asked.
+    pub fn failure(&self) -> Failure {
+        match self {
+            AttachError::Refused { object, reason } => Failure::refused(Step::Network, object, reason),
+            AttachError::Kernel { object, source } => Failure::from_io(Step::Network, object, source),
+        }
+    }
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachError::Refused { object, reason } => write!(out, "{object}: {reason}"),
+            AttachError::Kernel { object, source } => write!(out, "{object}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}
+
+#[cfg(test)]
+#[path = "attach_tests.rs"]
+mod tests;

@@ -1,0 +1,165 @@
+//! What each request means: attach, detach, status.
+
+use crate::attach::{AttachError, attach, delete_pair, plan_attach};
+use crate::control::Call;
+use crate::daemon::{Netd, SETTLE};
+use crate::link::observed::{Link, LinkKind};
+use crate::reconcile::is_of;
+use crate::saved::{Attachment, Borrowed};
+use crate::uplink::Uplink;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+use yado_spec::network::BridgeSpec;
+use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{InstanceName, Text, names::clipped};
+
+impl Netd {
+    /// Does what was asked, and answers. Whoever asked may be gone by then; what was asked is done all the same.
+    pub(crate) async fn answer_call(&mut self, call: Call, now: Duration) {
+        let Call { request, descriptors, answer } = call;
+        let replies = match request {
+            NetRequest::Attach { instance, nics } => {
+                let attached = self.attach(&instance, &nics, descriptors, now).await;
+                vec![match attached {
+                    Ok(()) => NetReply::Attached,
+                    Err(error) => {
+                        tracing::warn!("attach {}: {error}", instance.as_str());
+                        NetReply::Failed(error.failure())
+                    }
+                }]
+            }
+            NetRequest::Detach { instance } => {
+                self.detach(&instance, now).await;
+                vec![NetReply::Done]
+            }
+            NetRequest::Status => self.status(now),
+        };
+        let _ = answer.send(replies);
+    }
+
+    async fn attach(
+        &mut self,
+        instance: &InstanceName,
+        nics: &[NicOrder],
+        descriptors: Vec<OwnedFd>,
+        now: Duration,
+    ) -> Result<(), AttachError> {
+        let Ok([netns]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+            let reason = "one descriptor, the network namespace's, must travel along".to_owned();
+            return Err(AttachError::Refused { object: instance.as_str().to_owned(), reason });
+        };
+        let looked = self.kernel.observe().await;
+        self.observed =
+            looked.map_err(|source| AttachError::Kernel { object: "look at the links".to_owned(), source })?;
+        let others: Vec<Attachment> =
+            self.attachments.iter().filter(|attachment| attachment.instance != *instance).cloned().collect();
+        let planned = plan_attach(instance, nics, &self.spec.bridges, &others, &self.observed)?;
+        self.detach(instance, now).await;
+        attach(&self.kernel, &planned, &self.observed, netns.as_fd()).await?;
+        for one in planned {
+            if let NicKind::Physical { parent } = &one.attachment.kind {
+                self.remember_borrowed(parent);
+            }
+            self.attachments.push(one.attachment);
+        }
+        let mut failing = Vec::new();
+        self.publish(now, &mut failing);
+        self.look_soon(now + SETTLE);
+        Ok(())
+    }
+
+    /// Takes the instance's pairs away; links that moved come back with the end of its namespace.
+    async fn detach(&mut self, instance: &InstanceName, now: Duration) {
+        let of_instance = self.attachments.iter().filter(|attachment| attachment.instance == *instance);
+        let gone: Vec<Attachment> = of_instance.cloned().collect();
+        for attachment in &gone {
+            delete_pair(&self.kernel, attachment).await;
+            self.forget(attachment, now);
+        }
+        if !gone.is_empty() {
+            let mut failing = Vec::new();
+            self.publish(now, &mut failing);
+            self.look_soon(now + SETTLE);
+        }
+    }
+
+    fn remember_borrowed(&mut self, name: &Text<15>) {
+        let link = self.observed.link(name);
+        let Some(permanent_hwaddr) = link.and_then(|link| link.permanent_hwaddr) else { return };
+        self.borrowed.retain(|borrowed| borrowed.permanent_hwaddr != permanent_hwaddr);
+        self.borrowed.push(Borrowed { name: name.clone(), permanent_hwaddr });
+    }
+
+    fn status(&self, now: Duration) -> Vec<NetReply> {
+        let uplinks = self.uplinks.iter().map(|uplink| self.uplink_status(uplink, now));
+        let bridges = self.spec.bridges.iter().map(|bridge| self.bridge_status(bridge));
+        let nics = self.attachments.iter().map(|attachment| self.nic_status(attachment, now));
+        let lines = uplinks.chain(bridges).chain(nics).map(NetReply::Link);
+        lines.chain([NetReply::Done]).collect()
+    }
+
+    fn uplink_status(&self, uplink: &Uplink, now: Duration) -> LinkStatus {
+        let link = uplink.link.as_ref().and_then(|selected| self.observed.link_at(selected.index));
+        let default_route = link.and_then(|link| {
+            let routes =
+                self.observed.routes.iter().filter(|route| route.link == link.index && route.prefix_len == 0);
+            routes.min_by_key(|route| route.metric)
+        });
+        let lease_end = uplink.client.lease().map(|lease| lease.end_at).filter(|end| *end != Duration::MAX);
+        LinkStatus {
+            // An uplink without a link is shown by its own name.
+            name: link.map_or_else(|| uplink.spec.name.clone(), |link| clipped(&link.name)),
+            role: LinkRole::Uplink,
+            is_up: link.is_some_and(is_running),
+            ipv4: link.and_then(|link| self.first_address(link)),
+            gateway: default_route.and_then(|route| route.gateway).map(|gateway| gateway.octets()),
+            nameservers: uplink.name_servers().iter().take(3).map(Ipv4Addr::octets).collect(),
+            lease_left_s: lease_end.map(|end| seconds(end.saturating_sub(now).as_secs())),
+        }
+    }
+
+    fn bridge_status(&self, bridge: &BridgeSpec) -> LinkStatus {
+        let link = self.observed.link(&bridge.name).filter(|link| link.kind == LinkKind::Bridge);
+        LinkStatus {
+            name: bridge.name.clone(),
+            role: LinkRole::Network,
+            // A bridge without ports has no carrier, and serves all the same.
+            is_up: link.is_some_and(|link| link.is_up),
+            ipv4: link.and_then(|link| self.first_address(link)),
+            gateway: None,
+            nameservers: Default::default(),
+            lease_left_s: None,
+        }
+    }
+
+    fn nic_status(&self, attachment: &Attachment, now: Duration) -> LinkStatus {
+        let bridge = self.spec.bridges.iter().find(|bridge| is_of(attachment, bridge));
+        let leases = bridge.and_then(|bridge| self.leases.get(&bridge.name));
+        let lease = leases.and_then(|leases| leases.bound(attachment.hwaddr, now));
+        let prefix_len = bridge.and_then(|bridge| bridge.ipv4.as_ref()).map(|ipv4| ipv4.address.prefix_len());
+        let link = attachment.host_link.as_ref().and_then(|name| self.observed.link(name));
+        LinkStatus {
+            name: attachment.host_link.as_ref().map_or_else(|| attachment.nic.clone(), |name| clipped(name)),
+            role: LinkRole::Nic { instance: attachment.instance.clone(), name: attachment.nic.clone() },
+            // What moved into the instance cannot be seen from here; it was there when it was attached.
+            is_up: attachment.host_link.is_none() || link.is_some_and(is_running),
+            ipv4: lease.map(|lease| lease.address.octets()).zip(prefix_len),
+            gateway: None,
+            nameservers: Default::default(),
+            lease_left_s: lease.map(|lease| seconds(lease.until_s.saturating_sub(now.as_secs()))),
+        }
+    }
+
+    fn first_address(&self, link: &Link) -> Option<([u8; 4], u8)> {
+        self.observed.addresses_of(link.index).next().map(|found| (found.address.octets(), found.prefix_len))
+    }
+}
+
+fn is_running(link: &Link) -> bool {
+    link.is_up && link.has_carrier
+}
+
+fn seconds(seconds: u64) -> u32 {
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}

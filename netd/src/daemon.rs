@@ -1,0 +1,312 @@
+//! netd's one loop: everything that can wake it is an [`Event`], and after each it does what is due. What the links should
+//! be is computed from configuration, attachments and leases (`reconcile.rs`), never remembered as orders.
+
+use crate::arguments::Arguments;
+use crate::control::{self, Call};
+use crate::dhcp::message::Message;
+use crate::dhcp::server::Leases;
+use crate::dns::zone::Zones;
+use crate::firewall::rules::Ruleset;
+use crate::firewall::transaction::Firewall;
+use crate::link::kernel::Kernel;
+use crate::link::monitor::LinkMonitor;
+use crate::link::observed::Observed;
+use crate::notify::tell_ready;
+use crate::privileges;
+use crate::saved::{Attachment, Borrowed, Saved};
+use crate::serving::Serving;
+use crate::task::Task;
+use crate::uplink::Uplink;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch as latest};
+use tokio::time::timeout;
+use yado_spec::NetworksSpec;
+use yado_sys::clock::since_boot;
+use yado_wire::Text;
+
+/// Everything that can wake netd, besides the time.
+#[derive(Debug)]
+pub enum Event {
+    /// A request on the control socket.
+    Called(Box<Call>),
+    /// Links, addresses or routes have changed.
+    LinksChanged,
+    /// Somebody else touched our firewall table.
+    FirewallChanged,
+    /// A DHCP client on a bridge asks.
+    Asked {
+        /// Which bridge.
+        bridge: Text<15>,
+        /// What it asks.
+        message: Box<Message>,
+    },
+    /// A datagram for an uplink's DHCP client.
+    UplinkHeard {
+        /// Which uplink, by its place.
+        uplink: usize,
+        /// The datagram's payload.
+        bytes: Vec<u8>,
+    },
+    /// SIGHUP: the networks may have changed.
+    Reload,
+    /// SIGTERM: end, and leave everything as it is.
+    Terminate,
+    /// A source of events failed: only a new netd can hear again.
+    Deaf {
+        /// Which source.
+        source: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Why netd ends by itself.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// Something it cannot do without could not be opened, or failed.
+    Io {
+        /// What.
+        object: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Everything netd knows.
+pub(crate) struct Netd {
+    pub(crate) arguments: Arguments,
+    pub(crate) spec: NetworksSpec,
+    pub(crate) kernel: Kernel,
+    pub(crate) firewall: Firewall,
+    /// The rules that stand; `None`: they have to be put there (again).
+    pub(crate) rules: Option<Ruleset>,
+    pub(crate) observed: Observed,
+    pub(crate) uplinks: Vec<Uplink>,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) borrowed: Vec<Borrowed>,
+    pub(crate) leases: BTreeMap<Text<15>, Leases>,
+    pub(crate) serving: Vec<Serving>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) zones: latest::Sender<Arc<Zones>>,
+    /// What `netd.state`, `resolv.conf` hold.
+    pub(crate) saved: Saved,
+    pub(crate) written_saved: Vec<u8>,
+    pub(crate) written_resolv_conf: Option<String>,
+    /// When to look at the links again.
+    pub(crate) look_at: Option<Duration>,
+    /// What failed at the last look, so that it is said once.
+    pub(crate) failing: Vec<String>,
+    _monitors: Vec<Task>,
+}
+
+/// Events that wait. Beyond it their sources wait, and then the kernel's own buffers.
+const MAX_EVENTS: usize = 32;
+/// Changes come in bursts (a container's start is a dozen messages); they are looked at together.
+pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+
+/// Runs until SIGTERM.
+pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
+    let (events, mut incoming) = mpsc::channel(MAX_EVENTS);
+    let failed = |object: &str| {
+        let object = object.to_owned();
+        move |source| DaemonError::Io { object, source }
+    };
+    let kernel = Kernel::open().map_err(failed("rtnetlink socket"))?;
+    let firewall = Firewall::open().map_err(failed("netfilter socket"))?;
+    let monitors = vec![
+        monitor_links(LinkMonitor::open().map_err(failed("link monitor"))?, events.clone()),
+        monitor_firewall(&firewall, events.clone()).map_err(failed("netfilter monitor"))?,
+        hear_signal(SignalKind::hangup(), || Event::Reload, events.clone()).map_err(failed("SIGHUP"))?,
+        hear_signal(SignalKind::terminate(), || Event::Terminate, events.clone()).map_err(failed("SIGTERM"))?,
+    ];
+    let state_path = arguments.run.join("netd.state");
+    let saved = Saved::read(&state_path);
+    let mut netd = Netd {
+        spec: read_networks(&arguments),
+        kernel,
+        firewall,
+        rules: None,
+        observed: Observed::default(),
+        uplinks: Vec::new(),
+        attachments: saved.attachments.clone(),
+        borrowed: saved.borrowed.clone(),
+        leases: saved.leases.iter().cloned().collect(),
+        serving: Vec::new(),
+        events: events.clone(),
+        zones: latest::Sender::new(Arc::default()),
+        saved,
+        written_saved: Vec::new(),
+        written_resolv_conf: None,
+        look_at: None,
+        failing: Vec::new(),
+        arguments,
+        _monitors: monitors,
+    };
+    netd.take_networks();
+    if let Err(error) = privileges::drop_unneeded(netd.arguments.is_hosted) {
+        tracing::warn!("privileges are kept: {error}");
+    }
+    netd.reconcile(since_boot()).await;
+    let socket: PathBuf = netd.arguments.run.join("netd.sock");
+    control::listen(&socket, events).map_err(failed(&socket.display().to_string()))?;
+    if let Err(error) = tell_ready(std::env::var_os("NOTIFY_SOCKET").as_deref()) {
+        tracing::warn!("tell ready: {error}");
+    }
+    tracing::info!("{} bridges, {} uplinks", netd.spec.bridges.len(), netd.spec.uplinks.len());
+    loop {
+        let wait = netd.deadline().map(|at| at.saturating_sub(since_boot()));
+        let event = match wait {
+            Some(wait) => timeout(wait, incoming.recv()).await.ok(),
+            None => Some(incoming.recv().await),
+        };
+        match event {
+            Some(Some(Event::Terminate)) => return Ok(()),
+            Some(Some(Event::Deaf { source, error })) => {
+                return Err(DaemonError::Io { object: source.to_owned(), source: error });
+            }
+            // `netd.events` keeps the channel open.
+            Some(None) => return Ok(()),
+            Some(Some(event)) => netd.handle(event).await,
+            None => {}
+        }
+        netd.do_what_is_due().await;
+    }
+}
+
+impl Netd {
+    fn deadline(&self) -> Option<Duration> {
+        let uplinks = self.uplinks.iter().filter_map(Uplink::deadline);
+        uplinks.chain(self.look_at).min()
+    }
+
+    async fn handle(&mut self, event: Event) {
+        let now = since_boot();
+        match event {
+            Event::Called(call) => self.answer_call(*call, now).await,
+            Event::LinksChanged => self.look_soon(now + SETTLE),
+            Event::FirewallChanged => {
+                tracing::warn!("the firewall table was changed by somebody else and is put back");
+                self.rules = None;
+                self.look_soon(now + SETTLE);
+            }
+            Event::Asked { bridge, message } => self.answer_dhcp(&bridge, &message, now),
+            Event::UplinkHeard { uplink, bytes } => {
+                let events = self.events.clone();
+                if let Some(uplink) = self.uplinks.get_mut(uplink) {
+                    uplink.hear(&bytes, &events, now);
+                }
+                self.look_soon(now);
+            }
+            Event::Reload => {
+                self.spec = read_networks(&self.arguments);
+                self.take_networks();
+                self.look_soon(now);
+            }
+            // Ended the loop before they came here.
+            Event::Terminate | Event::Deaf { .. } => {}
+        }
+    }
+
+    async fn do_what_is_due(&mut self) {
+        let now = since_boot();
+        let events = self.events.clone();
+        let mut has_changed = false;
+        for uplink in &mut self.uplinks {
+            if uplink.deadline().is_some_and(|at| at <= now) {
+                let before = uplink.client.lease().cloned();
+                uplink.wake(&events, now);
+                has_changed |= before.as_ref() != uplink.client.lease();
+            }
+        }
+        if has_changed || self.look_at.is_some_and(|at| at <= now) {
+            self.reconcile(now).await;
+        }
+    }
+
+    pub(crate) fn look_soon(&mut self, at: Duration) {
+        self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Takes over what `spec` says about uplinks; one that stays the same keeps its lease.
+    fn take_networks(&mut self) {
+        let mut old = std::mem::take(&mut self.uplinks);
+        for (place, spec) in self.spec.uplinks.iter().enumerate() {
+            let same = old.iter().position(|uplink| uplink.spec == *spec && uplink.place == place);
+            self.uplinks.push(match same {
+                Some(at) => old.swap_remove(at),
+                None => Uplink::new(spec.clone(), place),
+            });
+        }
+        self.leases.retain(|name, _| self.spec.bridges.iter().any(|bridge| bridge.name == *name));
+    }
+}
+
+/// A file that cannot be read or understood is as none: better the default networks, and a line that says so, than no way in.
+fn read_networks(arguments: &Arguments) -> NetworksSpec {
+    let path = arguments.networks.display();
+    match std::fs::read(&arguments.networks).map(|bytes| NetworksSpec::decode(&bytes)) {
+        Ok(Ok(spec)) => return spec,
+        Ok(Err(error)) => tracing::error!("{path}: {error}; using the default networks"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::error!("read {path}: {error}; using the default networks"),
+    }
+    let mut spec = NetworksSpec::default_networks();
+    if arguments.is_hosted {
+        spec.uplinks.clear();
+    }
+    spec
+}
+
+fn monitor_links(monitor: LinkMonitor, events: mpsc::Sender<Event>) -> Task {
+    Task::spawn(async move {
+        loop {
+            let event = match monitor.changed().await {
+                Ok(()) => Event::LinksChanged,
+                Err(error) => Event::Deaf { source: "link monitor", error },
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+            // A burst is one event.
+            tokio::time::sleep(SETTLE).await;
+        }
+    })
+}
+
+fn monitor_firewall(firewall: &Firewall, events: mpsc::Sender<Event>) -> io::Result<Task> {
+    let monitor = firewall.monitor()?;
+    Ok(Task::spawn(async move {
+        loop {
+            let event = match monitor.changed().await {
+                Ok(()) => Event::FirewallChanged,
+                Err(error) => Event::Deaf { source: "netfilter monitor", error },
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+            // Two programs that undo each other do so once a second.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }))
+}
+
+fn hear_signal(kind: SignalKind, event: fn() -> Event, events: mpsc::Sender<Event>) -> io::Result<Task> {
+    let mut signal = signal(kind)?;
+    Ok(Task::spawn(async move { while signal.recv().await.is_some() && events.send(event()).await.is_ok() {} }))
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaemonError::Io { object, source } => write!(out, "{object}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}

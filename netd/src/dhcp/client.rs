@@ -1,0 +1,387 @@
+//! The DHCP client of one uplink (RFC 2131, 4.4) as a state machine: time and messages in, the next state and at most one
+//! message out. What the link should look like is read off the state ([`State::lease`]), so no order to configure anything
+//! is ever lost. It does not probe the address by ARP: on an appliance's port a second wrong guess is no better.
+
+use super::lease::{Lease, parse_lease};
+use super::message::{Kind, Message, Op, Options};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// Where in its life the client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The link has no carrier. A lease it had stays in use until it ends: links flap.
+    Off {
+        /// What it had.
+        lease: Option<Lease>,
+    },
+    /// Asking who is there.
+    Selecting {
+        /// This attempt.
+        exchange: Exchange,
+    },
+    /// Asking for an offered address.
+    Requesting {
+        /// This attempt.
+        exchange: Exchange,
+        /// The address offered.
+        address: Ipv4Addr,
+        /// The server that offered it.
+        server: Ipv4Addr,
+    },
+    /// Asking whether the lease from before still holds, and using it meanwhile.
+    Rebooting {
+        /// This attempt.
+        exchange: Exchange,
+        /// The lease.
+        lease: Lease,
+    },
+    /// The lease holds.
+    Bound {
+        /// The lease.
+        lease: Lease,
+    },
+    /// Asking its server for more time.
+    Renewing {
+        /// This attempt.
+        exchange: Exchange,
+        /// The lease.
+        lease: Lease,
+    },
+    /// Asking any server for more time.
+    Rebinding {
+        /// This attempt.
+        exchange: Exchange,
+        /// The lease.
+        lease: Lease,
+    },
+}
+
+/// One question, asked until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// What the answer must repeat.
+    pub xid: u32,
+    /// When the first question was sent.
+    pub since: Duration,
+    /// How often it was sent.
+    pub sent: u32,
+    /// When it is sent again.
+    pub retry_at: Duration,
+}
+
+/// What happens to a client.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// The link has a carrier.
+    CarrierUp,
+    /// It has none.
+    CarrierDown,
+    /// A message came in.
+    Received(&'a Message),
+    /// [`State::deadline`] is over.
+    Wake,
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// The message.
+    pub message: Message,
+    /// To whom.
+    pub to: Destination,
+}
+
+/// To whom a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Everybody, from no address: the client has none.
+    BroadcastWithoutAddress,
+    /// Everybody, from the lease's address.
+    Broadcast,
+    /// This server, from the lease's address.
+    Server(Ipv4Addr),
+}
+
+/// Requests without an answer before it looks for servers anew (RFC 2131, 3.1.5).
+const MAX_REQUESTS: u32 = 4;
+/// Requests without an answer before it goes on with the lease from before (RFC 2131, 3.7).
+const MAX_REBOOT_REQUESTS: u32 = 3;
+/// RFC 2131, 4.1 says 4 s first; a board on its own cable need not be so polite.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+/// RFC 2131, 4.1.
+const LAST_RETRY: Duration = Duration::from_secs(64);
+/// RFC 2131, 4.4.5: renewals are not asked for more often.
+const MIN_RENEW_RETRY: Duration = Duration::from_secs(60);
+/// What is asked for: mask, routers, name servers, domain, MTU, broadcast, times, classless routes.
+const PARAMETERS: [u8; 10] = [1, 121, 3, 6, 15, 26, 28, 51, 58, 59];
+
+/// The next state after `event`, and what to send. `random` is fresh at each call; `hwaddr` is the link's address.
+pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: [u8; 6]) -> (State, Option<Send>) {
+    use Event::*;
+    use State::*;
+    let start = Start { now, random, hwaddr };
+    let state = match event {
+        Received(message) if message.op != Op::Reply || message.chaddr != hwaddr => return (state, None),
+        Received(_) | CarrierUp | CarrierDown | Wake => state,
+    };
+    match (state, event) {
+        (Off { lease }, CarrierUp) => match lease.filter(|lease| now < lease.end_at) {
+            Some(lease) => start.reboot(lease),
+            None => start.select(),
+        },
+        (Off { lease }, Wake) => (Off { lease: lease.filter(|lease| now < lease.end_at) }, None),
+        (Off { lease }, CarrierDown | Received(_)) => (Off { lease }, None),
+
+        (state, CarrierDown) => (Off { lease: state.lease().cloned() }, None),
+        (state, CarrierUp) => (state, None),
+
+        (Selecting { exchange }, Received(message)) => match (message.kind, message.options.server_id) {
+            (Kind::Offer, Some(server)) if message.xid == exchange.xid && is_host(message.yiaddr) => {
+                start.request(exchange, message.yiaddr, server)
+            }
+            _ => (Selecting { exchange }, None),
+        },
+        (Selecting { exchange }, Wake) if exchange.retry_at <= now => {
+            let exchange = start.again(exchange);
+            (Selecting { exchange }, Some(start.discover(exchange)))
+        }
+
+        (Requesting { exchange, address, server }, Received(message)) if message.xid == exchange.xid => {
+            match (message.kind, parse_lease(message, exchange.since)) {
+                (Kind::Ack, Some(lease)) if lease.server == server => (Bound { lease }, None),
+                (Kind::Nak, _) if message.options.server_id == Some(server) => start.select(),
+                _ => (Requesting { exchange, address, server }, None),
+            }
+        }
+        (Requesting { exchange, .. }, Wake) if exchange.retry_at <= now && MAX_REQUESTS <= exchange.sent => {
+            start.select()
+        }
+        (Requesting { exchange, address, server }, Wake) if exchange.retry_at <= now => {
+            let exchange = start.again(exchange);
+            (Requesting { exchange, address, server }, Some(start.ask_for(exchange, address, server)))
+        }
+
+        (Rebooting { exchange, lease }, Received(message)) if message.xid == exchange.xid => {
+            match (message.kind, parse_lease(message, exchange.since)) {
+                (Kind::Ack, Some(lease)) => (Bound { lease }, None),
+                (Kind::Nak, _) => start.select(),
+                _ => (Rebooting { exchange, lease }, None),
+            }
+        }
+        (Rebooting { lease, .. }, Wake) if lease.end_at <= now => start.select(),
+        (Rebooting { exchange, lease }, Wake) if exchange.retry_at <= now && MAX_REBOOT_REQUESTS <= exchange.sent => {
+            (Bound { lease }, None)
+        }
+        (Rebooting { exchange, lease }, Wake) if exchange.retry_at <= now => {
+            let exchange = start.again(exchange);
+            let send = start.confirm(exchange, &lease);
+            (Rebooting { exchange, lease }, Some(send))
+        }
+
+        (Bound { lease }, Wake) if lease.end_at <= now => start.select(),
+        (Bound { lease }, Wake) if lease.rebind_at <= now => start.rebind(lease),
+        (Bound { lease }, Wake) if lease.renew_at <= now => start.renew(lease),
+        (Bound { lease }, Wake | Received(_)) => (Bound { lease }, None),
+
+        (Renewing { exchange, .. } | Rebinding { exchange, .. }, Received(message))
+            if message.xid == exchange.xid && message.kind == Kind::Nak =>
+        {
+            start.select()
+        }
+        (Renewing { exchange, lease }, Received(message)) => match extended(message, exchange) {
+            Some(lease) => (Bound { lease }, None),
+            None => (Renewing { exchange, lease }, None),
+        },
+        (Renewing { lease, .. }, Wake) if lease.rebind_at <= now => start.rebind(lease),
+        (Renewing { exchange, lease }, Wake) if exchange.retry_at <= now => {
+            let exchange = start.later(exchange, lease.rebind_at);
+            let send = start.extend(exchange, &lease, Destination::Server(lease.server));
+            (Renewing { exchange, lease }, Some(send))
+        }
+
+        (Rebinding { exchange, lease }, Received(message)) => match extended(message, exchange) {
+            Some(lease) => (Bound { lease }, None),
+            None => (Rebinding { exchange, lease }, None),
+        },
+        (Rebinding { lease, .. }, Wake) if lease.end_at <= now => start.select(),
+        (Rebinding { exchange, lease }, Wake) if exchange.retry_at <= now => {
+            let exchange = start.later(exchange, lease.end_at);
+            let send = start.extend(exchange, &lease, Destination::Broadcast);
+            (Rebinding { exchange, lease }, Some(send))
+        }
+
+        // Woken early, or an answer to a question of before.
+        (state @ (Selecting { .. } | Requesting { .. } | Rebooting { .. }), Wake | Received(_)) => (state, None),
+        (state @ (Renewing { .. } | Rebinding { .. }), Wake) => (state, None),
+    }
+}
+
+impl State {
+    /// A client before its link was looked at, with the lease that a predecessor wrote down.
+    pub fn new(lease: Option<Lease>) -> State {
+        State::Off { lease }
+    }
+
+    /// The lease in use: the link carries its address as long as the state has it.
+    pub fn lease(&self) -> Option<&Lease> {
+        match self {
+            State::Off { lease } => lease.as_ref(),
+            State::Selecting { .. } | State::Requesting { .. } => None,
+            State::Rebooting { lease, .. }
+            | State::Bound { lease }
+            | State::Renewing { lease, .. }
+            | State::Rebinding { lease, .. } => Some(lease),
+        }
+    }
+
+    /// When it wants to be woken.
+    pub fn deadline(&self) -> Option<Duration> {
+        let end = |lease: &Lease| (lease.end_at != Duration::MAX).then_some(lease.end_at);
+        match self {
+            State::Off { lease } => lease.as_ref().and_then(end),
+            State::Selecting { exchange } | State::Requesting { exchange, .. } => Some(exchange.retry_at),
+            State::Rebooting { exchange, lease } => Some(exchange.retry_at.min(lease.end_at)),
+            State::Bound { lease } => end(lease).map(|end_at| lease.renew_at.min(lease.rebind_at).min(end_at)),
+            State::Renewing { exchange, lease } => Some(exchange.retry_at.min(lease.rebind_at)),
+            State::Rebinding { exchange, lease } => Some(exchange.retry_at.min(lease.end_at)),
+        }
+    }
+
+    /// Whether answers come to a link without an address, so that only a packet socket hears them.
+    pub fn is_without_address(&self) -> bool {
+        match self {
+            State::Selecting { .. } | State::Requesting { .. } | State::Rebooting { .. } => true,
+            State::Off { .. } | State::Bound { .. } | State::Renewing { .. } | State::Rebinding { .. } => false,
+        }
+    }
+}
+
+/// What every beginning of an exchange needs.
+struct Start {
+    now: Duration,
+    random: u32,
+    hwaddr: [u8; 6],
+}
+
+impl Start {
+    fn exchange(&self, retry_at: Duration) -> Exchange {
+        Exchange { xid: self.random, since: self.now, sent: 1, retry_at }
+    }
+
+    fn select(&self) -> (State, Option<Send>) {
+        let exchange = self.exchange(self.now + self.pause(1));
+        (State::Selecting { exchange }, Some(self.discover(exchange)))
+    }
+
+    /// RFC 2131, 4.4.1: the request repeats the xid of the offer.
+    fn request(&self, exchange: Exchange, address: Ipv4Addr, server: Ipv4Addr) -> (State, Option<Send>) {
+        let exchange = Exchange { xid: exchange.xid, ..self.exchange(self.now + self.pause(1)) };
+        (State::Requesting { exchange, address, server }, Some(self.ask_for(exchange, address, server)))
+    }
+
+    fn reboot(&self, lease: Lease) -> (State, Option<Send>) {
+        let exchange = self.exchange(self.now + self.pause(1));
+        let send = self.confirm(exchange, &lease);
+        (State::Rebooting { exchange, lease }, Some(send))
+    }
+
+    fn renew(&self, lease: Lease) -> (State, Option<Send>) {
+        let exchange = self.exchange(self.half_way(lease.rebind_at));
+        let send = self.extend(exchange, &lease, Destination::Server(lease.server));
+        (State::Renewing { exchange, lease }, Some(send))
+    }
+
+    fn rebind(&self, lease: Lease) -> (State, Option<Send>) {
+        let exchange = self.exchange(self.half_way(lease.end_at));
+        let send = self.extend(exchange, &lease, Destination::Broadcast);
+        (State::Rebinding { exchange, lease }, Some(send))
+    }
+
+    fn again(&self, exchange: Exchange) -> Exchange {
+        let sent = exchange.sent.saturating_add(1);
+        Exchange { sent, retry_at: self.now + self.pause(sent), ..exchange }
+    }
+
+    fn later(&self, exchange: Exchange, end: Duration) -> Exchange {
+        Exchange { sent: exchange.sent.saturating_add(1), retry_at: self.half_way(end), ..exchange }
+    }
+
+    /// Doubles from the first to the last, give or take a second so that a rack of boards does not speak at once.
+    fn pause(&self, sent: u32) -> Duration {
+        let base = FIRST_RETRY.saturating_mul(1 << sent.saturating_sub(1).min(5)).min(LAST_RETRY);
+        (base + Duration::from_millis(u64::from(self.random % 2001))).saturating_sub(Duration::from_secs(1))
+    }
+
+    /// RFC 2131, 4.4.5: half of what is left, and not less than a minute.
+    fn half_way(&self, end: Duration) -> Duration {
+        let left = end.saturating_sub(self.now);
+        self.now + (left / 2).max(MIN_RENEW_RETRY)
+    }
+
+    fn discover(&self, exchange: Exchange) -> Send {
+        let options = Options::default();
+        Send {
+            message: self.message(Kind::Discover, exchange, Ipv4Addr::UNSPECIFIED, options),
+            to: Destination::BroadcastWithoutAddress,
+        }
+    }
+
+    fn ask_for(&self, exchange: Exchange, address: Ipv4Addr, server: Ipv4Addr) -> Send {
+        let options = Options { requested_address: Some(address), server_id: Some(server), ..Options::default() };
+        Send {
+            message: self.message(Kind::Request, exchange, Ipv4Addr::UNSPECIFIED, options),
+            to: Destination::BroadcastWithoutAddress,
+        }
+    }
+
+    fn confirm(&self, exchange: Exchange, lease: &Lease) -> Send {
+        let options = Options { requested_address: Some(lease.address), ..Options::default() };
+        Send {
+            message: self.message(Kind::Request, exchange, Ipv4Addr::UNSPECIFIED, options),
+            to: Destination::BroadcastWithoutAddress,
+        }
+    }
+
+    fn extend(&self, exchange: Exchange, lease: &Lease, to: Destination) -> Send {
+        Send { message: self.message(Kind::Request, exchange, lease.address, Options::default()), to }
+    }
+
+    fn message(&self, kind: Kind, exchange: Exchange, ciaddr: Ipv4Addr, options: Options) -> Message {
+        let secs = self.now.saturating_sub(exchange.since).as_secs();
+        Message {
+            op: Op::Request,
+            xid: exchange.xid,
+            secs: u16::try_from(secs).unwrap_or(u16::MAX),
+            broadcast: false,
+            ciaddr,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            giaddr: Ipv4Addr::UNSPECIFIED,
+            chaddr: self.hwaddr,
+            kind,
+            options: Options {
+                max_message_size: Some(super::message::MAX_BYTES as u16),
+                parameters: PARAMETERS.to_vec(),
+                // RFC 2132, 9.14: the hardware type, then the address.
+                client_id: [&[1], &self.hwaddr[..]].concat(),
+                ..options
+            },
+        }
+    }
+}
+
+/// The lease that an answer to a renewal grants.
+fn extended(message: &Message, exchange: Exchange) -> Option<Lease> {
+    if message.xid != exchange.xid || message.kind != Kind::Ack {
+        return None;
+    }
+    parse_lease(message, exchange.since)
+}
+
+pub(super) fn is_host(address: Ipv4Addr) -> bool {
+    !address.is_unspecified() && !address.is_broadcast() && !address.is_multicast() && !address.is_loopback()
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+//! What a DHCP server granted to the uplink: read from its acknowledgement, with every value in a range that we can live
+//! with whatever the server says. Pure; serialised so that a restarted netd goes on with it.
+
+use super::client::is_host;
+use super::message::{Kind, Message, Route};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// A granted lease. Times are on the boot clock; `Duration::MAX` is never.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its network's prefix length.
+    pub prefix_len: u8,
+    /// Who granted it.
+    pub server: Ipv4Addr,
+    /// Where packets go: destination, prefix length, router (0.0.0.0: on the link).
+    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// Name servers, at most three.
+    pub name_servers: Vec<Ipv4Addr>,
+    /// The domain in which the uplink lies.
+    pub domain: Option<String>,
+    /// The link's MTU, if the server said a sensible one.
+    pub mtu: Option<u16>,
+    /// When to ask for more time.
+    pub renew_at: Duration,
+    /// When to ask any server.
+    pub rebind_at: Duration,
+    /// When it ends.
+    pub end_at: Duration,
+}
+
+/// resolv.conf(5): more are not looked at.
+pub const MAX_NAME_SERVERS: usize = 3;
+/// A server that grants less would keep us asking.
+const MIN_LEASE_S: u32 = 60;
+/// RFC 791: every link carries this, but RFC 2132, 5.1 lets 68 be said; below 576 a link is not worth having.
+const MIN_MTU: u16 = 576;
+
+/// The lease of an acknowledgement whose request was first sent at `asked_at`. `None`: it grants nothing usable.
+pub fn parse_lease(message: &Message, asked_at: Duration) -> Option<Lease> {
+    let options = &message.options;
+    if message.kind != Kind::Ack || !is_host(message.yiaddr) {
+        return None;
+    }
+    let mask = options.subnet_mask.unwrap_or(Ipv4Addr::new(255, 255, 255, 0)).to_bits();
+    if mask.leading_ones() + mask.trailing_zeros() != 32 || mask == 0 {
+        return None;
+    }
+    let (renew_at, rebind_at, end_at) = match options.lease_time?.max(MIN_LEASE_S) {
+        u32::MAX => (Duration::MAX, Duration::MAX, Duration::MAX),
+        total => {
+            // RFC 2131, 4.4.5: a half and seven eighths, unless the server says otherwise and in that order.
+            let renew = options.renewal_time.filter(|&renew| 0 < renew && renew < total).unwrap_or(total / 2);
+            let rebind = options.rebinding_time.filter(|&rebind| renew < rebind && rebind < total);
+            let rebind = rebind.unwrap_or(renew + (total - renew) / 4 * 3);
+            let at = |seconds: u32| asked_at + Duration::from_secs(seconds.into());
+            (at(renew), at(rebind), at(total))
+        }
+    };
+    let default = |&router: &Ipv4Addr| (Ipv4Addr::UNSPECIFIED, 0, router);
+    let routes = match &options.classless_routes[..] {
+        [] => options.routers.iter().filter(|router| is_host(**router)).take(1).map(default).collect(),
+        routes => routes.iter().map(whole_route).collect(),
+    };
+    Some(Lease {
+        address: message.yiaddr,
+        prefix_len: mask.leading_ones() as u8,
+        server: options.server_id?,
+        routes,
+        name_servers: options.name_servers.iter().copied().filter(|a| is_host(*a)).take(MAX_NAME_SERVERS).collect(),
+        domain: options.domain_name.clone(),
+        mtu: options.mtu.filter(|&mtu| MIN_MTU <= mtu),
+        renew_at,
+        rebind_at,
+        end_at,
+    })
+}
+
+/// RFC 3442: bits beyond the prefix are to be ignored; the kernel refuses them.
+fn whole_route(route: &Route) -> (Ipv4Addr, u8, Ipv4Addr) {
+    let mask = u32::MAX.checked_shl(32 - u32::from(route.prefix_len)).unwrap_or(0);
+    (Ipv4Addr::from_bits(route.destination.to_bits() & mask), route.prefix_len, route.router)
+}

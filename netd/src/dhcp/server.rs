@@ -1,0 +1,357 @@
+//! The DHCP server of one bridge (RFC 2131): which address whose interface gets, and what is answered. Pure: messages and
+//! the time come in, replies go out; the table of leases is a value that is written down for a restarted netd.
+//!
+//! An interface keeps its address: the choice starts at a hash of its hardware address and an ended lease is remembered.
+//! It does not probe an address before offering it: every port of the bridge is ours, and a client that finds it taken
+//! declines.
+
+use super::message::{Kind, Message, Op, Options};
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+use yado_spec::network::Ipv4Prefix;
+use yado_wire::Text;
+
+/// What the server of one bridge hands out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offering {
+    /// The bridge's own address: router, name server, server identifier.
+    pub bridge: Ipv4Prefix,
+    /// `ipv4.dhcp.ranges`; empty: the whole network.
+    pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// `ipv4.dhcp.expiry`.
+    pub expiry: Duration,
+    /// `dns.domain`.
+    pub domain: Text<63>,
+    /// What the bridge carries.
+    pub mtu: u16,
+}
+
+/// An interface that netd attached itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its hardware address.
+    pub hwaddr: [u8; 6],
+    /// The instance's name, handed out as host name.
+    pub host_name: Text<63>,
+    /// `ipv4.address` of the nic: this and no other.
+    pub fixed: Option<Ipv4Addr>,
+}
+
+/// The leases of one bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Leases {
+    entries: Vec<Lease>,
+}
+
+/// One address and who has, had or refused it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The client's hardware address.
+    pub hwaddr: [u8; 6],
+    /// The address.
+    pub address: Ipv4Addr,
+    /// How far it has come.
+    pub state: LeaseState,
+    /// Until when it is, seconds on the boot clock.
+    pub until_s: u64,
+}
+
+/// How far a lease has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaseState {
+    /// Offered, kept for the client until it decides.
+    Offered,
+    /// Granted.
+    Bound,
+    /// The client found somebody else there: not given to anybody for a while.
+    Declined,
+}
+
+/// What to do about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The reply and where it goes.
+    pub reply: Option<(Message, SocketAddrV4)>,
+    /// The table has changed: names and the written copy follow.
+    pub is_changed: bool,
+}
+
+/// Entries of one bridge, ended ones included. A /24 fits; a larger network is not filled beyond it.
+const MAX_ENTRIES: usize = 512;
+/// Addresses that interfaces we did not attach may hold at a time (nested containers, external ports): so that one of them
+/// that makes up hardware addresses cannot use the network up.
+const MAX_STRANGERS: usize = 64;
+/// How long an offer waits for its request. Clients answer in milliseconds; they retry after some seconds.
+const OFFER: Duration = Duration::from_secs(60);
+/// How long a declined address is avoided.
+const DECLINED: Duration = Duration::from_secs(600);
+const CLIENT_PORT: u16 = 68;
+
+impl Leases {
+    /// The answer to `message`. `reservations` are those of this bridge, and `now` is on the boot clock.
+    pub fn answer(
+        &mut self,
+        message: &Message,
+        offering: &Offering,
+        reservations: &[Reservation],
+        now: Duration,
+    ) -> Answer {
+        let before = self.entries.clone();
+        let reply = self.reply(message, offering, reservations, now.as_secs());
+        Answer { reply, is_changed: self.entries != before }
+    }
+
+    /// The address that is granted to `hwaddr` now.
+    pub fn bound(&self, hwaddr: [u8; 6], now: Duration) -> Option<&Lease> {
+        self.entries
+            .iter()
+            .find(|entry| entry.hwaddr == hwaddr && entry.state == LeaseState::Bound && now.as_secs() < entry.until_s)
+    }
+
+    /// Forgets what lies outside `offering`'s network, as after a change of the bridge's address.
+    pub fn retain_within(&mut self, offering: &Offering) {
+        self.entries.retain(|entry| offering.is_host(entry.address));
+        self.entries.truncate(MAX_ENTRIES);
+    }
+
+    /// The instance is gone: its lease ends, and the address is remembered for its return.
+    pub fn end(&mut self, hwaddr: [u8; 6], now: Duration) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.hwaddr == hwaddr) {
+            entry.until_s = entry.until_s.min(now.as_secs());
+        }
+    }
+
+    fn reply(
+        &mut self,
+        message: &Message,
+        offering: &Offering,
+        reservations: &[Reservation],
+        now: u64,
+    ) -> Option<(Message, SocketAddrV4)> {
+        let own = offering.bridge.address();
+        // No relay is between us and our own bridge, and nobody but a client speaks to a server.
+        if message.op != Op::Request || !message.giaddr.is_unspecified() {
+            return None;
+        }
+        let is_for_us = message.options.server_id.is_none_or(|server| server == own);
+        match message.kind {
+            Kind::Discover => {
+                let address = self.choose(message, offering, reservations, now)?;
+                self.offer(message.chaddr, address, now);
+                Some(offering.grant(Kind::Offer, message, address, reservations))
+            }
+            Kind::Request if !is_for_us => {
+                // It took another server's offer.
+                self.entries.retain(|entry| entry.hwaddr != message.chaddr || entry.state != LeaseState::Offered);
+                None
+            }
+            Kind::Request => {
+                let wanted = match message.options.requested_address {
+                    Some(address) if message.ciaddr.is_unspecified() => address,
+                    Some(_) | None => message.ciaddr,
+                };
+                match self.choose(message, offering, reservations, now) {
+                    Some(address) if address == wanted => {
+                        let until_s = now.saturating_add(offering.expiry.as_secs());
+                        let state = LeaseState::Bound;
+                        self.put(Lease { hwaddr: message.chaddr, address, state, until_s }, now);
+                        Some(offering.grant(Kind::Ack, message, address, reservations))
+                    }
+                    Some(_) | None => Some(offering.refuse(message)),
+                }
+            }
+            Kind::Decline => {
+                let address = message.options.requested_address?;
+                let entry = self.entries.iter_mut().find(|e| e.hwaddr == message.chaddr && e.address == address)?;
+                (entry.state, entry.until_s) = (LeaseState::Declined, now.saturating_add(DECLINED.as_secs()));
+                None
+            }
+            Kind::Release => {
+                let entry =
+                    self.entries.iter_mut().find(|e| e.hwaddr == message.chaddr && e.address == message.ciaddr)?;
+                if entry.state == LeaseState::Bound {
+                    entry.until_s = now;
+                }
+                None
+            }
+            Kind::Inform => offering.is_host(message.ciaddr).then(|| offering.inform(message, reservations)),
+            Kind::Offer | Kind::Ack | Kind::Nak => None,
+        }
+    }
+
+    /// The address this client gets: its fixed one, the one it has or had, the one it asks for, or the first free one from
+    /// its hash on.
+    fn choose(
+        &self,
+        message: &Message,
+        offering: &Offering,
+        reservations: &[Reservation],
+        now: u64,
+    ) -> Option<Ipv4Addr> {
+        let hwaddr = message.chaddr;
+        let own = reservations.iter().find(|reservation| reservation.hwaddr == hwaddr);
+        if let Some(fixed) = own.and_then(|reservation| reservation.fixed) {
+            return Some(fixed);
+        }
+        let mine = self.entries.iter().find(|e| e.hwaddr == hwaddr && e.state != LeaseState::Declined);
+        let strangers = self.entries.iter().filter(|entry| {
+            now < entry.until_s && reservations.iter().all(|reservation| reservation.hwaddr != entry.hwaddr)
+        });
+        if own.is_none() && mine.is_none() && MAX_STRANGERS <= strangers.count() {
+            return None;
+        }
+        let is_free = |address: Ipv4Addr| {
+            offering.is_in_pool(address)
+                && reservations.iter().all(|r| r.hwaddr == hwaddr || r.fixed != Some(address))
+                && self.entries.iter().all(|entry| {
+                    let is_own = entry.hwaddr == hwaddr && entry.state != LeaseState::Declined;
+                    entry.address != address || is_own || entry.until_s <= now
+                })
+        };
+        let remembered = mine.map(|entry| entry.address).filter(|&address| is_free(address));
+        let asked = message.options.requested_address.or(Some(message.ciaddr)).filter(|&address| is_free(address));
+        remembered.or(asked).or_else(|| {
+            let size = offering.size();
+            let start = hash(hwaddr) % size.max(1);
+            // Entries are bounded, so a free address is among the first few hundred or nowhere that we may look.
+            (0..size.min(2 * MAX_ENTRIES as u32))
+                .map(|step| offering.nth((start + step) % size))
+                .find(|&address| is_free(address))
+        })
+    }
+
+    fn offer(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) {
+        let until_s = now.saturating_add(OFFER.as_secs());
+        let is_bound = |e: &Lease| e.hwaddr == hwaddr && e.address == address && e.state == LeaseState::Bound;
+        // A client that asks anew while its lease runs keeps the lease.
+        if self.entries.iter().any(|entry| is_bound(entry) && until_s <= entry.until_s) {
+            return;
+        }
+        self.put(Lease { hwaddr, address, state: LeaseState::Offered, until_s }, now);
+    }
+
+    /// One entry per client and one per address; the oldest ended one makes room.
+    fn put(&mut self, lease: Lease, now: u64) {
+        self.entries.retain(|entry| {
+            let is_own = entry.hwaddr == lease.hwaddr && entry.state != LeaseState::Declined;
+            !is_own && entry.address != lease.address
+        });
+        if MAX_ENTRIES <= self.entries.len() {
+            let oldest = self.entries.iter().enumerate().min_by_key(|(_, entry)| entry.until_s);
+            match oldest.map(|(at, entry)| (at, entry.until_s)) {
+                Some((at, until_s)) if until_s <= now => self.entries.remove(at),
+                Some(_) | None => return,
+            };
+        }
+        self.entries.push(lease);
+    }
+}
+
+impl Offering {
+    /// Whether `address` may be a client's at all, from the pool or fixed.
+    fn is_host(&self, address: Ipv4Addr) -> bool {
+        let taken = [self.bridge.network(), self.bridge.broadcast(), self.bridge.address()];
+        self.bridge.contains(address) && !taken.contains(&address)
+    }
+
+    fn is_in_pool(&self, address: Ipv4Addr) -> bool {
+        self.is_host(address)
+            && (self.ranges.is_empty()
+                || self.ranges.iter().any(|&(first, last)| first <= address && address <= last))
+    }
+
+    /// How many addresses the pool's ranges hold, those that may not be given among them.
+    fn size(&self) -> u32 {
+        let sizes = self.spans().map(|(first, last)| last.saturating_sub(first).saturating_add(1));
+        sizes.fold(0, u32::saturating_add)
+    }
+
+    fn nth(&self, mut index: u32) -> Ipv4Addr {
+        for (first, last) in self.spans() {
+            let size = last.saturating_sub(first).saturating_add(1);
+            if index < size {
+                return Ipv4Addr::from_bits(first + index);
+            }
+            index -= size;
+        }
+        Ipv4Addr::UNSPECIFIED
+    }
+
+    fn spans(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let whole = (self.bridge.network().to_bits() + 1, self.bridge.broadcast().to_bits() - 1);
+        let ranges = self.ranges.iter().map(|(first, last)| (first.to_bits(), last.to_bits()));
+        ranges.filter(|(first, last)| first <= last).chain(self.ranges.is_empty().then_some(whole))
+    }
+
+    fn grant(
+        &self,
+        kind: Kind,
+        request: &Message,
+        address: Ipv4Addr,
+        reservations: &[Reservation],
+    ) -> (Message, SocketAddrV4) {
+        let expiry = u32::try_from(self.expiry.as_secs()).unwrap_or(u32::MAX);
+        let options = Options {
+            lease_time: Some(expiry),
+            // RFC 2131, 4.4.5: a half and seven eighths.
+            renewal_time: Some(expiry / 2),
+            rebinding_time: Some(expiry / 8 * 7),
+            ..self.options(request, reservations)
+        };
+        let to = if request.ciaddr.is_unspecified() { Ipv4Addr::BROADCAST } else { request.ciaddr };
+        let reply = Message { yiaddr: address, ciaddr: request.ciaddr, ..reply_to(request, kind, options) };
+        (reply, SocketAddrV4::new(to, CLIENT_PORT))
+    }
+
+    fn inform(&self, request: &Message, reservations: &[Reservation]) -> (Message, SocketAddrV4) {
+        let reply = reply_to(request, Kind::Ack, self.options(request, reservations));
+        (Message { ciaddr: request.ciaddr, ..reply }, SocketAddrV4::new(request.ciaddr, CLIENT_PORT))
+    }
+
+    /// RFC 2131, 4.3.2: a refusal is always broadcast, as the client has no right to its address.
+    fn refuse(&self, request: &Message) -> (Message, SocketAddrV4) {
+        let options = Options { server_id: Some(self.bridge.address()), ..Options::default() };
+        (reply_to(request, Kind::Nak, options), SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT))
+    }
+
+    fn options(&self, request: &Message, reservations: &[Reservation]) -> Options {
+        let own = self.bridge.address();
+        let known = reservations.iter().find(|reservation| reservation.hwaddr == request.chaddr);
+        Options {
+            server_id: Some(own),
+            subnet_mask: Some(self.bridge.mask()),
+            broadcast_address: Some(self.bridge.broadcast()),
+            routers: vec![own],
+            name_servers: vec![own],
+            domain_name: Some(self.domain.to_string()),
+            host_name: known.map(|reservation| reservation.host_name.to_string()),
+            mtu: (self.mtu != 1500).then_some(self.mtu),
+            ..Options::default()
+        }
+    }
+}
+
+fn reply_to(request: &Message, kind: Kind, options: Options) -> Message {
+    Message {
+        op: Op::Reply,
+        xid: request.xid,
+        secs: 0,
+        broadcast: request.broadcast,
+        ciaddr: Ipv4Addr::UNSPECIFIED,
+        yiaddr: Ipv4Addr::UNSPECIFIED,
+        giaddr: Ipv4Addr::UNSPECIFIED,
+        chaddr: request.chaddr,
+        kind,
+        options,
+    }
+}
+
+/// FNV-1a: spreads hardware addresses that differ in their last bytes over the pool, and never changes.
+fn hash(hwaddr: [u8; 6]) -> u32 {
+    hwaddr.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

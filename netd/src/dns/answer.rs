@@ -1,0 +1,161 @@
+//! One question, one decision: answered here, passed on, or not worth an answer. Pure; simple-dns reads and writes the
+//! messages.
+
+use super::zone::Zone;
+use simple_dns::rdata::{A, OPT, PTR, RData};
+use simple_dns::{CLASS, Name, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE};
+use std::net::Ipv4Addr;
+
+/// What becomes of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// This is the reply.
+    Reply(Vec<u8>),
+    /// Somebody else knows.
+    Forward,
+    /// It is no question.
+    Ignore,
+}
+
+/// How long a name may be remembered: an instance that is recreated may get another address.
+const TTL_S: u32 = 10;
+/// The longest UDP reply that passes everywhere (DNS flag day 2020).
+const EDNS_BYTES: u16 = 1232;
+const HEADER_BYTES: usize = 12;
+/// The bridge itself, as systemd-resolved and LXD call it.
+const GATEWAY: &str = "_gateway";
+
+/// Decides about the message `query` that came from an instance on `zone`'s bridge.
+pub fn answer(query: &[u8], zone: &Zone) -> Answer {
+    let Some(header) = query.get(..HEADER_BYTES) else { return Answer::Ignore };
+    // The highest bit marks replies; answering one is how loops begin.
+    if header[2] & 0x80 != 0 {
+        return Answer::Ignore;
+    }
+    let Ok(packet) = Packet::parse(query) else {
+        return Answer::Reply(refusal(query, RCODE::FormatError));
+    };
+    if packet.opcode() != OPCODE::StandardQuery {
+        return Answer::Reply(refusal(query, RCODE::NotImplemented));
+    }
+    let [question] = &packet.questions[..] else {
+        return Answer::Reply(refusal(query, RCODE::FormatError));
+    };
+    match question.qclass {
+        QCLASS::CLASS(CLASS::IN) | QCLASS::ANY => {}
+        QCLASS::CLASS(_) => return Answer::Reply(refusal(query, RCODE::Refused)),
+    }
+    match look_up(&question.qname, zone) {
+        Found::Elsewhere => Answer::Forward,
+        Found::Nobody => reply(&packet, question, RCODE::NameError, None),
+        Found::Domain => reply(&packet, question, RCODE::NoError, None),
+        Found::Host(address) => {
+            let record = RData::A(A::from(address));
+            let is_asked = matches!(question.qtype, QTYPE::TYPE(TYPE::A) | QTYPE::ANY);
+            reply(&packet, question, RCODE::NoError, is_asked.then_some(record))
+        }
+        Found::Name(name) => match Name::new(&name) {
+            Ok(name) => {
+                let record = RData::PTR(PTR(name));
+                let is_asked = matches!(question.qtype, QTYPE::TYPE(TYPE::PTR) | QTYPE::ANY);
+                reply(&packet, question, RCODE::NoError, is_asked.then_some(record))
+            }
+            Err(_) => reply(&packet, question, RCODE::ServerFailure, None),
+        },
+    }
+}
+
+/// The reply that says only what went wrong. It is made of the query's first bytes, so any query can be refused.
+pub fn refusal(query: &[u8], code: RCODE) -> Vec<u8> {
+    let mut out = vec![0; HEADER_BYTES];
+    if let Some(header) = query.get(..4) {
+        out[..4].copy_from_slice(header);
+    }
+    // QR; opcode and RD are kept, AA and TC are not.
+    out[2] = out[2] & 0x79 | 0x80;
+    // RA and the code.
+    out[3] = 0x80 | (code as u8 & 0xf);
+    out
+}
+
+/// Whose a name is.
+enum Found {
+    /// An instance's, with its address.
+    Host(Ipv4Addr),
+    /// The name of an address of ours.
+    Name(String),
+    /// The domain itself.
+    Domain,
+    /// It would be ours, but nobody has it.
+    Nobody,
+    /// Not ours.
+    Elsewhere,
+}
+
+fn look_up(name: &Name<'_>, zone: &Zone) -> Found {
+    // `dns.mode = none`
+    if zone.domain.is_empty() {
+        return Found::Elsewhere;
+    }
+    let labels: Vec<String> =
+        name.as_bytes().map(|label| String::from_utf8_lossy(label).to_ascii_lowercase()).collect();
+    let domain: Vec<&str> = zone.domain.split('.').collect();
+    if let Some(address) = reverse(&labels) {
+        return if !zone.network.contains(address) {
+            Found::Elsewhere
+        } else if address == zone.network.address() {
+            Found::Name(format!("{GATEWAY}.{}", zone.domain))
+        } else {
+            let known = zone.names.iter().find(|(_, of)| *of == address);
+            known.map_or(Found::Nobody, |(name, _)| Found::Name(format!("{name}.{}", zone.domain)))
+        };
+    }
+    match &labels[..] {
+        [] => Found::Elsewhere,
+        all if all == domain => Found::Domain,
+        // A single label means nothing outside.
+        [host] => host_named(host, zone),
+        [host, rest @ ..] if rest == domain => host_named(host, zone),
+        all if all.ends_with(&domain.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>()) => Found::Nobody,
+        _ => Found::Elsewhere,
+    }
+}
+
+fn host_named(host: &str, zone: &Zone) -> Found {
+    if host == GATEWAY {
+        return Found::Host(zone.network.address());
+    }
+    zone.names.iter().find(|(name, _)| name == host).map_or(Found::Nobody, |(_, address)| Found::Host(*address))
+}
+
+/// `d.c.b.a.in-addr.arpa`
+fn reverse(labels: &[String]) -> Option<Ipv4Addr> {
+    let [d, c, b, a, in_addr, arpa] = labels else { return None };
+    if in_addr != "in-addr" || arpa != "arpa" {
+        return None;
+    }
+    Some(Ipv4Addr::new(a.parse().ok()?, b.parse().ok()?, c.parse().ok()?, d.parse().ok()?))
+}
+
+fn reply(query: &Packet<'_>, question: &Question<'_>, code: RCODE, record: Option<RData<'_>>) -> Answer {
+    let mut out = Packet::new_reply(query.id());
+    out.set_flags(PacketFlag::RESPONSE | PacketFlag::AUTHORITATIVE_ANSWER | PacketFlag::RECURSION_AVAILABLE);
+    if query.has_flags(PacketFlag::RECURSION_DESIRED) {
+        out.set_flags(PacketFlag::RECURSION_DESIRED);
+    }
+    *out.rcode_mut() = code;
+    out.questions.push(question.clone());
+    out.answers.extend(record.map(|record| ResourceRecord::new(question.qname.clone(), CLASS::IN, TTL_S, record)));
+    // RFC 6891, 6.1.1: who asks with it is answered with it.
+    if query.opt().is_some() {
+        *out.opt_mut() = Some(OPT { opt_codes: Vec::new(), udp_packet_size: EDNS_BYTES, version: 0 });
+    }
+    match out.build_bytes_vec_compressed() {
+        Ok(bytes) => Answer::Reply(bytes),
+        Err(_) => Answer::Ignore,
+    }
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! Passing a question on to the uplink's name servers, one after the other. Each question has a random id and a socket of its
+//! own, so a port that the kernel chose at random; only a reply from the server asked, with that id, to that question counts.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+use yado_sys::random;
+
+/// How the question came, and so how it is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP: the asker wants a long reply.
+    Tcp,
+}
+
+/// How long each server has. A resolver in an instance waits five seconds in all.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// resolv.conf(5): more are not looked at.
+const MAX_SERVERS: usize = 3;
+/// The longest reply that is passed on over UDP: what resolvers of today offer to take.
+const MAX_UDP_BYTES: usize = 4096;
+const PORT: u16 = 53;
+
+/// The reply of the first server that gives one, with the asker's id.
+pub async fn forward(query: &[u8], servers: &[Ipv4Addr], transport: Transport) -> Option<Vec<u8>> {
+    let host;
+    let servers = match servers {
+        [] => {
+            host = fs::read_to_string("/etc/resolv.conf").map(|text| parse_resolv_conf(&text)).unwrap_or_default();
+            &host
+        }
+        servers => servers,
+    };
+    for server in servers.iter().take(MAX_SERVERS) {
+        let asked = match transport {
+            Transport::Udp => timeout(PATIENCE, ask_udp(query, *server)).await,
+            Transport::Tcp => timeout(PATIENCE, ask_tcp(query, *server)).await,
+        };
+        if let Ok(Ok(mut reply)) = asked {
+            reply[..2].copy_from_slice(&query[..2]);
+            return Some(reply);
+        }
+    }
+    None
+}
+
+/// `nameserver` lines with an IPv4 address.
+pub fn parse_resolv_conf(text: &str) -> Vec<Ipv4Addr> {
+    let server = |line: &str| line.trim().strip_prefix("nameserver")?.trim().parse().ok();
+    text.lines().filter_map(server).take(MAX_SERVERS).collect()
+}
+
+async fn ask_udp(query: &[u8], server: Ipv4Addr) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).await?;
+    socket.connect(SocketAddrV4::new(server, PORT)).await?;
+    let query = with_random_id(query)?;
+    socket.send(&query).await?;
+    let mut reply = vec![0; MAX_UDP_BYTES];
+    loop {
+        let len = socket.recv(&mut reply).await?;
+        if is_reply_to(&reply[..len], &query) {
+            reply.truncate(len);
+            return Ok(reply);
+        }
+    }
+}
+
+async fn ask_tcp(query: &[u8], server: Ipv4Addr) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(SocketAddrV4::new(server, PORT)).await?;
+    let query = with_random_id(query)?;
+    write_framed(&mut stream, &query).await?;
+    let len = usize::from(stream.read_u16().await?);
+    let mut reply = vec![0; len];
+    stream.read_exact(&mut reply).await?;
+    if is_reply_to(&reply, &query) { Ok(reply) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// RFC 1035, 4.2.2: over TCP a length goes before each message. In one write, so that it is one segment.
+pub async fn write_framed(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    let len = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    stream.write_all(&[&len.to_be_bytes(), message].concat()).await
+}
+
+fn with_random_id(query: &[u8]) -> io::Result<Vec<u8>> {
+    let mut query = query.to_vec();
+    query[..2].copy_from_slice(&random::random_bytes::<2>()?);
+    Ok(query)
+}
+
+/// Same id, a reply, and the same question but for the case of letters.
+fn is_reply_to(reply: &[u8], query: &[u8]) -> bool {
+    let (Some(asked), Some(answered)) = (question(query), question(reply)) else {
+        // Refusals may come without the question.
+        return reply.len() == 12 && reply[..2] == query[..2] && reply[2] & 0x80 != 0 && reply[3] & 0xf != 0;
+    };
+    reply[..2] == query[..2] && reply[2] & 0x80 != 0 && answered.eq_ignore_ascii_case(asked)
+}
+
+/// The bytes of the first question: its name, uncompressed as nothing comes before it, its type and its class.
+fn question(message: &[u8]) -> Option<&[u8]> {
+    if message.get(4..6)? != [0, 1] {
+        return None;
+    }
+    let mut at = 12;
+    loop {
+        match *message.get(at)? {
+            0 => return message.get(12..at + 5),
+            len if len < 64 => at += 1 + usize::from(len),
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// id 0x1234, RD; one question: example.org A IN
+    const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01";
+
+    fn reply() -> Vec<u8> {
+        let mut reply = QUERY.to_vec();
+        reply[2] |= 0x80;
+        reply
+    }
+
+    #[test]
+    fn only_the_reply_to_the_question_counts() {
+        assert!(is_reply_to(&reply(), QUERY));
+        assert!(!is_reply_to(QUERY, QUERY), "a question is no reply");
+        for (at, what) in [(0, "id"), (1, "id"), (14, "name"), (26, "type"), (28, "class")] {
+            let mut other = reply();
+            other[at] ^= 1;
+            assert!(!is_reply_to(&other, QUERY), "another {what}");
+        }
+        let mut upper = reply();
+        upper[13].make_ascii_uppercase();
+        assert!(is_reply_to(&upper, QUERY));
+        for len in 0..QUERY.len() {
+            assert!(!is_reply_to(&reply()[..len], QUERY), "cut at {len}");
+        }
+        let mut refused = reply()[..12].to_vec();
+        (refused[3], refused[5]) = (5, 0);
+        assert!(is_reply_to(&refused, QUERY), "a refusal without the question");
+    }
+
+    #[test]
+    fn servers_are_read_from_resolv_conf() {
+        let text = "# x\nnameserver 10.0.2.3\nnameserver ::1\n nameserver\t9.9.9.9 \nsearch lan\n";
+        assert_eq!(parse_resolv_conf(text), [Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(9, 9, 9, 9)]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The name server's sockets on one bridge, UDP and TCP. They are bound to the bridge and to its address, and a question
+//! from an address outside its network is not answered.
+
+use super::answer::{Answer, answer, refusal};
+use super::forward::{Transport, forward, write_framed};
+use super::zone::Zones;
+use crate::task::Task;
+use simple_dns::RCODE;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{Semaphore, watch as latest};
+use tokio::time::timeout;
+use yado_sys::raw_socket;
+use yado_wire::Text;
+
+/// Questions of one bridge that wait for the uplink's servers at a time; more are dropped, and asked again by whoever cares.
+const MAX_FORWARDED: usize = 32;
+/// TCP connections of one bridge at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 8;
+/// How long a TCP connection may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A question is a name of at most 255 bytes and little else.
+const MAX_QUERY_BYTES: usize = 1232;
+const PORT: u16 = 53;
+
+/// Opens the sockets and serves as long as the tasks live.
+pub(crate) fn start(
+    bridge: &Text<15>,
+    address: Ipv4Addr,
+    zones: &latest::Receiver<Arc<Zones>>,
+) -> io::Result<Vec<Task>> {
+    let here = SocketAddrV4::new(address, PORT);
+    let udp = UdpSocket::from_std(raw_socket::udp_socket_on(bridge, here)?)?;
+    let tcp = TcpListener::from_std(raw_socket::tcp_listener_on(bridge, here)?)?;
+    let server = Arc::new(Server {
+        bridge: bridge.clone(),
+        zones: zones.clone(),
+        forwarded: Arc::new(Semaphore::new(MAX_FORWARDED)),
+    });
+    Ok(vec![Task::spawn(serve_udp(server.clone(), Arc::new(udp))), Task::spawn(serve_tcp(server, tcp))])
+}
+
+struct Server {
+    bridge: Text<15>,
+    zones: latest::Receiver<Arc<Zones>>,
+    forwarded: Arc<Semaphore>,
+}
+
+async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
+    let mut buffer = [0; MAX_QUERY_BYTES];
+    loop {
+        let (len, from) = match socket.recv_from(&mut buffer).await {
+            Ok(received) => received,
+            // A reply that could not be delivered, or the bridge going away, which the monitor reports.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let query = &buffer[..len];
+        match server.decide(query, from) {
+            Answer::Ignore => {}
+            Answer::Reply(reply) => {
+                // No room: the question is asked again.
+                let _ = socket.try_send_to(&reply, from);
+            }
+            Answer::Forward => {
+                let Ok(slot) = server.forwarded.clone().try_acquire_owned() else { continue };
+                let (server, socket, query) = (server.clone(), socket.clone(), query.to_vec());
+                tokio::spawn(async move {
+                    let reply = server.forward(&query, Transport::Udp).await;
+                    let _ = socket.try_send_to(&reply, from);
+                    drop(slot);
+                });
+            }
+        }
+    }
+}
+
+async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let server = server.clone();
+                tokio::spawn(async move {
+                    // Whatever ends the connection, only its peer is concerned.
+                    let _ = serve_connection(&server, stream, from).await;
+                    drop(slot);
+                });
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+    loop {
+        let len = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
+        if MAX_QUERY_BYTES < len {
+            return Ok(());
+        }
+        let mut query = vec![0; len];
+        timeout(PATIENCE, stream.read_exact(&mut query)).await??;
+        let reply = match server.decide(&query, from) {
+            Answer::Ignore => return Ok(()),
+            Answer::Reply(reply) => reply,
+            Answer::Forward => match server.forwarded.clone().try_acquire_owned() {
+                Ok(_slot) => server.forward(&query, Transport::Tcp).await,
+                Err(_) => refusal(&query, RCODE::ServerFailure),
+            },
+        };
+        timeout(PATIENCE, write_framed(&mut stream, &reply)).await??;
+    }
+}
+
+impl Server {
+    fn decide(&self, query: &[u8], from: SocketAddr) -> Answer {
+        let zones = self.zones.borrow();
+        match (zones.of(&self.bridge), from.ip()) {
+            (Some(zone), IpAddr::V4(from)) if zone.network.contains(from) => answer(query, zone),
+            _ => Answer::Ignore,
+        }
+    }
+
+    async fn forward(&self, query: &[u8], transport: Transport) -> Vec<u8> {
+        let servers = self.zones.borrow().servers.clone();
+        match forward(query, &servers, transport).await {
+            Some(reply) => reply,
+            None => refusal(query, RCODE::ServerFailure),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Links, addresses and routes: what is there, what is to be done, and the doing.
+
+pub mod hwaddr;
+pub mod kernel;
+pub mod monitor;
+pub mod observed;
+pub mod plan;

@@ -1,0 +1,307 @@
+//! rtnetlink: looking at the links and doing one step of a plan. Every call is one question that the kernel answers at
+//! once; nothing is decided here.
+
+use super::observed::{Address, Link, LinkKind, OUR_ALIAS, Observed, Route};
+use super::plan::Step;
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    MacVlanMode,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::{AddressMessageBuilder, Handle};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// The kernel's links, addresses and routes.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    handle: Handle,
+}
+
+/// An interface to make inside another network namespace, up.
+#[derive(Debug, Clone, Copy)]
+pub struct Inside<'a> {
+    /// The namespace.
+    pub netns: BorrowedFd<'a>,
+    /// Its name there.
+    pub name: &'a str,
+    /// Its hardware address; `None`: as it is.
+    pub hwaddr: Option<[u8; 6]>,
+    /// Its MTU; `None`: the kernel's choice.
+    pub mtu: Option<u32>,
+}
+
+impl Kernel {
+    /// Opens the socket; the task that serves it runs on the current runtime.
+    pub fn open() -> io::Result<Kernel> {
+        let (connection, handle, _messages) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Kernel { handle })
+    }
+
+    /// Looks at everything.
+    pub async fn observe(&self) -> io::Result<Observed> {
+        let mut observed = Observed::default();
+        let mut links = std::pin::pin!(self.handle.link().get().execute());
+        while let Some(message) = links.try_next().await.map_err(io_error)? {
+            observed.links.push(link(message));
+        }
+        let mut request = self.handle.address().get();
+        request.message_mut().header.family = AddressFamily::Inet;
+        let mut addresses = std::pin::pin!(request.execute());
+        while let Some(message) = addresses.try_next().await.map_err(io_error)? {
+            observed.addresses.extend(address(&message));
+        }
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        let mut routes = std::pin::pin!(self.handle.route().get(request).execute());
+        while let Some(message) = routes.try_next().await.map_err(io_error)? {
+            observed.routes.extend(route(&message));
+        }
+        Ok(observed)
+    }
+
+    /// Does one step.
+    pub async fn apply(&self, step: &Step) -> io::Result<()> {
+        match step {
+            Step::CreateBridge { name, hwaddr, mtu } => self.create_bridge(name, *hwaddr, *mtu).await,
+            Step::DeleteLink { link, name: _ } => self.delete(*link).await,
+            Step::SetUp { link } => self.set(set_up(*link)).await,
+            Step::SetHwaddr { link, hwaddr } => {
+                self.set(change(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
+            }
+            Step::SetMtu { link, mtu } => self.set(change(*link, [LinkAttribute::Mtu(*mtu)])).await,
+            Step::SetMaster { link, master } => self.set(change(*link, [LinkAttribute::Controller(*master)])).await,
+            Step::Rename { link, name } => {
+                let mut down = change(*link, []);
+                down.header.change_mask = LinkFlags::Up;
+                self.set(down).await?;
+                self.set(change(*link, [LinkAttribute::IfName(name.clone())])).await
+            }
+            Step::AddAddress(Address { link, address, prefix_len }) => {
+                let request = self.handle.address().add(*link, IpAddr::V4(*address), *prefix_len);
+                done(request.replace().execute().await)
+            }
+            Step::RemoveAddress(Address { link, address, prefix_len }) => {
+                let message =
+                    AddressMessageBuilder::<Ipv4Addr>::new().index(*link).address(*address, *prefix_len).build();
+                done(self.handle.address().del(message).execute().await)
+            }
+            Step::AddRoute(route) => done(self.handle.route().add(route_message(route)).replace().execute().await),
+            Step::RemoveRoute(route) => done(self.handle.route().del(route_message(route)).execute().await),
+        }
+    }
+
+    /// Takes a link away.
+    pub async fn delete(&self, link: u32) -> io::Result<()> {
+        done(self.handle.link().del(link).execute().await)
+    }
+
+    /// Makes a pair: one end inside, the other a port of `bridge`, both up.
+    pub async fn create_veth(&self, name: &str, hwaddr: [u8; 6], bridge: u32, inside: Inside<'_>) -> io::Result<()> {
+        // The inner end is the link that is made and the outer end its peer: the kernel brings up only the former, as it is
+        // not yet a pair when the peer is set up.
+        let mut outer = change(0, [LinkAttribute::IfName(name.to_owned()), LinkAttribute::Address(hwaddr.to_vec())]);
+        outer.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
+        let mut message = inside_message(inside);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(outer))),
+        ]));
+        done(self.handle.link().add(message).execute().await)?;
+        let mut message = set_up(0);
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Controller(bridge)];
+        let plugged = self.set(message).await;
+        if plugged.is_err() {
+            let unplugged = change(0, [LinkAttribute::IfName(name.to_owned())]);
+            done(self.handle.link().del_with_message(unplugged).execute().await)?;
+        }
+        plugged
+    }
+
+    /// Makes a macvlan on the link `parent` right inside the instance.
+    pub async fn create_macvlan(&self, parent: u32, inside: Inside<'_>) -> io::Result<()> {
+        let mut message = inside_message(inside);
+        message.attributes.extend([
+            LinkAttribute::Link(parent),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::MacVlan),
+                LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
+            ]),
+        ]);
+        done(self.handle.link().add(message).execute().await)
+    }
+
+    /// Moves the link itself into the instance. It arrives down: the kernel takes it down to move it.
+    pub async fn move_link(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
+        // The address and MTU are set first: after the move the link is out of our reach.
+        let mut message = change(link, []);
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
+        message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
+        self.set(message).await?;
+        let name = LinkAttribute::IfName(inside.name.to_owned());
+        self.set(change(link, [LinkAttribute::NetNsFd(inside.netns.as_raw_fd()), name])).await
+    }
+
+    async fn create_bridge(&self, name: &str, hwaddr: [u8; 6], mtu: u32) -> io::Result<()> {
+        let mut message = set_up(0);
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(hwaddr.to_vec()),
+            LinkAttribute::Mtu(mtu),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+        ];
+        done(self.handle.link().add(message).execute().await)?;
+        // The kernel does not take an alias at creation.
+        let name = LinkAttribute::IfName(name.to_owned());
+        self.set(change(0, [name, LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await
+    }
+
+    async fn set(&self, message: LinkMessage) -> io::Result<()> {
+        done(self.handle.link().set(message).execute().await)
+    }
+}
+
+fn change<const N: usize>(link: u32, attributes: [LinkAttribute; N]) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = link;
+    message.attributes = attributes.into();
+    message
+}
+
+fn set_up(link: u32) -> LinkMessage {
+    let mut message = change(link, []);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn inside_message(inside: Inside<'_>) -> LinkMessage {
+    let mut message = set_up(0);
+    message.attributes =
+        vec![LinkAttribute::IfName(inside.name.to_owned()), LinkAttribute::NetNsFd(inside.netns.as_raw_fd())];
+    message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
+    message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
+    message
+}
+
+fn route_message(route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: AddressFamily::Inet,
+        destination_prefix_length: route.prefix_len,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Dhcp,
+        scope: if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![RouteAttribute::Oif(route.link), RouteAttribute::Priority(route.metric)];
+    if route.prefix_len != 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(route.destination)));
+    }
+    if let Some(gateway) = route.gateway {
+        // Some providers hand out a router outside the network; it is on the link all the same.
+        message.header.flags = RouteFlags::Onlink;
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    }
+    message
+}
+
+fn link(message: LinkMessage) -> Link {
+    let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: if is_ethernet { LinkKind::Hardware } else { LinkKind::Other },
+        hwaddr: None,
+        permanent_hwaddr: None,
+        mtu: 0,
+        is_up: message.header.flags.contains(LinkFlags::Up),
+        has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        master: None,
+        is_ours: false,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(bytes) => link.hwaddr = bytes.try_into().ok(),
+            LinkAttribute::PermAddress(bytes) => link.permanent_hwaddr = bytes.try_into().ok(),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(master) => link.master = Some(master).filter(|&master| master != 0),
+            LinkAttribute::IfAlias(alias) => link.is_ours = alias == OUR_ALIAS,
+            LinkAttribute::LinkInfo(info) => {
+                // A device without `IFLA_INFO_KIND` has a driver of its own behind it.
+                for kind in info {
+                    match kind {
+                        LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
+                        LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
+                        LinkInfo::Kind(_) => link.kind = LinkKind::Other,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let mut local = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
+            AddressAttribute::Address(IpAddr::V4(address)) => local = local.or(Some(*address)),
+            _ => {}
+        }
+    }
+    let header = &message.header;
+    (header.family == AddressFamily::Inet).then_some(())?;
+    Some(Address { link: header.index, address: local?, prefix_len: header.prefix_len })
+}
+
+fn route(message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    let is_main = header.table == RouteHeader::RT_TABLE_MAIN && header.kind == RouteType::Unicast;
+    if !is_main || header.address_family != AddressFamily::Inet || header.protocol == RouteProtocol::Kernel {
+        return None;
+    }
+    let mut route = Route {
+        link: 0,
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix_len: header.destination_prefix_length,
+        gateway: None,
+        metric: 0,
+        is_by_dhcp: header.protocol == RouteProtocol::Dhcp,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(link) => route.link = *link,
+            RouteAttribute::Destination(RouteAddress::Inet(destination)) => route.destination = *destination,
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => route.gateway = Some(*gateway),
+            RouteAttribute::Priority(metric) => route.metric = *metric,
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn done(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
+    result.map_err(io_error)
+}
+
+/// The kernel's error number, where it was the kernel that refused.
+fn io_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(refusal) => refusal.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}

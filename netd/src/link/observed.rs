@@ -1,0 +1,101 @@
+//! What the kernel has now, as far as we care: links, IPv4 addresses, IPv4 routes of the main table. The dump lives in
+//! `kernel.rs`; here are the values that plans and status are made from.
+
+use std::net::Ipv4Addr;
+
+/// One dump.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// Links, by index.
+    pub links: Vec<Link>,
+    /// IPv4 addresses.
+    pub addresses: Vec<Address>,
+    /// IPv4 routes of the main table that somebody added (not those the kernel derives from addresses).
+    pub routes: Vec<Route>,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index: unlike the name, never given to another link as long as this one lives.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Its hardware address.
+    pub hwaddr: Option<[u8; 6]>,
+    /// The address it was made with, where the driver says so.
+    pub permanent_hwaddr: Option<[u8; 6]>,
+    /// Its MTU.
+    pub mtu: u32,
+    /// It is meant to be up.
+    pub is_up: bool,
+    /// There is a carrier.
+    pub has_carrier: bool,
+    /// The bridge or bond it is a port of.
+    pub master: Option<u32>,
+    /// It carries our mark ([`OUR_ALIAS`]): a predecessor of this process made it.
+    pub is_ours: bool,
+}
+
+/// What a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Ethernet with a device behind it.
+    Hardware,
+    /// A bridge.
+    Bridge,
+    /// One end of a pair.
+    Veth,
+    /// Loopback, tunnels, anything virtual or not Ethernet.
+    Other,
+}
+
+/// An IPv4 address of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The link's index.
+    pub link: u32,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its network's prefix length.
+    pub prefix_len: u8,
+}
+
+/// An IPv4 route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The link it leads out of.
+    pub link: u32,
+    /// Destination network.
+    pub destination: Ipv4Addr,
+    /// Its prefix length; 0 is the default route.
+    pub prefix_len: u8,
+    /// The router; `None`: the destination is on the link.
+    pub gateway: Option<Ipv4Addr>,
+    /// The lowest wins.
+    pub metric: u32,
+    /// Its protocol is DHCP (16): ours, on an uplink.
+    pub is_by_dhcp: bool,
+}
+
+/// `IFLA_IFALIAS` of every bridge we make: how a restarted netd tells its own bridges from those of others.
+pub const OUR_ALIAS: &str = "yadokari";
+
+impl Observed {
+    /// The link called `name`.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The link with this index.
+    pub fn link_at(&self, index: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+
+    /// The addresses of the link with this index.
+    pub fn addresses_of(&self, index: u32) -> impl Iterator<Item = &Address> {
+        self.addresses.iter().filter(move |address| address.link == index)
+    }
+}

@@ -1,0 +1,209 @@
+//! From what is wanted and what is there to what has to be done. Pure. A plan need not reach the goal at once: a bridge that
+//! is made now has an index only at the next look, so planning and doing repeat until a plan is empty.
+
+use super::observed::{Address, Link, LinkKind, Observed, Route};
+use std::net::Ipv4Addr;
+use yado_spec::network::Ipv4Prefix;
+
+/// What is wanted of the links.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// Bridges that are to be.
+    pub bridges: Vec<WishedBridge>,
+    /// Links that are to be ports: link name, bridge name.
+    pub ports: Vec<(String, String)>,
+    /// Uplinks whose link is there.
+    pub uplinks: Vec<WishedUplink>,
+    /// Hardware links that instances had and that came back, with the names they had before.
+    pub names: Vec<(u32, String)>,
+}
+
+/// A bridge that is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WishedBridge {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub hwaddr: [u8; 6],
+    /// Its MTU.
+    pub mtu: u32,
+    /// Its address, and no other.
+    pub address: Option<Ipv4Prefix>,
+}
+
+/// What an uplink is to look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WishedUplink {
+    /// The link's index.
+    pub link: u32,
+    /// Its MTU; `None`: as it is.
+    pub mtu: Option<u32>,
+    /// Its address and prefix length, and no other; `None`: none.
+    pub address: Option<(Ipv4Addr, u8)>,
+    /// Its routes: destination, prefix length, router (0.0.0.0: on the link).
+    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// The metric of its routes.
+    pub metric: u32,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make a bridge with our mark, up.
+    CreateBridge {
+        /// Its name.
+        name: String,
+        /// Its hardware address.
+        hwaddr: [u8; 6],
+        /// Its MTU.
+        mtu: u32,
+    },
+    /// Take a link away.
+    DeleteLink {
+        /// Its index.
+        link: u32,
+        /// Its name, for the log.
+        name: String,
+    },
+    /// Bring a link up.
+    SetUp {
+        /// Its index.
+        link: u32,
+    },
+    /// Give it a hardware address.
+    SetHwaddr {
+        /// Its index.
+        link: u32,
+        /// The address.
+        hwaddr: [u8; 6],
+    },
+    /// Give it an MTU.
+    SetMtu {
+        /// Its index.
+        link: u32,
+        /// The MTU.
+        mtu: u32,
+    },
+    /// Make it a port.
+    SetMaster {
+        /// Its index.
+        link: u32,
+        /// The bridge's index.
+        master: u32,
+    },
+    /// Give it its name back; it must be down for that.
+    Rename {
+        /// Its index.
+        link: u32,
+        /// The name.
+        name: String,
+    },
+    /// Add an address.
+    AddAddress(Address),
+    /// Remove one.
+    RemoveAddress(Address),
+    /// Add a route, or replace the one with the same destination and metric.
+    AddRoute(Route),
+    /// Remove one.
+    RemoveRoute(Route),
+}
+
+/// What has to be done, in this order.
+pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for link in &observed.links {
+        let is_wished = wish.bridges.iter().any(|bridge| bridge.name == link.name);
+        if link.is_ours && link.kind == LinkKind::Bridge && !is_wished {
+            steps.push(Step::DeleteLink { link: link.index, name: link.name.clone() });
+        }
+    }
+    for bridge in &wish.bridges {
+        plan_bridge(bridge, observed, &mut steps);
+    }
+    for (port, bridge) in &wish.ports {
+        let (Some(port), Some(bridge)) = (observed.link(port), observed.link(bridge)) else {
+            continue;
+        };
+        if bridge.kind == LinkKind::Bridge && port.master != Some(bridge.index) {
+            steps.push(Step::SetMaster { link: port.index, master: bridge.index });
+        }
+        if !port.is_up {
+            steps.push(Step::SetUp { link: port.index });
+        }
+    }
+    for (index, name) in &wish.names {
+        let Some(link) = observed.link_at(*index) else { continue };
+        if link.name != *name && observed.link(name).is_none() {
+            steps.push(Step::Rename { link: *index, name: name.clone() });
+        }
+    }
+    for uplink in &wish.uplinks {
+        if let Some(link) = observed.link_at(uplink.link) {
+            plan_uplink(uplink, link, observed, &mut steps);
+        }
+    }
+    steps
+}
+
+fn plan_bridge(bridge: &WishedBridge, observed: &Observed, steps: &mut Vec<Step>) {
+    let Some(link) = observed.link(&bridge.name) else {
+        steps.push(Step::CreateBridge { name: bridge.name.clone(), hwaddr: bridge.hwaddr, mtu: bridge.mtu });
+        return;
+    };
+    // A link of another kind has our bridge's name: it is not ours to touch. The network is reported as not up.
+    if link.kind != LinkKind::Bridge {
+        return;
+    }
+    if link.hwaddr != Some(bridge.hwaddr) {
+        steps.push(Step::SetHwaddr { link: link.index, hwaddr: bridge.hwaddr });
+    }
+    if link.mtu != bridge.mtu {
+        steps.push(Step::SetMtu { link: link.index, mtu: bridge.mtu });
+    }
+    if !link.is_up {
+        steps.push(Step::SetUp { link: link.index });
+    }
+    let address = bridge.address.map(|prefix| (prefix.address(), prefix.prefix_len()));
+    plan_addresses(link.index, address, observed, steps);
+}
+
+fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &mut Vec<Step>) {
+    if let Some(mtu) = uplink.mtu.filter(|&mtu| mtu != link.mtu) {
+        steps.push(Step::SetMtu { link: link.index, mtu });
+    }
+    if !link.is_up {
+        steps.push(Step::SetUp { link: link.index });
+    }
+    plan_addresses(link.index, uplink.address, observed, steps);
+    let wished = uplink.routes.iter().map(|&(destination, prefix_len, gateway)| Route {
+        link: link.index,
+        destination,
+        prefix_len,
+        gateway: (!gateway.is_unspecified()).then_some(gateway),
+        metric: uplink.metric,
+        is_by_dhcp: true,
+    });
+    let wished: Vec<Route> = wished.collect();
+    let ours = observed.routes.iter().filter(|route| route.link == link.index && route.is_by_dhcp);
+    steps.extend(ours.filter(|route| !wished.contains(route)).copied().map(Step::RemoveRoute));
+    // The kernel takes no route over a link that is down or whose router it cannot reach; wait for both.
+    if link.is_up && observed.addresses_of(link.index).any(|a| Some((a.address, a.prefix_len)) == uplink.address) {
+        steps.extend(wished.into_iter().filter(|route| !observed.routes.contains(route)).map(Step::AddRoute));
+    }
+}
+
+/// Exactly `wished`: we own these links.
+fn plan_addresses(link: u32, wished: Option<(Ipv4Addr, u8)>, observed: &Observed, steps: &mut Vec<Step>) {
+    let is_wished = |address: &Address| Some((address.address, address.prefix_len)) == wished;
+    let others = observed.addresses_of(link).filter(|address| !is_wished(address));
+    steps.extend(others.copied().map(Step::RemoveAddress));
+    if let Some((address, prefix_len)) = wished {
+        if !observed.addresses_of(link).any(is_wished) {
+            steps.push(Step::AddAddress(Address { link, address, prefix_len }));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,31 @@
+//! Waiting for descriptors that tokio has no type of its own for: netlink, packet and SEQPACKET sockets.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use tokio::io::unix::AsyncFd;
+
+/// A descriptor that does not block, with its readiness.
+pub(crate) type Watched = AsyncFd<OwnedFd>;
+
+/// Watches `descriptor` until the result is dropped.
+// tokio wants `unsafe` at its newer constructor because some type's `as_raw_fd` could answer differently each time. That of
+// an `OwnedFd` cannot, and it stays open as long as it is owned.
+#[allow(deprecated)]
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<Watched> {
+    AsyncFd::new(descriptor)
+}
+
+/// Waits until `read` finds something: it is called when the descriptor may be readable, and returns `None` when nothing
+/// was there.
+pub(crate) async fn read_from<T>(
+    watched: &Watched,
+    mut read: impl FnMut(&OwnedFd) -> io::Result<Option<T>>,
+) -> io::Result<T> {
+    loop {
+        let mut ready = watched.readable().await?;
+        match read(watched.get_ref())? {
+            Some(found) => return Ok(found),
+            None => ready.clear_ready(),
+        }
+    }
+}

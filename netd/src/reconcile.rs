@@ -1,0 +1,301 @@
+//! From what is known to what is: looks at the links, plans, does, until nothing is left to do; then sockets, firewall and
+//! files follow.
+
+use crate::attach::outside_seed;
+use crate::daemon::{Netd, SETTLE};
+use crate::dhcp::lease::MAX_NAME_SERVERS;
+use crate::dhcp::message::Message;
+use crate::dhcp::server::{Offering, Reservation};
+use crate::dns::zone::{Zone, Zones};
+use crate::firewall::rules::ruleset;
+use crate::link::hwaddr::bridge_hwaddr;
+use crate::link::observed::LinkKind;
+use crate::link::plan::{Wish, WishedBridge, plan};
+use crate::saved::{Attachment, Saved, replace_file};
+use crate::serving::Serving;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+use yado_spec::network::{BridgeSpec, DnsMode};
+use yado_wire::network::NicKind;
+
+/// Make, find, address: no goal needs more rounds than this.
+const MAX_ROUNDS: usize = 5;
+/// What could not be done is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+const DEFAULT_MTU: u16 = 1500;
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+impl Netd {
+    /// Makes things be what they should be, as far as the kernel lets us; what fails is said once and tried again.
+    pub(crate) async fn reconcile(&mut self, now: Duration) {
+        self.look_at = None;
+        let mut failing = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            match self.kernel.observe().await {
+                Ok(observed) => self.observed = observed,
+                Err(error) => {
+                    failing.push(format!("look at the links: {error}"));
+                    break;
+                }
+            }
+            self.notice_gone(now);
+            self.look_at_uplinks(now);
+            let steps = plan(&self.wish(), &self.observed);
+            failing.clear();
+            for step in &steps {
+                if let Err(error) = self.kernel.apply(step).await {
+                    failing.push(format!("{step:?}: {error}"));
+                }
+            }
+            if steps.len() == failing.len() {
+                break;
+            }
+        }
+        self.serve(&mut failing);
+        self.put_rules(&mut failing);
+        self.publish(now, &mut failing);
+        for failure in failing.iter().filter(|failure| !self.failing.contains(failure)) {
+            tracing::error!("{failure}");
+        }
+        if !failing.is_empty() {
+            self.look_soon(now + RETRY);
+        }
+        self.failing = failing;
+    }
+
+    /// A pair that is gone went with its namespace: the instance's names and leases end.
+    fn notice_gone(&mut self, now: Duration) {
+        let is_gone = |attachment: &Attachment| {
+            attachment.host_link.as_ref().is_some_and(|name| self.observed.link(name).is_none())
+        };
+        let gone: Vec<Attachment> = self.attachments.iter().filter(|a| is_gone(a)).cloned().collect();
+        for attachment in gone {
+            tracing::info!("{} of {} is gone", attachment.nic, attachment.instance.as_str());
+            self.forget(&attachment, now);
+        }
+    }
+
+    /// Drops one attachment; its address is remembered for its return.
+    pub(crate) fn forget(&mut self, gone: &Attachment, now: Duration) {
+        self.attachments.retain(|attachment| attachment != gone);
+        if let NicKind::Network { network } = &gone.kind {
+            if let Some(leases) = self.leases.get_mut(network) {
+                leases.end(gone.hwaddr, now);
+            }
+        }
+    }
+
+    fn look_at_uplinks(&mut self, now: Duration) {
+        let external = self.spec.bridges.iter().flat_map(|bridge| &bridge.external_interfaces);
+        let mut taken: Vec<String> = external.map(|name| name.to_string()).collect();
+        for uplink in &mut self.uplinks {
+            uplink.look(&self.observed, &taken, &self.saved.uplinks, &self.events, now);
+            taken.extend(uplink.link.as_ref().map(|link| link.name.clone()));
+        }
+    }
+
+    fn wish(&self) -> Wish {
+        let mut wish = Wish::default();
+        for bridge in &self.spec.bridges {
+            let seed = outside_seed(&bridge.external_interfaces, &self.observed);
+            wish.bridges.push(WishedBridge {
+                name: bridge.name.to_string(),
+                hwaddr: bridge.hwaddr.unwrap_or_else(|| bridge_hwaddr(&bridge.name, seed)),
+                mtu: bridge.mtu.unwrap_or(DEFAULT_MTU).into(),
+                address: bridge.ipv4.as_ref().map(|ipv4| ipv4.address),
+            });
+            let ports = bridge.external_interfaces.iter();
+            wish.ports.extend(ports.map(|port| (port.to_string(), bridge.name.to_string())));
+        }
+        for attachment in &self.attachments {
+            let bridge = match &attachment.kind {
+                NicKind::Network { network } => network,
+                NicKind::Bridged { parent } => parent,
+                NicKind::Macvlan { .. } | NicKind::Physical { .. } => continue,
+            };
+            wish.ports.extend(attachment.host_link.iter().map(|link| (link.clone(), bridge.to_string())));
+        }
+        wish.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wish()));
+        for borrowed in &self.borrowed {
+            let back = self.observed.links.iter().find(|link| {
+                link.kind == LinkKind::Hardware && link.permanent_hwaddr == Some(borrowed.permanent_hwaddr)
+            });
+            wish.names.extend(back.map(|link| (link.index, borrowed.name.to_string())));
+        }
+        wish
+    }
+
+    /// Sockets for each bridge that is there with its address.
+    fn serve(&mut self, failing: &mut Vec<String>) {
+        let mut kept = Vec::new();
+        for bridge in &self.spec.bridges {
+            let Some(ipv4) = &bridge.ipv4 else { continue };
+            let Some(link) = self.observed.link(&bridge.name).filter(|link| link.kind == LinkKind::Bridge) else {
+                continue;
+            };
+            let address = ipv4.address.address();
+            if !link.is_up || !self.observed.addresses_of(link.index).any(|a| a.address == address) {
+                continue;
+            }
+            let has_dhcp = ipv4.dhcp.is_some();
+            let same = self.serving.iter().position(|serving| {
+                let is_same_link = serving.bridge == bridge.name && serving.index == link.index;
+                is_same_link && serving.address == address && serving.has_dhcp() == has_dhcp
+            });
+            if let Some(at) = same {
+                kept.push(self.serving.swap_remove(at));
+                continue;
+            }
+            // The old sockets hold the address.
+            self.serving.retain(|serving| serving.bridge != bridge.name);
+            let zones = self.zones.subscribe();
+            match Serving::start(&bridge.name, link.index, address, has_dhcp, &self.events, &zones) {
+                Ok(serving) => kept.push(serving),
+                Err(error) => failing.push(format!("serve DHCP and DNS on {}: {error}", bridge.name)),
+            }
+        }
+        self.serving = kept;
+    }
+
+    fn put_rules(&mut self, failing: &mut Vec<String>) {
+        let rules = ruleset(&self.spec.bridges);
+        if self.rules.as_ref() != Some(&rules) {
+            match self.firewall.replace(&rules) {
+                Ok(()) => self.rules = Some(rules),
+                Err(error) => failing.push(format!("firewall table yado: {error}")),
+            }
+        }
+        let is_routing = self.spec.bridges.iter().filter_map(|b| b.ipv4.as_ref()).any(|ipv4| ipv4.routing);
+        // Never switched off again: whoever else routes on this machine may rely on it.
+        if is_routing && fs::read(IP_FORWARD).is_ok_and(|now| now.starts_with(b"0")) {
+            if let Err(error) = fs::write(IP_FORWARD, "1") {
+                failing.push(format!("write {IP_FORWARD}: {error}"));
+            }
+        }
+    }
+
+    /// Names, resolv.conf and the state file follow what is known now.
+    pub(crate) fn publish(&mut self, now: Duration, failing: &mut Vec<String>) {
+        let mut servers: Vec<Ipv4Addr> = Vec::new();
+        for server in self.uplinks.iter().flat_map(|uplink| uplink.name_servers()) {
+            if servers.len() < MAX_NAME_SERVERS && !servers.contains(server) {
+                servers.push(*server);
+            }
+        }
+        self.write_resolv_conf(&servers, failing);
+        let zones = self.spec.bridges.iter().filter_map(|bridge| self.zone(bridge, now)).collect();
+        let zones = Arc::new(Zones { zones, servers });
+        self.zones.send_if_modified(|current| {
+            let is_new = *current != zones;
+            *current = zones;
+            is_new
+        });
+        let leased = self
+            .uplinks
+            .iter()
+            .filter_map(|uplink| Some((uplink.link.as_ref()?.hwaddr, uplink.client.lease()?.clone())));
+        self.saved = Saved {
+            attachments: self.attachments.clone(),
+            leases: self.leases.iter().map(|(name, leases)| (name.clone(), leases.clone())).collect(),
+            uplinks: leased.collect(),
+            borrowed: self.borrowed.clone(),
+        };
+        let bytes = self.saved.encode();
+        if bytes != self.written_saved {
+            let path = self.arguments.run.join("netd.state");
+            match replace_file(&path, &bytes) {
+                Ok(()) => self.written_saved = bytes,
+                Err(error) => failing.push(format!("write {}: {error}", path.display())),
+            }
+        }
+    }
+
+    fn write_resolv_conf(&mut self, servers: &[Ipv4Addr], failing: &mut Vec<String>) {
+        let mut text = String::new();
+        for server in servers {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "nameserver {server}");
+        }
+        let domain = self.uplinks.iter().find_map(|uplink| uplink.client.lease()?.domain.clone());
+        if let Some(domain) = domain {
+            let _ = writeln!(text, "search {domain}");
+        }
+        if self.written_resolv_conf.as_ref() == Some(&text) {
+            return;
+        }
+        let path = self.arguments.run.join("resolv.conf");
+        match replace_file(&path, text.as_bytes()) {
+            Ok(()) => self.written_resolv_conf = Some(text),
+            Err(error) => failing.push(format!("write {}: {error}", path.display())),
+        }
+    }
+
+    fn zone(&self, bridge: &BridgeSpec, now: Duration) -> Option<Zone> {
+        let network = bridge.ipv4.as_ref()?.address;
+        let (domain, names) = match bridge.dns.mode {
+            DnsMode::Managed => (bridge.dns.domain.clone(), self.names(bridge, now)),
+            DnsMode::None => Default::default(),
+        };
+        Some(Zone { bridge: bridge.name.clone(), network, domain, names })
+    }
+
+    fn names(&self, bridge: &BridgeSpec, now: Duration) -> Vec<(String, Ipv4Addr)> {
+        let leases = self.leases.get(&bridge.name);
+        let of_bridge = self.attachments.iter().filter(|attachment| is_of(attachment, bridge));
+        let named = of_bridge.filter_map(|attachment| {
+            let leased = leases.and_then(|leases| leases.bound(attachment.hwaddr, now)).map(|lease| lease.address);
+            let address = attachment.fixed_ipv4.or(leased)?;
+            Some((attachment.instance.as_str().to_ascii_lowercase(), address))
+        });
+        named.collect()
+    }
+
+    /// A DHCP client on `bridge` asks.
+    pub(crate) fn answer_dhcp(&mut self, bridge: &str, message: &Message, now: Duration) {
+        let Some(spec) = self.spec.bridges.iter().find(|spec| spec.name == bridge) else { return };
+        let Some((offering, reservations)) = offering(spec, &self.attachments) else { return };
+        let leases = self.leases.entry(spec.name.clone()).or_default();
+        leases.retain_within(&offering);
+        let answer = leases.answer(message, &offering, &reservations, now);
+        // The names first: a client that was just answered may ask for them at once.
+        if answer.is_changed {
+            let mut failing = Vec::new();
+            self.publish(now, &mut failing);
+            if !failing.is_empty() {
+                self.look_soon(now + SETTLE);
+            }
+        }
+        let serving = self.serving.iter().find(|serving| serving.bridge == bridge);
+        if let (Some(serving), Some((reply, to))) = (serving, answer.reply) {
+            if let Err(error) = serving.send(&reply, to) {
+                tracing::warn!("DHCP reply on {bridge} to {to}: {error}");
+            }
+        }
+    }
+}
+
+pub(crate) fn is_of(attachment: &Attachment, bridge: &BridgeSpec) -> bool {
+    matches!(&attachment.kind, NicKind::Network { network } if *network == bridge.name)
+}
+
+fn offering(bridge: &BridgeSpec, attachments: &[Attachment]) -> Option<(Offering, Vec<Reservation>)> {
+    let ipv4 = bridge.ipv4.as_ref()?;
+    let dhcp = ipv4.dhcp.as_ref()?;
+    let offering = Offering {
+        bridge: ipv4.address,
+        ranges: dhcp.ranges.clone(),
+        expiry: dhcp.expiry,
+        domain: bridge.dns.domain.clone(),
+        mtu: bridge.mtu.unwrap_or(DEFAULT_MTU),
+    };
+    let of_bridge = attachments.iter().filter(|attachment| is_of(attachment, bridge));
+    let reservations = of_bridge.map(|attachment| Reservation {
+        hwaddr: attachment.hwaddr,
+        host_name: yado_wire::names::clipped(attachment.instance.as_str()),
+        fixed: attachment.fixed_ipv4,
+    });
+    Some((offering, reservations.collect()))
+}

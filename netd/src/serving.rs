@@ -1,0 +1,88 @@
+//! The sockets of one bridge: its DHCP server's, and its name server's. They are bound to the link itself, so nobody outside
+//! is heard, and are opened anew when the bridge is another link than before.
+
+use crate::daemon::Event;
+use crate::dhcp::message::{MAX_BYTES, Message, parse_message};
+use crate::dns;
+use crate::dns::zone::Zones;
+use crate::readiness::{Watched, read_from, watch};
+use crate::task::Task;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch as latest};
+use yado_sys::raw_socket;
+use yado_wire::Text;
+
+/// What a bridge serves.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    /// Which bridge.
+    pub(crate) bridge: Text<15>,
+    /// The link it was when the sockets were opened.
+    pub(crate) index: u32,
+    /// The address the sockets answer from.
+    pub(crate) address: Ipv4Addr,
+    dhcp: Option<Arc<Watched>>,
+    _tasks: Vec<Task>,
+}
+
+const SERVER_PORT: u16 = 67;
+
+impl Serving {
+    /// Opens the sockets and serves. `has_dhcp`: `ipv4.dhcp`.
+    pub(crate) fn start(
+        bridge: &Text<15>,
+        index: u32,
+        address: Ipv4Addr,
+        has_dhcp: bool,
+        events: &mpsc::Sender<Event>,
+        zones: &latest::Receiver<Arc<Zones>>,
+    ) -> io::Result<Serving> {
+        let mut tasks = dns::serve::start(bridge, address, zones)?;
+        let mut dhcp = None;
+        if has_dhcp {
+            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT);
+            let socket = Arc::new(watch(raw_socket::udp_socket_on(bridge, any)?.into())?);
+            tasks.push(Task::spawn(hear(socket.clone(), bridge.clone(), events.clone())));
+            dhcp = Some(socket);
+        }
+        Ok(Serving { bridge: bridge.clone(), index, address, dhcp, _tasks: tasks })
+    }
+
+    /// Whether it has a DHCP server.
+    pub(crate) fn has_dhcp(&self) -> bool {
+        self.dhcp.is_some()
+    }
+
+    /// Sends a DHCP reply. One that finds no room is lost; the client asks again.
+    pub(crate) fn send(&self, message: &Message, to: SocketAddrV4) -> io::Result<()> {
+        match &self.dhcp {
+            Some(socket) => raw_socket::send_datagram(socket.get_ref(), &message.encode(), to).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn hear(socket: Arc<Watched>, bridge: Text<15>, events: mpsc::Sender<Event>) {
+    loop {
+        let read = read_from(&socket, |socket| {
+            let mut buffer = [0; MAX_BYTES];
+            let Some(len) = raw_socket::recv_packet(socket, &mut buffer)? else { return Ok(None) };
+            Ok(Some(parse_message(&buffer[..len]).ok()))
+        });
+        match read.await {
+            // A container can send anything: what is no DHCP message is not even worth a line.
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                let message = Box::new(message);
+                if events.send(Event::Asked { bridge: bridge.clone(), message }).await.is_err() {
+                    return;
+                }
+            }
+            // ENETDOWN: the bridge went down or away, which the monitor reports.
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Machines for the tests, each a network namespace held open by a sleeping process: the board, the network outside, and
+//! containers in user namespaces of their own. Nothing here touches the namespace the tests run in.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use yado_sys::packet;
+use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{InstanceName, names::clipped};
+
+/// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A network namespace.
+pub struct Machine {
+    holder: Child,
+}
+
+impl Machine {
+    /// A namespace of the tests' own user.
+    pub fn new() -> Machine {
+        Machine::hold(&["--net"])
+    }
+
+    /// A namespace that belongs to a user namespace of its own, as a container's does.
+    pub fn container() -> Machine {
+        Machine::hold(&["--user", "--map-root-user", "--net"])
+    }
+
+    fn hold(flags: &[&str]) -> Machine {
+        let mut holder = Command::new("unshare")
+            .args(flags)
+            .args(["sh", "-c", "ip link set lo up; echo; exec sleep 600"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The line says that it is inside.
+        let mut line = [0; 1];
+        std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut line).unwrap();
+        Machine { holder }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
+    pub fn netns(&self) -> File {
+        File::open(format!("/proc/{}/ns/net", self.pid())).unwrap()
+    }
+
+    /// A command inside.
+    pub fn command(&self, program: impl Into<OsString>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.pid()));
+        let user = format!("/proc/{}/ns/user", self.pid());
+        if std::fs::read_link(&user).unwrap() != std::fs::read_link("/proc/self/ns/user").unwrap() {
+            command.arg(format!("--user={user}"));
+        }
+        command.arg("--").arg(program.into());
+        command
+    }
+
+    /// Runs a line of shell inside; it must succeed. Returns what it printed.
+    pub fn sh(&self, line: &str) -> String {
+        let output = self.try_sh(line);
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{line}: {}\n{said}", output.status);
+        text(&output.stdout)
+    }
+
+    pub fn try_sh(&self, line: &str) -> Output {
+        self.command("sh").args(["-c", line]).output().unwrap()
+    }
+
+    /// Runs the line until it succeeds.
+    pub fn wait_for(&self, line: &str) -> String {
+        wait_until(line, || {
+            let output = self.try_sh(line);
+            let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            if output.status.success() { Ok(text(&output.stdout)) } else { Err(said) }
+        })
+    }
+
+    /// The namespace is gone when this returns and no other process holds it.
+    pub fn end(mut self) {
+        self.holder.kill().unwrap();
+        self.holder.wait().unwrap();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// Tries until `attempt` is `Ok`; on failure the last error is shown.
+pub fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(found) => return found,
+            Err(last) if DEADLINE < start.elapsed() => panic!("not within {DEADLINE:?}: {what}\nlast: {last}"),
+            Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
+        }
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A process that ends with the test.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The board: netd in a namespace with an uplink `up0` whose other end is `out0` outside.
+pub struct Board {
+    pub machine: Machine,
+    pub run: tempfile::TempDir,
+    netd: Option<Child>,
+}
+
+impl Board {
+    /// A board whose netd serves with `networks`; `None`: the default networks, without an uplink.
+    pub fn start(networks: Option<yado_spec::NetworksSpec>) -> Board {
+        let board = Board { machine: Machine::new(), run: tempfile::tempdir().unwrap(), netd: None };
+        let mut board = board;
+        if let Some(networks) = networks {
+            std::fs::write(board.run.path().join("networks.bin"), networks.encode()).unwrap();
+        }
+        board.start_netd();
+        board
+    }
+
+    pub fn start_netd(&mut self) {
+        let log = File::options().create(true).append(true).open(self.run.path().join("log")).unwrap();
+        let notify = self.run.path().join("notify");
+        let _ = std::fs::remove_file(&notify);
+        let ready = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+        ready.set_read_timeout(Some(DEADLINE)).unwrap();
+        let netd = self
+            .machine
+            .command(std::env::current_exe().unwrap())
+            .args(["--exact", "netd_itself", "--ignored", "--nocapture"])
+            .env("YADO_TEST_NETD", self.run.path())
+            .env("NOTIFY_SOCKET", &notify)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.netd = Some(netd);
+        let mut message = [0; 32];
+        match ready.recv(&mut message) {
+            Ok(len) => assert_eq!(&message[..len], b"READY=1"),
+            Err(error) => panic!("netd does not tell ready: {error}\n{}", self.log()),
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill_netd(&mut self) {
+        let mut netd = self.netd.take().unwrap();
+        netd.kill().unwrap();
+        netd.wait().unwrap();
+    }
+
+    pub fn netd_pid(&self) -> u32 {
+        self.netd.as_ref().unwrap().id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.run.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn call(&self, request: &NetRequest, netns: Option<&File>) -> Vec<NetReply> {
+        let socket = packet::connect(&self.socket()).unwrap();
+        packet::set_timeout(&socket, DEADLINE).unwrap();
+        let descriptors: Vec<_> = netns.iter().map(|netns| netns.as_fd()).collect();
+        packet::send(&socket, &yado_wire::encode(request).unwrap(), &descriptors).unwrap().unwrap();
+        let mut replies = Vec::new();
+        let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
+        loop {
+            let packet = packet::recv(&socket, &mut buffer).unwrap();
+            let packet = packet.unwrap_or_else(|| panic!("no reply\n{}", self.log()));
+            assert!(!packet.is_end(), "hung up\n{}", self.log());
+            let reply = yado_wire::decode::<NetReply>(&buffer[..packet.len]).unwrap();
+            let is_last = !matches!(reply, NetReply::Link(_));
+            replies.push(reply);
+            if is_last {
+                return replies;
+            }
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.run.path().join("netd.sock")
+    }
+
+    pub fn attach(&self, instance: &str, machine: &Machine, nics: &[NicOrder]) -> NetReply {
+        let instance = InstanceName::parse(instance).unwrap();
+        let nics = heapless_vec(nics);
+        self.call(&NetRequest::Attach { instance, nics }, Some(&machine.netns())).remove(0)
+    }
+
+    pub fn detach(&self, instance: &str) -> NetReply {
+        self.call(&NetRequest::Detach { instance: InstanceName::parse(instance).unwrap() }, None).remove(0)
+    }
+
+    pub fn status(&self) -> Vec<LinkStatus> {
+        let replies = self.call(&NetRequest::Status, None).into_iter();
+        let links = replies.filter_map(|reply| match reply {
+            NetReply::Link(link) => Some(link),
+            NetReply::Attached | NetReply::Failed(_) | NetReply::Done => None,
+        });
+        links.collect()
+    }
+
+    pub fn uplink(&self) -> LinkStatus {
+        self.status().into_iter().find(|link| link.role == LinkRole::Uplink).unwrap()
+    }
+
+    /// The status line of an instance's interface, once it has a lease.
+    pub fn leased(&self, instance: &str) -> std::net::Ipv4Addr {
+        wait_until("a lease", || {
+            let status = self.status();
+            let of_instance = status
+                .iter()
+                .find(|link| matches!(&link.role, LinkRole::Nic { instance: of, .. } if of.as_str() == instance));
+            match of_instance.and_then(|link| link.ipv4) {
+                Some((address, _)) => Ok(address.into()),
+                None => Err(format!("{status:?}\n{}", self.log())),
+            }
+        })
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        if let Some(mut netd) = self.netd.take() {
+            let _ = netd.kill();
+            let _ = netd.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("netd said:\n{}", self.log());
+        }
+    }
+}
+
+fn heapless_vec(nics: &[NicOrder]) -> heapless::Vec<NicOrder, 8> {
+    nics.iter().cloned().collect()
+}
+
+/// `eth0` on a network of netd's.
+pub fn nic(network: &str) -> NicOrder {
+    NicOrder {
+        name: clipped("eth0"),
+        kind: NicKind::Network { network: clipped(network) },
+        hwaddr: None,
+        mtu: None,
+        host_name: None,
+        ipv4_address: None,
+    }
+}
+
+/// The network outside: 192.168.77.0/24 with dnsmasq as DHCP and name server, and the board's uplink plugged into it.
+pub struct Outside {
+    pub machine: Machine,
+    dnsmasq: Option<Running>,
+    directory: tempfile::TempDir,
+}
+
+impl Outside {
+    pub fn new(board: &Machine) -> Outside {
+        let machine = Machine::new();
+        board.sh(&format!("ip link add up0 type veth peer name out0 netns {}", machine.pid()));
+        machine.sh("ip addr add 192.168.77.1/24 dev out0 && ip link set out0 up");
+        let mut outside = Outside { machine, dnsmasq: None, directory: tempfile::tempdir().unwrap() };
+        outside.start_dnsmasq("2m");
+        outside
+    }
+
+    pub fn start_dnsmasq(&mut self, lease: &str) {
+        self.dnsmasq = None;
+        let directory = self.directory.path();
+        let child = self
+            .machine
+            .command("dnsmasq")
+            .args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"])
+            .args(["--interface=out0", "--bind-interfaces", "--log-facility=-", "--log-dhcp"])
+            .arg(format!("--dhcp-range=192.168.77.100,192.168.77.200,{lease}"))
+            .arg("--dhcp-authoritative")
+            .arg("--domain=outside.test")
+            .args(["--address=/server.outside.test/192.168.77.1", "--txt-record=long.outside.test,hello"])
+            .arg(format!("--dhcp-leasefile={}", directory.join("leases").display()))
+            .arg(format!("--pid-file={}", directory.join("pid").display()))
+            .stdout(File::create(directory.join("log")).unwrap())
+            .stderr(File::options().append(true).create(true).open(directory.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        self.dnsmasq = Some(Running(child));
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// Asks for an address as busybox does and configures it; returns what the script was told.
+pub fn udhcpc(machine: &Machine, directory: &Path) -> String {
+    let script = directory.join("udhcpc.sh");
+    let said = directory.join(format!("lease-{}", machine.pid()));
+    std::fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\n[ \"$1\" = bound ] || [ \"$1\" = renew ] || exit 0\nip addr flush dev $interface\n\
+             ip addr add $ip/$mask dev $interface\nip route replace default via $router\nenv > {}\n",
+            said.display()
+        ),
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    machine.sh(&format!("busybox udhcpc -i eth0 -n -q -t 10 -T 1 -s {}", script.display()));
+    std::fs::read_to_string(said).unwrap()
+}
