@@ -12,6 +12,8 @@ use yado_wire::network::{NicKind, NicOrder};
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
+/// What is made wrong in an order.
+type Spoil = Box<dyn Fn(&mut LaunchOrder)>;
 
 pub(crate) const ALL: &[Case] = &[
     ("a_tampered_image_is_refused_with_its_own_reason", tampered),
@@ -106,7 +108,7 @@ fn steps(fixture: &Fixture) {
         host_name: None,
         ipv4_address: None,
     };
-    let spoilt: Vec<(Step, Box<dyn Fn(&mut LaunchOrder)>)> = vec![
+    let spoilt: Vec<(Step, Spoil)> = vec![
         (Step::DeviceAbsent, Box::new(move |order| order.spec.devices.push(gpio.clone()))),
         (Step::Network, Box::new(move |order| order.spec.nics.push(nic.clone()))),
         (Step::IdMap, Box::new(|order| order.idmap_base = 0)),

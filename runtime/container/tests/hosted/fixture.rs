@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Source};
@@ -105,12 +105,19 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let children = fs::read_dir(&self.cgroup).into_iter().flatten().flatten();
-        for child in children.filter(|entry| entry.path().is_dir()) {
-            drop(fs::write(child.path().join("cgroup.kill"), "1"));
-            drop(fs::remove_dir(child.path()));
+        for child in fs::read_dir(&self.cgroup).into_iter().flatten().flatten() {
+            remove_cgroup(&child.path());
         }
         drop(fs::remove_dir(&self.cgroup));
+    }
+}
+
+/// Kills what is in it and removes it as soon as the kernel lets us; gives up rather than to hang.
+fn remove_cgroup(path: &Path) {
+    drop(fs::write(path.join("cgroup.kill"), "1"));
+    let until = Instant::now() + Duration::from_secs(5);
+    while path.is_dir() && fs::remove_dir(path).is_err() && Instant::now() < until {
+        std::thread::yield_now();
     }
 }
 
