@@ -90,7 +90,9 @@ fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Op
 /// What the compiler said of it.
 fn compiler_failure(places: &Places, name: &InstanceName) -> Failure {
     let path = places.specs().join(format!("{name}.err"));
-    let text = read_bounded(&path, MAX_REASON_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    // One problem a line.
+    let text =
+        read_bounded(&path, MAX_REASON_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).trim().replace('\n', "; "));
     let reason = text.unwrap_or_else(|| "it was not compiled".to_owned());
     Failure::refused(Step::Spec, name.as_str(), &reason)
 }

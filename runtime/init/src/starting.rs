@@ -53,8 +53,8 @@ impl Supervisor {
         }
     }
 
-    /// What must be there before the launcher runs: the control group with its limits, the runtime directory, the
-    /// notification socket.
+    /// What must be there before the launcher runs: the control group with its limits, the layer's directory, the runtime
+    /// directory with the notification socket.
     fn prepare_run(&mut self, number: usize) -> Result<(), Failure> {
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
@@ -66,6 +66,13 @@ impl Supervisor {
         cgroup::create(&group, &cgroup::limit_writes(&spec.limits, volume::memory_bytes(), processors))?;
         instance.run.memory_events = fs::File::open(group.join("memory.events")).ok();
         instance.run.process_events = fs::File::open(group.join("pids.events")).ok();
+
+        let layer = self.places.layer(&instance.name);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&layer)
+            .map_err(|error| Failure::from_io(Step::Layer, &layer.to_string_lossy(), &error))?;
 
         let runtime = self.places.runtime(&instance.name);
         let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);
