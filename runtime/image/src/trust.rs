@@ -332,3 +332,95 @@ const MAX_KEY_FILE_BYTES: u64 = 4096;
 
 /// So that the message stays a line.
 const MAX_KEYS_NAMED: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ed25519_dalek::{Signer, SigningKey};
+
+    fn secret(seed: u8) -> SigningKey {
+        SigningKey::from_bytes(&[seed; 32])
+    }
+
+    fn public(seed: u8) -> PublicKey {
+        PublicKey::from_bytes(secret(seed).verifying_key().as_bytes(), "").unwrap()
+    }
+
+    fn signature(seed: u8, block: &HeaderBlock) -> Signature {
+        Signature { key: public(seed).id(), bytes: secret(seed).sign(block).to_bytes() }
+    }
+
+    #[test]
+    fn a_key_file_is_one_line_of_algorithm_key_and_comment() {
+        // The first public key of RFC 8032's test vectors.
+        let text = "ed25519 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= the release key\n";
+        let key = PublicKey::parse(text).unwrap();
+        assert_eq!(key.comment(), "the release key");
+        assert_eq!(key.to_text(), text);
+        assert_eq!(hex::encode(&key.id().0), "21fe31dfa154a261626bf854046fd2271b7bed4b6abe45aa58877ef47f9721b9");
+        assert_eq!(key.id().to_string(), "21fe31dfa154a261");
+        let bare = text.replace(" the release key\n", "");
+        assert_eq!(PublicKey::parse(&bare).unwrap().to_text(), format!("{bare}\n"));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let good = public(1).to_text();
+        let weak = format!("ed25519 {}=", "A".repeat(43));
+        let off_curve = format!("ed25519 Ag{}=", "A".repeat(41));
+        let refusals = [
+            ("", KeyError::NotOneLine),
+            ("\n \n", KeyError::NotOneLine),
+            (&good.repeat(2), KeyError::NotOneLine),
+            (&good.replace("ed25519", "rsa"), KeyError::UnknownAlgorithm),
+            ("ed25519", KeyError::NotBase64),
+            (&good.replace('=', ""), KeyError::NotBase64),
+            ("ed25519 AAAA", KeyError::NotBase64),
+            (&good.replace("ed25519 ", "ed25519 AAAA"), KeyError::NotBase64),
+            (&off_curve, KeyError::NotAPoint),
+            (&weak, KeyError::Weak),
+        ];
+        for (text, refusal) in refusals {
+            assert_eq!(PublicKey::parse(text), Err(refusal), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_signature_neither_counts_nor_hurts_where_enough_others_are_good() {
+        let block = [5; 4096];
+        let keys = Keys::new([public(1), public(2), public(2)]);
+        assert_eq!(keys.iter().count(), 2);
+        let mut bad = signature(1, &block);
+        bad.bytes[40] ^= 1;
+        let (good, stranger) = (signature(2, &block), signature(3, &block));
+        let (one, two) = (public(1).id(), public(2).id());
+        let verify = |signatures: &[Signature], threshold| keys.verify(&block, signatures, threshold);
+        assert_eq!(verify(&[bad.clone(), good.clone()], 1), Ok(vec![two]));
+        assert_eq!(verify(&[bad.clone(), good.clone()], 0), Ok(vec![two]));
+        assert_eq!(verify(&[bad.clone(), good.clone()], 2), Err(SignatureError::Bad { key: one }));
+        assert_eq!(verify(&[bad.clone(), signature(1, &block)], 1), Ok(vec![one]));
+        assert_eq!(
+            verify(&[good.clone(), good.clone(), stranger.clone()], 2),
+            Err(SignatureError::TooFew { valid: 1, needed: 2 })
+        );
+        assert_eq!(verify(&[stranger], 1), Err(SignatureError::UnknownKeys { keys: vec![public(3).id()] }));
+        assert_eq!(verify(&[], 1), Err(SignatureError::Unsigned));
+        let renamed = Signature { key: one, ..good };
+        assert_eq!(verify(&[renamed], 1), Err(SignatureError::Bad { key: one }));
+    }
+
+    #[test]
+    fn one_bad_key_file_refuses_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Keys::read_dir(directory.path()).unwrap().is_empty());
+        fs::write(directory.path().join("one.pub"), public(1).to_text()).unwrap();
+        fs::write(directory.path().join("again.pub"), public(1).to_text()).unwrap();
+        fs::write(directory.path().join("README"), "not a key").unwrap();
+        assert_eq!(Keys::read_dir(directory.path()).unwrap().iter().count(), 1);
+        fs::write(directory.path().join("torn.pub"), &public(2).to_text()[..20]).unwrap();
+        let error = Keys::read_dir(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("torn.pub"), "{error}");
+        assert!(matches!(Keys::read_dir(&directory.path().join("none")), Err(ReadKeysError::Open { .. })));
+    }
+}

@@ -190,3 +190,38 @@ fn check_blocks(file: &File, hashes_at: u64, first: u64, count: u64) -> Result<O
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::header::{Architecture, Kind, Layout, Version};
+
+    #[test]
+    fn the_top_comes_first_and_the_leaves_last() {
+        let level = |first_block, blocks| Level { first_block, blocks };
+        assert_eq!(levels(2), [level(0, 1)]);
+        assert_eq!(levels(128), [level(0, 1)]);
+        assert_eq!(levels(129), [level(1, 2), level(0, 1)]);
+        assert_eq!(levels(128 * 128 + 1), [level(3, 129), level(1, 2), level(0, 1)]);
+        for blocks in [2, 3, 128, 129, 16_384, 16_385, 16 << 20] {
+            assert_eq!(tree_blocks(blocks), levels(blocks).iter().map(|level| level.blocks).sum::<u64>(), "{blocks}");
+        }
+    }
+
+    #[test]
+    fn the_table_names_the_device_twice_and_no_salt() {
+        let header = Header {
+            kind: Kind::Container,
+            architecture: Architecture::Arm64,
+            layout: Layout::new(300 * BLOCK_BYTES, 1).unwrap(),
+            root_hash: [0xab; 32],
+            manifest_sha256: [0; 32],
+            release: 1,
+            security_epoch: 0,
+            minimum_runtime: Version::default(),
+        };
+        let expected = format!("1 /dev/loop7 /dev/loop7 4096 4096 300 300 sha256 {} -", "ab".repeat(32));
+        assert_eq!(table_parameters(&header, "/dev/loop7"), expected);
+    }
+}

@@ -110,6 +110,10 @@ fn attributes_owners_and_types_arrive_at_the_kernel() {
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
     }
+    if run("getcap", &["-h"]).is_some() {
+        let capabilities = "bin/ping cap_linux_immutable,cap_net_broadcast,cap_sys_rawio,cap_sys_ptrace=ep";
+        assert!(printed.contains(capabilities), "{capabilities} is not in\n{printed}");
+    }
 }
 
 #[test]

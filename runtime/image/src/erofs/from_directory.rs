@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 
 /// Reads names and attributes; the contents stay where they are until the tree is written.
 pub fn read_directory(root: &Path, owners: Owners) -> Result<Tree, DirectoryError> {
+    // The directory itself may be named by a symbolic link.
+    let root = fs::canonicalize(root).map_err(|source| DirectoryError::Read { path: root.to_owned(), source })?;
     let mut tree = Tree::new();
     let mut linked: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-    let mut waiting = vec![root.to_owned()];
+    let mut waiting = vec![root.clone()];
     while let Some(path) = waiting.pop() {
         let error = |source| DirectoryError::Read { path: path.clone(), source };
         let metadata = fs::symlink_metadata(&path).map_err(error)?;
-        let inside = path.strip_prefix(root).unwrap_or(Path::new("")).as_os_str().as_bytes().to_vec();
+        let inside = path.strip_prefix(&root).unwrap_or(Path::new("")).as_os_str().as_bytes().to_vec();
         let identity = (metadata.dev(), metadata.ino());
         let tree_error = |source| DirectoryError::Tree { path: path.clone(), source };
         if let Some(first) = linked.get(&identity) {

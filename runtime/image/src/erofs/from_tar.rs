@@ -6,12 +6,11 @@ use super::pax::parse_pax;
 use super::tree::{Body, Content, Node, Owners, Tree, TreeError};
 use core::fmt;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use tar::{Archive, Entry, EntryType};
 
 /// Reads all headers of an archive, which must be positioned at its start.
-pub fn read_tar(file: &File, owners: Owners) -> Result<Tree, TarError> {
+pub fn read_tar(file: impl Read + Seek, owners: Owners) -> Result<Tree, TarError> {
     let mut tree = Tree::new();
     let mut archive = Archive::new(BufReader::new(file));
     let mut extension = Extension::default();
@@ -209,3 +208,108 @@ fn owner(found: u64) -> Result<u32, EntryError> {
 
 /// Room for the 64 KiB that all attributes of a file can have in the kernel, many times over.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Cursor;
+    use tar::{Builder, Header};
+
+    fn archive(fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        fill(&mut builder);
+        builder.into_inner().unwrap()
+    }
+
+    fn header(kind: EntryType, bytes: u64) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o640);
+        header.set_uid(1);
+        header.set_gid(2);
+        header.set_size(bytes);
+        header
+    }
+
+    fn append(builder: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, content: &[u8]) {
+        let mut header = header(kind, content.len() as u64);
+        // As it stands, since the safe way refuses the names that are to be refused here.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+    }
+
+    fn read(bytes: &[u8]) -> Result<Tree, String> {
+        read_tar(Cursor::new(bytes), Owners::Kept).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn long_names_and_pax_records_belong_to_the_next_entry_only() {
+        let long = "l".repeat(150);
+        let bytes = archive(|builder| {
+            builder.append_data(&mut header(EntryType::Regular, 1), &long, &b"x"[..]).unwrap();
+            builder
+                .append_pax_extensions([
+                    ("path", b"pax/name".as_slice()),
+                    ("uid", b"4000000000"),
+                    ("SCHILY.xattr.user.a", b"1\n2"),
+                    ("mtime", b"1.5"),
+                ])
+                .unwrap();
+            append(builder, "short", EntryType::Regular, b"xyz");
+            append(builder, "plain", EntryType::Regular, b"");
+        });
+        let tree = read(&bytes).unwrap();
+        let node = |path: &str| tree.node(tree.find(path.as_bytes()).unwrap().unwrap());
+        assert!(matches!(&node(&long).body, Body::File(content) if content.bytes() == 1));
+        assert_eq!((node("pax/name").uid, node("pax/name").gid), (4_000_000_000, 2));
+        assert_eq!(node("pax/name").xattrs[b"user.a".as_slice()], b"1\n2");
+        assert_eq!((node("plain").uid, node("plain").mode, node("plain").xattrs.len()), (1, 0o640, 0));
+        assert_eq!(tree.find(b"short"), Ok(None));
+        let Body::File(Content::Archive { offset, bytes: 3 }) = node("pax/name").body else { panic!() };
+        assert_eq!(&bytes[offset as usize..][..3], b"xyz");
+    }
+
+    #[test]
+    fn bad_archives_are_refused_with_the_name_of_the_entry() {
+        let entry = |name: &str, kind: EntryType| archive(|builder| append(builder, name, kind, b""));
+        let pax = |key: &str, value: &str| {
+            archive(|builder| {
+                builder.append_pax_extensions([(key, value.as_bytes())]).unwrap();
+                append(builder, "file", EntryType::Regular, b"");
+            })
+        };
+        for (bytes, reason) in [
+            (entry("../up", EntryType::Regular), "../up: a path must not contain .."),
+            (entry("sparse", EntryType::GNUSparse), "sparse: sparse files are not supported"),
+            (entry("odd", EntryType::new(b'Q')), "odd: unknown type 'Q'"),
+            (entry("link", EntryType::Link), "link: : hard link"),
+            (pax("GNU.sparse.major", "1"), "sparse files are not supported"),
+            (pax("size", "99"), "larger than 8 GiB"),
+            (pax("uid", "4294967296"), "owner 4294967296 is more than 32 bits"),
+            (pax("gid", "x"), "damaged extended header"),
+            (vec![b'x'; 2048], "read the archive"),
+            (entry("cut", EntryType::Regular)[..300].to_vec(), "read the archive"),
+        ] {
+            let error = read(&bytes).expect_err(reason);
+            assert!(error.contains(reason), "{error} instead of {reason}");
+        }
+    }
+
+    #[test]
+    fn no_flipped_byte_makes_the_reader_panic() {
+        let good = archive(|builder| {
+            builder.append_pax_extensions([("SCHILY.xattr.user.a", b"1".as_slice())]).unwrap();
+            append(builder, "dir/file", EntryType::Regular, b"content");
+            append(builder, "device", EntryType::Char, b"");
+        });
+        for index in 0..good.len() {
+            for bits in [0xff, 0x10, 0x01] {
+                let mut bytes = good.clone();
+                bytes[index] ^= bits;
+                drop(read(&bytes));
+            }
+        }
+    }
+}
