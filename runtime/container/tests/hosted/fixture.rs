@@ -142,15 +142,21 @@ fn key(seed: u8) -> SecretKey {
 
 /// Builds an image of the fixture's root under this name, signed by the key made from this number; 7 is trusted.
 pub(crate) fn build_image(directory: &Path, name: &str, seed: u8) -> [u8; 32] {
+    let source = Source::Directory(directory.join("root"));
+    image_of(source, erofs::Owners::All { uid: 0, gid: 0 }, &directory.join(name), seed)
+}
+
+/// Builds any image.
+pub(crate) fn image_of(source: Source, owners: erofs::Owners, output: &Path, seed: u8) -> [u8; 32] {
     let architecture = Architecture::parse(std::env::consts::ARCH).unwrap();
     let options = BuildOptions {
-        source: Source::Directory(directory.join("root")),
-        output: directory.join(name),
+        source,
+        output: output.to_owned(),
         kind: Kind::Container,
-        manifest: Manifest::new("busybox", architecture),
+        manifest: Manifest::new("test", architecture),
         security_epoch: 0,
         compression: erofs::Compression::None,
-        owners: erofs::Owners::All { uid: 0, gid: 0 },
+        owners,
         timestamp: 0,
         keys: vec![key(seed)],
     };

@@ -10,6 +10,7 @@ mod cases;
 mod failures;
 mod fixture;
 mod init_role;
+mod systemd;
 
 use fixture::Fixture;
 use std::ffi::OsString;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
     let mut failed = 0;
-    for (name, case) in cases::ALL.iter().chain(failures::ALL) {
+    for (name, case) in cases::ALL.iter().chain(failures::ALL).chain(systemd::ALL) {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;
         }
