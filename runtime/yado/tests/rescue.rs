@@ -79,7 +79,7 @@ fn an_exec_carries_input_and_output_and_ends_with_the_commands_code() {
 fn an_exec_with_a_tty_gives_the_command_a_terminal() {
     let workshop = Workshop::new();
     let init = init_that(&workshop.path("init.sock"), |_, descriptors, answer| {
-        let is_terminal = descriptors.iter().all(|descriptor| std::io::IsTerminal::is_terminal(descriptor));
+        let is_terminal = descriptors.iter().all(std::io::IsTerminal::is_terminal);
         File::from(descriptors[1].try_clone().unwrap()).write_all(b"prompt").unwrap();
         drop(descriptors);
         answer(&Reply::Exited(ExitStatus::Signal(15)), &[]);
