@@ -16,7 +16,9 @@ pub use command_line::main;
 pub(crate) use command_line::report_directory;
 
 use crate::arch::Arch;
+use crate::board::disk::DataPartition;
 use crate::board::qemu::OnReset;
+use crate::board::system_image::DEMO;
 use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
 use crate::cache::Cache;
 use crate::report::{NotSo, Observer, Report, StepReport};
@@ -72,7 +74,7 @@ const DATA_MIB: u64 = 256;
 /// Builds, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
 pub fn run(cache: &Cache, arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
     let began = Instant::now();
-    let prepared = Prepared::new(cache, arch)?;
+    let prepared = Prepared::new(cache, arch, &DEMO)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     let switched_on = Instant::now();
     let mut report = Report { arch, kernel: None, prepare_seconds, board_seconds: 0.0, steps: Vec::new() };
@@ -96,7 +98,9 @@ fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, S
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
         data_mib: DATA_MIB,
+        data: DataPartition::Blank,
         kernel_arguments: "yado.rescue=1".to_owned(),
+        clock: None,
         on_reset: OnReset::End,
         directory: directory.to_owned(),
     };

@@ -33,8 +33,22 @@ pub struct DiskContent {
     pub b: Option<System>,
     /// Words for the end of the kernel's command line.
     pub kernel_arguments: String,
-    /// The size of the data partition, which is left blank.
+    /// The size of the data partition.
     pub data_mib: u64,
+    /// What is in it.
+    pub data: DataPartition,
+}
+
+/// What is in the data partition of a new disk.
+#[derive(Debug, Clone, Default)]
+pub enum DataPartition {
+    /// Nothing, as it comes from the factory: the board formats it.
+    #[default]
+    Blank,
+    /// The bytes of this file.
+    Filled(PathBuf),
+    /// There is no partition of that name; the room for it has another.
+    Missing,
 }
 
 /// One system: its signed image, and what U-Boot needs of it.
@@ -118,8 +132,8 @@ pub fn extent(name: &str, data_mib: u64) -> Option<Extent> {
 
 /// Makes the disk at `path`; `scratch` is an existing directory for its parts.
 pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), DiskError> {
-    let DiskContent { arch, a, b, kernel_arguments, data_mib } = content;
-    let disk = create_with_table(path, *data_mib)?;
+    let DiskContent { arch, a, b, kernel_arguments, data_mib, data } = content;
+    let disk = create_with_table(path, *data_mib, data)?;
     let put = |name: &str, part: &Path| -> Result<(), DiskError> {
         let extent = extent(name, *data_mib).expect("the name is one of our table");
         copy_to(&disk, path, extent.offset, part)
@@ -133,7 +147,10 @@ pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), Di
         put("boot-b", &kernel_partition(b, &scratch.join("boot-b.ext4"))?)?;
         write_slot(&disk, path, extent("slot-b", *data_mib).expect("the name is one of our table"), &b.image)?;
     }
-    Ok(())
+    match data {
+        DataPartition::Filled(content) => put("data", content),
+        DataPartition::Blank | DataPartition::Missing => Ok(()),
+    }
 }
 
 /// Makes the content of the second flash: U-Boot's environment.
@@ -162,7 +179,7 @@ pub fn extract(disk: &Path, extent: Extent, to: &Path) -> Result<(), DiskError> 
     copy().map_err(|source| DiskError::Io { path: disk.to_owned(), source })
 }
 
-fn create_with_table(path: &Path, data_mib: u64) -> Result<File, DiskError> {
+fn create_with_table(path: &Path, data_mib: u64, data: &DataPartition) -> Result<File, DiskError> {
     let said = |source| DiskError::Io { path: path.to_owned(), source };
     let _ = fs::remove_file(path);
     let disk = File::options().read(true).write(true).create_new(true).open(path).map_err(said)?;
@@ -174,6 +191,10 @@ fn create_with_table(path: &Path, data_mib: u64) -> Result<File, DiskError> {
         let number = index + 1;
         let Extent { offset, bytes } = extent(name, data_mib).expect("the name is one of our table");
         let (first, last) = (offset / SECTOR_BYTES, (offset + bytes) / SECTOR_BYTES - 1);
+        let name = match (name, data) {
+            ("data", DataPartition::Missing) => "spare",
+            (name, _) => name,
+        };
         tool = tool.arg(format!("--new={number}:{first}:{last}"));
         tool = tool.arg(format!("--typecode={number}:{kind}")).arg(format!("--change-name={number}:{name}"));
     }

@@ -28,6 +28,8 @@ pub struct ImageOrder<'a> {
     pub init: Option<&'a str>,
     /// The signal that asks that init to power off.
     pub halt_signal: Option<&'a str>,
+    /// The oldest runtime that can start it, if not any.
+    pub minimum_runtime: Option<&'a str>,
 }
 
 impl HostYado {
@@ -63,7 +65,7 @@ impl HostYado {
 
     /// Builds and signs an image.
     pub fn build_image(&self, order: &ImageOrder<'_>, to: &Path) -> Result<(), CommandError> {
-        let ImageOrder { source, kind, architecture, name, key, init, halt_signal } = order;
+        let ImageOrder { source, kind, architecture, name, key, init, halt_signal, minimum_runtime } = order;
         let mut tool = self.tool(&["image", "build", "--kind", kind, "--arch", architecture, "--name", name]);
         if source.is_dir() {
             // Who lays out a tree without being root cannot give its files to root.
@@ -74,6 +76,9 @@ impl HostYado {
         }
         if let Some(signal) = halt_signal {
             tool = tool.args(["--halt-signal", signal]);
+        }
+        if let Some(version) = minimum_runtime {
+            tool = tool.args(["--minimum-runtime", version]);
         }
         tool.arg("--key").arg(key).arg(source).arg(to).run()
     }

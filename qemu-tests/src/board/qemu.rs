@@ -31,6 +31,8 @@ pub struct QemuOptions {
     pub environment: PathBuf,
     /// Its one disk, raw.
     pub disk: PathBuf,
+    /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
+    pub clock: Option<String>,
     /// What happens when the board resets.
     pub on_reset: OnReset,
     /// Where sockets and logs go: an existing directory with a short path (a socket's may have 107 bytes).
@@ -174,7 +176,7 @@ fn connect(child: &mut Child, socket: &Path, stderr_log: &Path) -> Result<Qmp, Q
 }
 
 fn arguments(options: &QemuOptions) -> Vec<String> {
-    let QemuOptions { arch, memory_mib, uboot, environment, disk, on_reset, sockets, serial_log } = options;
+    let QemuOptions { arch, memory_mib, uboot, environment, disk, clock, on_reset, sockets, serial_log } = options;
     let socket = |name: &str| format!("socket,id={name},path={},server=on,wait=off", escaped(&sockets.join(name)));
     let mut words: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
@@ -199,6 +201,9 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
     add("-device", format!("virtserialport,chardev=agent,name={PORT_NAME}"));
     add("-chardev", socket("qmp"));
     add("-mon", "chardev=qmp,mode=control".to_owned());
+    if let Some(clock) = clock {
+        add("-rtc", format!("base={clock}"));
+    }
     words.push("-nodefaults".to_owned());
     if *on_reset == OnReset::End {
         words.push("-no-reboot".to_owned());
@@ -241,6 +246,7 @@ mod tests {
             uboot: "/u,boot.bin".into(),
             environment: "/env".into(),
             disk: "/a,b".into(),
+            clock: None,
             on_reset,
             sockets: "/s".into(),
             serial_log: "/log".into(),

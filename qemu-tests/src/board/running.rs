@@ -2,13 +2,13 @@
 
 use crate::arch::Arch;
 use crate::board::agent::{Agent, AgentError, Hello};
-use crate::board::disk::{self, DiskContent, DiskError, System};
+use crate::board::disk::{self, DataPartition, DiskContent, DiskError, System};
 use crate::board::failure::BuildError;
 use crate::board::host_yado::HostYado;
 use crate::board::ingredients::{self, Ingredients};
 use crate::board::keys::Keys;
 use crate::board::qemu::{self, OnReset, Qemu, QemuError, QemuOptions};
-use crate::board::system_image;
+use crate::board::system_image::{self, Appliance};
 use crate::cache::Cache;
 use qemu_guest::Ran;
 use serde_json::Value;
@@ -33,8 +33,12 @@ pub struct BoardOptions {
     pub memory_mib: u32,
     /// The size of its data partition.
     pub data_mib: u64,
+    /// What is in it.
+    pub data: DataPartition,
     /// Words for the end of the kernel's command line.
     pub kernel_arguments: String,
+    /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
+    pub clock: Option<String>,
     /// What happens when it resets.
     pub on_reset: OnReset,
     /// Where its disk, its logs and its scratch files go; made if it is not there.
@@ -91,12 +95,12 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Prepared {
-    /// Fetches and builds what is not in the cache yet.
-    pub fn new(cache: &Cache, arch: Arch) -> Result<Prepared, BuildError> {
+    /// Fetches and builds what is not in the cache yet, for a board with this appliance.
+    pub fn new(cache: &Cache, arch: Arch, appliance: &Appliance) -> Result<Prepared, BuildError> {
         let ingredients = ingredients::gather(cache, arch)?;
         let yado = HostYado::build()?;
         let keys = Keys::open(cache, &yado)?;
-        let system = system_image::system(cache, &ingredients, &yado, &keys)?;
+        let system = system_image::system(cache, &ingredients, &yado, &keys, appliance)?;
         Ok(Prepared { ingredients, system })
     }
 }
@@ -104,7 +108,7 @@ impl Prepared {
 impl Board {
     /// Makes the disk, starts the emulator, and returns at once: the board is still booting.
     pub fn power_on(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
-        let BoardOptions { memory_mib, data_mib, kernel_arguments, on_reset, directory } = &options;
+        let BoardOptions { data_mib, data, kernel_arguments, directory, .. } = &options;
         let scratch = directory.join("parts");
         fs::create_dir_all(&scratch).map_err(|source| BoardError::Directory { path: scratch.clone(), source })?;
         let content = DiskContent {
@@ -113,10 +117,16 @@ impl Board {
             b: None,
             kernel_arguments: kernel_arguments.clone(),
             data_mib: *data_mib,
+            data: data.clone(),
         };
         disk::make(&disk_path(directory), &content, &scratch).map_err(BoardError::Disk)?;
-        let flash = directory.join("flash.img");
-        disk::make_flash(&flash, &scratch).map_err(BoardError::Disk)?;
+        disk::make_flash(&flash_path(directory), &scratch).map_err(BoardError::Disk)?;
+        Board::power_on_again(prepared, options)
+    }
+
+    /// Starts the emulator with the disk that an earlier board left in the same directory. Its serial log is replaced.
+    pub fn power_on_again(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
+        let BoardOptions { memory_mib, clock, on_reset, directory, .. } = &options;
         let sockets = tempfile::Builder::new()
             .prefix("yado-board-")
             .tempdir()
@@ -125,8 +135,9 @@ impl Board {
             arch: prepared.ingredients.arch,
             memory_mib: *memory_mib,
             uboot: prepared.ingredients.uboot.clone(),
-            environment: flash,
+            environment: flash_path(directory),
             disk: disk_path(directory),
+            clock: clock.clone(),
             on_reset: *on_reset,
             sockets: sockets.path().to_owned(),
             serial_log: directory.join("serial.log"),
@@ -251,6 +262,10 @@ impl Board {
 
 fn disk_path(directory: &Path) -> PathBuf {
     directory.join("disk.img")
+}
+
+fn flash_path(directory: &Path) -> PathBuf {
+    directory.join("flash.img")
 }
 
 fn exec_argv<'a>(instance: &'a str, command: &[&'a str]) -> Vec<&'a str> {

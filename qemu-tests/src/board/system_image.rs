@@ -17,19 +17,36 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The files of `qemu-tests/appliance/`, by the path they have below the system's `appliance/`.
-const APPLIANCE: &[(&str, &str)] = &[
-    ("debian.toml", include_str!("../../appliance/debian.toml")),
-    ("busybox.toml", include_str!("../../appliance/busybox.toml")),
-    ("profiles/default.toml", include_str!("../../appliance/profiles/default.toml")),
-];
+/// The instances of a system, and how their images come into it.
+#[derive(Debug)]
+pub struct Appliance {
+    /// Tells its systems from those of others.
+    pub name: &'static str,
+    /// Its files, by the path they have below the system's `appliance/`.
+    pub files: &'static [(&'static str, &'static str)],
+    /// What its images and specs are made by: a kept system is only right for the same text.
+    pub recipe: &'static str,
+    /// Adds images and compiled specs to a tree that has everything else.
+    pub fill: fn(&Workshop<'_>, &Tree) -> Result<(), BuildError>,
+}
+
+/// The demo's: `qemu-tests/appliance/`, and images to be refused.
+pub const DEMO: Appliance = Appliance {
+    name: "demo",
+    files: &[
+        ("debian.toml", include_str!("../../appliance/debian.toml")),
+        ("busybox.toml", include_str!("../../appliance/busybox.toml")),
+        ("profiles/default.toml", include_str!("../../appliance/profiles/default.toml")),
+    ],
+    recipe: include_str!("tamper.rs"),
+    fill: fill_demo,
+};
 
 /// What a kept system is only right for: the text of this file and of those that it follows.
 const RECIPE: &[&str] = &[
     include_str!("system_image.rs"),
     include_str!("initramfs.rs"),
     include_str!("boot_modules.rs"),
-    include_str!("tamper.rs"),
     container_images::RECIPE,
 ];
 
@@ -39,15 +56,17 @@ pub fn system(
     ingredients: &Ingredients,
     yado: &HostYado,
     keys: &Keys,
+    appliance: &Appliance,
 ) -> Result<disk::System, BuildError> {
+    let Appliance { name, files, recipe, fill: _ } = appliance;
     let arch = ingredients.arch;
-    let key = RECIPE.iter().fold(Key::new("system"), |key, text| key.with(text));
+    let key = RECIPE.iter().fold(Key::new("system").with(name).with(recipe), |key, text| key.with(text));
     let key = ingredients.key(key)?.with(keys.identity()?).with(yado.identity()?);
-    let key = APPLIANCE.iter().fold(key, |key, (path, text)| key.with(path).with(text));
-    let folder = cache.entry(&format!("system-{arch}"), &key, |aside| {
-        let step = Step::begin(format!("system image for {arch}"));
+    let key = files.iter().fold(key, |key, (path, text)| key.with(path).with(text));
+    let folder = cache.entry(&format!("system-{name}-{arch}"), &key, |aside| {
+        let step = Step::begin(format!("system image for {arch}, {name}"));
         fs::create_dir_all(aside).map_err(BuildError::io(aside))?;
-        Recipe { cache, ingredients, yado, keys, scratch: aside.join("scratch") }.make(aside)?;
+        Workshop { cache, ingredients, yado, keys, scratch: aside.join("scratch") }.make(aside, appliance)?;
         step.done();
         Ok::<(), BuildError>(())
     })?;
@@ -58,16 +77,22 @@ pub fn system(
     })
 }
 
-struct Recipe<'a> {
+/// Where a system is being made, and with what.
+#[derive(Debug)]
+pub struct Workshop<'a> {
     cache: &'a Cache,
-    ingredients: &'a Ingredients,
-    yado: &'a HostYado,
-    keys: &'a Keys,
-    scratch: PathBuf,
+    /// What it is made of.
+    pub ingredients: &'a Ingredients,
+    /// The command that makes images and specs.
+    pub yado: &'a HostYado,
+    /// Who signs.
+    pub keys: &'a Keys,
+    /// A directory for parts, gone when the system is made.
+    pub scratch: PathBuf,
 }
 
-impl Recipe<'_> {
-    fn make(&self, to: &Path) -> Result<(), BuildError> {
+impl Workshop<'_> {
+    fn make(&self, to: &Path, appliance: &Appliance) -> Result<(), BuildError> {
         fs::create_dir_all(&self.scratch).map_err(BuildError::io(&self.scratch))?;
         initramfs::make(
             &to.join("initramfs"),
@@ -78,7 +103,10 @@ impl Recipe<'_> {
         let tree = Tree::create(&self.scratch.join("system"))?;
         self.lay_out_programs(&tree)?;
         self.lay_out_modules(&tree)?;
-        self.lay_out_appliance(&tree)?;
+        for (path, text) in appliance.files {
+            tree.file(&format!("usr/lib/yado/appliance/{path}"), 0o644, text)?;
+        }
+        (appliance.fill)(self, &tree)?;
         let order = ImageOrder {
             source: tree.root(),
             kind: "system",
@@ -87,6 +115,7 @@ impl Recipe<'_> {
             key: &self.keys.release_secret(),
             init: None,
             halt_signal: None,
+            minimum_runtime: None,
         };
         self.yado.build_image(&order, &to.join("system.image"))?;
         fs::remove_dir_all(&self.scratch).map_err(BuildError::io(&self.scratch))
@@ -127,33 +156,16 @@ impl Recipe<'_> {
         Ok(Tool::new("depmod").arg("-b").arg(tree.root()).arg(&modules.release).run()?)
     }
 
-    fn lay_out_appliance(&self, tree: &Tree) -> Result<(), BuildError> {
-        for (path, text) in APPLIANCE {
-            tree.file(&format!("usr/lib/yado/appliance/{path}"), 0o644, text)?;
-        }
-        self.add_image(tree, "debian", &self.debian_image()?)?;
-        self.add_image(tree, "busybox", &self.busybox_image()?)?;
-        let mut spoilt = Vec::new();
-        for tampering in Tampering::ALL {
-            let name = tampering.instance();
-            let text = format!("image = \"{name}\"\n[config]\nboot.autostart = false\n");
-            tree.file(&format!("usr/lib/yado/appliance/{name}.toml"), 0o644, text)?;
-            let image = self.small_image(tampering)?;
-            spoilt.push((tampering, self.add_image(tree, name, &image)?));
-        }
+    /// Compiles the instances that the tree has, into its cache of specs.
+    pub fn compile(&self, tree: &Tree) -> Result<(), BuildError> {
         let system = tree.root().join("usr/lib/yado");
         let no_data = self.scratch.join("no-data");
         fs::create_dir_all(&no_data).map_err(BuildError::io(&no_data))?;
-        self.yado.compile(&system, &no_data, &system.join("specs"))?;
-        // Only now: the compiler reads the images, and would rightly refuse these.
-        for (tampering, image) in spoilt {
-            tampering.apply(&image).map_err(BuildError::io(&image))?;
-        }
-        Ok(())
+        Ok(self.yado.compile(&system, &no_data, &system.join("specs"))?)
     }
 
     /// Puts an image where the runtime looks for it, and gives back its place.
-    fn add_image(&self, tree: &Tree, alias: &str, image: &Path) -> Result<PathBuf, BuildError> {
+    pub fn add_image(&self, tree: &Tree, alias: &str, image: &Path) -> Result<PathBuf, BuildError> {
         let fingerprint = fingerprint(image)?;
         let place = format!("usr/lib/yado/images/{fingerprint}/image");
         tree.copy(&place, 0o644, image)?;
@@ -183,7 +195,8 @@ impl Recipe<'_> {
         })
     }
 
-    fn busybox_image(&self) -> Result<PathBuf, BuildError> {
+    /// The container of [`container_images::lay_out_busybox`].
+    pub fn busybox_image(&self) -> Result<PathBuf, BuildError> {
         let tree = container_images::lay_out_busybox(&self.scratch.join("busybox"), self.ingredients)?;
         let image = self.scratch.join("busybox.image");
         self.container_image("busybox", tree.root(), "/sbin/init", HALT_BUSYBOX, &image)?;
@@ -236,15 +249,35 @@ impl Recipe<'_> {
             key,
             init: Some(init),
             halt_signal: Some(halt_signal),
+            minimum_runtime: None,
         };
         Ok(self.yado.build_image(&order, to)?)
     }
 }
 
+fn fill_demo(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    workshop.add_image(tree, "debian", &workshop.debian_image()?)?;
+    workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
+    let mut spoilt = Vec::new();
+    for tampering in Tampering::ALL {
+        let name = tampering.instance();
+        let text = format!("image = \"{name}\"\n[config]\nboot.autostart = false\n");
+        tree.file(&format!("usr/lib/yado/appliance/{name}.toml"), 0o644, text)?;
+        let image = workshop.small_image(tampering)?;
+        spoilt.push((tampering, workshop.add_image(tree, name, &image)?));
+    }
+    workshop.compile(tree)?;
+    // Only now: the compiler reads the images, and would rightly refuse these.
+    for (tampering, image) in spoilt {
+        tampering.apply(&image).map_err(BuildError::io(&image))?;
+    }
+    Ok(())
+}
+
 /// systemd(1), signals: SIGRTMIN+3 halts, which in a container is to exit.
 const HALT_SYSTEMD: &str = "SIGRTMIN+3";
 /// busybox's init powers off at it.
-const HALT_BUSYBOX: &str = "SIGUSR2";
+pub const HALT_BUSYBOX: &str = "SIGUSR2";
 
 /// An image's identity, in hex.
 pub fn fingerprint(image: &Path) -> Result<String, BuildError> {
