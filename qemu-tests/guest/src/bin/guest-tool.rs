@@ -1,5 +1,5 @@
 //! What the tests do inside a container: use a GPIO line, eat memory, burn the processor, fork until refused, serve and
-//! fetch a page.
+//! fetch a page, look at the clock.
 //! Every verb prints what it observed as `name=value` lines and judges nothing.
 
 use gpiocdev::Request;
@@ -7,7 +7,7 @@ use gpiocdev::line::Value;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const USAGE: &str = "\
 usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read another
@@ -15,7 +15,8 @@ usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read 
        guest-tool burn MS                            burn the processor for MS of wall time
        guest-tool fork MAX                           start children until one is refused
        guest-tool serve PORT TEXT                    answer every request with TEXT, for ever
-       guest-tool get HOST PORT PATH                 fetch a page";
+       guest-tool get HOST PORT PATH                 fetch a page
+       guest-tool clock FILE                         touch a file, tell the time and the file's";
 
 /// Any page size a board of ours has is a multiple of this.
 const PAGE_BYTES: usize = 4096;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         ["fork", max] => number(max).and_then(fork_until_refused),
         ["serve", port, text] => number(port).and_then(|port| serve(port, text)),
         ["get", host, port, path] => number(port).and_then(|port| get(host, port, path)),
+        ["clock", file] => clock(file),
         // A child of `fork`: it lives until its parent lets go of its input.
         ["wait"] => {
             let _ = std::io::stdin().read(&mut [0]);
@@ -162,5 +164,16 @@ fn get(host: &str, port: usize, path: &str) -> Result<(), String> {
     let (head, body) = answer.split_once("\r\n\r\n").or_else(|| answer.split_once("\n\n")).unwrap_or((&answer, ""));
     println!("status={}", head.lines().next().unwrap_or(""));
     println!("body={}", body.trim_end());
+    Ok(())
+}
+
+/// Both in seconds since 1970.
+fn clock(file: &str) -> Result<(), String> {
+    let said = |error: std::io::Error| format!("{file}: {error}");
+    let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_err(|error| error.to_string());
+    std::fs::write(file, "now").map_err(said)?;
+    let modified = std::fs::metadata(file).and_then(|found| found.modified()).map_err(said)?;
+    println!("now_s={}", since_1970(SystemTime::now())?.as_secs());
+    println!("modified_s={}", since_1970(modified)?.as_secs());
     Ok(())
 }
