@@ -10,6 +10,7 @@
 pub mod hex;
 
 pub mod header;
+pub mod made_for;
 pub mod open;
 pub mod signatures;
 pub mod trust;
@@ -30,6 +31,7 @@ pub mod erofs;
 #[cfg(feature = "pack")]
 pub mod pack;
 
-pub use header::{Architecture, Header, HeaderError, Kind, Layout, Version};
+pub use header::{Header, HeaderError, Layout};
+pub use made_for::{Architecture, Kind, Version};
 pub use open::{OpenError, Runtime, TrustedImage, Wanted, open_trusted};
 pub use trust::{KeyId, Keys};

@@ -4,8 +4,9 @@
 //! It is canonical JSON: the keys in order, no spaces, nothing twice. Reading refuses any other form, so one manifest
 //! has one digest.
 
-use crate::header::{Architecture, Layout, Version};
+use crate::header::Layout;
 use crate::hex;
+use crate::made_for::{Architecture, Version};
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;

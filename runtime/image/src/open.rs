@@ -4,8 +4,9 @@
 //! once more in the partition's last 4 KiB. So both are read the same way: the header from the end, all else from the
 //! beginning. What is checked here takes a few reads; the payload's blocks are checked by dm-verity as they are read.
 
-use crate::header::{self, Architecture, BLOCK_BYTES, Header, HeaderBlock, HeaderError, Kind, Version};
+use crate::header::{self, BLOCK_BYTES, Header, HeaderBlock, HeaderError};
 use crate::hex;
+use crate::made_for::{Architecture, Kind, Version};
 use crate::signatures::{self, Signature, SignaturesError};
 use crate::trust::{KeyId, Keys, SignatureError};
 use core::fmt;

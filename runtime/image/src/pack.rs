@@ -2,7 +2,8 @@
 //! is complete and on disk; the rename is what makes it real. Nothing needs root, and the same input gives the same bytes.
 
 use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Tree, WriteError};
-use crate::header::{BLOCK_BYTES, Header, HeaderError, Kind, Layout};
+use crate::header::{BLOCK_BYTES, Header, HeaderError, Layout};
+use crate::made_for::Kind;
 use crate::manifest::{Manifest, ManifestError};
 use crate::secret::SecretKey;
 use crate::{signatures, verity};

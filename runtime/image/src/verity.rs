@@ -195,7 +195,8 @@ fn check_blocks(file: &File, hashes_at: u64, first: u64, count: u64) -> Result<O
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::header::{Architecture, Kind, Layout, Version};
+    use crate::header::Layout;
+    use crate::made_for::{Architecture, Kind, Version};
 
     #[test]
     fn the_top_comes_first_and_the_leaves_last() {

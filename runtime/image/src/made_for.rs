@@ -1,0 +1,135 @@
+//! What an image is made for: its kind, the processor, the runtime. They stand in the header as numbers and in the
+//! manifest as text.
+
+use core::fmt;
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The root of a container.
+    Container,
+    /// The root of the device, for a slot.
+    System,
+}
+
+impl Kind {
+    /// The name shown to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Container => "container",
+            Kind::System => "system",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn parse(name: &str) -> Option<Kind> {
+        [Kind::Container, Kind::System].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The number in the header.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Kind::Container => 1,
+            Kind::System => 2,
+        }
+    }
+
+    /// The kind with this number.
+    pub(crate) fn from_number(number: u16) -> Option<Kind> {
+        [Kind::Container, Kind::System].into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// The processor an image is made for, by Debian's names (which say more than the kernel's: armhf has an FPU).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// 32-bit ARM, v7 with hard float.
+    Armhf,
+    /// 64-bit ARM.
+    Arm64,
+    /// 64-bit x86.
+    X86_64,
+}
+
+impl Architecture {
+    const ALL: [Architecture; 3] = [Architecture::Armhf, Architecture::Arm64, Architecture::X86_64];
+
+    /// The name shown to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Armhf => "armhf",
+            Architecture::Arm64 => "arm64",
+            Architecture::X86_64 => "x86_64",
+        }
+    }
+
+    /// The architecture of this name: ours, the kernel's (which LXD uses) or Debian's.
+    pub fn parse(name: &str) -> Option<Architecture> {
+        match name {
+            "armhf" | "armv7l" | "armv7" => Some(Architecture::Armhf),
+            "arm64" | "aarch64" => Some(Architecture::Arm64),
+            "x86_64" | "amd64" => Some(Architecture::X86_64),
+            _ => None,
+        }
+    }
+
+    /// The number in the header.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Architecture::Armhf => 1,
+            Architecture::Arm64 => 2,
+            Architecture::X86_64 => 3,
+        }
+    }
+
+    /// The architecture with this number.
+    pub(crate) fn from_number(number: u16) -> Option<Architecture> {
+        Self::ALL.into_iter().find(|architecture| architecture.number() == number)
+    }
+}
+
+/// A version of the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Version {
+    /// First number.
+    pub major: u16,
+    /// Second number.
+    pub minor: u16,
+    /// Third number.
+    pub patch: u16,
+}
+
+impl Version {
+    /// `1.2.3`, all three numbers, nothing else.
+    pub fn parse(text: &str) -> Option<Version> {
+        let mut numbers = text.split('.').map(parse_number);
+        let version = Version { major: numbers.next()??, minor: numbers.next()??, patch: numbers.next()?? };
+        numbers.next().is_none().then_some(version)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// `u16::from_str` would also take a sign.
+fn parse_number(digits: &str) -> Option<u16> {
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_three_plain_numbers_and_compare_as_such() {
+        assert_eq!(Version::parse("1.20.3"), Some(Version { major: 1, minor: 20, patch: 3 }));
+        assert!(Version::parse("0.9.9") < Version::parse("0.10.0"));
+        for bad in ["", "1", "1.2", "1.2.3.4", "1.2.", "+1.2.3", "1.2.70000", "1.2.3-rc1", " 1.2.3"] {
+            assert_eq!(Version::parse(bad), None, "{bad}");
+        }
+    }
+}
