@@ -4,6 +4,7 @@
 use crate::clock_floor;
 use crate::data_partition::superblock::Content;
 use crate::data_partition::{self, format_mark};
+use crate::ending::how_it_ended;
 use crate::instance::lifecycle::Moment;
 use crate::job::Job;
 use crate::log::Priority;
@@ -142,7 +143,7 @@ impl Supervisor {
                     self.mount_data(&device, "ext4", now);
                 }
                 Ended::Code(_) | Ended::Signal(_) => {
-                    let reason = format!("its file system is broken beyond what e2fsck -p repairs ({ended:?})");
+                    let reason = format!("its file system is broken: e2fsck -p {}", how_it_ended(ended));
                     self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
                 }
             },
@@ -154,7 +155,8 @@ impl Supervisor {
                         self.give_up_data(Failure::from_io(Step::Data, &device.to_string_lossy(), &error), now);
                     }
                     (false, _) => {
-                        let reason = format!("it is blank and could not be formatted: mke2fs {ended:?}");
+                        let reason =
+                            format!("it is blank and could not be formatted: mke2fs {}", how_it_ended(ended));
                         self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
                     }
                 }

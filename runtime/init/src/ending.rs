@@ -64,6 +64,8 @@ impl Supervisor {
 
     /// An instance's first process has ended, and with it, by its pid namespace, all others.
     pub(crate) fn note_payload_end(&mut self, number: usize, ended: Ended, now: Moment) {
+        // Was it the kernel, for want of memory? That is told before the end itself.
+        self.read_counts(number);
         let Some(instance) = self.instances.get_mut(number) else { return };
         instance.run.payload = None;
         let name = instance.name.clone();
@@ -74,10 +76,7 @@ impl Supervisor {
         self.drain_console(number, now);
         self.events.publish(Some(&name), EventKind::Exited(exit_status(ended)));
         if was_up && end_of_payload(ended) == lifecycle::End::Crash {
-            let how = match ended {
-                Ended::Code(code) => format!("its init ended with code {code}"),
-                Ended::Signal(signal) => format!("its init was killed by signal {signal}"),
-            };
+            let how = format!("its init {}", how_it_ended(ended));
             self.record_failure(number, Failure::refused(Step::Exec, name.as_str(), &how));
         }
         self.collect_remains(number, now);
@@ -91,9 +90,8 @@ impl Supervisor {
         launch.output.drain(now, |line| log.record(Priority::Warning as u8, "yado-container", 0, line));
         if !launch.is_done && launch.failure.is_none() {
             let how = match ended {
-                Ended::Code(children::EXIT_NOT_EXECUTED) => "could not be executed".to_owned(),
-                Ended::Code(code) => format!("ended with code {code} and without a report"),
-                Ended::Signal(signal) => format!("was killed by signal {signal}"),
+                Ended::Code(_) => format!("{} and without a report", how_it_ended(ended)),
+                Ended::Signal(_) => how_it_ended(ended),
             };
             launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
         }
@@ -158,7 +156,7 @@ impl Supervisor {
         }
         service.output = None;
         if wanted == service::Wanted::Up {
-            self.log.say(Priority::Warning, format_args!("{name}: ended: {ended:?}; it is started again"));
+            self.log.say(Priority::Warning, format_args!("{name}: {}; it is started again", how_it_ended(ended)));
             let kind = EventKind::ServiceExited { service: clipped(&name), status: exit_status(ended) };
             self.events.publish(None, kind);
         }
@@ -198,5 +196,14 @@ impl Supervisor {
             self.netd.detach(name);
         }
         self.step_instance(number, lifecycle::Event::Ended(end), now);
+    }
+}
+
+/// For people.
+pub(crate) fn how_it_ended(ended: Ended) -> String {
+    match ended {
+        Ended::Code(children::EXIT_NOT_EXECUTED) => "could not be executed".to_owned(),
+        Ended::Code(code) => format!("ended with code {code}"),
+        Ended::Signal(signal) => format!("was killed by signal {signal}"),
     }
 }

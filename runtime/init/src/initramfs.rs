@@ -5,6 +5,7 @@
 //! loader, which counts, comes to the other slot.
 
 use crate::data_partition::find_partition;
+use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
 use crate::slot::{self, Slot};
@@ -53,8 +54,8 @@ const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 enum BootError {
     /// Neither A nor B.
     NoSlot,
-    /// A file system of the kernel's own.
-    Mount { target: String, reason: String },
+    /// A file system of the kernel's own, or the slot's.
+    Mount { reason: String },
     /// The partition did not appear.
     NoPartition { name: String, found: String },
     /// The keys cannot be read.
@@ -73,7 +74,7 @@ impl fmt::Display for BootError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BootError::NoSlot => out.write_str("the kernel's command line has no yado.slot=A or yado.slot=B"),
-            BootError::Mount { target, reason } => write!(out, "mount {target}: {reason}"),
+            BootError::Mount { reason } => out.write_str(reason),
             BootError::NoPartition { name, found } => {
                 let seconds = SLOT_PATIENCE.as_secs();
                 write!(out, "no partition named {name} within {seconds} s; there are: {found}")
@@ -111,11 +112,12 @@ pub(crate) fn run() -> ExitCode {
 enum Never {}
 
 fn boot() -> Result<Never, BootError> {
-    mount("proc", "/proc", &[])?;
-    mount("sysfs", "/sys", &[])?;
-    mount("devtmpfs", "/dev", &[FsOption::Value("mode", "0755")])?;
-    mount("tmpfs", "/run", &[FsOption::Value("mode", "0755"), FsOption::Value("size", "20%")])?;
+    for early in &kernel_mounts::EARLY {
+        early.mount().map_err(|reason| BootError::Mount { reason })?;
+    }
 
+    // What the kernel itself asks for (a file system, an algorithm) is loaded by this same program.
+    let _ = fs::write("/proc/sys/kernel/modprobe", "/init");
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let slot = slot::parse_command_line(&command_line).ok_or(BootError::NoSlot)?;
     let device = find_slot(slot)?;
@@ -132,7 +134,7 @@ fn boot() -> Result<Never, BootError> {
     let mapped =
         map(&image.header, &hex, &device).map_err(|source| BootError::Verity { device: device.clone(), source })?;
     let mapped = mapped.to_string_lossy();
-    mount("erofs", NEW_ROOT, &[FsOption::Value("source", &mapped), FsOption::Flag("ro")])?;
+    mount_root(&mapped).map_err(|reason| BootError::Mount { reason: format!("mount {mapped}: {reason}") })?;
     let at = |what: &str| {
         let what = what.to_owned();
         move |source| BootError::HandOver { what, source }
@@ -204,12 +206,14 @@ fn map(header: &Header, fingerprint: &str, device: &Path) -> io::Result<PathBuf>
     Ok(PathBuf::from(path))
 }
 
-fn mount(kind: &str, target: &str, options: &[FsOption<'_>]) -> Result<(), BootError> {
-    let failed = |reason: String| BootError::Mount { target: target.to_owned(), reason };
-    fs::create_dir_all(target).map_err(|error| failed(error.to_string()))?;
-    let mounted = new_file_system(kind, options, Attributes::MOUNT_ATTR_NOSUID)
-        .map_err(|error| failed(format!("{kind}: {error}")))?;
-    attach_at(&mounted, target).map_err(|error| failed(error.to_string()))
+fn mount_root(device: &str) -> Result<(), String> {
+    fs::create_dir_all(NEW_ROOT).map_err(|error| error.to_string())?;
+    // Set-user-id programs and devices have no place in the system: containers bring their own.
+    let attributes =
+        Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_RDONLY);
+    let mounted = new_file_system("erofs", &[FsOption::Value("source", device), FsOption::Flag("ro")], attributes)
+        .map_err(|error| error.to_string())?;
+    attach_at(&mounted, NEW_ROOT).map_err(|error| error.to_string())
 }
 
 /// The new root becomes the root, the initramfs gives its memory back, and the system's init takes our place.
@@ -260,9 +264,10 @@ fn tell(priority: u8, message: &str) {
     if let Some(mut kmsg) = kmsg {
         kmsg::write(&mut kmsg, priority, "yado-init", 0, message);
     }
-    // "quiet" shows errors and worse.
-    const SHOWN: u8 = 3;
-    if SHOWN < priority || !has_kmsg {
+    // The first number is the console's level: what is below it, the kernel has shown already.
+    let level = fs::read_to_string("/proc/sys/kernel/printk").unwrap_or_default();
+    let level: u8 = level.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    if level <= priority || !has_kmsg {
         if let Ok(mut console) = File::options().write(true).open("/dev/console") {
             let _ = writeln!(console, "yado-init: {message}");
         }

@@ -1,6 +1,7 @@
 //! Programs that run once and end: drivers, the file system of the data partition, the compiler. One at a time, each with
 //! a time limit, none waited for.
 
+use crate::ending::how_it_ended;
 use crate::instance::lifecycle::Moment;
 use crate::log::Priority;
 use crate::places::Places;
@@ -184,7 +185,7 @@ impl Supervisor {
         // The compiler says by 3 that some specs are bad, and what is bad stands in them.
         let is_normal = ended == Ended::Code(0) || (job == Job::Compile && ended == Ended::Code(3));
         if !is_normal {
-            self.log.say(Priority::Warning, format_args!("{}: ended: {ended:?}", job.name()));
+            self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
         }
         self.advance_boot_after(&job, ended, now);
     }

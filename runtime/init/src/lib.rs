@@ -7,6 +7,7 @@
 mod arguments;
 mod host;
 mod initramfs;
+mod kernel_mounts;
 mod places;
 mod system;
 

@@ -1,9 +1,10 @@
 //! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
 
+use crate::ending::how_it_ended;
+use crate::instance::cgroup;
 use crate::instance::console::Console;
 use crate::instance::lifecycle::{self, Moment};
 use crate::instance::notify::{self, parse_notification};
-use crate::instance::{cgroup, exit_status};
 use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
 use crate::supervisor::Supervisor;
@@ -106,7 +107,8 @@ impl Supervisor {
         }
         if let Some(at) = self.unknown_ends.iter().position(|(known, _)| *known == pid) {
             let (_, ended) = self.unknown_ends.remove(at);
-            self.log.say(Priority::Info, format_args!("process {pid} had ended: {:?}", exit_status(ended)));
+            self.log
+                .say(Priority::Info, format_args!("process {pid} {} before it was reported", how_it_ended(ended)));
             self.note_payload_end(number, ended, now);
         }
     }

@@ -72,10 +72,10 @@ impl Supervisor {
     /// A signal that asks us to end.
     pub(crate) fn take_signal(&mut self, signal: Signal, now: Moment) {
         let goal = match (signal, self.places.mode) {
-            (Signal::Terminate | Signal::Interrupt, Mode::Hosted) => Goal::Exit,
+            (Signal::Terminate | Signal::Interrupt | Signal::Power, Mode::Hosted) => Goal::Exit,
             // Ctrl-alt-del.
             (Signal::Interrupt, Mode::System) => Goal::Reboot,
-            (Signal::Power, _) => Goal::PowerOff,
+            (Signal::Power, Mode::System) => Goal::PowerOff,
             // Anybody may send PID 1 a SIGTERM by mistake; what is meant is asked for over the socket.
             (Signal::Terminate, Mode::System) | (Signal::HangUp | Signal::Child, _) => return,
         };
@@ -127,12 +127,12 @@ impl Supervisor {
         if !is_empty {
             self.say_who_is_left();
         }
-        match goal {
-            Goal::Exit => {
+        match (goal, self.places.mode) {
+            (Goal::Exit, _) | (Goal::Reboot | Goal::PowerOff, Mode::Hosted) => {
                 self.leave_host();
                 true
             }
-            Goal::Reboot | Goal::PowerOff => self.end_machine_at(goal, unmount, now),
+            (Goal::Reboot | Goal::PowerOff, Mode::System) => self.end_machine_at(goal, unmount, now),
         }
     }
 

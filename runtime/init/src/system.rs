@@ -1,6 +1,7 @@
 //! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
 
 use crate::instance::cgroup;
+use crate::kernel_mounts;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
 use crate::places::Places;
 use crate::slot::Slot;
@@ -12,14 +13,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
-use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
 use yado_sys::watchdog::Watchdog;
 use yado_sys::{datagram, reboot, volume};
-
-/// Nothing to write here, and nothing to run.
-const STRICT: Attributes =
-    Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
-const NO_DEVICES: Attributes = Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV);
 
 /// The watchdog resets a machine whose PID 1 is not heard of for so long.
 const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,56 +22,11 @@ const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(30);
 /// What starts on the console when the kernel's command line has `yado.rescue=1`.
 const RESCUE_SHELL: &str = "/usr/lib/yado/rescue-shell";
 
-/// One file system of the kernel's own.
-struct KernelMount {
-    kind: &'static str,
-    target: &'static str,
-    attributes: Attributes,
-    options: &'static [FsOption<'static>],
-}
-
-/// In this order; what the initramfs stage has mounted and moved here is left as it is.
-const MOUNTS: [KernelMount; 8] = [
-    KernelMount { kind: "proc", target: "/proc", attributes: STRICT, options: &[] },
-    KernelMount { kind: "sysfs", target: "/sys", attributes: STRICT, options: &[] },
-    KernelMount {
-        kind: "devtmpfs",
-        target: "/dev",
-        attributes: Attributes::MOUNT_ATTR_NOSUID,
-        options: &[FsOption::Value("mode", "0755")],
-    },
-    KernelMount {
-        kind: "tmpfs",
-        target: "/run",
-        attributes: NO_DEVICES,
-        options: &[FsOption::Value("mode", "0755"), FsOption::Value("size", "20%")],
-    },
-    KernelMount {
-        kind: "devpts",
-        target: "/dev/pts",
-        attributes: Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NOEXEC),
-        options: &[FsOption::Value("mode", "0620"), FsOption::Value("gid", "5"), FsOption::Value("ptmxmode", "0666")],
-    },
-    KernelMount {
-        kind: "tmpfs",
-        target: "/tmp",
-        attributes: NO_DEVICES,
-        options: &[FsOption::Value("mode", "1777"), FsOption::Value("size", "10%")],
-    },
-    KernelMount { kind: "cgroup2", target: "/sys/fs/cgroup", attributes: STRICT, options: &[] },
-    KernelMount {
-        kind: "bpf",
-        target: "/sys/fs/bpf",
-        attributes: STRICT,
-        options: &[FsOption::Value("mode", "0700")],
-    },
-];
-
 /// Runs for ever.
 pub(crate) fn run() -> ExitCode {
     let mut problems = Vec::new();
-    for mount in &MOUNTS {
-        if let Err(error) = mount_kernel(mount) {
+    for mount in kernel_mounts::EARLY.iter().chain(&kernel_mounts::LATER) {
+        if let Err(error) = mount.mount() {
             problems.push(error);
         }
     }
@@ -110,27 +60,6 @@ pub(crate) fn run() -> ExitCode {
             let _ = reboot::restart();
             ExitCode::FAILURE
         }
-    }
-}
-
-fn mount_kernel(wanted: &KernelMount) -> Result<(), String> {
-    if is_mount_point(Path::new(wanted.target)) {
-        return Ok(());
-    }
-    // In a read-only root the directory is there or cannot be made; under /dev it has to be.
-    let _ = fs::create_dir_all(wanted.target);
-    let mounted = new_file_system(wanted.kind, wanted.options, wanted.attributes)
-        .map_err(|error| format!("mount {}: {error}", wanted.target))?;
-    attach_at(&mounted, wanted.target).map_err(|error| format!("mount {}: {error}", wanted.target))
-}
-
-/// A directory on another device than its parent.
-fn is_mount_point(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-    match path.parent() {
-        Some(parent) => device(path).is_some() && device(path) != device(parent),
-        None => true,
     }
 }
 
