@@ -27,6 +27,7 @@ use yado_wire::{Failure, Step};
 pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
     let mut stopwatch = Stopwatch::default();
     check_map(order)?;
+    let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(order))?;
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
     let born = stopwatch.step(Step::Namespaces, || {
@@ -35,7 +36,7 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
         mount::make_all_private().map_err(at(Step::Namespaces, "mount propagation"))?;
         give_birth(order)
     })?;
-    let outcome = build(order, &born, reporter, &mut stopwatch);
+    let outcome = build(order, &cgroup, &born, reporter, &mut stopwatch);
     if outcome.is_err() {
         // It may have ended already. Its end is init's to see.
         let _ = children::send_signal(born.pidfd.as_fd(), SIGKILL);
@@ -82,6 +83,7 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
 
 fn build(
     order: &LaunchOrder,
+    cgroup: &OwnedFd,
     born: &Born,
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
@@ -107,8 +109,7 @@ fn build(
 
     // From here on both processes work.
     stopwatch.step(Step::DeviceFilter, || {
-        let cgroup = delegate_cgroup(order)?;
-        device_filter::install(&cgroup, &dev_directory::rules(&found.nodes))
+        device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
             .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
         sync_devices::record(&found.nodes)
     })?;
@@ -149,11 +150,14 @@ fn ask_for_network(order: &LaunchOrder, born: &Born) -> Result<Option<network::A
     network::ask(order, &namespace.into())
 }
 
-/// Gives the instance's root the right to make cgroups below its own: cgroups(7), "Cgroups v2 delegation".
-fn delegate_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
+/// Takes what an earlier start may have left on the cgroup, and gives the instance's root the right to make cgroups below
+/// its own: cgroups(7), "Cgroups v2 delegation".
+fn claim_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
     let path = &order.places.cgroup;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cgroup = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(at(Step::Cgroup, path))?;
+    // We are in it ourselves, and an old filter would keep loop devices and the like from us.
+    device_filter::remove(&cgroup).map_err(at(Step::DeviceFilter, path))?;
     if !order.spec.security.privileged {
         let owner = (Some(Uid::from_raw(order.idmap_base)), Some(Gid::from_raw(order.idmap_base)));
         for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {

@@ -55,6 +55,11 @@ pub fn install(cgroup: &impl AsFd, rules: &[DeviceRule]) -> io::Result<()> {
     others.iter().try_for_each(|id| detach(cgroup, &program_by_id(*id)?))
 }
 
+/// Takes every device filter off the cgroup itself.
+pub fn remove(cgroup: &impl AsFd) -> io::Result<()> {
+    attached(cgroup)?.into_iter().try_for_each(|id| detach(cgroup, &program_by_id(id)?))
+}
+
 /// One eBPF instruction: `struct bpf_insn`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,8 +318,10 @@ mod tests {
         let first = attached(&cgroup).unwrap();
         install(&cgroup, &[NULL, PTS]).unwrap();
         let second = attached(&cgroup).unwrap();
+        remove(&cgroup).unwrap();
+        let none = attached(&cgroup).unwrap();
         std::fs::remove_dir(&path).unwrap();
-        assert_eq!((first.len(), second.len()), (1, 1));
+        assert_eq!((first.len(), second.len(), none.len()), (1, 1, 0));
         assert_ne!(first, second);
     }
 }

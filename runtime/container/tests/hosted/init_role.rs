@@ -25,6 +25,8 @@ pub(crate) struct Payload {
     pub(crate) pidfd: OwnedFd,
     pub(crate) console: Option<File>,
     pub(crate) steps: Vec<StepTime>,
+    /// From the decision to the report that it runs.
+    pub(crate) until_started: Duration,
 }
 
 /// Runs an order of the job `Run` or `Exec` until the payload executes.
@@ -75,6 +77,7 @@ pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Ve
 }
 
 fn launch_with(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> Result<Payload, Failure> {
+    let begin = Instant::now();
     let (reports, launcher) = start(order, running, output);
     let mut payload = None;
     let outcome = loop {
@@ -90,10 +93,11 @@ fn launch_with(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd)
             None => panic!("the launcher ended without a report"),
         }
     };
+    let until_started = begin.elapsed();
     wait(launcher.pid, &launcher.pidfd);
     let steps = outcome?;
     let (pid, pidfd, console) = payload.expect("the payload is reported before the start");
-    Ok(Payload { pid, pidfd, console, steps })
+    Ok(Payload { pid, pidfd, console, steps, until_started })
 }
 
 fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (OwnedFd, Child) {
