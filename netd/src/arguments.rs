@@ -10,7 +10,7 @@ pub struct Arguments {
     pub run: PathBuf,
     /// `--networks FILE`: what networks there are; default `networks.bin` in the run directory.
     pub networks: PathBuf,
-    /// `--hosted`: the machine belongs to somebody else; without a word about networks, its uplink is left alone.
+    /// `--hosted`: the machine belongs to somebody else; its links are left alone unless one is named.
     pub is_hosted: bool,
     /// `--log stderr`: not to the journal even if there is one.
     pub log: Log,

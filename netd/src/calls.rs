@@ -49,13 +49,14 @@ impl Netd {
             let reason = "one descriptor, the network namespace's, must travel along".to_owned();
             return Err(AttachError::Refused { object: instance.as_str().to_owned(), reason });
         };
-        let looked = self.kernel.observe().await;
-        self.observed =
-            looked.map_err(|source| AttachError::Kernel { object: "look at the links".to_owned(), source })?;
+        self.look_now().await?;
         let others: Vec<Attachment> =
             self.attachments.iter().filter(|attachment| attachment.instance != *instance).cloned().collect();
         let planned = plan_attach(instance, nics, &self.spec.bridges, &others, &self.observed)?;
-        self.detach(instance, now).await;
+        if self.attachments.iter().any(|attachment| attachment.instance == *instance) {
+            self.detach(instance, now).await;
+            self.look_now().await?;
+        }
         attach(&self.kernel, &planned, &self.observed, netns.as_fd()).await?;
         for one in planned {
             if let NicKind::Physical { parent } = &one.attachment.kind {
@@ -66,6 +67,12 @@ impl Netd {
         let mut failing = Vec::new();
         self.publish(now, &mut failing);
         self.look_soon(now + SETTLE);
+        Ok(())
+    }
+
+    async fn look_now(&mut self) -> Result<(), AttachError> {
+        let failed = |source| AttachError::Kernel { object: "look at the links".to_owned(), source };
+        self.observed = self.kernel.observe().await.map_err(failed)?;
         Ok(())
     }
 

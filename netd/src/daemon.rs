@@ -27,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as latest};
 use tokio::time::timeout;
 use yado_spec::NetworksSpec;
+use yado_spec::network::LinkSelector;
 use yado_sys::clock::since_boot;
 use yado_wire::Text;
 
@@ -197,11 +198,13 @@ impl Netd {
             }
             Event::Asked { bridge, message } => self.answer_dhcp(&bridge, &message, now),
             Event::UplinkHeard { uplink, bytes } => {
-                let events = self.events.clone();
-                if let Some(uplink) = self.uplinks.get_mut(uplink) {
-                    uplink.hear(&bytes, &events, now);
+                let Some(uplink) = self.uplinks.get_mut(uplink) else { return };
+                let before = uplink.client.lease().cloned();
+                uplink.hear(&bytes, &self.events, now);
+                // Only a changed lease is worth a look: anybody on the cable can make us hear.
+                if before.as_ref() != uplink.client.lease() {
+                    self.look_soon(now);
                 }
-                self.look_soon(now);
             }
             Event::Reload => {
                 self.spec = read_networks(&self.arguments);
@@ -247,18 +250,27 @@ impl Netd {
     }
 }
 
-/// A file that cannot be read or understood is as none: better the default networks, and a line that says so, than no way in.
+/// What networks there are. A file that cannot be read or understood is as none: better the default networks, and a line
+/// that says so, than no way in.
 fn read_networks(arguments: &Arguments) -> NetworksSpec {
     let path = arguments.networks.display();
-    match std::fs::read(&arguments.networks).map(|bytes| NetworksSpec::decode(&bytes)) {
-        Ok(Ok(spec)) => return spec,
-        Ok(Err(error)) => tracing::error!("{path}: {error}; using the default networks"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::error!("read {path}: {error}; using the default networks"),
-    }
-    let mut spec = NetworksSpec::default_networks();
+    let read = std::fs::read(&arguments.networks).map(|bytes| NetworksSpec::decode(&bytes));
+    let mut spec = match read {
+        Ok(Ok(spec)) => spec,
+        Ok(Err(error)) => {
+            tracing::error!("{path}: {error}; using the default networks");
+            NetworksSpec::default_networks()
+        }
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::error!("read {path}: {error}; using the default networks");
+            }
+            NetworksSpec::default_networks()
+        }
+    };
     if arguments.is_hosted {
-        spec.uplinks.clear();
+        // The host's own network daemon keeps its links; one that was named was meant.
+        spec.uplinks.retain(|uplink| uplink.link != LinkSelector::FirstEthernet);
     }
     spec
 }

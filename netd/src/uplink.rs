@@ -32,6 +32,7 @@ pub struct Uplink {
     pub is_left_alone: bool,
     /// The life of its DHCP client.
     pub client: State,
+    carrier_changes: u32,
     socket: Option<Socket>,
 }
 
@@ -72,7 +73,15 @@ const FIRST_METRIC: u32 = 100;
 impl Uplink {
     /// An uplink whose link has not been looked for yet.
     pub fn new(spec: UplinkSpec, place: usize) -> Uplink {
-        Uplink { spec, place, link: None, is_left_alone: false, client: State::new(None), socket: None }
+        Uplink {
+            spec,
+            place,
+            link: None,
+            is_left_alone: false,
+            client: State::new(None),
+            carrier_changes: 0,
+            socket: None,
+        }
     }
 
     /// Takes the link that is there now, and tells the client about its carrier. `saved` finds the lease of a predecessor.
@@ -114,14 +123,13 @@ impl Uplink {
             }
         }
         self.link = selected;
-        if self.has_client() {
-            let has_carrier = found.is_some_and(|link| link.is_up && link.has_carrier);
-            self.advance(
-                if has_carrier { client::Event::CarrierUp } else { client::Event::CarrierDown },
-                events,
-                now,
-            );
+        let Some(link) = found.filter(|_| self.has_client()) else { return };
+        // A flap between two looks may have led to another network as well as a long one.
+        if link.carrier_changes != std::mem::replace(&mut self.carrier_changes, link.carrier_changes) {
+            self.advance(client::Event::CarrierDown, events, now);
         }
+        let has_carrier = link.is_up && link.has_carrier;
+        self.advance(if has_carrier { client::Event::CarrierUp } else { client::Event::CarrierDown }, events, now);
     }
 
     /// A datagram came in.

@@ -1,1 +1,198 @@
+#![allow(clippy::unwrap_used)]
 
+use super::*;
+
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 158, 0, 1);
+const NOW: Duration = Duration::from_secs(1000);
+
+fn offering() -> Offering {
+    Offering {
+        bridge: Ipv4Prefix::new(OWN, 24).unwrap(),
+        ranges: Vec::new(),
+        expiry: Duration::from_secs(3600),
+        domain: yado_wire::names::clipped("lxd"),
+        mtu: 1500,
+    }
+}
+
+fn hwaddr(last: u8) -> [u8; 6] {
+    [0, 0x16, 0x3e, 0, 0, last]
+}
+
+fn reservation(last: u8, fixed: Option<Ipv4Addr>) -> Reservation {
+    Reservation { hwaddr: hwaddr(last), host_name: yado_wire::names::clipped("box"), fixed }
+}
+
+fn message(kind: Kind, last: u8, options: Options) -> Message {
+    Message {
+        op: Op::Request,
+        xid: 7,
+        secs: 0,
+        broadcast: false,
+        ciaddr: Ipv4Addr::UNSPECIFIED,
+        yiaddr: Ipv4Addr::UNSPECIFIED,
+        giaddr: Ipv4Addr::UNSPECIFIED,
+        chaddr: hwaddr(last),
+        kind,
+        options,
+    }
+}
+
+fn select(last: u8, address: Ipv4Addr) -> Message {
+    let options = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
+    message(Kind::Request, last, options)
+}
+
+/// Discover and request; the address that was granted.
+fn lease(
+    leases: &mut Leases,
+    offering: &Offering,
+    reservations: &[Reservation],
+    last: u8,
+    now: Duration,
+) -> Option<Ipv4Addr> {
+    let discover = message(Kind::Discover, last, Options::default());
+    let (offer, _) = leases.answer(&discover, offering, reservations, now).reply?;
+    assert_eq!(offer.kind, Kind::Offer);
+    let (ack, to) = leases.answer(&select(last, offer.yiaddr), offering, reservations, now).reply?;
+    assert_eq!((ack.kind, ack.yiaddr, ack.xid), (Kind::Ack, offer.yiaddr, 7));
+    assert_eq!(to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
+    Some(ack.yiaddr)
+}
+
+#[test]
+fn a_client_gets_an_address_with_everything_it_needs_and_keeps_it() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let known = [reservation(1, None)];
+    let address = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
+    assert!(offering.bridge.contains(address) && address != OWN);
+    assert_eq!(leases.bound(hwaddr(1), NOW).unwrap().until_s, 4600);
+    assert_eq!(leases.bound(hwaddr(1), NOW + offering.expiry), None, "it ends");
+    let (offer, _) =
+        leases.answer(&message(Kind::Discover, 1, Options::default()), &offering, &known, NOW).reply.unwrap();
+    let options = offer.options;
+    assert_eq!(options.subnet_mask, Some(Ipv4Addr::new(255, 255, 255, 0)));
+    assert_eq!((options.routers, options.name_servers), (vec![OWN], vec![OWN]));
+    assert_eq!((options.host_name.as_deref(), options.domain_name.as_deref()), (Some("box"), Some("lxd")));
+    assert_eq!(
+        (options.lease_time, options.renewal_time, options.rebinding_time),
+        (Some(3600), Some(1800), Some(3150))
+    );
+    assert!(leases.bound(hwaddr(1), NOW).is_some(), "asking anew does not cost the lease");
+    // Long after its end, and in a new table, it is the same address.
+    assert_eq!(lease(&mut leases, &offering, &known, 1, NOW * 100), Some(address));
+    assert_eq!(lease(&mut Leases::default(), &offering, &known, 1, NOW), Some(address));
+}
+
+#[test]
+fn two_clients_never_have_one_address() {
+    let (mut leases, mut offering) = (Leases::default(), offering());
+    offering.ranges = vec![(Ipv4Addr::new(10, 158, 0, 10), Ipv4Addr::new(10, 158, 0, 13))];
+    let known: Vec<Reservation> = (0..6).map(|last| reservation(last, None)).collect();
+    let mut given: Vec<Ipv4Addr> =
+        (0..4).filter_map(|last| lease(&mut leases, &offering, &known, last, NOW)).collect();
+    given.sort();
+    given.dedup();
+    assert_eq!(given.len(), 4);
+    assert!(given.iter().all(|address| (10..=13).contains(&address.octets()[3])));
+    assert_eq!(lease(&mut leases, &offering, &known, 4, NOW), None, "the range is used up");
+    let later = NOW + Duration::from_secs(3601);
+    assert!(lease(&mut leases, &offering, &known, 4, later).is_some(), "until leases end");
+}
+
+#[test]
+fn a_fixed_address_is_given_to_its_interface_alone() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let fixed = Ipv4Addr::new(10, 158, 0, 50);
+    let known = [reservation(1, Some(fixed)), reservation(2, None)];
+    let wants = Options { requested_address: Some(fixed), ..Options::default() };
+    let (offer, _) = leases.answer(&message(Kind::Discover, 2, wants), &offering, &known, NOW).reply.unwrap();
+    assert_ne!(offer.yiaddr, fixed);
+    assert_eq!(lease(&mut leases, &offering, &known, 1, NOW), Some(fixed));
+}
+
+#[test]
+fn requests_are_granted_refused_or_left_to_the_other_server() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let known = [reservation(1, None), reservation(2, None)];
+    let address = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
+    let renew =
+        |address: Ipv4Addr, last: u8| Message { ciaddr: address, ..message(Kind::Request, last, Options::default()) };
+    let (ack, to) = leases.answer(&renew(address, 1), &offering, &known, NOW).reply.unwrap();
+    assert_eq!((ack.kind, *to.ip()), (Kind::Ack, address), "a renewal is answered directly");
+    let (nak, to) = leases.answer(&renew(address, 2), &offering, &known, NOW).reply.unwrap();
+    assert_eq!((nak.kind, *to.ip()), (Kind::Nak, Ipv4Addr::BROADCAST), "somebody else's address");
+    let (nak, _) = leases.answer(&renew(Ipv4Addr::new(192, 168, 1, 2), 2), &offering, &known, NOW).reply.unwrap();
+    assert_eq!(nak.kind, Kind::Nak, "another network's address");
+    let reboot = Options { requested_address: Some(address), ..Options::default() };
+    let (ack, _) = leases.answer(&message(Kind::Request, 1, reboot.clone()), &offering, &known, NOW).reply.unwrap();
+    assert_eq!(ack.kind, Kind::Ack, "a client that remembers");
+    let (ack, _) =
+        Leases::default().answer(&message(Kind::Request, 1, reboot), &offering, &known, NOW).reply.unwrap();
+    assert_eq!(ack.kind, Kind::Ack, "a client that remembers what we forgot");
+    let other = Options { server_id: Some(Ipv4Addr::new(10, 158, 0, 2)), ..Options::default() };
+    assert_eq!(leases.answer(&message(Kind::Request, 1, other), &offering, &known, NOW).reply, None);
+}
+
+#[test]
+fn release_ends_and_decline_bars_an_address() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let known = [reservation(1, None)];
+    let address = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
+    let release = Message { ciaddr: address, ..message(Kind::Release, 1, Options::default()) };
+    assert!(leases.answer(&release, &offering, &known, NOW).is_changed);
+    assert_eq!(leases.bound(hwaddr(1), NOW), None);
+    assert_eq!(lease(&mut leases, &offering, &known, 1, NOW), Some(address));
+    let decline = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
+    let answer = leases.answer(&message(Kind::Decline, 1, decline), &offering, &known, NOW);
+    assert!(answer.is_changed && answer.reply.is_none());
+    let other = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
+    assert_ne!(other, address);
+}
+
+#[test]
+fn inform_gets_everything_but_a_lease() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let own = Ipv4Addr::new(10, 158, 0, 77);
+    let inform = Message { ciaddr: own, ..message(Kind::Inform, 1, Options::default()) };
+    let (ack, to) = leases.answer(&inform, &offering, &[], NOW).reply.unwrap();
+    assert_eq!((ack.kind, ack.yiaddr, *to.ip()), (Kind::Ack, Ipv4Addr::UNSPECIFIED, own));
+    assert_eq!((ack.options.lease_time, ack.options.routers), (None, vec![OWN]));
+    let foreign = Message { ciaddr: Ipv4Addr::new(192, 168, 0, 1), ..inform };
+    assert_eq!(leases.answer(&foreign, &offering, &[], NOW).reply, None);
+}
+
+#[test]
+fn strangers_cannot_use_the_network_up() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let known = [reservation(1, None)];
+    let mut given = 0;
+    for number in 0..1000u32 {
+        let [_, _, a, b] = number.to_be_bytes();
+        let chaddr = [2, 0, 0, 9, a, b];
+        let discover = Message { chaddr, ..message(Kind::Discover, 0, Options::default()) };
+        given += usize::from(leases.answer(&discover, &offering, &known, NOW).reply.is_some());
+    }
+    assert_eq!(given, MAX_STRANGERS);
+    assert!(lease(&mut leases, &offering, &known, 1, NOW).is_some(), "ours gets one");
+    assert!(leases.entries.len() <= MAX_ENTRIES);
+}
+
+#[test]
+fn replies_relays_and_other_servers_are_not_answered() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let relayed = Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(Kind::Discover, 1, Options::default()) };
+    let reply = Message { op: Op::Reply, ..message(Kind::Offer, 1, Options::default()) };
+    for message in [relayed, reply, message(Kind::Ack, 1, Options::default())] {
+        assert_eq!(leases.answer(&message, &offering, &[], NOW), Answer { reply: None, is_changed: false });
+    }
+}
+
+#[test]
+fn a_changed_network_forgets_what_is_outside_of_it() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    lease(&mut leases, &offering, &[reservation(1, None)], 1, NOW).unwrap();
+    let elsewhere = Offering { bridge: Ipv4Prefix::parse("10.9.0.1/24").unwrap(), ..offering };
+    leases.retain_within(&elsewhere);
+    assert!(leases.entries.is_empty());
+}

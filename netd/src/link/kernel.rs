@@ -138,16 +138,20 @@ impl Kernel {
         done(self.handle.link().add(message).execute().await)
     }
 
-    /// Moves the link itself into the instance. It arrives down: the kernel takes it down to move it.
+    /// Moves the link itself into the instance and brings it up there.
     pub async fn move_link(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
-        // The address and MTU are set first: after the move the link is out of our reach.
+        // Address and MTU first, which it must be down for: after the move the link is out of our reach.
         let mut message = change(link, []);
         message.header.change_mask = LinkFlags::Up;
+        self.set(message).await?;
+        let mut message = change(link, []);
         message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
         message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
         self.set(message).await?;
-        let name = LinkAttribute::IfName(inside.name.to_owned());
-        self.set(change(link, [LinkAttribute::NetNsFd(inside.netns.as_raw_fd()), name])).await
+        let mut message = set_up(link);
+        message.attributes =
+            vec![LinkAttribute::NetNsFd(inside.netns.as_raw_fd()), LinkAttribute::IfName(inside.name.to_owned())];
+        self.set(message).await
     }
 
     async fn create_bridge(&self, name: &str, hwaddr: [u8; 6], mtu: u32) -> io::Result<()> {
@@ -226,6 +230,7 @@ fn link(message: LinkMessage) -> Link {
         mtu: 0,
         is_up: message.header.flags.contains(LinkFlags::Up),
         has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        carrier_changes: 0,
         master: None,
         is_ours: false,
     };
@@ -236,6 +241,7 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::PermAddress(bytes) => link.permanent_hwaddr = bytes.try_into().ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(master) => link.master = Some(master).filter(|&master| master != 0),
+            LinkAttribute::CarrierChanges(count) => link.carrier_changes = count,
             LinkAttribute::IfAlias(alias) => link.is_ours = alias == OUR_ALIAS,
             LinkAttribute::LinkInfo(info) => {
                 // A device without `IFLA_INFO_KIND` has a driver of its own behind it.

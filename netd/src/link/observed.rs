@@ -33,6 +33,8 @@ pub struct Link {
     pub is_up: bool,
     /// There is a carrier.
     pub has_carrier: bool,
+    /// How often it came and went: a flap between two looks is seen by it.
+    pub carrier_changes: u32,
     /// The bridge or bond it is a port of.
     pub master: Option<u32>,
     /// It carries our mark ([`OUR_ALIAS`]): a predecessor of this process made it.

@@ -1,1 +1,135 @@
+#![allow(clippy::unwrap_used)]
 
+use super::*;
+
+const HWADDR: [u8; 6] = [0, 0x16, 0x3e, 1, 2, 3];
+
+fn link(index: u32, name: &str, kind: LinkKind) -> Link {
+    Link {
+        index,
+        name: name.to_owned(),
+        kind,
+        hwaddr: Some(HWADDR),
+        permanent_hwaddr: None,
+        mtu: 1500,
+        is_up: true,
+        has_carrier: true,
+        carrier_changes: 2,
+        master: None,
+        is_ours: kind == LinkKind::Bridge,
+    }
+}
+
+fn address(link: u32, last: u8) -> Address {
+    Address { link, address: Ipv4Addr::new(10, 158, 0, last), prefix_len: 24 }
+}
+
+fn bridge_wish() -> Wish {
+    Wish {
+        bridges: vec![WishedBridge {
+            name: "yado0".to_owned(),
+            hwaddr: HWADDR,
+            mtu: 1500,
+            address: Some(Ipv4Prefix::parse("10.158.0.1/24").unwrap()),
+        }],
+        ..Wish::default()
+    }
+}
+
+fn bridge_there() -> Observed {
+    Observed { links: vec![link(5, "yado0", LinkKind::Bridge)], addresses: vec![address(5, 1)], routes: Vec::new() }
+}
+
+#[test]
+fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
+    let create = Step::CreateBridge { name: "yado0".to_owned(), hwaddr: HWADDR, mtu: 1500 };
+    assert_eq!(plan(&bridge_wish(), &Observed::default()), [create]);
+    assert_eq!(plan(&bridge_wish(), &bridge_there()), []);
+    type Damage = fn(&mut Observed);
+    let cases: &[(Damage, Step)] = &[
+        (|there| there.links[0].is_up = false, Step::SetUp { link: 5 }),
+        (|there| there.links[0].mtu = 1400, Step::SetMtu { link: 5, mtu: 1500 }),
+        (|there| there.links[0].hwaddr = Some([2; 6]), Step::SetHwaddr { link: 5, hwaddr: HWADDR }),
+        (|there| there.addresses.clear(), Step::AddAddress(address(5, 1))),
+        (|there| there.addresses.push(address(5, 9)), Step::RemoveAddress(address(5, 9))),
+    ];
+    for (damage, repair) in cases {
+        let mut there = bridge_there();
+        damage(&mut there);
+        assert_eq!(plan(&bridge_wish(), &there), std::slice::from_ref(repair));
+    }
+}
+
+#[test]
+fn a_bridge_of_ours_that_nobody_wants_goes_and_one_of_others_stays() {
+    let mut there = bridge_there();
+    assert_eq!(plan(&Wish::default(), &there), [Step::DeleteLink { link: 5, name: "yado0".to_owned() }]);
+    there.links[0].is_ours = false;
+    assert_eq!(plan(&Wish::default(), &there), []);
+}
+
+#[test]
+fn a_link_of_another_kind_with_the_bridges_name_is_not_touched() {
+    let there = Observed { links: vec![link(5, "yado0", LinkKind::Hardware)], ..Observed::default() };
+    assert_eq!(plan(&bridge_wish(), &there), []);
+}
+
+#[test]
+fn a_port_is_put_back_on_its_bridge() {
+    let mut wish = bridge_wish();
+    wish.ports = vec![("veth1".to_owned(), "yado0".to_owned()), ("gone".to_owned(), "yado0".to_owned())];
+    let mut there = bridge_there();
+    there.links.push(Link { is_up: false, ..link(6, "veth1", LinkKind::Veth) });
+    assert_eq!(plan(&wish, &there), [Step::SetMaster { link: 6, master: 5 }, Step::SetUp { link: 6 }]);
+    there.links[1] = Link { master: Some(5), ..link(6, "veth1", LinkKind::Veth) };
+    assert_eq!(plan(&wish, &there), []);
+}
+
+#[test]
+fn an_uplink_gets_up_then_its_address_then_its_routes() {
+    let gateway = Ipv4Addr::new(10, 158, 0, 2);
+    let wish = Wish {
+        uplinks: vec![WishedUplink {
+            link: 2,
+            mtu: Some(1400),
+            address: Some((Ipv4Addr::new(10, 158, 0, 15), 24)),
+            routes: vec![(Ipv4Addr::UNSPECIFIED, 0, gateway)],
+            metric: 100,
+        }],
+        ..Wish::default()
+    };
+    let route = Route {
+        link: 2,
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix_len: 0,
+        gateway: Some(gateway),
+        metric: 100,
+        is_by_dhcp: true,
+    };
+    let mut there =
+        Observed { links: vec![Link { is_up: false, ..link(2, "eth0", LinkKind::Hardware) }], ..Observed::default() };
+    let first = [Step::SetMtu { link: 2, mtu: 1400 }, Step::SetUp { link: 2 }, Step::AddAddress(address(2, 15))];
+    assert_eq!(plan(&wish, &there), first);
+    there.links[0] = Link { mtu: 1400, ..link(2, "eth0", LinkKind::Hardware) };
+    there.addresses.push(address(2, 15));
+    assert_eq!(plan(&wish, &there), [Step::AddRoute(route)]);
+    there.routes.push(route);
+    assert_eq!(plan(&wish, &there), []);
+    // The lease is over: address and routes go, a route of somebody else stays.
+    let foreign = Route { is_by_dhcp: false, destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, ..route };
+    there.routes.push(foreign);
+    let ended = Wish {
+        uplinks: vec![WishedUplink { address: None, routes: Vec::new(), ..wish.uplinks[0].clone() }],
+        ..Wish::default()
+    };
+    assert_eq!(plan(&ended, &there), [Step::RemoveAddress(address(2, 15)), Step::RemoveRoute(route)]);
+}
+
+#[test]
+fn a_link_that_came_back_gets_its_name_unless_it_is_taken() {
+    let wish = Wish { names: vec![(7, "eth1".to_owned())], ..Wish::default() };
+    let mut there = Observed { links: vec![link(7, "dev0", LinkKind::Hardware)], ..Observed::default() };
+    assert_eq!(plan(&wish, &there), [Step::Rename { link: 7, name: "eth1".to_owned() }]);
+    there.links.push(link(8, "eth1", LinkKind::Hardware));
+    assert_eq!(plan(&wish, &there), []);
+}

@@ -2,7 +2,8 @@
 
 use crate::can_run;
 use crate::machines::{Board, Machine, nic, udhcpc, wait_until};
-use yado_wire::network::{LinkRole, NetReply};
+use yado_wire::network::{LinkRole, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{InstanceName, names::clipped};
 
 #[test]
 fn two_containers_get_addresses_and_reach_each_other_by_name() {
@@ -41,4 +42,164 @@ fn two_containers_get_addresses_and_reach_each_other_by_name() {
     assert_eq!(board.attach("one", &again, &[nic("yado0")]), NetReply::Attached);
     udhcpc(&again, board.run.path());
     assert_eq!(board.leased("one"), first);
+}
+
+#[test]
+fn what_others_break_is_repaired() {
+    if !can_run(&["ip", "busybox", "dig", "nft"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let one = Machine::container();
+    assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
+    udhcpc(&one, board.run.path());
+    board.leased("one");
+    let is_whole = "dig +short +time=1 +tries=1 @10.158.0.1 one.lxd | grep -q ^10.158";
+    for damage in [
+        "ip link set yado0 down",
+        "ip addr flush dev yado0",
+        "ip addr add 10.158.0.77/24 dev yado0",
+        r"ip link set $(ip -o link | sed -n 's/.*\(veth[0-9a-f]*\)@.*/\1/p') nomaster",
+        "ip link del yado0",
+    ] {
+        board.machine.sh(damage);
+        one.wait_for(is_whole);
+        board.machine.wait_for("ip -4 -o addr show dev yado0 | grep -c . | grep -qx 1");
+    }
+    board.machine.sh("nft delete table inet yado");
+    board.machine.wait_for("nft list table inet yado | grep masquerade");
+    board.machine.sh("nft flush ruleset");
+    board.machine.wait_for("nft list table inet yado | grep masquerade");
+}
+
+#[test]
+fn a_restarted_netd_takes_over_without_the_containers_noticing() {
+    if !can_run(&["ip", "busybox", "dig"]) {
+        return;
+    }
+    let mut board = Board::start(None);
+    let (one, two) = (Machine::container(), Machine::container());
+    let with_fixed = |last| {
+        let mut nic = nic("yado0");
+        nic.ipv4_address = Some([10, 158, 0, last]);
+        nic
+    };
+    assert_eq!(board.attach("one", &one, &[with_fixed(40)]), NetReply::Attached);
+    assert_eq!(board.attach("two", &two, &[nic("yado0")]), NetReply::Attached);
+    udhcpc(&one, board.run.path());
+    udhcpc(&two, board.run.path());
+    let before = (board.leased("one"), board.leased("two"));
+    assert_eq!(before.0, std::net::Ipv4Addr::new(10, 158, 0, 40));
+    let links = board.machine.sh("ip -o link | cut -d: -f1,2");
+    board.kill_netd();
+    two.sh("busybox ping -c 1 -W 5 10.158.0.40");
+    two.end();
+    board.machine.wait_for("[ $(ip -o link | grep -c veth) = 1 ]");
+    board.start_netd();
+    assert_eq!(board.leased("one"), before.0);
+    assert_eq!(one.sh("dig +short @10.158.0.1 one").trim(), before.0.to_string());
+    assert!(one.sh("dig @10.158.0.1 two").contains("NXDOMAIN"), "it ended meanwhile");
+    for link in board.machine.sh("ip -o link | cut -d: -f1,2").lines() {
+        assert!(links.contains(link), "{link} is new in\n{links}");
+    }
+    let two = Machine::container();
+    assert_eq!(board.attach("two", &two, &[nic("yado0")]), NetReply::Attached);
+    udhcpc(&two, board.run.path());
+    assert_eq!(board.leased("two"), before.1);
+}
+
+#[test]
+fn a_failed_attach_leaves_nothing_and_a_second_one_replaces_the_first() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let one = Machine::container();
+    let second = |name: &str| NicOrder { name: clipped(name), ..nic("yado0") };
+    // The kernel refuses a second `eth0` inside; ours is then gone again.
+    one.sh("ip link add eth1 type bridge");
+    let NetReply::Failed(failure) = board.attach("one", &one, &[second("eth0"), second("eth1")]) else {
+        panic!("attached twice")
+    };
+    assert_eq!((failure.step, failure.errno), (yado_wire::Step::Network, 17), "{failure}");
+    assert!(failure.object.contains("eth1 of one"), "{failure}");
+    assert_eq!(board.machine.sh("ip -o link | grep -c veth || true").trim(), "0");
+    assert!(!one.try_sh("ip link show eth0").status.success());
+
+    assert_eq!(board.attach("one", &one, &[second("eth0"), second("eth2")]), NetReply::Attached);
+    assert_eq!(board.attach("one", &one, &[second("eth0")]), NetReply::Attached);
+    assert_eq!(board.machine.sh("ip -o link | grep -c veth").trim(), "1");
+    assert!(!one.try_sh("ip link show eth2").status.success());
+    assert_eq!(board.detach("one"), NetReply::Done);
+    assert_eq!(board.machine.sh("ip -o link | grep -c veth || true").trim(), "0");
+    assert_eq!(board.detach("one"), NetReply::Done, "twice is no harm");
+    let replies = board
+        .call(&NetRequest::Attach { instance: InstanceName::parse("one").unwrap(), nics: Default::default() }, None);
+    assert!(matches!(&replies[..], [NetReply::Failed(_)]), "without a namespace: {replies:?}");
+}
+
+#[test]
+fn a_macvlan_a_foreign_bridge_and_a_moved_link_are_attached_up() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let board = Board::start(None);
+    board
+        .machine
+        .sh("ip link add par0 type veth peer name other0 && ip link set other0 up && ip link set par0 up mtu 1400");
+    board.machine.sh("ip link add br9 type bridge && ip link set br9 up");
+    board.machine.sh("ip link add mov0 type veth peer name other1 && ip link set other1 up");
+    let one = Machine::container();
+    let kinds = [
+        ("mac0", NicKind::Macvlan { parent: clipped("par0") }),
+        ("brd0", NicKind::Bridged { parent: clipped("br9") }),
+        ("phy0", NicKind::Physical { parent: clipped("mov0") }),
+    ];
+    let nics = kinds.map(|(name, kind)| NicOrder { name: clipped(name), kind, ..nic("") });
+    assert_eq!(board.attach("one", &one, &nics), NetReply::Attached);
+    for name in ["mac0", "brd0", "phy0"] {
+        let line = one.sh(&format!("ip -o link show {name}"));
+        assert!(line.contains(",UP") || line.contains("<UP"), "{line}");
+    }
+    assert!(one.sh("ip -o link show mac0").contains("mtu 1400"));
+    assert!(board.machine.sh("ip -o link show master br9").contains("veth"));
+    assert!(!board.machine.try_sh("ip link show mov0").status.success());
+}
+
+#[test]
+fn hostile_packets_neither_stop_it_nor_use_it_up() {
+    if !can_run(&["ip", "busybox", "dig", "python3"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let (bad, good) = (Machine::container(), Machine::container());
+    assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
+    assert_eq!(board.attach("good", &good, &[nic("yado0")]), NetReply::Attached);
+    bad.sh("ip addr add 10.158.0.250/24 dev eth0");
+    bad.sh(
+        "python3 - <<'END'
+import os, socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+for n in range(3000):
+    for port in (53, 67):
+        try: s.sendto(os.urandom(n % 1400 + 1), ('10.158.0.1', port))
+        except OSError: pass
+    mac = b'\\x02' + os.urandom(5)
+    discover = bytes([1, 1, 6, 0]) + os.urandom(4) + bytes(20) + mac + bytes(202) + b'\\x63\\x82\\x53\\x63\\x35\\x01\\x01\\xff'
+    try: s.sendto(discover, ('10.158.0.1', 67))
+    except OSError: pass
+END",
+    );
+    let packet = [0xffu8; 20_000];
+    let socket = yado_sys::packet::connect(&board.run.path().join("netd.sock")).unwrap();
+    yado_sys::packet::send(&socket, &packet[..10], &[]).unwrap();
+    yado_sys::packet::send(&socket, &packet, &[]).unwrap();
+    udhcpc(&good, board.run.path());
+    let address = board.leased("good");
+    assert_eq!(good.sh("dig +short @10.158.0.1 good").trim(), address.to_string());
+    let rss = std::fs::read_to_string(format!("/proc/{}/status", board.netd_pid())).unwrap();
+    let kib =
+        rss.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse::<u32>().ok());
+    assert!(kib.is_some_and(|kib| kib < 8 * 1024), "{kib:?} KiB of its own after the flood");
 }

@@ -12,21 +12,21 @@ use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, Ni
 use yado_wire::{InstanceName, names::clipped};
 
 /// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A network namespace.
-pub struct Machine {
+pub(crate) struct Machine {
     holder: Child,
 }
 
 impl Machine {
     /// A namespace of the tests' own user.
-    pub fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         Machine::hold(&["--net"])
     }
 
     /// A namespace that belongs to a user namespace of its own, as a container's does.
-    pub fn container() -> Machine {
+    pub(crate) fn container() -> Machine {
         Machine::hold(&["--user", "--map-root-user", "--net"])
     }
 
@@ -43,16 +43,16 @@ impl Machine {
         Machine { holder }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.holder.id()
     }
 
-    pub fn netns(&self) -> File {
+    pub(crate) fn netns(&self) -> File {
         File::open(format!("/proc/{}/ns/net", self.pid())).unwrap()
     }
 
     /// A command inside.
-    pub fn command(&self, program: impl Into<OsString>) -> Command {
+    pub(crate) fn command(&self, program: impl Into<OsString>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.pid()));
         let user = format!("/proc/{}/ns/user", self.pid());
@@ -64,19 +64,19 @@ impl Machine {
     }
 
     /// Runs a line of shell inside; it must succeed. Returns what it printed.
-    pub fn sh(&self, line: &str) -> String {
+    pub(crate) fn sh(&self, line: &str) -> String {
         let output = self.try_sh(line);
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{line}: {}\n{said}", output.status);
         text(&output.stdout)
     }
 
-    pub fn try_sh(&self, line: &str) -> Output {
+    pub(crate) fn try_sh(&self, line: &str) -> Output {
         self.command("sh").args(["-c", line]).output().unwrap()
     }
 
     /// Runs the line until it succeeds.
-    pub fn wait_for(&self, line: &str) -> String {
+    pub(crate) fn wait_for(&self, line: &str) -> String {
         wait_until(line, || {
             let output = self.try_sh(line);
             let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// The namespace is gone when this returns and no other process holds it.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.holder.kill().unwrap();
         self.holder.wait().unwrap();
     }
@@ -99,7 +99,7 @@ impl Drop for Machine {
 }
 
 /// Tries until `attempt` is `Ok`; on failure the last error is shown.
-pub fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match attempt() {
@@ -110,12 +110,12 @@ pub fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>)
     }
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A process that ends with the test.
-pub struct Running(pub Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -125,15 +125,15 @@ impl Drop for Running {
 }
 
 /// The board: netd in a namespace with an uplink `up0` whose other end is `out0` outside.
-pub struct Board {
-    pub machine: Machine,
-    pub run: tempfile::TempDir,
+pub(crate) struct Board {
+    pub(crate) machine: Machine,
+    pub(crate) run: tempfile::TempDir,
     netd: Option<Child>,
 }
 
 impl Board {
     /// A board whose netd serves with `networks`; `None`: the default networks, without an uplink.
-    pub fn start(networks: Option<yado_spec::NetworksSpec>) -> Board {
+    pub(crate) fn start(networks: Option<yado_spec::NetworksSpec>) -> Board {
         let board = Board { machine: Machine::new(), run: tempfile::tempdir().unwrap(), netd: None };
         let mut board = board;
         if let Some(networks) = networks {
@@ -143,7 +143,7 @@ impl Board {
         board
     }
 
-    pub fn start_netd(&mut self) {
+    pub(crate) fn start_netd(&mut self) {
         let log = File::options().create(true).append(true).open(self.run.path().join("log")).unwrap();
         let notify = self.run.path().join("notify");
         let _ = std::fs::remove_file(&notify);
@@ -168,21 +168,21 @@ impl Board {
     }
 
     /// Kills it as a crash would.
-    pub fn kill_netd(&mut self) {
+    pub(crate) fn kill_netd(&mut self) {
         let mut netd = self.netd.take().unwrap();
         netd.kill().unwrap();
         netd.wait().unwrap();
     }
 
-    pub fn netd_pid(&self) -> u32 {
+    pub(crate) fn netd_pid(&self) -> u32 {
         self.netd.as_ref().unwrap().id()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.run.path().join("log")).unwrap_or_default()
     }
 
-    pub fn call(&self, request: &NetRequest, netns: Option<&File>) -> Vec<NetReply> {
+    pub(crate) fn call(&self, request: &NetRequest, netns: Option<&File>) -> Vec<NetReply> {
         let socket = packet::connect(&self.socket()).unwrap();
         packet::set_timeout(&socket, DEADLINE).unwrap();
         let descriptors: Vec<_> = netns.iter().map(|netns| netns.as_fd()).collect();
@@ -206,17 +206,17 @@ impl Board {
         self.run.path().join("netd.sock")
     }
 
-    pub fn attach(&self, instance: &str, machine: &Machine, nics: &[NicOrder]) -> NetReply {
+    pub(crate) fn attach(&self, instance: &str, machine: &Machine, nics: &[NicOrder]) -> NetReply {
         let instance = InstanceName::parse(instance).unwrap();
         let nics = heapless_vec(nics);
         self.call(&NetRequest::Attach { instance, nics }, Some(&machine.netns())).remove(0)
     }
 
-    pub fn detach(&self, instance: &str) -> NetReply {
+    pub(crate) fn detach(&self, instance: &str) -> NetReply {
         self.call(&NetRequest::Detach { instance: InstanceName::parse(instance).unwrap() }, None).remove(0)
     }
 
-    pub fn status(&self) -> Vec<LinkStatus> {
+    pub(crate) fn status(&self) -> Vec<LinkStatus> {
         let replies = self.call(&NetRequest::Status, None).into_iter();
         let links = replies.filter_map(|reply| match reply {
             NetReply::Link(link) => Some(link),
@@ -225,12 +225,12 @@ impl Board {
         links.collect()
     }
 
-    pub fn uplink(&self) -> LinkStatus {
+    pub(crate) fn uplink(&self) -> LinkStatus {
         self.status().into_iter().find(|link| link.role == LinkRole::Uplink).unwrap()
     }
 
     /// The status line of an instance's interface, once it has a lease.
-    pub fn leased(&self, instance: &str) -> std::net::Ipv4Addr {
+    pub(crate) fn leased(&self, instance: &str) -> std::net::Ipv4Addr {
         wait_until("a lease", || {
             let status = self.status();
             let of_instance = status
@@ -261,7 +261,7 @@ fn heapless_vec(nics: &[NicOrder]) -> heapless::Vec<NicOrder, 8> {
 }
 
 /// `eth0` on a network of netd's.
-pub fn nic(network: &str) -> NicOrder {
+pub(crate) fn nic(network: &str) -> NicOrder {
     NicOrder {
         name: clipped("eth0"),
         kind: NicKind::Network { network: clipped(network) },
@@ -273,14 +273,14 @@ pub fn nic(network: &str) -> NicOrder {
 }
 
 /// The network outside: 192.168.77.0/24 with dnsmasq as DHCP and name server, and the board's uplink plugged into it.
-pub struct Outside {
-    pub machine: Machine,
+pub(crate) struct Outside {
+    pub(crate) machine: Machine,
     dnsmasq: Option<Running>,
     directory: tempfile::TempDir,
 }
 
 impl Outside {
-    pub fn new(board: &Machine) -> Outside {
+    pub(crate) fn new(board: &Machine) -> Outside {
         let machine = Machine::new();
         board.sh(&format!("ip link add up0 type veth peer name out0 netns {}", machine.pid()));
         machine.sh("ip addr add 192.168.77.1/24 dev out0 && ip link set out0 up");
@@ -289,7 +289,13 @@ impl Outside {
         outside
     }
 
-    pub fn start_dnsmasq(&mut self, lease: &str) {
+    /// A DHCP and name server for 192.168.77.0/24.
+    pub(crate) fn start_dnsmasq(&mut self, lease: &str) {
+        self.start_dnsmasq_for("192.168.77", lease);
+    }
+
+    /// The same for the /24 that begins with `network`.
+    pub(crate) fn start_dnsmasq_for(&mut self, network: &str, lease: &str) {
         self.dnsmasq = None;
         let directory = self.directory.path();
         let child = self
@@ -297,10 +303,11 @@ impl Outside {
             .command("dnsmasq")
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"])
             .args(["--interface=out0", "--bind-interfaces", "--log-facility=-", "--log-dhcp"])
-            .arg(format!("--dhcp-range=192.168.77.100,192.168.77.200,{lease}"))
+            .arg(format!("--dhcp-range={network}.100,{network}.200,{lease}"))
             .arg("--dhcp-authoritative")
             .arg("--domain=outside.test")
-            .args(["--address=/server.outside.test/192.168.77.1", "--txt-record=long.outside.test,hello"])
+            .arg(format!("--address=/server.outside.test/{network}.1"))
+            .arg("--txt-record=long.outside.test,hello")
             .arg(format!("--dhcp-leasefile={}", directory.join("leases").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .stdout(File::create(directory.join("log")).unwrap())
@@ -310,13 +317,13 @@ impl Outside {
         self.dnsmasq = Some(Running(child));
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 }
 
 /// Asks for an address as busybox does and configures it; returns what the script was told.
-pub fn udhcpc(machine: &Machine, directory: &Path) -> String {
+pub(crate) fn udhcpc(machine: &Machine, directory: &Path) -> String {
     let script = directory.join("udhcpc.sh");
     let said = directory.join(format!("lease-{}", machine.pid()));
     std::fs::write(

@@ -4,9 +4,9 @@ use crate::can_run;
 use crate::machines::{Board, Machine, Outside, nic, text, udhcpc, wait_until};
 use std::net::Ipv4Addr;
 use yado_spec::NetworksSpec;
-use yado_spec::network::LinkSelector;
+use yado_spec::network::{Ipv4Prefix, LinkSelector, UplinkIpv4};
 use yado_wire::names::clipped;
-use yado_wire::network::NetReply;
+use yado_wire::network::{LinkStatus, NetReply};
 
 fn networks() -> NetworksSpec {
     let mut networks = NetworksSpec::default_networks();
@@ -22,14 +22,7 @@ fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
     }
     let board = Board::start(Some(networks()));
     let outside = Outside::new(&board.machine);
-    let uplink = wait_until("a lease", || {
-        let uplink = board.uplink();
-        if uplink.ipv4.is_some() && uplink.gateway.is_some() {
-            Ok(uplink)
-        } else {
-            Err(format!("{uplink:?}\n{}", outside.log()))
-        }
-    });
+    let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
     assert_eq!(uplink.gateway, Some([192, 168, 77, 1]));
     assert_eq!(uplink.nameservers.as_slice(), [[192, 168, 77, 1]]);
     assert!(uplink.lease_left_s.is_some_and(|left| 100 < left && left <= 120), "{uplink:?}");
@@ -58,4 +51,89 @@ fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
     outside.machine.sh(&format!("ip route add 10.158.0.0/24 via {address}"));
     let asked = outside.machine.try_sh("dig +time=1 +tries=1 @10.158.0.1 one.lxd");
     assert!(!asked.status.success(), "{}", text(&asked.stdout));
+}
+
+/// The uplink's status once it is as `is_wanted` says.
+fn uplink_that(board: &Board, outside: &Outside, what: &str, is_wanted: impl Fn(&LinkStatus) -> bool) -> LinkStatus {
+    wait_until(what, || {
+        let uplink = board.uplink();
+        if is_wanted(&uplink) { Ok(uplink) } else { Err(format!("{uplink:?}\n{}", outside.log())) }
+    })
+}
+
+#[test]
+fn a_link_that_flaps_keeps_its_lease_and_a_restarted_netd_does_too() {
+    if !can_run(&["ip", "dnsmasq"]) {
+        return;
+    }
+    let mut board = Board::start(Some(networks()));
+    let outside = Outside::new(&board.machine);
+    let has_route = |uplink: &LinkStatus| uplink.ipv4.is_some() && uplink.gateway.is_some();
+    let before = uplink_that(&board, &outside, "a lease", has_route).ipv4;
+    outside.machine.sh("ip link set out0 down");
+    uplink_that(&board, &outside, "no carrier", |uplink| !uplink.is_up);
+    assert_eq!(board.uplink().ipv4, before, "kept without carrier");
+    outside.machine.sh("ip link set out0 up");
+    let after = uplink_that(&board, &outside, "up again", |uplink| uplink.is_up && has_route(uplink));
+    assert_eq!(after.ipv4, before);
+    board.machine.sh("ip addr flush dev up0");
+    board.machine.wait_for("ip -4 addr show dev up0 | grep 192.168.77 && ip route show default | grep via");
+    board.kill_netd();
+    assert!(board.machine.sh("ip route show default").contains("via 192.168.77.1"), "left as it was");
+    board.start_netd();
+    let after =
+        uplink_that(&board, &outside, "the same lease", |uplink| has_route(uplink) && uplink.lease_left_s.is_some());
+    assert_eq!(after.ipv4, before);
+    assert!(!board.log().contains("left alone"), "{}", board.log());
+}
+
+#[test]
+fn a_server_that_forgets_or_ends_a_lease_is_followed() {
+    if !can_run(&["ip", "dnsmasq"]) {
+        return;
+    }
+    let board = Board::start(Some(networks()));
+    let mut outside = Outside::new(&board.machine);
+    let before = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some());
+    // Another network: the server refuses the old address when the link comes back.
+    outside.machine.sh("ip link set out0 down");
+    outside.machine.sh("ip addr flush dev out0 && ip addr add 192.168.78.1/24 dev out0");
+    outside.machine.sh("ip link set out0 up");
+    outside.start_dnsmasq_for("192.168.78", "2m");
+    let after = uplink_that(&board, &outside, "another lease", |uplink| {
+        uplink.ipv4.is_some_and(|(address, _)| address[2] == 78) && uplink.gateway == Some([192, 168, 78, 1])
+    });
+    assert_ne!(after.ipv4, before.ipv4);
+    let addresses = board.machine.sh("ip -4 -o addr show dev up0");
+    assert_eq!(addresses.lines().count(), 1, "{addresses}");
+    let resolv_conf = std::fs::read_to_string(board.run.path().join("resolv.conf")).unwrap();
+    assert!(resolv_conf.contains("nameserver 192.168.78.1"), "{resolv_conf}");
+}
+
+#[test]
+fn a_static_uplink_needs_no_server_and_a_changed_configuration_is_followed() {
+    if !can_run(&["ip", "nft"]) {
+        return;
+    }
+    let mut networks = networks();
+    networks.uplinks[0].ipv4 = UplinkIpv4::Static {
+        address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
+        gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
+        nameservers: vec![Ipv4Addr::new(192, 168, 77, 1)],
+    };
+    let board = Board::start(Some(networks.clone()));
+    let outside = Outside::new(&board.machine);
+    let uplink = uplink_that(&board, &outside, "its address", |uplink| uplink.gateway.is_some());
+    assert_eq!((uplink.ipv4, uplink.lease_left_s), (Some(([192, 168, 77, 9], 24)), None));
+    board.machine.sh("busybox ping -c 1 -W 5 192.168.77.1");
+
+    let mut second = yado_spec::network::BridgeSpec::named(clipped("lan0"));
+    second.external_interfaces = vec![clipped("ext0")];
+    networks.bridges = vec![second];
+    board.machine.sh("ip link add ext0 type veth peer name other0");
+    std::fs::write(board.run.path().join("networks.bin"), networks.encode()).unwrap();
+    board.machine.sh(&format!("kill -HUP {}", board.netd_pid()));
+    board.machine.wait_for("ip -o link show master lan0 | grep ext0");
+    board.machine.wait_for("! ip link show yado0");
+    board.machine.wait_for("nft list table inet yado | grep lan0 && ! nft list table inet yado | grep yado0");
 }
