@@ -63,8 +63,9 @@ done
 
 # Nothing in the order had a try left or could be booted. A board that gives up is of no use to anybody: begin again.
 echo "boot: no slot left, refilling"
-for slot in ${BOOT_ORDER}; do
-  setenv BOOT_${slot}_LEFT 3
+# (A loop's variable must not have the name of one that was set: hush would read that one.)
+for refilled in ${BOOT_ORDER}; do
+  setenv BOOT_${refilled}_LEFT 3
 done
 run write_state
 reset

@@ -21,7 +21,6 @@ pub const INITRAMFS: &[&str] = &[
     "sha2-ce",
     "sha2-arm-ce",
     "crc32c_generic",
-    "ext4",
 ];
 
 /// What the system itself needs on top.

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use yado_updater::boot_state::{BootState, Mark};
+use yado_updater::boot_state::BootState;
 
 const MIB: u64 = 1024 * 1024;
 const SECTOR_BYTES: u64 = 512;
@@ -29,8 +29,10 @@ pub struct DiskContent {
     pub arch: Arch,
     /// Slot A.
     pub a: System,
-    /// Slot B; `None`: marked empty.
+    /// Slot B, if it holds a system.
     pub b: Option<System>,
+    /// What the boot loader finds.
+    pub state: BootState,
     /// Words for the end of the kernel's command line.
     pub kernel_arguments: String,
     /// The size of the data partition.
@@ -132,15 +134,14 @@ pub fn extent(name: &str, data_mib: u64) -> Option<Extent> {
 
 /// Makes the disk at `path`; `scratch` is an existing directory for its parts.
 pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), DiskError> {
-    let DiskContent { arch, a, b, kernel_arguments, data_mib, data } = content;
+    let DiskContent { arch, a, b, state, kernel_arguments, data_mib, data } = content;
     let disk = create_with_table(path, *data_mib, data)?;
     let put = |name: &str, part: &Path| -> Result<(), DiskError> {
         let extent = extent(name, *data_mib).expect("the name is one of our table");
         copy_to(&disk, path, extent.offset, part)
     };
     put("boot", &boot_partition(*arch, kernel_arguments, scratch)?)?;
-    let state = BootState::factory(if b.is_some() { None } else { Some(Mark::Empty) });
-    write_state(&disk, path, &state, extent("state", *data_mib).expect("the name is one of our table"))?;
+    write_state(&disk, path, state, extent("state", *data_mib).expect("the name is one of our table"))?;
     put("boot-a", &kernel_partition(a, &scratch.join("boot-a.ext4"))?)?;
     write_slot(&disk, path, extent("slot-a", *data_mib).expect("the name is one of our table"), &a.image)?;
     if let Some(b) = b {
@@ -242,7 +243,7 @@ fn kernel_partition(system: &System, part: &Path) -> Result<PathBuf, DiskError> 
 }
 
 fn write_state(disk: &File, path: &Path, state: &BootState, at: Extent) -> Result<(), DiskError> {
-    let copy = state.encode().expect("the factory's state is short");
+    let copy = state.encode().expect("a state without keys of others is short");
     for offset in yado_updater::boot_state::COPY_OFFSETS {
         disk.write_all_at(&copy, at.offset + offset)
             .map_err(|source| DiskError::Io { path: path.to_owned(), source })?;

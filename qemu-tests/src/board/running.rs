@@ -16,6 +16,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use yado_updater::boot_state::{BootState, Mark};
 
 /// Everything that boards of one architecture share: fetched, built, signed.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ impl Board {
             arch: prepared.ingredients.arch,
             a: prepared.system.clone(),
             b: None,
+            state: BootState::factory(Some(Mark::Empty)),
             kernel_arguments: kernel_arguments.clone(),
             data_mib: *data_mib,
             data: data.clone(),
