@@ -1,13 +1,18 @@
 //! What must work.
 
 use crate::fixture::{BASE, Fixture};
-use crate::init_role::{Payload, exec, exec_as, launch, sync_devices};
+use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, sync_devices};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, makedev};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{Device, DeviceSelect, Disk, DiskSource, KernelLimit, NodeKind, Required};
 use yado_sys::children::Ended;
+use yado_sys::packet;
+use yado_wire::network::{NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
 
@@ -25,6 +30,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_privileged_instance_has_no_user_namespace", privileged),
     ("a_nested_instance_sees_all_of_proc", nesting),
     ("readiness_can_be_told", notify),
+    ("netd_is_asked_for_the_interfaces", network),
 ];
 
 /// Runs a script as the instance's init; gives its output.
@@ -251,6 +257,55 @@ fn bounding_set() -> String {
     let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
     let all = (2u64 << last.trim().parse::<u32>().unwrap()) - 1;
     format!("CapBnd:\t{:016x}\n", all & !0x3_0203_0000)
+}
+
+fn network(fixture: &Fixture) {
+    let path = fixture.path("netd.sock");
+    let listener = packet::listen(&path).unwrap();
+    let mut order = script(fixture, "network", "echo up");
+    order.places.netd = Some(path.to_str().unwrap().to_owned());
+    let nic = NicOrder {
+        name: "eth0".try_into().unwrap(),
+        kind: NicKind::Network { network: "yado0".try_into().unwrap() },
+        hwaddr: None,
+        mtu: None,
+        host_name: None,
+        ipv4_address: None,
+    };
+    order.spec.nics.push(nic.clone());
+
+    let attached = launch_beside(&order, || {
+        let (request, namespace) = serve_netd(&listener, Some(&NetReply::Attached));
+        let NetRequest::Attach { instance, nics } = request else { panic!("{request:?}") };
+        assert_eq!((instance.as_str(), nics.as_slice()), ("network", [nic].as_slice()));
+        let ours = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        assert_ne!(rustix::fs::fstat(&namespace).unwrap().st_ino, ours);
+    });
+    assert_eq!(attached.unwrap().finish(), (Ended::Code(0), "up\n".to_owned()));
+
+    let refusal = Failure::refused(Step::Network, "eth0", "no such network");
+    let refused = launch_beside(&order, || {
+        serve_netd(&listener, Some(&NetReply::Failed(refusal.clone())));
+    });
+    assert_eq!(refused.err(), Some(refusal));
+
+    let silent = launch_beside(&order, || {
+        serve_netd(&listener, None);
+    });
+    assert_eq!(silent.err().unwrap().reason.as_str(), "netd closed the connection without an answer");
+}
+
+/// netd's part for one request; without a reply it hangs up.
+fn serve_netd(listener: &OwnedFd, reply: Option<&NetReply>) -> (NetRequest, OwnedFd) {
+    rustix::event::poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
+    let connection = packet::accept(listener).unwrap().unwrap();
+    rustix::event::poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
+    let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
+    let mut request = packet::recv(&connection, &mut buffer).unwrap().unwrap();
+    if let Some(reply) = reply {
+        packet::send(&connection, &yado_wire::encode(reply).unwrap(), &[]).unwrap().unwrap();
+    }
+    (yado_wire::decode(&buffer[..request.len]).unwrap(), request.descriptors.pop().unwrap())
 }
 
 fn node(name: &str, source: &str, required: Required, kind: NodeKind) -> Device {

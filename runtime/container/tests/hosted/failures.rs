@@ -46,9 +46,13 @@ fn tampered(fixture: &Fixture) {
     let (header, _) = yado_image::open::read_header(&fs::File::open(fixture.path("image")).unwrap()).unwrap();
     let layout = &header.layout;
     let end = image.len() as u64;
+    // With dm-verity a block is verified when it is read, and the init's first block is read at every start. Its hash stands
+    // in the lowest level of the tree, which is the last: 128 hashes a block.
+    let program = image.windows(4).position(|bytes| bytes == b"\x7fELF").unwrap() as u64;
+    let lowest_level = layout.tree_offset() + layout.tree_bytes() - layout.payload_blocks().div_ceil(128) * 4096;
     let flipped: [(&str, u64, Step); 5] = [
-        ("payload", layout.payload_bytes() / 2, Step::ImagePayload),
-        ("tree", layout.tree_offset() + layout.tree_bytes() - 4096, Step::ImageTree),
+        ("payload", program, Step::ImagePayload),
+        ("tree", lowest_level + program / 4096 * 32, Step::ImageTree),
         ("manifest", layout.manifest_offset() + 5, Step::ImageManifest),
         ("signatures", layout.signatures_offset() + 60, Step::ImageSignature),
         ("header", end - 4096 + 40, Step::ImageHeader),

@@ -35,6 +35,14 @@ pub(crate) fn missing() -> Option<String> {
     absent.map(|name| format!("this kernel has no {name} (or its module is not loaded)"))
 }
 
+/// `YADO_TEST_VERIFY=block` where the kernel has device-mapper.
+pub(crate) fn verify() -> Verify {
+    match std::env::var("YADO_TEST_VERIFY").as_deref() {
+        Ok("block") => Verify::Block,
+        Ok(_) | Err(_) => Verify::Start,
+    }
+}
+
 /// Where cgroup2 is mounted.
 fn cgroup2() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -93,7 +101,7 @@ impl Fixture {
                 netd: None,
             },
             idmap_base: BASE,
-            verify: Verify::Start,
+            verify: verify(),
             job: LaunchJob::Run,
         }
     }

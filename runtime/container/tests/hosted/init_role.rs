@@ -31,7 +31,12 @@ pub(crate) struct Payload {
 
 /// Runs an order of the job `Run` or `Exec` until the payload executes.
 pub(crate) fn launch(order: &LaunchOrder) -> Result<Payload, Failure> {
-    launch_with(order, None, &null())
+    launch_with(order, None, &null(), || ())
+}
+
+/// The same, while somebody else does what the launcher waits for.
+pub(crate) fn launch_beside(order: &LaunchOrder, meanwhile: impl FnOnce()) -> Result<Payload, Failure> {
+    launch_with(order, None, &null(), meanwhile)
 }
 
 /// The order's instance runs `command`; gives its exit code and output.
@@ -55,7 +60,7 @@ pub(crate) fn exec_as(
         gid: id,
     };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    let command = launch_with(&order, Some(running), &writer)?;
+    let command = launch_with(&order, Some(running), &writer, || ())?;
     drop(writer);
     let mut output = String::new();
     File::from(reader).read_to_string(&mut output).unwrap();
@@ -76,9 +81,15 @@ pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Ve
     }
 }
 
-fn launch_with(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> Result<Payload, Failure> {
+fn launch_with(
+    order: &LaunchOrder,
+    running: Option<&Payload>,
+    output: &OwnedFd,
+    meanwhile: impl FnOnce(),
+) -> Result<Payload, Failure> {
     let begin = Instant::now();
     let (reports, launcher) = start(order, running, output);
+    meanwhile();
     let mut payload = None;
     let outcome = loop {
         match next_report(&reports) {
