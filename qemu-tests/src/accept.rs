@@ -8,6 +8,7 @@ mod cargo_tests;
 mod tally;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -15,7 +16,8 @@ use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::provision::{Purpose, ensure_packages};
-use crate::{cross, demo};
+use crate::report::{self, Report};
+use crate::{broken, cross, demo};
 use tally::Tally;
 
 /// One floor of the tests.
@@ -41,6 +43,16 @@ const FLOORS: &[Floor] = &[
     },
     Floor { name: "arm64", about: "the arm64 board in QEMU", run: |cache, tally| board(cache, tally, Arch::Arm64) },
     Floor { name: "armhf", about: "the armhf board in QEMU", run: |cache, tally| board(cache, tally, Arch::Armhf) },
+    Floor {
+        name: "broken-arm64",
+        about: "what breaks on the arm64 board, and does not matter",
+        run: |cache, tally| what_breaks(cache, tally, Arch::Arm64),
+    },
+    Floor {
+        name: "broken-armhf",
+        about: "what breaks on the armhf board, and does not matter",
+        run: |cache, tally| what_breaks(cache, tally, Arch::Armhf),
+    },
 ];
 
 /// Runs all floors, or those named in the arguments.
@@ -105,10 +117,24 @@ fn cross_build(cache: &Cache, tally: &mut Tally) {
 
 /// The demo is the board's test: each of its steps is a test, ticked by what was seen.
 fn board(cache: &Cache, tally: &mut Tally, arch: Arch) {
-    let directory = demo::report_directory(arch);
+    let directory = report::directory("demo", arch);
     let name = format!("a board of {arch} is prepared");
-    let show = || demo::run(cache, arch, demo::Visitor::None, &directory);
-    let Some(report) = tally.check(&name, show) else { return };
+    let report = tally.check(&name, || demo::run(cache, arch, demo::Visitor::None, &directory));
+    if let Some(report) = report {
+        count_steps(tally, &report, demo::planned_steps(), &directory);
+    }
+}
+
+fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch) {
+    let directory = report::directory("broken", arch);
+    let name = format!("boards of {arch} to be broken are prepared");
+    if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory)) {
+        count_steps(tally, &report, broken::planned_steps(), &directory);
+    }
+}
+
+fn count_steps(tally: &mut Tally, report: &Report, planned: usize, directory: &Path) {
+    let arch = report.arch;
     tally.check(&format!("{arch}: its report is written"), || report.write(&directory.join("report.json")));
     for step in &report.steps {
         let name = format!("{arch}: {}", step.title);
@@ -117,7 +143,7 @@ fn board(cache: &Cache, tally: &mut Tally, arch: Arch) {
             Some(failure) => tally.fail(&name, failure),
         }
     }
-    for number in report.steps.len()..demo::planned_steps() {
+    for number in report.steps.len()..planned {
         tally.fail(&format!("{arch}: step {}", number + 1), "not reached");
     }
 }

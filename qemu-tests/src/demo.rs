@@ -13,7 +13,6 @@ mod start;
 mod talk;
 
 pub use command_line::main;
-pub(crate) use command_line::report_directory;
 
 use crate::arch::Arch;
 use crate::board::disk::DataPartition;

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod arch;
 pub mod board;
+pub mod broken;
 pub mod cache;
 pub mod command;
 pub mod cross;

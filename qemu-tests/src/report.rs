@@ -4,7 +4,7 @@ use crate::arch::Arch;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A whole run.
@@ -46,6 +46,13 @@ pub struct Observation {
     pub seen: String,
     /// Whether what was seen is what should be.
     pub holds: bool,
+}
+
+/// Where runs of this kind leave what they saw of a board.
+pub fn directory(kind: &str, arch: Arch) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    target.join(kind).join(arch.debian())
 }
 
 impl Report {

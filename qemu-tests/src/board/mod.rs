@@ -6,6 +6,7 @@ pub mod container_images;
 pub mod cpio;
 pub mod disk;
 mod failure;
+pub mod gpio_chip;
 pub mod host_yado;
 pub mod ingredients;
 pub mod initramfs;

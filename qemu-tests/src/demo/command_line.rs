@@ -4,10 +4,10 @@ use super::{Visitor, planned_steps, run};
 use crate::arch::Arch;
 use crate::board::BuildError;
 use crate::cache::Cache;
-use crate::report::Report;
+use crate::report::{self, Report};
 use clap::Parser;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Builds everything, boots a board in QEMU, and shows the main job.
@@ -34,7 +34,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let directory = report_directory(arch);
+    let directory = report::directory("demo", arch);
     let visitor = if interactive { Visitor::AtConsole } else { Visitor::None };
     let report = match show(arch, visitor, &directory) {
         Ok(report) => report,
@@ -53,13 +53,6 @@ pub fn main(args: &[OsString]) -> ExitCode {
         remove_disks(&directory);
     }
     if report.is_passed(planned_steps()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Where the demo of a board leaves what it saw.
-pub(crate) fn report_directory(arch: Arch) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
-    target.join("demo").join(arch.debian())
 }
 
 fn show(arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {

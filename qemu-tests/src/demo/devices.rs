@@ -1,33 +1,22 @@
 //! Steps 6 and 7: hardware that comes while the containers run, and goes to the one that declares it.
 
-use super::start::{output, read};
+use super::start::read;
 use super::{Demo, StepError, printed};
 use crate::board::container_images::TOOL;
 use crate::board::qemu::QemuError;
 use crate::board::qmp::{QmpError, UsbStick};
-use crate::board::{Board, BoardError};
+use crate::board::{Board, BoardError, gpio_chip};
 use crate::report::Observer;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A chip of eight lines with the label that busybox's `gpio` device names.
-const MAKE_CHIP: &str = "set -e
-modprobe gpio-sim
-mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
-cd /sys/kernel/config/gpio-sim
-mkdir -p relays/bank0
-echo 8 > relays/bank0/num_lines
-echo relays > relays/bank0/label
-echo 1 > relays/live
-echo /sys/devices/platform/$(cat relays/dev_name)/$(cat relays/bank0/chip_name)";
-
 pub(super) fn gpio(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let lines = output(demo, &["/bin/sh", "-c", MAKE_CHIP])?;
-    let lines = lines.trim();
+    // The label that busybox's `gpio` device names.
+    let lines = gpio_chip::make(&demo.board, "relays", TIMEOUT)?;
     let chip = lines.rsplit('/').next().unwrap_or_default();
     let node = format!("/dev/{chip}");
-    observer.check("a simulated chip came to the board", lines, chip.starts_with("gpiochip"))?;
+    observer.check("a simulated chip came to the board", &lines, chip.starts_with("gpiochip"))?;
     wait_inside(&demo.board, "busybox", &node, true)?;
     let seen = demo.board.exec("busybox", &["ls", "-l", &node], TIMEOUT)?;
     observer.check("it is in busybox", &seen.stdout, seen.stdout.starts_with('c'))?;

@@ -1,0 +1,93 @@
+//! What breaks, and what of it must not matter: boards with spoilt configuration, foreign images, absent devices, killed
+//! processes, a full, a foreign and a missing data partition, a kernel without a controller, a clock past 2038, and a power
+//! cut. Every step is ticked by what was seen on the board.
+//!
+//! The steps share four boots. One that fails does not keep the later ones from telling what they see; a boot that fails
+//! ends only those that need its board.
+
+mod appliance;
+mod bench;
+mod boots;
+mod clock;
+mod configuration;
+mod controllers;
+mod data_partition;
+mod devices;
+mod fullness;
+mod idle;
+mod killed_launcher;
+mod killed_processes;
+mod power_cut;
+
+use crate::arch::Arch;
+use crate::board::{BuildError, Prepared};
+use crate::cache::Cache;
+use crate::report::{Observer, Report, StepReport};
+use appliance::APPLIANCE;
+use bench::{Bench, BrokenError};
+use std::path::Path;
+use std::time::Instant;
+
+/// One step: what it is to show, and how.
+struct Step {
+    title: &'static str,
+    take: fn(&mut Bench<'_>, &mut Observer) -> Result<(), BrokenError>,
+}
+
+const STEPS: &[Step] = &[
+    Step { title: "a board boots with spoilt specs and bad files on its data partition", take: boots::spoilt },
+    Step { title: "spoilt specs are compiled again, and their instances run", take: configuration::spoilt_specs },
+    Step { title: "bad configuration is named, and costs only its own instance", take: configuration::bad_files },
+    Step { title: "images for another machine or a newer runtime are refused", take: configuration::foreign_images },
+    Step { title: "devices that are not there: done without, refused, waited for", take: devices::absent },
+    Step { title: "at rest we use little memory and write nothing", take: idle::budgets },
+    Step { title: "netd is killed, and the containers do not notice", take: killed_processes::netd },
+    Step { title: "an instance's init is killed, and its restart policy is followed", take: killed_processes::init },
+    Step {
+        title: "a launcher is killed in the middle, and nothing of its start is left",
+        take: killed_launcher::at_work,
+    },
+    Step { title: "the data partition fills up", take: fullness::fill },
+    Step { title: "the power is cut, and what was synced is there afterwards", take: power_cut::cut },
+    Step { title: "the same board starts from a full data partition, and ends in order", take: power_cut::after },
+    Step {
+        title: "a board boots without the memory controller, its data partition full of something else",
+        take: boots::foreign_data,
+    },
+    Step { title: "what is not ours is not formatted; instances run without it", take: data_partition::foreign },
+    Step { title: "a limit without its controller is refused, with the boot parameter", take: controllers::missing },
+    Step { title: "the foreign data is what it was, byte for byte", take: data_partition::untouched },
+    Step { title: "a board boots in the year 2040, without a data partition", take: boots::in_2040 },
+    Step { title: "a missing data partition is named; instances run without it", take: data_partition::missing },
+    Step { title: "the clock is right, and everything runs, after 2038", take: clock::after_2038 },
+];
+
+/// How many steps a whole run has.
+pub const fn planned_steps() -> usize {
+    STEPS.len()
+}
+
+/// Boots, breaks, and looks. The report tells how it went; an error is about what comes before the first board.
+pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<Report, BuildError> {
+    let began = Instant::now();
+    std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
+    let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
+    let prepare_seconds = began.elapsed().as_secs_f64();
+    let switched_on = Instant::now();
+    let mut bench = Bench::new(&prepared, directory);
+    let steps = STEPS.iter().enumerate().map(|(index, step)| take(&mut bench, index + 1, step)).collect();
+    bench.clear_away();
+    Ok(Report {
+        arch,
+        kernel: Some(prepared.ingredients.kernel.release.clone()),
+        prepare_seconds,
+        board_seconds: switched_on.elapsed().as_secs_f64(),
+        steps,
+    })
+}
+
+fn take(bench: &mut Bench<'_>, number: usize, step: &Step) -> StepReport {
+    let mut observer = Observer::begin(number, step.title);
+    let outcome = (step.take)(bench, &mut observer).map_err(|error| error.to_string());
+    observer.end(outcome)
+}

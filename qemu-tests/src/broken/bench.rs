@@ -1,0 +1,295 @@
+//! What the steps work with: the board that is switched on now, and short ways to ask it.
+
+use crate::board::disk::DataPartition;
+use crate::board::qemu::{OnReset, QemuError};
+use crate::board::qmp::QmpError;
+use crate::board::{Board, BoardError, BoardOptions, Prepared};
+use crate::command::CommandError;
+use crate::report::NotSo;
+use qemu_guest::Ran;
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a board may take until its agent speaks; a loaded machine needs many times the usual 5 to 10 s.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
+/// How long anything on a board may take, on a machine that has other things to do.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
+/// The emulator ends at once when it is told to.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(30);
+const MEMORY_MIB: u32 = 256;
+/// Small enough to be filled in a moment.
+pub(super) const DATA_MIB: u64 = 40;
+
+/// The bench on which one board after the other is broken.
+#[derive(Debug)]
+pub(super) struct Bench<'a> {
+    /// What the boards share.
+    pub(super) prepared: &'a Prepared,
+    directory: PathBuf,
+    board: Option<Board>,
+    options: Option<BoardOptions>,
+}
+
+/// What is wrong with a board from the start.
+#[derive(Debug)]
+pub(super) struct Condition {
+    /// Names its directory.
+    pub(super) name: &'static str,
+    /// What is in its data partition.
+    pub(super) data: DataPartition,
+    /// Words for the end of the kernel's command line.
+    pub(super) kernel_arguments: &'static str,
+    /// The time its clock chip begins with.
+    pub(super) clock: Option<&'static str>,
+}
+
+impl<'a> Bench<'a> {
+    /// A bench without a board.
+    pub(super) fn new(prepared: &'a Prepared, directory: &Path) -> Bench<'a> {
+        Bench { prepared, directory: directory.to_owned(), board: None, options: None }
+    }
+
+    /// A directory for the files of a board, made if it is not there.
+    pub(super) fn directory_of(&self, name: &str) -> Result<PathBuf, BrokenError> {
+        let directory = self.directory.join(name);
+        std::fs::create_dir_all(&directory).map_err(BrokenError::io(&directory))?;
+        Ok(directory)
+    }
+
+    /// Switches on a new board; says how long it took until its agent spoke.
+    pub(super) fn switch_on(&mut self, condition: Condition) -> Result<String, BrokenError> {
+        self.clear_away();
+        let Condition { name, data, kernel_arguments, clock } = condition;
+        let options = BoardOptions {
+            memory_mib: MEMORY_MIB,
+            data_mib: DATA_MIB,
+            data,
+            kernel_arguments: kernel_arguments.to_owned(),
+            clock: clock.map(str::to_owned),
+            on_reset: OnReset::End,
+            directory: self.directory_of(name)?,
+        };
+        self.options = Some(options.clone());
+        self.await_agent(Board::power_on(self.prepared, options)?)
+    }
+
+    /// Switches on a board with the disk of the last one.
+    pub(super) fn switch_on_again(&mut self) -> Result<String, BrokenError> {
+        let options = self.options.clone().ok_or(BrokenError::Off)?;
+        let log = options.directory.join("serial.log");
+        // A log of the boot before is of use, and its absence is no fault of this one.
+        let _ = std::fs::rename(&log, log.with_extension("before.log"));
+        self.await_agent(Board::power_on_again(self.prepared, options)?)
+    }
+
+    fn await_agent(&mut self, board: Board) -> Result<String, BrokenError> {
+        let hello = match board.agent.hello(BOOT_TIMEOUT) {
+            Ok(hello) => hello,
+            Err(error) => {
+                print_serial_end(&board);
+                return Err(BoardError::Agent(error).into());
+            }
+        };
+        let seconds = board.qemu.started().elapsed().as_secs_f64();
+        self.board = Some(board);
+        Ok(format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel))
+    }
+
+    /// Takes the power away: nothing on the board gets to know.
+    pub(super) fn pull_the_plug(&mut self) -> Result<(), BrokenError> {
+        let mut board = self.board.take().ok_or(BrokenError::Off)?;
+        board.qemu.qmp.execute("quit", json!({})).map_err(qmp)?;
+        board.qemu.wait_end(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
+        Ok(())
+    }
+
+    /// Powers off in order, and gives back the data partition as it then is.
+    pub(super) fn power_off(&mut self) -> Result<PathBuf, BrokenError> {
+        let mut board = self.board.take().ok_or(BrokenError::Off)?;
+        board.yado(&["rescue", "poweroff"])?;
+        board.qemu.wait_end(TIMEOUT).map_err(BoardError::Qemu)?;
+        Ok(board.partition("data")?)
+    }
+
+    /// Takes the power away, and gives back the data partition as it then is.
+    pub(super) fn data_after_the_cut(&mut self) -> Result<PathBuf, BrokenError> {
+        let mut board = self.board.take().ok_or(BrokenError::Off)?;
+        board.qemu.qmp.execute("quit", json!({})).map_err(qmp)?;
+        board.qemu.wait_end(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
+        Ok(board.partition("data")?)
+    }
+
+    /// Ends the board that is on, and removes its disk; logs stay.
+    pub(super) fn clear_away(&mut self) {
+        self.board = None;
+        if let Some(BoardOptions { directory, .. }) = self.options.take() {
+            for name in ["disk.img", "flash.img", "data.part"] {
+                // What cannot be removed is overwritten by the next run.
+                let _ = std::fs::remove_file(directory.join(name));
+            }
+            let _ = std::fs::remove_dir_all(directory.join("parts"));
+        }
+    }
+
+    /// The board that is on.
+    pub(super) fn board(&self) -> Result<&Board, BrokenError> {
+        self.board.as_ref().ok_or(BrokenError::Off)
+    }
+
+    /// The status of everything.
+    pub(super) fn status(&self) -> Result<Value, BrokenError> {
+        Ok(self.board()?.status()?)
+    }
+
+    /// The status of one instance; null if there is none of that name.
+    pub(super) fn instance(&self, name: &str) -> Result<Value, BrokenError> {
+        Ok(instance(&self.status()?, name).cloned().unwrap_or_default())
+    }
+
+    /// Waits until an instance's status is as it should be, and gives it back.
+    pub(super) fn wait_instance(
+        &self,
+        name: &str,
+        what: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value, BrokenError> {
+        let found = self.board()?.wait_status(&format!("{name} that {what}"), TIMEOUT, |status| {
+            instance(status, name).filter(|status| is_so(status)).cloned()
+        })?;
+        Ok(found)
+    }
+
+    /// Waits until an instance is ready, or has failed: the caller looks which.
+    pub(super) fn wait_settled(&self, name: &str) -> Result<Value, BrokenError> {
+        self.wait_instance(name, "is ready or has failed", |status| {
+            status["state"] == "ready" || status["state"] == "failed"
+        })
+    }
+
+    /// Runs a shell script on the board that must succeed; what it printed.
+    pub(super) fn shell(&self, script: &str) -> Result<String, BrokenError> {
+        let said = self.board()?.agent.output(&["/bin/sh", "-c", script], TIMEOUT).map_err(BoardError::Agent)?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Runs a shell script on the board to its end, whatever that is.
+    pub(super) fn shell_ran(&self, script: &str) -> Result<Ran, BrokenError> {
+        Ok(self.board()?.agent.run(&["/bin/sh", "-c", script], TIMEOUT).map_err(BoardError::Agent)?)
+    }
+
+    /// Runs a shell script in an instance to its end, whatever that is.
+    pub(super) fn inside(&self, instance: &str, script: &str) -> Result<Ran, BrokenError> {
+        Ok(self.board()?.exec(instance, &["sh", "-c", script], TIMEOUT)?)
+    }
+
+    /// Runs a shell script in an instance that must succeed; what it printed.
+    pub(super) fn inside_output(&self, instance: &str, script: &str) -> Result<String, BrokenError> {
+        Ok(self.board()?.exec_output(instance, &["sh", "-c", script], TIMEOUT)?.trim().to_owned())
+    }
+}
+
+/// The entry of one instance in a status.
+pub(super) fn instance<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
+    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
+}
+
+/// The entry of one of our services in a status.
+pub(super) fn service<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
+    status["services"].as_array()?.iter().find(|service| service["name"] == name)
+}
+
+/// `state, step: object: reason` of an instance, for people.
+pub(super) fn shown(status: &Value) -> String {
+    let failure = &status["last_failure"];
+    match failure.is_null() {
+        true => format!("{}, pid {}", text(&status["state"]), status["pid"]),
+        false => format!(
+            "{}: {}: {}: {}",
+            text(&status["state"]),
+            text(&failure["step"]),
+            text(&failure["object"]),
+            text(&failure["reason"])
+        ),
+    }
+}
+
+/// A string of a status without its quotes.
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn print_serial_end(board: &Board) {
+    const SHOWN: usize = 40;
+    let serial = board.serial();
+    let lines: Vec<&str> = serial.lines().collect();
+    eprintln!("--- the end of {}", board.serial_log().display());
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        eprintln!("    {line}");
+    }
+}
+
+fn qmp(error: QmpError) -> BrokenError {
+    BrokenError::Board(BoardError::Qemu(QemuError::Qmp(error)))
+}
+
+/// Why a step ended early.
+#[derive(Debug)]
+pub(super) enum BrokenError {
+    /// Something was seen that should not be so.
+    NotSo(NotSo),
+    /// The board did not do what was asked.
+    Board(BoardError),
+    /// A tool of this machine failed.
+    Tool(CommandError),
+    /// A file of this machine could not be read or written.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The board that this step needs did not boot.
+    Off,
+}
+
+impl BrokenError {
+    /// For `map_err`: something failed on `path`.
+    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BrokenError + use<> {
+        let path = path.to_owned();
+        move |source| BrokenError::Io { path, source }
+    }
+}
+
+impl From<NotSo> for BrokenError {
+    fn from(not_so: NotSo) -> BrokenError {
+        BrokenError::NotSo(not_so)
+    }
+}
+
+impl From<BoardError> for BrokenError {
+    fn from(error: BoardError) -> BrokenError {
+        BrokenError::Board(error)
+    }
+}
+
+impl From<CommandError> for BrokenError {
+    fn from(error: CommandError) -> BrokenError {
+        BrokenError::Tool(error)
+    }
+}
+
+impl fmt::Display for BrokenError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BrokenError::NotSo(not_so) => not_so.fmt(out),
+            BrokenError::Board(error) => error.fmt(out),
+            BrokenError::Tool(error) => error.fmt(out),
+            BrokenError::Io { path, source } => write!(out, "{}: {source}", path.display()),
+            BrokenError::Off => out.write_str("the board for it is not on"),
+        }
+    }
+}
+
+impl std::error::Error for BrokenError {}

@@ -1,0 +1,39 @@
+//! The boots: what is wrong with each board from the start.
+
+use super::appliance::data_with_bad_files;
+use super::bench::{Bench, BrokenError, Condition};
+use super::data_partition::foreign_content;
+use crate::board::disk::DataPartition;
+use crate::report::Observer;
+
+/// Bad files on the data partition, spoilt specs in the system.
+pub(super) fn spoilt(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let name = "spoilt";
+    let data = DataPartition::Filled(data_with_bad_files(&bench.directory_of(name)?)?);
+    let said = bench.switch_on(Condition { name, data, kernel_arguments: "", clock: None })?;
+    observer.check("the agent on the board speaks", said, true)?;
+    let data = bench.status()?["system"]["data"].clone();
+    observer.check("nothing is wrong with the data partition itself", &data, data.is_null())?;
+    Ok(())
+}
+
+/// A data partition that holds something, but no file system; and a kernel that was told to do without a controller.
+pub(super) fn foreign_data(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let name = "foreign-data";
+    let data = DataPartition::Filled(foreign_content(&bench.directory_of(name)?)?);
+    let said = bench.switch_on(Condition { name, data, kernel_arguments: "cgroup_disable=memory", clock: None })?;
+    observer.check("the agent on the board speaks", said, true)?;
+    Ok(())
+}
+
+/// No data partition; and a clock chip that a 32-bit kernel does not believe.
+pub(super) fn in_2040(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let said = bench.switch_on(Condition {
+        name: "in-2040",
+        data: DataPartition::Missing,
+        kernel_arguments: "",
+        clock: Some("2040-01-01T00:00:00"),
+    })?;
+    observer.check("the agent on the board speaks", said, true)?;
+    Ok(())
+}

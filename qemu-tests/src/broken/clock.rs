@@ -1,0 +1,52 @@
+//! After January 2038 the seconds since 1970 do not fit into 32 bits. A 32-bit kernel does not even believe its clock chip
+//! then; and a program with a 32-bit `time_t` dies at its first look at the clock.
+
+use super::bench::{Bench, BrokenError, TIMEOUT, service, shown, text};
+use super::killed_processes::runs_on;
+use crate::board::container_images::TOOL;
+use crate::report::Observer;
+
+/// The first second of 2040.
+const IN_2040_S: u64 = 2_208_988_800;
+/// An hour later is still the same boot.
+const SPAN_S: u64 = 3600;
+
+pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let before = bench.status()?;
+    let said = bench.inside_output("crab", &format!("{TOOL} clock /root/now"))?;
+    let number = |name: &str| {
+        let value = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse::<u64>().ok())
+    };
+    let is_in_2040 = |seconds: Option<u64>| seconds.is_some_and(|s| (IN_2040_S..IN_2040_S + SPAN_S).contains(&s));
+    observer.check("crab sees the year 2040", &said, is_in_2040(number("now_s")))?;
+    observer.check("and so does a file that it writes", &said, is_in_2040(number("modified_s")))?;
+    let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
+        let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
+        uplink["ipv4"].is_string().then(|| uplink["ipv4"].clone())
+    })?;
+    observer.check("the uplink has its lease", text(&uplink), true)?;
+    let address = bench.board()?.wait_for(
+        "address of crab",
+        TIMEOUT,
+        || {
+            let ran =
+                bench.board().map(|board| board.exec("crab", &["ip", "-4", "-o", "addr", "show", "eth0"], TIMEOUT));
+            Ok(ran.ok().and_then(Result::ok).map(|ran| ran.stdout).unwrap_or_default().into())
+        },
+        |said| text(said).split_whitespace().nth(3).map(str::to_owned),
+    )?;
+    observer.check("crab has its own", address, true)?;
+    bench.board()?.yado(&["rescue", "start", "cut-off"])?;
+    let started = bench.wait_settled("cut-off")?;
+    observer.check("an instance starts", shown(&started), started["state"] == "ready")?;
+    let netd = |status| service(status, "netd").cloned().unwrap_or_default();
+    let after = bench.status()?;
+    let seen = format!("netd pid {}, {} restarts", netd(&after)["pid"], netd(&after)["restarts"]);
+    observer.check(
+        "nothing of ours has ended",
+        seen,
+        netd(&before) == netd(&after) && netd(&after)["restarts"] == 0,
+    )?;
+    runs_on(bench, observer, &before, &["crab", "shell", "spec-flipped", "spec-cut"])
+}

@@ -1,0 +1,78 @@
+//! Specs, files and images that are not as they should be.
+
+use super::appliance::{NEWER_RUNTIME, OTHER_MACHINE};
+use super::bench::{Bench, BrokenError, shown, text};
+use crate::report::Observer;
+use qemu_guest::Ended;
+
+/// What the image's own cache of specs says is checked, not trusted.
+pub(super) fn spoilt_specs(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    for name in ["spec-flipped", "spec-cut"] {
+        let status = bench.wait_settled(name)?;
+        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        let sums = bench
+            .shell(&format!("sha256sum /usr/lib/yado/specs/{name}.bin /run/yado/specs/{name}.bin | cut -c-64"))?;
+        let sums: Vec<&str> = sums.lines().collect();
+        let is_other = sums.len() == 2 && sums[0] != sums[1];
+        observer.check("its spec was compiled again, and is another one", sums.join(" / "), is_other)?;
+    }
+    Ok(())
+}
+
+/// A file that is wrong, and what people must be told.
+struct BadFile {
+    instance: &'static str,
+    told: &'static [&'static str],
+}
+
+const BAD_FILES: &[BadFile] = &[
+    BadFile {
+        instance: "typo-key",
+        told: &["typo-key/instance.toml:4:", "limits.memroy = \"16MiB\"", "did you mean limits.memory?"],
+    },
+    BadFile {
+        instance: "bad-value",
+        told: &["bad-value/instance.toml:4:", "limits.memory = \"plenty\"", "must be "],
+    },
+    BadFile {
+        instance: "unknown-device",
+        told: &["unknown-device/instance.toml:", "\"gpoi\"", "did you mean gpio?"],
+    },
+    BadFile { instance: "hen", told: &["hen/instance.toml:2:", "after", "a cycle: hen after egg after hen"] },
+    BadFile { instance: "egg", told: &["egg/instance.toml:2:", "after", "a cycle: egg after hen after egg"] },
+    BadFile { instance: "not-toml", told: &["not-toml/instance.toml:1:", "not TOML"] },
+];
+
+pub(super) fn bad_files(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    for BadFile { instance, told } in BAD_FILES {
+        let status = bench.instance(instance)?;
+        let reason = text(&status["last_failure"]["reason"]);
+        let is_told = told.iter().all(|part| reason.contains(part));
+        let is_refused = status["state"] == "failed" && status["last_failure"]["step"] == "spec";
+        observer.check(
+            &format!("{instance} has failed, and its file, key and value are named"),
+            shown(&status),
+            is_refused && is_told,
+        )?;
+    }
+    let good = bench.wait_settled("good")?;
+    observer.check("the good one beside them runs", shown(&good), good["state"] == "ready")?;
+    let said = bench.shell_ran("yado check /data/instances/typo-key/instance.toml")?;
+    let is_same = said.ended == Ended::Code(1) && said.stdout.contains("did you mean limits.memory?");
+    observer.check("`yado check` says the same of the file", &said.stdout, is_same)?;
+    Ok(())
+}
+
+pub(super) fn foreign_images(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    for (name, told) in [("newer-runtime", NEWER_RUNTIME), ("other-machine", OTHER_MACHINE)] {
+        let status = bench.wait_settled(name)?;
+        let failure = &status["last_failure"];
+        let is_refused = status["state"] == "failed" && failure["step"] == "image-requires";
+        observer.check(
+            &format!("{name} is refused, and {told} is named"),
+            shown(&status),
+            is_refused && text(&failure["reason"]).contains(told),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! A data partition that is missing, or holds what we do not know: a file system in memory stands in, and nothing that may
+//! be somebody's is written over.
+
+use super::bench::{Bench, BrokenError, shown, text};
+use crate::report::Observer;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Enough to cover all places where a file system has its marks.
+const FOREIGN_BYTES: usize = 4 * 1024 * 1024;
+const INSTANCES: [&str; 4] = ["crab", "spec-flipped", "spec-cut", "chip-optional"];
+
+/// A file with the content of somebody else's format.
+pub(super) fn foreign_content(directory: &Path) -> Result<PathBuf, BrokenError> {
+    let path = directory.join("foreign.data");
+    fs::write(&path, foreign_bytes()).map_err(BrokenError::io(&path))?;
+    Ok(path)
+}
+
+fn foreign_bytes() -> Vec<u8> {
+    b"not a file system, and not yours. ".iter().copied().cycle().take(FOREIGN_BYTES).collect()
+}
+
+pub(super) fn foreign(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    named(bench, observer, "it is left as it is")?;
+    on_volatile_layers(bench, observer)
+}
+
+pub(super) fn missing(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    named(bench, observer, "no partition has this name")?;
+    on_volatile_layers(bench, observer)?;
+    let status = bench.wait_settled("shell")?;
+    observer.check("shell runs", shown(&status), status["state"] == "ready")?;
+    Ok(())
+}
+
+pub(super) fn untouched(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let path = bench.data_after_the_cut()?;
+    let after = fs::read(&path).map_err(BrokenError::io(&path))?;
+    let before = foreign_bytes();
+    let first_change = after.iter().enumerate().find(|(at, byte)| before.get(*at).unwrap_or(&0) != *byte);
+    let shown = match first_change {
+        None => format!("{} bytes, all the same", after.len()),
+        Some((at, _)) => format!("byte {at} is another"),
+    };
+    observer.check("not one byte of the partition was changed", shown, first_change.is_none())?;
+    Ok(())
+}
+
+fn named(bench: &Bench<'_>, observer: &mut Observer, reason: &str) -> Result<(), BrokenError> {
+    let failure = bench.status()?["system"]["data"].clone();
+    let is_named = failure["step"] == "data" && text(&failure["reason"]).contains(reason);
+    observer.check("the status says what is wrong with it", &failure, is_named)?;
+    Ok(())
+}
+
+fn on_volatile_layers(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let mounts = bench.shell("grep ' /data ' /proc/mounts")?;
+    let is_volatile = mounts.starts_with("/dev/loop") || mounts.contains(" tmpfs ");
+    observer.check("a file system in memory stands in for it", &mounts, is_volatile)?;
+    for name in INSTANCES {
+        let status = bench.wait_settled(name)?;
+        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+    }
+    let written = bench.inside_output("crab", "echo volatile > /root/note && cat /root/note")?;
+    observer.check("crab can write, for as long as the power lasts", &written, written == "volatile")?;
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Declared devices that are absent: what each instance said about that is what happens.
+
+use super::bench::{Bench, BrokenError, TIMEOUT, shown};
+use crate::board::gpio_chip;
+use crate::report::Observer;
+
+pub(super) fn absent(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let optional = bench.wait_settled("chip-optional")?;
+    observer.check("required = false: it runs without", shown(&optional), optional["state"] == "ready")?;
+    let required = bench.wait_settled("chip-required")?;
+    let is_refused = required["state"] == "failed" && required["last_failure"]["step"] == "device-absent";
+    observer.check("required = true: it has failed, at the device", shown(&required), is_refused)?;
+    let patient = bench.wait_instance("chip-patient", "waits", |status| status["state"] == "waiting")?;
+    let is_named =
+        patient["last_failure"]["step"] == "device-absent" && patient["last_failure"]["object"] == "relays";
+    observer.check("required.timeout: it waits, and says for what", shown(&patient), is_named)?;
+
+    let lines = gpio_chip::make(bench.board()?, "late", TIMEOUT)?;
+    observer.check("the chip it waits for comes", &lines, true)?;
+    let patient = bench.wait_settled("chip-patient")?;
+    observer.check("then it starts", shown(&patient), patient["state"] == "ready")?;
+    let chip = lines.rsplit('/').next().unwrap_or_default();
+    let listed = bench.inside_output("chip-patient", "ls /dev")?.replace('\n', " ");
+    observer.check("the chip is in it", &listed, listed.split(' ').any(|node| node == chip))?;
+    let listed = bench.inside_output("chip-optional", "ls /dev")?.replace('\n', " ");
+    observer.check("and in nobody else", &listed, !listed.contains("gpiochip"))?;
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! What we cost when nothing happens: memory of init and netd, and writes to the data partition, which is flash and wears.
+
+use super::bench::{Bench, BrokenError, service};
+use crate::report::Observer;
+
+/// design.md 9.
+const INIT_PSS_KIB: u64 = 1024;
+const BOTH_PSS_KIB: u64 = 2048;
+
+pub(super) fn budgets(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let status = bench.status()?;
+    let running = status["instances"].as_array().into_iter().flatten();
+    let running = running.filter(|instance| instance["state"] == "ready").count();
+    let netd = service(&status, "netd").map(|netd| netd["pid"].to_string()).unwrap_or_default();
+    let init = memory(bench, "1")?;
+    let what = format!("init takes at most {INIT_PSS_KIB} KiB, with {running} instances");
+    observer.check(&what, init.shown(), init.pss_kib <= INIT_PSS_KIB)?;
+    let netd = memory(bench, &netd)?;
+    let what = format!("init and netd together take at most {BOTH_PSS_KIB} KiB");
+    observer.check(&what, netd.shown(), init.pss_kib + netd.pss_kib <= BOTH_PSS_KIB)?;
+    no_writes(bench, observer)
+}
+
+struct Memory {
+    pss_kib: u64,
+    private_dirty_kib: u64,
+}
+
+impl Memory {
+    fn shown(&self) -> String {
+        format!("PSS {} KiB, private dirty {} KiB", self.pss_kib, self.private_dirty_kib)
+    }
+}
+
+fn memory(bench: &Bench<'_>, pid: &str) -> Result<Memory, BrokenError> {
+    let rollup = bench.shell(&format!("cat /proc/{pid}/smaps_rollup"))?;
+    let field = |name: &str| {
+        let value = rollup.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+        // A number that is not there must not look like a small one.
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or(u64::MAX / 4)
+    };
+    Ok(Memory { pss_kib: field("Pss:"), private_dirty_kib: field("Private_Dirty:") })
+}
+
+/// Counts sectors that reach the data partition, from anybody, for ten seconds of the board's own time. What was written
+/// before is brought to the disk first.
+const COUNT_WRITES: &str = "\
+device=$(awk '$2 == \"/data\" { sub(\"/dev/\", \"\", $1); print $1 }' /proc/mounts)
+written() { awk '{ print $7 }' /sys/class/block/$device/stat; }
+sync
+sleep 1
+before=$(written)
+sleep 10
+echo $device $(($(written) - before))";
+
+fn no_writes(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let counted = bench.shell(COUNT_WRITES)?;
+    observer.check(
+        "nothing is written to the data partition in 10 s",
+        format!("{counted} sectors"),
+        counted.ends_with(" 0"),
+    )?;
+    Ok(())
+}

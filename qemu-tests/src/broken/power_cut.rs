@@ -1,0 +1,66 @@
+//! The power goes away while one instance writes and after another has synced; the same board is switched on again.
+
+use super::bench::{Bench, BrokenError, instance, shown, text};
+use super::fullness::KEPT;
+use crate::board::BoardError;
+use crate::command::Tool;
+use crate::report::Observer;
+use std::time::Duration;
+
+/// The last thing that crab wrote and synced.
+const LAST_WORDS: &str = "the last words before the cut";
+/// Longer than anything here takes: the writer ends with the power.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(600);
+const STARTED: [&str; 5] = ["crab", "shell", "good", "chip-optional", "spec-flipped"];
+
+pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    // Written over in place: there is no block left for a new file.
+    let writer = "while :; do dd if=/dev/urandom of=/root/fill bs=64k count=64 conv=notrunc; done";
+    let argv = ["/usr/bin/yado", "rescue", "exec", "--no-tty", "shell", "--", "sh", "-c", writer];
+    let _writing = bench.board()?.agent.start_run(&argv, "", WRITER_TIMEOUT).map_err(BoardError::Agent)?;
+    let write = format!("echo {LAST_WORDS} | dd of={KEPT} conv=notrunc && sync && head -n 1 {KEPT}");
+    let said = bench.inside_output("crab", &write)?;
+    observer.check("crab wrote and synced, shell is writing", &said, said.ends_with(LAST_WORDS))?;
+    bench.pull_the_plug()?;
+    observer.check("the power is cut", "the emulator was told to quit", true)?;
+    let said = bench.switch_on_again()?;
+    observer.check("the board comes up again", said, true)?;
+    let read = {
+        let status = bench.wait_settled("crab")?;
+        observer.check("crab runs", shown(&status), status["state"] == "ready")?;
+        bench.inside_output("crab", &format!("head -n 1 {KEPT}; tail -n 1 {KEPT}"))?
+    };
+    observer.check("what it synced is there, and what it had before", &read, read == format!("{LAST_WORDS}\n800"))?;
+    Ok(())
+}
+
+pub(super) fn after(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let status = bench.status()?;
+    let failure = &status["system"]["data"];
+    let is_named = failure["step"] == "data" && text(&failure["reason"]).starts_with("full:");
+    observer.check("the status says that the data partition is full", failure, is_named)?;
+    let mounts = bench.shell("grep ' /data ' /proc/mounts")?;
+    observer.check("it is mounted, for writing", &mounts, mounts.contains(" ext4 rw"))?;
+    for name in STARTED {
+        let status = bench.wait_settled(name)?;
+        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+    }
+    let bad = instance(&status, "typo-key").cloned().unwrap_or_default();
+    let is_same = text(&bad["last_failure"]["reason"]).contains("did you mean limits.memory?");
+    observer.check("the files of instances are what they were", shown(&bad), is_same)?;
+    bench.shell("rm /data/rest /data/last")?;
+    let written = bench.inside_output("crab", "rm -f /root/more; echo again > /root/again && cat /root/again");
+    // shell's file takes all that is not reserved: only when it goes is there room again.
+    drop(written);
+    bench.inside_output("shell", "rm /root/fill")?;
+    let written = bench.inside_output("crab", "echo again > /root/again && sync && cat /root/again")?;
+    observer.check("with room again, crab writes again", &written, written == "again")?;
+    let data = bench.power_off()?;
+    let check = Tool::new("e2fsck").args(["-f", "-n"]).arg(&data).output()?;
+    observer.check("powered off in order, the file system is clean", last_line(&check), true)?;
+    Ok(())
+}
+
+fn last_line(text: &str) -> String {
+    text.trim().lines().last().unwrap_or_default().to_owned()
+}
