@@ -1,6 +1,9 @@
-//! The kernel modules that the board's two stages carry, taken from Debian's kernel: which, and with which index files.
+//! The kernel modules that the board's two stages carry, taken from Debian's kernel: which, and an index of just these.
 
+use crate::board::failure::BuildError;
 use crate::board::kernel_modules::ModuleIndex;
+use crate::board::tree::Tree;
+use crate::command::Tool;
 use crate::provision::Kernel;
 use std::fmt;
 use std::fs;
@@ -53,17 +56,10 @@ pub const SYSTEM: &[&str] = &[
     "vfat",
 ];
 
-/// The files of depmod(8) that a loader reads.
-const INDEXES: [&str; 6] = [
-    "modules.dep",
-    "modules.alias",
-    "modules.softdep",
-    "modules.builtin",
-    "modules.builtin.modinfo",
-    "modules.order",
-];
+/// What depmod(8) starts from, besides the modules.
+const LISTS: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
 
-/// Modules and indexes, as paths below `/lib/modules/RELEASE` and the files that go there.
+/// Modules and the lists of the kernel's build, as paths below `/lib/modules/RELEASE` and the files that go there.
 #[derive(Debug)]
 pub struct BootModules {
     /// The kernel's release.
@@ -94,15 +90,19 @@ pub fn choose<'a>(kernel: &Kernel, names: impl IntoIterator<Item = &'a str>) -> 
     );
     let closure = index.closure(names);
     let in_tree = |path: &str| (path.to_owned(), kernel.modules.join(path));
-    let indexes = INDEXES.iter().filter(|name| kernel.modules.join(name).exists()).map(|name| in_tree(name));
-    let files = closure.paths.iter().map(|path| in_tree(path)).chain(indexes).collect();
+    let lists = LISTS.iter().filter(|name| kernel.modules.join(name).exists()).map(|name| in_tree(name));
+    let files = closure.paths.iter().map(|path| in_tree(path)).chain(lists).collect();
     Ok(BootModules { release: kernel.release.clone(), files })
 }
 
 impl BootModules {
-    /// Where one of the files goes.
-    pub fn place(&self, path: &str) -> String {
-        format!("lib/modules/{}/{path}", self.release)
+    /// Lays them into a tree, with `more` of one's own, and an index that names all that is there and nothing that is not.
+    pub fn lay_out(&self, tree: &Tree, more: &[(&str, &Path)]) -> Result<(), BuildError> {
+        let ours = self.files.iter().map(|(path, from)| (path.as_str(), from.as_path()));
+        for (path, from) in ours.chain(more.iter().copied()) {
+            tree.copy(&format!("lib/modules/{}/{path}", self.release), 0o644, from)?;
+        }
+        Ok(Tool::new("depmod").arg("-b").arg(tree.root()).arg(&self.release).run()?)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::board::boot_modules::ModulesError;
 use crate::board::disk::DiskError;
-use crate::board::initramfs::InitramfsError;
 use crate::board::tree::TreeError;
 use crate::cache::CacheError;
 use crate::command::CommandError;
@@ -27,8 +26,6 @@ pub enum BuildError {
     Tree(TreeError),
     /// The kernel's modules could not be chosen.
     Modules(ModulesError),
-    /// The initramfs could not be made.
-    Initramfs(InitramfsError),
     /// The disk could not be made.
     Disk(DiskError),
     /// A file could not be read or written.
@@ -57,7 +54,6 @@ impl fmt::Display for BuildError {
             BuildError::Command(error) => error.fmt(out),
             BuildError::Tree(error) => error.fmt(out),
             BuildError::Modules(error) => error.fmt(out),
-            BuildError::Initramfs(error) => error.fmt(out),
             BuildError::Disk(error) => error.fmt(out),
             BuildError::Io { path, source } => write!(out, "{}: {source}", path.display()),
         }
@@ -83,6 +79,5 @@ from! {
     CommandError => Command,
     TreeError => Tree,
     ModulesError => Modules,
-    InitramfsError => Initramfs,
     DiskError => Disk,
 }

@@ -1,63 +1,53 @@
 //! The initramfs: init, the keys it trusts, and the modules it needs to reach the slot. Nothing else: no shell, no library.
 
-use crate::board::boot_modules::{self, BootModules, ModulesError};
+use crate::board::boot_modules;
 use crate::board::cpio::Archive;
+use crate::board::failure::BuildError;
+use crate::board::tree::Tree;
 use crate::provision::Kernel;
-use std::fmt;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Tells init that it runs in the initramfs.
 const MARKER: &str = "etc/yado/initramfs";
 
-/// Why there is no initramfs.
-#[derive(Debug)]
-pub enum InitramfsError {
-    /// A file could not be read or written.
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the kernel answered.
-        source: io::Error,
-    },
-    /// The kernel's modules could not be chosen.
-    Modules(ModulesError),
-}
-
-/// Writes the archive to `to`.
-pub fn make(to: &Path, init: &Path, trusted: &[PathBuf], kernel: &Kernel) -> Result<(), InitramfsError> {
-    let modules =
-        boot_modules::choose(kernel, boot_modules::INITRAMFS.iter().copied()).map_err(InitramfsError::Modules)?;
-    let bytes = assemble(init, trusted, &modules)?;
-    fs::write(to, bytes).map_err(|source| InitramfsError::Io { path: to.to_owned(), source })
-}
-
-fn assemble(init: &Path, trusted: &[PathBuf], modules: &BootModules) -> Result<Vec<u8>, InitramfsError> {
-    let read = |path: &Path| fs::read(path).map_err(|source| InitramfsError::Io { path: path.to_owned(), source });
+/// Writes the archive to `to`; `scratch` is a directory for its parts.
+pub fn make(to: &Path, init: &Path, trusted: &[PathBuf], kernel: &Kernel, scratch: &Path) -> Result<(), BuildError> {
     let mut archive = Archive::new();
-    for directory in ["dev", "proc", "sys", "run"] {
+    for directory in ["dev", "proc", "sys", "run", "root"] {
         archive.directory(directory);
     }
     archive.file("init", 0o755, &read(init)?);
+    // The kernel asks for modules by this program before anybody can tell it another.
+    archive.symlink("sbin/modprobe", "../init");
     archive.file(MARKER, 0o644, b"");
     for key in trusted {
         let name = key.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         archive.file(&format!("etc/yado/trust/{name}"), 0o644, &read(key)?);
     }
-    for (path, from) in &modules.files {
-        archive.file(&modules.place(path), 0o644, &read(from)?);
-    }
-    Ok(archive.finish())
+    let tree = Tree::create(scratch)?;
+    boot_modules::choose(kernel, boot_modules::INITRAMFS.iter().copied())?.lay_out(&tree, &[])?;
+    add_files(&mut archive, tree.root(), "")?;
+    fs::write(to, archive.finish()).map_err(BuildError::io(to))
 }
 
-impl fmt::Display for InitramfsError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            InitramfsError::Io { path, source } => write!(out, "initramfs: {}: {source}", path.display()),
-            InitramfsError::Modules(error) => write!(out, "initramfs: {error}"),
+/// Adds all files below `directory`, in the order of their names.
+fn add_files(archive: &mut Archive, directory: &Path, place: &str) -> Result<(), BuildError> {
+    let entries = fs::read_dir(directory).map_err(BuildError::io(directory))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let place = format!("{place}/{name}");
+        if path.is_dir() {
+            add_files(archive, &path, &place)?;
+        } else {
+            archive.file(&place, 0o644, &read(&path)?);
         }
     }
+    Ok(())
 }
 
-impl std::error::Error for InitramfsError {}
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    fs::read(path).map_err(BuildError::io(path))
+}

@@ -1,7 +1,7 @@
 //! The test system's image: our programs, the modules they need, the rescue shell's busybox, the appliance with its
 //! container images, and the specs compiled from it. Built once for equal ingredients and kept in the cache.
 
-use crate::board::boot_modules::{self, BootModules};
+use crate::board::boot_modules;
 use crate::board::container_images::{self, BUSYBOX_APPLETS};
 use crate::board::failure::BuildError;
 use crate::board::host_yado::{HostYado, ImageOrder};
@@ -99,6 +99,7 @@ impl Workshop<'_> {
             &self.ingredients.programs.yado_init,
             &[self.keys.release_public()],
             &self.ingredients.kernel,
+            &self.scratch.join("initramfs"),
         )?;
         let tree = Tree::create(&self.scratch.join("system"))?;
         self.lay_out_programs(&tree)?;
@@ -147,13 +148,7 @@ impl Workshop<'_> {
     fn lay_out_modules(&self, tree: &Tree) -> Result<(), BuildError> {
         let Ingredients { kernel, gpio_sim, .. } = self.ingredients;
         let names = boot_modules::INITRAMFS.iter().chain(boot_modules::SYSTEM).copied();
-        let modules: BootModules = boot_modules::choose(kernel, names)?;
-        for (path, from) in &modules.files {
-            tree.copy(&modules.place(path), 0o644, from)?;
-        }
-        tree.copy(&modules.place("extra/gpio-sim.ko"), 0o644, gpio_sim)?;
-        // depmod names all that is there, and nothing that is not.
-        Ok(Tool::new("depmod").arg("-b").arg(tree.root()).arg(&modules.release).run()?)
+        boot_modules::choose(kernel, names)?.lay_out(tree, &[("extra/gpio-sim.ko", gpio_sim)])
     }
 
     /// Compiles the instances that the tree has, into its cache of specs.
