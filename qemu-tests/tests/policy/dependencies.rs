@@ -34,7 +34,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("yado-netd", Layer::Process),
     ("yado-updater", Layer::Process),
     ("yado", Layer::Binary),
-    ("qemu-guest", Layer::Base),
+    ("qemu-guest", Layer::Process),
     ("qemu-tests", Layer::Tests),
 ];
 

@@ -13,6 +13,7 @@ pub mod device_filter;
 pub mod device_mapper;
 pub mod exec;
 pub mod gpio;
+pub mod gpio_line;
 pub mod identity;
 pub mod idmap;
 pub mod inherited;

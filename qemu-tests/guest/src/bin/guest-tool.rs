@@ -2,12 +2,12 @@
 //! fetch a page, look at the clock.
 //! Every verb prints what it observed as `name=value` lines and judges nothing.
 
-use gpiocdev::Request;
-use gpiocdev::line::Value;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use yado_sys::gpio_line::{Direction, GpioLine};
 
 const USAGE: &str = "\
 usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read another
@@ -56,23 +56,17 @@ fn number(text: &str) -> Result<usize, String> {
 /// Drives `output` to `level` and reads both lines while the request is held.
 fn gpio(chip: &str, output: &str, level: &str, input: &str) -> Result<(), String> {
     let (output_line, input_line) = (line_number(output)?, line_number(input)?);
-    let level = if level == "0" { Value::Inactive } else { Value::Active };
-    let said = |what: &str, error: gpiocdev::Error| format!("{chip}: {what}: {error}");
-    let request = Request::builder()
-        .on_chip(chip)
-        .with_consumer("guest-tool")
-        .with_line(input_line)
-        .as_input()
-        .with_line(output_line)
-        .as_output(level)
-        .request()
-        .map_err(|error| said("request lines", error))?;
-    let driven = request.value(output_line).map_err(|error| said("read the output back", error))?;
-    let read = request.value(input_line).map_err(|error| said("read the input", error))?;
-    println!("output={}", u8::from(driven == Value::Active));
-    println!("input={}", u8::from(read == Value::Active));
+    let level = if level == "0" { Direction::OutputLow } else { Direction::OutputHigh };
+    let said = |what: &str, error: std::io::Error| format!("{chip}: {what}: {error}");
+    let request = |line, direction| GpioLine::request(Path::new(chip), line, direction, "guest-tool");
+    let output = request(output_line, level).map_err(|error| said("request the output", error))?;
+    let input = request(input_line, Direction::Input).map_err(|error| said("request the input", error))?;
+    let driven = output.is_high().map_err(|error| said("read the output back", error))?;
+    let read = input.is_high().map_err(|error| said("read the input", error))?;
+    println!("output={}", u8::from(driven));
+    println!("input={}", u8::from(read));
     std::io::stdout().flush().map_err(|error| error.to_string())?;
-    // The line goes back to its idle level when the request is dropped: hold it until our input ends, so that the
+    // The line goes back to its idle level when it is dropped: hold it until our input ends, so that the
     // level can be seen from outside too.
     let _ = std::io::stdin().read(&mut [0]);
     Ok(())
