@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use yado_sys::children;
 
 /// Runs until a signal ends it.
@@ -59,7 +60,7 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     let parent = if is_alone { own } else { mount };
     let groups = parent.join(name);
     let at = |error| (groups.clone(), error);
-    cgroup::kill(&groups);
+    clear_away(&groups);
     match fs::create_dir(&groups) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
         Ok(()) | Err(_) => {}
@@ -73,6 +74,20 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     cgroup::enable_controllers(&parent);
     cgroup::enable_controllers(&groups);
     Ok(groups)
+}
+
+/// What an init that was killed left: its containers, which nobody keeps any more. This is before our loop begins, so it may
+/// wait.
+fn clear_away(groups: &Path) {
+    const MOST_TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..MOST_TRIES {
+        cgroup::kill(groups);
+        match cgroup::remove(groups) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(PAUSE),
+            Ok(()) | Err(_) => return,
+        }
+    }
 }
 
 /// Where cgroup2 is mounted. A line of mountinfo ends in ` - TYPE SOURCE OPTIONS`, and its fifth field is the mount point.

@@ -69,6 +69,10 @@ pub(crate) struct Run {
     pub(crate) end: Option<End>,
     /// When removing its group is tried again, and how often it was tried.
     pub(crate) removal: Option<(Moment, u32)>,
+    /// When its init was executed.
+    pub(crate) started: Option<Moment>,
+    /// It is to stop, and its init may not have listened yet: when it is asked again.
+    pub(crate) ask_at: Option<Moment>,
     /// Its devices are to be looked at again at this time.
     pub(crate) devices_due: Option<Moment>,
 }

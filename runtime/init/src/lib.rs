@@ -21,6 +21,7 @@ pub mod instance;
 mod service;
 mod shutdown;
 
+mod asking;
 mod data_partition;
 mod ending;
 mod events;

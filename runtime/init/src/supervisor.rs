@@ -24,7 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 use yado_sys::children::Ended;
 use yado_sys::watchdog::Watchdog;
-use yado_sys::{children, clock, datagram, packet, signals, uevent};
+use yado_sys::{clock, datagram, packet, signals, uevent};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
 use yado_wire::{Failure, Step};
@@ -165,6 +165,7 @@ impl Supervisor {
         for number in 0..self.instances.len() {
             self.collect_remains(number, now);
             self.step_instance(number, lifecycle::Event::Wake, now);
+            self.ask_again(number, now);
         }
         self.answer_waiting();
         self.serve_streams();
@@ -173,7 +174,8 @@ impl Supervisor {
     /// The earliest time at which something is to be done though nothing happens.
     fn deadline(&self) -> Option<Moment> {
         let instances = self.instances.iter().flat_map(|instance| {
-            [instance.state.deadline(), instance.run.removal.map(|(at, _)| at), instance.run.devices_due]
+            let run = &instance.run;
+            [instance.state.deadline(), run.removal.map(|(at, _)| at), run.devices_due, run.ask_at]
         });
         let services = self.services.iter().map(Service::deadline);
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
@@ -216,12 +218,12 @@ impl Supervisor {
         match action {
             Action::None => {}
             Action::Launch => self.launch_instance(number, now),
-            Action::AskToStop => self.ask_to_stop(number),
+            Action::AskToStop => self.ask_to_stop(number, now),
             Action::Kill => self.kill_instance(number),
             Action::ReportUnhealthy => self.report_unhealthy(number),
             Action::StopUnhealthy => {
                 self.report_unhealthy(number);
-                self.ask_to_stop(number);
+                self.ask_to_stop(number, now);
             }
         }
     }
@@ -307,15 +309,6 @@ impl Supervisor {
         }
         let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
         self.record_failure(number, failure);
-    }
-
-    fn ask_to_stop(&mut self, number: usize) {
-        let Some(instance) = self.instances.get(number) else { return };
-        let (Ok(spec), Some((_, pidfd))) = (&instance.spec, &instance.run.payload) else { return };
-        let signal = spec.halt_signal;
-        if let Err(error) = children::send_signal(std::os::fd::AsFd::as_fd(pidfd), signal) {
-            self.log.say(Priority::Warning, format_args!("{}: send signal {signal}: {error}", instance.name));
-        }
     }
 
     /// A stage of our start was reached.

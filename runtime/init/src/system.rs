@@ -46,6 +46,7 @@ pub(crate) fn run() -> ExitCode {
     }
     match Supervisor::new(places, log) {
         Ok(mut supervisor) => {
+            supervisor.reach_stage("system");
             supervisor.open_system_sockets();
             supervisor.slot = Slot::read();
             supervisor.watchdog = arm_watchdog(&mut supervisor.log);

@@ -1,0 +1,427 @@
+//! A directory laid out for a hosted init, and the init that runs on it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus as ProcessStatus, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use yado_sys::packet;
+use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request};
+use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES};
+
+const INIT: &str = env!("CARGO_BIN_EXE_yado-init");
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Everything is done in a second here; a loaded machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const INITTAB: &str = "::sysinit:/bin/echo hello from busybox\nconsole::respawn:/bin/sh\n";
+const APPLETS: [&str; 9] = ["sh", "echo", "sleep", "true", "init", "poweroff", "cat", "ls", "kill"];
+
+/// The directory.
+pub(crate) struct Host {
+    directory: TempDir,
+    yado: PathBuf,
+}
+
+/// The directory and the init on it.
+pub(crate) struct Running {
+    host: Host,
+    init: Child,
+    is_over: bool,
+}
+
+impl Host {
+    /// Instances by name, each with the rest of its file after `image = …`. `None`: it cannot be done here, and why was
+    /// printed.
+    pub(crate) fn with(instances: &[(&str, &str)]) -> Option<Host> {
+        if let Some(reason) = missing() {
+            println!("SKIPPED: {reason}");
+            return None;
+        }
+        let host = Host { directory: TempDir::new().unwrap(), yado: Path::new(INIT).with_file_name("yado") };
+        for directory in ["system/appliance", "system/trust", "system/images/aliases", "data", "run"] {
+            fs::create_dir_all(host.path(directory)).unwrap();
+        }
+        fs::write(host.path("system/verify"), "start\n").unwrap();
+        host.lay_out_root();
+        host.yado(&["key", "new", "key"]);
+        fs::copy(host.path("key.pub"), host.path("system/trust/key.pub")).unwrap();
+        host.build_image("busybox", &[]);
+        for (name, rest) in instances {
+            host.write_instance(name, "busybox", rest);
+        }
+        Some(host)
+    }
+
+    /// Gives an instance an image of which one payload byte was flipped.
+    pub(crate) fn use_tampered_image(&self, instance: &str) {
+        let image = self.build_image(instance, &["--version", "tampered"]);
+        let file = File::options().read(true).write(true).open(image).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 9000).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], 9000).unwrap();
+        self.change_image(instance);
+    }
+
+    /// Gives an instance an image with another init.
+    pub(crate) fn use_image_with_init(&self, instance: &str, init: &[&str]) {
+        let mut options = vec!["--version", instance];
+        for word in init {
+            options.extend(["--init", word]);
+        }
+        self.build_image(instance, &options);
+        self.change_image(instance);
+    }
+
+    /// Starts init, in network and mount namespaces of its own.
+    pub(crate) fn start(self) -> Running {
+        let init = spawn(self.directory.path());
+        let running = Running { host: self, init, is_over: false };
+        running.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
+        running.wait_until("init is up", |running| {
+            !matches!(running.ask(&Request::Status).as_slice(), [Reply::System(_), Reply::Done])
+        });
+        running
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    fn write_instance(&self, name: &str, image: &str, rest: &str) {
+        let path = self.path(&format!("system/appliance/{name}.toml"));
+        fs::write(path, format!("image = \"{image}\"\n{rest}")).unwrap();
+    }
+
+    fn change_image(&self, instance: &str) {
+        let path = self.path(&format!("system/appliance/{instance}.toml"));
+        let text = fs::read_to_string(&path).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        fs::write(path, format!("image = \"{instance}\"\n{rest}")).unwrap();
+    }
+
+    fn lay_out_root(&self) {
+        for directory in ["bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "run", "root"] {
+            fs::create_dir_all(self.path("root").join(directory)).unwrap();
+        }
+        let busybox = self.path("root/bin/busybox");
+        fs::copy(BUSYBOX, &busybox).unwrap();
+        fs::set_permissions(&busybox, fs::Permissions::from_mode(0o755)).unwrap();
+        for applet in APPLETS {
+            symlink("busybox", self.path("root/bin").join(applet)).unwrap();
+        }
+        symlink("../bin/busybox", self.path("root/sbin/init")).unwrap();
+        fs::write(self.path("root/etc/inittab"), INITTAB).unwrap();
+    }
+
+    /// Builds an image from the root and installs it under an alias.
+    fn build_image(&self, alias: &str, options: &[&str]) -> PathBuf {
+        let architecture = std::env::consts::ARCH;
+        let mut words = vec!["image", "build", "--name", "busybox", "--arch", architecture, "--key", "key.key"];
+        words.extend(["--halt-signal", "SIGUSR2", "--compression", "none"]);
+        words.extend(options);
+        let file = format!("{alias}.img");
+        words.extend(["root", &file]);
+        let printed = self.yado(&words);
+        let fingerprint = printed.split(' ').next().unwrap();
+        let directory = self.path("system/images").join(fingerprint);
+        fs::create_dir_all(&directory).unwrap();
+        fs::rename(self.path(&file), directory.join("image")).unwrap();
+        symlink(format!("../{fingerprint}"), self.path("system/images/aliases").join(alias)).unwrap();
+        directory.join("image")
+    }
+
+    fn yado(&self, words: &[&str]) -> String {
+        let output = Command::new(&self.yado).args(words).current_dir(self.directory.path()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Running {
+    /// All replies to a request that needs no descriptors.
+    pub(crate) fn ask(&self, request: &Request) -> Vec<Reply> {
+        replies(&self.connect(request, &[]), PATIENCE)
+    }
+
+    /// A connection on which a request was made.
+    pub(crate) fn connect(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
+        let socket = self.raw();
+        packet::send(&socket, &yado_wire::encode(request).unwrap(), descriptors).unwrap().unwrap();
+        socket
+    }
+
+    /// A connection.
+    pub(crate) fn raw(&self) -> OwnedFd {
+        packet::connect(&self.host.path("run/init.sock")).unwrap()
+    }
+
+    /// An instance's status.
+    pub(crate) fn status(&self, name: &str) -> InstanceStatus {
+        let replies = self.ask(&Request::Status);
+        let found = replies.into_iter().find_map(|reply| match reply {
+            Reply::Instance(status) if status.name.as_str() == name => Some(status),
+            _ => None,
+        });
+        found.unwrap()
+    }
+
+    /// An instance's state.
+    pub(crate) fn state(&self, name: &str) -> InstanceState {
+        self.status(name).state
+    }
+
+    /// Waits until an instance is in a state.
+    pub(crate) fn wait_for(&self, name: &str, state: InstanceState) {
+        self.wait_until(&format!("{name} is {}", state.name()), |running| running.state(name) == state);
+    }
+
+    /// Waits until something is true; on failure init's own words are shown.
+    pub(crate) fn wait_until(&self, what: &str, is_true: impl Fn(&Running) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_true(self) {
+            let log = || fs::read_to_string(self.host.path("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "not in time: {what}; init said:\n{}", log());
+            // There is no event for everything that is asked here.
+            let mut set = yado_sys::poll::PollSet::default();
+            set.wait(Some(Duration::from_millis(20))).unwrap();
+        }
+    }
+
+    /// A request for a command.
+    pub(crate) fn exec_request(&self, instance: &str, words: &[&str]) -> Request {
+        Request::Exec {
+            instance: InstanceName::parse(instance).unwrap(),
+            argv: words.iter().map(|word| yado_wire::names::clipped(word)).collect(),
+            environment: Default::default(),
+            cwd: None,
+            uid: 0,
+            gid: 0,
+        }
+    }
+
+    /// Runs a command.
+    pub(crate) fn exec(&self, instance: &str, words: &[&str]) -> Result<ExitStatus, Box<Failure>> {
+        let null = File::open("/dev/null").unwrap();
+        let standard = [null.as_fd(), null.as_fd(), null.as_fd()];
+        let socket = self.connect(&self.exec_request(instance, words), &standard);
+        match replies(&socket, PATIENCE).pop() {
+            Some(Reply::Exited(status)) => Ok(status),
+            Some(Reply::Refused(failure)) => Err(Box::new(failure)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The log, up to a line with this text.
+    pub(crate) fn logs_until(&self, instance: Option<&str>, text: &str) -> Vec<String> {
+        let instance = instance.map(|name| InstanceName::parse(name).unwrap());
+        let socket = self.connect(&Request::Logs { instance, follow: true }, &[]);
+        packet::set_timeout(&socket, PATIENCE).unwrap();
+        let mut lines = Vec::new();
+        while let Some(Reply::Log(record)) = next_reply(&socket) {
+            lines.push(record.message.to_string());
+            if record.message.contains(text) {
+                break;
+            }
+        }
+        lines
+    }
+
+    /// Changes of state, up to the one that is asked for.
+    pub(crate) fn states_until(
+        &self,
+        is_last: impl Fn((&str, InstanceState)) -> bool,
+    ) -> Vec<(String, InstanceState)> {
+        let socket = self.connect(&Request::Events, &[]);
+        packet::set_timeout(&socket, PATIENCE).unwrap();
+        let mut states = Vec::new();
+        while let Some(Reply::Event(event)) = next_reply(&socket) {
+            let (Some(name), EventKind::State(state)) = (event.instance, event.kind) else { continue };
+            states.push((name.to_string(), state));
+            if is_last((name.as_str(), state)) {
+                break;
+            }
+        }
+        states
+    }
+
+    /// The stream of a console.
+    pub(crate) fn console(&self, request: &Request) -> Result<UnixStream, Box<Failure>> {
+        let socket = self.connect(request, &[]);
+        packet::set_timeout(&socket, PATIENCE).unwrap();
+        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let received = packet::recv(&socket, &mut buffer).unwrap().unwrap();
+        match yado_wire::decode(&buffer[..received.len]).unwrap() {
+            Reply::Console => Ok(UnixStream::from(received.descriptors.into_iter().next().unwrap())),
+            Reply::Refused(failure) => Err(Box::new(failure)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How many processes of this host have this command line.
+    pub(crate) fn processes_named(&self, words: &str) -> usize {
+        let wanted = format!("{}\0", words.replace(' ', "\0"));
+        let is_it =
+            |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(&wanted));
+        self.processes().iter().filter(|pid| is_it(pid)).count()
+    }
+
+    /// Whether a process is in one of this host's groups.
+    pub(crate) fn is_process_of_ours(&self, pid: i32) -> bool {
+        self.processes().contains(&pid)
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn end(&mut self) -> ProcessStatus {
+        self.is_over = true;
+        signal(self.init_pid(), 15);
+        self.init.wait().unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        signal(self.init_pid(), 9);
+        self.init.wait().unwrap();
+    }
+
+    /// Init once more, on the same directory.
+    pub(crate) fn start_again(mut self) -> Running {
+        fs::remove_file(self.host.path("run/init.sock")).unwrap();
+        self.init = spawn(self.host.directory.path());
+        self.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
+        self
+    }
+
+    /// Groups, mounts and runtime directories that are still there.
+    pub(crate) fn left_over(&self) -> Vec<String> {
+        let runtime = fs::read_dir(self.host.path("run/instances")).unwrap();
+        let mut left: Vec<String> = runtime.map(|entry| entry.unwrap().path().display().to_string()).collect();
+        left.extend(self.group().map(|group| group.display().to_string()));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let directory = self.host.directory.path().display().to_string();
+        left.extend(mounts.lines().filter(|line| line.contains(&directory)).map(str::to_owned));
+        left
+    }
+
+    /// init is the child of `unshare`, which it replaced: the same process.
+    fn init_pid(&self) -> i32 {
+        self.init.id() as i32
+    }
+
+    fn group(&self) -> Option<PathBuf> {
+        // As init names it.
+        let hash = self.host.directory.path().canonicalize().unwrap();
+        let hash = hash
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        Some(cgroup2()?.join(format!("yado-{hash:08x}"))).filter(|group| group.exists())
+    }
+
+    fn processes(&self) -> Vec<i32> {
+        fn collect(group: &Path, pids: &mut Vec<i32>) {
+            let list = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
+            for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    collect(&entry.path(), pids);
+                }
+            }
+        }
+        let mut pids = Vec::new();
+        if let Some(group) = self.group() {
+            collect(&group, &mut pids);
+        }
+        pids
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.is_over {
+            signal(self.init_pid(), 15);
+            let _ = self.init.wait();
+        }
+    }
+}
+
+/// Replies up to the one that ends the exchange, or until the peer hangs up.
+pub(crate) fn replies(socket: &OwnedFd, patience: Duration) -> Vec<Reply> {
+    packet::set_timeout(socket, patience).unwrap();
+    let mut replies = Vec::new();
+    while let Some(reply) = next_reply(socket) {
+        let is_last = matches!(reply, Reply::Done | Reply::Refused(_) | Reply::Exited(_));
+        replies.push(reply);
+        if is_last {
+            break;
+        }
+    }
+    replies
+}
+
+/// Reads a console until a text has come.
+pub(crate) fn read_until(stream: &mut UnixStream, seen: &mut String, text: &str) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 4096];
+    while !seen.contains(text) {
+        let len = stream.read(&mut buffer).unwrap_or_else(|error| panic!("{error}: {seen:?}"));
+        assert_ne!(len, 0, "{seen:?}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+}
+
+fn next_reply(socket: &OwnedFd) -> Option<Reply> {
+    let mut buffer = vec![0; MAX_FRAME_BYTES];
+    let received = packet::recv(socket, &mut buffer).unwrap()?;
+    (!received.is_end()).then(|| yado_wire::decode(&buffer[..received.len]).unwrap())
+}
+
+fn spawn(directory: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    Command::new("unshare")
+        .args(["--net", "--mount", INIT, "--hosted"])
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+fn signal(pid: i32, number: u8) {
+    if let Ok(process) = yado_sys::pidfd::open(pid) {
+        yado_sys::children::send_signal(process.as_fd(), number).unwrap();
+    }
+}
+
+fn missing() -> Option<String> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return Some("needs root".to_owned());
+    }
+    if cgroup2().is_none() {
+        return Some("needs a cgroup2 mount".to_owned());
+    }
+    if !fs::read(BUSYBOX).is_ok_and(|program| program.windows(6).all(|part| part != b"/ld-li" && part != b"/ld-mu")) {
+        return Some("needs a static busybox in /bin (package busybox-static)".to_owned());
+    }
+    let yado = Path::new(INIT).with_file_name("yado");
+    let parts = Command::new(&yado).args(["container", "--help"]).output();
+    if !parts.is_ok_and(|output| !String::from_utf8_lossy(&output.stderr).contains("built without")) {
+        return Some(format!("needs {} with its part `container` (cargo build -p yado)", yado.display()));
+    }
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap();
+    let absent = ["erofs", "overlay"].into_iter().find(|name| !filesystems.contains(*name));
+    absent.map(|name| format!("this kernel has no {name} (or its module is not loaded)"))
+}
+
+fn cgroup2() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    line.split(' ').nth(4).map(PathBuf::from)
+}

@@ -1,0 +1,183 @@
+//! A real init, hosted, with real launchers and busybox containers, on the running kernel. It needs root, a cgroup2 mount,
+//! erofs, overlayfs, a static busybox in /bin, and the other binary beside ours (`cargo build -p yado`); it says so when
+//! it skips.
+#![allow(clippy::unwrap_used)]
+
+mod host;
+
+use host::{Host, replies};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+use yado_sys::packet;
+use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, Reply, Request};
+use yado_wire::{Failure, InstanceName, Step};
+
+fn name(text: &str) -> InstanceName {
+    InstanceName::parse(text).unwrap()
+}
+
+/// The one refusal that these replies are.
+fn refusal(replies: Vec<Reply>) -> Box<Failure> {
+    match replies.as_slice() {
+        [Reply::Refused(failure)] => Box::new(failure.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_instance_starts_answers_and_stops_and_nothing_of_it_is_left() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    assert_eq!(host.exec("one", &["sh", "-c", "exit 7"]), Ok(ExitStatus::Code(7)));
+    assert_eq!(host.exec("one", &["sh", "-c", "kill -9 $$"]), Ok(ExitStatus::Signal(9)));
+    let printed = host.logs_until(Some("one"), "hello from busybox");
+    assert!(printed.iter().any(|line| line.contains("hello from busybox")), "{printed:?}");
+
+    let stop = Request::Stop { instance: name("one"), timeout_s: None, force: false };
+    assert_eq!(host.ask(&stop), [Reply::Done]);
+    assert_eq!(host.state("one"), InstanceState::Stopped);
+    let exec = host.exec("one", &["true"]).unwrap_err();
+    assert_eq!(exec.reason.as_str(), "it is not running");
+    assert_eq!(host.ask(&Request::Start(name("one"))), [Reply::Done]);
+    let first = host.status("one").pid;
+    assert_eq!(host.ask(&Request::Restart(name("one"))), [Reply::Done]);
+    assert_ne!(host.status("one").pid, first);
+
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn what_is_wrong_with_one_instance_is_told_and_the_others_run() {
+    let Some(host) = Host::with(&[
+        ("good", "[config]\nboot.autostart = true\n"),
+        ("typo", "[config]\nboot.autostrat = true\n"),
+        ("tampered", "[config]\nboot.autostart = true\n"),
+    ]) else {
+        return;
+    };
+    host.use_tampered_image("tampered");
+    let mut host = host.start();
+    host.wait_for("good", InstanceState::Running);
+    host.wait_for("tampered", InstanceState::Failed);
+    let failure = host.status("tampered").last_failure.unwrap();
+    assert!(matches!(failure.step, Step::ImagePayload | Step::ImageTree), "{failure}");
+    let failure = host.status("typo").last_failure.unwrap();
+    assert_eq!(failure.step, Step::Spec);
+    assert!(failure.reason.contains("did you mean boot.autostart?"), "{failure}");
+    assert_eq!(refusal(host.ask(&Request::Start(name("typo")))).step, Step::Spec);
+    assert!(host.end().success());
+}
+
+#[test]
+fn an_instance_that_keeps_ending_is_started_again_and_fails_in_the_end() {
+    let config = "[config]\nboot.autostart = true\n\"boot.restart\" = \"on-failure\"\n\"boot.restart.pause\" = \"100ms\"\n\
+        \"boot.restart.attempts\" = 3\n";
+    let Some(host) = Host::with(&[("crash", config)]) else { return };
+    host.use_image_with_init("crash", &["/bin/sh", "-c", "exit 9"]);
+    let mut host = host.start();
+    host.wait_for("crash", InstanceState::Failed);
+    let status = host.status("crash");
+    assert_eq!(status.restarts, 2);
+    assert!(status.last_failure.unwrap().reason.contains("code 9"));
+    assert!(host.end().success());
+}
+
+#[test]
+fn after_is_waited_for_and_dependents_stop_first() {
+    let Some(host) = Host::with(&[
+        (
+            "web",
+            "after = [\"db\"]\n[config]\n\"boot.autostart\" = true\n\"boot.autostart.priority\" = 9\nhealth.window = \"200ms\"\n",
+        ),
+        ("db", "[config]\nboot.autostart = true\nhealth.window = \"200ms\"\n"),
+    ]) else {
+        return;
+    };
+    let mut host = host.start();
+    host.wait_for("web", InstanceState::Ready);
+    let states = host.states_until(|kind| matches!(kind, (name, InstanceState::Ready) if name == "web"));
+    let at = |name: &str, state| states.iter().position(|(of, is)| of == name && *is == state).unwrap();
+    assert!(at("db", InstanceState::Ready) < at("web", InstanceState::Starting), "{states:?}");
+    let events = host.connect(&Request::Events, &[]);
+    assert!(host.end().success());
+    let stopped: Vec<String> = replies(&events, Duration::from_secs(1))
+        .into_iter()
+        .filter_map(|reply| match reply {
+            Reply::Event(event) if event.kind == EventKind::State(InstanceState::Stopped) => {
+                event.instance.map(|name| name.to_string())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stopped, ["web", "db"]);
+}
+
+#[test]
+fn a_killed_init_leaves_containers_that_its_successor_clears_away() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let before = host.status("one").pid.unwrap();
+    host.kill();
+    let mut host = host.start_again();
+    host.wait_for("one", InstanceState::Running);
+    assert!(!host.is_process_of_ours(before), "{before} still runs");
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn the_console_replays_is_taken_by_force_and_types() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    host.logs_until(Some("one"), "hello from busybox");
+    let ask = |force| Request::Console { instance: name("one"), force };
+    let mut first = host.console(&ask(false)).unwrap();
+    let mut seen = String::new();
+    host::read_until(&mut first, &mut seen, "hello from busybox");
+    assert!(host.console(&ask(false)).is_err());
+    let mut second = host.console(&ask(true)).unwrap();
+    let mut rest = Vec::new();
+    first.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    first.read_to_end(&mut rest).unwrap();
+    second.write_all(b"echo $((40+2))-typed\n").unwrap();
+    host::read_until(&mut second, &mut seen, "42-typed");
+    assert!(host.end().success());
+}
+
+#[test]
+fn hostile_clients_get_errors_and_init_answers_on() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    // Not a message; a message of a later version; one that is cut off; more than init has ever heard of.
+    for bytes in [&b"\0"[..], b"\x02\0", b"\x01\x02", b"\x01\xff\xff", &[1; 4096]] {
+        let socket = host.raw();
+        packet::send(&socket, bytes, &[]).unwrap().unwrap();
+        assert_eq!(refusal(replies(&socket, Duration::from_secs(5))).step, Step::Request);
+    }
+    // Somebody who asks for everything and reads nothing, many times, and goes away in the middle.
+    let sleepers: Vec<_> =
+        (0..10).map(|_| host.connect(&Request::Logs { instance: None, follow: true }, &[])).collect();
+    let event_sleepers: Vec<_> = (0..5).map(|_| host.connect(&Request::Events, &[])).collect();
+    // A command whose client hangs up is killed.
+    let exec = host.exec_request("one", &["sleep", "1000"]);
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let client = host.connect(&exec, &[null.as_fd(), null.as_fd(), null.as_fd()]);
+    host.wait_until("the command runs", |host| host.processes_named("sleep 1000") == 1);
+    drop(client);
+    host.wait_until("the command is gone", |host| host.processes_named("sleep 1000") == 0);
+    // Too few descriptors.
+    refusal(host.ask(&exec));
+    // More connections than there may be: those that fit are answered.
+    let crowd: Vec<_> = (0..20).map(|_| host.raw()).collect();
+    drop(crowd);
+    assert_eq!(host.state("one"), InstanceState::Running);
+    drop((sleepers, event_sleepers));
+    refusal(host.ask(&Request::Poweroff));
+    assert!(host.end().success());
+}
