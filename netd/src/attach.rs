@@ -120,7 +120,7 @@ async fn attach_one(
             let hwaddr = hwaddr::host_hwaddr(attachment.instance.as_str(), &attachment.nic);
             kernel.create_veth(host_link, hwaddr, *parent, inside).await
         }
-        (NicKind::Macvlan { .. }, _) => kernel.create_macvlan(*parent, inside).await,
+        (NicKind::Macvlan { .. }, _) => kernel.create_macvlan(*parent, attachment.hwaddr, inside).await,
         (NicKind::Physical { .. } | NicKind::Network { .. } | NicKind::Bridged { .. }, _) => {
             kernel.move_link(*parent, inside).await
         }

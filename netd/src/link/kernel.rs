@@ -105,29 +105,33 @@ impl Kernel {
 
     /// Makes a pair: one end inside, the other a port of `bridge`, both up.
     pub async fn create_veth(&self, name: &str, hwaddr: [u8; 6], bridge: u32, inside: Inside<'_>) -> io::Result<()> {
-        // The inner end is the link that is made and the outer end its peer: the kernel brings up only the former, as it is
-        // not yet a pair when the peer is set up.
-        let mut outer = change(0, [LinkAttribute::IfName(name.to_owned()), LinkAttribute::Address(hwaddr.to_vec())]);
+        let passage = passage_name(hwaddr);
+        let mut outer = set_up(0);
+        outer.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(hwaddr.to_vec()),
+            LinkAttribute::Controller(bridge),
+        ];
         outer.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
-        let mut message = inside_message(inside);
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
+        let inner = made_inside(&passage, inside);
+        outer.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(outer))),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
         ]));
-        done(self.handle.link().add(message).execute().await)?;
-        let mut message = set_up(0);
-        message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Controller(bridge)];
-        let plugged = self.set(message).await;
-        if plugged.is_err() {
-            let unplugged = change(0, [LinkAttribute::IfName(name.to_owned())]);
-            done(self.handle.link().del_with_message(unplugged).execute().await)?;
+        done(self.handle.link().add(outer).execute().await)?;
+        let passed = self.pass_inside(&passage, inside).await;
+        if passed.is_err() {
+            // Wherever the inner end is by now, it goes with the outer one.
+            let outer = change(0, [LinkAttribute::IfName(name.to_owned())]);
+            done(self.handle.link().del_with_message(outer).execute().await)?;
         }
-        plugged
+        passed
     }
 
-    /// Makes a macvlan on the link `parent` right inside the instance.
-    pub async fn create_macvlan(&self, parent: u32, inside: Inside<'_>) -> io::Result<()> {
-        let mut message = inside_message(inside);
+    /// Makes a macvlan on the link `parent`, for the instance.
+    pub async fn create_macvlan(&self, parent: u32, hwaddr: [u8; 6], inside: Inside<'_>) -> io::Result<()> {
+        let passage = passage_name(hwaddr);
+        let mut message = made_inside(&passage, inside);
         message.attributes.extend([
             LinkAttribute::Link(parent),
             LinkAttribute::LinkInfo(vec![
@@ -135,7 +139,27 @@ impl Kernel {
                 LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
             ]),
         ]);
-        done(self.handle.link().add(message).execute().await)
+        done(self.handle.link().add(message).execute().await)?;
+        let passed = self.pass_inside(&passage, inside).await;
+        if passed.is_err() {
+            // If it got inside, it ends with the namespace, which the launcher now gives up.
+            let named = change(0, [LinkAttribute::IfName(passage)]);
+            let _ = self.handle.link().del_with_message(named).execute().await;
+        }
+        passed
+    }
+
+    /// Moves a link that was made under a name of passage into the instance. A link is not made inside at once: until Linux
+    /// 6.2 the kernel then looks for its name out here, where `eth0` is somebody else. The move comes before the name: when
+    /// only the name is refused, the link is inside already.
+    async fn pass_inside(&self, passage: &str, inside: Inside<'_>) -> io::Result<()> {
+        self.enter(self.index_of(passage).await?, inside).await
+    }
+
+    async fn index_of(&self, name: &str) -> io::Result<u32> {
+        let mut links = std::pin::pin!(self.handle.link().get().match_name(name.to_owned()).execute());
+        let found = links.try_next().await.map_err(io_error)?;
+        found.map(|message| message.header.index).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Moves the link itself into the instance and brings it up there.
@@ -148,6 +172,11 @@ impl Kernel {
         message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
         message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
         self.set(message).await?;
+        self.enter(link, inside).await
+    }
+
+    /// In one step: into the namespace, to its name there, and up.
+    async fn enter(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
         let mut message = set_up(link);
         message.attributes =
             vec![LinkAttribute::NetNsFd(inside.netns.as_raw_fd()), LinkAttribute::IfName(inside.name.to_owned())];
@@ -187,10 +216,13 @@ fn set_up(link: u32) -> LinkMessage {
     message
 }
 
-fn inside_message(inside: Inside<'_>) -> LinkMessage {
-    let mut message = set_up(0);
-    message.attributes =
-        vec![LinkAttribute::IfName(inside.name.to_owned()), LinkAttribute::NetNsFd(inside.netns.as_raw_fd())];
+/// The name of a link between being made and being inside: nobody else's, as it is its own address.
+fn passage_name(hwaddr: [u8; 6]) -> String {
+    hwaddr.iter().fold("in".to_owned(), |name, byte| name + &format!("{byte:02x}"))
+}
+
+fn made_inside(passage: &str, inside: Inside<'_>) -> LinkMessage {
+    let mut message = change(0, [LinkAttribute::IfName(passage.to_owned())]);
     message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
     message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
     message
