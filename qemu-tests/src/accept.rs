@@ -3,7 +3,7 @@
 //!
 //! A floor is one row of [`FLOORS`]. It runs to its end whatever failed before it, so one run tells everything.
 
-mod budgets;
+pub(crate) mod budgets;
 mod cargo_tests;
 mod tally;
 
@@ -16,8 +16,8 @@ use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::provision::{Purpose, ensure_packages};
-use crate::report::{self, Report};
-use crate::{broken, cross, demo};
+use crate::report::{self, Observation, Report};
+use crate::{bench, broken, cross, demo};
 use tally::Tally;
 
 /// One floor of the tests.
@@ -53,6 +53,7 @@ const FLOORS: &[Floor] = &[
         about: "what breaks on the armhf board, and does not matter",
         run: |cache, tally| what_breaks(cache, tally, Arch::Armhf),
     },
+    Floor { name: "bench", about: "budgets of memory and size, measured on the arm64 board", run: budgets_on_board },
 ];
 
 /// Runs all floors, or those named in the arguments.
@@ -130,6 +131,21 @@ fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch) {
     let name = format!("boards of {arch} to be broken are prepared");
     if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory)) {
         count_steps(tally, &report, broken::planned_steps(), &directory);
+    }
+}
+
+/// Times are told and kept; only what does not depend on the machine that runs the board is a test.
+fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
+    let arch = Arch::Arm64;
+    let directory = report::directory("bench", arch);
+    let measured = tally.check("the board to be measured is prepared", || bench::run(cache, arch, &directory));
+    let Some(measured) = measured else { return };
+    tally.check("its report is written", || measured.write(&directory.join("report.json")));
+    for Observation { what, seen, holds } in &measured.budgets {
+        if *holds { tally.pass(&format!("{what}: {seen}")) } else { tally.fail(what, seen) }
+    }
+    for failure in &measured.failures {
+        tally.fail("measured", failure);
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod arch;
+pub mod bench;
 pub mod board;
 pub mod broken;
 pub mod cache;

@@ -18,6 +18,7 @@ const COMMANDS: &[Command] = &[
         about: "fetch and build what the boards need, into the cache",
         run: qemu_tests::provision::main,
     },
+    Command { name: "bench", about: "measure time, memory and size", run: qemu_tests::bench::main },
     Command { name: "build", about: "build static programs for a device", run: qemu_tests::cross::main },
 ];
 

@@ -4,6 +4,8 @@
 //! These programs are part of the tests and of no product. They are a crate of their own so that the cross build of two
 //! small programs does not drag the whole test harness through a foreign compiler.
 
+pub mod contest;
+
 use serde::{Deserialize, Serialize};
 
 /// The name of the virtio-serial port on which the agent listens, as QEMU's `name=` and the guest's sysfs have it.

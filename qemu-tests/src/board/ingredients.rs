@@ -41,6 +41,8 @@ pub struct Programs {
     pub guest_agent: PathBuf,
     /// The tests' tool in the containers.
     pub guest_tool: PathBuf,
+    /// The benchmark's stopwatch on the board.
+    pub guest_race: PathBuf,
 }
 
 /// Fetches and builds them, or finds them in the cache.
@@ -73,5 +75,6 @@ fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {
         yado: path("yado")?,
         guest_agent: path("guest-agent")?,
         guest_tool: path("guest-tool")?,
+        guest_race: path("guest-race")?,
     })
 }

@@ -1,0 +1,137 @@
+//! Runs commands in turns and tells how long each took, from before it was started until what it started is gone. Reads a
+//! `Contest` from its standard input and prints `Results`; judges nothing.
+//!
+//! Turns alternate, so that whatever else the machine does falls on all alike.
+
+use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Lap, Results};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+const EVENTS: [&str; 5] = ["/usr/bin/yado", "rescue", "events", "--format", "json"];
+
+fn main() -> ExitCode {
+    match read_contest().and_then(|contest| print(&race(contest))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("guest-race: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_contest() -> Result<Contest, String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|error| format!("read the contest: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| format!("not a contest: {error}"))
+}
+
+fn print(results: &Results) -> Result<(), String> {
+    let text = serde_json::to_string(results).map_err(|error| error.to_string())?;
+    println!("{text}");
+    Ok(())
+}
+
+fn race(contest: Contest) -> Results {
+    let Contest { laps, mut contestants } = contest;
+    let mut results = Results::default();
+    // Follows as long as it is needed, so that its own start falls on nobody's time.
+    let mut events = None;
+    // The first turn fills caches and loads modules.
+    for lap in 0..=laps {
+        contestants.retain(|contestant| match take_turn(contestant, &mut events) {
+            Ok(time) => {
+                if lap != 0 {
+                    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                    results.laps.push(Lap { contestant: contestant.name.clone(), micros });
+                }
+                true
+            }
+            Err(reason) => {
+                results.disqualified.push(Disqualified { contestant: contestant.name.clone(), reason });
+                false
+            }
+        });
+    }
+    results
+}
+
+fn take_turn(contestant: &Contestant, events: &mut Option<Events>) -> Result<Duration, String> {
+    let Contestant { name: _, argv, environment, gone } = contestant;
+    let (program, arguments) = argv.split_first().ok_or("no program is named")?;
+    if let (Gone::WhenStopped(_), None) = (gone, &events) {
+        *events = Some(Events::follow()?);
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+    let began = now();
+    let output = command.output().map_err(|error| format!("run {program}: {error}"))?;
+    let ended = now();
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&said).trim()));
+    }
+    match (gone, events) {
+        (Gone::WhenStopped(instance), Some(events)) => {
+            let stopped = events.wait_stopped(instance, began)?;
+            Ok(ended.max(stopped).saturating_sub(began))
+        }
+        (Gone::WhenItEnds, _) | (Gone::WhenStopped(_), None) => Ok(ended.saturating_sub(began)),
+    }
+}
+
+/// Init's events as they come. They carry init's own time, on the clock that we read: how late we hear of one costs nothing.
+struct Events {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Events {
+    fn follow() -> Result<Events, String> {
+        let [program, arguments @ ..] = EVENTS;
+        let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| format!("run {program}: {error}"))?;
+        let stdout = child.stdout.take().ok_or("no pipe from the events")?;
+        Ok(Events { child, lines: BufReader::new(stdout) })
+    }
+
+    /// When `instance`, started after `began`, was gone. Older events are what init remembers of earlier turns.
+    fn wait_stopped(&mut self, instance: &str, began: Duration) -> Result<Duration, String> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return Err("the events ended".to_owned()),
+                Ok(_) => {}
+                Err(error) => return Err(format!("read events: {error}")),
+            }
+            let event: Value = serde_json::from_str(&line).map_err(|error| format!("{line}: {error}"))?;
+            let at = Duration::from_micros(event["monotonic_us"].as_u64().unwrap_or(0));
+            if event["instance"] != instance || at < began {
+                continue;
+            }
+            let is_bad_exit = event["kind"] == "exited" && event["exit"]["code"] != 0;
+            if is_bad_exit || event["state"] == "failed" {
+                return Err(line.trim().to_owned());
+            }
+            if event["state"] == "stopped" {
+                return Ok(at);
+            }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nobody to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The clock of init's events.
+fn now() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

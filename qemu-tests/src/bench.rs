@@ -1,0 +1,184 @@
+//! `cargo bench-board`: what we cost. Boots a board and measures, in one run: the way from PID 1's first instruction to the
+//! first containers, the memory of our own processes, the time one start takes beside what others need for the same, and
+//! the sizes of what is shipped. Prints tables and leaves a report below `target/bench/`.
+//!
+//! An emulated board tells ratios and memory; its absolute times mean nothing on their own.
+
+mod appliance;
+mod boot_times;
+mod command_line;
+mod hosted;
+mod memory;
+mod rivals;
+mod sizes;
+mod starts;
+
+pub use command_line::main;
+
+use crate::arch::Arch;
+use crate::board::disk::DataPartition;
+use crate::board::qemu::OnReset;
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
+use crate::cache::Cache;
+use crate::report::Observation;
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+/// A loaded machine needs many times the usual 5 to 10 s until the agent speaks.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
+/// For anything else on a board, on a machine that has other things to do.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Ten small containers, and room for the largest of the others' programs.
+const MEMORY_MIB: u32 = 256;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub struct BenchReport {
+    /// The board.
+    pub arch: Arch,
+    /// What was on it.
+    pub kernel: String,
+    /// The measuring machine's load over 1, 5 and 15 minutes, before and after: with it, times grow, ratios less.
+    pub load: [String; 2],
+    sizes: Vec<sizes::Size>,
+    boot: Option<boot_times::BootTimes>,
+    memory: Vec<memory::AtRest>,
+    starts: Option<starts::Starts>,
+    /// What design.md 9 promises of memory and size, and what was seen.
+    pub budgets: Vec<Observation>,
+    /// What could not be measured, and why.
+    pub failures: Vec<String>,
+}
+
+impl BenchReport {
+    /// Whether all was measured and every budget is kept.
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty() && !self.budgets.is_empty() && self.budgets.iter().all(|budget| budget.holds)
+    }
+
+    /// Writes the machine-readable form.
+    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        std::fs::write(path, serde_json::to_vec_pretty(self)?)
+    }
+
+    fn promise(&mut self, what: String, seen: String, holds: bool) {
+        println!("   {} {what}: {seen}", if holds { "✓" } else { "✗" });
+        self.budgets.push(Observation { what, seen, holds });
+    }
+
+    /// What failed is noted; what comes after it is measured all the same.
+    fn keep<T>(&mut self, what: &str, measured: Result<T, BenchError>) -> Option<T> {
+        measured
+            .map_err(|error| {
+                println!("   ✗ {what}: {error}");
+                self.failures.push(format!("{what}: {error}"));
+            })
+            .ok()
+    }
+}
+
+/// Builds, boots, measures. The report tells how it went; an error is about what comes before the board.
+pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, BuildError> {
+    std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
+    let prepared = Prepared::new(cache, arch, &appliance::APPLIANCE)?;
+    let data = appliance::data_partition(cache, &prepared.ingredients, directory)?;
+    let mut report = BenchReport {
+        arch,
+        kernel: prepared.ingredients.kernel.release.clone(),
+        load: [load(), String::new()],
+        sizes: Vec::new(),
+        boot: None,
+        memory: Vec::new(),
+        starts: None,
+        budgets: Vec::new(),
+        failures: Vec::new(),
+    };
+    sizes::measure(&prepared.ingredients, &mut report)?;
+    let options = BoardOptions {
+        memory_mib: MEMORY_MIB,
+        data_mib: appliance::DATA_MIB,
+        data: DataPartition::Filled(data),
+        kernel_arguments: String::new(),
+        clock: None,
+        on_reset: OnReset::End,
+        directory: directory.to_owned(),
+    };
+    let booted = Board::boot(&prepared, options, BOOT_TIMEOUT).map_err(BenchError::Board);
+    if let Some((board, _)) = report.keep("the board boots", booted) {
+        measure(&board, &mut report);
+    }
+    report.load[1] = load();
+    println!("\nload of this machine: {} before, {} after", report.load[0], report.load[1]);
+    Ok(report)
+}
+
+fn measure(board: &Board, report: &mut BenchReport) {
+    if report.keep("the first containers run", wait_ready(board, &appliance::AT_BOOT)).is_none() {
+        return;
+    }
+    // First, while init still remembers its own start.
+    report.boot = report.keep("the boot", boot_times::measure(board));
+    memory::measure(board, report);
+    report.starts = report.keep("a start", starts::measure(board));
+}
+
+/// Waits until these instances are ready: they run, and did so for a while.
+fn wait_ready(board: &Board, names: &[&str]) -> Result<(), BenchError> {
+    let wanted = format!("{} that are ready", names.join(", "));
+    Ok(board.wait_status(&wanted, TIMEOUT, |status| {
+        let instances = status["instances"].as_array()?;
+        let is_ready =
+            |name: &&str| instances.iter().any(|instance| instance["name"] == **name && instance["state"] == "ready");
+        names.iter().all(is_ready).then_some(())
+    })?)
+}
+
+/// Runs a program on the board and gives back what it printed.
+fn output(board: &Board, argv: &[&str]) -> Result<String, BenchError> {
+    Ok(board.agent.output(argv, TIMEOUT).map_err(BoardError::Agent)?)
+}
+
+/// The load of the machine that measures.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// Why something was not measured.
+#[derive(Debug)]
+enum BenchError {
+    /// The board did not do what was asked.
+    Board(BoardError),
+    /// What it said lacks what we look for.
+    Lacks {
+        /// Where we looked.
+        place: String,
+        /// For what.
+        wanted: String,
+    },
+    /// None of those who were to be timed could be.
+    NobodyLeft {
+        /// Their reasons.
+        reasons: String,
+    },
+}
+
+impl From<BoardError> for BenchError {
+    fn from(error: BoardError) -> BenchError {
+        BenchError::Board(error)
+    }
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BenchError::Board(error) => error.fmt(out),
+            BenchError::Lacks { place, wanted } => write!(out, "{place}: no {wanted}"),
+            BenchError::NobodyLeft { reasons } => write!(out, "nobody could be timed: {reasons}"),
+        }
+    }
+}
+
+impl std::error::Error for BenchError {}

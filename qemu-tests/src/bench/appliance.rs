@@ -1,0 +1,117 @@
+//! The system that is measured: ten containers of busybox, and one that runs `true` and is gone. And the data partition
+//! with those whom we are compared with, and the same root for them.
+
+use crate::board::BuildError;
+use crate::board::container_images::lay_out_busybox;
+use crate::board::host_yado::ImageOrder;
+use crate::board::ingredients::Ingredients;
+use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
+use crate::board::tree::Tree;
+use crate::cache::Cache;
+use crate::command::Tool;
+use crate::provision;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Start by themselves.
+pub(super) const AT_BOOT: [&str; 2] = ["bench0", "bench1"];
+/// Are started later.
+pub(super) const BY_HAND: [&str; 8] =
+    ["bench2", "bench3", "bench4", "bench5", "bench6", "bench7", "bench8", "bench9"];
+/// Runs `true`.
+pub(super) const ONCE: &str = "once";
+
+/// The data partition's size: the others' programs take some 20 MiB.
+pub(super) const DATA_MIB: u64 = 128;
+
+/// Where, on the board, the others' programs are.
+pub(super) const PEERS: &str = "/data/bench/peers";
+/// The root that they run: the files of the image, in a plain directory.
+pub(super) const ROOT: &str = "/data/bench/root";
+/// The stopwatch.
+pub(super) const RACE: &str = "/data/bench/guest-race";
+
+const AT_BOOT_TOML: &str = include_str!("../../appliance-bench/at-boot.toml");
+const BY_HAND_TOML: &str = include_str!("../../appliance-bench/by-hand.toml");
+
+/// The instances of `qemu-tests/appliance-bench/`.
+pub(super) const APPLIANCE: Appliance = Appliance {
+    name: "bench",
+    files: &[
+        ("profiles/default.toml", include_str!("../../appliance-bench/profiles/default.toml")),
+        ("bench0.toml", AT_BOOT_TOML),
+        ("bench1.toml", AT_BOOT_TOML),
+        ("bench2.toml", BY_HAND_TOML),
+        ("bench3.toml", BY_HAND_TOML),
+        ("bench4.toml", BY_HAND_TOML),
+        ("bench5.toml", BY_HAND_TOML),
+        ("bench6.toml", BY_HAND_TOML),
+        ("bench7.toml", BY_HAND_TOML),
+        ("bench8.toml", BY_HAND_TOML),
+        ("bench9.toml", BY_HAND_TOML),
+        ("once.toml", include_str!("../../appliance-bench/once.toml")),
+    ],
+    recipe: include_str!("appliance.rs"),
+    fill,
+};
+
+fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
+    workshop.add_image(tree, "once", &once_image(workshop)?)?;
+    workshop.compile(tree)
+}
+
+/// The same root as busybox's, with another program to begin with.
+fn once_image(workshop: &Workshop<'_>) -> Result<PathBuf, BuildError> {
+    let tree = lay_out_busybox(&workshop.scratch.join("once"), workshop.ingredients)?;
+    let image = workshop.scratch.join("once.image");
+    let order = ImageOrder {
+        source: tree.root(),
+        kind: "container",
+        architecture: workshop.ingredients.arch.debian(),
+        name: "once",
+        key: &workshop.keys.release_secret(),
+        init: Some("/bin/true"),
+        halt_signal: Some(HALT_BUSYBOX),
+        minimum_runtime: None,
+    };
+    workshop.yado.build_image(&order, &image)?;
+    Ok(image)
+}
+
+/// A data partition as a board has it after its first boot, with what only the benchmark needs.
+pub(super) fn data_partition(
+    cache: &Cache,
+    ingredients: &Ingredients,
+    directory: &Path,
+) -> Result<PathBuf, BuildError> {
+    let place = |path: &str| path.trim_start_matches("/data/").to_owned();
+    let tree = Tree::create(&directory.join("data.tree"))?;
+    lay_out_busybox(&tree.root().join(place(ROOT)), ingredients)?;
+    tree.copy(&place(RACE), 0o755, &ingredients.programs.guest_race)?;
+    let peers = provision::peers(cache, ingredients.arch)?;
+    for program in ["crun", "lxc-start"] {
+        tree.copy(&format!("{}/bin/{program}", place(PEERS)), 0o755, &peers.join("usr/bin").join(program))?;
+    }
+    let triplet = ingredients.arch.gnu_triplet();
+    for folder in ["lib", "usr/lib"] {
+        copy_libraries(&tree, &format!("{}/lib", place(PEERS)), &peers.join(folder).join(triplet))?;
+    }
+    let part = directory.join("data.ext4");
+    // That there is none yet is as good.
+    let _ = fs::remove_file(&part);
+    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
+    format.arg(tree.root()).arg(&part).arg(format!("{DATA_MIB}M")).run()?;
+    Ok(part)
+}
+
+/// All shared libraries in one place: a link among them becomes what it points to.
+fn copy_libraries(tree: &Tree, to: &str, from: &Path) -> Result<(), BuildError> {
+    for entry in fs::read_dir(from).map_err(BuildError::io(from))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.contains(".so") && entry.path().is_file() {
+            tree.copy(&format!("{to}/{name}"), 0o755, &entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What init and netd take at rest, with two and with ten containers, and so what one more container costs.
+
+use super::appliance::{AT_BOOT, BY_HAND};
+use super::{BenchError, BenchReport, TIMEOUT, output, wait_ready};
+use crate::board::{Board, BoardError};
+use serde::Serialize;
+
+/// design.md 9.
+const INIT_PSS_KIB: u64 = 1024;
+const ALL_PSS_KIB: u64 = 2048;
+const ONE_MORE_KIB: f64 = 64.0;
+
+/// Our own processes at rest.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AtRest {
+    containers: usize,
+    /// Ours, containers' not counted; the tests' agent is not ours.
+    processes: usize,
+    init: Memory,
+    netd: Memory,
+}
+
+/// Of `/proc/PID/smaps_rollup`.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Memory {
+    pss_kib: u64,
+    private_dirty_kib: u64,
+}
+
+/// Measures twice, and compares with the budgets. What was started for it is stopped again.
+pub(super) fn measure(board: &Board, report: &mut BenchReport) {
+    println!("\nmemory of our own processes at rest, in KiB");
+    println!("   containers  processes  init PSS (private dirty)  netd PSS (private dirty)");
+    let few = at_rest(board, AT_BOOT.len());
+    let started = start_others(board).and_then(|()| at_rest(board, AT_BOOT.len() + BY_HAND.len()));
+    let many = report.keep("memory with ten containers", started);
+    let few = report.keep("memory with two containers", few);
+    let stop = [&["rescue", "stop", "--force"], BY_HAND.as_slice()].concat();
+    report.keep("the others stop", output(board, &[&["/usr/bin/yado"], stop.as_slice()].concat()));
+    let (Some(few), Some(many)) = (few, many) else { return };
+    report.memory = vec![few.clone(), many.clone()];
+    compare(&few, &many, report);
+}
+
+fn compare(few: &AtRest, many: &AtRest, report: &mut BenchReport) {
+    let all = |at_rest: &AtRest| at_rest.init.pss_kib + at_rest.netd.pss_kib;
+    let containers = many.containers;
+    report.promise(
+        format!("init takes at most {INIT_PSS_KIB} KiB with {containers} containers"),
+        format!("PSS {} KiB", many.init.pss_kib),
+        many.init.pss_kib <= INIT_PSS_KIB,
+    );
+    report.promise(
+        format!("init and netd together take at most {ALL_PSS_KIB} KiB with {containers} containers"),
+        format!("PSS {} KiB", all(many)),
+        all(many) <= ALL_PSS_KIB,
+    );
+    let one_more = (all(many) as f64 - all(few) as f64) / (many.containers - few.containers) as f64;
+    report.promise(
+        format!("one more container costs us less than {ONE_MORE_KIB} KiB"),
+        format!("PSS {one_more:+.1} KiB"),
+        one_more < ONE_MORE_KIB,
+    );
+    report.promise(
+        "one more container costs us no process".to_owned(),
+        format!("{} with {}, {} with {containers}", few.processes, few.containers, many.processes),
+        few.processes == many.processes,
+    );
+}
+
+fn start_others(board: &Board) -> Result<(), BenchError> {
+    let argv = [&["/usr/bin/yado", "rescue", "start"], BY_HAND.as_slice()].concat();
+    board.agent.output(&argv, TIMEOUT).map_err(BoardError::Agent)?;
+    wait_ready(board, &BY_HAND)
+}
+
+fn at_rest(board: &Board, containers: usize) -> Result<AtRest, BenchError> {
+    let status = board.status()?;
+    let services = status["services"].as_array().into_iter().flatten();
+    let netd = services.clone().find(|service| service["name"] == "netd").and_then(|netd| netd["pid"].as_u64());
+    let netd = netd.ok_or_else(|| lacks("the status", "process of netd"))?;
+    let measured = AtRest {
+        containers,
+        processes: count_processes(board)?,
+        init: memory(board, 1)?,
+        netd: memory(board, netd)?,
+    };
+    let AtRest { containers, processes, init, netd } = &measured;
+    println!(
+        "   {containers:>10}  {processes:>9}  {:>8} ({:>4})           {:>8} ({:>4})",
+        init.pss_kib, init.private_dirty_kib, netd.pss_kib, netd.private_dirty_kib
+    );
+    Ok(measured)
+}
+
+/// Those that execute one of the two programs, whatever they are called.
+fn count_processes(board: &Board) -> Result<usize, BenchError> {
+    let programs = output(board, &["/bin/sh", "-c", "for exe in /proc/[0-9]*/exe; do readlink $exe; done; true"])?;
+    Ok(programs.lines().filter(|path| ["/sbin/yado-init", "/usr/bin/yado"].contains(path)).count())
+}
+
+fn memory(board: &Board, pid: u64) -> Result<Memory, BenchError> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = board.agent.read_file(&path).map_err(BoardError::Agent)?;
+    parse_memory(&text).ok_or_else(|| lacks(&path, "Pss and Private_Dirty"))
+}
+
+fn parse_memory(rollup: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let value = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    Some(Memory { pss_kib: field("Pss:")?, private_dirty_kib: field("Private_Dirty:")? })
+}
+
+fn lacks(place: &str, wanted: &str) -> BenchError {
+    BenchError::Lacks { place: place.to_owned(), wanted: wanted.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_rollup_is_read_by_its_names() {
+        let text = "00010000-bee30000 ---p 00000000 00:00 0   [rollup]\n\
+            Rss:                 700 kB\nPss:                 512 kB\nPss_Dirty:            90 kB\n\
+            Private_Clean:       400 kB\nPrivate_Dirty:        88 kB\n";
+        let memory = parse_memory(text).unwrap();
+        assert_eq!((memory.pss_kib, memory.private_dirty_kib), (512, 88));
+        assert!(parse_memory("Rss: 700 kB\n").is_none());
+    }
+}

@@ -1,0 +1,209 @@
+//! How long it takes to create a container, run `true` in it, and have it gone: ours by the way that users have, and others
+//! on the same root in the same guest. They take turns, so that whatever else happens falls on all.
+
+use super::appliance::{ONCE, RACE, ROOT};
+use super::rivals::{self, MAP, PLACE};
+use super::{BenchError, output};
+use crate::board::{Board, BoardError};
+use qemu_guest::Ended;
+use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Results};
+use serde::Serialize;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Each one's turns.
+const LAPS: u32 = 20;
+/// On a loaded machine a turn of LXC may take seconds.
+const RACE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What is timed, to be read beside the numbers.
+const DEFINITION: &str = "yado: from before `yado rescue start once` is executed until init tells the instance as stopped (its \
+processes, mounts and control group are gone) and the command has ended; each time the image's signature is checked, \
+and loop device, dm-verity, erofs and overlay are made anew, only the layer's directory is there from before. The \
+others: from before the command is executed until it has ended; their root is the same files in a plain directory. \
+Same namespaces, user map, limits, device filter, denied calls; no network.";
+/// Who is 1.
+const MEASURE: &str = "crun run";
+const OURS: &str = "yado rescue start";
+
+/// Everybody's times.
+#[derive(Debug, Serialize)]
+pub(super) struct Starts {
+    definition: &'static str,
+    contestants: Vec<Times>,
+    /// Who could not be timed, and why.
+    disqualified: Vec<String>,
+    /// Of our own start, until the payload's exec.
+    steps: Vec<StepTime>,
+}
+
+/// One contestant's.
+#[derive(Debug, Serialize)]
+struct Times {
+    name: String,
+    median_us: u64,
+    least_us: u64,
+    most_us: u64,
+    /// Of the medians, and of the shortest.
+    ratio_to_crun: Option<[f64; 2]>,
+    laps_us: Vec<u64>,
+}
+
+/// The median of one step.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct StepTime {
+    step: String,
+    median_us: u64,
+}
+
+pub(super) fn measure(board: &Board) -> Result<Starts, BenchError> {
+    prepare(board)?;
+    let ours = Contestant {
+        name: OURS.to_owned(),
+        argv: ["/usr/bin/yado", "rescue", "start", ONCE].map(str::to_owned).to_vec(),
+        environment: Vec::new(),
+        gone: Gone::WhenStopped(ONCE.to_owned()),
+    };
+    let contestants = std::iter::once(ours).chain(rivals::contestants()).collect();
+    let results = race(board, &Contest { laps: LAPS, contestants })?;
+    let starts = Starts {
+        definition: DEFINITION,
+        contestants: times(&results),
+        disqualified: results.disqualified.iter().map(shown).collect(),
+        steps: median_steps(&board.events()?),
+    };
+    print(&starts);
+    match (starts.disqualified.is_empty(), starts.contestants.len()) {
+        (false, 0) => Err(BenchError::NobodyLeft { reasons: starts.disqualified.join("; ") }),
+        _ => Ok(starts),
+    }
+}
+
+fn prepare(board: &Board) -> Result<(), BenchError> {
+    let (first, _) = MAP;
+    let make = format!("mkdir -p {PLACE}/crun {PLACE}/lxc {PLACE}/lxc-root && chown -R {first}:{first} {ROOT}");
+    output(board, &["/bin/sh", "-c", &make])?;
+    for (path, text) in rivals::files() {
+        board.agent.write_file(&path, &text).map_err(BoardError::Agent)?;
+    }
+    Ok(())
+}
+
+fn race(board: &Board, contest: &Contest) -> Result<Results, BenchError> {
+    let not_json = |said: String| BoardError::NotJson { what: RACE.to_owned(), said };
+    let stdin = serde_json::to_string(contest).map_err(|error| not_json(error.to_string()))?;
+    let running = board.agent.start_run(&[RACE], &stdin, RACE_TIMEOUT).map_err(BoardError::Agent)?;
+    let ran = running.ran().map_err(BoardError::Agent)?;
+    match (ran.ended, serde_json::from_str(&ran.stdout)) {
+        (Ended::Code(0), Ok(results)) => Ok(results),
+        (ended, _) => Err(not_json(format!("{ended:?}: {}{}", ran.stdout, ran.stderr)).into()),
+    }
+}
+
+fn shown(disqualified: &Disqualified) -> String {
+    let Disqualified { contestant, reason } = disqualified;
+    format!("{contestant}: {reason}")
+}
+
+fn times(results: &Results) -> Vec<Times> {
+    let mut names: Vec<&str> = Vec::new();
+    for lap in &results.laps {
+        if !names.contains(&lap.contestant.as_str()) {
+            names.push(&lap.contestant);
+        }
+    }
+    let laps_of = |name: &str| -> Vec<u64> {
+        results.laps.iter().filter(|lap| lap.contestant == name).map(|lap| lap.micros).collect()
+    };
+    let measure = summary(&laps_of(MEASURE));
+    let ratio = |ours: u64, theirs: u64| ours as f64 / theirs as f64;
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let laps_us = laps_of(name);
+            let (least_us, median_us, most_us) = summary(&laps_us)?;
+            let ratio_to_crun = measure.map(|(least, median, _)| [ratio(median_us, median), ratio(least_us, least)]);
+            Some(Times { name: name.to_owned(), median_us, least_us, most_us, ratio_to_crun, laps_us })
+        })
+        .collect()
+}
+
+/// The least, the one in the middle, the most.
+fn summary(micros: &[u64]) -> Option<(u64, u64, u64)> {
+    let mut sorted = micros.to_vec();
+    sorted.sort_unstable();
+    Some((*sorted.first()?, *sorted.get(sorted.len() / 2)?, *sorted.last()?))
+}
+
+/// In the order in which a start takes them.
+fn median_steps(events: &[Value]) -> Vec<StepTime> {
+    let starts =
+        events.iter().filter(|event| event["instance"] == ONCE).filter_map(|event| event["steps"].as_array());
+    let mut steps: Vec<(String, Vec<u64>)> = Vec::new();
+    for step in starts.flatten() {
+        let (Some(name), Some(micros)) = (step["step"].as_str(), step["micros"].as_u64()) else { continue };
+        match steps.iter_mut().find(|(known, _)| known == name) {
+            Some((_, all)) => all.push(micros),
+            None => steps.push((name.to_owned(), vec![micros])),
+        }
+    }
+    let median =
+        |(step, micros): (String, Vec<u64>)| summary(&micros).map(|(_, median_us, _)| StepTime { step, median_us });
+    steps.into_iter().filter_map(median).collect()
+}
+
+fn print(starts: &Starts) {
+    let Starts { definition, contestants, disqualified, steps } = starts;
+    println!("\ncreate a container, run `true`, gone; {LAPS} turns each, in ms\n   {definition}");
+    println!("     median    least     most  median/crun  least/crun");
+    let millis = |micros: u64| micros as f64 / 1000.0;
+    for Times { name, median_us, least_us, most_us, ratio_to_crun, .. } in contestants {
+        let [median, least] = ratio_to_crun.unwrap_or([f64::NAN; 2]);
+        println!(
+            "   {:>8.1} {:>8.1} {:>8.1}  {median:>11.2}  {least:>10.2}  {name}",
+            millis(*median_us),
+            millis(*least_us),
+            millis(*most_us)
+        );
+    }
+    for who in disqualified {
+        println!("   NOT TIMED {who}");
+    }
+    let words: Vec<String> =
+        steps.iter().map(|StepTime { step, median_us }| format!("{step} {:.1}", millis(*median_us))).collect();
+    println!("   our steps until exec, medians: {}", words.join(", "));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use qemu_guest::contest::Lap;
+    use serde_json::json;
+
+    #[test]
+    fn everybody_is_compared_with_crun_by_median_and_by_least() {
+        let lap = |contestant: &str, micros| Lap { contestant: contestant.to_owned(), micros };
+        let laps = vec![lap(OURS, 90), lap(MEASURE, 100), lap(OURS, 40), lap(MEASURE, 80), lap(OURS, 60)];
+        let times = times(&Results { laps, disqualified: Vec::new() });
+        let ours = &times[0];
+        assert_eq!((ours.name.as_str(), ours.least_us, ours.median_us, ours.most_us), (OURS, 40, 60, 90));
+        assert_eq!(ours.ratio_to_crun.unwrap(), [0.6, 0.5]);
+        assert_eq!(times[1].ratio_to_crun.unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn without_crun_there_is_no_ratio() {
+        let laps = vec![Lap { contestant: OURS.to_owned(), micros: 5 }];
+        assert!(times(&Results { laps, disqualified: Vec::new() })[0].ratio_to_crun.is_none());
+    }
+
+    #[test]
+    fn steps_are_those_of_the_one_instance() {
+        let started =
+            |instance: &str, micros| json!({ "instance": instance, "steps": [{ "step": "loop", "micros": micros }] });
+        let events = [started(ONCE, 3), started("bench0", 99), started(ONCE, 1), started(ONCE, 2)];
+        assert_eq!(median_steps(&events), [StepTime { step: "loop".to_owned(), median_us: 2 }]);
+    }
+}
