@@ -5,6 +5,7 @@ use crate::board::failure::BuildError;
 use crate::board::host_yado::HostYado;
 use crate::cache::{Cache, Key};
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,14 @@ impl Keys {
     /// The trusted key's public half.
     pub fn release_public(&self) -> PathBuf {
         self.directory.join("release.pub")
+    }
+
+    /// Its identity, as it is shown to people.
+    pub fn release_id(&self) -> Result<String, BuildError> {
+        let path = self.release_public();
+        let key = yado_image::Keys::read_file(&path)
+            .map_err(|error| BuildError::io(&path)(io::Error::other(error.to_string())))?;
+        Ok(key.id().to_string())
     }
 
     /// The trusted key.

@@ -25,6 +25,8 @@ pub struct Prepared {
     pub ingredients: Ingredients,
     /// What is in their slot A.
     pub system: System,
+    /// Who signed it, and who did not.
+    pub keys: Keys,
 }
 
 /// What one board has of its own.
@@ -102,7 +104,7 @@ impl Prepared {
         let yado = HostYado::build()?;
         let keys = Keys::open(cache, &yado)?;
         let system = system_image::system(cache, &ingredients, &yado, &keys, appliance)?;
-        Ok(Prepared { ingredients, system })
+        Ok(Prepared { ingredients, system, keys })
     }
 }
 

@@ -38,6 +38,11 @@ pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Res
     let below = output(demo, &["/bin/sh", "-c", "cat /sys/block/dm-0/dm/name /sys/block/dm-0/slaves/*/uevent"])?;
     observer.check("below that is slot A", &below, below.contains("PARTNAME=slot-a"))?;
 
+    let serial = demo.board.serial();
+    let trusted =
+        serial.lines().map(str::trim).find(|line| line.starts_with("yado-init: slot A:")).unwrap_or_default();
+    let signer = demo.prepared.keys.release_id().map_err(unreadable)?;
+    observer.check("the initramfs checked whose signature it has", trusted, trusted.ends_with(&signer))?;
     let status = demo.board.status()?;
     let system = &status["system"];
     let wanted = fingerprint(&demo.prepared.system.image).map_err(unreadable)?;
@@ -52,6 +57,9 @@ pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Res
 
 /// Data is mounted, netd runs, the uplink has an address.
 pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let logs = demo.board.yado(&["rescue", "logs"])?;
+    let formatted = logs.lines().find(|line| line.contains("is blank: it is formatted")).unwrap_or_default();
+    observer.check("the blank data partition was formatted", formatted, !formatted.is_empty())?;
     let mounts = read(demo, "/proc/mounts")?;
     let data = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/data")).unwrap_or_default();
     observer.check("the data partition is mounted", data, data.contains(" ext4 rw"))?;
