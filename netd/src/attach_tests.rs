@@ -1,3 +1,5 @@
+//! What is decided about an instance's interfaces, and what is refused.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which link an uplink is.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

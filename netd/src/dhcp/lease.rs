@@ -35,7 +35,7 @@ pub struct Lease {
 /// resolv.conf(5): more are not looked at.
 pub const MAX_NAME_SERVERS: usize = 3;
 /// A server that grants less would keep us asking.
-const MIN_LEASE_S: u32 = 60;
+const MIN_LEASE_S: u32 = 10;
 /// RFC 791: every link carries this, but RFC 2132, 5.1 lets 68 be said; below 576 a link is not worth having.
 const MIN_MTU: u16 = 576;
 

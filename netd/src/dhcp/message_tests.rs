@@ -1,3 +1,5 @@
+//! Messages captured from busybox's udhcpc and from dnsmasq, field by field, and what is left of them when torn.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

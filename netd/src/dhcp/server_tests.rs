@@ -1,3 +1,5 @@
+//! The server against clients made of values: those that behave, those that forget, those that are hostile.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

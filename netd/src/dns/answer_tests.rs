@@ -1,3 +1,5 @@
+//! Questions as instances ask them, and what no name server should answer.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

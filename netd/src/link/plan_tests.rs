@@ -1,3 +1,5 @@
+//! Plans as tables: what is wished, what is there, what has to be done.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

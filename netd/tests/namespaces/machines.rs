@@ -275,7 +275,7 @@ pub(crate) fn nic(network: &str) -> NicOrder {
 /// The network outside: 192.168.77.0/24 with dnsmasq as DHCP and name server, and the board's uplink plugged into it.
 pub(crate) struct Outside {
     pub(crate) machine: Machine,
-    dnsmasq: Option<Running>,
+    server: Option<Running>,
     directory: tempfile::TempDir,
 }
 
@@ -284,26 +284,21 @@ impl Outside {
         let machine = Machine::new();
         board.sh(&format!("ip link add up0 type veth peer name out0 netns {}", machine.pid()));
         machine.sh("ip addr add 192.168.77.1/24 dev out0 && ip link set out0 up");
-        let mut outside = Outside { machine, dnsmasq: None, directory: tempfile::tempdir().unwrap() };
-        outside.start_dnsmasq("2m");
+        let mut outside = Outside { machine, server: None, directory: tempfile::tempdir().unwrap() };
+        outside.start_dnsmasq("192.168.77");
         outside
     }
 
-    /// A DHCP and name server for 192.168.77.0/24.
-    pub(crate) fn start_dnsmasq(&mut self, lease: &str) {
-        self.start_dnsmasq_for("192.168.77", lease);
-    }
-
-    /// The same for the /24 that begins with `network`.
-    pub(crate) fn start_dnsmasq_for(&mut self, network: &str, lease: &str) {
-        self.dnsmasq = None;
+    /// A DHCP and name server for the /24 that begins with `network`.
+    pub(crate) fn start_dnsmasq(&mut self, network: &str) {
+        self.server = None;
         let directory = self.directory.path();
         let child = self
             .machine
             .command("dnsmasq")
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"])
             .args(["--interface=out0", "--bind-interfaces", "--log-facility=-", "--log-dhcp"])
-            .arg(format!("--dhcp-range={network}.100,{network}.200,{lease}"))
+            .arg(format!("--dhcp-range={network}.100,{network}.200,2m"))
             .arg("--dhcp-authoritative")
             .arg("--domain=outside.test")
             .arg(format!("--address=/server.outside.test/{network}.1"))
@@ -314,7 +309,39 @@ impl Outside {
             .stderr(File::options().append(true).create(true).open(directory.join("log")).unwrap())
             .spawn()
             .unwrap();
-        self.dnsmasq = Some(Running(child));
+        self.server = Some(Running(child));
+    }
+
+    /// busybox's DHCP server instead, whose leases of ten seconds are renewed while one watches.
+    pub(crate) fn start_udhcpd(&mut self) {
+        self.server = None;
+        let directory = self.directory.path();
+        let configuration = directory.join("udhcpd.conf");
+        let lines = [
+            "start 192.168.77.100".to_owned(),
+            "end 192.168.77.200".to_owned(),
+            "interface out0".to_owned(),
+            "min_lease 10".to_owned(),
+            format!("lease_file {}", directory.join("udhcpd.leases").display()),
+            format!("pidfile {}", directory.join("udhcpd.pid").display()),
+            "opt lease 10".to_owned(),
+            "opt subnet 255.255.255.0".to_owned(),
+            "opt router 192.168.77.1".to_owned(),
+            "opt mtu 1400".to_owned(),
+            "opt staticroutes 10.9.0.0/16 192.168.77.9, 0.0.0.0/0 192.168.77.3".to_owned(),
+        ];
+        std::fs::write(&configuration, lines.join("\n") + "\n").unwrap();
+        let log = File::options().append(true).create(true).open(directory.join("log")).unwrap();
+        let child = self
+            .machine
+            .command("busybox")
+            .args(["udhcpd", "-f"])
+            .arg(configuration)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.server = Some(Running(child));
     }
 
     pub(crate) fn log(&self) -> String {

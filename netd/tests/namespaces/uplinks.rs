@@ -99,7 +99,7 @@ fn a_server_that_forgets_or_ends_a_lease_is_followed() {
     outside.machine.sh("ip link set out0 down");
     outside.machine.sh("ip addr flush dev out0 && ip addr add 192.168.78.1/24 dev out0");
     outside.machine.sh("ip link set out0 up");
-    outside.start_dnsmasq_for("192.168.78", "2m");
+    outside.start_dnsmasq("192.168.78");
     let after = uplink_that(&board, &outside, "another lease", |uplink| {
         uplink.ipv4.is_some_and(|(address, _)| address[2] == 78) && uplink.gateway == Some([192, 168, 78, 1])
     });
@@ -108,6 +108,26 @@ fn a_server_that_forgets_or_ends_a_lease_is_followed() {
     assert_eq!(addresses.lines().count(), 1, "{addresses}");
     let resolv_conf = std::fs::read_to_string(board.run.path().join("resolv.conf")).unwrap();
     assert!(resolv_conf.contains("nameserver 192.168.78.1"), "{resolv_conf}");
+}
+
+#[test]
+fn a_lease_is_renewed_from_its_own_address_and_options_are_followed() {
+    if !can_run(&["ip", "dnsmasq", "busybox"]) {
+        return;
+    }
+    let board = Board::start(Some(networks()));
+    let mut outside = Outside::new(&board.machine);
+    outside.start_udhcpd();
+    let count = |what: &str| outside.log().matches(what).count();
+    wait_until("two renewals", || if 3 <= count("sending ACK") { Ok(()) } else { Err(outside.log()) });
+    let log = outside.log();
+    let after_first = log.split_once("sending ACK").map_or("", |(_, after)| after);
+    assert!(!after_first.contains("OFFER"), "it began anew\n{log}");
+    // Classless routes count instead of the router.
+    let routes = board.machine.wait_for("ip route | grep default");
+    assert!(routes.contains("via 192.168.77.3 dev up0"), "{routes}");
+    assert!(board.machine.sh("ip route show 10.9.0.0/16").contains("via 192.168.77.9"));
+    assert!(board.machine.sh("ip -o link show up0").contains("mtu 1400"));
 }
 
 #[test]
