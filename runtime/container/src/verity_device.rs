@@ -1,5 +1,6 @@
-//! The one dm-verity device of an image, shared by all that use it: made by the first start, removed by the kernel when the
-//! last mount of it is gone.
+//! The one dm-verity device of an image file, shared by all that use it: made by the first start, removed by the kernel when
+//! the last mount of it is gone. Another file with the same fingerprint gets a device of its own: it is that file whose
+//! blocks are to be verified, and it may have been tampered with where its twin was not.
 
 use crate::report::{Stopwatch, at};
 use rustix::fs::FlockOperation;
@@ -21,8 +22,10 @@ pub(crate) struct VerityDevice {
 /// The verity device of `image`; made if there is none.
 pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -> Result<VerityDevice, Failure> {
     let fingerprint = hex::encode(&image.fingerprint);
-    let name = format!("yado-{}", &fingerprint[..16]);
-    let uuid = format!("YADO-{fingerprint}");
+    // The number of a file that is in use is not given to another.
+    let stat = rustix::fs::fstat(&image.file).map_err(at(Step::Verity, path))?;
+    let name = format!("yado-{}-{:x}-{:x}", &fingerprint[..16], stat.st_dev, stat.st_ino);
+    let uuid = format!("YADO-{fingerprint}-{:x}-{:x}", stat.st_dev, stat.st_ino);
     let failed = |error| Failure::from_io(Step::Verity, &name, &error);
     let mapper = stopwatch.step(Step::Verity, || {
         // Two starts of one image must not both make it. The lock goes with the descriptor, so a dead launcher holds none.

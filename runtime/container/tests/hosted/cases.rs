@@ -1,6 +1,6 @@
 //! What must work.
 
-use crate::fixture::{BASE, Fixture};
+use crate::fixture::{BASE, Fixture, verify};
 use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, sync_devices};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, makedev};
@@ -12,12 +12,14 @@ use yado_spec::instance::{Device, DeviceSelect, Disk, DiskSource, KernelLimit, N
 use yado_sys::children::Ended;
 use yado_sys::packet;
 use yado_wire::network::{NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
 
 pub(crate) const ALL: &[Case] = &[
     ("true_runs_and_every_step_was_timed", true_runs),
+    ("one_image_is_one_verified_device_until_its_last_user_is_gone", shared_device),
     ("inside_is_a_system_of_its_own", inside_is_its_own),
     ("root_inside_is_nobody_outside", root_inside_is_nobody),
     ("files_on_disk_belong_to_the_ids_inside", ids_on_disk),
@@ -56,6 +58,23 @@ fn true_runs(fixture: &Fixture) {
         assert!(names.contains(&step), "{names:?}");
     }
     assert_eq!(payload.finish().0, Ended::Code(0));
+}
+
+fn shared_device(fixture: &Fixture) {
+    if verify() == Verify::Start {
+        println!("SKIPPED: needs device-mapper and YADO_TEST_VERIFY=block (see in_uml.sh)");
+        return;
+    }
+    assert!(fixture.devices_that_stay().is_empty(), "{:?}", fixture.devices());
+    let first = idle(&fixture.order("share-1", &["/bin/sleep", "1000"]));
+    let devices = fixture.devices();
+    assert_eq!(devices.len(), 2, "one loop, one verity: {devices:?}");
+    let second = idle(&fixture.order("share-2", &["/bin/sleep", "1000"]));
+    assert_eq!(fixture.devices(), devices);
+    first.kill();
+    assert_eq!(fixture.devices(), devices);
+    second.kill();
+    assert!(fixture.devices_that_stay().is_empty(), "{:?}", fixture.devices());
 }
 
 fn inside_is_its_own(fixture: &Fixture) {

@@ -106,6 +106,27 @@ impl Fixture {
         }
     }
 
+    /// Block devices that stand for files of ours.
+    pub(crate) fn devices(&self) -> Vec<String> {
+        let below = |entry: &Path, file: &str| fs::read_to_string(entry.join(file)).unwrap_or_default();
+        // The launcher opened it in a mount namespace that is gone, so the kernel shows only the end of the path.
+        let directory = self.directory.path().file_name().unwrap().to_str().unwrap();
+        let is_ours = |entry: &PathBuf| {
+            below(entry, "loop/backing_file").contains(directory) || below(entry, "dm/name").starts_with("yado-")
+        };
+        let entries = fs::read_dir("/sys/block").unwrap().flatten().map(|entry| entry.path());
+        entries.filter(is_ours).map(|entry| entry.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    /// The kernel removes devices soon after their last user is gone. Gives those that stay.
+    pub(crate) fn devices_that_stay(&self) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !self.devices().is_empty() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        self.devices()
+    }
+
     pub(crate) fn cgroup_of(order: &LaunchOrder) -> File {
         File::open(&order.places.cgroup).unwrap()
     }

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
 use yado_spec::order::{LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
@@ -152,23 +153,25 @@ fn next_report(reports: &OwnedFd) -> Option<(LaunchReport, Vec<OwnedFd>)> {
 }
 
 /// Ends that were reaped while somebody waited for another process.
-static REAPED: std::sync::Mutex<Option<HashMap<i32, Ended>>> = std::sync::Mutex::new(None);
+static REAPED: Mutex<Option<HashMap<i32, Ended>>> = Mutex::new(None);
 
-/// Waits for the end of a child and reaps it.
+/// Waits for the end of a child and reaps it, and whatever else ends meanwhile: the end of an instance's init waits in turn
+/// for all that is in its pid namespace, our own commands among them.
 pub(crate) fn wait(pid: i32, pidfd: &OwnedFd) -> Ended {
+    /// Something else may end without waking us.
+    const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
     let until = Instant::now() + DEADLINE;
-    let mut guard = REAPED.lock().unwrap();
+    let mut guard = REAPED.lock().unwrap_or_else(PoisonError::into_inner);
     let reaped = guard.get_or_insert_default();
     loop {
-        if let Some(ended) = reaped.remove(&pid) {
-            return ended;
-        }
-        let left = until.checked_duration_since(Instant::now()).expect("the process ends within the deadline");
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)).unwrap();
         while let Some((pid, ended)) = children::reap().unwrap() {
             reaped.insert(pid, ended);
         }
+        if let Some(ended) = reaped.remove(&pid) {
+            return ended;
+        }
+        assert!(Instant::now() < until, "process {pid} does not end");
+        rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&LOOK_AGAIN)).unwrap();
     }
 }
 

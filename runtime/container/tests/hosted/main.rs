@@ -47,6 +47,11 @@ fn main() -> ExitCode {
             }
         }
     }
+    let devices = fixture.devices_that_stay();
+    if !devices.is_empty() {
+        println!("block devices are left: {devices:?}");
+        failed += 1;
+    }
     drop(fixture);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
