@@ -32,16 +32,22 @@ pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) 
         rustix::fs::flock(&image.file, FlockOperation::LockExclusive).map_err(at(Step::Verity, path))?;
         DeviceMapper::open().map_err(at(Step::Verity, "/dev/mapper/control"))
     })?;
-    if let Some(device) = mapper.find(&name).map_err(failed)? {
-        if device.uuid == uuid && device.is_active {
+    match mapper.find(&name).map_err(failed)? {
+        Some(device) if device.uuid != uuid => {
+            return Err(Failure::refused(Step::Verity, &name, "a device of this name exists and is not ours"));
+        }
+        Some(device) if device.is_active => {
             // Its last user may just have gone, and the device with it: then a new one is made.
             if let Ok((file, path)) = device.open() {
+                // Its maker may have died before it said so.
+                mapper.remove_when_unused(&name).map_err(failed)?;
                 release(image)?;
                 return Ok(VerityDevice { _file: file, path });
             }
-        } else {
-            return Err(Failure::refused(Step::Verity, &name, "a device of this name exists and is not ours"));
         }
+        // Its maker died halfway. We hold the lock, so nobody is at work on it.
+        Some(_) => mapper.remove_when_unused(&name).map_err(failed)?,
+        None => {}
     }
     let backing =
         stopwatch.step(Step::Loop, || loop_device::attach_read_only(&image.file).map_err(at(Step::Loop, path)))?;
