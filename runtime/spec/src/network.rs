@@ -331,9 +331,12 @@ impl std::error::Error for Ipv4PrefixError {}
 mod tests {
     use super::*;
 
+    /// First and last address of the network, or why not.
+    type Expected = Result<(&'static str, &'static str), Ipv4PrefixError>;
+
     #[test]
     fn an_address_with_prefix_is_one_that_a_host_can_have() {
-        let cases: &[(&str, Result<(&str, &str), Ipv4PrefixError>)] = &[
+        let cases: &[(&str, Expected)] = &[
             ("10.158.0.1/24", Ok(("10.158.0.0", "10.158.0.255"))),
             ("192.168.7.6/30", Ok(("192.168.7.4", "192.168.7.7"))),
             ("10.0.0.1/8", Ok(("10.0.0.0", "10.255.255.255"))),
