@@ -45,6 +45,9 @@ const BPF_DEVCG_DEV_CHAR: i32 = 2;
 
 /// Makes `rules` the one device filter of the cgroup; there is no moment without one if there was one before.
 pub fn install(cgroup: &impl AsFd, rules: &[DeviceRule]) -> io::Result<()> {
+    if MAX_RULES < rules.len() {
+        return Err(rustix::io::Errno::TOOBIG.into());
+    }
     let program = load(&emit(rules))?;
     let present = attached(cgroup)?;
     let Some((first, others)) = present.split_first() else {
@@ -77,6 +80,8 @@ const MOVE_REGISTER: u8 = 0xbf;
 const MOVE_NUMBER: u8 = 0xb7;
 const AND_NUMBER: u8 = 0x57;
 const SHIFT_RIGHT_NUMBER: u8 = 0x77;
+const JUMP: u8 = 0x05;
+const JUMP_IF: u8 = 0x15;
 const JUMP_IF_NOT: u8 = 0x55;
 const EXIT: u8 = 0x95;
 
@@ -95,38 +100,80 @@ fn register(code: u8, destination: u8, source: u8, offset: i16) -> Instruction {
     Instruction { code, registers: destination | source << 4, offset, immediate: 0 }
 }
 
-/// The program: mknod only → 1; any rule that matches → 1; else 0.
+/// The program: mknod only → 1; any rule that matches → 1; else 0. Each kind and each major number is compared once: most of
+/// what a filter costs at a start is the kernel's verifier, which follows every branch.
 fn emit(rules: &[DeviceRule]) -> Vec<Instruction> {
+    let mut rules = rules.to_vec();
+    rules.sort_unstable();
+    rules.dedup();
     // `struct bpf_cgroup_dev_ctx`: access_type (kind in the low half, access in the high one), major, minor.
-    let mut program = vec![
+    let mut program = Program(vec![
         register(LOAD_WORD, ACCESS, CONTEXT, 0),
         register(MOVE_REGISTER, KIND, ACCESS, 0),
         number(AND_NUMBER, KIND, 0, 0xffff),
         number(SHIFT_RIGHT_NUMBER, ACCESS, 0, 16),
         register(LOAD_WORD, MAJOR, CONTEXT, 4),
         register(LOAD_WORD, MINOR, CONTEXT, 8),
-        number(JUMP_IF_NOT, ACCESS, 2, BPF_DEVCG_ACC_MKNOD),
-        number(MOVE_NUMBER, RESULT, 0, 1),
-        number(EXIT, 0, 0, 0),
-    ];
-    for rule in rules {
-        let kind = match rule.kind {
+        number(JUMP_IF, ACCESS, TO_ALLOW, BPF_DEVCG_ACC_MKNOD),
+    ]);
+    for of_kind in rules.chunk_by(|one, next| one.kind == next.kind) {
+        let kind = match of_kind[0].kind {
             DeviceKind::Char => BPF_DEVCG_DEV_CHAR,
             DeviceKind::Block => BPF_DEVCG_DEV_BLOCK,
         };
-        // Device numbers have at most 20 bits. Each jump leads behind this rule's two last instructions.
-        let minor_test = rule.minor.map(|minor| number(JUMP_IF_NOT, MINOR, 2, minor as i32));
-        let below = i16::from(minor_test.is_some());
-        program.push(number(JUMP_IF_NOT, KIND, 3 + below, kind));
-        program.push(number(JUMP_IF_NOT, MAJOR, 2 + below, rule.major as i32));
-        program.extend(minor_test);
-        program.push(number(MOVE_NUMBER, RESULT, 0, 1));
-        program.push(number(EXIT, 0, 0, 0));
+        program.unless(KIND, kind, |program| {
+            for of_major in of_kind.chunk_by(|one, next| one.major == next.major) {
+                // Device numbers have at most 20 bits.
+                let major = of_major[0].major as i32;
+                if of_major.iter().any(|rule| rule.minor.is_none()) {
+                    program.0.push(number(JUMP_IF, MAJOR, TO_ALLOW, major));
+                    continue;
+                }
+                program.unless(MAJOR, major, |program| {
+                    let minors = of_major.iter().filter_map(|rule| rule.minor);
+                    program.0.extend(minors.map(|minor| number(JUMP_IF, MINOR, TO_ALLOW, minor as i32)));
+                });
+            }
+        });
     }
-    program.push(number(MOVE_NUMBER, RESULT, 0, 0));
-    program.push(number(EXIT, 0, 0, 0));
-    program
+    program.finish()
 }
+
+/// Stand for the distance to the program's ends until that is known. No real jump is so long, or goes back.
+const TO_ALLOW: i16 = -1;
+const TO_DENY: i16 = -2;
+
+struct Program(Vec<Instruction>);
+
+impl Program {
+    /// Adds a part that is skipped unless the register holds the value, and that ends in a denial.
+    fn unless(&mut self, register: u8, value: i32, part: impl FnOnce(&mut Program)) {
+        let test = self.0.len();
+        self.0.push(number(JUMP_IF_NOT, register, 0, value));
+        part(self);
+        self.0.push(number(JUMP, 0, TO_DENY, 0));
+        self.0[test].offset = (self.0.len() - test - 1) as i16;
+    }
+
+    /// Adds both ends, and gives the jumps to them their distance.
+    fn finish(mut self) -> Vec<Instruction> {
+        let deny = self.0.len();
+        self.0.extend([number(MOVE_NUMBER, RESULT, 0, 0), number(EXIT, 0, 0, 0)]);
+        let allow = self.0.len();
+        self.0.extend([number(MOVE_NUMBER, RESULT, 0, 1), number(EXIT, 0, 0, 0)]);
+        for (at, instruction) in self.0.iter_mut().enumerate() {
+            match instruction.offset {
+                TO_ALLOW => instruction.offset = (allow - at - 1) as i16,
+                TO_DENY => instruction.offset = (deny - at - 1) as i16,
+                _ => {}
+            }
+        }
+        self.0
+    }
+}
+
+/// A jump reaches 32,767 instructions, and a rule takes at most five.
+const MAX_RULES: usize = 4096;
 
 #[repr(C)]
 #[derive(Default)]
@@ -273,8 +320,10 @@ mod tests {
                 MOVE_NUMBER => registers[to] = immediate,
                 AND_NUMBER => registers[to] &= immediate,
                 SHIFT_RIGHT_NUMBER => registers[to] >>= immediate,
+                JUMP => at += offset as usize,
+                JUMP_IF if registers[to] == immediate => at += offset as usize,
                 JUMP_IF_NOT if registers[to] != immediate => at += offset as usize,
-                JUMP_IF_NOT => {}
+                JUMP_IF | JUMP_IF_NOT => {}
                 EXIT => return registers[0],
                 other => panic!("opcode {other:#x}"),
             }
@@ -284,11 +333,16 @@ mod tests {
     #[test]
     fn only_what_is_listed_may_be_opened_and_anything_may_be_made() {
         let (char, block, mknod, read, write) = (2, 1, 1, 2, 4);
-        let program = emit(&[NULL, PTS, LOOP]);
+        let serial = DeviceRule { kind: DeviceKind::Char, major: 4, minor: Some(64) };
+        let program = emit(&[LOOP, NULL, PTS, serial, NULL]);
         for (kind, access, major, minor, expected) in [
             (char, read, 1, 3, 1),
             (char, read | write, 1, 3, 1),
             (char, read, 1, 1, 0),
+            (char, read, 2, 3, 0),
+            (char, read, 4, 64, 1),
+            (char, read, 4, 65, 0),
+            (char, read, 10, 3, 0),
             (block, read, 1, 3, 0),
             (char, write, 136, 77, 1),
             (block, read, 7, 0, 1),
