@@ -12,12 +12,44 @@ pub fn exec(file: &CStr, arguments: &[CString], environment: &[CString]) -> io::
     }
 }
 
-/// Nothing blocked, and SIGPIPE at its default: both survive an `execve`, and Rust's runtime ignores SIGPIPE.
+/// The last real-time signal.
+const LAST_SIGNAL: libc::c_int = 64;
+
+/// Nothing blocked and nothing ignored: both survive an `execve`. Rust's runtime ignores SIGPIPE, and a shell that started a
+/// hosted init in the background ignores SIGINT and SIGQUIT.
 fn reset_signals() {
     // SAFETY: all zero is the empty set on Linux.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: a default action runs no code of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    for signal in 1..=LAST_SIGNAL {
+        // Of SIGKILL, SIGSTOP and libc's own two it is refused, and those are as they should be.
+        // SAFETY: a default action runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     // SAFETY: `none` is live; the old mask is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use nix::sys::wait::{WaitStatus, waitpid};
+
+    #[test]
+    fn a_program_inherits_no_ignored_signal() {
+        let arguments = [c"sh", c"-c", c"grep -q 'SigIgn:\t0*$' /proc/self/status"].map(CString::from);
+        // SAFETY: the child only sets a signal and executes; what it needs was allocated before.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => {
+                // SAFETY: ignoring runs no code of ours.
+                unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+                let _ = exec(c"/bin/sh", &arguments, &[]);
+                // SAFETY: leaves without the parent's clean-up.
+                unsafe { libc::_exit(99) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            }
+        }
+    }
 }
