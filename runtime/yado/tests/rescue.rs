@@ -102,6 +102,18 @@ fn an_exec_that_is_refused_is_told_from_the_commands_own_failure() {
 }
 
 #[test]
+fn a_program_that_is_not_there_is_told_as_a_shell_tells_it() {
+    let workshop = Workshop::new();
+    let init = init_that(&workshop.path("init.sock"), |_, _, answer| {
+        let error = std::io::Error::from_raw_os_error(2);
+        answer(&Reply::Refused(Failure::from_io(Step::Exec, "nonsense", &error)), &[]);
+    });
+    let output = workshop.run(&rescue(&["exec", "web", "nonsense"]));
+    init.join().unwrap();
+    assert_eq!(output.status.code(), Some(127));
+}
+
+#[test]
 fn a_console_shows_what_comes_until_its_end() {
     let workshop = Workshop::new();
     let init = init_that(&workshop.path("init.sock"), |request, _, answer| {

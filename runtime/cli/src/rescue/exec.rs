@@ -8,7 +8,9 @@ use super::terminal::{Pty, RawTerminal, copy_window_size};
 use crate::command_line::Outcome;
 use clap::Args;
 use nix::sys::signal::Signal;
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::Winsize;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -17,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_wire::rescue::{ExitStatus, Reply, Request};
-use yado_wire::{InstanceName, Text};
+use yado_wire::{InstanceName, Step, Text};
 
 /// The code for a failure of ours, to tell it from the command's own; podman and docker have the same.
 const OWN_FAILURE: u8 = 125;
@@ -25,7 +27,10 @@ const OWN_FAILURE: u8 = 125;
 /// What a command wrote before it ended arrives within this, even through a pty.
 const LAST_WORDS_PAUSE: Duration = Duration::from_millis(200);
 
-/// Run a command in a running instance; its exit code becomes ours (125: it was not run)
+/// What a terminal has had since the VT100, for a pty behind which there is none.
+const DEFAULT_SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+
+/// Run a command in a running instance; its exit code becomes ours (125 to 127: it was not run)
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// With a terminal of its own, even if ours is none
@@ -70,7 +75,7 @@ pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {
         Ok(status) => Ok(ExitCode::from(code_of(status))),
         Err(error) => {
             eprintln!("yado: {error}");
-            Ok(ExitCode::from(OWN_FAILURE))
+            Ok(ExitCode::from(code_of_failure(error.as_ref())))
         }
     }
 }
@@ -92,7 +97,11 @@ fn run_on_pipes(socket: &Path, request: &Request) -> Result<ExitStatus, Box<dyn 
 
 fn run_on_pty(socket: &Path, request: &Request) -> Result<ExitStatus, Box<dyn Error>> {
     let Pty { master, slave } = Pty::open()?;
-    copy_window_size(&io::stdin(), &master)?;
+    if io::stdin().is_terminal() {
+        copy_window_size(&io::stdin(), &master)?;
+    } else {
+        rustix::termios::tcsetwinsize(&master, DEFAULT_SIZE)?;
+    }
     let connection = Connection::ask_init(socket, request, &[slave.as_fd(), slave.as_fd(), slave.as_fd()])?;
     drop(slave);
     let mut relay = Relay::new(vec![
@@ -171,6 +180,17 @@ fn texts<const N: usize, const LIMIT: usize>(
 
 fn text<const N: usize>(text: &str) -> Result<Text<N>, RequestError> {
     Text::try_from(text).map_err(|()| RequestError::TooLong { text: text.to_owned(), limit: N })
+}
+
+/// As a shell says it: 127 for a program that is not there, 126 for one that cannot be executed.
+fn code_of_failure(error: &(dyn Error + 'static)) -> u8 {
+    match error.downcast_ref::<ExchangeError>() {
+        Some(ExchangeError::Refused(failure)) if failure.step == Step::Exec => match failure.errno {
+            errno if errno == Errno::NOENT.raw_os_error() => 127,
+            _ => 126,
+        },
+        _ => OWN_FAILURE,
+    }
 }
 
 /// As a shell says it: 128 and the signal.
