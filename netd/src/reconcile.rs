@@ -11,7 +11,7 @@ use crate::firewall::rules::ruleset;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::LinkKind;
 use crate::link::plan::{Wish, WishedBridge, plan};
-use crate::saved::{Attachment, Saved, replace_file};
+use crate::saved::{Attachment, Borrowed, Saved, replace_file};
 use crate::serving::Serving;
 use std::fmt::Write as _;
 use std::fs;
@@ -72,6 +72,12 @@ impl Netd {
             attachment.host_link.as_ref().is_some_and(|name| self.observed.link(name).is_none())
         };
         let gone: Vec<Attachment> = self.attachments.iter().filter(|a| is_gone(a)).cloned().collect();
+        // A link that is back under its name was given back.
+        let is_back = |borrowed: &Borrowed| {
+            let link = self.observed.link(&borrowed.name);
+            link.is_some_and(|link| link.permanent_hwaddr == Some(borrowed.permanent_hwaddr))
+        };
+        self.borrowed.retain(|borrowed| !is_back(borrowed));
         for attachment in gone {
             tracing::info!("{} of {} is gone", attachment.nic, attachment.instance.as_str());
             self.forget(&attachment, now);
@@ -132,10 +138,12 @@ impl Netd {
     fn serve(&mut self, failing: &mut Vec<String>) {
         let mut kept = Vec::new();
         for bridge in &self.spec.bridges {
-            let Some(ipv4) = &bridge.ipv4 else { continue };
-            let Some(link) = self.observed.link(&bridge.name).filter(|link| link.kind == LinkKind::Bridge) else {
+            let Some(link) = self.observed.link(&bridge.name) else { continue };
+            if link.kind != LinkKind::Bridge {
+                failing.push(format!("network {}: another link has this name, and is no bridge", bridge.name));
                 continue;
-            };
+            }
+            let Some(ipv4) = &bridge.ipv4 else { continue };
             let address = ipv4.address.address();
             if !link.is_up || !self.observed.addresses_of(link.index).any(|a| a.address == address) {
                 continue;

@@ -4,7 +4,7 @@ use crate::daemon::Event;
 use crate::dhcp::client::{self, Destination, Send, State};
 use crate::dhcp::datagram::{encode_datagram, parse_datagram};
 use crate::dhcp::lease::Lease;
-use crate::dhcp::message::{MAX_BYTES, Message, parse_message};
+use crate::dhcp::message::{MAX_BYTES, parse_message};
 use crate::link::observed::{Link, LinkKind, Observed};
 use crate::link::plan::WishedUplink;
 use crate::readiness::{read_from, watch};
@@ -240,7 +240,7 @@ impl Uplink {
         let descriptor = socket.descriptor.get_ref();
         match (socket.kind, send.to) {
             (SocketKind::Packet, _) => {
-                let from = SocketAddrV4::new(source(&send.message), CLIENT_PORT);
+                let from = SocketAddrV4::new(send.message.ciaddr, CLIENT_PORT);
                 let packet = encode_datagram(from, everybody, &bytes);
                 raw_socket::send_packet(descriptor, link.index, BROADCAST_HWADDR, &packet).map(drop)
             }
@@ -252,10 +252,6 @@ impl Uplink {
             }
         }
     }
-}
-
-fn source(message: &Message) -> Ipv4Addr {
-    message.ciaddr
 }
 
 /// The link that `selector` means now. A link that was chosen stays chosen as long as it is there.
