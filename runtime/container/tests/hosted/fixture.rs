@@ -1,6 +1,7 @@
 //! One signed busybox image, a key, and a place for instances; removed at the end.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ fn cgroup2() -> Option<PathBuf> {
 pub(crate) struct Fixture {
     pub(crate) directory: TempDir,
     cgroup: PathBuf,
+    /// The same, whatever is mounted over the path meanwhile.
+    cgroup_itself: File,
     fingerprint: [u8; 32],
 }
 
@@ -64,13 +67,14 @@ impl Fixture {
         let directory = TempDir::new().unwrap();
         let cgroup = cgroup2().unwrap().join(format!("yado-launcher-test-{}", std::process::id()));
         fs::create_dir(&cgroup).unwrap();
+        let cgroup_itself = File::open(&cgroup).unwrap();
         let key = key(7);
         let trust = directory.path().join("trust");
         fs::create_dir(&trust).unwrap();
         fs::write(trust.join("test.pub"), key.public().to_text()).unwrap();
         make_root(&directory.path().join("root"));
         let fingerprint = build_image(directory.path(), "image", 7);
-        Fixture { directory, cgroup, fingerprint }
+        Fixture { directory, cgroup, cgroup_itself, fingerprint }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -134,10 +138,12 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        for child in fs::read_dir(&self.cgroup).into_iter().flatten().flatten() {
+        let itself = PathBuf::from(format!("/proc/self/fd/{}", self.cgroup_itself.as_raw_fd()));
+        for child in fs::read_dir(&itself).into_iter().flatten().flatten() {
             remove_cgroup(&child.path());
         }
-        drop(fs::remove_dir(&self.cgroup));
+        let parent = itself.join("..").join(self.cgroup.file_name().unwrap());
+        drop(fs::remove_dir(parent));
     }
 }
 
