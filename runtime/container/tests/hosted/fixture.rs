@@ -150,6 +150,10 @@ impl Drop for Fixture {
 /// Kills what is in it and removes it as soon as the kernel lets us; gives up rather than to hang.
 fn remove_cgroup(path: &Path) {
     drop(fs::write(path.join("cgroup.kill"), "1"));
+    // What systemd made in it stays when systemd is gone.
+    for child in fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        remove_cgroup(&child.path());
+    }
     let until = Instant::now() + Duration::from_secs(5);
     while path.is_dir() && fs::remove_dir(path).is_err() && Instant::now() < until {
         std::thread::yield_now();
