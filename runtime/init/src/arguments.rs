@@ -42,9 +42,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::Hosted(directory)) => host::run(&directory),
         Ok(Role::LoadDrivers(aliases)) => load_drivers(aliases),
         Ok(Role::LoadModule(name)) => {
-            let mut loader = Loader::new();
-            loader.load(&name);
-            if loader.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            // The kernel goes on only when this succeeds (kernel/module/kmod.c).
+            if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Ok(Role::Help) => {
             print!("{HELP}");

@@ -88,7 +88,7 @@ impl Job {
             // Nothing survives a power cut here anyway: no journal.
             Job::FormatVolatile(file) => (
                 PathBuf::from("/sbin/mke2fs"),
-                with(&["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0"], file),
+                with(&["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-m", "0"], file),
             ),
             Job::Compile => {
                 let mut list = with(&["yado", "compile", "--system"], &places.system);

@@ -80,18 +80,20 @@ impl Loader {
     }
 
     /// Loads a module by its name or by an alias of it. An unknown name is not an error: what the kernel has built in, or
-    /// was built without, is not in the lists.
-    pub(crate) fn load(&mut self, name: &str) {
-        self.load_at(name, MAX_DEPTH);
+    /// was built without, is not in the lists. Returns whether one that goes by the name is there now; what is only
+    /// better to have beside it (an accelerated checksum on a processor without the instructions) may have failed.
+    pub(crate) fn load(&mut self, name: &str) -> bool {
+        self.load_at(name, MAX_DEPTH)
     }
 
-    fn load_at(&mut self, name: &str, depth: u32) {
-        let Some(below) = depth.checked_sub(1) else { return };
+    fn load_at(&mut self, name: &str, depth: u32) -> bool {
+        let Some(below) = depth.checked_sub(1) else { return false };
         let names = match dependencies::find(&self.dependencies, name) {
             Some(_) => vec![dependencies::normalised(name)],
-            None if dependencies::is_builtin(&self.builtin, name) => return,
+            None if dependencies::is_builtin(&self.builtin, name) => return true,
             None => aliases::modules_for(&self.aliases, &BTreeSet::from([name.to_owned()])),
         };
+        let mut is_there = false;
         for name in names {
             let Some(entry) = dependencies::find(&self.dependencies, &name) else { continue };
             // The file lists what it needs with the deepest last.
@@ -100,7 +102,9 @@ impl Loader {
             for path in paths {
                 self.load_file(&path, below);
             }
+            is_there |= !self.failures.contains_key(&name);
         }
+        is_there
     }
 
     fn load_file(&mut self, path: &str, depth: u32) {
