@@ -14,8 +14,12 @@
 //! Any other key is kept as it is. The boot script must import and export all of [`VARIABLES`], or it would forget the
 //! rest.
 
+mod values;
+
 use crate::environment::{self, CopyError};
 use std::fmt;
+
+pub use values::{Blocked, Mark, Order, Slot, SlotState, Tries};
 
 /// The partition's name in the GPT.
 pub const PARTITION: &str = "state";
@@ -43,57 +47,6 @@ pub struct BootState {
     /// Keys of others (or of a newer release), kept byte for byte.
     pub others: Vec<(String, String)>,
 }
-
-/// One of the two places for a system image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Slot {
-    /// `slot-a`.
-    A,
-    /// `slot-b`.
-    B,
-}
-
-/// The slots the boot loader tries, first first. There is always one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Only A.
-    A,
-    /// Only B.
-    B,
-    /// A, then B.
-    AThenB,
-    /// B, then A.
-    BThenA,
-}
-
-/// One slot, as the boot loader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotState {
-    /// Tries left; at 0 the slot is passed over.
-    pub left: Tries,
-    /// Why it is not to be tried, if so.
-    pub mark: Option<Mark>,
-}
-
-/// A number of tries: one digit, because U-Boot's `setexpr` counts in hexadecimal and its `test` compares in decimal, and
-/// only below ten are they the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tries(u8);
-
-/// Why a slot is not to be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// Nothing was ever installed in it.
-    Empty,
-    /// It is being written, or the writing was cut.
-    Writing,
-    /// Its image did not pass its trial.
-    Failed,
-}
-
-/// Fingerprints of blocked system images: at most [`Blocked::MAX`], the oldest is forgotten first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Blocked(Vec<[u8; 32]>);
 
 /// Why one good copy (the checksum holds) is still no boot state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,94 +179,6 @@ impl BootState {
     }
 }
 
-impl Slot {
-    /// Both, in order.
-    pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
-
-    fn parse(text: &str) -> Option<Slot> {
-        match text {
-            "A" => Some(Slot::A),
-            "B" => Some(Slot::B),
-            _ => None,
-        }
-    }
-}
-
-impl Order {
-    /// The slots, first first.
-    pub fn slots(self) -> &'static [Slot] {
-        match self {
-            Order::A => &[Slot::A],
-            Order::B => &[Slot::B],
-            Order::AThenB => &[Slot::A, Slot::B],
-            Order::BThenA => &[Slot::B, Slot::A],
-        }
-    }
-
-    /// The text of `BOOT_ORDER`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Order::A => "A",
-            Order::B => "B",
-            Order::AThenB => "A B",
-            Order::BThenA => "B A",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Order> {
-        [Order::A, Order::B, Order::AThenB, Order::BThenA].into_iter().find(|order| order.as_str() == text)
-    }
-}
-
-impl Tries {
-    /// None left: the slot is passed over.
-    pub const NONE: Tries = Tries(0);
-    /// What a good or newly armed slot has; RAUC's and U-Boot's default.
-    pub const FULL: Tries = Tries(3);
-
-    /// The number.
-    pub fn count(self) -> u8 {
-        self.0
-    }
-
-    fn parse(text: &str) -> Option<Tries> {
-        match text.as_bytes() {
-            [digit @ b'0'..=b'9'] => Some(Tries(digit - b'0')),
-            _ => None,
-        }
-    }
-}
-
-impl Mark {
-    /// The mark's name, in the store and for people.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mark::Empty => "empty",
-            Mark::Writing => "writing",
-            Mark::Failed => "failed",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Mark> {
-        [Mark::Empty, Mark::Writing, Mark::Failed].into_iter().find(|mark| mark.as_str() == text)
-    }
-}
-
-impl Blocked {
-    /// How many are remembered: 64 digits each, so they leave most of a copy's 4 KiB to others.
-    pub const MAX: usize = 4;
-
-    /// The fingerprints, oldest first.
-    pub fn fingerprints(&self) -> &[[u8; 32]] {
-        &self.0
-    }
-
-    fn parse(text: &str) -> Option<Blocked> {
-        let all: Option<Vec<[u8; 32]>> = text.split(' ').map(parse_fingerprint).collect();
-        all.filter(|all| all.len() <= Blocked::MAX).map(Blocked)
-    }
-}
-
 fn required<T>(
     pairs: &mut Vec<(String, String)>,
     key: &'static str,
@@ -346,41 +211,6 @@ fn optional<T>(
 /// `setexpr` writes plain hexadecimal; a sign, which `from_str_radix` would take, it never writes.
 fn parse_hex(text: &str) -> Option<u32> {
     if text.starts_with('+') { None } else { u32::from_str_radix(text, 16).ok() }
-}
-
-fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (byte, digits) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(out)
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
-            Slot::A => "A",
-            Slot::B => "B",
-        })
-    }
-}
-
-impl fmt::Display for Blocked {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fingerprint) in self.0.iter().enumerate() {
-            if index != 0 {
-                out.write_str(" ")?;
-            }
-            for byte in fingerprint {
-                write!(out, "{byte:02x}")?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Display for CopyFault {
