@@ -9,7 +9,7 @@ const LEAVE: u8 = 0x1d;
 
 /// Returns when the visitor leaves or the board is off.
 pub(super) fn until_detached(board: &Board) {
-    println!("\nthe board's console; Ctrl-] leaves, and the board is powered off then\n");
+    println!("\nthe board's console: try `yado rescue status`. Ctrl-] leaves, and then the board is powered off\n");
     let serial = match UnixStream::connect(board.serial_socket()) {
         Ok(serial) => serial,
         Err(error) => return eprintln!("connect to the serial line: {error}"),
