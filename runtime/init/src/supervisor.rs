@@ -24,7 +24,7 @@ use std::path::Path;
 use std::time::Duration;
 use yado_sys::children::Ended;
 use yado_sys::watchdog::Watchdog;
-use yado_sys::{clock, datagram, packet, signals, uevent};
+use yado_sys::{clock, datagram, packet, signals, stack, uevent};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
 use yado_wire::{Failure, Step};
@@ -34,6 +34,9 @@ pub(crate) const MOST_INSTANCES: usize = 64;
 
 /// More starts at once only make each slower and use the memory of all.
 const MOST_STARTING: usize = 4;
+
+/// With nothing to do for so long, memory that only work needs is given back.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How often the table is asked again after it changed something; a chain is three steps long.
 const MOST_STEPS: usize = 8;
@@ -139,7 +142,12 @@ impl Supervisor {
                 return Finished;
             }
             waking.collect(self);
-            if let Err(error) = waking.wait(self.deadline().map(|at| at.saturating_sub(now))) {
+            let timeout = self.deadline().map(|at| at.saturating_sub(now));
+            if timeout.is_none_or(|timeout| IDLE <= timeout) {
+                // A request is decoded deep in the stack, and may be the last one for months.
+                stack::give_back_unused();
+            }
+            if let Err(error) = waking.wait(timeout) {
                 // Out of memory in the kernel, at worst: the next round may do better, and a full one is not spun.
                 self.log.say(Priority::Error, format_args!("poll: {error}"));
             }

@@ -16,7 +16,9 @@ use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
 
 impl Supervisor {
-    /// Reads what a client sent.
+    /// Reads what a client sent. A call of its own: with the longest request in it, its frame is larger than all others,
+    /// and inlined it would be that of the loop.
+    #[inline(never)]
     pub(super) fn read_request(&mut self, id: u32, now: Moment) {
         let mut buffer = vec![0; MAX_FRAME_BYTES];
         let Some(client) = self.clients.find(id) else { return };
