@@ -60,8 +60,9 @@ fn unpack(
 }
 
 /// The compiler finds neither its libraries nor its std outside `/usr` by itself. The place is taken at run time,
-/// because the folder is renamed after the wrapper is written.
-const WRAPPER: &str = r#"#!/bin/sh
+/// because the folder is renamed after the wrapper is written. By bash, since dash drops variables that are no names of
+/// its own, as cargo's `CARGO_BIN_EXE_yado-init` is.
+const WRAPPER: &str = r#"#!/bin/bash
 prefix=${0%/*}/usr
 LD_LIBRARY_PATH=$prefix/lib/x86_64-linux-gnu:$prefix/lib exec "$prefix/bin/rustc" --sysroot "$prefix" "$@"
 "#;
