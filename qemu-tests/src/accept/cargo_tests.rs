@@ -1,5 +1,5 @@
 //! `cargo test` as a floor: its output is passed on, its closing lines are counted, and so are the tests that said
-//! `SKIPPED name: reason` because this machine lacks what they need.
+//! `SKIPPED: reason` because this machine lacks what they need.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::tally::Tally;
 
 /// What a test prints, at the start of a line, when it cannot run here.
-const SKIP_MARK: &str = "SKIPPED ";
+const SKIP_MARK: &str = "SKIPPED: ";
 
 /// Runs `cargo test` with these arguments and counts into `tally`.
 pub(super) fn run(tally: &mut Tally, args: &[&str]) {
@@ -20,6 +20,7 @@ pub(super) fn run(tally: &mut Tally, args: &[&str]) {
         Err(error) => return tally.fail(name, &error.to_string()),
     };
     let mut failed = 0;
+    let mut speaking = "a test".to_owned();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             println!("   {line}");
@@ -29,7 +30,8 @@ pub(super) fn run(tally: &mut Tally, args: &[&str]) {
                     failed += counts.failed;
                 }
                 Line::Failed(test) => tally.fail(test, "see its output above"),
-                Line::Skipped { test, reason } => tally.skip(test, reason),
+                Line::Speaks(test) => speaking = test.to_owned(),
+                Line::Skipped { reason } => tally.skip(&speaking, reason),
                 Line::Other => {}
             }
         }
@@ -53,7 +55,11 @@ struct Counts {
 enum Line<'a> {
     Result(Counts),
     Failed(&'a str),
-    Skipped { test: &'a str, reason: &'a str },
+    /// What follows is the output of this test.
+    Speaks(&'a str),
+    Skipped {
+        reason: &'a str,
+    },
     Other,
 }
 
@@ -70,8 +76,11 @@ fn parse_line(line: &str) -> Line<'_> {
     if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
         return Line::Failed(test);
     }
-    match line.strip_prefix(SKIP_MARK).and_then(|rest| rest.split_once(": ")) {
-        Some((test, reason)) => Line::Skipped { test, reason },
+    if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+        return Line::Speaks(test);
+    }
+    match line.strip_prefix(SKIP_MARK) {
+        Some(reason) => Line::Skipped { reason },
         None => Line::Other,
     }
 }
@@ -93,10 +102,8 @@ mod tests {
             ),
             ("test plan::bridges ... FAILED", Line::Failed("plan::bridges")),
             ("test plan::bridges ... ok", Line::Other),
-            (
-                "SKIPPED verity: veritysetup is not installed",
-                Line::Skipped { test: "verity", reason: "veritysetup is not installed" },
-            ),
+            ("---- plan::bridges stdout ----", Line::Speaks("plan::bridges")),
+            ("SKIPPED: veritysetup is not installed", Line::Skipped { reason: "veritysetup is not installed" }),
             ("SKIPPED", Line::Other),
         ];
         for (line, wanted) in table {

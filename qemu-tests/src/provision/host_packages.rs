@@ -23,11 +23,13 @@ pub enum Purpose {
     RootFileSystem,
     /// Building a kernel module.
     KernelModule,
+    /// Programs that we did not write and that tests on this machine run against ours.
+    Judges,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Purpose; 8] = [
+    pub const ALL: [Purpose; 9] = [
         Purpose::Fetching,
         Purpose::Emulator,
         Purpose::Disks,
@@ -36,6 +38,7 @@ impl Purpose {
         Purpose::Compiler(Arch::Armhf),
         Purpose::RootFileSystem,
         Purpose::KernelModule,
+        Purpose::Judges,
     ];
 
     fn packages(self) -> Vec<&'static str> {
@@ -48,6 +51,9 @@ impl Purpose {
             Purpose::Compiler(arch) => vec![arch.gcc_package(), "binutils"],
             Purpose::RootFileSystem => vec!["arch-test", "mmdebstrap", "qemu-user-static"],
             Purpose::KernelModule => vec!["bc", "libc6-dev", "make"],
+            Purpose::Judges => {
+                vec!["bind9-dnsutils", "busybox-static", "crun", "dnsmasq-base", "iproute2", "nftables", "python3"]
+            }
         }
     }
 }
