@@ -1,9 +1,11 @@
-//! How long `true` takes, from the decision to start it until it is gone: by the launcher, by crun on the same root, and
-//! bare namespaces by unshare(1). Ratios of one run; absolute times mean nothing on their own.
+//! How long `true` takes, from the decision to start it until it is gone: by the launcher, by crun and LXC on the same root,
+//! and bare namespaces by unshare(1). Ratios of one run; absolute times mean nothing on their own.
 
 use crate::fixture::Fixture;
 use crate::init_role::launch;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use yado_sys::clone::{self, Namespaces};
@@ -14,7 +16,9 @@ const ROUNDS: usize = 200;
 pub(crate) fn measure(fixture: &Fixture) {
     let bundle = fixture.path("bundle");
     fs::create_dir_all(&bundle).unwrap();
-    crun_bundle(fixture, &bundle);
+    if has_crun() {
+        crun_bundle(fixture, &bundle);
+    }
     let mut order = fixture.order("bench", &["/bin/true"]);
     // An overlay syncs the disk of its layer when it is unmounted. crun's root is a plain directory, which nobody syncs.
     let layer = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -43,20 +47,78 @@ pub(crate) fn measure(fixture: &Fixture) {
         quiet(Command::new("unshare").args(["-UrmpunfiC", &root, "/bin/true"]));
     });
     see_cgroup2_only();
-    let crun = times(|| {
-        let id = format!("yado-bench-{}", std::process::id());
-        quiet(Command::new("crun").args(["--cgroup-manager=disabled", "run", "-b"]).arg(&bundle).arg(id));
-    });
-    for (name, of) in [("launcher", &ours), ("crun", &crun), ("unshare", &unshare)] {
-        println!("{name:>9}: median {:?}, least {:?}, CPU {:?}", of.median, of.least, of.cpu);
+    let crun = crun_times(&bundle);
+    let lxc = lxc_times(fixture);
+    for (name, times) in
+        [("launcher", Some(&ours)), ("crun", crun.as_ref()), ("lxc-start", lxc.as_ref()), ("unshare", Some(&unshare))]
+    {
+        let Some(Times { median, least, cpu }) = times else { continue };
+        print!("{name:>9}: median {median:?}, least {least:?}, CPU {cpu:?}");
+        match &crun {
+            None => println!(),
+            Some(crun) => {
+                let [median, least, cpu] = [(median, crun.median), (least, crun.least), (cpu, crun.cpu)]
+                    .map(|(own, cruns)| own.as_secs_f64() / cruns.as_secs_f64());
+                println!("; to crun's {median:.2}, {least:.2}, {cpu:.2}");
+            }
+        }
     }
-    let ratio = |of: fn(&Times) -> Duration| of(&ours).as_secs_f64() / of(&crun).as_secs_f64();
-    println!(
-        "launcher/crun: median {:.2}, least {:.2}, CPU {:.2}",
-        ratio(|t| t.median),
-        ratio(|t| t.least),
-        ratio(|t| t.cpu)
-    );
+}
+
+fn crun_times(bundle: &Path) -> Option<Times> {
+    if !has_crun() {
+        println!("SKIPPED crun: it is not installed (package crun)");
+        return None;
+    }
+    Some(times(|| {
+        let id = format!("yado-bench-{}", std::process::id());
+        quiet(Command::new("crun").args(["--cgroup-manager=disabled", "run", "-b"]).arg(bundle).arg(id));
+    }))
+}
+
+fn has_crun() -> bool {
+    Command::new("crun").arg("--version").stdout(Stdio::null()).status().is_ok()
+}
+
+/// Where LXC's Debian packages are unpacked (`cargo bench-board --hosted` says it): installing them would change the
+/// machine's network.
+const LXC_TREE: &str = "YADO_BENCH_LXC";
+
+/// `lxc-start` in the foreground, with `true` as the container's init: no program of LXC's own runs inside.
+fn lxc_times(fixture: &Fixture) -> Option<Times> {
+    let Some(tree) = std::env::var_os(LXC_TREE).map(PathBuf::from) else {
+        println!("SKIPPED lxc-start: {LXC_TREE} names no tree with LXC in it");
+        return None;
+    };
+    // Unlike the launcher and crun, LXC looks for the root as the root of its user namespace.
+    fs::set_permissions(fixture.directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let place = fixture.path("lxc");
+    fs::create_dir_all(place.join("root")).unwrap();
+    let config = [
+        format!("lxc.rootfs.path = dir:{}", fixture.root().display()),
+        format!("lxc.rootfs.mount = {}", place.join("root").display()),
+        "lxc.init.cmd = /bin/true".to_owned(),
+        "lxc.idmap = u 0 1000000 65536".to_owned(),
+        "lxc.idmap = g 0 1000000 65536".to_owned(),
+        "lxc.net.0.type = empty".to_owned(),
+        "lxc.console.path = none".to_owned(),
+        "lxc.mount.auto = proc:mixed sys:ro cgroup:rw:force".to_owned(),
+        "lxc.apparmor.profile = unconfined".to_owned(),
+    ];
+    fs::write(place.join("config"), config.join("\n") + "\n").unwrap();
+    let libraries = format!("{}-linux-gnu", std::env::consts::ARCH);
+    Some(times(|| {
+        quiet(
+            Command::new(tree.join("usr/bin/lxc-start"))
+                .env("LD_LIBRARY_PATH", tree.join("usr/lib").join(&libraries))
+                .args(["--foreground", "--name", "yado-bench", "--logpriority", "ERROR", "--lxcpath"])
+                .arg(&place)
+                .arg("--rcfile")
+                .arg(place.join("config"))
+                .arg("--logfile")
+                .arg(place.join("log")),
+        );
+    }))
 }
 
 /// On a busy machine the least and the CPU time still say something.
@@ -106,7 +168,7 @@ fn quiet(command: &mut Command) {
 }
 
 /// The bundle that `crun spec` writes, with our root, `true`, and the namespaces and id map that the launcher makes.
-fn crun_bundle(fixture: &Fixture, bundle: &std::path::Path) {
+fn crun_bundle(fixture: &Fixture, bundle: &Path) {
     quiet(Command::new("crun").arg("spec").current_dir(bundle));
     let path = bundle.join("config.json");
     let text = fs::read_to_string(&path).unwrap();
