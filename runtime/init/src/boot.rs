@@ -37,8 +37,6 @@ const MAX_KEY_BYTES: u64 = 4096;
 enum Stage {
     /// Nothing was begun.
     Begin,
-    /// Drivers are being loaded.
-    Drivers,
     /// The data partition is looked for.
     FindData { until: Moment },
     /// Its file system is being repaired or made.
@@ -55,6 +53,8 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Boot {
     stage: Stage,
+    /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
+    has_drivers: bool,
     /// When the watchdog was last fed.
     pub(crate) fed_at: Moment,
 }
@@ -62,32 +62,28 @@ pub(crate) struct Boot {
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, fed_at: Moment::ZERO }
+        Boot { stage: Stage::Begin, has_drivers: false, fed_at: Moment::ZERO }
     }
 
     /// Instances may start.
     pub(crate) fn is_done(&self) -> bool {
-        self.stage == Stage::Done
+        self.stage == Stage::Done && self.has_drivers
     }
 
     /// Nothing of a stage is in the way of a job for new devices.
     pub(crate) fn may_load_modules(&self) -> bool {
         match self.stage {
             Stage::FindData { .. } | Stage::Done => true,
-            Stage::Begin
-            | Stage::Drivers
-            | Stage::PrepareData { .. }
-            | Stage::PrepareVolatile { .. }
-            | Stage::Compile => false,
+            Stage::Begin | Stage::PrepareData { .. } | Stage::PrepareVolatile { .. } | Stage::Compile => false,
         }
     }
 
     /// When a stage ends for want of what it waits for.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.stage {
-            Stage::FindData { until } => Some(until),
+            // Nothing is given up before the drivers are there, and their end wakes us.
+            Stage::FindData { until } => self.has_drivers.then_some(until),
             Stage::Begin
-            | Stage::Drivers
             | Stage::PrepareData { .. }
             | Stage::PrepareVolatile { .. }
             | Stage::Compile
@@ -101,29 +97,25 @@ impl Supervisor {
     pub(crate) fn advance_boot(&mut self, now: Moment) {
         match self.boot.stage {
             Stage::Begin => match self.places.mode {
+                // Meanwhile the rest goes on: the initramfs has loaded what this partition's disk needs.
                 Mode::System => {
-                    self.boot.stage = Stage::Drivers;
                     self.start_job(Job::AllDrivers, now);
+                    self.boot.stage = Stage::FindData { until: now.saturating_add(DATA_PATIENCE) };
                 }
-                Mode::Hosted => self.begin_specs(now),
+                Mode::Hosted => {
+                    self.boot.has_drivers = true;
+                    self.begin_specs(now);
+                }
             },
             Stage::FindData { until } => {
-                // A job for new devices may be what brings the partition.
-                if !self.jobs.is_idle() {
-                    return;
-                }
                 if let Some(device) = data_partition::find_partition(data_partition::PARTITION) {
                     self.prepare_data(device, now);
-                } else if until <= now {
+                } else if until <= now && self.boot.has_drivers {
                     let reason = "no partition has this name; a file system in memory stands in";
                     self.give_up_data(Failure::refused(Step::Data, data_partition::PARTITION, reason), now);
                 }
             }
-            Stage::Drivers
-            | Stage::PrepareData { .. }
-            | Stage::PrepareVolatile { .. }
-            | Stage::Compile
-            | Stage::Done => {}
+            Stage::PrepareData { .. } | Stage::PrepareVolatile { .. } | Stage::Compile | Stage::Done => {}
         }
     }
 
@@ -131,10 +123,13 @@ impl Supervisor {
     pub(crate) fn advance_boot_after(&mut self, job: &Job, ended: Ended, now: Moment) {
         let is_good = ended == Ended::Code(0);
         match (job, self.boot.stage.clone()) {
-            (Job::AllDrivers, Stage::Drivers) => {
-                self.reach_stage("drivers");
+            (Job::AllDrivers, _) => {
+                if !self.boot.has_drivers {
+                    self.boot.has_drivers = true;
+                    self.next_turn = now;
+                    self.reach_stage("drivers");
+                }
                 self.open_power_keys();
-                self.boot.stage = Stage::FindData { until: now.saturating_add(DATA_PATIENCE) };
             }
             // e2fsck(8): 1 and 2 are "errors corrected".
             (Job::Check(_), Stage::PrepareData { device }) => match ended {
@@ -167,15 +162,7 @@ impl Supervisor {
                 self.finish_volatile(mounted, now);
             }
             (Job::Compile, Stage::Compile) => self.finish_specs(now),
-            (
-                Job::AllDrivers
-                | Job::Drivers(_)
-                | Job::Check(_)
-                | Job::Format(_)
-                | Job::FormatVolatile(_)
-                | Job::Compile,
-                _,
-            ) => {}
+            (Job::Drivers(_) | Job::Check(_) | Job::Format(_) | Job::FormatVolatile(_) | Job::Compile, _) => {}
         }
     }
 
@@ -306,6 +293,9 @@ impl Supervisor {
         if wants_network {
             let mut arguments = vec![OsString::from("yado-netd"), OsString::from("--run")];
             arguments.push(self.places.run.as_os_str().to_owned());
+            if self.places.mode == Mode::Hosted {
+                arguments.extend(["--hosted", "--log", "stderr"].map(OsString::from));
+            }
             if let Some(file) = specs::networks_file(&self.places) {
                 arguments.push(OsString::from("--networks"));
                 arguments.push(file.into_os_string());

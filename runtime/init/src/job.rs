@@ -7,6 +7,7 @@ use crate::log::Priority;
 use crate::places::Places;
 use crate::process::{Output, Start};
 use crate::supervisor::{SIGKILL, Supervisor};
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,10 +41,11 @@ struct Running {
     kill_at: Moment,
 }
 
-/// At most one job.
+/// At most one job, and those that wait for it to end: of each stage of our start at most one.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     running: Option<Running>,
+    waiting: VecDeque<Job>,
 }
 
 impl Job {
@@ -103,9 +105,9 @@ impl Job {
 }
 
 impl Jobs {
-    /// None runs.
+    /// None runs, and none waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.running.is_none()
+        self.running.is_none() && self.waiting.is_empty()
     }
 
     /// Whether this process is the job's.
@@ -125,8 +127,12 @@ impl Jobs {
 }
 
 impl Supervisor {
-    /// Starts a job. The caller has seen that none runs. That it could not be started is its end.
+    /// Starts a job, now or after the one that runs. That it could not be started is its end.
     pub(crate) fn start_job(&mut self, job: Job, now: Moment) {
+        if self.jobs.running.is_some() {
+            self.jobs.waiting.push_back(job);
+            return;
+        }
         let (path, arguments) = job.command(&self.places);
         let started = Output::pipe().and_then(|(output, writer)| {
             let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
@@ -179,6 +185,9 @@ impl Supervisor {
         let name = running.job.name();
         running.output.drain(now, |line| log.record(Priority::Notice as u8, name, 0, line));
         self.take_job_end(running.job, ended, now);
+        if let Some(job) = self.jobs.waiting.pop_front() {
+            self.start_job(job, now);
+        }
     }
 
     fn take_job_end(&mut self, job: Job, ended: Ended, now: Moment) {

@@ -14,21 +14,26 @@ pub struct Watchdog {
     timeout: Duration,
 }
 
-/// `WDIOC_KEEPALIVE`: `_IOR('W', 5, int)`. `WDIOC_SETTIMEOUT`: `_IOWR('W', 6, int)`.
+// <linux/watchdog.h>: _IOR('W', 5, int), _IOWR('W', 6, int), _IOR('W', 7, int).
 const KEEPALIVE: u32 = 0x8004_5705;
 const SET_TIMEOUT: u32 = 0xc004_5706;
+const GET_TIMEOUT: u32 = 0x8004_5707;
 
 impl Watchdog {
-    /// Opens and thereby arms the watchdog. The hardware may round `timeout`, or keep its own.
+    /// Opens and thereby arms the watchdog. The hardware may round `timeout`, or keep its own when it cannot wait so long.
     pub fn arm(path: &Path, timeout: Duration) -> io::Result<Watchdog> {
         let device = File::options().write(true).open(path)?;
         let mut seconds = libc::c_int::try_from(timeout.as_secs()).unwrap_or(libc::c_int::MAX);
         // SAFETY: this request reads and writes one int, and `seconds` is one that outlives the call.
         let set = unsafe { libc::ioctl(device.as_raw_fd(), SET_TIMEOUT as _, &raw mut seconds) };
-        let timeout = match set {
-            0 => Duration::from_secs(u64::try_from(seconds).unwrap_or(1).max(1)),
-            _ => timeout,
-        };
+        if set != 0 {
+            // SAFETY: this request writes one int, and `seconds` is one that outlives the call.
+            let got = unsafe { libc::ioctl(device.as_raw_fd(), GET_TIMEOUT as _, &raw mut seconds) };
+            if got != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        let timeout = Duration::from_secs(u64::try_from(seconds).unwrap_or(1).max(1));
         Ok(Watchdog { device, timeout })
     }
 
