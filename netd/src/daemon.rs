@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use yado_spec::NetworksSpec;
 use yado_spec::network::LinkSelector;
 use yado_sys::clock::since_boot;
+use yado_sys::code_pages;
 use yado_wire::Text;
 
 /// Everything that can wake netd, besides the time.
@@ -101,6 +102,8 @@ pub(crate) struct Netd {
     pub(crate) written_resolv_conf: Option<String>,
     /// When to look at the links again.
     pub(crate) look_at: Option<Duration>,
+    /// When the code that was used last is given back.
+    unmap_at: Option<Duration>,
     /// What failed at the last look, so that it is said once.
     pub(crate) failing: Vec<String>,
     _monitors: Vec<Task>,
@@ -110,6 +113,8 @@ pub(crate) struct Netd {
 const MAX_EVENTS: usize = 32;
 /// Changes come in bursts (a container's start is a dozen messages); they are looked at together.
 pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+/// After so long without an event the next one is not near, and netd takes no more memory than waiting needs.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM.
 pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
@@ -145,6 +150,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         written_saved: Vec::new(),
         written_resolv_conf: None,
         look_at: None,
+        unmap_at: None,
         failing: Vec::new(),
         arguments,
         _monitors: monitors,
@@ -160,6 +166,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         tracing::warn!("tell ready: {error}");
     }
     tracing::info!("{} bridges, {} uplinks", netd.spec.bridges.len(), netd.spec.uplinks.len());
+    netd.unmap_at = Some(since_boot() + QUIET);
     loop {
         let wait = netd.deadline().map(|at| at.saturating_sub(since_boot()));
         let event = match wait {
@@ -173,7 +180,10 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
             }
             // `netd.events` keeps the channel open.
             Some(None) => return Ok(()),
-            Some(Some(event)) => netd.handle(event).await,
+            Some(Some(event)) => {
+                netd.unmap_at = Some(since_boot() + QUIET);
+                netd.handle(event).await;
+            }
             None => {}
         }
         netd.do_what_is_due().await;
@@ -183,7 +193,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
 impl Netd {
     fn deadline(&self) -> Option<Duration> {
         let uplinks = self.uplinks.iter().filter_map(Uplink::deadline);
-        uplinks.chain(self.look_at).min()
+        uplinks.chain(self.look_at).chain(self.unmap_at).min()
     }
 
     async fn handle(&mut self, event: Event) {
@@ -229,6 +239,12 @@ impl Netd {
         }
         if has_changed || self.look_at.is_some_and(|at| at <= now) {
             self.reconcile(now).await;
+        }
+        if self.unmap_at.is_some_and(|at| at <= now) {
+            self.unmap_at = None;
+            if let Err(error) = code_pages::unmap_unused() {
+                tracing::warn!("give back memory: {error}");
+            }
         }
     }
 
