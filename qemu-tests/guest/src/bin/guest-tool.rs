@@ -142,7 +142,7 @@ fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     stream.set_write_timeout(Some(NETWORK_TIMEOUT))?;
     // The request is short and comes in one segment; what it asks for does not matter.
     let _request_bytes = stream.read(&mut [0; 1024])?;
-    write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+    stream.write_all(format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).as_bytes())
 }
 
 fn get(host: &str, port: usize, path: &str) -> Result<(), String> {
@@ -152,7 +152,9 @@ fn get(host: &str, port: usize, path: &str) -> Result<(), String> {
     stream.set_read_timeout(Some(NETWORK_TIMEOUT)).map_err(said)?;
     stream.set_write_timeout(Some(NETWORK_TIMEOUT)).map_err(said)?;
     println!("peer={}", stream.peer_addr().map_err(said)?);
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").map_err(said)?;
+    // In one piece: the server may have answered and gone before a second one arrives.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(said)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(said)?;
     let (head, body) = answer.split_once("\r\n\r\n").or_else(|| answer.split_once("\n\n")).unwrap_or((&answer, ""));
