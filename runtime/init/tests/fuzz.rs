@@ -80,10 +80,15 @@ fn module_lists_of_any_text() {
     ]);
     let devices: BTreeSet<String> =
         ["usb:v46F4p0001d0000dc00ic08isc06ip50in00", "a", ""].map(str::to_owned).into_iter().collect();
-    fuzz("module list", &seeds, &["alias ", "softdep ", "*", "[", "]", ".ko", ": ", "pre:", "post:", "\\"], |bytes| {
-        let text = String::from_utf8_lossy(bytes);
-        let _ = aliases::modules_for(&text, &devices);
-        let _ = dependencies::find(&text, "dm_verity");
-        let _ = soft::find(&text, "a_b");
-    });
+    fuzz(
+        "module list",
+        &seeds,
+        &["alias ", "softdep ", "*", "[", "]", ".ko", ": ", "pre:", "post:", "\\"],
+        |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let _ = aliases::modules_for(&text, &devices);
+            let _ = dependencies::find(&text, "dm_verity");
+            let _ = soft::find(&text, "a_b");
+        },
+    );
 }
