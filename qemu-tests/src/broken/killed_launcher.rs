@@ -1,31 +1,32 @@
 //! A launcher that dies in the middle of a start: what it made must be gone, and the next start must not stumble over it.
-//!
-//! It is killed at two kinds of moments: as soon as it can be found, a few times over, which is somewhere among image,
-//! verity device and mounts; and, held up by a netd that was stopped, when all of that stands and only the network is waited
-//! for.
+//! It is killed as soon as it is there, when the payload is, when the image's verity device is, and, held up by a netd that
+//! was stopped, when all of that stands and only the network is waited for.
 
 use super::bench::{Bench, BrokenError, TIMEOUT, service, shown, text};
 use super::killed_processes::runs_on;
 use crate::board::BoardError;
+use crate::board::agent::AgentError;
 use crate::report::Observer;
 use qemu_guest::Ended;
 
 const VICTIM: &str = "cut-off";
-/// Each hits another moment.
-const EARLY_KILLS: usize = 3;
 
 pub(super) fn at_work(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let before = bench.status()?;
     let fingerprint = text(&bench.instance(VICTIM)?["fingerprint"]).to_owned();
     let clean = leftovers(bench, &fingerprint)?;
-    for number in 1..=EARLY_KILLS {
-        kill_when(bench, "true")?;
-        told_and_clean(bench, observer, &format!("early kill {number}"), &fingerprint, &clean)?;
+    for (when, condition) in [
+        ("killed at its birth", "[ $count -ge 1 ]"),
+        ("killed when the payload is there", "[ $count -ge 2 ]"),
+        ("killed when the verity device is there", "verity"),
+    ] {
+        kill_when(bench, &fingerprint, condition)?;
+        told_and_clean(bench, observer, when, &fingerprint, &clean)?;
     }
     let netd = service(&before, "netd").map(|netd| netd["pid"].to_string()).unwrap_or_default();
     bench.shell(&format!("kill -STOP {netd}"))?;
-    let verity = format!("grep -q yado-{} /sys/block/dm-*/dm/name", &fingerprint[..16]);
-    let killed = kill_when(bench, &verity);
+    // A start that nobody holds up is over in far less.
+    let killed = kill_when(bench, &fingerprint, "verity && sleep 3");
     bench.shell(&format!("kill -CONT {netd}"))?;
     killed?;
     told_and_clean(bench, observer, "killed while it waits for netd", &fingerprint, &clean)?;
@@ -38,21 +39,42 @@ pub(super) fn at_work(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     runs_on(bench, observer, &before, &["crab", "shell", "good"])
 }
 
-/// Starts the victim and kills its launcher as soon as `condition` holds. Ends when the start was answered.
-fn kill_when(bench: &Bench<'_>, condition: &str) -> Result<(), BrokenError> {
+/// Starts the victim and kills its launcher as soon as `condition` holds. Nothing in the loop starts a process: it is
+/// quicker than the launcher. Ends when the start was answered, which must be by a refusal.
+fn kill_when(bench: &Bench<'_>, fingerprint: &str, condition: &str) -> Result<(), BrokenError> {
     let script = format!(
-        "yado rescue start {VICTIM} & starter=$!
-until {condition}; do :; done
-until pkill -9 -f '^yado-container run'; do kill -0 $starter || exit 3; done
+        "verity() {{
+    for file in /sys/block/dm-*/dm/name; do
+        read -r name < $file || continue
+        case $name in yado-{}*) return 0;; esac
+    done 2>/dev/null
+    return 1
+}}
+# The launcher is in the victim's group from its first instruction on, and older than all others there.
+look() {{
+    count=0 launcher=
+    while read -r pid; do
+        count=$((count + 1))
+        if [ -z \"$launcher\" ] || [ $pid -lt $launcher ]; then launcher=$pid; fi
+    done
+}}
+yado rescue start {VICTIM} & starter=$!
+count=0
+until [ $count -ge 1 ] && {condition}; do
+    look 2>/dev/null < /sys/fs/cgroup/instances/{VICTIM}/cgroup.procs
+    kill -0 $starter || exit 3
+done 2>/dev/null
+kill -9 $launcher || exit 5
 wait $starter || exit 0
-exit 4"
+exit 4",
+        &fingerprint[..16]
     );
     let ran = bench.shell_ran(&script)?;
     match ran.ended {
         Ended::Code(0) => Ok(()),
         Ended::Code(_) | Ended::Signal(_) | Ended::TimedOut => {
             let what = "kill the launcher while it works".to_owned();
-            Err(BoardError::Agent(crate::board::agent::AgentError::Unsuccessful { what, ran }).into())
+            Err(BoardError::Agent(AgentError::Unsuccessful { what, ran }).into())
         }
     }
 }
@@ -98,7 +120,7 @@ echo group: $(ls -d /sys/fs/cgroup/instances/{VICTIM} 2>/dev/null)
 echo runtime: $(ls -d /run/yado/instances/{VICTIM} 2>/dev/null)
 echo mounts: $(wc -l < /proc/1/mountinfo)
 echo links: $(ls /sys/class/net)
-echo processes: $(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 'yado-container run')",
+echo processes: $(grep -l '^yado-container' /proc/[0-9]*/cmdline 2>/dev/null)",
         &fingerprint[..16]
     ))
 }
