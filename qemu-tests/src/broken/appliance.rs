@@ -34,6 +34,7 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         "chip-optional.toml",
         "chip-required.toml",
         "chip-patient.toml",
+        "stick-required.toml",
         "cut-off.toml",
     ],
     recipe: include_str!("appliance.rs"),
@@ -41,7 +42,7 @@ pub(super) const APPLIANCE: Appliance = Appliance {
 };
 
 /// Instances on the data partition of the first board.
-const ON_DATA: &[(&str, &str)] = files![
+pub(super) const ON_DATA: &[(&str, &str)] = files![
     "on-data/good.toml",
     "on-data/typo-key.toml",
     "on-data/bad-value.toml",

@@ -76,3 +76,19 @@ pub(super) fn foreign_images(bench: &mut Bench<'_>, observer: &mut Observer) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::appliance::ON_DATA;
+    use super::*;
+
+    #[test]
+    fn every_file_on_the_data_partition_but_the_good_one_is_told_of() {
+        let mut on_data: Vec<&str> =
+            ON_DATA.iter().map(|(path, _)| path.trim_start_matches("on-data/").trim_end_matches(".toml")).collect();
+        let mut told: Vec<&str> = BAD_FILES.iter().map(|bad| bad.instance).chain(["good"]).collect();
+        on_data.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told, on_data);
+    }
+}

@@ -7,9 +7,13 @@ use crate::report::Observer;
 pub(super) fn absent(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let optional = bench.wait_settled("chip-optional")?;
     observer.check("required = false: it runs without", shown(&optional), optional["state"] == "ready")?;
-    let required = bench.wait_settled("chip-required")?;
-    let is_refused = required["state"] == "failed" && required["last_failure"]["step"] == "device-absent";
-    observer.check("required = true: it has failed, at the device", shown(&required), is_refused)?;
+    for (name, device) in [("chip-required", "relays"), ("stick-required", "stick")] {
+        let required = bench.wait_settled(name)?;
+        let failure = &required["last_failure"];
+        let is_named = failure["step"] == "device-absent" && failure["object"] == device;
+        let is_refused = required["state"] == "failed" && is_named;
+        observer.check("required = true: it has failed, at the device", shown(&required), is_refused)?;
+    }
     let patient = bench.wait_instance("chip-patient", "waits", |status| status["state"] == "waiting")?;
     let is_named =
         patient["last_failure"]["step"] == "device-absent" && patient["last_failure"]["object"] == "relays";
