@@ -198,11 +198,16 @@ impl Uplink {
             self.socket = None;
             return;
         };
-        // Without entropy there are no transaction ids: the next wake tries again.
-        let Ok(random) = random::random_bytes::<4>() else { return };
+        let random = match random::random_bytes() {
+            Ok(random) => u32::from_ne_bytes(random),
+            Err(error) => {
+                tracing::error!("uplink {}: DHCP on {}: random bytes: {error}", self.spec.name, link.name);
+                return;
+            }
+        };
         let before = self.client.lease().map(|lease| lease.address);
         let state = std::mem::replace(&mut self.client, State::new(None));
-        let (state, send) = client::step(state, event, now, u32::from_ne_bytes(random), link.hwaddr);
+        let (state, send) = client::step(state, event, now, random, link.hwaddr);
         self.client = state;
         let after = self.client.lease().map(|lease| lease.address);
         match after {
