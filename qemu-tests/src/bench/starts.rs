@@ -33,6 +33,8 @@ pub(super) struct Starts {
     contestants: Vec<Times>,
     /// Who could not be timed, and why.
     disqualified: Vec<String>,
+    /// What our own time is spent on, from init's decision to start.
+    phases: Vec<StepTime>,
     /// Of our own start, until the payload's exec.
     steps: Vec<StepTime>,
 }
@@ -66,11 +68,13 @@ pub(super) fn measure(board: &Board) -> Result<Starts, BenchError> {
     };
     let contestants = std::iter::once(ours).chain(rivals::contestants()).collect();
     let results = race(board, &Contest { laps: LAPS, contestants })?;
+    let events = board.events()?;
     let starts = Starts {
         definition: DEFINITION,
         contestants: times(&results),
         disqualified: results.disqualified.iter().map(shown).collect(),
-        steps: median_steps(&board.events()?),
+        phases: median_phases(&events),
+        steps: median_steps(&events),
     };
     print(&starts);
     match (starts.disqualified.is_empty(), starts.contestants.len()) {
@@ -135,6 +139,26 @@ fn summary(micros: &[u64]) -> Option<(u64, u64, u64)> {
     Some((*sorted.first()?, *sorted.get(sorted.len() / 2)?, *sorted.last()?))
 }
 
+/// From one of init's events about the instance to the next, in their order.
+fn median_phases(events: &[Value]) -> Vec<StepTime> {
+    const ENDS: [(&str, &str); 3] =
+        [("started", "until its init runs"), ("exited", "it runs, and its mounts go"), ("stopped", "clearing away")];
+    let mut phases: Vec<(String, Vec<u64>)> = ENDS.map(|(_, name)| (name.to_owned(), Vec::new())).into();
+    let mut before = None;
+    for event in events.iter().filter(|event| event["instance"] == ONCE) {
+        let Some(at) = event["monotonic_us"].as_u64() else { continue };
+        let is = |word: &str| event["kind"] == word || event["state"] == word;
+        let ended = ENDS.iter().position(|(word, _)| is(word));
+        if let (Some(index), Some(before)) = (ended, before) {
+            phases[index].1.push(at - before);
+        }
+        if ended.is_some() || is("starting") {
+            before = Some(at);
+        }
+    }
+    medians(phases)
+}
+
 /// In the order in which a start takes them.
 fn median_steps(events: &[Value]) -> Vec<StepTime> {
     let starts =
@@ -147,13 +171,17 @@ fn median_steps(events: &[Value]) -> Vec<StepTime> {
             None => steps.push((name.to_owned(), vec![micros])),
         }
     }
+    medians(steps)
+}
+
+fn medians(times: Vec<(String, Vec<u64>)>) -> Vec<StepTime> {
     let median =
         |(step, micros): (String, Vec<u64>)| summary(&micros).map(|(_, median_us, _)| StepTime { step, median_us });
-    steps.into_iter().filter_map(median).collect()
+    times.into_iter().filter_map(median).collect()
 }
 
 fn print(starts: &Starts) {
-    let Starts { definition, contestants, disqualified, steps } = starts;
+    let Starts { definition, contestants, disqualified, phases, steps } = starts;
     println!("\ncreate a container, run `true`, gone; {LAPS} turns each, in ms\n   {definition}");
     println!("     median    least     most  median/crun  least/crun");
     let millis = |micros: u64| micros as f64 / 1000.0;
@@ -169,9 +197,11 @@ fn print(starts: &Starts) {
     for who in disqualified {
         println!("   NOT TIMED {who}");
     }
-    let words: Vec<String> =
-        steps.iter().map(|StepTime { step, median_us }| format!("{step} {:.1}", millis(*median_us))).collect();
-    println!("   our steps until exec, medians: {}", words.join(", "));
+    for (what, times) in [("our phases after the decision", phases), ("our steps until exec", steps)] {
+        let words: Vec<String> =
+            times.iter().map(|StepTime { step, median_us }| format!("{step} {:.1}", millis(*median_us))).collect();
+        println!("   {what}, medians: {}", words.join(", "));
+    }
 }
 
 #[cfg(test)]
@@ -205,5 +235,19 @@ mod tests {
             |instance: &str, micros| json!({ "instance": instance, "steps": [{ "step": "loop", "micros": micros }] });
         let events = [started(ONCE, 3), started("bench0", 99), started(ONCE, 1), started(ONCE, 2)];
         assert_eq!(median_steps(&events), [StepTime { step: "loop".to_owned(), median_us: 2 }]);
+    }
+
+    #[test]
+    fn phases_lie_between_events_of_the_same_start() {
+        let event = |at: u64, key: &str, word: &str| json!({ "instance": ONCE, "monotonic_us": at, key: word });
+        let events = [
+            event(10, "state", "starting"),
+            event(30, "kind", "started"),
+            event(31, "state", "running"),
+            event(35, "kind", "exited"),
+            event(42, "state", "stopped"),
+        ];
+        let micros: Vec<u64> = median_phases(&events).iter().map(|phase| phase.median_us).collect();
+        assert_eq!(micros, [20, 5, 7]);
     }
 }
