@@ -12,6 +12,8 @@ use world::{FULL, compile_one, sources_of};
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
+use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_wire::rescue::Verify;
 
 fn spec_file() -> Vec<u8> {
     file::encode(&compile_one(FULL).unwrap(), Digest([7; 32])).unwrap()
@@ -48,6 +50,36 @@ fn network_files_of_any_bytes_are_read_or_refused() {
     fuzz("networks file", &[seed], &[], |bytes| {
         if let Ok(spec) = NetworksSpec::decode(bytes) {
             assert_eq!(NetworksSpec::decode(&spec.encode()), Ok(spec));
+        }
+    });
+}
+
+#[test]
+fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() {
+    let places = LaunchPlaces {
+        image: "/data/images/b0/image".to_owned(),
+        trust: "/usr/lib/yado/trust".to_owned(),
+        layer: "/data/instances/me/layer".to_owned(),
+        runtime: "/run/yado/instances/me".to_owned(),
+        cgroup: "/sys/fs/cgroup/instances/me".to_owned(),
+        netd: Some("/run/yado/netd.sock".to_owned()),
+    };
+    let exec = LaunchJob::Exec {
+        pid: 300,
+        argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+        environment: vec!["A=1".to_owned()],
+        cwd: Some("/root".to_owned()),
+        uid: 1000,
+        gid: 0,
+    };
+    let seeds = [LaunchJob::Run, exec, LaunchJob::Devices { pid: 300 }].map(|job| {
+        let spec = compile_one(FULL).unwrap();
+        let order = LaunchOrder { spec, places: places.clone(), idmap_base: 1 << 20, verify: Verify::Block, job };
+        order.encode().unwrap()
+    });
+    fuzz("launch order", &seeds, &[], |bytes| {
+        if let Some(order) = LaunchOrder::decode(bytes) {
+            assert_eq!(LaunchOrder::decode(&order.encode().unwrap()), Some(order));
         }
     });
 }
