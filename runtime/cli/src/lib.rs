@@ -15,8 +15,13 @@ mod image_facts;
 mod check_kernel;
 mod help;
 
+mod lazy;
 mod output;
 mod signal_name;
 mod write_aside;
 
 pub use command_line::main;
+
+#[cfg(test)]
+#[path = "../../spec/tests/fuzzing/mod.rs"]
+mod fuzzing;

@@ -3,13 +3,13 @@
 use super::judgement::{Finding, Kernel, Verdict};
 use super::requirement::Want;
 use super::requirements::OLDEST;
-use crate::output::table;
+use crate::output::{printable, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// All rows, then each problem in a sentence.
 pub(super) fn render_table(kernel: &Kernel, findings: &[Finding], is_hosted: bool) -> String {
-    let mut out = format!("kernel {}\n\n", kernel.version().unwrap_or("of unknown version"));
+    let mut out = format!("kernel {}\n\n", printable(kernel.version().unwrap_or("of unknown version")));
     let rows = findings.iter().map(|finding| {
         vec![
             finding.requirement.option.to_owned(),
@@ -23,11 +23,12 @@ pub(super) fn render_table(kernel: &Kernel, findings: &[Finding], is_hosted: boo
     out.push('\n');
     // Writing to a String does not fail.
     if let Some(version) = kernel.too_old() {
-        let _ = writeln!(out, "the kernel is {version}; needed is {}.{} or newer", OLDEST.0, OLDEST.1);
+        let _ = writeln!(out, "the kernel is {}; needed is {}.{} or newer", printable(version), OLDEST.0, OLDEST.1);
     }
     for finding in findings {
         if let Some(sentence) = sentence(finding) {
-            let _ = writeln!(out, "{}: {}: {sentence}", word(finding, is_hosted), finding.requirement.option);
+            let option = finding.requirement.option;
+            let _ = writeln!(out, "{}: {option}: {}", word(finding, is_hosted), printable(&sentence));
         }
     }
     let unknown = findings.iter().filter(|finding| finding.verdict == Verdict::Unknown).count();
