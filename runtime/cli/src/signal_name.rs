@@ -45,6 +45,16 @@ fn parse_offset(text: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
+
+    #[test]
+    fn names_of_any_text_are_a_signal_or_none() {
+        let seeds = [b"SIGRTMIN+3".to_vec(), b"SIGRTMAX-14".to_vec(), b"SIGPWR".to_vec()];
+        fuzz("signal name", &seeds, &["SIGRTMIN+", "SIGRTMAX-", "255", "0"], |bytes| {
+            let number = parse(&String::from_utf8_lossy(bytes));
+            assert!(number.is_none_or(|number| (1..=SIGRTMAX).contains(&number)));
+        });
+    }
 
     #[test]
     fn names_are_as_systemd_and_lxc_write_them() {
