@@ -15,7 +15,6 @@ use yado_spec::compile::{Compiled, FileKind, check, compile};
 use yado_spec::problem::Problem;
 use yado_spec::sources::{MAX_SOURCE_BYTES, read_sources};
 
-/// Say what is wrong with configuration files: file, line, key, value, and what would be right
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// TOML files, each checked by itself; those in a directory `profiles` or `networks` as such

@@ -22,7 +22,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Say what the kernel lacks, what it is for, and why
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Configuration of another kernel (`.config`, gzipped or not); by default the running kernel is asked

@@ -1,5 +1,6 @@
 //! The command line as a whole: which verbs there are, and what becomes of their errors.
 
+use crate::lazy::Lazy;
 use crate::{check, check_kernel, compile, help, image, key, rescue};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
@@ -20,13 +21,20 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Rescue(rescue::Arguments),
-    Image(image::Arguments),
-    Key(key::Arguments),
-    Check(check::Arguments),
-    Compile(compile::Arguments),
-    CheckKernel(check_kernel::Arguments),
-    Help(help::Arguments),
+    /// Talk to init itself: works when nothing else does
+    Rescue(Lazy<rescue::Arguments>),
+    /// Make signed images, and look into them
+    Image(Lazy<image::Arguments>),
+    /// Make the keys that sign images
+    Key(Lazy<key::Arguments>),
+    /// Say what is wrong with configuration files: file, line, key, value, and what would be right
+    Check(Lazy<check::Arguments>),
+    /// Compile TOML to specs: NAME.bin or NAME.err each, and networks.bin (exit code 3: some are bad)
+    Compile(Lazy<compile::Arguments>),
+    /// Say what the kernel lacks, what it is for, and why
+    CheckKernel(Lazy<check_kernel::Arguments>),
+    /// Show help: of a verb (`help rescue exec`), of all keys (`help keys`), of one (`help keys limits.memory`)
+    Help(Lazy<help::Arguments>),
 }
 
 /// The part `yado`; `args` without the program's name.
@@ -52,13 +60,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
 
 fn run(verb: Verb) -> Outcome {
     match verb {
-        Verb::Rescue(arguments) => rescue::run(arguments),
-        Verb::Image(arguments) => image::run(arguments),
-        Verb::Key(arguments) => key::run(arguments),
-        Verb::Check(arguments) => check::run(&arguments),
-        Verb::Compile(arguments) => compile::run(&arguments),
-        Verb::CheckKernel(arguments) => check_kernel::run(&arguments),
-        Verb::Help(arguments) => help::run(&arguments, CommandLine::command()),
+        Verb::Rescue(Lazy(arguments)) => rescue::run(arguments),
+        Verb::Image(Lazy(arguments)) => image::run(arguments),
+        Verb::Key(Lazy(arguments)) => key::run(arguments),
+        Verb::Check(Lazy(arguments)) => check::run(&arguments),
+        Verb::Compile(Lazy(arguments)) => compile::run(&arguments),
+        Verb::CheckKernel(Lazy(arguments)) => check_kernel::run(&arguments),
+        Verb::Help(Lazy(arguments)) => help::run(&arguments, CommandLine::command()),
     }
 }
 

@@ -21,7 +21,6 @@ const SOME_ARE_BAD: u8 = 3;
 /// The one name that an instance cannot have here, because its spec would replace the networks'.
 const NETWORKS: &str = "networks";
 
-/// Compile TOML to specs: NAME.bin or NAME.err each, and networks.bin (exit code 3: some are bad)
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// What a system image has in /usr/lib/yado: appliance/ and images/

@@ -6,7 +6,6 @@ use clap::{Args, Command};
 use std::process::ExitCode;
 use yado_spec::reference;
 
-/// Show help: of a verb (`help rescue exec`), of all keys (`help keys`), of one (`help keys limits.memory`)
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Verbs, or `keys` and a key, a device type (`nic`) or its option (`nic.parent`)

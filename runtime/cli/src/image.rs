@@ -16,7 +16,6 @@ use yado_image::manifest::Manifest;
 
 use crate::output::hex;
 
-/// Make signed images, and look into them
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use yado_image::secret::SecretKey;
 
-/// Make the keys that sign images
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

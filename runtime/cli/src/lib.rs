@@ -15,6 +15,7 @@ mod image_facts;
 mod check_kernel;
 mod help;
 
+mod lazy;
 mod output;
 mod signal_name;
 mod write_aside;

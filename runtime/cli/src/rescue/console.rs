@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use yado_wire::InstanceName;
 use yado_wire::rescue::{Reply, Request};
 
-/// Attach to an instance's console; ctrl-a q leaves it
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Take it from whoever has it

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use yado_wire::InstanceName;
 use yado_wire::rescue::Request;
 
-/// Start instances; returns when their init runs
 #[derive(Debug, Args)]
 pub(super) struct StartArguments {
     /// Which
@@ -17,7 +16,6 @@ pub(super) struct StartArguments {
     instances: Vec<InstanceName>,
 }
 
-/// Stop instances: ask, wait, then kill; returns when they are gone
 #[derive(Debug, Args)]
 pub(super) struct StopArguments {
     /// Which
@@ -31,7 +29,6 @@ pub(super) struct StopArguments {
     force: bool,
 }
 
-/// Stop instances and start them again
 #[derive(Debug, Args)]
 pub(super) struct RestartArguments {
     /// Which

@@ -14,7 +14,6 @@ use yado_wire::rescue::{Event, EventKind, ExitStatus, Reply, Request};
 /// What the ring holds comes at once; after so long a silence it is at its end.
 const RING_PAUSE: Duration = Duration::from_millis(500);
 
-/// Show what happened, then what happens
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Only what init still remembers, without waiting for more

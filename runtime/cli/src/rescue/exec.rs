@@ -30,7 +30,6 @@ const LAST_WORDS_PAUSE: Duration = Duration::from_millis(200);
 /// What a terminal has had since the VT100, for a pty behind which there is none.
 const DEFAULT_SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 
-/// Run a command in a running instance; its exit code becomes ours (125 to 127: it was not run)
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// With a terminal of its own, even if ours is none

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use yado_wire::InstanceName;
 use yado_wire::rescue::{LogRecord, Reply, Request};
 
-/// Show what init's log ring holds
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Only what this instance's console and events said

@@ -14,11 +14,11 @@ mod status_view;
 mod terminal;
 
 use crate::command_line::Outcome;
+use crate::lazy::Lazy;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use yado_wire::InstanceName;
 
-/// Talk to init itself: works when nothing else does
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// init's socket; hosted: DIR/run/init.sock
@@ -30,14 +30,22 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Status(status::Arguments),
-    Logs(logs::Arguments),
-    Exec(exec::Arguments),
-    Start(control::StartArguments),
-    Stop(control::StopArguments),
-    Restart(control::RestartArguments),
-    Console(console::Arguments),
-    Events(events::Arguments),
+    /// Show the system, its instances, services and links
+    Status(Lazy<status::Arguments>),
+    /// Show what init's log ring holds
+    Logs(Lazy<logs::Arguments>),
+    /// Run a command in a running instance; its exit code becomes ours (125 to 127: it was not run)
+    Exec(Lazy<exec::Arguments>),
+    /// Start instances; returns when their init runs
+    Start(Lazy<control::StartArguments>),
+    /// Stop instances: ask, wait, then kill; returns when they are gone
+    Stop(Lazy<control::StopArguments>),
+    /// Stop instances and start them again
+    Restart(Lazy<control::RestartArguments>),
+    /// Attach to an instance's console; ctrl-a q leaves it
+    Console(Lazy<console::Arguments>),
+    /// Show what happened, then what happens
+    Events(Lazy<events::Arguments>),
     /// Stop all instances in order, then reboot
     Reboot,
     /// Stop all instances in order, then power off
@@ -47,14 +55,14 @@ enum Verb {
 pub(crate) fn run(arguments: Arguments) -> Outcome {
     let Arguments { socket, verb } = arguments;
     match verb {
-        Verb::Status(arguments) => status::run(&socket, &arguments),
-        Verb::Logs(arguments) => logs::run(&socket, arguments),
-        Verb::Exec(arguments) => exec::run(&socket, arguments),
-        Verb::Start(arguments) => control::start(&socket, arguments),
-        Verb::Stop(arguments) => control::stop(&socket, arguments),
-        Verb::Restart(arguments) => control::restart(&socket, arguments),
-        Verb::Console(arguments) => console::run(&socket, arguments),
-        Verb::Events(arguments) => events::run(&socket, &arguments),
+        Verb::Status(Lazy(arguments)) => status::run(&socket, &arguments),
+        Verb::Logs(Lazy(arguments)) => logs::run(&socket, arguments),
+        Verb::Exec(Lazy(arguments)) => exec::run(&socket, arguments),
+        Verb::Start(Lazy(arguments)) => control::start(&socket, arguments),
+        Verb::Stop(Lazy(arguments)) => control::stop(&socket, arguments),
+        Verb::Restart(Lazy(arguments)) => control::restart(&socket, arguments),
+        Verb::Console(Lazy(arguments)) => console::run(&socket, arguments),
+        Verb::Events(Lazy(arguments)) => events::run(&socket, &arguments),
         Verb::Reboot => control::reboot(&socket),
         Verb::Poweroff => control::poweroff(&socket),
     }

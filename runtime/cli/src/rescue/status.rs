@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use yado_wire::network::LinkStatus;
 use yado_wire::rescue::{InstanceStatus, Reply, Request, ServiceStatus, SystemStatus};
 
-/// Show the system, its instances, services and links
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// How to show it
