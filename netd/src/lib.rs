@@ -55,3 +55,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../runtime/spec/tests/fuzzing/mod.rs"]
+mod fuzzing;

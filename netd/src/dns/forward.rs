@@ -120,6 +120,7 @@ fn question(message: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     /// id 0x1234, RD; one question: example.org A IN
     const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01";
@@ -148,6 +149,22 @@ mod tests {
         let mut refused = reply()[..12].to_vec();
         (refused[3], refused[5]) = (5, 0);
         assert!(is_reply_to(&refused, QUERY), "a refusal without the question");
+    }
+
+    #[test]
+    fn replies_of_any_bytes_count_only_with_the_id_and_the_question() {
+        let refusal = [&QUERY[..2], b"\x81\x05", &[0; 8]].concat();
+        // 93.184.216.34, its name a pointer to the question's.
+        let answer = [&reply()[..], b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\x5d\xb8\xd8\x22"].concat();
+        fuzz("DNS reply", &[refusal, answer], &["\x07example\x03org\0\0\x01\0\x01", "\x03www", "\0\x01"], |bytes| {
+            if is_reply_to(bytes, QUERY) {
+                assert!(bytes[..2] == QUERY[..2] && bytes[2] & 0x80 != 0);
+                assert!(bytes.len() == 12 || bytes[12..QUERY.len()].eq_ignore_ascii_case(&QUERY[12..]));
+            }
+            if is_reply_to(&reply(), bytes) {
+                assert!(bytes[12..QUERY.len()].eq_ignore_ascii_case(&QUERY[12..]));
+            }
+        });
     }
 
     #[test]

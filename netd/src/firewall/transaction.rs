@@ -136,6 +136,7 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = NetlinkMessage<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     fn message(kind: u16, sequence: u32, port: u32, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -169,5 +170,22 @@ mod tests {
         let second = [message(0xa02, 0, 8, &other), message(0xa02, 0, 8, &ours)].concat();
         assert!(is_foreign_change(&second, 7));
         assert!(!is_foreign_change(&second[..60], 7), "cut off");
+    }
+
+    #[test]
+    fn netlink_messages_of_any_bytes_lie_in_the_packet_and_our_own_are_not_foreign() {
+        let refused = message(NLMSG_ERROR, 5, 9, &(-22i32).to_ne_bytes());
+        let ours = [&[1, 0, 0, 0][..], &9u16.to_ne_bytes(), &1u16.to_ne_bytes(), b"yado\0\0\0\0"].concat();
+        let seeds = [[refused, message(NLMSG_ERROR, 6, 9, &[0; 4])].concat(), message(0xa02, 0, 8, &ours)];
+        fuzz("nf_tables notification", &seeds, &["yado\0"], |bytes| {
+            let found: Vec<NetlinkMessage<'_>> = messages(bytes).collect();
+            let least: usize = found.iter().map(|message| 16 + message.body.len()).sum();
+            assert!(least <= bytes.len());
+            assert!(parse_answers(bytes).count() <= found.len());
+            if is_foreign_change(bytes, 8) {
+                assert!(found.iter().any(|message| message.port != 8));
+                assert!(bytes.windows(5).any(|part| part == b"yado\0"));
+            }
+        });
     }
 }
