@@ -47,7 +47,7 @@ pub(crate) fn exec(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), F
     reporter.payload(pid, &pidfd, None)?;
     let times = stopwatch.step(Step::Exec, || wait_for_exec(&talk))?;
     stopwatch.add(&times);
-    reporter.started(&stopwatch)
+    reporter.started(&stopwatch, None)
 }
 
 fn become_command(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Failure> {

@@ -62,9 +62,10 @@ impl Reporter {
         self.send(&LaunchReport::Payload { pid }, &descriptors)
     }
 
-    /// Everything is in place.
-    pub(crate) fn started(&mut self, stopwatch: &Stopwatch) -> Result<(), Failure> {
-        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &[])
+    /// Everything is in place. `image`: its mount, if a later start of the same image would mount the same file system.
+    pub(crate) fn started(&mut self, stopwatch: &Stopwatch, image: Option<&OwnedFd>) -> Result<(), Failure> {
+        let descriptors: heapless::Vec<BorrowedFd<'_>, 1> = image.into_iter().map(AsFd::as_fd).collect();
+        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &descriptors)
     }
 
     /// The devices are as they should be.

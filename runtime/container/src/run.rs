@@ -21,6 +21,7 @@ use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
 use yado_sys::rlimit::KernelResource;
 use yado_sys::{children, device_filter, mount};
+use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
 /// Builds the sandbox and starts the instance's init in it. On failure nothing of it is left.
@@ -117,7 +118,9 @@ fn build(
     if let Some(attaching) = attaching {
         stopwatch.step(Step::Network, || attaching.wait())?;
     }
-    finish(born, reporter, stopwatch).map_err(|failure| image.explain(failure))
+    // A file system on a verity device is found again by the next mount of that device; one from a file never is.
+    let shared = (order.verify == Verify::Block).then_some(&image.mount);
+    finish(born, reporter, stopwatch, shared).map_err(|failure| image.explain(failure))
 }
 
 fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
@@ -179,7 +182,12 @@ fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
 }
 
 /// The payload has built its inside: init gets its pidfd and console, the payload executes.
-fn finish(born: &Born, reporter: &mut Reporter, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+fn finish(
+    born: &Born,
+    reporter: &mut Reporter,
+    stopwatch: &mut Stopwatch,
+    shared_image: Option<&OwnedFd>,
+) -> Result<(), Failure> {
     let console = match born.talk.hear_word()? {
         // With nics this word was waited for already; without, nobody did.
         Some(Heard { message: Word::Namespaces, .. }) => born.talk.hear_word()?,
@@ -193,7 +201,7 @@ fn finish(born: &Born, reporter: &mut Reporter, stopwatch: &mut Stopwatch) -> Re
             wait_for_exec(&born.talk)
         })
         .map(|times| stopwatch.add(&times))?;
-    reporter.started(stopwatch)
+    reporter.started(stopwatch, shared_image)
 }
 
 /// The payload's last word, then the silence that says that its program runs.

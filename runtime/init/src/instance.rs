@@ -49,6 +49,8 @@ pub(crate) struct Instance {
 pub(crate) struct Run {
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
+    /// The mount of its image, if another start would use the same file system.
+    pub(crate) image_mount: Option<OwnedFd>,
     /// Its console.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.

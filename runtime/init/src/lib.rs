@@ -34,6 +34,7 @@ mod reports;
 mod slot;
 mod specs;
 mod starting;
+mod warm_images;
 
 pub mod clock_floor;
 pub mod log;

@@ -70,6 +70,7 @@ impl Supervisor {
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
                     instance.run.start_us = Some(start_us);
                     instance.run.started = Some(now);
+                    instance.run.image_mount = descriptors.into_iter().next();
                     let name = instance.name.clone();
                     self.events.publish(Some(&name), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);

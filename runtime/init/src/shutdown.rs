@@ -66,6 +66,8 @@ impl Supervisor {
             self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.patience).sum();
         let give_up_at = now.saturating_add(patience).saturating_add(SPARE);
         self.shutdown = Some(Shutdown { goal, give_up_at, unmount: None });
+        // Their files lie on the data partition.
+        self.warm_images.clear();
         self.reach_stage("shutdown");
     }
 

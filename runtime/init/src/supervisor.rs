@@ -17,6 +17,7 @@ use crate::service::{self, Service};
 use crate::shutdown::Shutdown;
 use crate::slot::Slot;
 use crate::waking::{Sockets, Waking};
+use crate::warm_images::WarmImages;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -60,6 +61,7 @@ pub(crate) struct Supervisor {
     pub(crate) boot: Boot,
     pub(crate) hotplug: Hotplug,
     pub(crate) netd: Netd,
+    pub(crate) warm_images: WarmImages,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) watchdog: Option<Watchdog>,
     pub(crate) slot: Option<Slot>,
@@ -122,6 +124,7 @@ impl Supervisor {
             boot: Boot::new(),
             hotplug: Hotplug::default(),
             netd: Netd::default(),
+            warm_images: WarmImages::default(),
             shutdown: None,
             watchdog: None,
             slot: None,
@@ -170,6 +173,7 @@ impl Supervisor {
         self.advance_hotplug(now);
         self.advance_netd(now);
         self.release_queued(now);
+        self.warm_images.expire(now);
         for number in 0..self.instances.len() {
             self.collect_remains(number, now);
             self.step_instance(number, lifecycle::Event::Wake, now);
@@ -192,6 +196,7 @@ impl Supervisor {
             self.jobs.deadline(),
             self.hotplug.deadline(),
             self.netd.deadline(),
+            self.warm_images.deadline(),
             self.shutdown.as_ref().and_then(Shutdown::deadline),
             self.watchdog.as_ref().map(|watchdog| self.next_feed(watchdog)),
             queued.then_some(self.next_turn),

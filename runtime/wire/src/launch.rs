@@ -12,7 +12,8 @@ pub enum LaunchReport {
         /// Its process id as init sees it.
         pid: i32,
     },
-    /// `execve` succeeded: everything is in place. The launcher is about to exit.
+    /// `execve` succeeded: everything is in place. The launcher is about to exit. With it may travel the mount of the image:
+    /// as long as it is held, the image's verity device, file system and verified pages stay for the next start.
     Started {
         /// How long each step took; for the benchmark and for `status --steps`.
         steps: heapless::Vec<StepTime, 40>,
