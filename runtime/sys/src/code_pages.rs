@@ -40,7 +40,8 @@ fn parse_mappings(smaps: &str, program: &str) -> Vec<Mapping> {
             current = is_ours.then_some(mapping);
         } else if let Some(kib) = field(line, "Rss:") {
             if let Some(mapping) = &mut current {
-                mapping.resident = kib * 1024;
+                // No more of it can be in memory than there is of it.
+                mapping.resident = kib.saturating_mul(1024).min(mapping.len);
             }
         } else if ["Anonymous:", "Swap:"].iter().any(|name| field(line, name).is_some_and(|kib| kib != 0)) {
             // A page of its own, be it in memory or swapped out.
@@ -68,6 +69,7 @@ fn field(line: &str, name: &str) -> Option<usize> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     const SMAPS: &str = "\
 00400000-00700000 r-xp 00001000 08:01 77   /usr/bin/yado
@@ -101,6 +103,32 @@ VmFlags: rd mr mw me
         assert_eq!(parse_mappings(&swapped, "/usr/bin/yado"), [], "a page of its own is swapped out");
         assert_eq!(parse_mappings(&SMAPS.replace("Anonymous:", "Other:"), "/usr/bin/yado"), []);
         assert_eq!(parse_mappings("", "/usr/bin/yado"), []);
+        let absurd = SMAPS.replace("2172 kB", &format!("{} kB", usize::MAX));
+        assert_eq!(parse_mappings(&absurd, "/usr/bin/yado")[0].resident, 0x30_0000);
+    }
+
+    #[test]
+    fn maps_of_any_text_name_only_ranges_that_stand_in_them() {
+        let words = [
+            "VmFlags:\n",
+            "Rss: 4 kB\n",
+            "Anonymous: 0 kB\n",
+            "Swap: ",
+            " r-xp 0 0:0 1 /usr/bin/yado\n",
+            "99999999999999999999",
+        ];
+        fuzz("smaps", &[SMAPS.as_bytes().to_vec()], &words, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            for Mapping { start, len, resident } in parse_mappings(&text, "/usr/bin/yado") {
+                let is_head = |line: &str| {
+                    parse_head(line).is_some_and(|head| (head.start, head.len) == (start, len))
+                        && line.contains("/usr/bin/yado")
+                };
+                assert!(
+                    text.lines().any(is_head) && (1..=len).contains(&resident) && start.checked_add(len).is_some()
+                );
+            }
+        });
     }
 
     #[test]

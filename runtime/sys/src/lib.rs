@@ -39,3 +39,7 @@ pub mod stack;
 pub mod uevent;
 pub mod volume;
 pub mod watchdog;
+
+#[cfg(test)]
+#[path = "../../spec/tests/fuzzing/mod.rs"]
+mod fuzzing;
