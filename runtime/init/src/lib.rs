@@ -43,3 +43,7 @@ pub mod uevent;
 
 pub use arguments::main;
 pub use data_partition::superblock;
+
+#[cfg(test)]
+#[path = "../../spec/tests/fuzzing/mod.rs"]
+mod fuzzing;

@@ -71,7 +71,9 @@ impl LineSplitter {
     /// The source has ended: what is left is a line, too.
     pub(crate) fn finish(&mut self, now: Duration, log: &mut impl FnMut(&str)) {
         let line = core::mem::take(&mut self.line);
-        let text = String::from_utf8_lossy(&line);
+        let mut text = String::from_utf8_lossy(&line).into_owned();
+        // ECMA-48 has control characters beyond ASCII too, U+0080 to U+009F; one of them begins a sequence without ESC.
+        text.retain(|char| char == '\t' || !char.is_control());
         let text = text.trim_end();
         if text.is_empty() {
             return;
@@ -96,6 +98,7 @@ impl LineSplitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     fn lines(chunks: &[&[u8]]) -> Vec<String> {
         let mut splitter = LineSplitter::default();
@@ -112,6 +115,30 @@ mod tests {
         let chunks: &[&[u8]] =
             &[b"one\r\ntw", b"o\n\n  \n\x1b[0;32m[  OK  ]\x1b[0m Started\x1b]0;ti", b"tle\x07.\n", b"rest"];
         assert_eq!(lines(chunks), ["one", "two", "[  OK  ] Started.", "rest"]);
+    }
+
+    #[test]
+    fn lines_of_any_bytes_are_text_that_no_terminal_obeys_however_the_bytes_arrive() {
+        let seeds = [
+            b"one\r\ntwo\n\n\x1b[0;32m[  OK  ]\x1b[0m Started\x1b]0;title\x07.\nrest \xc3\xa4".to_vec(),
+            vec![b'x'; 1200],
+        ];
+        fuzz("console", &seeds, &["\x1b[", "\x1b]", "\x1b\\", "\x07", "\u{9b}", "\u{85}", "\n"], |bytes| {
+            let found = lines(&[bytes]);
+            for line in &found {
+                assert!(!line.contains(|char: char| char.is_control() && char != '\t'), "{line:?}");
+                assert!(!line.trim().is_empty());
+                // What is no text becomes three bytes of one.
+                assert!(line.len() <= 3 * MAX_LINE_BYTES);
+            }
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            assert_eq!(lines(&[first, second]), found);
+        });
+    }
+
+    #[test]
+    fn control_sequences_that_begin_without_escape_begin_nothing() {
+        assert_eq!(lines(&["a\u{9b}2Jb\u{85}c\n\u{9b}\n".as_bytes()]), ["a2Jbc"]);
     }
 
     #[test]
