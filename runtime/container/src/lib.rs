@@ -63,3 +63,7 @@ pub fn main(_args: &[OsString]) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../spec/tests/fuzzing/mod.rs"]
+mod fuzzing;

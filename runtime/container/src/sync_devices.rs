@@ -144,6 +144,7 @@ fn parse_line(line: &str) -> Option<Node> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     fn node(path: &str, minor: u32) -> Node {
         let source = NodeSource { kind: DeviceKind::Block, major: 8, minor };
@@ -158,6 +159,22 @@ mod tests {
         for torn in ["", "b 8 1 0 6 432", "x 8 1 0 6 432 a", "b 8 -1 0 6 432 a"] {
             assert_eq!(parse_line(torn), None, "{torn}");
         }
+    }
+
+    #[test]
+    fn lines_of_any_text_say_a_node_that_is_written_the_same_again_or_nothing() {
+        fuzz(
+            "device record",
+            &[line(&node("bus/usb/001/003", 2)).into_bytes()],
+            &["c ", " ", "4294967296"],
+            |bytes| {
+                for text in String::from_utf8_lossy(bytes).lines() {
+                    if let Some(node) = parse_line(text) {
+                        assert_eq!(parse_line(line(&node).trim_end_matches('\n')), Some(node));
+                    }
+                }
+            },
+        );
     }
 
     #[test]

@@ -109,6 +109,20 @@ fn name_hash(path: &Path) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
+
+    #[test]
+    fn a_mount_point_in_any_text_stands_in_a_line_of_cgroup2() {
+        let seed = b"31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        fuzz("mountinfo", &[seed.to_vec()], &[" - ", "cgroup2 ", " ", "\n"], |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(point) = find_cgroup2(&text) {
+                let point = point.to_string_lossy();
+                assert!(text.lines().any(|line| line.contains(" - cgroup2 ") && line.contains(&*point)));
+            }
+        });
+    }
 
     #[test]
     fn cgroup2_is_found_wherever_it_is_mounted() {

@@ -28,8 +28,11 @@ impl Slot {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let fingerprint = yado_spec::sources::hex(&self.fingerprint);
-        fs::write(path, format!("slot={}\nfingerprint={fingerprint}\n", self.name))
+        fs::write(path, self.text())
+    }
+
+    fn text(self) -> String {
+        format!("slot={}\nfingerprint={}\n", self.name, yado_spec::sources::hex(&self.fingerprint))
     }
 }
 
@@ -52,6 +55,21 @@ fn parse_slot(text: &str) -> Option<Slot> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
+
+    #[test]
+    fn slots_of_any_text_come_out_the_same_again_or_there_is_none() {
+        let hex = "ab".repeat(32);
+        let seeds =
+            [format!("slot=A\nfingerprint={hex}\n"), "console=ttyAMA0 quiet yado.slot=B panic=5\n".to_owned()];
+        fuzz("slot", &seeds.map(String::into_bytes), &["slot=A", "yado.slot=", "fingerprint="], |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(slot) = parse_slot(&text) {
+                assert_eq!(parse_slot(&slot.text()), Some(slot));
+            }
+            assert!(matches!(parse_command_line(&text), Some('A' | 'B') | None));
+        });
+    }
 
     #[test]
     fn slots_are_a_or_b() {

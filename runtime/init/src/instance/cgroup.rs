@@ -175,6 +175,7 @@ fn missing_reason(controller: &str, command_line: &str, proc_cgroups: &str) -> S
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     fn written(limits: &Limits) -> Vec<String> {
         limit_writes(limits, 256 << 20, 4).iter().map(|write| format!("{}={}", write.file, write.value)).collect()
@@ -229,6 +230,25 @@ mod tests {
         for (command_line, cgroups, reason) in table {
             assert_eq!(missing_reason("memory", command_line, cgroups), reason);
         }
+    }
+
+    #[test]
+    fn what_cgroup_files_of_any_text_say_is_a_number_and_a_reason_of_one_line() {
+        let seeds: [&[u8]; 3] = [
+            b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n",
+            b"#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t5\t1\t1\n",
+            b"quiet cgroup_disable=pids,memory\n",
+        ];
+        fuzz("cgroup files", &seeds.map(<[u8]>::to_vec), &["memory\t0", "cgroup_disable=", "oom_kill "], |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            if let Some(count) = parse_count(&text, "oom_kill") {
+                assert_eq!(parse_count(&format!("oom_kill {count}\n"), "oom_kill"), Some(count));
+            }
+            for reason in [missing_reason("memory", &text, ""), missing_reason("memory", "", &text)] {
+                assert_eq!(reason.lines().count(), 1, "{reason:?}");
+                assert!(!reason.contains(char::is_control), "{reason:?}");
+            }
+        });
     }
 
     #[test]
