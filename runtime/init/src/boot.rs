@@ -8,12 +8,10 @@ use crate::ending::how_it_ended;
 use crate::instance::lifecycle::Moment;
 use crate::job::Job;
 use crate::log::Priority;
-use crate::netd;
-use crate::service::Service;
+use crate::service_list;
 use crate::specs;
 use crate::supervisor::Supervisor;
-use std::ffi::OsString;
-use std::fs;
+use crate::trusted_keys;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::children::{EXIT_NOT_EXECUTED, Ended};
@@ -22,15 +20,6 @@ use yado_wire::{Failure, Step};
 
 /// A card reader behind a USB hub takes some seconds to tell of its card.
 const DATA_PATIENCE: Duration = Duration::from_secs(15);
-
-/// The most services of the image's own.
-const MOST_SERVICES: usize = 16;
-
-/// The most trusted keys; what verifies images has the same limit.
-const MOST_KEYS: usize = 64;
-
-/// A key is one line.
-const MAX_KEY_BYTES: u64 = 4096;
 
 /// Where we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,71 +262,11 @@ impl Supervisor {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));
             }
         }
-        self.collect_trust();
-        self.add_services();
+        trusted_keys::collect(&self.places, &mut self.log);
+        self.services = service_list::services(&self.places, &self.instances);
         self.netd.since = Some(now);
         self.next_turn = now;
         self.boot.stage = Stage::Done;
         self.reach_stage("specs");
-    }
-
-    /// netd, and what the image lists.
-    fn add_services(&mut self) {
-        let wants_network = match self.places.mode {
-            Mode::System => true,
-            // On somebody else's machine the network is left alone unless an instance asks for one.
-            Mode::Hosted => {
-                self.instances.iter().any(|instance| instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty()))
-            }
-        };
-        if wants_network {
-            let mut arguments = vec![OsString::from("yado-netd"), OsString::from("--run")];
-            arguments.push(self.places.run.as_os_str().to_owned());
-            if self.places.mode == Mode::Hosted {
-                arguments.extend(["--hosted", "--log", "stderr"].map(OsString::from));
-            }
-            if let Some(file) = specs::networks_file(&self.places) {
-                arguments.push(OsString::from("--networks"));
-                arguments.push(file.into_os_string());
-            }
-            self.services.push(Service::new(netd::SERVICE, self.places.yado.clone(), arguments));
-        }
-        let Ok(entries) = fs::read_dir(self.places.system.join("system.d")) else { return };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).take(MOST_SERVICES).collect();
-        paths.sort();
-        for path in paths {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let arguments = vec![path.as_os_str().to_owned()];
-            self.services.push(Service::new(&name, path, arguments));
-        }
-    }
-
-    /// The keys of the image and of the data partition in one directory, for the launcher.
-    fn collect_trust(&mut self) {
-        let trust = self.places.trust();
-        let _ = fs::remove_dir_all(&trust);
-        if let Err(error) = fs::create_dir_all(&trust) {
-            self.log.say(Priority::Error, format_args!("create {}: {error}", trust.display()));
-            return;
-        }
-        let mut left = MOST_KEYS;
-        for (origin, directory) in
-            [("system", self.places.system.join("trust")), ("data", self.places.data.join("trust"))]
-        {
-            let Ok(entries) = fs::read_dir(&directory) else { continue };
-            for entry in entries.flatten() {
-                let path = entry.path();
-                let is_key = path.extension().is_some_and(|extension| extension == "pub")
-                    && fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= MAX_KEY_BYTES);
-                if !is_key || left == 0 {
-                    continue;
-                }
-                left -= 1;
-                let name = format!("{origin}-{}", entry.file_name().to_string_lossy());
-                if let Err(error) = fs::copy(&path, trust.join(name)) {
-                    self.log.say(Priority::Error, format_args!("copy {}: {error}", path.display()));
-                }
-            }
-        }
     }
 }

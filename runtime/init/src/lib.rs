@@ -12,6 +12,7 @@ mod places;
 mod system;
 
 mod control;
+mod opening;
 mod supervisor;
 mod waking;
 
@@ -31,9 +32,11 @@ mod launch;
 mod netd;
 mod process;
 mod reports;
+mod service_list;
 mod slot;
 mod specs;
 mod starting;
+mod trusted_keys;
 mod warm_images;
 
 pub mod clock_floor;

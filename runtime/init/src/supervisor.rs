@@ -18,14 +18,10 @@ use crate::shutdown::Shutdown;
 use crate::slot::Slot;
 use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
-use std::fs;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::Duration;
 use yado_sys::children::Ended;
 use yado_sys::watchdog::Watchdog;
-use yado_sys::{clock, datagram, packet, signals, stack, uevent};
+use yado_sys::{clock, stack};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
 use yado_wire::{Failure, Step};
@@ -80,61 +76,6 @@ pub(crate) struct Supervisor {
 pub(crate) struct Finished;
 
 impl Supervisor {
-    /// A supervisor of nothing yet, with its sockets open. `Err`: it cannot be one; the log says why.
-    pub(crate) fn new(places: Places, log: Log) -> Result<Supervisor, ()> {
-        let mut log = log;
-        let signals = match signals::signal_fd() {
-            Ok(signals) => signals,
-            Err(error) => {
-                log.say(Priority::Error, format_args!("signals: {error}"));
-                return Err(());
-            }
-        };
-        for directory in [places.run.join("log"), places.run.join("instances"), places.specs()] {
-            if let Err(error) = fs::create_dir_all(&directory) {
-                log.say(Priority::Error, format_args!("create {}: {error}", directory.display()));
-            }
-        }
-        log.open_ring(&places.run.join("log/ring"));
-        let told = |path: &Path, result: io::Result<OwnedFd>, log: &mut Log| {
-            result
-                .map_err(|error| log.say(Priority::Error, format_args!("listen on {}: {error}", path.display())))
-                .ok()
-        };
-        let (socket, notify) = (places.socket(), places.run.join("notify"));
-        let sockets = Sockets {
-            signals: Some(signals),
-            uevents: told(Path::new("uevents"), uevent::open(), &mut log),
-            control: told(&socket, packet::listen(&socket), &mut log),
-            notify: told(&notify, datagram::bind(&notify, 0o600), &mut log),
-            ..Sockets::default()
-        };
-        log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
-        Ok(Supervisor {
-            places,
-            log,
-            events: Events::default(),
-            sockets,
-            clients: Clients::default(),
-            instances: Vec::new(),
-            services: Vec::new(),
-            launches: Vec::new(),
-            next_launch: 0,
-            jobs: Jobs::default(),
-            boot: Boot::new(),
-            hotplug: Hotplug::default(),
-            netd: Netd::default(),
-            warm_images: WarmImages::default(),
-            shutdown: None,
-            watchdog: None,
-            slot: None,
-            data_failure: None,
-            unknown_ends: Vec::new(),
-            started: clock::since_boot(),
-            next_turn: Moment::ZERO,
-        })
-    }
-
     /// The loop.
     pub(crate) fn run(&mut self) -> Finished {
         let mut waking = Waking::default();

@@ -1,0 +1,77 @@
+//! The beginning of a supervisor: its directories, its log, its sockets. What fails here is told and missed, but for the
+//! signals: without them no child would ever be reaped.
+
+use crate::boot::Boot;
+use crate::control::Clients;
+use crate::events::Events;
+use crate::hotplug::Hotplug;
+use crate::instance::lifecycle::Moment;
+use crate::job::Jobs;
+use crate::log::{Log, Priority};
+use crate::netd::Netd;
+use crate::places::Places;
+use crate::supervisor::Supervisor;
+use crate::waking::Sockets;
+use crate::warm_images::WarmImages;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use yado_sys::{clock, datagram, packet, signals, uevent};
+
+impl Supervisor {
+    /// A supervisor of nothing yet, with its sockets open. `Err`: it cannot be one; the log says why.
+    pub(crate) fn new(places: Places, log: Log) -> Result<Supervisor, ()> {
+        let mut log = log;
+        let signals = match signals::signal_fd() {
+            Ok(signals) => signals,
+            Err(error) => {
+                log.say(Priority::Error, format_args!("signals: {error}"));
+                return Err(());
+            }
+        };
+        for directory in [places.run.join("log"), places.run.join("instances"), places.specs()] {
+            if let Err(error) = fs::create_dir_all(&directory) {
+                log.say(Priority::Error, format_args!("create {}: {error}", directory.display()));
+            }
+        }
+        log.open_ring(&places.run.join("log/ring"));
+        let told = |path: &Path, result: io::Result<OwnedFd>, log: &mut Log| {
+            result
+                .map_err(|error| log.say(Priority::Error, format_args!("listen on {}: {error}", path.display())))
+                .ok()
+        };
+        let (socket, notify) = (places.socket(), places.run.join("notify"));
+        let sockets = Sockets {
+            signals: Some(signals),
+            uevents: told(Path::new("uevents"), uevent::open(), &mut log),
+            control: told(&socket, packet::listen(&socket), &mut log),
+            notify: told(&notify, datagram::bind(&notify, 0o600), &mut log),
+            ..Sockets::default()
+        };
+        log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
+        Ok(Supervisor {
+            places,
+            log,
+            events: Events::default(),
+            sockets,
+            clients: Clients::default(),
+            instances: Vec::new(),
+            services: Vec::new(),
+            launches: Vec::new(),
+            next_launch: 0,
+            jobs: Jobs::default(),
+            boot: Boot::new(),
+            hotplug: Hotplug::default(),
+            netd: Netd::default(),
+            warm_images: WarmImages::default(),
+            shutdown: None,
+            watchdog: None,
+            slot: None,
+            data_failure: None,
+            unknown_ends: Vec::new(),
+            started: clock::since_boot(),
+            next_turn: Moment::ZERO,
+        })
+    }
+}

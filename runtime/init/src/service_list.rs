@@ -1,0 +1,51 @@
+//! Which services there are: netd, and what the image lists. It starts none.
+
+use crate::instance::Instance;
+use crate::netd;
+use crate::places::Places;
+use crate::service::Service;
+use crate::specs;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use yado_wire::rescue::Mode;
+
+/// The most services of the image's own.
+const MOST_SERVICES: usize = 16;
+
+/// All of them, none running.
+pub(crate) fn services(places: &Places, instances: &[Instance]) -> Vec<Service> {
+    let mut services = Vec::new();
+    let wants_network = match places.mode {
+        Mode::System => true,
+        // On somebody else's machine the network is left alone unless an instance asks for one.
+        Mode::Hosted => {
+            instances.iter().any(|instance| instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty()))
+        }
+    };
+    if wants_network {
+        services.push(Service::new(netd::SERVICE, places.yado.clone(), netd_arguments(places)));
+    }
+    let Ok(entries) = fs::read_dir(places.system.join("system.d")) else { return services };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).take(MOST_SERVICES).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let arguments = vec![path.as_os_str().to_owned()];
+        services.push(Service::new(&name, path, arguments));
+    }
+    services
+}
+
+fn netd_arguments(places: &Places) -> Vec<OsString> {
+    let mut arguments = vec![OsString::from("yado-netd"), OsString::from("--run")];
+    arguments.push(places.run.as_os_str().to_owned());
+    if places.mode == Mode::Hosted {
+        arguments.extend(["--hosted", "--log", "stderr"].map(OsString::from));
+    }
+    if let Some(file) = specs::networks_file(places) {
+        arguments.push(OsString::from("--networks"));
+        arguments.push(file.into_os_string());
+    }
+    arguments
+}
