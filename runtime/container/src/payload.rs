@@ -72,7 +72,7 @@ fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
     let namespaces = Namespaces::NEWNET | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
     clone::unshare(namespaces).map_err(at(Step::Namespaces, "net, uts, ipc, cgroup"))?;
     let name = order.spec.name.as_str();
-    yado_sys::volume::set_host_name(name).map_err(at(Step::Hostname, name))?;
+    yado_sys::machine::set_host_name(name).map_err(at(Step::Hostname, name))?;
     yado_sys::loopback::bring_up().map_err(at(Step::Network, "lo"))
 }
 

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use superblock::{Content, HEAD_BYTES};
 use yado_sys::mount::{FsOption, new_file_system};
-use yado_sys::{loop_device, mount, volume};
+use yado_sys::{loop_device, machine, mount, volume};
 use yado_wire::{Failure, Step};
 
 /// The partition's GPT name.
@@ -67,7 +67,7 @@ pub(crate) fn mount(device: &Path, kind: &str) -> Result<(), Failure> {
 
 /// Makes the file for the stand-in, sparse.
 pub(crate) fn create_volatile(path: &Path) -> io::Result<()> {
-    let size = (volume::memory_bytes() / VOLATILE_SHARE).min(MAX_VOLATILE_BYTES);
+    let size = (machine::memory_bytes() / VOLATILE_SHARE).min(MAX_VOLATILE_BYTES);
     File::options().read(true).write(true).create(true).truncate(true).open(path)?.set_len(size)
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn mount_volatile(path: &Path) -> Result<(), Failure> {
 /// privileged instances start there.
 pub(crate) fn mount_tmpfs() -> Result<(), Failure> {
     let failed = |reason: &str| Failure::refused(Step::Data, MOUNT_POINT, reason);
-    let size = (volume::memory_bytes() / VOLATILE_SHARE).min(MAX_VOLATILE_BYTES).to_string();
+    let size = (machine::memory_bytes() / VOLATILE_SHARE).min(MAX_VOLATILE_BYTES).to_string();
     let attributes = mount::Attributes::MOUNT_ATTR_NOSUID | mount::Attributes::MOUNT_ATTR_NODEV;
     let mounted = new_file_system("tmpfs", &[FsOption::Value("size", &size)], attributes)
         .map_err(|error| failed(&error.to_string()))?;

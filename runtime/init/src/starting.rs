@@ -15,7 +15,7 @@ use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::order::{LaunchJob, LaunchPlaces};
 use yado_sys::children::{self, Session};
-use yado_sys::{datagram, volume};
+use yado_sys::{datagram, machine};
 use yado_wire::{Failure, Step};
 
 impl Supervisor {
@@ -61,9 +61,8 @@ impl Supervisor {
         instance.run = crate::instance::Run::default();
 
         let group = self.places.group(&instance.name);
-        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
-        let processors = u16::try_from(processors).unwrap_or(u16::MAX);
-        cgroup::create(&group, &cgroup::limit_writes(&spec.limits, volume::memory_bytes(), processors))?;
+        let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), machine::processors());
+        cgroup::create(&group, &writes)?;
         instance.run.memory_events = fs::File::open(group.join("memory.events")).ok();
         instance.run.process_events = fs::File::open(group.join("pids.events")).ok();
 
@@ -82,6 +81,8 @@ impl Supervisor {
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&runtime).map_err(|error| at(&runtime, error))?;
         let notify = runtime.join("notify");
         instance.run.notify = Some(datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?);
+        // Until they are read for the first time they count as changed, and would wake us for nothing.
+        self.read_counts(number);
         Ok(())
     }
 

@@ -79,23 +79,26 @@ impl Supervisor {
     /// The loop.
     pub(crate) fn run(&mut self) -> Finished {
         let mut waking = Waking::default();
+        let mut is_at_rest = false;
         loop {
-            let now = clock::since_boot();
+            let mut now = clock::since_boot();
             self.settle(now);
             if self.finish_shutdown(now) {
                 return Finished;
             }
             waking.collect(self);
             let timeout = self.deadline().map(|at| at.saturating_sub(now));
-            if timeout.is_none_or(|timeout| IDLE <= timeout) {
-                // A request is decoded deep in the stack, and may be the last one for months.
-                stack::give_back_unused();
-            }
+            let timeout = if is_at_rest { timeout } else { Some(timeout.map_or(IDLE, |timeout| timeout.min(IDLE))) };
             if let Err(error) = waking.wait(timeout) {
                 // Out of memory in the kernel, at worst: the next round may do better, and a full one is not spun.
                 self.log.say(Priority::Error, format_args!("poll: {error}"));
             }
-            let now = clock::since_boot();
+            let began = std::mem::replace(&mut now, clock::since_boot());
+            is_at_rest = waking.ready().next().is_none() && (is_at_rest || IDLE <= now.saturating_sub(began));
+            if is_at_rest {
+                // A request is decoded deep in the stack, and may be the last one for months.
+                stack::give_back_unused();
+            }
             for (event, readiness) in waking.ready() {
                 self.handle(event, readiness, now);
             }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
 use yado_sys::watchdog::Watchdog;
-use yado_sys::{datagram, reboot, volume};
+use yado_sys::{datagram, machine, reboot};
 
 /// The watchdog resets a machine whose PID 1 is not heard of for so long.
 const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(30);
@@ -86,7 +86,7 @@ fn prepare(log: &mut Log) {
     }
     let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name = if name.trim().is_empty() { "yadokari" } else { name.trim() };
-    if let Err(error) = volume::set_host_name(name) {
+    if let Err(error) = machine::set_host_name(name) {
         log.say(Priority::Warning, format_args!("set the host name {name}: {error}"));
     }
 }

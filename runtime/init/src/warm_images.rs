@@ -24,7 +24,7 @@ pub(crate) struct WarmImages {
 struct Kept {
     path: PathBuf,
     until: Moment,
-    _mount: OwnedFd,
+    mount: OwnedFd,
 }
 
 impl WarmImages {
@@ -34,7 +34,13 @@ impl WarmImages {
         if MOST <= self.kept.len() {
             self.kept.remove(0);
         }
-        self.kept.push(Kept { path: path.to_owned(), until: now.saturating_add(KEEP), _mount: mount });
+        self.kept.push(Kept { path: path.to_owned(), until: now.saturating_add(KEEP), mount });
+    }
+
+    /// Takes back the mount of the image in `path`: it is in use again.
+    pub(crate) fn take(&mut self, path: &Path) -> Option<OwnedFd> {
+        let at = self.kept.iter().position(|kept| kept.path == path)?;
+        Some(self.kept.remove(at).mount)
     }
 
     /// Lets go of those whose time is over.
@@ -77,7 +83,8 @@ mod tests {
         assert_eq!(images.deadline(), Some(at(12)));
         images.expire(at(12));
         assert_eq!(paths(&images), ["/a"]);
-        images.expire(at(13));
+        assert!(images.take(Path::new("/b")).is_none());
+        assert!(images.take(Path::new("/a")).is_some());
         assert_eq!(images.deadline(), None);
     }
 

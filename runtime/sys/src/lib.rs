@@ -20,6 +20,7 @@ pub mod idmap;
 pub mod inherited;
 pub mod loop_device;
 pub mod loopback;
+pub mod machine;
 pub mod memfd;
 pub mod module;
 pub mod mount;

@@ -41,14 +41,3 @@ pub fn sync_file_system(file: &impl AsFd) -> io::Result<()> {
 pub fn sync_all() {
     rustix::fs::sync();
 }
-
-/// Bytes of memory this machine has.
-pub fn memory_bytes() -> u64 {
-    let info = rustix::system::sysinfo();
-    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
-}
-
-/// Sets the host name.
-pub fn set_host_name(name: &str) -> io::Result<()> {
-    Ok(rustix::system::sethostname(name.as_bytes())?)
-}

@@ -6,6 +6,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// musl's allocator maps and unmaps memory for every few objects. For a command that lives some milliseconds on a slow
+/// processor that is a good part of its life.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// What the binary can become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
