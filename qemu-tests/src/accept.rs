@@ -25,68 +25,35 @@ struct Floor {
     name: &'static str,
     about: &'static str,
     run: fn(&Cache, &mut Tally),
-    when: When,
-}
-
-/// When a floor is run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Always,
-    /// Only when named: it is not known to be green yet. A run without it says so and counts it as skipped.
-    Named,
 }
 
 const FLOORS: &[Floor] = &[
-    Floor { name: "packages", about: "Debian packages of the host", run: packages, when: When::Always },
-    Floor { name: "style", about: "rustfmt and clippy, warnings are errors", run: style, when: When::Always },
-    Floor {
-        name: "unit",
-        about: "unit tests, policy, namespace tests, a short fuzz run",
-        run: unit,
-        when: When::Always,
-    },
+    Floor { name: "packages", about: "Debian packages of the host", run: packages },
+    Floor { name: "style", about: "rustfmt and clippy, warnings are errors", run: style },
+    Floor { name: "unit", about: "unit tests, policy, namespace tests, a short fuzz run", run: unit },
     Floor {
         name: "oldest",
         about: "the whole workspace checks on rustc 1.85, amd64 and armv7",
         run: oldest_compiler,
-        when: When::Always,
     },
     Floor {
         name: "cross",
         about: "static binaries for three architectures, and their size budgets",
         run: cross_build,
-        when: When::Always,
     },
-    Floor {
-        name: "arm64",
-        about: "the arm64 board in QEMU",
-        run: |cache, tally| board(cache, tally, Arch::Arm64),
-        when: When::Always,
-    },
-    Floor {
-        name: "armhf",
-        about: "the armhf board in QEMU",
-        run: |cache, tally| board(cache, tally, Arch::Armhf),
-        when: When::Always,
-    },
+    Floor { name: "arm64", about: "the arm64 board in QEMU", run: |cache, tally| board(cache, tally, Arch::Arm64) },
+    Floor { name: "armhf", about: "the armhf board in QEMU", run: |cache, tally| board(cache, tally, Arch::Armhf) },
     Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
         run: |cache, tally| what_breaks(cache, tally, Arch::Arm64),
-        when: When::Named,
     },
     Floor {
         name: "broken-armhf",
         about: "what breaks on the armhf board, and does not matter",
         run: |cache, tally| what_breaks(cache, tally, Arch::Armhf),
-        when: When::Named,
     },
-    Floor {
-        name: "bench",
-        about: "budgets of memory and size, measured on the arm64 board",
-        run: budgets_on_board,
-        when: When::Named,
-    },
+    Floor { name: "bench", about: "budgets of memory and size, measured on the arm64 board", run: budgets_on_board },
 ];
 
 /// Runs all floors, or those named in the arguments.
@@ -94,7 +61,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     let names: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
     if let Some(unknown) = names.iter().find(|name| FLOORS.iter().all(|floor| floor.name != **name)) {
         eprintln!("usage: cargo accept [FLOOR…]; {unknown:?} is none of these:\n");
-        for Floor { name, about, run: _, when: _ } in FLOORS {
+        for Floor { name, about, run: _ } in FLOORS {
             eprintln!("  {name:<10} {about}");
         }
         return ExitCode::from(2);
@@ -108,10 +75,6 @@ pub fn main(args: &[OsString]) -> ExitCode {
     };
     let mut total = Tally::new();
     for floor in FLOORS.iter().filter(|floor| names.is_empty() || names.contains(&floor.name)) {
-        if names.is_empty() && floor.when == When::Named {
-            total.skip(floor.name, &format!("{}: run it by name", floor.about));
-            continue;
-        }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
         let mut tally = Tally::new();
