@@ -75,9 +75,13 @@ fn attach(socket: &Path, instance: InstanceName, force: bool) -> Outcome {
 /// The console's stream; init hands it over with its answer.
 fn open(socket: &Path, instance: InstanceName, force: bool) -> Result<OwnedFd, ExchangeError> {
     let connection = Connection::ask_init(socket, &Request::Console { instance, force }, &[])?;
+    let stream = match connection.next()? {
+        (Reply::Console, descriptors) => descriptors.into_iter().next().ok_or_else(|| connection.unexpected())?,
+        (Reply::Refused(failure), _) => return Err(ExchangeError::Refused(Box::new(failure))),
+        _ => return Err(connection.unexpected()),
+    };
     match connection.next()? {
-        (Reply::Console, descriptors) => descriptors.into_iter().next().ok_or_else(|| connection.unexpected()),
-        (Reply::Refused(failure), _) => Err(ExchangeError::Refused(Box::new(failure))),
+        (Reply::Done, _) => Ok(stream),
         _ => Err(connection.unexpected()),
     }
 }

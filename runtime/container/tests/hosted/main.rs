@@ -34,13 +34,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, case) in cases::ALL.iter().chain(failures::ALL).chain(systemd::ALL) {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;
         }
+        // As libtest says whose output follows: a skip is counted by its name.
+        println!("---- {name} stdout ----");
         match catch_unwind(AssertUnwindSafe(|| case(&fixture))) {
-            Ok(()) => println!("test {name} ... ok"),
+            Ok(()) => {
+                println!("test {name} ... ok");
+                passed += 1;
+            }
             Err(_) => {
                 println!("test {name} ... FAILED");
                 failed += 1;
@@ -53,5 +58,7 @@ fn main() -> ExitCode {
         failed += 1;
     }
     drop(fixture);
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {word}. {passed} passed; {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
