@@ -263,7 +263,7 @@ impl Supervisor {
             }
         }
         trusted_keys::collect(&self.places, &mut self.log);
-        self.services = service_list::services(&self.places, &self.instances);
+        self.services = service_list::services(&self.places, &self.instances, &mut self.log);
         self.netd.since = Some(now);
         self.next_turn = now;
         self.boot.stage = Stage::Done;

@@ -1,6 +1,7 @@
 //! Which services there are: netd, and what the image lists. It starts none.
 
 use crate::instance::Instance;
+use crate::log::{Log, Priority};
 use crate::netd;
 use crate::places::Places;
 use crate::service::Service;
@@ -14,7 +15,7 @@ use yado_wire::rescue::Mode;
 const MOST_SERVICES: usize = 16;
 
 /// All of them, none running.
-pub(crate) fn services(places: &Places, instances: &[Instance]) -> Vec<Service> {
+pub(crate) fn services(places: &Places, instances: &[Instance], log: &mut Log) -> Vec<Service> {
     let mut services = Vec::new();
     let wants_network = match places.mode {
         Mode::System => true,
@@ -27,9 +28,12 @@ pub(crate) fn services(places: &Places, instances: &[Instance]) -> Vec<Service> 
         services.push(Service::new(netd::SERVICE, places.yado.clone(), netd_arguments(places)));
     }
     let Ok(entries) = fs::read_dir(places.system.join("system.d")) else { return services };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).take(MOST_SERVICES).collect();
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    for path in paths {
+    for path in paths.iter().skip(MOST_SERVICES) {
+        log.say(Priority::Error, format_args!("{}: not started: more than {MOST_SERVICES} services", path.display()));
+    }
+    for path in paths.into_iter().take(MOST_SERVICES) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let arguments = vec![path.as_os_str().to_owned()];
         services.push(Service::new(&name, path, arguments));

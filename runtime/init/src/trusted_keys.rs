@@ -25,7 +25,11 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
-            if left == 0 || !is_key(&path) {
+            if !is_key(&path) {
+                continue;
+            }
+            if left == 0 {
+                log.say(Priority::Error, format_args!("{}: not trusted: more than {MOST_KEYS} keys", path.display()));
                 continue;
             }
             left -= 1;
