@@ -8,6 +8,7 @@ mod appliance;
 mod boot_times;
 mod command_line;
 mod hosted;
+mod kept_images;
 mod memory;
 mod rivals;
 mod sizes;
@@ -122,6 +123,7 @@ fn measure(board: &Board, report: &mut BenchReport) {
     report.boot = report.keep("the boot", boot_times::measure(board));
     memory::measure(board, report);
     report.starts = report.keep("a start", starts::measure(board));
+    kept_images::measure(board, report);
 }
 
 /// Waits until these instances are ready: they run, and did so for a while.
