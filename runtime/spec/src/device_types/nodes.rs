@@ -31,6 +31,130 @@ fn name(text: &str, what: &str) -> Result<String, Right> {
     Ok(text.to_owned())
 }
 
+// Options that several types have.
+
+/// A device that is needed unless it is said otherwise.
+const fn required(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "true",
+        applies: AtRestart,
+        origin,
+        help: "Without the device the instance does not start. `false`: it starts, and is given the device when it \
+               comes.",
+    }
+}
+
+/// A device that comes and goes: not needed unless it is said otherwise.
+const fn not_required(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "required",
+        value: Value::Bool(|draft, on| draft.required = on),
+        default: "false",
+        applies: AtRestart,
+        origin,
+        help: "`true`: without the device the instance does not start.",
+    }
+}
+
+const REQUIRED_TIMEOUT: Setting<DeviceDraft> = Setting {
+    name: "required.timeout",
+    value: Value::Time {
+        least: Duration::ZERO,
+        most: LONGEST_WAIT,
+        set: |draft, timeout| draft.required_timeout = Some(timeout),
+    },
+    default: "",
+    applies: AtRestart,
+    origin: Origin::Ours,
+    help: "With `required`: how long the start waits for the device. Without it: not at all.",
+};
+
+const fn vendor_id(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "vendorid",
+        value: Value::Parsed {
+            what: "four hex digits",
+            set: |draft, _, text| {
+                draft.usb.vendor = Some(parse_usb_id(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin,
+        help: "The vendor's id.",
+    }
+}
+
+const fn product_id(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "productid",
+        value: Value::Parsed {
+            what: "four hex digits",
+            set: |draft, _, text| {
+                draft.usb.product = Some(parse_usb_id(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtOnce,
+        origin,
+        help: "The product's id.",
+    }
+}
+
+const fn uid(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "uid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin,
+        help: "The node's owner, as an id of the instance.",
+    }
+}
+
+const fn gid(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "gid",
+        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
+        default: "0",
+        applies: AtOnce,
+        origin,
+        help: "The node's group, as an id of the instance.",
+    }
+}
+
+const fn mode(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "mode",
+        value: Value::Parsed {
+            what: "permission bits in octal, such as 0660",
+            set: |draft, _, text| {
+                draft.mode = parse_mode(text)?;
+                Ok(())
+            },
+        },
+        default: "0660",
+        applies: AtOnce,
+        origin,
+        help: "The node's permission bits.",
+    }
+}
+
+const fn inherited_ownership(origin: Origin) -> Setting<DeviceDraft> {
+    Setting {
+        name: "ownership.inherit",
+        value: Value::Always { value: "false", reason: "owner and mode of a node are those that are said here" },
+        default: "",
+        applies: AtRestart,
+        origin,
+        help: "Give the node the owner and mode it has in the system.",
+    }
+}
+
 /// Options of `unix-char` and `unix-block`.
 pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
     Setting {
@@ -61,57 +185,11 @@ pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
         origin: CHAR,
         help: "The node in the instance. Without it: `source`.",
     },
-    Setting {
-        name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
-        default: "true",
-        applies: AtRestart,
-        origin: CHAR,
-        help: "Without the device the instance does not start. `false`: it starts, and is given the device when it \
-               comes.",
-    },
-    Setting {
-        name: "required.timeout",
-        value: Value::Time {
-            least: Duration::ZERO,
-            most: LONGEST_WAIT,
-            set: |draft, timeout| draft.required_timeout = Some(timeout),
-        },
-        default: "",
-        applies: AtRestart,
-        origin: Origin::Ours,
-        help: "With `required`: how long the start waits for the device. Without it: not at all.",
-    },
-    Setting {
-        name: "uid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: CHAR,
-        help: "The node's owner, as an id of the instance.",
-    },
-    Setting {
-        name: "gid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: CHAR,
-        help: "The node's group, as an id of the instance.",
-    },
-    Setting {
-        name: "mode",
-        value: Value::Parsed {
-            what: "permission bits in octal, such as 0660",
-            set: |draft, _, text| {
-                draft.mode = parse_mode(text)?;
-                Ok(())
-            },
-        },
-        default: "0660",
-        applies: AtOnce,
-        origin: CHAR,
-        help: "The node's permission bits.",
-    },
+    required(CHAR),
+    REQUIRED_TIMEOUT,
+    uid(CHAR),
+    gid(CHAR),
+    mode(CHAR),
     Setting {
         name: "major",
         value: Value::Refused { reason: "the node is found by source" },
@@ -128,46 +206,13 @@ pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
         origin: CHAR,
         help: "The device's minor number.",
     },
-    Setting {
-        name: "ownership.inherit",
-        value: Value::Always { value: "false", reason: "owner and mode of a node are those that are said here" },
-        default: "",
-        applies: AtRestart,
-        origin: CHAR,
-        help: "Give the node the owner and mode it has in the system.",
-    },
+    inherited_ownership(CHAR),
 ];
 
 /// Options of `usb`.
 pub(super) static USB: &[Setting<DeviceDraft>] = &[
-    Setting {
-        name: "vendorid",
-        value: Value::Parsed {
-            what: "four hex digits",
-            set: |draft, _, text| {
-                draft.usb.vendor = Some(parse_usb_id(text)?);
-                Ok(())
-            },
-        },
-        default: "",
-        applies: AtOnce,
-        origin: USB_PAGE,
-        help: "The vendor's id.",
-    },
-    Setting {
-        name: "productid",
-        value: Value::Parsed {
-            what: "four hex digits",
-            set: |draft, _, text| {
-                draft.usb.product = Some(parse_usb_id(text)?);
-                Ok(())
-            },
-        },
-        default: "",
-        applies: AtOnce,
-        origin: USB_PAGE,
-        help: "The product's id.",
-    },
+    vendor_id(USB_PAGE),
+    product_id(USB_PAGE),
     Setting {
         name: "serial",
         value: Value::Parsed {
@@ -202,88 +247,17 @@ pub(super) static USB: &[Setting<DeviceDraft>] = &[
         origin: USB_PAGE,
         help: "Its number on the bus; it has another one after each plugging in.",
     },
-    Setting {
-        name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
-        default: "false",
-        applies: AtRestart,
-        origin: USB_PAGE,
-        help: "`true`: without the device the instance does not start.",
-    },
-    Setting {
-        name: "required.timeout",
-        value: Value::Time {
-            least: Duration::ZERO,
-            most: LONGEST_WAIT,
-            set: |draft, timeout| draft.required_timeout = Some(timeout),
-        },
-        default: "",
-        applies: AtRestart,
-        origin: Origin::Ours,
-        help: "With `required`: how long the start waits for the device. Without it: not at all.",
-    },
-    Setting {
-        name: "uid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: USB_PAGE,
-        help: "The node's owner, as an id of the instance.",
-    },
-    Setting {
-        name: "gid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: USB_PAGE,
-        help: "The node's group, as an id of the instance.",
-    },
-    Setting {
-        name: "mode",
-        value: Value::Parsed {
-            what: "permission bits in octal, such as 0660",
-            set: |draft, _, text| {
-                draft.mode = parse_mode(text)?;
-                Ok(())
-            },
-        },
-        default: "0660",
-        applies: AtOnce,
-        origin: USB_PAGE,
-        help: "The node's permission bits.",
-    },
+    not_required(USB_PAGE),
+    REQUIRED_TIMEOUT,
+    uid(USB_PAGE),
+    gid(USB_PAGE),
+    mode(USB_PAGE),
 ];
 
 /// Options of `unix-hotplug`.
 pub(super) static HOTPLUG: &[Setting<DeviceDraft>] = &[
-    Setting {
-        name: "vendorid",
-        value: Value::Parsed {
-            what: "four hex digits",
-            set: |draft, _, text| {
-                draft.usb.vendor = Some(parse_usb_id(text)?);
-                Ok(())
-            },
-        },
-        default: "",
-        applies: AtOnce,
-        origin: HOTPLUG_PAGE,
-        help: "The vendor's id.",
-    },
-    Setting {
-        name: "productid",
-        value: Value::Parsed {
-            what: "four hex digits",
-            set: |draft, _, text| {
-                draft.usb.product = Some(parse_usb_id(text)?);
-                Ok(())
-            },
-        },
-        default: "",
-        applies: AtOnce,
-        origin: HOTPLUG_PAGE,
-        help: "The product's id.",
-    },
+    vendor_id(HOTPLUG_PAGE),
+    product_id(HOTPLUG_PAGE),
     Setting {
         name: "subsystem",
         value: Value::Parsed {
@@ -306,64 +280,12 @@ pub(super) static HOTPLUG: &[Setting<DeviceDraft>] = &[
         origin: HOTPLUG_PAGE,
         help: "The address of a PCI device.",
     },
-    Setting {
-        name: "ownership.inherit",
-        value: Value::Always { value: "false", reason: "owner and mode of a node are those that are said here" },
-        default: "",
-        applies: AtRestart,
-        origin: HOTPLUG_PAGE,
-        help: "Give the node the owner and mode it has in the system.",
-    },
-    Setting {
-        name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
-        default: "false",
-        applies: AtRestart,
-        origin: HOTPLUG_PAGE,
-        help: "`true`: without the device the instance does not start.",
-    },
-    Setting {
-        name: "required.timeout",
-        value: Value::Time {
-            least: Duration::ZERO,
-            most: LONGEST_WAIT,
-            set: |draft, timeout| draft.required_timeout = Some(timeout),
-        },
-        default: "",
-        applies: AtRestart,
-        origin: Origin::Ours,
-        help: "With `required`: how long the start waits for the device. Without it: not at all.",
-    },
-    Setting {
-        name: "uid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: HOTPLUG_PAGE,
-        help: "The node's owner, as an id of the instance.",
-    },
-    Setting {
-        name: "gid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: HOTPLUG_PAGE,
-        help: "The node's group, as an id of the instance.",
-    },
-    Setting {
-        name: "mode",
-        value: Value::Parsed {
-            what: "permission bits in octal, such as 0660",
-            set: |draft, _, text| {
-                draft.mode = parse_mode(text)?;
-                Ok(())
-            },
-        },
-        default: "0660",
-        applies: AtOnce,
-        origin: HOTPLUG_PAGE,
-        help: "The node's permission bits.",
-    },
+    inherited_ownership(HOTPLUG_PAGE),
+    not_required(HOTPLUG_PAGE),
+    REQUIRED_TIMEOUT,
+    uid(HOTPLUG_PAGE),
+    gid(HOTPLUG_PAGE),
+    mode(HOTPLUG_PAGE),
 ];
 
 /// Options of `gpio`.
@@ -392,55 +314,9 @@ pub(super) static GPIO: &[Setting<DeviceDraft>] = &[
         origin: Origin::Ours,
         help: "Single lines of a chip.",
     },
-    Setting {
-        name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
-        default: "true",
-        applies: AtRestart,
-        origin: Origin::Ours,
-        help: "Without the device the instance does not start. `false`: it starts, and is given the device when it \
-               comes.",
-    },
-    Setting {
-        name: "required.timeout",
-        value: Value::Time {
-            least: Duration::ZERO,
-            most: LONGEST_WAIT,
-            set: |draft, timeout| draft.required_timeout = Some(timeout),
-        },
-        default: "",
-        applies: AtRestart,
-        origin: Origin::Ours,
-        help: "With `required`: how long the start waits for the device. Without it: not at all.",
-    },
-    Setting {
-        name: "uid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: Origin::Ours,
-        help: "The node's owner, as an id of the instance.",
-    },
-    Setting {
-        name: "gid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
-        default: "0",
-        applies: AtOnce,
-        origin: Origin::Ours,
-        help: "The node's group, as an id of the instance.",
-    },
-    Setting {
-        name: "mode",
-        value: Value::Parsed {
-            what: "permission bits in octal, such as 0660",
-            set: |draft, _, text| {
-                draft.mode = parse_mode(text)?;
-                Ok(())
-            },
-        },
-        default: "0660",
-        applies: AtOnce,
-        origin: Origin::Ours,
-        help: "The node's permission bits.",
-    },
+    required(Origin::Ours),
+    REQUIRED_TIMEOUT,
+    uid(Origin::Ours),
+    gid(Origin::Ours),
+    mode(Origin::Ours),
 ];
