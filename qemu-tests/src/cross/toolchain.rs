@@ -36,7 +36,7 @@ pub fn floor_compiler(cache: &Cache) -> Result<Toolchain, ProvisionError> {
     })
 }
 
-/// What the compiler cannot run without; everything else it needs is on any Debian.
+/// What the compiler cannot run without; everything else it needs is Debian's own and installed ([`Purpose::DebianRust`]).
 fn is_part(name: &str) -> bool {
     name.starts_with("libstd-rust-web") || name.starts_with("libllvm")
 }
@@ -47,7 +47,7 @@ fn unpack(
     name: &str,
     packages: impl Fn(&PrivateApt<'_>) -> Result<Vec<Stanza>, ProvisionError>,
 ) -> Result<Toolchain, ProvisionError> {
-    ensure_packages(cache, &[Purpose::Fetching])?;
+    ensure_packages(cache, &[Purpose::Fetching, Purpose::DebianRust])?;
     let apt = PrivateApt::open(cache, suite)?;
     let packages = packages(&apt)?;
     let version = packages.iter().find(|stanza| stanza.package == "rustc-web").map(|stanza| stanza.version.clone());

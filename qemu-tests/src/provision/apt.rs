@@ -243,7 +243,17 @@ fn mirror(suite: Suite) -> Result<String, ProvisionError> {
     }
     // apt tells only of lists that it has; a fresh container image has none.
     Tool::as_root("apt-get").args(["-qq", "update"]).run()?;
-    find_mirror(&ask()?, label).ok_or(ProvisionError::NoMirror { label })
+    let targets = ask()?;
+    let found = find_mirror(&targets, label).or_else(|| match suite {
+        Suite::Security => security_beside(&find_mirror(&targets, Suite::Main.archive().0)?),
+        Suite::Main | Suite::Backports => None,
+    });
+    found.ok_or(ProvisionError::NoMirror { label })
+}
+
+/// A minimal system may have no security updates; Debian's mirrors have them beside the archive.
+fn security_beside(mirror: &str) -> Option<String> {
+    Some(format!("{}/debian-security/", mirror.trim_end_matches('/').strip_suffix("/debian")?))
 }
 
 const TARGET_FORMAT: &str = "$(LABEL)|$(REPO_URI)";
@@ -279,7 +289,7 @@ fn write(path: &Path, text: &str) -> Result<(), ProvisionError> {
 
 #[cfg(test)]
 mod tests {
-    use super::find_mirror;
+    use super::{find_mirror, security_beside};
 
     #[test]
     fn the_mirror_is_the_first_of_its_label_and_a_foreign_archive_is_none() {
@@ -295,5 +305,12 @@ mod tests {
         );
         assert_eq!(find_mirror(targets, "Ubuntu"), None);
         assert_eq!(find_mirror("", "Debian"), None);
+    }
+
+    #[test]
+    fn security_updates_are_beside_the_archive() {
+        let security = security_beside("http://mirror.example/debian/");
+        assert_eq!(security.as_deref(), Some("http://mirror.example/debian-security/"));
+        assert_eq!(security_beside("http://mirror.example/pub/"), None);
     }
 }

@@ -19,6 +19,8 @@ pub enum Purpose {
     Disks,
     /// Compiling for an architecture.
     Compiler(Arch),
+    /// Running the Rust compilers that are unpacked and not installed: what their LLVM is linked with.
+    DebianRust,
     /// Making a Debian root file system.
     RootFileSystem,
     /// Building a kernel module.
@@ -29,13 +31,14 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Purpose; 9] = [
+    pub const ALL: [Purpose; 10] = [
         Purpose::Fetching,
         Purpose::Emulator,
         Purpose::Disks,
         Purpose::Compiler(Arch::Amd64),
         Purpose::Compiler(Arch::Arm64),
         Purpose::Compiler(Arch::Armhf),
+        Purpose::DebianRust,
         Purpose::RootFileSystem,
         Purpose::KernelModule,
         Purpose::Judges,
@@ -49,6 +52,7 @@ impl Purpose {
                 vec!["cryptsetup-bin", "dosfstools", "e2fsprogs", "erofs-utils", "gdisk", "mtools", "u-boot-tools"]
             }
             Purpose::Compiler(arch) => vec![arch.gcc_package(), "binutils"],
+            Purpose::DebianRust => vec!["libedit2", "libxml2", "libz3-4"],
             Purpose::RootFileSystem => vec!["arch-test", "mmdebstrap", "qemu-user-static"],
             Purpose::KernelModule => vec!["bc", "libc6-dev", "make"],
             Purpose::Judges => {
