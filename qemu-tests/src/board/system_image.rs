@@ -13,6 +13,7 @@ use crate::board::{disk, initramfs};
 use crate::cache::{Cache, Key};
 use crate::command::Tool;
 use crate::progress::Step;
+use crate::provision;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub const DEMO: Appliance = Appliance {
         ("busybox.toml", include_str!("../../appliance/busybox.toml")),
         ("profiles/default.toml", include_str!("../../appliance/profiles/default.toml")),
     ],
-    recipe: include_str!("tamper.rs"),
+    recipe: concat!(include_str!("tamper.rs"), include_str!("../../appliance/guarded.apparmor")),
     fill: fill_demo,
 };
 
@@ -168,6 +169,15 @@ impl Workshop<'_> {
         Ok(tree.root().join(place))
     }
 
+    /// Compiles an AppArmor profile to where the runtime loads it from.
+    fn add_profile(&self, tree: &Tree, name: &str, text: &str) -> Result<(), BuildError> {
+        let source = self.scratch.join(format!("{name}.apparmor"));
+        let compiled = self.scratch.join(name);
+        fs::write(&source, text).map_err(BuildError::io(&source))?;
+        provision::apparmor_parser(self.cache)?.compile(&source, &compiled)?;
+        Ok(tree.copy(&format!("usr/lib/yado/apparmor/{name}"), 0o644, &compiled)?)
+    }
+
     /// Debian's root takes longest, and changes when only we change: it is an entry of its own.
     fn debian_image(&self) -> Result<PathBuf, BuildError> {
         let Ingredients { arch, debian, programs, .. } = self.ingredients;
@@ -253,6 +263,7 @@ impl Workshop<'_> {
 fn fill_demo(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
     workshop.add_image(tree, "debian", &workshop.debian_image()?)?;
     workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
+    workshop.add_profile(tree, "guarded", include_str!("../../appliance/guarded.apparmor"))?;
     let mut spoilt = Vec::new();
     for tampering in Tampering::ALL {
         let name = tampering.instance();

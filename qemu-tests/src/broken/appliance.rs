@@ -35,6 +35,7 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         "chip-required.toml",
         "chip-patient.toml",
         "stick-required.toml",
+        "no-profile.toml",
         "cut-off.toml",
     ],
     recipe: include_str!("appliance.rs"),

@@ -14,6 +14,11 @@ pub(super) fn absent(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
         let is_refused = required["state"] == "failed" && is_named;
         observer.check("required = true: it has failed, at the device", shown(&required), is_refused)?;
     }
+    let unlabelled = bench.wait_settled("no-profile")?;
+    let failure = &unlabelled["last_failure"];
+    let is_named = failure["step"] == "label" && failure["object"] == "no-such-profile";
+    let is_refused = unlabelled["state"] == "failed" && is_named;
+    observer.check("a profile that is not loaded is named", shown(&unlabelled), is_refused)?;
     let patient = bench.wait_instance("chip-patient", "waits", |status| status["state"] == "waiting")?;
     let is_named =
         patient["last_failure"]["step"] == "device-absent" && patient["last_failure"]["object"] == "relays";

@@ -27,6 +27,7 @@ pub(super) fn run(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), St
         let pid = status["pid"].to_string();
         surroundings(demo, observer, name, &pid)?;
     }
+    label(demo, observer)?;
     let target = demo.board.exec_output("debian", &["systemctl", "is-active", "multi-user.target"], EXEC_TIMEOUT)?;
     observer.check("Debian's systemd reached multi-user.target", &target, target.trim() == "active")?;
     let said = demo.board.wait_event("READY=1 of debian", EXEC_TIMEOUT, |event| {
@@ -87,6 +88,23 @@ fn surroundings(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str)
     )?;
     observer.check(&format!("{name}: its group has its limits"), &limits, !limits.contains("max"))?;
     device_filter(demo, observer, name, pid)
+}
+
+/// AppArmor knows busybox by the profile that it declares, and debian, which declares none, by none.
+fn label(demo: &Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let label_of = |name: &str| demo.board.exec_output(name, &["cat", "/proc/1/attr/current"], EXEC_TIMEOUT);
+    let label = label_of("busybox")?;
+    observer.check(
+        "busybox: AppArmor's profile is its own",
+        label.trim(),
+        label.trim() == "yado-guarded (enforce)",
+    )?;
+    let ran = demo.board.exec("busybox", &["cat", "/proc/version"], EXEC_TIMEOUT)?;
+    let is_denied = ran.stderr.contains("Permission denied");
+    observer.check("busybox: what the profile denies is denied to its root", ran.stderr.trim(), is_denied)?;
+    let label = label_of("debian")?;
+    observer.check("debian: no profile, as declared", label.trim(), label.trim() == "unconfined")?;
+    Ok(())
 }
 
 /// `CAP_SYS_MODULE`, `CAP_SYS_BOOT` would be needed inside a container's own init too, so: module, raw I/O, time.

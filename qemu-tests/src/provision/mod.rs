@@ -1,6 +1,7 @@
 //! Everything that must be on the machine before a board can boot: packages, compilers, kernels, root file
 //! systems. Each is a function that returns where the thing is, and is quick when it is there already.
 
+mod apparmor;
 mod apt;
 mod binfmt;
 mod board_files;
@@ -13,6 +14,7 @@ mod packages_index;
 mod peers;
 mod rootfs;
 
+pub use apparmor::apparmor_parser;
 pub(crate) use apt::{PrivateApt, Suite};
 pub use board_files::{busybox, ext4_tools, uboot};
 pub use command_line::main;

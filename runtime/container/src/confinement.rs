@@ -4,6 +4,7 @@ use crate::report::at;
 use yado_spec::instance::Security;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::seccomp::{DEFAULT_DENIALS, Filter};
+use yado_sys::security_label::{self, LabelError};
 use yado_wire::{Failure, Step};
 
 /// What LXD takes from every container. In a user namespace they are without effect on the system anyway; in a privileged
@@ -20,8 +21,18 @@ pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
     if security.no_new_privs {
         capabilities::set_no_new_privs().map_err(at(Step::Capabilities, "no_new_privs"))?;
     }
+    if let Some(label) = &security.label {
+        security_label::label_next_exec(label).map_err(|error| label_failure(label, &error))?;
+    }
     if security.syscalls_deny_default {
         Filter::allow_all_but(&DEFAULT_DENIALS).install().map_err(at(Step::Seccomp, "system call filter"))?;
     }
     Ok(())
+}
+
+fn label_failure(label: &str, error: &LabelError) -> Failure {
+    match error {
+        LabelError::Refused(error) => Failure::from_io(Step::Label, label, error),
+        LabelError::NoModule | LabelError::NoProfile => Failure::refused(Step::Label, label, &error.to_string()),
+    }
 }

@@ -176,6 +176,7 @@ impl Instance {
             | Step::ImageTree
             | Step::ImagePayload
             | Step::Seccomp
+            | Step::Label
             | Step::Capabilities => End::StartRefused,
             Step::Cgroup
             | Step::Launcher
@@ -194,7 +195,6 @@ impl Instance {
             | Step::Console
             | Step::DeviceFilter
             | Step::Rlimits
-            | Step::Label
             | Step::Exec
             | Step::Health
             | Step::Data

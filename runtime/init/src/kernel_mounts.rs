@@ -59,6 +59,10 @@ pub(crate) const LATER: [KernelMount; 4] = [
     },
 ];
 
+/// Where security modules are told their policy.
+pub(crate) const SECURITY: KernelMount =
+    KernelMount { kind: "securityfs", target: "/sys/kernel/security", attributes: STRICT, options: &[] };
+
 impl KernelMount {
     /// Mounts it, unless something is mounted there already.
     pub(crate) fn mount(&self) -> Result<(), String> {

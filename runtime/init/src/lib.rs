@@ -9,6 +9,7 @@ mod host;
 mod initramfs;
 mod kernel_mounts;
 mod places;
+mod profiles;
 mod system;
 
 mod control;

@@ -4,6 +4,7 @@ use crate::instance::cgroup;
 use crate::kernel_mounts;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
 use crate::places::Places;
+use crate::profiles;
 use crate::slot::Slot;
 use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
@@ -50,6 +51,7 @@ pub(crate) fn run() -> ExitCode {
             supervisor.open_system_sockets();
             supervisor.slot = Slot::read();
             supervisor.watchdog = arm_watchdog(&mut supervisor.log);
+            profiles::load(&mut supervisor.log);
             start_rescue_shell(&mut supervisor.log);
             loop {
                 let crate::supervisor::Finished = supervisor.run();

@@ -282,6 +282,15 @@ pub fn parse_usb_id(text: &str) -> Result<u16, Right> {
     }
 }
 
+/// A security module's label: an AppArmor profile's name, an SELinux context.
+pub fn parse_label(text: &str) -> Result<String, Right> {
+    const MOST_BYTES: usize = 255;
+    if text.is_empty() || MOST_BYTES < text.len() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return right("a profile's name or a context, without spaces");
+    }
+    Ok(text.to_owned())
+}
+
 /// A name the kernel would take for a network interface.
 pub fn parse_interface(text: &str) -> Result<Text<15>, Right> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));

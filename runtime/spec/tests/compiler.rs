@@ -49,6 +49,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             nesting: false,
             idmap_size: 65_536,
             no_new_privs: false,
+            label: None,
             syscalls_deny_default: true,
             protection_start: false,
             protection_delete: false,
@@ -97,12 +98,13 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         nesting,
         idmap_size,
         no_new_privs,
+        label,
         syscalls_deny_default,
         protection_start,
         protection_delete,
     } = security;
     assert!(privileged && nesting && no_new_privs && protection_start && protection_delete && !syscalls_deny_default);
-    assert_eq!(idmap_size, 131_072);
+    assert_eq!((idmap_size, label.as_deref()), (131_072, Some("shellfish")));
 
     let lan = &nics[0];
     assert_eq!((lan.name.as_str(), lan.mtu, lan.host_name.as_deref()), ("lan", Some(1400), Some("vbusy")));

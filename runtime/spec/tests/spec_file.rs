@@ -44,6 +44,7 @@ fn spec() -> InstanceSpec {
             nesting: true,
             idmap_size: 65_536,
             no_new_privs: false,
+            label: None,
             syscalls_deny_default: true,
             protection_start: false,
             protection_delete: false,
@@ -81,23 +82,23 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn schema_1_bytes_are_frozen() {
+fn schema_2_bytes_are_frozen() {
     let file = encode(&spec(), Digest([0xda; 32])).expect("it fits");
-    assert_eq!(SCHEMA, 1, "a new schema has a test of its own");
+    assert_eq!(SCHEMA, 2, "a new schema has a test of its own");
     assert_eq!(hex(&file), FROZEN.concat());
     assert_eq!(decode(&file), Ok((spec(), Digest([0xda; 32]))));
 }
 
 const FROZEN: &[&str] = &[
     "5941444f53504543",                                                 // magic
-    "01000000",                                                         // schema
-    "b1000000",                                                         // length of the body
+    "02000000",                                                         // schema
+    "b2000000",                                                         // length of the body
     "dadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada", // digest of the sources
-    "269bc2592fd13d96792f4e257e6f041a056e02671f78b3cb7b0f652fa41353dc", // checksum
+    "aa706287ba7a6224eb428f5b191293ecd7062cebba091d7963fdbc927cee7a06", // checksum
     "026974b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0010a2f7362696e2f696e69740c",
     "0102545a035554430103000d010264621e0012000180cab5ee010101003c000a01021901000101a8c301a08d06010103",
-    "302d310a012801066e6f66696c650180080000018080040001000001046574683000057961646f300102000000000100",
-    "00010a9e001401016401018020022f64000100000101670301630100000005b003",
+    "302d310a012801066e6f66696c65018008000001808004000001000001046574683000057961646f3001020000000001",
+    "0000010a9e001401016401018020022f64000100000101670301630100000005b003",
 ];
 
 #[test]

@@ -35,6 +35,7 @@ pub mod reboot;
 pub mod rlimit;
 pub mod root;
 pub mod seccomp;
+pub mod security_label;
 pub mod signals;
 pub mod stack;
 pub mod uevent;

@@ -3,6 +3,7 @@
 use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Origin, Setting, Value};
+use crate::values::parse_label;
 
 const LXD: Origin = Origin::Lxd("instance-security");
 
@@ -67,6 +68,21 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         origin: Origin::Ours,
         help: "No program in the instance gains rights by set-user-id bits or file capabilities. Breaks `sudo` and \
                `su` inside.",
+    },
+    Setting {
+        name: "security.label",
+        value: Value::Parsed {
+            what: "an AppArmor profile's name or an SELinux context",
+            set: |draft, _, text| {
+                draft.security.label = Some(parse_label(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "What AppArmor or SELinux knows the instance's processes by. The profile must be loaded: a system image \
+               brings it compiled, in `apparmor/`. Without it: no profile of their own.",
     },
     Setting {
         name: "security.syscalls.deny_default",
