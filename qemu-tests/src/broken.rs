@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     Step { title: "bad configuration is named, and costs only its own instance", take: configuration::bad_files },
     Step { title: "images for another machine or a newer runtime are refused", take: configuration::foreign_images },
     Step { title: "devices that are not there: done without, refused, waited for", take: devices::absent },
+    Step { title: "clocks of an instance's own, where the kernel has them", take: clock::of_its_own },
     Step { title: "at rest we use little memory and write nothing", take: idle::budgets },
     Step { title: "netd is killed, and the containers do not notice", take: killed_processes::netd },
     Step { title: "an instance's init is killed, and its restart policy is followed", take: killed_processes::init },

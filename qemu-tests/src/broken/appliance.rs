@@ -36,6 +36,7 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         "chip-patient.toml",
         "stick-required.toml",
         "no-profile.toml",
+        "newborn.toml",
         "cut-off.toml",
     ],
     recipe: include_str!("appliance.rs"),

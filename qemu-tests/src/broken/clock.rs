@@ -11,6 +11,24 @@ const IN_2040_S: u64 = 2_208_988_800;
 /// An hour later is still the same boot.
 const SPAN_S: u64 = 3600;
 
+/// A 32-bit ARM kernel has no time name spaces: there the start is refused, and says so.
+pub(super) fn of_its_own(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let status = bench.wait_settled("newborn")?;
+    if bench.shell("test -e /proc/self/ns/time && echo yes || echo no")? == "no" {
+        let failure = &status["last_failure"];
+        let is_named = failure["step"] == "namespaces" && failure["object"] == "time";
+        observer.check("without time name spaces it is refused, at that", shown(&status), is_named)?;
+        return Ok(());
+    }
+    let seconds = |uptime: &str| uptime.split(['.', ' ']).next().and_then(|seconds| seconds.parse::<u64>().ok());
+    let inside = bench.inside_output("newborn", "cat /proc/uptime")?;
+    let outside = bench.shell("cat /proc/uptime")?;
+    // The board was up for some seconds when the instance started; the two are read a moment apart.
+    let is_younger = seconds(&inside).zip(seconds(&outside)).is_some_and(|(inside, outside)| inside + 2 <= outside);
+    observer.check("its clocks began with it", format!("{inside} inside, {outside} outside"), is_younger)?;
+    Ok(())
+}
+
 pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let before = bench.status()?;
     let said = bench.inside_output("crab", &format!("{TOOL} clock /root/now"))?;

@@ -28,7 +28,8 @@ pub(crate) fn exec(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), F
             | NamespacesOf::INTER_PROCESS_COMMUNICATION
             | NamespacesOf::CONTROL_GROUP;
         // Entering the user namespace one is in already is an error.
-        let wanted = if order.spec.security.privileged { all } else { all | NamespacesOf::USER };
+        let mut wanted = if order.spec.security.privileged { all } else { all | NamespacesOf::USER };
+        wanted.set(NamespacesOf::TIME, order.spec.security.time_namespace);
         pidfd::enter_namespaces(&payload, wanted).map_err(at(Step::Namespaces, order.spec.name.as_str()))
     })?;
     let (talk, commands_end) = Talk::pair()?;

@@ -17,6 +17,7 @@ mod run;
 mod image;
 mod verity_device;
 
+mod clocks;
 mod dev_directory;
 mod disks;
 mod inside;

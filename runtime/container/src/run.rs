@@ -1,5 +1,6 @@
 //! One start, from outside: what the launcher does while the payload (see `payload`) waits for it.
 
+use crate::clocks;
 use crate::dev_directory;
 use crate::devices;
 use crate::disks;
@@ -68,6 +69,9 @@ fn check_map(order: &LaunchOrder) -> Result<(), Failure> {
 /// Forks the payload, a child of init. It makes its other namespaces itself while we mount.
 fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
     let (talk, payloads_end) = Talk::pair()?;
+    if order.spec.security.time_namespace {
+        clocks::begin_anew()?;
+    }
     let namespaces = match order.spec.security.privileged {
         true => Namespaces::NEWPID,
         false => Namespaces::NEWPID | Namespaces::NEWUSER,

@@ -96,6 +96,7 @@ impl ConfigDraft {
                 nesting: false,
                 idmap_size: 0,
                 no_new_privs: false,
+                time_namespace: false,
                 label: None,
                 syscalls_deny_default: false,
                 protection_start: false,

@@ -182,6 +182,8 @@ pub struct Security {
     pub idmap_size: u32,
     /// `security.no_new_privs` (ours): set-user-id programs gain nothing.
     pub no_new_privs: bool,
+    /// `security.time_namespace` (ours): clocks that count from a start count from the instance's.
+    pub time_namespace: bool,
     /// `security.label` (ours): the security module's label for all that runs in it; `None`: the launcher's own.
     pub label: Option<String>,
     /// `security.syscalls.deny_default`: the system call filter is on.

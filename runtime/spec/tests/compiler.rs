@@ -49,6 +49,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             nesting: false,
             idmap_size: 65_536,
             no_new_privs: false,
+            time_namespace: false,
             label: None,
             syscalls_deny_default: true,
             protection_start: false,
@@ -98,12 +99,14 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         nesting,
         idmap_size,
         no_new_privs,
+        time_namespace,
         label,
         syscalls_deny_default,
         protection_start,
         protection_delete,
     } = security;
     assert!(privileged && nesting && no_new_privs && protection_start && protection_delete && !syscalls_deny_default);
+    assert!(time_namespace);
     assert_eq!((idmap_size, label.as_deref()), (131_072, Some("shellfish")));
 
     let lan = &nics[0];

@@ -44,6 +44,7 @@ fn spec() -> InstanceSpec {
             nesting: true,
             idmap_size: 65_536,
             no_new_privs: false,
+            time_namespace: false,
             label: None,
             syscalls_deny_default: true,
             protection_start: false,
@@ -92,13 +93,13 @@ fn schema_2_bytes_are_frozen() {
 const FROZEN: &[&str] = &[
     "5941444f53504543",                                                 // magic
     "02000000",                                                         // schema
-    "b2000000",                                                         // length of the body
+    "b3000000",                                                         // length of the body
     "dadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada", // digest of the sources
-    "aa706287ba7a6224eb428f5b191293ecd7062cebba091d7963fdbc927cee7a06", // checksum
+    "7723f1200857c61a7c091c30f244e5199d5af4ef9095d2e92eccea9242d1ae03", // checksum
     "026974b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0010a2f7362696e2f696e69740c",
     "0102545a035554430103000d010264621e0012000180cab5ee010101003c000a01021901000101a8c301a08d06010103",
-    "302d310a012801066e6f66696c65018008000001808004000001000001046574683000057961646f3001020000000001",
-    "0000010a9e001401016401018020022f64000100000101670301630100000005b003",
+    "302d310a012801066e6f66696c6501800800000180800400000001000001046574683000057961646f30010200000000",
+    "010000010a9e001401016401018020022f64000100000101670301630100000005b003",
 ];
 
 #[test]

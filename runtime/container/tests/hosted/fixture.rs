@@ -231,6 +231,7 @@ fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
             nesting: false,
             idmap_size: 65_536,
             no_new_privs: false,
+            time_namespace: false,
             label: None,
             syscalls_deny_default: true,
             protection_start: false,

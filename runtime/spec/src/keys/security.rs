@@ -70,6 +70,15 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
                `su` inside.",
     },
     Setting {
+        name: "security.time_namespace",
+        value: Value::Bool(|draft, on| draft.security.time_namespace = on),
+        default: "false",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "Clocks that count from the start of the machine, such as `uptime`, count from the start of the instance. \
+               Not on 32-bit ARM, whose kernel has no time name spaces.",
+    },
+    Setting {
         name: "security.label",
         value: Value::Parsed {
             what: "an AppArmor profile's name or an SELinux context",

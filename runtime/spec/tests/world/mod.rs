@@ -45,6 +45,7 @@ security.privileged = true
 security.nesting = true
 security.idmap.size = 131072
 security.no_new_privs = true
+security.time_namespace = true
 security.label = "shellfish"
 security.syscalls.deny_default = false
 security.protection.start = true
