@@ -9,6 +9,8 @@ use std::path::Path;
 const APPARMOR: &str = "/proc/thread-self/attr/apparmor/exec";
 /// The file of whichever module came first: SELinux's, where it is on. proc(5).
 const FIRST: &str = "/proc/thread-self/attr/exec";
+/// What the first module knows this thread by.
+const CURRENT: &str = "/proc/thread-self/attr/current";
 /// Where AppArmor takes profiles that apparmor_parser(8) has compiled.
 const APPARMOR_LOAD: &str = "/sys/kernel/security/apparmor/.load";
 
@@ -34,11 +36,10 @@ pub fn label_next_exec(label: &str) -> Result<(), LabelError> {
     }
     match write(Path::new(FIRST), label) {
         Ok(()) => Ok(()),
-        // SELinux says EINVAL of a context that its policy does not know, and whoever answers for nobody says it too.
-        Err(Refusal::NoFile | Refusal::Module(Errno::INVAL)) if !Path::new("/sys/fs/selinux/enforce").exists() => {
-            Err(LabelError::NoModule)
-        }
         Err(Refusal::NoFile) => Err(LabelError::NoModule),
+        // SELinux says EINVAL of a context that its policy does not know. Where no module answers the kernel says it, and
+        // then there is no label to read either.
+        Err(Refusal::Module(Errno::INVAL)) if fs::read(CURRENT).is_err() => Err(LabelError::NoModule),
         Err(Refusal::Module(errno)) => Err(LabelError::Refused(errno.into())),
     }
 }
