@@ -200,6 +200,12 @@ pub(super) fn service<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
     status["services"].as_array()?.iter().find(|service| service["name"] == name)
 }
 
+/// Whether an instance has failed for good, at this step, for the sake of this object.
+pub(super) fn has_failed_at(status: &Value, step: &str, object: &str) -> bool {
+    let failure = &status["last_failure"];
+    status["state"] == "failed" && failure["step"] == step && failure["object"] == object
+}
+
 /// `state, step: object: reason` of an instance, for people.
 pub(super) fn shown(status: &Value) -> String {
     let failure = &status["last_failure"];

@@ -1,7 +1,7 @@
 //! After January 2038 the seconds since 1970 do not fit into 32 bits. A 32-bit kernel does not even believe its clock chip
 //! then; and a program with a 32-bit `time_t` dies at its first look at the clock.
 
-use super::bench::{Bench, BrokenError, TIMEOUT, service, shown, text};
+use super::bench::{Bench, BrokenError, TIMEOUT, has_failed_at, service, shown, text};
 use super::killed_processes::runs_on;
 use crate::board::container_images::TOOL;
 use crate::report::Observer;
@@ -15,9 +15,8 @@ const SPAN_S: u64 = 3600;
 pub(super) fn of_its_own(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let status = bench.wait_settled("newborn")?;
     if bench.shell("test -e /proc/self/ns/time && echo yes || echo no")? == "no" {
-        let failure = &status["last_failure"];
-        let is_named = failure["step"] == "namespaces" && failure["object"] == "time";
-        observer.check("without time name spaces it is refused, at that", shown(&status), is_named)?;
+        let is_refused = has_failed_at(&status, "namespaces", "time");
+        observer.check("without time name spaces it is refused, at that", shown(&status), is_refused)?;
         return Ok(());
     }
     let seconds = |uptime: &str| uptime.split(['.', ' ']).next().and_then(|seconds| seconds.parse::<u64>().ok());

@@ -1,7 +1,7 @@
 //! Specs, files and images that are not as they should be.
 
 use super::appliance::{NEWER_RUNTIME, OTHER_MACHINE};
-use super::bench::{Bench, BrokenError, shown, text};
+use super::bench::{Bench, BrokenError, has_failed_at, shown, text};
 use crate::report::Observer;
 use qemu_guest::Ended;
 
@@ -55,6 +55,9 @@ pub(super) fn bad_files(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
             is_refused && is_told,
         )?;
     }
+    let unlabelled = bench.wait_settled("no-profile")?;
+    let is_refused = has_failed_at(&unlabelled, "label", "no-such-profile");
+    observer.check("a profile that is not loaded is named", shown(&unlabelled), is_refused)?;
     let good = bench.wait_settled("good")?;
     observer.check("the good one beside them runs", shown(&good), good["state"] == "ready")?;
     let said = bench.shell_ran("yado check /data/instances/typo-key/instance.toml")?;

@@ -1,6 +1,6 @@
 //! Declared devices that are absent: what each instance said about that is what happens.
 
-use super::bench::{Bench, BrokenError, TIMEOUT, shown};
+use super::bench::{Bench, BrokenError, TIMEOUT, has_failed_at, shown};
 use crate::board::gpio_chip;
 use crate::report::Observer;
 
@@ -9,16 +9,9 @@ pub(super) fn absent(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
     observer.check("required = false: it runs without", shown(&optional), optional["state"] == "ready")?;
     for (name, device) in [("chip-required", "relays"), ("stick-required", "stick")] {
         let required = bench.wait_settled(name)?;
-        let failure = &required["last_failure"];
-        let is_named = failure["step"] == "device-absent" && failure["object"] == device;
-        let is_refused = required["state"] == "failed" && is_named;
+        let is_refused = has_failed_at(&required, "device-absent", device);
         observer.check("required = true: it has failed, at the device", shown(&required), is_refused)?;
     }
-    let unlabelled = bench.wait_settled("no-profile")?;
-    let failure = &unlabelled["last_failure"];
-    let is_named = failure["step"] == "label" && failure["object"] == "no-such-profile";
-    let is_refused = unlabelled["state"] == "failed" && is_named;
-    observer.check("a profile that is not loaded is named", shown(&unlabelled), is_refused)?;
     let patient = bench.wait_instance("chip-patient", "waits", |status| status["state"] == "waiting")?;
     let is_named =
         patient["last_failure"]["step"] == "device-absent" && patient["last_failure"]["object"] == "relays";
