@@ -1,5 +1,5 @@
-//! `cargo test` as a floor: its output is passed on, its closing lines are counted, and so are the tests that said
-//! `SKIPPED: reason` because this machine lacks what they need.
+//! `cargo test` as a floor: its output is passed on, but for what tests printed that passed; its closing lines are counted,
+//! and so are the tests that said `SKIPPED: reason` because this machine lacks what they need.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ const SKIP_MARK: &str = "SKIPPED: ";
 /// Runs `cargo test` with these arguments and counts into `tally`.
 pub(super) fn run(tally: &mut Tally, args: &[&str]) {
     let name = "cargo test";
-    // Passing tests show their output too: it is where a skip and its reason stand.
+    // Passing tests tell their output too: it is where a skip and its reason stand.
     let mut command = Command::new("cargo");
     command.args(["test", "--no-fail-fast"]).args(args).args(["--", "--show-output"]);
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
@@ -21,10 +21,19 @@ pub(super) fn run(tally: &mut Tally, args: &[&str]) {
     };
     let mut failed = 0;
     let mut speaking = "a test".to_owned();
+    let mut has_passed = false;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            println!("   {line}");
-            match parse_line(&line) {
+            let parsed = parse_line(&line);
+            has_passed = match parsed {
+                Line::Successes => true,
+                Line::Failures | Line::Result(_) => false,
+                Line::Failed(_) | Line::Speaks(_) | Line::Skipped { .. } | Line::Other => has_passed,
+            };
+            if !has_passed {
+                println!("   {line}");
+            }
+            match parsed {
                 Line::Result(counts) => {
                     tally.count_passed(counts.passed);
                     failed += counts.failed;
@@ -32,7 +41,7 @@ pub(super) fn run(tally: &mut Tally, args: &[&str]) {
                 Line::Failed(test) => tally.fail(test, "see its output above"),
                 Line::Speaks(test) => speaking = test.to_owned(),
                 Line::Skipped { reason } => tally.skip(&speaking, reason),
-                Line::Other => {}
+                Line::Successes | Line::Failures | Line::Other => {}
             }
         }
     }
@@ -55,6 +64,10 @@ struct Counts {
 enum Line<'a> {
     Result(Counts),
     Failed(&'a str),
+    /// What follows was printed by tests that passed.
+    Successes,
+    /// What follows was printed by tests that failed.
+    Failures,
     /// What follows is the output of this test.
     Speaks(&'a str),
     Skipped {
@@ -79,9 +92,11 @@ fn parse_line(line: &str) -> Line<'_> {
     if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
         return Line::Speaks(test);
     }
-    match line.strip_prefix(SKIP_MARK) {
-        Some(reason) => Line::Skipped { reason },
-        None => Line::Other,
+    match (line, line.strip_prefix(SKIP_MARK)) {
+        ("successes:", _) => Line::Successes,
+        ("failures:", _) => Line::Failures,
+        (_, Some(reason)) => Line::Skipped { reason },
+        (_, None) => Line::Other,
     }
 }
 
@@ -105,6 +120,8 @@ mod tests {
             ("---- plan::bridges stdout ----", Line::Speaks("plan::bridges")),
             ("SKIPPED: veritysetup is not installed", Line::Skipped { reason: "veritysetup is not installed" }),
             ("SKIPPED", Line::Other),
+            ("successes:", Line::Successes),
+            ("failures:", Line::Failures),
         ];
         for (line, wanted) in table {
             assert_eq!(parse_line(line), wanted, "{line}");
