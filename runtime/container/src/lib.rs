@@ -1,5 +1,5 @@
 //! The launcher: builds one sandbox, executes the instance's init in it, and is gone. The same program runs a command in a
-//! running instance, or brings its devices up to date. init starts it with an order on one descriptor and hears of it on
+//! running instance, tries its probe, or brings its devices up to date. init starts it with an order on one descriptor and hears of it on
 //! another; nobody else is meant to.
 //!
 //! Two processes work on a start. The launcher stays outside: it verifies, mounts what needs the system's root, and talks
@@ -35,6 +35,7 @@ mod program;
 mod talk;
 
 mod exec;
+mod probe;
 mod sync_devices;
 
 use report::Reporter;
@@ -53,7 +54,8 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     };
     let outcome = order::read().and_then(|order| match &order.job {
         LaunchJob::Run => run::run(&order, &mut reporter),
-        LaunchJob::Exec { .. } => exec::exec(&order, &mut reporter),
+        LaunchJob::Exec { command, .. } => exec::exec(&order, command, &mut reporter),
+        LaunchJob::Probe { .. } => probe::probe(&order, &mut reporter),
         LaunchJob::Devices { .. } => sync_devices::sync(&order, &mut reporter),
     });
     match outcome {

@@ -21,6 +21,9 @@ impl Environment {
         environment.set("container", "lxc");
         if let Some(socket) = notify_socket {
             environment.set("NOTIFY_SOCKET", socket);
+            if let Some(longest) = spec.health.watchdog {
+                environment.set("WATCHDOG_USEC", &longest.as_micros().to_string());
+            }
         }
         environment.add_spec(spec);
         environment

@@ -68,6 +68,11 @@ impl Reporter {
         self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &descriptors)
     }
 
+    /// The instance's probe has passed.
+    pub(crate) fn probe_passed(&mut self) -> Result<(), Failure> {
+        self.send(&LaunchReport::ProbePassed, &[])
+    }
+
     /// The devices are as they should be.
     pub(crate) fn devices_synced(&mut self, added: &[String], removed: &[String]) -> Result<(), Failure> {
         // More than fit in the report are in place all the same.
@@ -77,9 +82,8 @@ impl Reporter {
 
     /// It failed. If init cannot be told, the log hears it.
     pub(crate) fn failed(&mut self, failure: Failure) {
-        eprintln!("yado-container: {failure}");
-        if let Err(error) = self.send(&LaunchReport::Failed(failure), &[]) {
-            eprintln!("yado-container: {error}");
+        if let Err(error) = self.send(&LaunchReport::Failed(failure.clone()), &[]) {
+            eprintln!("yado-container: {failure}; {error}");
         }
     }
 

@@ -73,6 +73,7 @@ impl Supervisor {
             instance.run.end = Some(end_of_payload(ended));
         }
         let was_up = instance.is_up();
+        self.kill_probe(number);
         self.drain_console(number, now);
         self.events.publish(Some(&name), EventKind::Exited(exit_status(ended)));
         if was_up && end_of_payload(ended) == lifecycle::End::Crash {
@@ -102,6 +103,7 @@ impl Supervisor {
                 self.fail_launched(number, *failure);
                 self.collect_remains(number, now);
             }
+            (Purpose::Probe, failure) => self.note_probe(number, failure, now),
             (Purpose::Devices, Some(failure)) => self.record_failure(number, *failure),
             (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. }, _) => {}
         }
@@ -128,7 +130,7 @@ impl Supervisor {
         let is_over = self.launches.get(at).is_some_and(|launch| {
             launch.launcher.is_none()
                 && match launch.purpose {
-                    Purpose::Run | Purpose::Devices => true,
+                    Purpose::Run | Purpose::Probe | Purpose::Devices => true,
                     Purpose::Exec { .. } => launch.failure.is_some() || launch.command_ended.is_some(),
                 }
         });

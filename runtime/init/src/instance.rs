@@ -2,6 +2,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod console;
+pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
 
@@ -69,6 +70,8 @@ pub(crate) struct Run {
     pub(crate) start_us: Option<u32>,
     /// How it ended, as soon as that is known; the run is over when all of it is gone.
     pub(crate) end: Option<End>,
+    /// What was seen of its health.
+    pub(crate) watch: health::Watch,
     /// When removing its group is tried again, and how often it was tried.
     pub(crate) removal: Option<(Moment, u32)>,
     /// When its init was executed.

@@ -50,6 +50,8 @@ pub(crate) enum Purpose {
     Run,
     /// A command for this client.
     Exec { client: u32 },
+    /// A try of its probe.
+    Probe,
     /// Its devices.
     Devices,
 }
@@ -92,6 +94,7 @@ pub(crate) fn start(
     let job = match order.job {
         LaunchJob::Run => "run",
         LaunchJob::Exec { .. } => "exec",
+        LaunchJob::Probe { .. } => "probe",
         LaunchJob::Devices { .. } => "devices",
     };
     let child = start_in_group(group, |group| {

@@ -39,6 +39,7 @@ mod specs;
 mod starting;
 mod trusted_keys;
 mod warm_images;
+mod watching;
 
 pub mod clock_floor;
 pub mod log;

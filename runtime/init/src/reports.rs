@@ -60,7 +60,7 @@ impl Supervisor {
                         launch.command_ended = Some(self.unknown_ends.remove(at).1);
                     }
                 }
-                Purpose::Devices => {}
+                Purpose::Probe | Purpose::Devices => {}
             },
             LaunchReport::Started { steps } => {
                 launch.is_done = true;
@@ -78,6 +78,7 @@ impl Supervisor {
                     self.step_instance(number, lifecycle::Event::Started, now);
                 }
             }
+            LaunchReport::ProbePassed => launch.is_done = true,
             LaunchReport::Failed(failure) => launch.failure = Some(Box::new(failure)),
             LaunchReport::DevicesSynced { added, removed } => {
                 launch.is_done = true;
@@ -133,6 +134,10 @@ impl Supervisor {
             if let Some(status) = notification.status {
                 instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(status).as_str().to_owned();
             }
+            if let Some(ping) = notification.ping {
+                self.note_ping(number, ping, now);
+            }
+            let Some(instance) = self.instances.get_mut(number) else { return };
             let was_ready = matches!(instance.state, lifecycle::State::Ready { .. });
             if notification.ready && !was_ready {
                 let (name, status) = (instance.name.clone(), clipped(&instance.run.status));

@@ -128,7 +128,9 @@ impl Supervisor {
         };
         let payload = match purpose {
             Purpose::Run => None,
-            Purpose::Exec { .. } | Purpose::Devices => instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd()),
+            Purpose::Exec { .. } | Purpose::Probe | Purpose::Devices => {
+                instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd())
+            }
         };
         let (child, reports, output) =
             launch::start(&self.places.yado, &group, &order, &Given { payload, standard })?;

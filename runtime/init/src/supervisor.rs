@@ -22,9 +22,9 @@ use std::time::Duration;
 use yado_sys::children::Ended;
 use yado_sys::watchdog::Watchdog;
 use yado_sys::{clock, stack};
+use yado_wire::Failure;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
-use yado_wire::{Failure, Step};
 
 /// The most instances; each costs a table row and, running, some descriptors.
 pub(crate) const MOST_INSTANCES: usize = 64;
@@ -122,6 +122,7 @@ impl Supervisor {
             self.collect_remains(number, now);
             self.step_instance(number, lifecycle::Event::Wake, now);
             self.ask_again(number, now);
+            self.watch_health(number, now);
         }
         self.answer_waiting();
         self.serve_streams();
@@ -131,7 +132,8 @@ impl Supervisor {
     fn deadline(&self) -> Option<Moment> {
         let instances = self.instances.iter().flat_map(|instance| {
             let run = &instance.run;
-            [instance.state.deadline(), run.removal.map(|(at, _)| at), run.devices_due, run.ask_at]
+            let health = run.watch.deadline().filter(|_| instance.is_up());
+            [instance.state.deadline(), run.removal.map(|(at, _)| at), run.devices_due, run.ask_at, health]
         });
         let services = self.services.iter().map(Service::deadline);
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
@@ -256,16 +258,6 @@ impl Supervisor {
         instance.last_failure = Some(Box::new(failure.clone()));
         self.log.say(Priority::Error, format_args!("{name}: {failure}"));
         self.events.publish(Some(&name), EventKind::Failed(failure));
-    }
-
-    fn report_unhealthy(&mut self, number: usize) {
-        let Some(instance) = self.instances.get(number) else { return };
-        let mut reason = "it did not say READY=1 in time".to_owned();
-        if !instance.run.status.is_empty() {
-            reason = format!("{reason}; its last status: {}", instance.run.status);
-        }
-        let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
-        self.record_failure(number, failure);
     }
 
     /// A stage of our start was reached.

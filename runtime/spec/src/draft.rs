@@ -2,7 +2,8 @@
 //! turn a draft into the spec once every key is in.
 
 use crate::instance::{
-    Boot, CpuAllowance, Cpus, Health, KernelLimit, Limits, MemoryLimit, Restart, RestartPolicy, Security,
+    Boot, CpuAllowance, Cpus, Health, KernelLimit, Limits, MemoryLimit, Probe, ProbeAttempt, Readiness, Restart,
+    RestartPolicy, Security,
 };
 use crate::network::{DhcpSpec, DnsMode, Ipv4Prefix, LinkSelector};
 use crate::values::Memory;
@@ -60,12 +61,33 @@ pub struct RestartDraft {
 /// `health.*`.
 #[derive(Debug)]
 pub struct HealthDraft {
-    /// `health.ready = "notify"`, or `"alive"`.
-    pub is_notify: bool,
+    /// `health.ready`.
+    pub ready: ReadyWord,
     /// `health.timeout`.
     pub timeout: Duration,
     /// `health.window`.
     pub window: Duration,
+    /// `health.probe`.
+    pub probe: Option<ProbeAttempt>,
+    /// `health.probe.interval`.
+    pub probe_interval: Duration,
+    /// `health.probe.timeout`.
+    pub probe_timeout: Duration,
+    /// `health.probe.failures`.
+    pub probe_failures: u32,
+    /// `health.watchdog`.
+    pub watchdog: Option<Duration>,
+}
+
+/// The words of `health.ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyWord {
+    /// `alive`.
+    Alive,
+    /// `notify`.
+    Notify,
+    /// `probe`.
+    Probe,
 }
 
 impl ConfigDraft {
@@ -82,7 +104,16 @@ impl ConfigDraft {
             },
             autorestart: None,
             restart: RestartDraft { policy: None, pause: Duration::ZERO, pause_max: Duration::ZERO, attempts: 0 },
-            health: HealthDraft { is_notify: false, timeout: Duration::ZERO, window: Duration::ZERO },
+            health: HealthDraft {
+                ready: ReadyWord::Alive,
+                timeout: Duration::ZERO,
+                window: Duration::ZERO,
+                probe: None,
+                probe_interval: Duration::ZERO,
+                probe_timeout: Duration::ZERO,
+                probe_failures: 0,
+                watchdog: None,
+            },
             memory: None,
             is_memory_hard: true,
             swap_bytes: None,
@@ -106,12 +137,22 @@ impl ConfigDraft {
         }
     }
 
-    /// When it counts as ready.
+    /// When it counts as ready, and when no longer.
     pub fn health(&self) -> Health {
-        if self.health.is_notify {
-            Health::Notify { timeout: self.health.timeout }
-        } else {
-            Health::Alive { window: self.health.window }
+        let said = &self.health;
+        Health {
+            ready: match said.ready {
+                ReadyWord::Alive => Readiness::Alive { window: said.window },
+                ReadyWord::Notify => Readiness::Notify { timeout: said.timeout },
+                ReadyWord::Probe => Readiness::Probe { timeout: said.timeout },
+            },
+            probe: said.probe.clone().map(|attempt| Probe {
+                attempt,
+                interval: said.probe_interval,
+                timeout: said.probe_timeout,
+                failures: said.probe_failures,
+            }),
+            watchdog: said.watchdog,
         }
     }
 

@@ -2,6 +2,8 @@
 //! never by hand; each field names the key it comes from.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 use yado_wire::InstanceName;
 use yado_wire::network::NicOrder;
@@ -21,7 +23,7 @@ pub struct InstanceSpec {
     pub environment: Vec<(String, String)>,
     /// When it is started and stopped.
     pub boot: Boot,
-    /// When it counts as ready.
+    /// When it counts as ready, and when no longer.
     pub health: Health,
     /// What happens when it ends by itself.
     pub restart: Restart,
@@ -54,9 +56,20 @@ pub struct Boot {
     pub stop_priority: i32,
 }
 
+/// `health.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `health.ready`: when it counts as ready.
+    pub ready: Readiness,
+    /// `health.probe`: what is tried while it is ready, or to find out whether it is.
+    pub probe: Option<Probe>,
+    /// `health.watchdog`: the longest time between two `WATCHDOG=1` over `$NOTIFY_SOCKET`.
+    pub watchdog: Option<Duration>,
+}
+
 /// When an instance counts as ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Health {
+pub enum Readiness {
     /// It says `READY=1` over `$NOTIFY_SOCKET` within this time.
     Notify {
         /// How long it may take.
@@ -67,6 +80,45 @@ pub enum Health {
         /// The stable window.
         window: Duration,
     },
+    /// Its probe passes within this time.
+    Probe {
+        /// How long it may take.
+        timeout: Duration,
+    },
+}
+
+/// `health.probe` and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What is tried.
+    pub attempt: ProbeAttempt,
+    /// `health.probe.interval`: from the end of one attempt to the next.
+    pub interval: Duration,
+    /// `health.probe.timeout`: how long one attempt may take.
+    pub timeout: Duration,
+    /// `health.probe.failures`: after so many in a row it is not healthy.
+    pub failures: u32,
+}
+
+/// What a probe tries, inside the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeAttempt {
+    /// `exec:PROGRAM ARGUMENT…` ends with code 0.
+    Exec(Vec<String>),
+    /// `tcp:[ADDRESS:]PORT` takes a connection.
+    Tcp(SocketAddr),
+    /// `http:[ADDRESS:]PORT[/PATH]` answers a GET with a status from 200 to 399.
+    Http(SocketAddr, String),
+}
+
+impl fmt::Display for ProbeAttempt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProbeAttempt::Exec(argv) => write!(out, "exec:{}", argv.join(" ")),
+            ProbeAttempt::Tcp(address) => write!(out, "tcp:{address}"),
+            ProbeAttempt::Http(address, path) => write!(out, "http:{address}{path}"),
+        }
+    }
 }
 
 /// What happens when an instance ends by itself.

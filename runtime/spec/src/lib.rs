@@ -25,6 +25,8 @@ mod nearest;
 #[cfg(feature = "compile")]
 pub mod network_keys;
 #[cfg(feature = "compile")]
+mod probe;
+#[cfg(feature = "compile")]
 pub mod problem;
 #[cfg(feature = "compile")]
 pub mod reference;

@@ -65,16 +65,13 @@ pub enum LaunchJob {
     Exec {
         /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
         pid: i32,
-        /// Program and arguments.
-        argv: Vec<String>,
-        /// `NAME=value`, added to the instance's environment.
-        environment: Vec<String>,
-        /// Working directory inside.
-        cwd: Option<String>,
-        /// User id inside.
-        uid: u32,
-        /// Group id inside.
-        gid: u32,
+        /// What is run.
+        command: Command,
+    },
+    /// Try the running instance's probe once.
+    Probe {
+        /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
+        pid: i32,
     },
     /// Make the running instance's device nodes and device filter what spec and sysfs say now.
     Devices {
@@ -83,9 +80,24 @@ pub enum LaunchJob {
     },
 }
 
+/// A command in a running instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// `NAME=value`, added to the instance's environment.
+    pub environment: Vec<String>,
+    /// Working directory inside.
+    pub cwd: Option<String>,
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+}
+
 /// The descriptor on which the launcher finds its order (a sealed memfd).
 pub const ORDER_FD: i32 = 3;
 /// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).
 pub const REPORT_FD: i32 = 4;
-/// The descriptor of the running instance's pidfd (`Exec`, `Devices`).
+/// The descriptor of the running instance's pidfd (`Exec`, `Probe`, `Devices`).
 pub const PAYLOAD_FD: i32 = 5;

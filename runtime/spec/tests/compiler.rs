@@ -36,7 +36,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             shutdown_timeout: Duration::from_secs(30),
             stop_priority: 0,
         },
-        health: Health::Alive { window: Duration::from_secs(10) },
+        health: Health { ready: Readiness::Alive { window: Duration::from_secs(10) }, probe: None, watchdog: None },
         restart: Restart {
             policy: RestartPolicy::Never,
             first_pause: Duration::from_secs(1),
@@ -85,7 +85,12 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
     let Boot { autostart, delay, priority, after, shutdown_timeout, stop_priority } = boot;
     assert_eq!((autostart, delay, priority), (true, Duration::from_secs(3), -7));
     assert_eq!((after, shutdown_timeout, stop_priority), (vec![], Duration::from_secs(60), 9));
-    assert_eq!(health, Health::Notify { timeout: Duration::from_secs(120) });
+    let Health { ready, probe, watchdog } = health;
+    assert_eq!(ready, Readiness::Notify { timeout: Duration::from_secs(120) });
+    assert_eq!(watchdog, Some(Duration::from_secs(15)));
+    let Some(Probe { attempt, interval, timeout, failures }) = probe else { panic!("it has a probe") };
+    assert_eq!(attempt, ProbeAttempt::Exec(vec!["/usr/bin/check".into(), "--quick".into()]));
+    assert_eq!((interval, timeout, failures), (Duration::from_secs(60), Duration::from_millis(1500), 5));
     let Restart { policy, first_pause, longest_pause, attempts } = restart;
     assert_eq!((policy, attempts), (RestartPolicy::Always, 3));
     assert_eq!((first_pause, longest_pause), (Duration::from_millis(250), Duration::from_secs(120)));
@@ -287,7 +292,23 @@ fn what_is_wrong_is_told_with_file_line_key_value_and_remedy() {
         ),
         (
             "[config]\nhealth.timeout = 5",
-            "it.toml:3: health.timeout = \"5\": it counts only with health.ready = \"notify\"",
+            "it.toml:3: health.timeout = \"5\": it counts only with health.ready = \"notify\" or \"probe\"",
+        ),
+        (
+            "[config]\nhealth.ready = 'probe'",
+            "it.toml:3: health.ready = \"probe\": health.probe does not say what to try",
+        ),
+        (
+            "[config]\nhealth.ready = 'probe'\nhealth.probe = 'tcp:80'\nhealth.window = 5",
+            "it.toml:5: health.window = \"5\": it counts only with health.ready = \"alive\"",
+        ),
+        (
+            "[config]\nhealth.probe.failures = 5",
+            "it.toml:3: health.probe.failures = \"5\": it counts only with health.probe",
+        ),
+        (
+            "[config]\nhealth.probe = 'tcp:http'",
+            "it.toml:3: health.probe = \"tcp:http\": must be tcp: with a port, such as tcp:5432, or an address and a port, such as tcp:10.158.0.20:5432",
         ),
         (
             "[config]\nlimits.cpu = 1\n\"limits.cpu\" = 2",

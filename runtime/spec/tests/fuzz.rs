@@ -12,7 +12,7 @@ use world::{FULL, compile_one, sources_of};
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
-use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces};
 use yado_wire::rescue::Verify;
 
 fn spec_file() -> Vec<u8> {
@@ -66,13 +66,15 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
     };
     let exec = LaunchJob::Exec {
         pid: 300,
-        argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
-        environment: vec!["A=1".to_owned()],
-        cwd: Some("/root".to_owned()),
-        uid: 1000,
-        gid: 0,
+        command: Command {
+            argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+            environment: vec!["A=1".to_owned()],
+            cwd: Some("/root".to_owned()),
+            uid: 1000,
+            gid: 0,
+        },
     };
-    let seeds = [LaunchJob::Run, exec, LaunchJob::Devices { pid: 300 }].map(|job| {
+    let seeds = [LaunchJob::Run, exec, LaunchJob::Devices { pid: 300 }, LaunchJob::Probe { pid: 300 }].map(|job| {
         let spec = compile_one(FULL).unwrap();
         let order = LaunchOrder { spec, places: places.clone(), idmap_base: 1 << 20, verify: Verify::Block, job };
         order.encode().unwrap()

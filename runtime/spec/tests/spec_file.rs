@@ -23,7 +23,16 @@ fn spec() -> InstanceSpec {
             shutdown_timeout: Duration::from_secs(30),
             stop_priority: 9,
         },
-        health: Health::Notify { timeout: Duration::from_millis(1500) },
+        health: Health {
+            ready: Readiness::Notify { timeout: Duration::from_millis(1500) },
+            probe: Some(Probe {
+                attempt: ProbeAttempt::Http("127.0.0.1:80".parse().expect("an address"), "/".into()),
+                interval: Duration::from_secs(30),
+                timeout: Duration::from_secs(5),
+                failures: 3,
+            }),
+            watchdog: Some(Duration::from_secs(20)),
+        },
         restart: Restart {
             policy: RestartPolicy::OnFailure,
             first_pause: Duration::from_secs(1),
@@ -83,23 +92,24 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn schema_2_bytes_are_frozen() {
+fn schema_3_bytes_are_frozen() {
     let file = encode(&spec(), Digest([0xda; 32])).expect("it fits");
-    assert_eq!(SCHEMA, 2, "a new schema has a test of its own");
+    assert_eq!(SCHEMA, 3, "a new schema has a test of its own");
     assert_eq!(hex(&file), FROZEN.concat());
     assert_eq!(decode(&file), Ok((spec(), Digest([0xda; 32]))));
 }
 
 const FROZEN: &[&str] = &[
     "5941444f53504543",                                                 // magic
-    "02000000",                                                         // schema
-    "b3000000",                                                         // length of the body
+    "03000000",                                                         // schema
+    "c5000000",                                                         // length of the body
     "dadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada", // digest of the sources
-    "7723f1200857c61a7c091c30f244e5199d5af4ef9095d2e92eccea9242d1ae03", // checksum
+    "fbbfc05e8e0d24547f1148c03000d0fda197164e57bcea01899b8a5a23a5a34a", // checksum
     "026974b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0010a2f7362696e2f696e69740c",
-    "0102545a035554430103000d010264621e0012000180cab5ee010101003c000a01021901000101a8c301a08d06010103",
-    "302d310a012801066e6f66696c6501800800000180800400000001000001046574683000057961646f30010200000000",
-    "010000010a9e001401016401018020022f64000100000101670301630100000005b003",
+    "0102545a035554430103000d010264621e0012000180cab5ee010102007f00000150012f1e000500030114000101003c",
+    "000a01021901000101a8c301a08d06010103302d310a012801066e6f66696c6501800800000180800400000001000001",
+    "046574683000057961646f30010200000000010000010a9e001401016401018020022f64000100000101670301630100",
+    "000005b003",
 ];
 
 #[test]

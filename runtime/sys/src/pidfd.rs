@@ -1,9 +1,11 @@
 //! Processes by descriptor: no id is ever taken for another process's. Signals are sent by `children::send_signal`.
 
+use crate::poll::{Interest, PollSet};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 pub use rustix::thread::ThreadNameSpaceType as NamespacesOf;
 
@@ -15,9 +17,15 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 
 /// Whether the process has ended; it need not be a child of ours.
 pub fn has_ended(process: &impl AsFd) -> io::Result<bool> {
-    let mut polled = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(0 < rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now)))?)
+    ends_within(process, Duration::ZERO)
+}
+
+/// Waits for the end of the process, which need not be a child of ours, and says whether it came in time.
+pub fn ends_within(process: &impl AsFd, patience: Duration) -> io::Result<bool> {
+    let mut set = PollSet::default();
+    set.add(process, Interest::Read);
+    set.wait(Some(patience))?;
+    Ok(set.readiness(0).readable)
 }
 
 /// Moves us into namespaces of `process`. Its pid namespace becomes that of our children, not ours.

@@ -12,14 +12,16 @@ pub enum LaunchReport {
         /// Its process id as init sees it.
         pid: i32,
     },
-    /// `execve` succeeded: everything is in place. The launcher is about to exit. With it may travel the mount of the image:
+    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. With it may travel the mount of the image:
     /// as long as it is held, the image's verity device, file system and verified pages stay for the next start.
     Started {
         /// How long each step took; for the benchmark and for `status --steps`.
         steps: heapless::Vec<StepTime, 40>,
     },
-    /// The start failed; nothing of it is left over but what init itself made (the cgroup).
+    /// It failed: of a start nothing is left over but what init itself made (the cgroup).
     Failed(Failure),
+    /// `probe`: the instance's probe has passed.
+    ProbePassed,
     /// `devices`: the devices of the running instance are as its spec and sysfs say now.
     DevicesSynced {
         /// Nodes that were added.

@@ -1,14 +1,17 @@
 //! What must work.
 
 use crate::fixture::{BASE, Fixture, verify};
-use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, sync_devices};
+use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, probe, sync_devices};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, makedev};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_spec::instance::{Device, DeviceSelect, Disk, DiskSource, KernelLimit, NodeKind, Required};
+use yado_spec::instance::{
+    Device, DeviceSelect, Disk, DiskSource, KernelLimit, NodeKind, Probe, ProbeAttempt, Required,
+};
 use yado_sys::children::Ended;
 use yado_sys::packet;
 use yado_wire::network::{NetReply, NetRequest, NicKind, NicOrder};
@@ -32,6 +35,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_privileged_instance_has_no_user_namespace", privileged),
     ("a_nested_instance_sees_all_of_proc", nesting),
     ("readiness_can_be_told", notify),
+    ("a_probe_passes_or_says_why_not", probes),
     ("netd_is_asked_for_the_interfaces", network),
 ];
 
@@ -276,6 +280,49 @@ fn bounding_set() -> String {
     let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
     let all = (2u64 << last.trim().parse::<u32>().unwrap()) - 1;
     format!("CapBnd:\t{:016x}\n", all & !0x3_0203_0000)
+}
+
+fn probes(fixture: &Fixture) {
+    let mut order = script(
+        fixture,
+        "probed",
+        "/bin/busybox mkdir /tmp/www && echo well >/tmp/www/health && cd /tmp/www && exec /bin/busybox httpd -f -p 80",
+    );
+    let running = idle(&order);
+    let mut attempt = |attempt: ProbeAttempt| {
+        let (interval, timeout) = (Duration::from_secs(30), Duration::from_millis(500));
+        order.spec.health.probe = Some(Probe { attempt, interval, timeout, failures: 3 });
+        probe(&order, &running)
+    };
+    let place = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let program = |line: &str| ProbeAttempt::Exec(line.split(' ').map(str::to_owned).collect());
+    let until = Instant::now() + Duration::from_secs(10);
+    while let Err(failure) = attempt(ProbeAttempt::Tcp(place(80))) {
+        assert!(Instant::now() < until, "the server does not come up: {failure}");
+    }
+    for passes in [ProbeAttempt::Http(place(80), "/health".to_owned()), program("true"), program("/bin/ls /tmp/www")]
+    {
+        assert_eq!(attempt(passes.clone()), Ok(()), "{passes}");
+    }
+    let fails = [
+        (ProbeAttempt::Http(place(80), "/none".to_owned()), 0, "HTTP/1.1 404 Not Found"),
+        (ProbeAttempt::Tcp(place(81)), 111, "Connection refused (os error 111)"),
+        (program("/bin/ls /none"), 0, "it ended with code 1"),
+        (program("/bin/sh -c kill$IFS-9$IFS$$"), 0, "it was killed by signal 9"),
+        (program("/bin/sleep 1000"), 0, "not within 500ms"),
+    ];
+    for (failing, errno, reason) in fails {
+        let failure = attempt(failing.clone()).expect_err("it cannot pass");
+        assert_eq!(
+            (failure.step, failure.object.as_str(), failure.errno, failure.reason.as_str()),
+            (Step::Health, failing.to_string().as_str(), errno, reason)
+        );
+    }
+    let failure = attempt(program("/bin/none")).expect_err("no such program");
+    assert_eq!((failure.step, failure.errno), (Step::Exec, 2), "{failure}");
+    let (_, left) = exec(&order, &running, &["/bin/busybox", "ps"]).unwrap();
+    assert!(!left.contains("sleep 1000"), "{left}");
+    running.kill();
 }
 
 fn network(fixture: &Fixture) {

@@ -10,7 +10,7 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Source};
 use yado_image::secret::SecretKey;
 use yado_image::{Architecture, Kind, erofs};
-use yado_spec::instance::{Boot, Health, InstanceSpec, Limits, Restart, RestartPolicy, Security};
+use yado_spec::instance::{Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, Security};
 use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
 use yado_wire::InstanceName;
 use yado_wire::rescue::Verify;
@@ -218,7 +218,7 @@ fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
             shutdown_timeout: Duration::from_secs(30),
             stop_priority: 0,
         },
-        health: Health::Alive { window: Duration::from_secs(10) },
+        health: Health { ready: Readiness::Alive { window: Duration::from_secs(10) }, probe: None, watchdog: None },
         restart: Restart {
             policy: RestartPolicy::Never,
             first_pause: Duration::from_secs(1),

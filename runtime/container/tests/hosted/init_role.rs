@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_spec::order::{LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::Failure;
@@ -54,11 +54,13 @@ pub(crate) fn exec_as(
     let mut order = order.clone();
     order.job = LaunchJob::Exec {
         pid: running.pid,
-        argv: command.iter().map(|part| (*part).to_owned()).collect(),
-        environment: vec!["ADDED=by exec".to_owned()],
-        cwd: Some("/tmp".to_owned()),
-        uid: id,
-        gid: id,
+        command: Command {
+            argv: command.iter().map(|part| (*part).to_owned()).collect(),
+            environment: vec!["ADDED=by exec".to_owned()],
+            cwd: Some("/tmp".to_owned()),
+            uid: id,
+            gid: id,
+        },
     };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let command = launch_with(&order, Some(running), &writer, || ())?;
@@ -82,6 +84,19 @@ pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Ve
     }
 }
 
+/// Tries the probe of the running instance.
+pub(crate) fn probe(order: &LaunchOrder, running: &Payload) -> Result<(), Failure> {
+    let order = LaunchOrder { job: LaunchJob::Probe { pid: running.pid }, ..order.clone() };
+    let (reports, launcher) = start(&order, Some(running), &null());
+    let report = next_report(&reports).map(|(report, _)| report);
+    wait(launcher.pid, &launcher.pidfd);
+    match report {
+        Some(LaunchReport::ProbePassed) => Ok(()),
+        Some(LaunchReport::Failed(failure)) => Err(failure),
+        other => panic!("probe: {other:?}"),
+    }
+}
+
 fn launch_with(
     order: &LaunchOrder,
     running: Option<&Payload>,
@@ -101,7 +116,9 @@ fn launch_with(
             }
             Some((LaunchReport::Started { steps }, _)) => break Ok(steps.to_vec()),
             Some((LaunchReport::Failed(failure), _)) => break Err(failure),
-            Some((report @ LaunchReport::DevicesSynced { .. }, _)) => panic!("{report:?}"),
+            Some((report @ (LaunchReport::DevicesSynced { .. } | LaunchReport::ProbePassed), _)) => {
+                panic!("{report:?}")
+            }
             None => panic!("the launcher ended without a report"),
         }
     };

@@ -9,7 +9,7 @@ use crate::shutdown::Goal;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use yado_spec::order::LaunchJob;
+use yado_spec::order::{Command, LaunchJob};
 use yado_sys::packet;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
@@ -49,15 +49,14 @@ impl Supervisor {
                 self.set_exchange(id, Exchange::Logs { position, instance, follow });
             }
             Request::Exec { instance, argv, environment, cwd, uid, gid } => {
-                let job = |pid| LaunchJob::Exec {
-                    pid,
+                let command = Command {
                     argv: argv.iter().map(|text| text.as_str().to_owned()).collect(),
                     environment: environment.iter().map(|text| text.as_str().to_owned()).collect(),
                     cwd: cwd.as_ref().map(|text| text.as_str().to_owned()),
                     uid,
                     gid,
                 };
-                self.exec(id, &instance, job, &descriptors);
+                self.exec(id, &instance, command, &descriptors);
             }
             Request::Start(name) => self.start(id, &name, now),
             Request::Stop { instance, timeout_s, force } => {
@@ -180,7 +179,7 @@ impl Supervisor {
         self.want(number, Wanted::Up { run }, now);
     }
 
-    fn exec(&mut self, id: u32, name: &InstanceName, job: impl Fn(i32) -> LaunchJob, standard: &[OwnedFd]) {
+    fn exec(&mut self, id: u32, name: &InstanceName, command: Command, standard: &[OwnedFd]) {
         let Some(number) = self.find_instance(id, name) else { return };
         if standard.len() != 3 {
             return self.refuse(id, name.as_str(), "exec needs three descriptors: stdin, stdout and stderr");
@@ -189,7 +188,7 @@ impl Supervisor {
         let Some((pid, _)) = instance.and_then(|instance| instance.run.payload.as_ref()) else {
             return self.refuse(id, name.as_str(), "it is not running");
         };
-        let job = job(*pid);
+        let job = LaunchJob::Exec { pid: *pid, command };
         match self.start_launcher(number, Purpose::Exec { client: id }, job, standard) {
             Ok(launch) => self.set_exchange(id, Exchange::Command { launch }),
             Err(failure) => self.reply(id, &Reply::Refused(failure)),

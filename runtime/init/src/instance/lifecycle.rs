@@ -2,7 +2,7 @@
 //! clock, the wish and the gate (may it start now, for all that the others do?) are arguments.
 
 use std::time::Duration;
-use yado_spec::instance::{Health, InstanceSpec, Restart, RestartPolicy};
+use yado_spec::instance::{InstanceSpec, Readiness, Restart, RestartPolicy};
 use yado_wire::rescue::InstanceState;
 
 /// Time since the kernel started.
@@ -78,8 +78,10 @@ pub(crate) enum Event {
     DevicesChanged,
     /// The launcher says that its init runs.
     Started,
-    /// It says that it is ready.
+    /// It says that it is ready, or its probe says so.
     SaidReady,
+    /// It was ready, and its probe or its watchdog says that it is not well.
+    Unhealthy,
     /// Nothing of it is left.
     Ended(End),
 }
@@ -112,17 +114,17 @@ pub(crate) enum Action {
     AskToStop,
     /// Kill all of it.
     Kill,
-    /// Record that it did not become healthy; it is left as it is.
+    /// Record that it is not healthy; it is left as it is.
     ReportUnhealthy,
-    /// Record that it did not become healthy, and ask it to stop.
+    /// Record that it is not healthy, and ask it to stop.
     StopUnhealthy,
 }
 
 /// What the spec says of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// When it is healthy.
-    pub(crate) health: Health,
+    /// When it is ready.
+    pub(crate) ready: Readiness,
     /// When it is started again.
     pub(crate) restart: Restart,
     /// How long its init may take to end.
@@ -132,7 +134,11 @@ pub(crate) struct Rules {
 impl Rules {
     /// The rules of `spec`.
     pub(crate) fn of(spec: &InstanceSpec) -> Rules {
-        Rules { health: spec.health.clone(), restart: spec.restart.clone(), patience: spec.boot.shutdown_timeout }
+        Rules {
+            ready: spec.health.ready.clone(),
+            restart: spec.restart.clone(),
+            patience: spec.boot.shutdown_timeout,
+        }
     }
 }
 
@@ -239,11 +245,11 @@ pub(crate) fn step(
 
         (Starting { run: old, .. }, Up { run }, event) if old != run => match event {
             Ended(_) => (Waiting { run, crashes: 0 }, Action::None),
-            Wake | DevicesChanged | Started | SaidReady => killed(now),
+            Wake | DevicesChanged | Started | SaidReady | Unhealthy => killed(now),
         },
         (Running { run: old, .. } | Ready { run: old, .. }, Up { run }, event) if old != run => match event {
             Ended(_) => (Waiting { run, crashes: 0 }, Action::None),
-            Wake | DevicesChanged | Started | SaidReady => asked(now, rules.patience),
+            Wake | DevicesChanged | Started | SaidReady | Unhealthy => asked(now, rules.patience),
         },
 
         (Starting { run, crashes, since, .. }, Up { .. }, Started) => {
@@ -263,20 +269,19 @@ pub(crate) fn step(
         (Starting { run, crashes, .. } | Running { run, crashes, .. }, Up { .. }, Ended(end)) => {
             (after_end(run, crashes, end, now, rules), Action::None)
         }
-        (Starting { .. }, Up { .. }, Wake | DevicesChanged) => (state, Action::None),
-        (Running { run, crashes, since, ready_by }, Up { .. }, Wake | DevicesChanged | Started) => {
-            match (ready_by <= now, &rules.health, rules.restart.policy) {
-                (false, _, _) => (state, Action::None),
-                (true, Health::Alive { .. }, _) => (Ready { run, crashes: 0, since, settled_at: now }, Action::None),
-                // Nobody would start it again, and somebody may want to look at it.
-                (true, Health::Notify { .. }, RestartPolicy::Never) => {
-                    (Running { run, crashes, since, ready_by: Moment::MAX }, Action::ReportUnhealthy)
-                }
-                (true, Health::Notify { .. }, RestartPolicy::OnFailure | RestartPolicy::Always) => {
-                    let kill_at = now.saturating_add(rules.patience);
-                    (Stopping { kill_at, then: Then::Crashed { run, crashes } }, Action::StopUnhealthy)
+        (Starting { .. }, Up { .. }, Wake | DevicesChanged | Unhealthy) => (state, Action::None),
+        (Running { run, crashes, since, ready_by }, Up { .. }, Wake | DevicesChanged | Started | Unhealthy) => {
+            match (ready_by <= now, &rules.ready) {
+                (false, _) => (state, Action::None),
+                (true, Readiness::Alive { .. }) => (Ready { run, crashes: 0, since, settled_at: now }, Action::None),
+                (true, Readiness::Notify { .. } | Readiness::Probe { .. }) => {
+                    unhealthy(run, crashes, since, now, rules)
                 }
             }
+        }
+        (Ready { run, crashes, since, settled_at }, Up { .. }, Unhealthy) => {
+            let crashes = if settled_at <= now { 0 } else { crashes };
+            unhealthy(run, crashes, since, now, rules)
         }
         (Ready { run, crashes, settled_at, .. }, Up { .. }, Ended(end)) => {
             let crashes = if settled_at <= now { 0 } else { crashes };
@@ -295,7 +300,7 @@ pub(crate) fn step(
             }
             Then::Crashed { .. } | Then::AsWished => (Waiting { run: wish, crashes: 0 }, Action::None),
         },
-        (Stopping { kill_at, then }, Up { .. }, Wake | DevicesChanged | Started | SaidReady) => {
+        (Stopping { kill_at, then }, Up { .. }, Wake | DevicesChanged | Started | SaidReady | Unhealthy) => {
             overdue(kill_at, then, now)
         }
     }
@@ -323,11 +328,24 @@ fn ready(run: u32, crashes: u32, since: Moment, now: Moment) -> State {
     State::Ready { run, crashes, since, settled_at: now.saturating_add(SETTLED_AFTER_READY) }
 }
 
-fn ready_by(now: Moment, rules: &Rules) -> Moment {
-    match rules.health {
-        Health::Notify { timeout } => now.saturating_add(timeout),
-        Health::Alive { window } => now.saturating_add(window),
+fn unhealthy(run: u32, crashes: u32, since: Moment, now: Moment, rules: &Rules) -> (State, Action) {
+    match rules.restart.policy {
+        // Nobody would start it again, and somebody may want to look at it.
+        RestartPolicy::Never => {
+            (State::Running { run, crashes, since, ready_by: Moment::MAX }, Action::ReportUnhealthy)
+        }
+        RestartPolicy::OnFailure | RestartPolicy::Always => {
+            let kill_at = now.saturating_add(rules.patience);
+            (State::Stopping { kill_at, then: Then::Crashed { run, crashes } }, Action::StopUnhealthy)
+        }
     }
+}
+
+fn ready_by(now: Moment, rules: &Rules) -> Moment {
+    let (Readiness::Notify { timeout: time }
+    | Readiness::Probe { timeout: time }
+    | Readiness::Alive { window: time }) = rules.ready;
+    now.saturating_add(time)
 }
 
 fn after_end(run: u32, crashes: u32, end: End, now: Moment, rules: &Rules) -> State {
@@ -359,16 +377,16 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn rules(policy: RestartPolicy, health: Health) -> Rules {
+    fn rules(policy: RestartPolicy, ready: Readiness) -> Rules {
         Rules {
-            health,
+            ready,
             restart: Restart { policy, first_pause: s(1), longest_pause: s(8), attempts: 5 },
             patience: s(30),
         }
     }
 
     fn notify(policy: RestartPolicy) -> Rules {
-        rules(policy, Health::Notify { timeout: s(90) })
+        rules(policy, Readiness::Notify { timeout: s(90) })
     }
 
     const UP: Wanted = Wanted::Up { run: 1 };
@@ -530,8 +548,26 @@ mod tests {
         assert_eq!(got, State::Ready { run: 1, crashes: 0, since: s(0), settled_at: s(90) });
     }
 
+    #[test]
+    fn who_was_ready_and_is_no_longer_well_is_stopped_or_left_and_may_get_well() {
+        let ready = State::Ready { run: 1, crashes: 2, since: s(0), settled_at: s(60) };
+        let (left, action) = step(ready, UP, Gate::Open, Event::Unhealthy, s(30), &notify(RestartPolicy::Never));
+        assert_eq!(left, State::Running { run: 1, crashes: 2, since: s(0), ready_by: Moment::MAX });
+        assert_eq!(action, Action::ReportUnhealthy);
+        let (well, _) = step(left, UP, Gate::Open, Event::SaidReady, s(40), &notify(RestartPolicy::Never));
+        assert_eq!(well, State::Ready { run: 1, crashes: 2, since: s(0), settled_at: s(100) });
+
+        let rules = notify(RestartPolicy::OnFailure);
+        let (stopping, action) = step(ready, UP, Gate::Open, Event::Unhealthy, s(61), &rules);
+        assert_eq!(stopping, State::Stopping { kill_at: s(91), then: Then::Crashed { run: 1, crashes: 0 } });
+        assert_eq!(action, Action::StopUnhealthy);
+        // It may be told once more while it stops.
+        let again = step(stopping, UP, Gate::Open, Event::Unhealthy, s(62), &rules);
+        assert_eq!(again, (stopping, Action::None));
+    }
+
     fn rules_alive() -> Rules {
-        rules(RestartPolicy::Never, Health::Alive { window: s(3) })
+        rules(RestartPolicy::Never, Readiness::Alive { window: s(3) })
     }
 
     #[test]

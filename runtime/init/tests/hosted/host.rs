@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus as ProcessStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -215,6 +215,12 @@ impl Running {
             Some(Reply::Refused(failure)) => Err(Box::new(failure)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Says something on an instance's `$NOTIFY_SOCKET`.
+    pub(crate) fn notify(&self, instance: &str, text: &str) {
+        let socket = self.host.path("run/instances").join(instance).join("notify");
+        UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), socket).unwrap();
     }
 
     /// The log, up to a line with this text.

@@ -116,6 +116,52 @@ fn after_is_waited_for_and_dependents_stop_first() {
 }
 
 #[test]
+fn an_instance_is_ready_while_its_probe_passes_and_started_again_when_it_does_not() {
+    let config = "[config]\nboot.autostart = true\n\"boot.restart\" = \"on-failure\"\n\"boot.restart.pause\" = \"100ms\"\n\
+        health.ready = \"probe\"\n\"health.probe\" = \"exec:/bin/ls /run/well\"\n\
+        \"health.probe.interval\" = 1\n\"health.probe.failures\" = 2\n";
+    let Some(host) = Host::with(&[("one", config)]) else { return };
+    let mut host = host.start();
+    host.logs_until(Some("one"), "hello from busybox");
+    assert_eq!(host.state("one"), InstanceState::Running, "it runs and is not ready");
+    host.exec("one", &["sh", "-c", "echo >/run/well"]).unwrap();
+    host.wait_for("one", InstanceState::Ready);
+    host.exec("one", &["/bin/busybox", "rm", "/run/well"]).unwrap();
+    host.wait_until("it is started again", |host| host.status("one").restarts == 1);
+    let failure = host.status("one").last_failure.unwrap();
+    assert_eq!(failure.step, Step::Health);
+    let reason = "its probe failed 2 times in a row: exec:/bin/ls /run/well: it ended with code 1";
+    assert_eq!(failure.reason.as_str(), reason);
+    host.wait_for("one", InstanceState::Running);
+    host.exec("one", &["sh", "-c", "echo >/run/well"]).unwrap();
+    host.wait_for("one", InstanceState::Ready);
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn an_instance_that_falls_silent_is_told_and_may_speak_again() {
+    let config = "[config]\nboot.autostart = true\nhealth.window = \"100ms\"\nhealth.watchdog = 1\n";
+    let Some(host) = Host::with(&[("one", config)]) else { return };
+    let mut host = host.start();
+    host.wait_until("it is not well", |host| host.status("one").last_failure.is_some());
+    let unwell = |host: &host::Running, reason: &str| {
+        let status = host.status("one");
+        let failure = status.last_failure.unwrap();
+        (status.state, failure.step, failure.reason.as_str()) == (InstanceState::Running, Step::Health, reason)
+    };
+    assert!(unwell(&host, "it did not say WATCHDOG=1 for 1 s"));
+    host.notify("one", "WATCHDOG=1");
+    host.wait_for("one", InstanceState::Ready);
+    host.notify("one", "WATCHDOG=trigger");
+    host.wait_until("it is not well by its own word", |host| unwell(host, "it said WATCHDOG=trigger"));
+    assert_eq!(host.status("one").restarts, 0);
+    let told = host.exec("one", &["/bin/busybox", "grep", "-q", "WATCHDOG_USEC=1000000", "/proc/1/environ"]);
+    assert_eq!(told, Ok(ExitStatus::Code(0)));
+    assert!(host.end().success());
+}
+
+#[test]
 fn a_killed_init_leaves_containers_that_its_successor_clears_away() {
     let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
     let mut host = host.start();

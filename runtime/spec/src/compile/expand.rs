@@ -2,7 +2,7 @@
 
 use super::{ImageFacts, ImageKind, ReadFacts, check_size};
 use crate::devices::{Built, build};
-use crate::draft::ConfigDraft;
+use crate::draft::{ConfigDraft, ReadyWord};
 use crate::instance::{Device, DeviceSelect, InstanceSpec};
 use crate::keys;
 use crate::nearest::nearest;
@@ -179,8 +179,15 @@ fn config_conflicts(config: &BTreeMap<&String, &Placed>, draft: &ConfigDraft) ->
     let longer = draft.restart.pause_max < draft.restart.pause;
     conflict("boot.restart.pause", longer, "longer than boot.restart.pause_max");
     conflict("boot.restart.pause_max", longer, "shorter than boot.restart.pause");
-    conflict("health.timeout", !draft.health.is_notify, "it counts only with health.ready = \"notify\"");
-    conflict("health.window", draft.health.is_notify, "it counts only with health.ready = \"alive\"");
+    let is_alive = draft.health.ready == ReadyWord::Alive;
+    conflict("health.timeout", is_alive, "it counts only with health.ready = \"notify\" or \"probe\"");
+    conflict("health.window", !is_alive, "it counts only with health.ready = \"alive\"");
+    let has_probe = draft.health.probe.is_some();
+    let waits_for_probe = draft.health.ready == ReadyWord::Probe;
+    conflict("health.ready", waits_for_probe && !has_probe, "health.probe does not say what to try");
+    for key in ["health.probe.interval", "health.probe.timeout", "health.probe.failures"] {
+        conflict(key, !has_probe, "it counts only with health.probe");
+    }
     problems
 }
 

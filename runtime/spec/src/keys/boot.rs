@@ -1,7 +1,8 @@
 //! `boot.*` and `health.*`.
 
-use crate::draft::ConfigDraft;
+use crate::draft::{ConfigDraft, ReadyWord};
 use crate::instance::RestartPolicy;
+use crate::probe::parse_probe;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Origin, Setting, Value};
 use std::time::Duration;
@@ -136,14 +137,16 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.ready",
         value: Value::Choice(&[
-            ("alive", |draft| draft.health.is_notify = false),
-            ("notify", |draft| draft.health.is_notify = true),
+            ("alive", |draft| draft.health.ready = ReadyWord::Alive),
+            ("notify", |draft| draft.health.ready = ReadyWord::Notify),
+            ("probe", |draft| draft.health.ready = ReadyWord::Probe),
         ]),
         default: "alive",
         applies: AtRestart,
         origin: Origin::Ours,
         help: "When the instance counts as ready. `notify`: its init says READY=1 over $NOTIFY_SOCKET, as systemd does \
-               when it has reached its target. `alive`: its init has run for `health.window`.",
+               when it has reached its target. `probe`: what `health.probe` tries has passed. `alive`: its init has run \
+               for `health.window`.",
     },
     Setting {
         name: "health.timeout",
@@ -155,7 +158,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "90s",
         applies: AtRestart,
         origin: Origin::Ours,
-        help: "With `health.ready = \"notify\"`: how long READY=1 may take before the start has failed.",
+        help: "With `health.ready = \"notify\"` or `\"probe\"`: how long it may take to become ready before the start has \
+               failed.",
     },
     Setting {
         name: "health.window",
@@ -169,6 +173,74 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         origin: Origin::Ours,
         help: "With `health.ready = \"alive\"`: how long the instance's init has to run before the instance counts as \
                ready.",
+    },
+    Setting {
+        name: "health.probe",
+        value: Value::Parsed {
+            what: "exec:PROGRAM ARGUMENT…, tcp:[ADDRESS:]PORT or http:[ADDRESS:]PORT[/PATH]",
+            set: |draft, _, text| {
+                draft.health.probe = Some(parse_probe(text)?);
+                Ok(())
+            },
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "What is tried inside the instance, again and again, to see whether it is healthy. `exec`: the program ends \
+               with code 0; words are split at blanks and no shell is asked. `tcp`: a connection is taken. `http`: a GET \
+               is answered with a status from 200 to 399. Without an address: 127.0.0.1. An instance that is no longer \
+               healthy is stopped, and `boot.restart` says what then; with `never` it is left running, and is ready again \
+               when the probe passes.",
+    },
+    Setting {
+        name: "health.probe.interval",
+        value: Value::Time {
+            least: Duration::from_secs(1),
+            most: LONGEST,
+            set: |draft, interval| draft.health.probe_interval = interval,
+        },
+        default: "30s",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "The pause between two tries of `health.probe`. Until the instance is ready it is a second.",
+    },
+    Setting {
+        name: "health.probe.timeout",
+        value: Value::Time {
+            least: Duration::from_millis(100),
+            most: Duration::from_secs(600),
+            set: |draft, timeout| draft.health.probe_timeout = timeout,
+        },
+        default: "5s",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "How long one try of `health.probe` may take; a program that takes longer is killed.",
+    },
+    Setting {
+        name: "health.probe.failures",
+        value: Value::Integer {
+            least: 1,
+            most: 1_000,
+            set: |draft, failures| draft.health.probe_failures = failures as u32,
+        },
+        default: "3",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "After so many tries in a row that did not pass, the instance is no longer healthy.",
+    },
+    Setting {
+        name: "health.watchdog",
+        value: Value::Time {
+            least: Duration::from_secs(1),
+            most: LONGEST,
+            set: |draft, longest| draft.health.watchdog = Some(longest),
+        },
+        default: "",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "Once it is ready, the instance says WATCHDOG=1 over $NOTIFY_SOCKET at least this often, or it is no longer \
+               healthy, as with `health.probe`. Its init finds the time in $WATCHDOG_USEC, as sd_watchdog_enabled(3) has \
+               it. systemd as an instance's init does not say it by itself; a service of its own can.",
     },
     Setting {
         name: "boot.mode",

@@ -1,0 +1,163 @@
+//! One try of the instance's probe, from inside it: in its namespaces, as its root, and confined like its init, because
+//! what answers is not to be trusted. Passing is said to init; not passing is a failure of the step `health`.
+
+use crate::confinement;
+use crate::exec::{become_user, enter, fork_command};
+use crate::report::{Reporter, at};
+use crate::run::wait_for_exec;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use yado_spec::LaunchOrder;
+use yado_spec::instance::{Probe, ProbeAttempt};
+use yado_spec::order::Command;
+use yado_sys::children::{self, Ended};
+use yado_sys::clone::Parent;
+use yado_sys::pidfd;
+use yado_wire::{Failure, Step};
+
+/// A status line is a version, a number and a short phrase.
+const MAX_STATUS_LINE_BYTES: usize = 512;
+
+/// Tries it.
+pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
+    let Some(Probe { attempt, timeout, .. }) = &order.spec.health.probe else {
+        return Err(Failure::refused(Step::Health, order.spec.name.as_str(), "it has no probe"));
+    };
+    let deadline = Instant::now() + *timeout;
+    enter(order)?;
+    let object = attempt.to_string();
+    let failed = |error: io::Error| match error.kind() {
+        // What a socket's timeout looks like.
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::refused(Step::Health, &object, &too_slow(*timeout)),
+        _ => Failure::from_io(Step::Health, &object, &error),
+    };
+    match attempt {
+        ProbeAttempt::Exec(argv) => {
+            let command = Command { argv: argv.clone(), ..Command::default() };
+            let bad_end = match run(order, &command, deadline)? {
+                Some(Ended::Code(0)) => None,
+                Some(Ended::Code(code)) => Some(format!("it ended with code {code}")),
+                Some(Ended::Signal(signal)) => Some(format!("it was killed by signal {signal}")),
+                None => Some(too_slow(*timeout)),
+            };
+            if let Some(reason) = bad_end {
+                return Err(Failure::refused(Step::Health, &object, &reason));
+            }
+        }
+        ProbeAttempt::Tcp(address) => {
+            confine(order)?;
+            connect(*address, deadline).map_err(failed)?;
+        }
+        ProbeAttempt::Http(address, path) => {
+            confine(order)?;
+            let line = connect(*address, deadline).and_then(|stream| ask(stream, *address, path, deadline));
+            check_status(&line.map_err(failed)?)
+                .map_err(|reason| Failure::refused(Step::Health, &object, &reason))?;
+        }
+    }
+    reporter.probe_passed()
+}
+
+fn too_slow(timeout: Duration) -> String {
+    format!("not within {timeout:?}")
+}
+
+/// We came with all of the system's rights; what follows reads what somebody inside has written.
+fn confine(order: &LaunchOrder) -> Result<(), Failure> {
+    confinement::confine(&order.spec.security)?;
+    become_user(0, 0)
+}
+
+/// Runs the program; `None`: it took too long, and was killed.
+fn run(order: &LaunchOrder, command: &Command, deadline: Instant) -> Result<Option<Ended>, Failure> {
+    let (_, process, talk) = fork_command(order, command, Parent::Caller)?;
+    wait_for_exec(&talk)?;
+    let program = command.argv.first().map_or("", String::as_str);
+    let patience = deadline.saturating_duration_since(Instant::now());
+    if !pidfd::ends_within(&process, patience).map_err(at(Step::Health, program))? {
+        // The only refusal is that it has ended. What it started itself is the instance's init's to reap.
+        let _ = children::send_signal(process.as_fd(), SIGKILL);
+        return Ok(None);
+    }
+    // We have no other child.
+    Ok(children::reap().map_err(at(Step::Health, program))?.map(|(_, ended)| ended))
+}
+
+const SIGKILL: u8 = 9;
+
+fn connect(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&address, time_left(deadline)?)
+}
+
+/// Sockets take no timeout of zero.
+fn time_left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Asks for `path`, and reads the first line of the answer: RFC 9112, sections 3 and 4.
+fn ask(mut stream: TcpStream, address: SocketAddr, path: &str, deadline: Instant) -> io::Result<Vec<u8>> {
+    stream.set_write_timeout(Some(time_left(deadline)?))?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: yadokari-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut line = Vec::new();
+    let mut buffer = [0; 128];
+    while line.len() < MAX_STATUS_LINE_BYTES && !line.contains(&b'\n') {
+        stream.set_read_timeout(Some(time_left(deadline)?))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => line.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(line)
+}
+
+/// Whether an answer that begins so says that all is well; if not, what it says.
+fn check_status(answer: &[u8]) -> Result<(), String> {
+    let line = answer.split(|&byte| byte == b'\n').next().unwrap_or(&[]);
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim_end_matches('\r');
+    let code = text.strip_prefix("HTTP/1.").and_then(|rest| {
+        let (version, rest) = rest.split_once(' ')?;
+        let code = rest.split(' ').next()?;
+        let is_digits = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        (is_digits(version, 1) && is_digits(code, 3)).then(|| code.parse::<u16>().ok()).flatten()
+    });
+    match code {
+        Some(200..400) => Ok(()),
+        // What stands there is somebody else's text: no control characters of it reach a terminal.
+        Some(_) => Err(text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()),
+        None => Err("no answer in HTTP".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_judged_by_its_status() {
+        let table: &[(&[u8], Result<(), &str>)] = &[
+            (b"HTTP/1.1 200 OK\r\nServer: x\r\n", Ok(())),
+            (b"HTTP/1.0 204\r\n", Ok(())),
+            (b"HTTP/1.1 399 ?\n", Ok(())),
+            (b"HTTP/1.1 404 Not Found\r\n", Err("HTTP/1.1 404 Not Found")),
+            (b"HTTP/1.1 503 \x1b[2J\xff\r\n", Err("HTTP/1.1 503 ?[2J\u{fffd}")),
+            (b"HTTP/1.1 199 Early\r\n", Err("HTTP/1.1 199 Early")),
+            (b"HTTP/1.1 +20 OK\r\n", Err("no answer in HTTP")),
+            (b"HTTP/1.1 2000 OK\r\n", Err("no answer in HTTP")),
+            (b"HTTP/2 200\r\n", Err("no answer in HTTP")),
+            (b"SSH-2.0-OpenSSH\r\n", Err("no answer in HTTP")),
+            (b"", Err("no answer in HTTP")),
+        ];
+        for (answer, expected) in table {
+            assert_eq!(check_status(answer), expected.map_err(str::to_owned), "{}", answer.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Whether an instance that runs is still well: what its probe and its watchdog say, as one table. Pure: the clock and where
+//! the instance is in its life are arguments; what follows for that life, `lifecycle` decides.
+
+use crate::instance::lifecycle::{Moment, State};
+use std::time::Duration;
+use yado_spec::instance::{Health, Readiness};
+use yado_wire::Failure;
+
+/// Until the instance is ready, its probe is tried this often: somebody may wait for it.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The launcher ends a try in time itself. If it does not, after so much longer it is killed.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What was seen of an instance's health in this run.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// When the probe is tried next, if it is not being tried.
+    probe_at: Option<Moment>,
+    /// It is being tried: when that has taken too long.
+    give_up_at: Option<Moment>,
+    /// Tries in a row that did not pass, since it was ready.
+    failures: u32,
+    /// Why the last try did not pass.
+    pub(crate) last_failure: Option<Box<Failure>>,
+    /// When the next `WATCHDOG=1` is due.
+    ping_by: Option<Moment>,
+    /// Why it is not well.
+    pub(crate) ill: Option<Cause>,
+}
+
+/// Why an instance is not well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its probe did not pass, too often in a row.
+    Probe,
+    /// It did not say `WATCHDOG=1` in time.
+    Silence,
+    /// It said `WATCHDOG=trigger`.
+    OwnWord,
+}
+
+/// Where an instance is in its life, as far as its health goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing of it is to be watched.
+    Down,
+    /// It is not ready yet.
+    Starting,
+    /// It is ready.
+    Ready,
+    /// It should be ready and is not, and is left as it is.
+    Overdue,
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// Try the probe.
+    Probe,
+    /// The try takes too long.
+    GiveUp,
+    /// It is no longer well.
+    Ill,
+}
+
+/// What news mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing new.
+    AsBefore,
+    /// It is ready, for the first time or again.
+    Well,
+    /// It is no longer well.
+    Ill,
+}
+
+/// What an instance says to its watchdog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ping {
+    /// `WATCHDOG=1`.
+    Alive,
+    /// `WATCHDOG=trigger`.
+    Trigger,
+}
+
+impl Phase {
+    /// The phase of this state.
+    pub(crate) fn of(state: State) -> Phase {
+        match state {
+            State::Running { ready_by: Moment::MAX, .. } => Phase::Overdue,
+            State::Running { .. } => Phase::Starting,
+            State::Ready { .. } => Phase::Ready,
+            State::Stopped
+            | State::Waiting { .. }
+            | State::WaitingForDevice { .. }
+            | State::Starting { .. }
+            | State::Stopping { .. }
+            | State::BackingOff { .. }
+            | State::Finished { .. }
+            | State::Failed { .. } => Phase::Down,
+        }
+    }
+}
+
+impl Watch {
+    /// What is due. It counts as done.
+    pub(crate) fn due(&mut self, health: &Health, phase: Phase, now: Moment) -> Due {
+        if phase == Phase::Down {
+            return Due::Nothing;
+        }
+        if let Some(longest) = health.watchdog.filter(|_| phase == Phase::Ready) {
+            let by = *self.ping_by.get_or_insert(now.saturating_add(longest));
+            if by <= now {
+                return self.fall_ill(Cause::Silence);
+            }
+        }
+        let Some(probe) = &health.probe else { return Due::Nothing };
+        if let Some(at) = self.give_up_at {
+            if now < at {
+                return Due::Nothing;
+            }
+            self.give_up_at = Some(now.saturating_add(SLACK));
+            return Due::GiveUp;
+        }
+        if !is_probed(health, phase) && self.ill != Some(Cause::Probe) {
+            self.probe_at = None;
+            return Due::Nothing;
+        }
+        if now < *self.probe_at.get_or_insert(now) {
+            return Due::Nothing;
+        }
+        self.probe_at = None;
+        self.give_up_at = Some(now.saturating_add(probe.timeout).saturating_add(SLACK));
+        Due::Probe
+    }
+
+    /// When something is due at the latest.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        [self.probe_at, self.give_up_at, self.ping_by].into_iter().flatten().min()
+    }
+
+    /// How many tries in a row did not pass.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// A try is over. `failure`: why it did not pass.
+    pub(crate) fn probed(
+        &mut self,
+        failure: Option<Box<Failure>>,
+        health: &Health,
+        phase: Phase,
+        now: Moment,
+    ) -> Verdict {
+        self.give_up_at = None;
+        let Some(probe) = health.probe.as_ref().filter(|_| phase != Phase::Down) else { return Verdict::AsBefore };
+        let pause = if phase == Phase::Starting { SOON.min(probe.interval) } else { probe.interval };
+        self.probe_at = Some(now.saturating_add(pause));
+        match failure {
+            None => {
+                self.failures = 0;
+                let is_cured = self.ill.take_if(|cause| *cause == Cause::Probe).is_some();
+                let is_first = phase != Phase::Ready && self.ill.is_none() && is_probed(health, phase);
+                if is_cured || is_first { Verdict::Well } else { Verdict::AsBefore }
+            }
+            Some(failure) => {
+                self.last_failure = Some(failure);
+                if phase != Phase::Ready {
+                    return Verdict::AsBefore;
+                }
+                self.failures = self.failures.saturating_add(1);
+                if self.failures < probe.failures {
+                    return Verdict::AsBefore;
+                }
+                self.fall_ill(Cause::Probe);
+                Verdict::Ill
+            }
+        }
+    }
+
+    /// It spoke to its watchdog.
+    pub(crate) fn pinged(&mut self, ping: Ping, health: &Health, phase: Phase, now: Moment) -> Verdict {
+        let Some(longest) = health.watchdog else { return Verdict::AsBefore };
+        match (ping, phase) {
+            (Ping::Trigger, Phase::Ready) => {
+                self.fall_ill(Cause::OwnWord);
+                Verdict::Ill
+            }
+            (Ping::Alive, Phase::Ready) => {
+                self.ping_by = Some(now.saturating_add(longest));
+                Verdict::AsBefore
+            }
+            (Ping::Alive, Phase::Overdue) if matches!(self.ill, Some(Cause::Silence | Cause::OwnWord)) => {
+                self.ill = None;
+                Verdict::Well
+            }
+            (Ping::Trigger | Ping::Alive, _) => Verdict::AsBefore,
+        }
+    }
+
+    fn fall_ill(&mut self, cause: Cause) -> Due {
+        self.ill = Some(cause);
+        self.failures = 0;
+        self.ping_by = None;
+        Due::Ill
+    }
+}
+
+/// Whether its probe is to be tried although nothing was ever wrong.
+fn is_probed(health: &Health, phase: Phase) -> bool {
+    phase == Phase::Ready || matches!(health.ready, Readiness::Probe { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yado_spec::instance::{Probe, ProbeAttempt};
+    use yado_wire::Step;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn probed(ready: Readiness) -> Health {
+        let attempt = ProbeAttempt::Exec(vec!["true".to_owned()]);
+        let probe = Probe { attempt, interval: s(30), timeout: s(2), failures: 2 };
+        Health { ready, probe: Some(probe), watchdog: None }
+    }
+
+    fn failed() -> Option<Box<Failure>> {
+        Some(Box::new(Failure::refused(Step::Health, "exec:true", "it ended with code 1")))
+    }
+
+    #[test]
+    fn a_probe_that_readiness_waits_for_is_tried_every_second_until_it_passes() {
+        let health = probed(Readiness::Probe { timeout: s(90) });
+        let mut watch = Watch::default();
+        for at in [10, 11, 12] {
+            assert_eq!(watch.due(&health, Phase::Starting, s(at)), Due::Probe);
+            assert_eq!(watch.due(&health, Phase::Starting, s(at)), Due::Nothing, "one try at a time");
+            let failure = if at < 12 { failed() } else { None };
+            let verdict = if at < 12 { Verdict::AsBefore } else { Verdict::Well };
+            assert_eq!(watch.probed(failure, &health, Phase::Starting, s(at)), verdict);
+        }
+        // Ready: at leisure.
+        watch.probed(None, &health, Phase::Ready, s(12));
+        assert_eq!(watch.deadline(), Some(s(42)));
+        assert_eq!(watch.due(&health, Phase::Ready, s(41)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(42)), Due::Probe);
+    }
+
+    #[test]
+    fn others_are_probed_once_they_are_ready() {
+        let health = probed(Readiness::Alive { window: s(10) });
+        let mut watch = Watch::default();
+        assert_eq!(watch.due(&health, Phase::Starting, s(1)), Due::Nothing);
+        assert_eq!(watch.deadline(), None);
+        assert_eq!(watch.due(&health, Phase::Ready, s(10)), Due::Probe);
+        assert_eq!(watch.probed(None, &health, Phase::Ready, s(10)), Verdict::AsBefore);
+    }
+
+    #[test]
+    fn failures_in_a_row_make_it_ill_and_one_pass_makes_it_well() {
+        let health = probed(Readiness::Notify { timeout: s(90) });
+        let mut watch = Watch::default();
+        let try_once = |watch: &mut Watch, failure, phase, at| {
+            assert_eq!(watch.due(&health, phase, s(at)), Due::Probe);
+            watch.probed(failure, &health, phase, s(at))
+        };
+        assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 0), Verdict::AsBefore);
+        assert_eq!(try_once(&mut watch, None, Phase::Ready, 30), Verdict::AsBefore);
+        assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 60), Verdict::AsBefore);
+        assert_eq!((watch.failures(), watch.ill), (1, None));
+        assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 90), Verdict::Ill);
+        assert_eq!(watch.ill, Some(Cause::Probe));
+        // Left as it is, it is tried on.
+        assert_eq!(try_once(&mut watch, failed(), Phase::Overdue, 120), Verdict::AsBefore);
+        assert_eq!(try_once(&mut watch, None, Phase::Overdue, 150), Verdict::Well);
+        assert_eq!(watch.ill, None);
+    }
+
+    #[test]
+    fn a_pass_does_not_stand_for_a_ready_that_was_never_said() {
+        let health = probed(Readiness::Notify { timeout: s(90) });
+        let mut watch = Watch::default();
+        assert_eq!(watch.due(&health, Phase::Overdue, s(90)), Due::Nothing);
+        assert_eq!(watch.probed(None, &health, Phase::Overdue, s(90)), Verdict::AsBefore);
+    }
+
+    #[test]
+    fn a_launcher_that_hangs_is_given_up_and_its_end_is_a_try_that_did_not_pass() {
+        let health = probed(Readiness::Alive { window: s(10) });
+        let mut watch = Watch::default();
+        assert_eq!(watch.due(&health, Phase::Ready, s(0)), Due::Probe);
+        assert_eq!(watch.deadline(), Some(s(7)));
+        assert_eq!(watch.due(&health, Phase::Ready, s(6)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(7)), Due::GiveUp);
+        assert_eq!(watch.probed(failed(), &health, Phase::Ready, s(8)), Verdict::AsBefore);
+        assert_eq!((watch.failures(), watch.deadline()), (1, Some(s(38))));
+    }
+
+    #[test]
+    fn silence_towards_the_watchdog_is_illness_and_a_word_is_health() {
+        let health = Health { ready: Readiness::Notify { timeout: s(9) }, probe: None, watchdog: Some(s(20)) };
+        let mut watch = Watch::default();
+        assert_eq!(watch.due(&health, Phase::Starting, s(0)), Due::Nothing);
+        assert_eq!(watch.deadline(), None, "it starts with READY=1");
+        assert_eq!(watch.due(&health, Phase::Ready, s(10)), Due::Nothing);
+        assert_eq!(watch.deadline(), Some(s(30)));
+        assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Ready, s(25)), Verdict::AsBefore);
+        assert_eq!(watch.due(&health, Phase::Ready, s(44)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(45)), Due::Ill);
+        assert_eq!((watch.ill, watch.deadline()), (Some(Cause::Silence), None));
+        assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Overdue, s(50)), Verdict::Well);
+        assert_eq!(watch.pinged(Ping::Trigger, &health, Phase::Ready, s(51)), Verdict::Ill);
+        assert_eq!(watch.ill, Some(Cause::OwnWord));
+        // What fell silent is not probed until it speaks again, and nothing wakes us for that.
+        let both = Health { probe: probed(Readiness::Notify { timeout: s(9) }).probe, ..health.clone() };
+        assert_eq!(watch.probed(None, &both, Phase::Overdue, s(52)), Verdict::AsBefore);
+        assert_eq!(watch.due(&both, Phase::Overdue, s(52)), Due::Nothing);
+        assert_eq!(watch.deadline(), None);
+        // Who declares no watchdog has none.
+        let without = Health { watchdog: None, ..health };
+        assert_eq!(Watch::default().pinged(Ping::Trigger, &without, Phase::Ready, s(0)), Verdict::AsBefore);
+    }
+}

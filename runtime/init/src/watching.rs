@@ -1,0 +1,100 @@
+//! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
+
+use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
+use crate::instance::lifecycle::{self, Moment};
+use crate::launch::Purpose;
+use crate::log::Priority;
+use crate::supervisor::{SIGKILL, Supervisor};
+use std::os::fd::AsFd;
+use yado_spec::instance::Readiness;
+use yado_spec::order::LaunchJob;
+use yado_sys::children;
+use yado_wire::{Failure, Step};
+
+impl Supervisor {
+    /// Does what is due for an instance's health.
+    pub(crate) fn watch_health(&mut self, number: usize, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Ok(spec) = &instance.spec else { return };
+        match instance.run.watch.due(&spec.health, Phase::of(instance.state), now) {
+            Due::Nothing => {}
+            Due::Probe => {
+                let Some((pid, _)) = instance.run.payload else { return };
+                let job = LaunchJob::Probe { pid };
+                if let Err(failure) = self.start_launcher(number, Purpose::Probe, job, &[]) {
+                    self.note_probe(number, Some(Box::new(failure)), now);
+                }
+            }
+            Due::GiveUp => self.kill_probe(number),
+            Due::Ill => self.step_instance(number, lifecycle::Event::Unhealthy, now),
+        }
+    }
+
+    /// Ends a try that nobody waits for any more.
+    pub(crate) fn kill_probe(&mut self, number: usize) {
+        let probe = self.launches.iter().find(|launch| launch.instance == number && launch.purpose == Purpose::Probe);
+        if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
+            // The only refusal is that it has ended.
+            let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+        }
+    }
+
+    /// A try of an instance's probe is over. `failure`: why it did not pass.
+    pub(crate) fn note_probe(&mut self, number: usize, failure: Option<Box<Failure>>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Ok(spec) = &instance.spec else { return };
+        let phase = Phase::of(instance.state);
+        let told = failure.clone().filter(|_| phase == Phase::Ready);
+        let verdict = instance.run.watch.probed(failure, &spec.health, phase, now);
+        if let (Some(failure), Verdict::AsBefore) = (told, verdict) {
+            let (failures, name) = (instance.run.watch.failures(), &instance.name);
+            self.log.say(Priority::Notice, format_args!("{name}: {failure} ({failures} in a row)"));
+        }
+        self.take_verdict(number, verdict, now);
+    }
+
+    /// An instance spoke to its watchdog.
+    pub(crate) fn note_ping(&mut self, number: usize, ping: Ping, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Ok(spec) = &instance.spec else { return };
+        let verdict = instance.run.watch.pinged(ping, &spec.health, Phase::of(instance.state), now);
+        self.take_verdict(number, verdict, now);
+    }
+
+    fn take_verdict(&mut self, number: usize, verdict: Verdict, now: Moment) {
+        match verdict {
+            Verdict::AsBefore => {}
+            Verdict::Well => self.step_instance(number, lifecycle::Event::SaidReady, now),
+            Verdict::Ill => self.step_instance(number, lifecycle::Event::Unhealthy, now),
+        }
+    }
+
+    /// Records why an instance is not healthy.
+    pub(crate) fn report_unhealthy(&mut self, number: usize) {
+        let Some(instance) = self.instances.get(number) else { return };
+        let Ok(spec) = &instance.spec else { return };
+        let watch = &instance.run.watch;
+        let last = || match &watch.last_failure {
+            Some(failure) => format!("{}: {}", failure.object, failure.reason),
+            None => "never tried".to_owned(),
+        };
+        let mut reason = match (watch.ill, &spec.health.ready) {
+            (Some(Cause::Probe), _) => {
+                let often = spec.health.probe.as_ref().map_or(0, |probe| probe.failures);
+                format!("its probe failed {often} times in a row: {}", last())
+            }
+            (Some(Cause::Silence), _) => {
+                let longest = spec.health.watchdog.unwrap_or_default();
+                format!("it did not say WATCHDOG=1 for {} s", longest.as_secs())
+            }
+            (Some(Cause::OwnWord), _) => "it said WATCHDOG=trigger".to_owned(),
+            (None, Readiness::Probe { .. }) => format!("its probe did not pass in time: {}", last()),
+            (None, Readiness::Notify { .. } | Readiness::Alive { .. }) => "it did not say READY=1 in time".to_owned(),
+        };
+        if !instance.run.status.is_empty() {
+            reason = format!("{reason}; its last status: {}", instance.run.status);
+        }
+        let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
+        self.record_failure(number, failure);
+    }
+}
