@@ -1,17 +1,18 @@
-//! The same comparison on this machine's own kernel: the launcher's tests have it, with crun, LXC and bare namespaces. It is
-//! built as it is shipped, because what a start costs is also how its program was compiled.
+//! The same comparison on this machine's own kernel: the launcher's tests have it, with crun, LXC and bare namespaces. What
+//! is measured is the program as it is shipped, because what a start costs is also how its program was compiled and linked.
 
 use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
-use crate::provision;
+use crate::{cross, provision};
+use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Times single starts on this machine.
 pub(super) fn main() -> ExitCode {
     println!("load of this machine before: {}", super::load());
-    match tool().output() {
+    match tool().and_then(|tool| Ok(tool.output()?)) {
         Ok(tables) => {
             println!("{tables}load of this machine after: {}", super::load());
             ExitCode::SUCCESS
@@ -23,16 +24,20 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
-fn tool() -> Tool {
+fn tool() -> Result<Tool, Box<dyn Error>> {
+    let cache = Cache::open()?;
+    let launcher = cross::build(&cache, Arch::Amd64, &[cross::Program { package: "yado", binary: None }])?;
+    let launcher = launcher.into_iter().next().ok_or("no program was built")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let words = "test --quiet --release --package yado-container --test hosted -- --bench";
     let tool = Tool::new(cargo).in_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).args(words.split(' '));
+    let tool = tool.env("YADO_BENCH_LAUNCHER", launcher.path);
     // Unpacked and not installed: LXC's package makes a bridge on the machine.
-    match Cache::open().map_err(Into::into).and_then(|cache| provision::peers(&cache, Arch::Amd64)) {
-        Ok(tree) => tool.env("YADO_BENCH_LXC", tree),
+    match provision::peers(&cache, Arch::Amd64) {
+        Ok(tree) => Ok(tool.env("YADO_BENCH_LXC", tree)),
         Err(error) => {
             eprintln!("without LXC: {error}");
-            tool
+            Ok(tool)
         }
     }
 }

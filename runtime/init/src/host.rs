@@ -10,10 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use yado_sys::children;
+use yado_sys::{children, signals};
 
 /// Runs until a signal ends it.
 pub(crate) fn run(directory: &Path) -> ExitCode {
+    signals::stop_ignoring();
     let mut log = Log::of_host();
     let directory = match fs::canonicalize(directory) {
         Ok(directory) => directory,

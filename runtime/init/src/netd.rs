@@ -91,7 +91,7 @@ impl Supervisor {
 
     /// Reads netd's answer.
     pub(crate) fn read_netd(&mut self, now: Moment) {
-        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let mut buffer = [0; MAX_FRAME_BYTES];
         let Some(socket) = &self.netd.asked else { return };
         let answer = match packet::recv(socket, &mut buffer) {
             Ok(None) => return,

@@ -26,7 +26,7 @@ const MAX_COUNTS_BYTES: usize = 512;
 impl Supervisor {
     /// Reads what a launcher has reported.
     pub(crate) fn read_reports(&mut self, id: LaunchId, now: Moment) {
-        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let mut buffer = [0; MAX_FRAME_BYTES];
         for _ in 0..MOST_AT_ONCE {
             let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
             let Some(reports) = &launch.reports else { return };

@@ -12,19 +12,13 @@ pub fn exec(file: &CStr, arguments: &[CString], environment: &[CString]) -> io::
     }
 }
 
-/// The last real-time signal.
-const LAST_SIGNAL: libc::c_int = 64;
-
-/// Nothing blocked and nothing ignored: both survive an `execve`. Rust's runtime ignores SIGPIPE, and a shell that started a
-/// hosted init in the background ignores SIGINT and SIGQUIT.
+/// What our own runtime did to signals, undone: it ignores SIGPIPE, and that survives an `execve`, as a mask does. What else
+/// was ignored when init began, init has reset (by [`stop_ignoring`](crate::signals::stop_ignoring)).
 fn reset_signals() {
     // SAFETY: all zero is the empty set on Linux.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    for signal in 1..=LAST_SIGNAL {
-        // Of SIGKILL, SIGSTOP and libc's own two it is refused, and those are as they should be.
-        // SAFETY: a default action runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
+    // SAFETY: a default action runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: `none` is live; the old mask is not asked for.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
@@ -44,6 +38,7 @@ mod tests {
             nix::unistd::ForkResult::Child => {
                 // SAFETY: ignoring runs no code of ours.
                 unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+                crate::signals::stop_ignoring();
                 let _ = exec(c"/bin/sh", &arguments, &[]);
                 // SAFETY: leaves without the parent's clean-up.
                 unsafe { libc::_exit(99) }

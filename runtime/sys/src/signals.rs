@@ -28,6 +28,26 @@ const ALL: [(libc::c_int, Signal); 5] = [
     (libc::SIGPWR, Signal::Power),
 ];
 
+/// The last real-time signal.
+const LAST: libc::c_int = 64;
+
+/// What somebody made us ignore, neither we nor programs that we execute ignore any longer: a shell that starts a program in
+/// the background has it ignore SIGINT and SIGQUIT, `nohup` SIGHUP. SIGPIPE is ours: Rust's runtime ignores it.
+pub fn stop_ignoring() {
+    for signal in (1..=LAST).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: all zero is a valid `sigaction`; the action is only asked for, into a live value.
+        let (asked, action) = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            (libc::sigaction(signal, std::ptr::null(), &mut action), action)
+        };
+        // Of libc's own two signals even the question is refused.
+        if asked == 0 && action.sa_sigaction == libc::SIG_IGN {
+            // SAFETY: a default action runs no code of ours.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+}
+
 /// Blocks all signals of [`Signal`] and opens the descriptor they come from. It does not block.
 pub fn signal_fd() -> io::Result<OwnedFd> {
     let mut set = empty_set();

@@ -20,7 +20,7 @@ impl Supervisor {
     /// and inlined it would be that of the loop.
     #[inline(never)]
     pub(super) fn read_request(&mut self, id: u32, now: Moment) {
-        let mut buffer = vec![0; MAX_FRAME_BYTES];
+        let mut buffer = [0; MAX_FRAME_BYTES];
         let Some(client) = self.clients.find(id) else { return };
         let received = match packet::recv(&client.socket, &mut buffer) {
             Ok(Some(received)) if !received.is_end() => received,

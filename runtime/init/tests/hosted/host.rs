@@ -314,7 +314,7 @@ impl Running {
         left
     }
 
-    /// init is the child of `unshare`, which it replaced: the same process.
+    /// init is the child of `sh` and `unshare`, which it replaced: the same process.
     fn init_pid(&self) -> i32 {
         self.init.id() as i32
     }
@@ -390,8 +390,10 @@ fn next_reply(socket: &OwnedFd) -> Option<Reply> {
 
 fn spawn(directory: &Path) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
-    Command::new("unshare")
-        .args(["--net", "--mount", INIT, "--hosted"])
+    // As somebody's shell would start it with `&`, and with `nohup`.
+    let ignoring = "trap '' INT QUIT HUP; exec unshare --net --mount \"$@\"";
+    Command::new("sh")
+        .args(["-c", ignoring, "sh", INIT, "--hosted"])
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
