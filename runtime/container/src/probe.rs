@@ -140,6 +140,18 @@ fn check_status(answer: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
+
+    #[test]
+    fn answers_of_any_bytes_are_taken_for_a_status_or_shown_harmlessly() {
+        let seeds = [b"HTTP/1.1 200 OK\r\nServer: x\r\n".to_vec(), b"HTTP/1.0 503 Busy\n".to_vec()];
+        fuzz("status line", &seeds, &["HTTP/1.", " ", "399", "\r\n", "\x1b[2J", "\u{9b}"], |bytes| {
+            if let Err(reason) = check_status(bytes) {
+                assert!(!reason.chars().any(char::is_control), "{reason:?}");
+                assert!(reason == "no answer in HTTP" || bytes.starts_with(b"HTTP/1."), "{reason:?}");
+            }
+        });
+    }
 
     #[test]
     fn an_answer_is_judged_by_its_status() {

@@ -110,6 +110,9 @@ const WORDS: &[&str] = &[
     "after = [\"me\"]\n",
     "profiles = [\"default\"]\n",
     "path = \"/\"\n",
+    "health.probe = \"http:[::1]:80/\"\n",
+    "tcp:",
+    "exec:",
 ];
 
 #[test]
