@@ -1,6 +1,6 @@
 //! The launcher: builds one sandbox, executes the instance's init in it, and is gone. The same program runs a command in a
-//! running instance, tries its probe, or brings its devices up to date. init starts it with an order on one descriptor and hears of it on
-//! another; nobody else is meant to.
+//! running instance, tries its probe, or brings its devices up to date. init starts it with an order on one descriptor and
+//! hears of it on another; nobody else is meant to.
 //!
 //! Two processes work on a start. The launcher stays outside: it verifies, mounts what needs the system's root, and talks
 //! to init and netd. The payload, born early, makes its own namespaces meanwhile, then mounts what belongs inside, takes
