@@ -10,7 +10,9 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::thread;
 use yado_wire::Step;
 
 /// How many hashes a tree block holds.
@@ -170,16 +172,58 @@ fn read_block(file: &File, block: u64, buffer: &mut [u8]) -> Result<(), Mismatch
     file.read_exact_at(buffer, block * BLOCK_BYTES).map_err(|source| Mismatch::Read { block, source })
 }
 
+/// Below this a thread of its own costs more than it saves: 1 MiB.
+const LEAST_SHARE: u64 = 256;
+/// Beyond so many the disk, or the memory, is what is waited for.
+const MOST_THREADS: u64 = 8;
+/// Of a thread: the frames below fit many times.
+const STACK_BYTES: usize = 64 * 1024;
+
 /// Compares `count` blocks from `first` on with the hashes that begin at block `hashes_at`; answers with the first
-/// wrong one, counted from `first`.
+/// wrong one, counted from `first`. All processors that we may use share the work.
 fn check_blocks(file: &File, hashes_at: u64, first: u64, count: u64) -> Result<Option<u64>, Mismatch> {
+    if count <= LEAST_SHARE {
+        return check_range(file, hashes_at, first, 0..count);
+    }
+    let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let share = count.div_ceil(processors.min(MOST_THREADS)).max(LEAST_SHARE);
+    check_shares(file, hashes_at, first, count, share)
+}
+
+/// [`check_blocks`] by threads that take about `share` blocks each.
+fn check_shares(file: &File, hashes_at: u64, first: u64, count: u64, share: u64) -> Result<Option<u64>, Mismatch> {
+    let share = share.next_multiple_of(HASHES_PER_BLOCK);
+    let check = |start: u64| check_range(file, hashes_at, first, start..count.min(start + share));
+    thread::scope(|scope| {
+        let begin = |start| {
+            let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || check(start));
+            (start, thread)
+        };
+        let others: Vec<_> = (1..count.div_ceil(share)).map(|number| begin(number * share)).collect();
+        let mut outcome = check(0);
+        for (start, thread) in others {
+            let outcome_of_share = match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // A limit on processes, or no memory: then we do it ourselves.
+                Err(_) => check(start),
+            };
+            if let Ok(None) = outcome {
+                outcome = outcome_of_share;
+            }
+        }
+        outcome
+    })
+}
+
+/// [`check_blocks`] of those in `range`, whose start is the first of a hash block.
+fn check_range(file: &File, hashes_at: u64, first: u64, range: Range<u64>) -> Result<Option<u64>, Mismatch> {
     let mut hashes = [0; BLOCK_BYTES as usize];
     let mut buffer = vec![0; (BLOCKS_AT_ONCE * BLOCK_BYTES) as usize];
-    for start in (0..count).step_by(BLOCKS_AT_ONCE as usize) {
+    for start in range.clone().step_by(BLOCKS_AT_ONCE as usize) {
         if start % HASHES_PER_BLOCK == 0 {
             read_block(file, hashes_at + start / HASHES_PER_BLOCK, &mut hashes)?;
         }
-        let blocks = &mut buffer[..(BLOCKS_AT_ONCE.min(count - start) * BLOCK_BYTES) as usize];
+        let blocks = &mut buffer[..(BLOCKS_AT_ONCE.min(range.end - start) * BLOCK_BYTES) as usize];
         read_block(file, first + start, blocks)?;
         let expected = hashes.chunks_exact(HASH_BYTES).skip((start % HASHES_PER_BLOCK) as usize);
         let wrong =
@@ -208,6 +252,29 @@ mod tests {
         for blocks in [2, 3, 128, 129, 16_384, 16_385, 16 << 20] {
             assert_eq!(tree_blocks(blocks), levels(blocks).iter().map(|level| level.blocks).sum::<u64>(), "{blocks}");
         }
+    }
+
+    #[cfg(feature = "pack")]
+    #[test]
+    fn the_first_wrong_block_is_named_however_the_work_is_shared() {
+        const BLOCKS: u64 = 1000;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(BLOCKS * BLOCK_BYTES).unwrap();
+        let layout = Layout::new(BLOCKS * BLOCK_BYTES, 1).unwrap();
+        write_tree(&file, &layout).unwrap();
+        let leaves_at = BLOCKS + levels(BLOCKS)[0].first_block;
+        let shares = [1, HASHES_PER_BLOCK, 300, BLOCKS, u64::from(u32::MAX)];
+        for share in shares {
+            assert_eq!(check_shares(&file, leaves_at, 0, BLOCKS, share).unwrap(), None, "{share}");
+        }
+        for (flipped, first) in [(999, 999), (700, 700), (850, 700), (127, 127), (128, 127), (0, 0)] {
+            file.write_all_at(b"x", flipped * BLOCK_BYTES + 7).unwrap();
+            for share in shares {
+                assert_eq!(check_shares(&file, leaves_at, 0, BLOCKS, share).unwrap(), Some(first), "{share}");
+            }
+        }
+        file.set_len(500 * BLOCK_BYTES).unwrap();
+        assert!(matches!(check_shares(&file, leaves_at, 0, BLOCKS, 300), Err(Mismatch::Read { .. })));
     }
 
     #[test]
