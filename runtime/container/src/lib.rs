@@ -42,6 +42,7 @@ use report::Reporter;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use yado_spec::order::LaunchJob;
+use yado_wire::{Failure, Step};
 
 /// The launcher's entry. What to do stands in the order; the arguments are only for those who look at a process list.
 pub fn main(_args: &[OsString]) -> ExitCode {
@@ -52,7 +53,7 @@ pub fn main(_args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = order::read().and_then(|order| match &order.job {
+    let outcome = become_untraceable().and_then(|()| order::read()).and_then(|order| match &order.job {
         LaunchJob::Run => run::run(&order, &mut reporter),
         LaunchJob::Exec { command, .. } => exec::exec(&order, command, &mut reporter),
         LaunchJob::Probe { .. } => probe::probe(&order, &mut reporter),
@@ -65,6 +66,13 @@ pub fn main(_args: &[OsString]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Between joining an instance's namespaces and executing inside, root inside could see us, and has the capability to trace
+/// whom it sees, in its user namespace: with that it would have the system's root. Executing ends it.
+fn become_untraceable() -> Result<(), Failure> {
+    let never = rustix::process::DumpableBehavior::NotDumpable;
+    rustix::process::set_dumpable_behavior(never).map_err(report::at(Step::Launcher, "PR_SET_DUMPABLE"))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(crate) const ALL: &[Case] = &[
     ("dangerous_calls_and_capabilities_are_gone", confinement),
     ("only_listed_devices_can_be_opened", device_filter),
     ("a_command_runs_inside_as_told", commands),
+    ("nobody_inside_can_look_into_a_command_before_it_is_executed", unseen),
     ("devices_come_and_go", devices),
     ("disks_are_mounted_and_read_only_stays_so", disks),
     ("limits_of_the_kernel_are_set", limits),
@@ -185,6 +186,25 @@ fn commands(fixture: &Fixture) {
     assert_eq!(output, "1000\n1000\nCapEff:\t0000000000000000\n");
     let failure = exec(&order, &running, &["no-such-program"]).err().unwrap();
     assert_eq!((failure.step.name(), failure.errno), ("exec", 2));
+    running.kill();
+}
+
+fn unseen(fixture: &Fixture) {
+    // Following the link to a process's working directory takes the same right as tracing it; commands go to /tmp last.
+    let order = script(
+        fixture,
+        "watching",
+        "while cd /proc; do for p in [2-9]* 1?*; do
+           cd -P $p/cwd; [ $PWD = / ] && : >/tmp/seen; cd /proc
+         done; done 2>/dev/null",
+    );
+    let running = idle(&order);
+    for _ in 0..100 {
+        let (ended, _) = exec(&order, &running, &["/bin/true"]).unwrap();
+        assert_eq!(ended, Ended::Code(0));
+    }
+    let (ended, _) = exec(&order, &running, &["/bin/ls", "/tmp/seen"]).unwrap();
+    assert_ne!(ended, Ended::Code(0), "root inside saw into the launcher");
     running.kill();
 }
 
