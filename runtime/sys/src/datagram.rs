@@ -10,9 +10,6 @@ use std::mem::{MaybeUninit, size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// The most descriptors taken from one datagram; the kernel closes what does not fit.
-const MAX_DESCRIPTORS: usize = 4;
-
 /// One received datagram. Its bytes are in the buffer that was given to [`recv`].
 #[derive(Debug)]
 pub struct Datagram {
@@ -78,7 +75,8 @@ pub fn send(
     }
 }
 
-/// Room for the control messages, aligned as `cmsghdr` must be: four descriptors and credentials need 64 bytes.
+/// Room for the control messages, aligned as `cmsghdr` must be: a descriptor and credentials need 56 bytes. Descriptors that
+/// do not fit are never made.
 #[repr(C, align(8))]
 struct Control([u8; 128]);
 
@@ -125,7 +123,8 @@ pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram
                 datagram.sender = Some(Sender { pid: sender.pid, uid: sender.uid });
             }
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
-                for number in 0..(payload_bytes / size_of::<RawFd>()).min(MAX_DESCRIPTORS) {
+                // Every one is ours to close, however many nobody asked for.
+                for number in 0..payload_bytes / size_of::<RawFd>() {
                     // SAFETY: the payload holds that many descriptors; they need not be aligned.
                     let raw = unsafe { payload.cast::<RawFd>().add(number).read_unaligned() };
                     // SAFETY: the kernel just gave us `raw`, and nothing else owns it.
@@ -160,6 +159,27 @@ mod tests {
         assert_eq!(datagram.descriptors.len(), 1);
         let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..datagram.len], datagram.descriptors.len()), (&b"far too "[..], 0));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn descriptors_that_nobody_asked_for_are_closed() {
+        let path = std::env::temp_dir().join(format!("yado-datagram-many-{}", std::process::id()));
+        let receiver = bind(&path, 0o600).unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let many = [writer.as_fd(); 20];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(20))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&many)));
+        let address = SocketAddrUnix::new(&path).unwrap();
+        let bytes = [IoSlice::new(b"x")];
+        rustix::net::sendmsg_addr(unbound().unwrap(), &address, &bytes, &mut control, SendFlags::empty()).unwrap();
+        drop(writer);
+        let datagram = recv(&receiver, &mut [0; 8]).unwrap().unwrap();
+        assert!(4 < datagram.descriptors.len());
+        drop(datagram);
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "nobody holds the other end any more");
         std::fs::remove_file(&path).unwrap();
     }
 }
