@@ -22,15 +22,14 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option("UTS_NS", Required, "host name of an instance's own").probe(Namespace("uts")),
     option("IPC_NS", Required, "System V IPC and message queues of an instance's own").probe(Namespace("ipc")),
     option("SECCOMP_FILTER", Required, "the filter of system calls").probe(Path("/proc/sys/kernel/seccomp")),
-    option("POSIX_MQUEUE", Required, "/dev/mqueue of an instance").probe(FileSystem("mqueue")),
+    option("POSIX_MQUEUE", Recommended, "/dev/mqueue of an instance").probe(FileSystem("mqueue")),
     option("UNIX98_PTYS", Required, "consoles").probe(FileSystem("devpts")),
     option("TMPFS", Required, "/run, /dev and the log ring").probe(FileSystem("tmpfs")),
     option("TMPFS_XATTR", Recommended, "file capabilities on tmpfs"),
     option("TIME_NS", Recommended, "clocks of an instance's own, on request").probe(Namespace("time")),
-    option("SECURITY_APPARMOR", Recommended, "a second fence around instances and our own processes")
+    option("SECURITY_APPARMOR", Recommended, "security.label, a second fence around instances")
         .disabled_by(&[Is("apparmor", "0")])
         .probe(Path("/sys/kernel/security/apparmor")),
-    option("SECURITY_LANDLOCK", Recommended, "a second fence around our own processes"),
     // Limits.
     option("CGROUPS", Required, "limits, and killing an instance as a whole")
         .disabled_by(&[
@@ -48,11 +47,10 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option("CPUSETS", Recommended, "limits.cpu as a set")
         .disabled_by(&[Cgroup("cpuset")])
         .probe(Controller("cpuset")),
-    option("BLK_CGROUP", Recommended, "limits of disk traffic").disabled_by(&[Cgroup("io")]).probe(Controller("io")),
     option("CGROUP_BPF", Required, "the device filter, default deny"),
     option("BPF_SYSCALL", Required, "the device filter, default deny")
         .probe(Path("/proc/sys/kernel/unprivileged_bpf_disabled")),
-    option("PSI", Recommended, "pressure in the status, before memory is out")
+    option("PSI", Recommended, "memory.pressure and its like, which systemd inside instances watches")
         .disabled_by(&[Is("psi", "0"), Cgroup("pressure")])
         .enabled_by(Enabler { when: "PSI_DEFAULT_DISABLED", name: "psi", value: "1" })
         .probe(Path("/proc/pressure/memory")),

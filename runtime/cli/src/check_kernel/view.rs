@@ -95,11 +95,13 @@ fn sentence(finding: &Finding) -> Option<String> {
     match &finding.verdict {
         Verdict::Met | Verdict::Unknown => None,
         Verdict::NotBuilt => Some(format!("not in this kernel ({purpose})")),
-        Verdict::Disabled { parameter } if parameter.starts_with("cgroup_disable=") => Some(format!(
-            "the boot parameter {parameter} takes it away ({purpose}); on a Raspberry Pi, whose firmware adds it, append \
-             cgroup_enable=memory"
+        Verdict::Disabled { parameter } if parameter == "cgroup_disable=memory" => Some(format!(
+            "the boot parameter {parameter} takes it away ({purpose}): remove it; on a Raspberry Pi, whose firmware adds it, \
+             append cgroup_enable=memory"
         )),
-        Verdict::Disabled { parameter } => Some(format!("the boot parameter {parameter} takes it away ({purpose})")),
+        Verdict::Disabled { parameter } => {
+            Some(format!("the boot parameter {parameter} takes it away ({purpose}): remove it"))
+        }
         Verdict::NeedsParameter { parameter } => Some(format!("needs the boot parameter {parameter} ({purpose})")),
         Verdict::NoModuleFile { module } => Some(format!("the module {module} is not installed ({purpose})")),
         Verdict::NotShown { what } => Some(format!("{what} ({purpose})")),
