@@ -3,6 +3,7 @@
 use crate::report::at;
 use yado_spec::instance::Security;
 use yado_sys::capabilities::{self, Capabilities};
+use yado_sys::keyring;
 use yado_sys::seccomp::{DEFAULT_DENIALS, Filter};
 use yado_sys::security_label::{self, LabelError};
 use yado_wire::{Failure, Step};
@@ -15,14 +16,20 @@ const DROPPED: Capabilities = Capabilities::SYS_TIME
     .union(Capabilities::MAC_ADMIN)
     .union(Capabilities::MAC_OVERRIDE);
 
-/// Confines this process and all it will ever start.
+/// Confines this process and all it will ever start, before it executes something of the instance's.
 pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
+    if let Some(label) = &security.label {
+        security_label::label_next_exec(label).map_err(|error| label_failure(label, &error))?;
+    }
+    confine_unlabelled(security)
+}
+
+/// The same for a process that executes nothing, so that no label would ever come into force.
+pub(crate) fn confine_unlabelled(security: &Security) -> Result<(), Failure> {
+    keyring::join_new_session().map_err(at(Step::Capabilities, "session keyring"))?;
     capabilities::drop_from_bounding_set(DROPPED).map_err(at(Step::Capabilities, "bounding set"))?;
     if security.no_new_privs {
         capabilities::set_no_new_privs().map_err(at(Step::Capabilities, "no_new_privs"))?;
-    }
-    if let Some(label) = &security.label {
-        security_label::label_next_exec(label).map_err(|error| label_failure(label, &error))?;
     }
     if security.syscalls_deny_default {
         Filter::allow_all_but(&DEFAULT_DENIALS).install().map_err(at(Step::Seccomp, "system call filter"))?;

@@ -18,6 +18,7 @@ pub mod gpio_line;
 pub mod identity;
 pub mod idmap;
 pub mod inherited;
+pub mod keyring;
 pub mod loop_device;
 pub mod loopback;
 pub mod machine;
