@@ -131,22 +131,31 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, id: u32, name: &InstanceName, now: Moment) {
-        let Some(number) = self.find_instance(id, name) else { return };
-        let Some(instance) = self.instances.get(number) else { return };
-        match &instance.spec {
+    /// The instance, if it can be started now, or a refusal to the client.
+    fn startable(&mut self, id: u32, name: &InstanceName) -> Option<usize> {
+        let number = self.find_instance(id, name)?;
+        match &self.instances.get(number)?.spec {
             Err(failure) => {
                 let failure = failure.as_ref().clone();
-                return self.reply(id, &Reply::Refused(failure));
+                self.reply(id, &Reply::Refused(failure));
+                return None;
             }
             Ok(spec) if spec.security.protection_start => {
-                return self.refuse(id, name.as_str(), "security.protection.start is set");
+                self.refuse(id, name.as_str(), "security.protection.start is set");
+                return None;
             }
             Ok(_) => {}
         }
         if self.shutdown.is_some() {
-            return self.refuse(id, name.as_str(), "the system is shutting down");
+            self.refuse(id, name.as_str(), "the system is shutting down");
+            return None;
         }
+        Some(number)
+    }
+
+    fn start(&mut self, id: u32, name: &InstanceName, now: Moment) {
+        let Some(number) = self.startable(id, name) else { return };
+        let Some(instance) = self.instances.get(number) else { return };
         // Who runs or is about to is not started once more; who waits for its next attempt is not let wait any longer.
         let run = match (instance.wanted, instance.state) {
             (Wanted::Up { run }, State::Starting { .. } | State::Running { .. } | State::Ready { .. }) => run,
@@ -165,15 +174,8 @@ impl Supervisor {
     }
 
     fn restart(&mut self, id: u32, name: &InstanceName, now: Moment) {
-        let Some(number) = self.find_instance(id, name) else { return };
+        let Some(number) = self.startable(id, name) else { return };
         let Some(instance) = self.instances.get(number) else { return };
-        if let Err(failure) = &instance.spec {
-            let failure = failure.as_ref().clone();
-            return self.reply(id, &Reply::Refused(failure));
-        }
-        if self.shutdown.is_some() {
-            return self.refuse(id, name.as_str(), "the system is shutting down");
-        }
         let run = instance.next_run();
         self.set_exchange(id, Exchange::Starting { instance: number, run });
         self.want(number, Wanted::Up { run }, now);
