@@ -35,6 +35,8 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let places = Places::of_host(&directory, groups);
+    // As on a board, where it is on tmpfs: what was compiled for the last run is not asked whether it still holds.
+    let _ = fs::remove_dir_all(places.specs());
     match Supervisor::new(places, log) {
         Ok(mut supervisor) => {
             let crate::supervisor::Finished = supervisor.run();

@@ -56,6 +56,17 @@ impl Places {
         if word.trim() == "start" { Verify::Start } else { Verify::Block }
     }
 
+    /// Where the system's builder says whether instances may be privileged. It comes with the system image, which is
+    /// verified, and not with the data partition, where instances can be added.
+    pub(crate) fn privileged(&self) -> PathBuf {
+        self.system.join("privileged")
+    }
+
+    /// Whether instances may be privileged.
+    pub(crate) fn allows_privileged(&self) -> bool {
+        fs::read_to_string(self.privileged()).is_ok_and(|word| word.trim() == "allow")
+    }
+
     /// Our socket for requests.
     pub(crate) fn socket(&self) -> PathBuf {
         self.run.join("init.sock")

@@ -43,6 +43,9 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     for name in sources.instances.keys().take(MOST_INSTANCES) {
         let spec = read_spec(places, name, sources.digest(name));
         let spec = match spec {
+            Some(spec) if spec.security.privileged && !places.allows_privileged() => {
+                Err(Box::new(not_allowed(places)))
+            }
             Some(spec) => Ok(Box::new(spec)),
             None => {
                 is_stale = true;
@@ -85,6 +88,12 @@ fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Op
         let (spec, found) = file::decode(&bytes).ok()?;
         (found == digest && spec.name == *name).then_some(spec)
     })
+}
+
+fn not_allowed(places: &Places) -> Failure {
+    let reason =
+        format!("this system does not allow it; {} would hold the word allow", places.privileged().display());
+    Failure::refused(Step::Spec, "security.privileged", &reason)
 }
 
 /// What the compiler said of it.

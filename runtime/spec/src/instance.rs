@@ -226,7 +226,7 @@ pub struct KernelLimit {
 /// `security.*`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Security {
-    /// `security.privileged`: no user namespace. Policy can forbid it.
+    /// `security.privileged`: no user namespace. init refuses it on systems that do not allow it.
     pub privileged: bool,
     /// `security.nesting`: containers inside this one.
     pub nesting: bool,

@@ -78,6 +78,12 @@ impl Host {
         self.change_image(instance);
     }
 
+    /// A network of the system's.
+    pub(crate) fn write_network(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path("system/appliance/networks")).unwrap();
+        fs::write(self.path(&format!("system/appliance/networks/{name}.toml")), text).unwrap();
+    }
+
     /// Starts init, in network and mount namespaces of its own.
     pub(crate) fn start(self) -> Running {
         let init = spawn(self.directory.path());
@@ -282,6 +288,22 @@ impl Running {
         self.processes().contains(&pid)
     }
 
+    /// As [`Host::write_network`].
+    pub(crate) fn write_network(&self, name: &str, text: &str) {
+        self.host.write_network(name, text);
+    }
+
+    /// Lets instances be privileged, from the next start on.
+    pub(crate) fn allow_privileged(&self) {
+        fs::write(self.host.path("system/privileged"), "allow\n").unwrap();
+    }
+
+    /// Whether an interface in init's network namespace has this address.
+    pub(crate) fn has_address(&self, address: &str) -> bool {
+        let routes = fs::read_to_string(format!("/proc/{}/net/fib_trie", self.init_pid())).unwrap();
+        routes.lines().any(|line| line.ends_with(&format!("|-- {address}")))
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn end(&mut self) -> ProcessStatus {
         self.is_over = true;
@@ -297,7 +319,9 @@ impl Running {
 
     /// Init once more, on the same directory.
     pub(crate) fn start_again(mut self) -> Running {
-        fs::remove_file(self.host.path("run/init.sock")).unwrap();
+        // Who was killed left it.
+        let _ = fs::remove_file(self.host.path("run/init.sock"));
+        self.is_over = false;
         self.init = spawn(self.host.directory.path());
         self.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
         self

@@ -58,6 +58,8 @@ fn what_is_wrong_with_one_instance_is_told_and_the_others_run() {
         ("good", "[config]\nboot.autostart = true\n"),
         ("typo", "[config]\nboot.autostrat = true\n"),
         ("tampered", "[config]\nboot.autostart = true\n"),
+        ("root", "[config]\nboot.autostart = true\nsecurity.privileged = true\n"),
+        ("protected", "[config]\nboot.autostart = true\nsecurity.protection.start = true\n"),
     ]) else {
         return;
     };
@@ -71,6 +73,19 @@ fn what_is_wrong_with_one_instance_is_told_and_the_others_run() {
     assert_eq!(failure.step, Step::Spec);
     assert!(failure.reason.contains("did you mean boot.autostart?"), "{failure}");
     assert_eq!(refusal(host.ask(&Request::Start(name("typo")))).step, Step::Spec);
+    let failure = host.status("root").last_failure.unwrap();
+    assert_eq!((failure.step, failure.object.as_str()), (Step::Spec, "security.privileged"));
+    for request in [Request::Start(name("protected")), Request::Restart(name("protected"))] {
+        assert_eq!(refusal(host.ask(&request)).reason.as_str(), "security.protection.start is set");
+    }
+    assert_eq!(host.state("protected"), InstanceState::Stopped);
+    assert!(host.end().success());
+    // Where the system allows it, it is as its name says.
+    host.allow_privileged();
+    let mut host = host.start_again();
+    host.wait_for("root", InstanceState::Running);
+    let map = ["/bin/busybox", "grep", "-q", " 4294967295$", "/proc/self/uid_map"];
+    assert_eq!(host.exec("root", &map), Ok(ExitStatus::Code(0)), "it has a user namespace");
     assert!(host.end().success());
 }
 
@@ -156,11 +171,28 @@ fn an_instance_that_falls_silent_is_told_and_may_speak_again() {
     assert!(unwell(&host, "it did not say WATCHDOG=1 for 1 s"));
     host.notify("one", "WATCHDOG=1");
     host.wait_for("one", InstanceState::Ready);
+    host.notify("one", "STATUS=\u{1b}[2Jfine\rWATCHDOG=1");
     host.notify("one", "WATCHDOG=trigger");
-    host.wait_until("it is not well by its own word", |host| unwell(host, "it said WATCHDOG=trigger"));
+    // What may move a cursor is gone.
+    let reason = "it said WATCHDOG=trigger; its last status:  [2Jfine WATCHDOG=1";
+    host.wait_until("it is not well by its own word", |host| unwell(host, reason));
     assert_eq!(host.status("one").restarts, 0);
     let told = host.exec("one", &["/bin/busybox", "grep", "-q", "WATCHDOG_USEC=1000000", "/proc/1/environ"]);
     assert_eq!(told, Ok(ExitStatus::Code(0)));
+    assert!(host.end().success());
+}
+
+#[test]
+fn what_a_network_says_counts_from_the_next_start_on() {
+    let on_it = "[config]\nboot.autostart = true\n[devices.eth0]\ntype = \"nic\"\nnetwork = \"lan0\"\n";
+    let Some(host) = Host::with(&[("one", on_it)]) else { return };
+    host.write_network("lan0", "[config]\nipv4.address = \"10.201.1.1/24\"\n");
+    let mut host = host.start();
+    host.wait_until("the bridge has its address", |host| host.has_address("10.201.1.1"));
+    assert!(host.end().success());
+    host.write_network("lan0", "[config]\nipv4.address = \"10.201.2.1/24\"\n");
+    let mut host = host.start_again();
+    host.wait_until("the bridge has its new address", |host| host.has_address("10.201.2.1"));
     assert!(host.end().success());
 }
 

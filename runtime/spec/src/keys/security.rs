@@ -21,8 +21,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "false",
         applies: AtRestart,
         origin: LXD,
-        help: "No user name space: root inside is root of the system. For what nothing else can do; the system's policy \
-               can forbid it.",
+        help: "No user namespace: root inside is root of the system. For what nothing else can do. Refused, unless the \
+               system image has the word `allow` in /usr/lib/yado/privileged (hosted: DIR/system/privileged).",
     },
     Setting {
         name: "security.nesting",
