@@ -10,9 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use yado_spec::LaunchOrder;
-use yado_spec::instance::DeviceSelect;
 use yado_sys::device_filter::{self, DeviceKind};
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
@@ -23,7 +21,8 @@ const NEXT_RECORD: &str = "devices.next";
 /// A thousand nodes; more is not ours.
 const MAX_RECORD_BYTES: u64 = 128 * 1024;
 
-/// Does it, and reports what changed.
+/// Does it, and reports what changed. We are in no instance's group: a chip's label is asked of its node, which this
+/// instance's filter may forbid.
 pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
     rustix::process::umask(Mode::empty());
     let payload = order::running_payload()?;
@@ -32,11 +31,6 @@ pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), F
     // Entering another mount namespace moves the working directory; this stays where it is.
     let here = open_directory(".").map_err(at(Step::Device, runtime))?;
     let before = read_record(&here).map_err(at(Step::Device, RECORD))?;
-    if order.spec.devices.iter().any(|device| matches!(device.select, DeviceSelect::Gpio { .. })) {
-        // A chip's label is asked of its node, which the instance's filter forbids us too. If we cannot leave, only the
-        // chips that the instance has already are found.
-        let _ = leave_cgroup(&order.places.cgroup);
-    }
     let now = devices::find(&order.spec.devices)?.nodes;
 
     let cgroup = open_directory(&order.places.cgroup).map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
@@ -56,25 +50,6 @@ pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), F
     let names =
         |nodes: Vec<&Node>| -> Vec<String> { nodes.iter().map(|node| format!("/dev/{}", node.path)).collect() };
     reporter.devices_synced(&names(added), &names(removed))
-}
-
-/// Moves us from the instance's cgroup (or a leaf below it) to that of init, where its filter does not reach.
-fn leave_cgroup(instances: &str) -> io::Result<()> {
-    let parent = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
-    let ours = cgroup_of("self")?;
-    // Where the tree is mounted: what is left of the instance's directory without its path in the tree.
-    let is_end = |path: &&Path| *path != Path::new("/") && instances.ends_with(&*path.to_string_lossy());
-    let within = Path::new(&ours).ancestors().find(is_end).ok_or(io::ErrorKind::NotFound)?;
-    let mount = instances.strip_suffix(&*within.to_string_lossy()).ok_or(io::ErrorKind::NotFound)?;
-    let inits = cgroup_of(&parent.as_raw_nonzero().to_string())?;
-    std::fs::write(format!("{mount}{inits}/cgroup.procs"), "0")
-}
-
-/// The path of a process's cgroup in the version 2 tree.
-fn cgroup_of(process: &str) -> io::Result<String> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/cgroup"))?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or(io::ErrorKind::NotFound)?;
-    Ok(path.to_owned())
 }
 
 /// Records the nodes of a start; the working directory is the runtime directory.

@@ -1,5 +1,6 @@
 //! The ends of processes: reaping all of them, and clearing away what an instance leaves.
 
+use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, Moment};
 use crate::instance::{cgroup, end_of_payload, exit_status};
 use crate::launch::{LaunchId, Purpose};
@@ -66,6 +67,7 @@ impl Supervisor {
     pub(crate) fn note_payload_end(&mut self, number: usize, ended: Ended, now: Moment) {
         // Was it the kernel, for want of memory? That is told before the end itself.
         self.read_counts(number);
+        self.tell_counts(number, Counter::last_news);
         let Some(instance) = self.instances.get_mut(number) else { return };
         instance.run.payload = None;
         let name = instance.name.clone();
@@ -104,7 +106,7 @@ impl Supervisor {
                 self.collect_remains(number, now);
             }
             (Purpose::Probe, failure) => self.note_probe(number, failure, now),
-            (Purpose::Devices, Some(failure)) => self.record_failure(number, *failure),
+            (Purpose::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
             (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. }, _) => {}
         }
     }
@@ -195,8 +197,8 @@ impl Supervisor {
         if let (Some(path), Some(mount), None) = (&instance.image, run.image_mount, &self.shutdown) {
             self.warm_images.keep(path, mount, now);
         }
-        instance.run.oom_kills = run.oom_kills;
-        instance.run.refused_forks = run.refused_forks;
+        instance.run.oom_kills = run.oom_kills.closed();
+        instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {
             self.netd.detach(name);
         }

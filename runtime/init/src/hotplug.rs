@@ -4,14 +4,23 @@ use crate::instance::lifecycle::{self, Moment, State};
 use crate::job::Job;
 use crate::launch::Purpose;
 use crate::log::Priority;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{SIGKILL, Supervisor};
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
+use std::os::fd::AsFd;
 use std::time::Duration;
 use yado_spec::order::LaunchJob;
+use yado_sys::children;
 use yado_sys::uevent::{self, Received};
+use yado_wire::Failure;
 
 /// A stick that is plugged in makes a dozen events in a tenth of a second; they are answered once.
 const DEBOUNCE: Duration = Duration::from_millis(150);
+
+/// Making and removing nodes takes milliseconds. They are in the instance's hands, and one can be made to hang.
+pub(crate) const DEVICES_PATIENCE: Duration = Duration::from_secs(10);
+
+/// When it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// Drivers that wait to be loaded; whatever comes after that many is found by the next look at all devices.
 const MOST_ALIASES: usize = 64;
@@ -93,25 +102,25 @@ impl Supervisor {
         for number in 0..self.instances.len() {
             self.sync_devices(number, now);
         }
+        for launch in &mut self.launches {
+            if launch.kill_at.is_some_and(|at| at <= now) {
+                launch.kill_at = None;
+                if let Some((_, pidfd)) = &launch.launcher {
+                    // The only refusal is that it has ended.
+                    let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+                }
+            }
+        }
     }
 
     fn note_devices_changed(&mut self, number: usize, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        match instance.state {
-            State::WaitingForDevice { .. } => self.step_instance(number, lifecycle::Event::DevicesChanged, now),
-            State::Starting { .. } | State::Running { .. } | State::Ready { .. } if instance.has_hotplug() => {
-                instance.run.devices_due = Some(now);
-            }
-            State::Starting { .. }
-            | State::Running { .. }
-            | State::Ready { .. }
-            | State::Stopped
-            | State::Waiting { .. }
-            | State::Stopping { .. }
-            | State::BackingOff { .. }
-            | State::Finished { .. }
-            | State::Failed { .. } => {}
+        let is_started =
+            matches!(instance.state, State::Starting { .. } | State::Running { .. } | State::Ready { .. });
+        if is_started && instance.has_hotplug() {
+            instance.run.devices_due = Some(now);
         }
+        self.step_instance(number, lifecycle::Event::DevicesChanged, now);
     }
 
     /// Runs the launcher for an instance's devices: one at a time, and not before it has started.
@@ -139,7 +148,15 @@ impl Supervisor {
             return;
         }
         if let Err(failure) = self.start_launcher(number, Purpose::Devices, LaunchJob::Devices { pid }, &[]) {
-            self.record_failure(number, failure);
+            self.fail_devices(number, failure, now);
+        }
+    }
+
+    /// The devices of an instance are not what they should be.
+    pub(crate) fn fail_devices(&mut self, number: usize, failure: Failure, now: Moment) {
+        self.record_failure(number, failure);
+        if let Some(instance) = self.instances.get_mut(number) {
+            instance.run.devices_due.get_or_insert(now.saturating_add(TRY_AGAIN));
         }
     }
 }

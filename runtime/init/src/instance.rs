@@ -2,13 +2,14 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod console;
+pub(crate) mod counter;
 pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
 
 use console::Console;
+use counter::Counter;
 use lifecycle::{End, Moment, Rules, State, Wanted};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,14 +57,10 @@ pub(crate) struct Run {
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
     pub(crate) notify: Option<OwnedFd>,
-    /// `memory.events` and `pids.events`, where the kernel has them.
-    pub(crate) memory_events: Option<File>,
-    /// See `memory_events`.
-    pub(crate) process_events: Option<File>,
     /// Processes killed for want of memory.
-    pub(crate) oom_kills: u64,
+    pub(crate) oom_kills: Counter,
     /// Forks refused.
-    pub(crate) refused_forks: u64,
+    pub(crate) refused_forks: Counter,
     /// Its last `STATUS=`.
     pub(crate) status: String,
     /// Microseconds from the decision to its init's exec.
@@ -233,7 +230,7 @@ impl Instance {
             memory_bytes: read("memory.current"),
             memory_limit_bytes: read("memory.max"),
             processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
-            oom_kills: self.run.oom_kills,
+            oom_kills: self.run.oom_kills.count(),
             last_failure: self.last_failure.as_deref().cloned(),
         }
     }

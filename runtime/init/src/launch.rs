@@ -1,5 +1,6 @@
 //! One run of the launcher: the process, its report socket, and what it said.
 
+use crate::instance::lifecycle::Moment;
 use crate::process::{Output, Start};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -41,6 +42,8 @@ pub(crate) struct Launch {
     pub(crate) command: Option<(i32, OwnedFd)>,
     /// How the command ended.
     pub(crate) command_ended: Option<Ended>,
+    /// When the launcher has hung, and is killed.
+    pub(crate) kill_at: Option<Moment>,
 }
 
 /// What a launch is for.
@@ -65,10 +68,10 @@ pub(crate) struct Given<'a> {
     pub(crate) standard: &'a [OwnedFd],
 }
 
-/// Starts the launcher in `group`.
+/// Starts the launcher in `group`, or in ours.
 pub(crate) fn start(
     yado: &Path,
-    group: &Path,
+    group: Option<&Path>,
     order: &LaunchOrder,
     given: &Given<'_>,
 ) -> Result<(Child, OwnedFd, Output), Failure> {
@@ -97,17 +100,21 @@ pub(crate) fn start(
         LaunchJob::Probe { .. } => "probe",
         LaunchJob::Devices { .. } => "devices",
     };
-    let child = start_in_group(group, |group| {
+    let start = |group: Option<BorrowedFd<'_>>| {
         Start {
             path: yado,
             arguments: &[OsStr::new("yado-container"), OsStr::new(job)],
             environment: &[],
             descriptors: &descriptors,
-            group: Some(group),
+            group,
             session: Session::Own,
         }
         .start()
-    });
+    };
+    let child = match group {
+        Some(group) => start_in_group(group, |group| start(Some(group))),
+        None => start(None),
+    };
     let child = child.map_err(|error| failed(&yado.to_string_lossy(), &error))?;
     Ok((child, reports, output))
 }

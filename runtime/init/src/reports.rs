@@ -1,16 +1,14 @@
 //! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
 
 use crate::ending::how_it_ended;
-use crate::instance::cgroup;
 use crate::instance::console::Console;
+use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, Moment};
 use crate::instance::notify::{self, parse_notification};
 use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
 use crate::supervisor::Supervisor;
-use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use yado_sys::{datagram, packet};
 use yado_wire::launch::LaunchReport;
 use yado_wire::names::clipped;
@@ -19,9 +17,6 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
 /// Datagrams and packets that are taken from one socket before the others have their turn.
 const MOST_AT_ONCE: usize = 32;
-
-/// Both event files are below 200 bytes.
-const MAX_COUNTS_BYTES: usize = 512;
 
 impl Supervisor {
     /// Reads what a launcher has reported.
@@ -132,14 +127,17 @@ impl Supervisor {
             }
             let notification = parse_notification(buffer.get(..received.len).unwrap_or(&[]));
             if let Some(status) = notification.status {
-                instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(status).as_str().to_owned();
+                // It may come to a console.
+                let printable = status.replace(char::is_control, " ");
+                instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&printable).as_str().to_owned();
             }
             if let Some(ping) = notification.ping {
                 self.note_ping(number, ping, now);
             }
             let Some(instance) = self.instances.get_mut(number) else { return };
-            let was_ready = matches!(instance.state, lifecycle::State::Ready { .. });
-            if notification.ready && !was_ready {
+            let may_be_ready =
+                matches!(instance.state, lifecycle::State::Starting { .. } | lifecycle::State::Running { .. });
+            if notification.ready && may_be_ready {
                 let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
                 self.events.publish(Some(&name), EventKind::Ready(status));
                 self.step_instance(number, lifecycle::Event::SaidReady, now);
@@ -170,21 +168,25 @@ impl Supervisor {
     /// Reads how often the kernel refused memory or processes.
     pub(crate) fn read_counts(&mut self, number: usize) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let name = instance.name.clone();
-        let run = &mut instance.run;
-        let oom_kills = count(run.memory_events.as_ref(), "oom_kill").unwrap_or(0);
-        let refused_forks = count(run.process_events.as_ref(), "max").unwrap_or(0);
-        let (killed, refused) = (run.oom_kills < oom_kills, run.refused_forks < refused_forks);
-        run.oom_kills = run.oom_kills.max(oom_kills);
-        run.refused_forks = run.refused_forks.max(refused_forks);
-        if killed {
-            self.log.say(Priority::Warning, format_args!("{name}: {oom_kills} processes killed for want of memory"));
-            self.events.publish(Some(&name), EventKind::OomKill { count: oom_kills });
+        instance.run.oom_kills.read();
+        instance.run.refused_forks.read();
+    }
+
+    /// Tells it, where that is due.
+    pub(crate) fn tell_counts(&mut self, number: usize, news: impl Fn(&mut Counter) -> Option<u64>) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let (killed, refused) = (news(&mut instance.run.oom_kills), news(&mut instance.run.refused_forks));
+        if killed.is_none() && refused.is_none() {
+            return;
         }
-        if refused {
-            self.log
-                .say(Priority::Warning, format_args!("{name}: {refused_forks} forks refused by limits.processes"));
-            self.events.publish(Some(&name), EventKind::ProcessLimit { count: refused_forks });
+        let name = instance.name.clone();
+        if let Some(count) = killed {
+            self.log.say(Priority::Warning, format_args!("{name}: {count} processes killed for want of memory"));
+            self.events.publish(Some(&name), EventKind::OomKill { count });
+        }
+        if let Some(count) = refused {
+            self.log.say(Priority::Warning, format_args!("{name}: {count} forks refused by limits.processes"));
+            self.events.publish(Some(&name), EventKind::ProcessLimit { count });
         }
     }
 
@@ -210,11 +212,4 @@ impl Supervisor {
 /// The log's name for an instance's console.
 pub(crate) fn console_identifier(name: &str) -> String {
     format!("instance/{name}")
-}
-
-fn count(file: Option<&File>, name: &str) -> Option<u64> {
-    let mut buffer = [0; MAX_COUNTS_BYTES];
-    // From the start each time: reading is also what tells the kernel that the change was seen.
-    let len = file?.read_at(&mut buffer, 0).ok()?;
-    cgroup::parse_count(core::str::from_utf8(buffer.get(..len)?).ok()?, name)
 }

@@ -1,7 +1,9 @@
 //! Starting instances, commands in them, and services.
 
-use crate::instance::cgroup;
+use crate::hotplug::DEVICES_PATIENCE;
+use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{End, Moment};
+use crate::instance::{Instance, cgroup};
 use crate::launch::{self, Given, Launch, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::process::{Output, Start};
@@ -13,9 +15,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use yado_spec::LaunchOrder;
+use yado_spec::instance::Cpus;
 use yado_spec::order::{LaunchJob, LaunchPlaces};
 use yado_sys::children::{self, Session};
-use yado_sys::{datagram, machine};
+use yado_sys::{clock, datagram, machine};
 use yado_wire::{Failure, Step};
 
 impl Supervisor {
@@ -56,15 +59,16 @@ impl Supervisor {
     /// What must be there before the launcher runs: the control group with its limits, the layer's directory, the runtime
     /// directory with the notification socket.
     fn prepare_run(&mut self, number: usize) -> Result<(), Failure> {
+        let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
         instance.run = crate::instance::Run::default();
 
         let group = self.places.group(&instance.name);
-        let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), machine::processors());
+        let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
         cgroup::create(&group, &writes)?;
-        instance.run.memory_events = fs::File::open(group.join("memory.events")).ok();
-        instance.run.process_events = fs::File::open(group.join("pids.events")).ok();
+        instance.run.oom_kills = Counter::open(&group.join("memory.events"), "oom_kill");
+        instance.run.refused_forks = Counter::open(&group.join("pids.events"), "max");
 
         let layer = self.places.layer(&instance.name);
         fs::DirBuilder::new()
@@ -81,9 +85,28 @@ impl Supervisor {
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&runtime).map_err(|error| at(&runtime, error))?;
         let notify = runtime.join("notify");
         instance.run.notify = Some(datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?);
-        // Until they are read for the first time they count as changed, and would wake us for nothing.
-        self.read_counts(number);
         Ok(())
+    }
+
+    /// The processors that an instance might be put on, the best first; none if it does not ask for a number of them.
+    fn processors_for(&self, number: usize) -> Vec<u16> {
+        let asks = |instance: &Instance| {
+            instance.spec.as_ref().is_ok_and(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_))))
+        };
+        if !self.instances.get(number).is_some_and(asks) {
+            return Vec::new();
+        }
+        let mut online = cgroup::read_processors(&self.places.groups, "cpuset.cpus.effective");
+        if online.is_empty() {
+            // Without the controller writing the limit will fail, and say so.
+            online = (0..machine::processors()).collect();
+        }
+        let others =
+            self.instances.iter().enumerate().filter(|(other, instance)| *other != number && instance.is_active());
+        let others: Vec<Vec<u16>> = others
+            .map(|(_, instance)| cgroup::read_processors(&self.places.group(&instance.name), "cpuset.cpus"))
+            .collect();
+        cgroup::by_use(&online, &others)
     }
 
     /// Starts the launcher for an instance.
@@ -132,8 +155,12 @@ impl Supervisor {
                 instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd())
             }
         };
-        let (child, reports, output) =
-            launch::start(&self.places.yado, &group, &order, &Given { payload, standard })?;
+        // Nothing that an instance does to its own group may keep a device with it.
+        let (group, kill_at) = match purpose {
+            Purpose::Devices => (None, Some(clock::since_boot().saturating_add(DEVICES_PATIENCE))),
+            Purpose::Run | Purpose::Exec { .. } | Purpose::Probe => (Some(group.as_path()), None),
+        };
+        let (child, reports, output) = launch::start(&self.places.yado, group, &order, &Given { payload, standard })?;
         let id = self.next_launch;
         self.next_launch = self.next_launch.wrapping_add(1);
         self.launches.push(Launch {
@@ -147,6 +174,7 @@ impl Supervisor {
             failure: None,
             command: None,
             command_ended: None,
+            kill_at,
         });
         Ok(id)
     }

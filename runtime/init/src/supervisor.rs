@@ -123,6 +123,7 @@ impl Supervisor {
             self.step_instance(number, lifecycle::Event::Wake, now);
             self.ask_again(number, now);
             self.watch_health(number, now);
+            self.tell_counts(number, |counter| counter.news(now));
         }
         self.answer_waiting();
         self.serve_streams();
@@ -133,9 +134,11 @@ impl Supervisor {
         let instances = self.instances.iter().flat_map(|instance| {
             let run = &instance.run;
             let health = run.watch.deadline().filter(|_| instance.is_up());
-            [instance.state.deadline(), run.removal.map(|(at, _)| at), run.devices_due, run.ask_at, health]
+            let counts = run.oom_kills.deadline().into_iter().chain(run.refused_forks.deadline()).min();
+            [instance.state.deadline(), run.removal.map(|(at, _)| at), run.devices_due, run.ask_at, health, counts]
         });
         let services = self.services.iter().map(Service::deadline);
+        let launches = self.launches.iter().map(|launch| launch.kill_at);
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
         let others = [
             self.boot.deadline(),
@@ -148,7 +151,7 @@ impl Supervisor {
             queued.then_some(self.next_turn),
             self.netd_patience(),
         ];
-        instances.chain(services).chain(others).flatten().min()
+        instances.chain(services).chain(launches).chain(others).flatten().min()
     }
 
     /// Tells the table that something happened to an instance, and does what it says.

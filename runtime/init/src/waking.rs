@@ -100,8 +100,8 @@ impl Waking {
         for (number, instance) in init.instances.iter().enumerate() {
             let run = &instance.run;
             self.add(run.notify.as_ref(), Interest::Read, Event::Notify(number));
-            self.add(run.memory_events.as_ref(), Interest::Change, Event::Counts(number));
-            self.add(run.process_events.as_ref(), Interest::Change, Event::Counts(number));
+            self.add(run.oom_kills.watched(), Interest::Change, Event::Counts(number));
+            self.add(run.refused_forks.watched(), Interest::Change, Event::Counts(number));
             let Some(console) = &run.console else { continue };
             if let Some((master, interest)) = console.master() {
                 self.add(Some(master), interest, Event::Console(number));

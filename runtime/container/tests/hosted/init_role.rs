@@ -137,6 +137,8 @@ fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (O
     packet::set_timeout(&reports, DEADLINE).unwrap();
     let order_memory = memfd::sealed("order", &order.encode().unwrap()).unwrap();
     let (null, cgroup) = (null(), Fixture::cgroup_of(order));
+    // What an instance does to its own group must not keep its devices with it.
+    let is_inside = !matches!(order.job, LaunchJob::Devices { .. });
     let stderr = std::io::stderr();
     let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![
         (null.as_fd(), 0),
@@ -154,7 +156,7 @@ fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (O
         arguments: &[CString::new("yado-container").unwrap(), CString::new("run").unwrap()],
         environment: &[],
         descriptors: &descriptors,
-        cgroup: Some(cgroup.as_fd()),
+        cgroup: is_inside.then(|| cgroup.as_fd()),
         session: Session::Own,
     });
     (reports, child.unwrap())

@@ -9,8 +9,12 @@ use yado_wire::{Failure, Step};
 /// The controllers that limits and figures need.
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
 
-/// How deep below an instance's group others may lie for it to be removed; systemd makes five levels.
+/// How deep below an instance's group others may lie; systemd makes five levels.
 const MAX_DEPTH: u32 = 32;
+
+/// How many groups may lie below an instance's. Each costs the kernel tens of KiB, and init a call when they are removed;
+/// systemd with all its services makes a hundred.
+const MAX_DESCENDANTS: u32 = 1000;
 
 /// One file of a control group and what is written into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +27,9 @@ pub(crate) struct CgroupWrite {
     pub(crate) value: String,
 }
 
-/// What says `limits` on a machine with so much memory and so many processors. What is left at the kernel's default is
-/// not written, so it needs no controller.
-pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: u16) -> Vec<CgroupWrite> {
+/// What says `limits` on a machine with so much memory and these processors, the ones to take first before the others.
+/// What is left at the kernel's default is not written, so it needs no controller.
+pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: &[u16]) -> Vec<CgroupWrite> {
     let mut writes = Vec::new();
     let mut add = |controller, file, value: String| writes.push(CgroupWrite { controller, file, value });
     if let Some(memory) = limits.memory {
@@ -54,15 +58,40 @@ pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: u16)
     }
     match &limits.cpus {
         Some(Cpus::Set(list)) => add("cpuset", "cpuset.cpus", list.clone()),
-        Some(Cpus::Count(count)) if *count < processors => {
-            add("cpuset", "cpuset.cpus", format!("0-{}", count.max(&1) - 1));
+        Some(Cpus::Count(count)) => {
+            let count = usize::from(*count).max(1);
+            if let Some(taken) = processors.get(..count).filter(|_| count < processors.len()) {
+                let list: Vec<String> = taken.iter().map(u16::to_string).collect();
+                add("cpuset", "cpuset.cpus", list.join(","));
+            }
         }
-        Some(Cpus::Count(_)) | None => {}
+        None => {}
     }
     if let Some(processes) = limits.processes {
         add("pids", "pids.max", processes.to_string());
     }
     writes
+}
+
+/// The processors of a machine, those first on which the fewest of the other instances were put.
+pub(crate) fn by_use(online: &[u16], others: &[Vec<u16>]) -> Vec<u16> {
+    let mut processors = online.to_vec();
+    // Stable: the lower number first.
+    processors.sort_by_key(|processor| others.iter().filter(|list| list.contains(processor)).count());
+    processors
+}
+
+/// The processors in a file of a group, such as `0-2,7`. None where it is missing, or says none.
+pub(crate) fn read_processors(group: &Path, file: &str) -> Vec<u16> {
+    parse_processors(&fs::read_to_string(group.join(file)).unwrap_or_default())
+}
+
+fn parse_processors(text: &str) -> Vec<u16> {
+    let ranges = text.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
 }
 
 /// Makes the group, empty and fresh, and writes its limits. What a predecessor of the same name left is killed first.
@@ -73,6 +102,11 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         remove(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
     }
     fs::create_dir(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
+    // Its root may make groups below. These two files stay ours.
+    for (file, value) in [("cgroup.max.depth", MAX_DEPTH), ("cgroup.max.descendants", MAX_DESCENDANTS)] {
+        fs::write(group.join(file), value.to_string())
+            .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;
+    }
     for write in writes {
         let path = group.join(write.file);
         if let Err(error) = fs::write(&path, &write.value) {
@@ -98,7 +132,7 @@ pub(crate) fn kill(group: &Path) {
 
 /// Removes the group and the groups below it. `EBUSY`: there are processes in it.
 pub(crate) fn remove(group: &Path) -> io::Result<()> {
-    remove_below(group, MAX_DEPTH)?;
+    remove_below(group, MAX_DEPTH + 1)?;
     match fs::remove_dir(group) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
@@ -178,7 +212,10 @@ mod tests {
     use crate::fuzzing::fuzz;
 
     fn written(limits: &Limits) -> Vec<String> {
-        limit_writes(limits, 256 << 20, 4).iter().map(|write| format!("{}={}", write.file, write.value)).collect()
+        limit_writes(limits, 256 << 20, &[2, 3, 0, 1])
+            .iter()
+            .map(|write| format!("{}={}", write.file, write.value))
+            .collect()
     }
 
     #[test]
@@ -202,7 +239,7 @@ mod tests {
                 "memory.swap.max=0",
                 "cpu.weight=95",
                 "cpu.max=25000 100000",
-                "cpuset.cpus=0-1",
+                "cpuset.cpus=2,3",
                 "pids.max=50",
             ]
         );
@@ -214,6 +251,16 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(written(&soft), ["memory.high=134217700", "memory.oom.group=0", "cpu.weight=1"]);
+    }
+
+    #[test]
+    fn instances_are_spread_over_the_processors() {
+        let online = parse_processors("0-2,4\n");
+        assert_eq!(online, [0, 1, 2, 4]);
+        assert_eq!(parse_processors("\n"), [0; 0]);
+        assert_eq!(by_use(&online, &[]), online);
+        assert_eq!(by_use(&online, &[vec![0], vec![0, 1], vec![]]), [2, 4, 1, 0]);
+        assert_eq!(by_use(&online, &[vec![0], vec![1], vec![2], vec![4], vec![0]]), [1, 2, 4, 0]);
     }
 
     #[test]

@@ -24,10 +24,12 @@ pub(crate) enum State {
     Stopped,
     /// It may not start yet.
     Waiting { run: u32, crashes: u32 },
-    /// A required device was absent; it is looked for again when devices change.
-    WaitingForDevice { run: u32, crashes: u32, until: Moment },
-    /// The launcher is at work. `device_until`: since an earlier attempt found a device absent.
-    Starting { run: u32, crashes: u32, since: Moment, device_until: Option<Moment> },
+    /// A required device was absent; it is looked for again when devices change. `look`: they have changed, but it might
+    /// not start.
+    WaitingForDevice { run: u32, crashes: u32, until: Moment, look: bool },
+    /// The launcher is at work. `device_until`: since an earlier attempt found a device absent. `look`: devices have
+    /// changed, perhaps after the launcher looked at them.
+    Starting { run: u32, crashes: u32, since: Moment, device_until: Option<Moment>, look: bool },
     /// Its init runs. `ready_by`: when its health is decided.
     Running { run: u32, crashes: u32, since: Moment, ready_by: Moment },
     /// It is healthy. `settled_at`: when earlier crashes are forgotten.
@@ -217,17 +219,19 @@ pub(crate) fn step(
             _,
         ) if old != run => (Waiting { run, crashes: 0 }, Action::None),
         (Waiting { run, crashes }, Up { .. }, _) => match gate {
-            Gate::Open => (Starting { run, crashes, since: now, device_until: None }, Action::Launch),
+            Gate::Open => (Starting { run, crashes, since: now, device_until: None, look: false }, Action::Launch),
             Gate::Closed => (state, Action::None),
         },
-        (WaitingForDevice { run, crashes, until }, Up { .. }, DevicesChanged) => match gate {
-            Gate::Open => (Starting { run, crashes, since: now, device_until: Some(until) }, Action::Launch),
-            Gate::Closed => (state, Action::None),
-        },
-        (WaitingForDevice { run, crashes, until }, Up { .. }, _) => match until <= now {
-            true => (after_end(run, crashes, End::StartFailed, now, rules), Action::None),
-            false => (state, Action::None),
-        },
+        (WaitingForDevice { run, crashes, until, look }, Up { .. }, event) => {
+            match (look || event == DevicesChanged, gate) {
+                (true, Gate::Open) => {
+                    let device_until = Some(until);
+                    (Starting { run, crashes, since: now, device_until, look: false }, Action::Launch)
+                }
+                _ if until <= now => (after_end(run, crashes, End::StartFailed, now, rules), Action::None),
+                (look, _) => (WaitingForDevice { run, crashes, until, look }, Action::None),
+            }
+        }
         (BackingOff { run, crashes, until }, Up { .. }, _) => match until <= now {
             true => (Waiting { run, crashes }, Action::None),
             false => (state, Action::None),
@@ -259,17 +263,20 @@ pub(crate) fn step(
         (Starting { run, crashes, since, .. } | Running { run, crashes, since, .. }, Up { .. }, SaidReady) => {
             (ready(run, crashes, since, now), Action::None)
         }
-        (Starting { run, crashes, since, device_until }, Up { .. }, Ended(End::DeviceAbsent { within })) => {
+        (Starting { run, crashes, since, device_until, look }, Up { .. }, Ended(End::DeviceAbsent { within })) => {
             let until = device_until.unwrap_or(since.saturating_add(within));
             match until <= now {
                 true => (after_end(run, crashes, End::StartFailed, now, rules), Action::None),
-                false => (WaitingForDevice { run, crashes, until }, Action::None),
+                false => (WaitingForDevice { run, crashes, until, look }, Action::None),
             }
         }
         (Starting { run, crashes, .. } | Running { run, crashes, .. }, Up { .. }, Ended(end)) => {
             (after_end(run, crashes, end, now, rules), Action::None)
         }
-        (Starting { .. }, Up { .. }, Wake | DevicesChanged | Unhealthy) => (state, Action::None),
+        (Starting { run, crashes, since, device_until, .. }, Up { .. }, DevicesChanged) => {
+            (Starting { run, crashes, since, device_until, look: true }, Action::None)
+        }
+        (Starting { .. }, Up { .. }, Wake | Unhealthy) => (state, Action::None),
         (Running { run, crashes, since, ready_by }, Up { .. }, Wake | DevicesChanged | Started | Unhealthy) => {
             match (ready_by <= now, &rules.ready) {
                 (false, _) => (state, Action::None),
@@ -410,7 +417,13 @@ mod tests {
             &notify(RestartPolicy::Always),
             &[
                 (UP, Wake, 0, Waiting { run: 1, crashes: 0 }, Action::None),
-                (UP, Wake, 1, Starting { run: 1, crashes: 0, since: s(1), device_until: None }, Action::Launch),
+                (
+                    UP,
+                    Wake,
+                    1,
+                    Starting { run: 1, crashes: 0, since: s(1), device_until: None, look: false },
+                    Action::Launch,
+                ),
                 (UP, Started, 2, Running { run: 1, crashes: 0, since: s(1), ready_by: s(92) }, Action::None),
                 (UP, SaidReady, 9, Ready { run: 1, crashes: 0, since: s(1), settled_at: s(69) }, Action::None),
                 (DOWN, Wake, 100, Stopping { kill_at: s(110), then: Then::AsWished }, Action::AskToStop),
@@ -508,22 +521,39 @@ mod tests {
             &notify(RestartPolicy::Never),
             &[
                 (UP, Wake, 0, Waiting { run: 1, crashes: 0 }, Action::None),
-                (UP, Wake, 0, Starting { run: 1, crashes: 0, since: s(0), device_until: None }, Action::Launch),
-                (UP, absent, 1, WaitingForDevice { run: 1, crashes: 0, until: s(20) }, Action::None),
-                (UP, Wake, 2, WaitingForDevice { run: 1, crashes: 0, until: s(20) }, Action::None),
+                (
+                    UP,
+                    Wake,
+                    0,
+                    Starting { run: 1, crashes: 0, since: s(0), device_until: None, look: false },
+                    Action::Launch,
+                ),
+                (UP, absent, 1, WaitingForDevice { run: 1, crashes: 0, until: s(20), look: false }, Action::None),
+                (UP, Wake, 2, WaitingForDevice { run: 1, crashes: 0, until: s(20), look: false }, Action::None),
                 (
                     UP,
                     DevicesChanged,
                     5,
-                    Starting { run: 1, crashes: 0, since: s(5), device_until: Some(s(20)) },
+                    Starting { run: 1, crashes: 0, since: s(5), device_until: Some(s(20)), look: false },
                     Action::Launch,
                 ),
-                (UP, absent, 6, WaitingForDevice { run: 1, crashes: 0, until: s(20) }, Action::None),
+                (UP, absent, 6, WaitingForDevice { run: 1, crashes: 0, until: s(20), look: false }, Action::None),
                 (UP, Wake, 20, Failed { run: 1 }, Action::None),
             ],
         );
+        // It may come while the launcher looks, or while it may not start.
+        let rules = notify(RestartPolicy::Never);
+        let starting = Starting { run: 1, crashes: 0, since: s(0), device_until: None, look: false };
+        let (seen, _) = step(starting, UP, Gate::Open, DevicesChanged, s(1), &rules);
+        let (waiting, _) = step(seen, UP, Gate::Closed, absent, s(2), &rules);
+        assert_eq!(waiting, WaitingForDevice { run: 1, crashes: 0, until: s(20), look: true });
+        let (again, action) = step(waiting, UP, Gate::Open, Wake, s(3), &rules);
+        assert_eq!((again.since(), action), (Some(s(3)), Action::Launch));
+        let waiting = WaitingForDevice { run: 1, crashes: 0, until: s(20), look: false };
+        let (waiting, _) = step(waiting, UP, Gate::Closed, DevicesChanged, s(4), &rules);
+        assert_eq!(step(waiting, UP, Gate::Open, Wake, s(5), &rules).1, Action::Launch);
         // Without patience the first absence is the failure.
-        let starting = Starting { run: 1, crashes: 0, since: s(0), device_until: None };
+        let starting = Starting { run: 1, crashes: 0, since: s(0), device_until: None, look: false };
         let absent = Ended(End::DeviceAbsent { within: Duration::ZERO });
         let got = step(starting, UP, Gate::Open, absent, s(0), &notify(RestartPolicy::Never));
         assert_eq!(got.0, Failed { run: 1 });
@@ -585,7 +615,7 @@ mod tests {
         let (waiting, _) = step(still, restart, Gate::Open, Event::Ended(End::InOrder), s(72), &rules);
         assert_eq!(waiting, State::Waiting { run: 2, crashes: 0 });
         // A start that is no longer wanted is killed: nobody is inside yet who could be asked.
-        let starting = State::Starting { run: 1, crashes: 0, since: s(0), device_until: None };
+        let starting = State::Starting { run: 1, crashes: 0, since: s(0), device_until: None, look: false };
         assert_eq!(step(starting, DOWN, Gate::Open, Event::Wake, s(1), &rules).1, Action::Kill);
         assert_eq!(step(starting, restart, Gate::Open, Event::Started, s(1), &rules).1, Action::Kill);
         // A closed gate keeps it waiting.
