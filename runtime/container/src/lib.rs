@@ -55,9 +55,9 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     };
     let outcome = become_untraceable().and_then(|()| order::read()).and_then(|order| match &order.job {
         LaunchJob::Run => run::run(&order, &mut reporter),
-        LaunchJob::Exec { command, .. } => exec::exec(&order, command, &mut reporter),
-        LaunchJob::Probe { .. } => probe::probe(&order, &mut reporter),
-        LaunchJob::Devices { .. } => sync_devices::sync(&order, &mut reporter),
+        LaunchJob::Exec(command) => exec::exec(&order, command, &mut reporter),
+        LaunchJob::Probe => probe::probe(&order, &mut reporter),
+        LaunchJob::Devices => sync_devices::sync(&order, &mut reporter),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

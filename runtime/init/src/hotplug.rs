@@ -2,13 +2,12 @@
 
 use crate::instance::lifecycle::{self, Moment, State};
 use crate::job::Job;
-use crate::launch::Purpose;
+use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
 use crate::supervisor::{SIGKILL, Supervisor};
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::os::fd::AsFd;
 use std::time::Duration;
-use yado_spec::order::LaunchJob;
 use yado_sys::children;
 use yado_sys::uevent::{self, Received};
 use yado_wire::Failure;
@@ -136,10 +135,10 @@ impl Supervisor {
             instance.run.devices_due = Some(now.saturating_add(DEBOUNCE));
             return;
         }
-        let Some((pid, _)) = instance.run.payload else {
+        if instance.run.payload.is_none() {
             instance.run.devices_due = None;
             return;
-        };
+        }
         if now < due {
             return;
         }
@@ -147,7 +146,7 @@ impl Supervisor {
         if !instance.is_up() {
             return;
         }
-        if let Err(failure) = self.start_launcher(number, Purpose::Devices, LaunchJob::Devices { pid }, &[]) {
+        if let Err(failure) = self.start_launcher(number, Ask::Devices) {
             self.fail_devices(number, failure, now);
         }
     }

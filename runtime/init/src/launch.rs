@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use yado_spec::LaunchOrder;
-use yado_spec::order::{LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, Step};
@@ -59,6 +59,19 @@ pub(crate) enum Purpose {
     Devices,
 }
 
+/// What a launcher is asked for.
+#[derive(Debug)]
+pub(crate) enum Ask<'a> {
+    /// To start the instance.
+    Run,
+    /// To run a command for this client.
+    Exec { client: u32, command: Command, standard: &'a [OwnedFd] },
+    /// To try its probe.
+    Probe,
+    /// To bring its devices up to date.
+    Devices,
+}
+
 /// What a launch is given besides its order.
 #[derive(Debug)]
 pub(crate) struct Given<'a> {
@@ -96,9 +109,9 @@ pub(crate) fn start(
     }
     let job = match order.job {
         LaunchJob::Run => "run",
-        LaunchJob::Exec { .. } => "exec",
-        LaunchJob::Probe { .. } => "probe",
-        LaunchJob::Devices { .. } => "devices",
+        LaunchJob::Exec(_) => "exec",
+        LaunchJob::Probe => "probe",
+        LaunchJob::Devices => "devices",
     };
     let start = |group: Option<BorrowedFd<'_>>| {
         Start {

@@ -9,7 +9,8 @@ use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
-use yado_sys::{datagram, packet};
+use yado_sys::children::Ended;
+use yado_sys::{datagram, packet, pidfd};
 use yado_wire::launch::LaunchReport;
 use yado_wire::names::clipped;
 use yado_wire::rescue::EventKind;
@@ -47,12 +48,10 @@ impl Supervisor {
             LaunchReport::Payload { pid } => match purpose {
                 Purpose::Run => self.take_payload(number, pid, descriptors, now),
                 Purpose::Exec { .. } => {
-                    if let Some(pidfd) = descriptors.into_iter().next() {
+                    let Some(pidfd) = descriptors.into_iter().next() else { return };
+                    launch.command_ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
+                    if launch.command_ended.is_none() {
                         launch.command = Some((pid, pidfd));
-                    }
-                    if let Some(at) = self.unknown_ends.iter().position(|(known, _)| *known == pid) {
-                        launch.command = None;
-                        launch.command_ended = Some(self.unknown_ends.remove(at).1);
                     }
                 }
                 Purpose::Probe | Purpose::Devices => {}
@@ -95,6 +94,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let mut descriptors = descriptors.into_iter();
         let Some(pidfd) = descriptors.next() else { return };
+        let ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
         instance.run.payload = Some((pid, pidfd));
         if let Some(master) = descriptors.next() {
             match Console::new(master, &self.places.runtime(&instance.name).join("console")) {
@@ -105,8 +105,7 @@ impl Supervisor {
                 }
             }
         }
-        if let Some(at) = self.unknown_ends.iter().position(|(known, _)| *known == pid) {
-            let (_, ended) = self.unknown_ends.remove(at);
+        if let Some(ended) = ended {
             self.log
                 .say(Priority::Info, format_args!("process {pid} {} before it was reported", how_it_ended(ended)));
             self.note_payload_end(number, ended, now);
@@ -207,6 +206,12 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// How a process ended of which a launcher tells only now; another one may have had its number before.
+fn take_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, pidfd: &OwnedFd) -> Option<Ended> {
+    let at = ends.iter().rposition(|(known, _)| *known == pid)?;
+    pidfd::has_ended(pidfd).is_ok_and(|ended| ended).then(|| ends.remove(at).1)
 }
 
 /// The log's name for an instance's console.

@@ -4,7 +4,7 @@ use crate::hotplug::DEVICES_PATIENCE;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{End, Moment};
 use crate::instance::{Instance, cgroup};
-use crate::launch::{self, Given, Launch, MOST_LAUNCHES, Purpose};
+use crate::launch::{self, Ask, Given, Launch, LaunchId, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::process::{Output, Start};
 use crate::service;
@@ -25,7 +25,7 @@ impl Supervisor {
     /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.
     pub(crate) fn launch_instance(&mut self, number: usize, now: Moment) {
         let failure = match self.prepare_run(number) {
-            Ok(()) => self.start_launcher(number, Purpose::Run, LaunchJob::Run, &[]).err(),
+            Ok(()) => self.start_launcher(number, Ask::Run).err(),
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failure {
@@ -110,13 +110,13 @@ impl Supervisor {
     }
 
     /// Starts the launcher for an instance.
-    pub(crate) fn start_launcher(
-        &mut self,
-        number: usize,
-        purpose: Purpose,
-        job: LaunchJob,
-        standard: &[OwnedFd],
-    ) -> Result<u32, Failure> {
+    pub(crate) fn start_launcher(&mut self, number: usize, ask: Ask<'_>) -> Result<LaunchId, Failure> {
+        let (purpose, job, standard): (_, _, &[OwnedFd]) = match ask {
+            Ask::Run => (Purpose::Run, LaunchJob::Run, &[]),
+            Ask::Exec { client, command, standard } => (Purpose::Exec { client }, LaunchJob::Exec(command), standard),
+            Ask::Probe => (Purpose::Probe, LaunchJob::Probe, &[]),
+            Ask::Devices => (Purpose::Devices, LaunchJob::Devices, &[]),
+        };
         let Some(instance) = self.instances.get(number) else {
             return Err(Failure::refused(Step::Launcher, "", "there is no such instance"));
         };

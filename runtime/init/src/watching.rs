@@ -2,12 +2,11 @@
 
 use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
 use crate::instance::lifecycle::{self, Moment};
-use crate::launch::Purpose;
+use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
 use crate::supervisor::{SIGKILL, Supervisor};
 use std::os::fd::AsFd;
 use yado_spec::instance::Readiness;
-use yado_spec::order::LaunchJob;
 use yado_sys::children;
 use yado_wire::{Failure, Step};
 
@@ -19,9 +18,10 @@ impl Supervisor {
         match instance.run.watch.due(&spec.health, Phase::of(instance.state), now) {
             Due::Nothing => {}
             Due::Probe => {
-                let Some((pid, _)) = instance.run.payload else { return };
-                let job = LaunchJob::Probe { pid };
-                if let Err(failure) = self.start_launcher(number, Purpose::Probe, job, &[]) {
+                if instance.run.payload.is_none() {
+                    return;
+                }
+                if let Err(failure) = self.start_launcher(number, Ask::Probe) {
                     self.note_probe(number, Some(Box::new(failure)), now);
                 }
             }

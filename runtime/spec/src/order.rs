@@ -62,22 +62,11 @@ pub enum LaunchJob {
     /// Build the sandbox and exec the instance's init.
     Run,
     /// Run a command in the running instance. The command's stdin, stdout and stderr are the launcher's own.
-    Exec {
-        /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
-        pid: i32,
-        /// What is run.
-        command: Command,
-    },
+    Exec(Command),
     /// Try the running instance's probe once.
-    Probe {
-        /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
-        pid: i32,
-    },
+    Probe,
     /// Make the running instance's device nodes and device filter what spec and sysfs say now.
-    Devices {
-        /// The running instance's first process, as init sees it. Its pidfd travels as descriptor 5.
-        pid: i32,
-    },
+    Devices,
 }
 
 /// A command in a running instance.
@@ -99,5 +88,5 @@ pub struct Command {
 pub const ORDER_FD: i32 = 3;
 /// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).
 pub const REPORT_FD: i32 = 4;
-/// The descriptor of the running instance's pidfd (`Exec`, `Probe`, `Devices`).
+/// The descriptor of the pidfd of the running instance's first process (`Exec`, `Probe`, `Devices`).
 pub const PAYLOAD_FD: i32 = 5;

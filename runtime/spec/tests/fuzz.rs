@@ -64,17 +64,14 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
         cgroup: "/sys/fs/cgroup/instances/me".to_owned(),
         netd: Some("/run/yado/netd.sock".to_owned()),
     };
-    let exec = LaunchJob::Exec {
-        pid: 300,
-        command: Command {
-            argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
-            environment: vec!["A=1".to_owned()],
-            cwd: Some("/root".to_owned()),
-            uid: 1000,
-            gid: 0,
-        },
-    };
-    let seeds = [LaunchJob::Run, exec, LaunchJob::Devices { pid: 300 }, LaunchJob::Probe { pid: 300 }].map(|job| {
+    let exec = LaunchJob::Exec(Command {
+        argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
+        environment: vec!["A=1".to_owned()],
+        cwd: Some("/root".to_owned()),
+        uid: 1000,
+        gid: 0,
+    });
+    let seeds = [LaunchJob::Run, exec, LaunchJob::Devices, LaunchJob::Probe].map(|job| {
         let spec = compile_one(FULL).unwrap();
         let order = LaunchOrder { spec, places: places.clone(), idmap_base: 1 << 20, verify: Verify::Block, job };
         order.encode().unwrap()

@@ -52,16 +52,13 @@ pub(crate) fn exec_as(
     id: u32,
 ) -> Result<(Ended, String), Failure> {
     let mut order = order.clone();
-    order.job = LaunchJob::Exec {
-        pid: running.pid,
-        command: Command {
-            argv: command.iter().map(|part| (*part).to_owned()).collect(),
-            environment: vec!["ADDED=by exec".to_owned()],
-            cwd: Some("/tmp".to_owned()),
-            uid: id,
-            gid: id,
-        },
-    };
+    order.job = LaunchJob::Exec(Command {
+        argv: command.iter().map(|part| (*part).to_owned()).collect(),
+        environment: vec!["ADDED=by exec".to_owned()],
+        cwd: Some("/tmp".to_owned()),
+        uid: id,
+        gid: id,
+    });
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let command = launch_with(&order, Some(running), &writer, || ())?;
     drop(writer);
@@ -72,7 +69,7 @@ pub(crate) fn exec_as(
 
 /// Brings the devices of the running instance up to date.
 pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let order = LaunchOrder { job: LaunchJob::Devices { pid: running.pid }, ..order.clone() };
+    let order = LaunchOrder { job: LaunchJob::Devices, ..order.clone() };
     let (reports, launcher) = start(&order, Some(running), &null());
     let report = next_report(&reports).map(|(report, _)| report);
     wait(launcher.pid, &launcher.pidfd);
@@ -86,7 +83,7 @@ pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Ve
 
 /// Tries the probe of the running instance.
 pub(crate) fn probe(order: &LaunchOrder, running: &Payload) -> Result<(), Failure> {
-    let order = LaunchOrder { job: LaunchJob::Probe { pid: running.pid }, ..order.clone() };
+    let order = LaunchOrder { job: LaunchJob::Probe, ..order.clone() };
     let (reports, launcher) = start(&order, Some(running), &null());
     let report = next_report(&reports).map(|(report, _)| report);
     wait(launcher.pid, &launcher.pidfd);
@@ -138,7 +135,7 @@ fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (O
     let order_memory = memfd::sealed("order", &order.encode().unwrap()).unwrap();
     let (null, cgroup) = (null(), Fixture::cgroup_of(order));
     // What an instance does to its own group must not keep its devices with it.
-    let is_inside = !matches!(order.job, LaunchJob::Devices { .. });
+    let is_inside = order.job != LaunchJob::Devices;
     let stderr = std::io::stderr();
     let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![
         (null.as_fd(), 0),

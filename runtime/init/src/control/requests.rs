@@ -3,13 +3,13 @@
 use super::Exchange;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{Moment, State, Wanted};
-use crate::launch::Purpose;
+use crate::launch::Ask;
 use crate::log::Priority;
 use crate::shutdown::Goal;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use yado_spec::order::{Command, LaunchJob};
+use yado_spec::order::Command;
 use yado_sys::packet;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
@@ -186,12 +186,11 @@ impl Supervisor {
         if standard.len() != 3 {
             return self.refuse(id, name.as_str(), "exec needs three descriptors: stdin, stdout and stderr");
         }
-        let instance = self.instances.get(number).filter(|instance| instance.is_up());
-        let Some((pid, _)) = instance.and_then(|instance| instance.run.payload.as_ref()) else {
+        let is_up = |instance: &Instance| instance.is_up() && instance.run.payload.is_some();
+        if !self.instances.get(number).is_some_and(is_up) {
             return self.refuse(id, name.as_str(), "it is not running");
-        };
-        let job = LaunchJob::Exec { pid: *pid, command };
-        match self.start_launcher(number, Purpose::Exec { client: id }, job, standard) {
+        }
+        match self.start_launcher(number, Ask::Exec { client: id, command, standard }) {
             Ok(launch) => self.set_exchange(id, Exchange::Command { launch }),
             Err(failure) => self.reply(id, &Reply::Refused(failure)),
         }
