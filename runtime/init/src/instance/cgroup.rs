@@ -75,10 +75,13 @@ pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: &[u1
 
 /// The processors of a machine, those first on which the fewest of the other instances were put.
 pub(crate) fn by_use(online: &[u16], others: &[Vec<u16>]) -> Vec<u16> {
-    let mut processors = online.to_vec();
-    // Stable: the lower number first.
-    processors.sort_by_key(|processor| others.iter().filter(|list| list.contains(processor)).count());
-    processors
+    let uses = |processor: &u16| others.iter().filter(|list| list.contains(processor)).count();
+    let (mut left, mut ordered) = (online.to_vec(), Vec::new());
+    // Of equals the first. A handful of numbers is not worth the code of a sort.
+    while let Some((at, _)) = left.iter().enumerate().min_by_key(|(_, processor)| uses(processor)) {
+        ordered.push(left.remove(at));
+    }
+    ordered
 }
 
 /// The processors in a file of a group, such as `0-2,7`. None where it is missing, or says none.
