@@ -131,7 +131,7 @@ impl Supervisor {
                     self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
                 }
             },
-            (Job::Format(_), Stage::PrepareData { device }) => {
+            (Job::Format { .. }, Stage::PrepareData { device }) => {
                 let cleared = if is_good { format_mark::clear(&device).err() } else { None };
                 match (is_good, cleared) {
                     (true, None) => self.mount_data(&device, "ext4", now),
@@ -151,7 +151,7 @@ impl Supervisor {
                 self.finish_volatile(mounted, now);
             }
             (Job::Compile, Stage::Compile) => self.finish_specs(now),
-            (Job::Drivers(_) | Job::Check(_) | Job::Format(_) | Job::FormatVolatile(_) | Job::Compile, _) => {}
+            (Job::Drivers(_) | Job::Check(_) | Job::Format { .. } | Job::FormatVolatile(_) | Job::Compile, _) => {}
         }
     }
 
@@ -173,12 +173,15 @@ impl Supervisor {
             }
             Content::Blank => {
                 self.log.say(Priority::Notice, format_args!("{} is blank: it is formatted", device.display()));
-                if let Err(error) = format_mark::set(&device) {
-                    let failure = Failure::from_io(Step::Data, &device.to_string_lossy(), &error);
-                    return self.give_up_data(failure, now);
-                }
+                let kib = match format_mark::set(&device) {
+                    Ok(kib) => kib,
+                    Err(error) => {
+                        let failure = Failure::from_io(Step::Data, &device.to_string_lossy(), &error);
+                        return self.give_up_data(failure, now);
+                    }
+                };
                 self.boot.stage = Stage::PrepareData { device: device.clone() };
-                self.start_job(Job::Format(device), now);
+                self.start_job(Job::Format { device, kib }, now);
             }
             Content::Unknown => {
                 let reason = "neither blank nor a file system we know: it is left as it is";

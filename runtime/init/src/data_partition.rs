@@ -41,12 +41,10 @@ pub(crate) fn find_partition(name: &str) -> Option<PathBuf> {
 
 /// What is on `device`. A formatting that was cut off counts as blank.
 pub(crate) fn read_content(device: &Path) -> io::Result<Content> {
-    if format_mark::is_set(device)? {
-        return Ok(Content::Blank);
-    }
     let mut head = Vec::with_capacity(HEAD_BYTES);
     File::open(device)?.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-    Ok(superblock::judge(&head))
+    let is_cut_off = format_mark::find(device)?.is_some_and(|mark| !superblock::covers(&head, mark));
+    Ok(if is_cut_off { Content::Blank } else { superblock::judge(&head) })
 }
 
 /// Mounts `device`. This may replay a journal, before anything runs that could be kept waiting.
@@ -103,5 +101,100 @@ pub(crate) fn fullness() -> Option<Failure> {
         }
         Ok(_) => None,
         Err(error) => Some(Failure::from_io(Step::Data, MOUNT_POINT, &error)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::job::Job;
+    use crate::places::Places;
+    use std::ffi::OsString;
+    use std::os::unix::fs::FileExt;
+    use std::process::Command;
+    use tempfile::NamedTempFile;
+
+    const MIB: u64 = 1 << 20;
+
+    fn blank(bytes: u64) -> NamedTempFile {
+        let file = NamedTempFile::new().unwrap();
+        file.as_file().set_len(bytes).unwrap();
+        file
+    }
+
+    /// Without the program the test is skipped, and says so.
+    fn has_run(program: &Path, arguments: &[OsString]) -> bool {
+        match Command::new(program).args(arguments).output() {
+            Ok(output) if output.status.success() => true,
+            Ok(output) => panic!("{program:?} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                println!("SKIPPED: {} is not installed", program.display());
+                false
+            }
+            Err(error) => panic!("{program:?}: {error}"),
+        }
+    }
+
+    /// As the job formats it, with the mark set before.
+    fn is_formatted(device: &Path) -> bool {
+        let kib = format_mark::set(device).unwrap();
+        let job = Job::Format { device: device.to_owned(), kib };
+        let (program, arguments) = job.command(&Places::of_system());
+        has_run(&program, &arguments[1..])
+    }
+
+    #[test]
+    fn a_formatting_that_is_cut_off_anywhere_is_begun_again() {
+        for bytes in [2 * MIB, 8 * MIB, 64 * MIB, 64 * MIB + 512, 64 * MIB + 1536, 600 * MIB] {
+            let file = blank(bytes);
+            assert_eq!(read_content(file.path()).unwrap(), Content::Blank);
+            if !is_formatted(file.path()) {
+                return;
+            }
+            // All is done but that the mark be taken away; and mke2fs has not wiped it.
+            assert_eq!(read_content(file.path()).unwrap(), Content::Blank, "{bytes} bytes");
+
+            // mke2fs writes the superblock last: until then something is there, and nobody can say what.
+            let mut superblock = [0; 1024];
+            file.as_file().read_exact_at(&mut superblock, 1024).unwrap();
+            file.as_file().write_all_at(&[0; 1024], 1024).unwrap();
+            assert_eq!(read_content(file.path()).unwrap(), Content::Blank, "{bytes} bytes, no superblock");
+            file.as_file().write_all_at(&[7; 1024], 1024).unwrap();
+            assert_eq!(read_content(file.path()).unwrap(), Content::Blank, "{bytes} bytes, torn superblock");
+            file.as_file().write_all_at(&superblock, 1024).unwrap();
+
+            format_mark::clear(file.path()).unwrap();
+            assert_eq!(read_content(file.path()).unwrap(), Content::Ext4Clean, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_mark_that_somebody_wrote_into_a_file_is_none() {
+        let made_otherwise: &[&[&str]] = &[
+            &["-t", "ext4"],
+            &["-t", "ext4", "-b", "1024", "-O", "^64bit"],
+            &["-t", "ext4", "-b", "2048", "-O", "64bit"],
+            &["-t", "ext4", "-b", "4096", "-O", "^64bit"],
+            &["-t", "ext4", "-b", "4096", "-O", "64bit"],
+            &["-t", "ext2"],
+        ];
+        for options in made_otherwise {
+            for bytes in [8 * MIB, 600 * MIB] {
+                // Over the whole partition: its last 512 bytes belong to a block that any file may have.
+                let file = blank(bytes);
+                let mut arguments: Vec<OsString> = vec!["-q".into(), "-F".into()];
+                arguments.extend(options.iter().map(OsString::from));
+                arguments.push(file.path().into());
+                if !has_run(Path::new("/sbin/mke2fs"), &arguments) {
+                    return;
+                }
+                format_mark::set(file.path()).unwrap();
+                assert_eq!(read_content(file.path()).unwrap(), Content::Ext4Clean, "{options:?}, {bytes} bytes");
+                // s_state: mounted when the power went.
+                file.as_file().write_all_at(&[0, 0], 1024 + 0x3a).unwrap();
+                assert_eq!(read_content(file.path()).unwrap(), Content::Ext4Dirty, "{options:?}, {bytes} bytes");
+            }
+        }
     }
 }

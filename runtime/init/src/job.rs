@@ -24,8 +24,8 @@ pub(crate) enum Job {
     Drivers(Vec<String>),
     /// Repairs an ext4 file system that was not unmounted.
     Check(PathBuf),
-    /// Makes an ext4 file system.
-    Format(PathBuf),
+    /// Makes an ext4 file system of this size.
+    Format { device: PathBuf, kib: u64 },
     /// Makes an ext4 file system in a file in memory.
     FormatVolatile(PathBuf),
     /// Compiles specs.
@@ -54,7 +54,7 @@ impl Job {
         match self {
             Job::AllDrivers | Job::Drivers(_) => "drivers",
             Job::Check(_) => "e2fsck",
-            Job::Format(_) | Job::FormatVolatile(_) => "mke2fs",
+            Job::Format { .. } | Job::FormatVolatile(_) => "mke2fs",
             Job::Compile => "compile",
         }
     }
@@ -63,11 +63,11 @@ impl Job {
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
             Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::Compile => 60,
-            Job::Check(_) | Job::Format(_) => 900,
+            Job::Check(_) | Job::Format { .. } => 900,
         })
     }
 
-    fn command(&self, places: &Places) -> (PathBuf, Vec<OsString>) {
+    pub(crate) fn command(&self, places: &Places) -> (PathBuf, Vec<OsString>) {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<OsString>>();
         let with = |list: &[&str], path: &Path| {
             let mut list = words(list);
@@ -84,8 +84,10 @@ impl Job {
                 (own(), list)
             }
             Job::Check(device) => (PathBuf::from("/sbin/e2fsck"), with(&["e2fsck", "-p"], device)),
-            Job::Format(device) => {
-                (PathBuf::from("/sbin/mke2fs"), with(&["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data"], device))
+            Job::Format { device, kib } => {
+                let mut list = with(&["mke2fs", "-q", "-F", "-t", "ext4", "-L", "data"], device);
+                list.push(OsString::from(format!("{kib}K")));
+                (PathBuf::from("/sbin/mke2fs"), list)
             }
             // Nothing survives a power cut here anyway: no journal.
             Job::FormatVolatile(file) => (

@@ -68,6 +68,9 @@ fn superblocks_of_any_bytes() {
     fuzz("superblock", &[ext4, vec![0; 2048], vec![0xff; 100], Vec::new()], &["_BHRfS_M"], |bytes| {
         let is_blank = superblock::judge(bytes) == Content::Blank;
         assert_eq!(is_blank, bytes.iter().all(|byte| *byte == 0) || bytes.iter().all(|byte| *byte == 0xff));
+        // What reaches some place reaches all before it, and nothing reaches into a partition that is blank.
+        assert!(!superblock::covers(bytes, 1 << 30) || superblock::covers(bytes, 1 << 20));
+        assert!(!is_blank || !superblock::covers(bytes, 0));
     });
 }
 

@@ -2,8 +2,9 @@
 //! neither blank nor a file system; the mark tells that it is nobody's and may be formatted again.
 //!
 //! The mark is written and synced before the formatting begins, and taken away and synced before the new file system is
-//! mounted for the first time: while it stands, there is nothing to lose. mke2fs does not write there (a file system's last
-//! block is data, and no file has any yet).
+//! mounted for the first time: while it stands, there is nothing to lose. The file system is made to end before it: mke2fs
+//! wipes the end of what it formats, and the last block of a file system may hold a container's file, and that a mark. Where
+//! a file system does reach the place, made over the whole partition, nothing that is read there is taken for one.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -14,18 +15,23 @@ const MARK: &[u8; 24] = b"yadokari formatting data";
 
 const MARK_OFFSET_FROM_END: u64 = 512;
 
-/// Whether the mark is there.
-pub(crate) fn is_set(device: &Path) -> io::Result<bool> {
+/// So much at the end is not the file system's: a sector of a disk with large ones, so that the mark has one for itself.
+const RESERVED_BYTES: u64 = 4096;
+
+/// Where a mark stands, from the partition's start. It is one only if no file system covers the place.
+pub(crate) fn find(device: &Path) -> io::Result<Option<u64>> {
     let mut file = File::open(device)?;
     let mut found = [0; MARK.len()];
-    let offset = mark_offset(&mut file)?;
+    let offset = offset_from_end(&mut file, MARK_OFFSET_FROM_END)?;
     file.read_exact_at(&mut found, offset)?;
-    Ok(found == *MARK)
+    Ok((found == *MARK).then_some(offset))
 }
 
-/// Sets the mark.
-pub(crate) fn set(device: &Path) -> io::Result<()> {
-    write(device, MARK)
+/// Sets the mark. The file system may have as many KiB as are returned.
+pub(crate) fn set(device: &Path) -> io::Result<u64> {
+    let room_bytes = offset_from_end(&mut File::open(device)?, RESERVED_BYTES)?;
+    write(device, MARK)?;
+    Ok(room_bytes / 1024)
 }
 
 /// Takes it away.
@@ -35,14 +41,14 @@ pub(crate) fn clear(device: &Path) -> io::Result<()> {
 
 fn write(device: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options().read(true).write(true).open(device)?;
-    let offset = mark_offset(&mut file)?;
+    let offset = offset_from_end(&mut file, MARK_OFFSET_FROM_END)?;
     file.write_all_at(bytes, offset)?;
     file.sync_all()
 }
 
-fn mark_offset(file: &mut File) -> io::Result<u64> {
+fn offset_from_end(file: &mut File, bytes: u64) -> io::Result<u64> {
     let size = file.seek(SeekFrom::End(0))?;
-    size.checked_sub(MARK_OFFSET_FROM_END).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    size.checked_sub(bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 #[cfg(test)]
@@ -52,16 +58,21 @@ mod tests {
 
     #[test]
     fn a_mark_is_set_found_and_taken_away() {
-        let path = std::env::temp_dir().join(format!("yado-format-mark-{}", std::process::id()));
-        std::fs::write(&path, [7; 2048]).unwrap();
-        assert!(!is_set(&path).unwrap());
-        set(&path).unwrap();
-        assert!(is_set(&path).unwrap());
-        clear(&path).unwrap();
-        assert!(!is_set(&path).unwrap());
-        assert_eq!(&std::fs::read(&path).unwrap()[..1536], [7; 1536]);
-        std::fs::write(&path, [7; 100]).unwrap();
-        assert!(is_set(&path).is_err());
-        std::fs::remove_file(&path).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path();
+        std::fs::write(path, [7; 9000]).unwrap();
+        assert_eq!(find(path).unwrap(), None);
+        // 9000 - 4096 bytes are left, in whole KiB.
+        assert_eq!(set(path).unwrap(), 4);
+        assert_eq!(find(path).unwrap(), Some(9000 - 512));
+        clear(path).unwrap();
+        assert_eq!(find(path).unwrap(), None);
+        assert_eq!(&std::fs::read(path).unwrap()[..9000 - 512], [7; 9000 - 512]);
+        // Too short for a file system and the mark; nothing is written.
+        std::fs::write(path, [7; 4000]).unwrap();
+        assert!(set(path).is_err());
+        assert_eq!(std::fs::read(path).unwrap(), [7; 4000]);
+        std::fs::write(path, [7; 100]).unwrap();
+        assert!(find(path).is_err());
     }
 }
