@@ -8,6 +8,7 @@ use crate::ending::how_it_ended;
 use crate::instance::lifecycle::Moment;
 use crate::job::Job;
 use crate::log::Priority;
+use crate::named_partition::{self, Disks, SYSFS};
 use crate::service_list;
 use crate::specs;
 use crate::supervisor::Supervisor;
@@ -97,11 +98,19 @@ impl Supervisor {
                 }
             },
             Stage::FindData { until } => {
-                if let Some(device) = data_partition::find_partition(data_partition::PARTITION) {
-                    self.prepare_data(device, now);
-                } else if until <= now && self.boot.has_drivers {
-                    let reason = "no partition has this name; a file system in memory stands in";
-                    self.give_up_data(Failure::refused(Step::Data, data_partition::PARTITION, reason), now);
+                let is_late = until <= now && self.boot.has_drivers;
+                let name = data_partition::PARTITION;
+                match named_partition::find(Path::new(SYSFS), &[name], &Disks::of_system(is_late)) {
+                    Ok(Some(device)) => self.prepare_data(device, now),
+                    Ok(None) if is_late => {
+                        let reason = "no partition has this name on the system's disk; \
+                            a file system in memory stands in";
+                        self.give_up_data(Failure::refused(Step::Data, name, reason), now);
+                    }
+                    Ok(None) => {}
+                    Err(several) => {
+                        self.give_up_data(Failure::refused(Step::Data, name, &several.to_string()), now);
+                    }
                 }
             }
             Stage::PrepareData { .. } | Stage::PrepareVolatile { .. } | Stage::Compile | Stage::Done => {}

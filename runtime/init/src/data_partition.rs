@@ -1,4 +1,4 @@
-//! The data partition: finding it, judging it, mounting it, and what stands in for it when it cannot be used.
+//! The data partition: judging it, mounting it, and what stands in for it when it cannot be used.
 //!
 //! Without it the system boots all the same: a file system in memory, bounded in size, is mounted in its place, so
 //! everything else works as always, and what is written is gone with the power. The status says so.
@@ -6,9 +6,9 @@
 pub(crate) mod format_mark;
 pub mod superblock;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use superblock::{Content, HEAD_BYTES};
 use yado_sys::mount::{FsOption, new_file_system};
 use yado_sys::{loop_device, machine, mount, volume};
@@ -28,16 +28,6 @@ const MAX_VOLATILE_BYTES: u64 = 256 << 20;
 
 /// With less room than this, a layer's directories cannot be counted on to be made.
 const MIN_FREE_BYTES: u64 = 64 * 1024;
-
-/// The block device with this GPT partition name.
-pub(crate) fn find_partition(name: &str) -> Option<PathBuf> {
-    let wanted = format!("PARTNAME={name}");
-    let entries = fs::read_dir("/sys/class/block").ok()?;
-    let found = entries.flatten().find(|entry| {
-        fs::read_to_string(entry.path().join("uevent")).is_ok_and(|text| text.lines().any(|line| line == wanted))
-    })?;
-    Some(Path::new("/dev").join(found.file_name()))
-}
 
 /// What is on `device`. A formatting that was cut off counts as blank.
 pub(crate) fn read_content(device: &Path) -> io::Result<Content> {

@@ -4,10 +4,10 @@
 //! it is read. A refusal is told on the console and in the kernel's log; then the machine restarts, so that the boot
 //! loader, which counts, comes to the other slot.
 
-use crate::data_partition::find_partition;
 use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
+use crate::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use crate::slot::{self, Slot};
 use std::fmt;
 use std::fs::{self, File};
@@ -40,6 +40,10 @@ const SYSTEM_INIT: &str = "/sbin/yado-init";
 /// A card that is slow to answer takes some seconds.
 const SLOT_PATIENCE: Duration = Duration::from_secs(20);
 
+/// So long after all drivers were loaded, others are waited for before the slot is taken from a disk on USB: the boot loader
+/// has just read the system's disk, which answers sooner. `yado.disk=` spares a board with its system on USB this wait.
+const USB_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Between looks at what there is, if no event comes first.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -57,7 +61,9 @@ enum BootError {
     /// A file system of the kernel's own, or the slot's.
     Mount { reason: String },
     /// The partition did not appear.
-    NoPartition { name: String, found: String },
+    NoPartition { name: String, disks: Disks, found: String },
+    /// It is on several disks, of which somebody may have written the wrong ones.
+    SeveralDisks { name: String, source: SeveralDisks },
     /// The keys cannot be read.
     Keys { source: ReadKeysError },
     /// There are none.
@@ -75,10 +81,15 @@ impl fmt::Display for BootError {
         match self {
             BootError::NoSlot => out.write_str("the kernel's command line has no yado.slot=A or yado.slot=B"),
             BootError::Mount { reason } => out.write_str(reason),
-            BootError::NoPartition { name, found } => {
+            BootError::NoPartition { name, disks, found } => {
                 let seconds = SLOT_PATIENCE.as_secs();
-                write!(out, "no partition named {name} within {seconds} s; there are: {found}")
+                let at = match disks {
+                    Disks::At(word) => format!(" at yado.disk={word}"),
+                    Disks::Only(_) | Disks::NotOnUsb | Disks::Any => String::new(),
+                };
+                write!(out, "no partition named {name}{at} within {seconds} s; there are: {found}")
             }
+            BootError::SeveralDisks { name, source } => write!(out, "{name}: {source}"),
             BootError::Keys { source } => write!(out, "trusted keys: {source}"),
             BootError::NoKeys => write!(out, "trusted keys: there is none in {TRUST}"),
             BootError::Image { device, source } => {
@@ -120,7 +131,7 @@ fn boot() -> Result<Never, BootError> {
     let _ = fs::write("/proc/sys/kernel/modprobe", "/init");
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let slot = slot::parse_command_line(&command_line).ok_or(BootError::NoSlot)?;
-    let device = find_slot(slot)?;
+    let device = find_slot(slot, &command_line)?;
     let keys = Keys::read_dir(Path::new(TRUST)).map_err(|source| BootError::Keys { source })?;
     if keys.is_empty() {
         return Err(BootError::NoKeys);
@@ -145,26 +156,31 @@ fn boot() -> Result<Never, BootError> {
 }
 
 /// Loads drivers until the slot's partition is there.
-fn find_slot(slot: char) -> Result<PathBuf, BootError> {
+fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
     let name = format!("slot-{}", slot.to_ascii_lowercase());
+    let other_spelling = format!("slot-{slot}");
     let events = uevent::open().ok();
     let mut loader = Loader::new();
-    let deadline = clock::since_boot().saturating_add(SLOT_PATIENCE);
+    loader.load_all();
+    let began = clock::since_boot();
     let mut told = 0;
     loop {
-        loader.load_all();
         for (module, reason) in loader.failures.iter().skip(told) {
             tell(6, &format!("module {module}: {reason}"));
         }
         told = loader.failures.len();
-        let found = find_partition(&name).or_else(|| find_partition(&format!("slot-{slot}")));
-        if let Some(device) = found.filter(|device| device.exists()) {
-            return Ok(device);
+        let waited = clock::since_boot().saturating_sub(began);
+        let disks = Disks::named(command_line, USB_PATIENCE <= waited);
+        match named_partition::find(Path::new(SYSFS), &[&name, &other_spelling], &disks) {
+            Ok(Some(device)) if device.exists() => return Ok(device),
+            Ok(_) => {}
+            Err(source) => return Err(BootError::SeveralDisks { name, source }),
         }
-        if deadline <= clock::since_boot() {
-            return Err(BootError::NoPartition { name, found: partitions() });
+        if SLOT_PATIENCE <= waited {
+            return Err(BootError::NoPartition { name, disks, found: partitions() });
         }
         wait_for_event(events.as_ref());
+        loader.load_all();
     }
 }
 
@@ -182,14 +198,9 @@ fn wait_for_event(events: Option<&std::os::fd::OwnedFd>) {
 }
 
 fn partitions() -> String {
-    let Ok(entries) = fs::read_dir("/sys/class/block") else { return "no block devices".to_owned() };
-    let names: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let text = fs::read_to_string(entry.path().join("uevent")).ok()?;
-            let name = text.lines().find_map(|line| line.strip_prefix("PARTNAME="))?;
-            Some(format!("{name} ({})", entry.file_name().to_string_lossy()))
-        })
+    let names: Vec<String> = named_partition::all(Path::new(SYSFS))
+        .into_iter()
+        .map(|(name, path)| format!("{name} ({})", path.file_name().unwrap_or_default().to_string_lossy()))
         .collect();
     if names.is_empty() { "none with a name".to_owned() } else { names.join(", ") }
 }

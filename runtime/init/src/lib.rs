@@ -30,6 +30,7 @@ mod events;
 mod hotplug;
 mod job;
 mod launch;
+mod named_partition;
 mod netd;
 mod process;
 mod reports;

@@ -32,6 +32,13 @@ pub fn usage(path: &Path) -> io::Result<Usage> {
     })
 }
 
+/// Major and minor number of the block device that holds `path`. File systems that are on none, or on several, have a major
+/// number of 0.
+pub fn device_number(path: &Path) -> io::Result<(u32, u32)> {
+    let device = rustix::fs::stat(path)?.st_dev;
+    Ok((rustix::fs::major(device), rustix::fs::minor(device)))
+}
+
 /// Writes all of the file system that holds `file` to its disk.
 pub fn sync_file_system(file: &impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::syncfs(file)?)
