@@ -86,6 +86,9 @@ const MAX_STRANGERS: usize = 64;
 const OFFER: Duration = Duration::from_secs(60);
 /// How long a declined address is avoided.
 const DECLINED: Duration = Duration::from_secs(600);
+/// Addresses that one client may have declined at a time: a second intruder is rare, and whoever declines all it is offered
+/// would use the network up.
+const MAX_DECLINED: usize = 2;
 const CLIENT_PORT: u16 = 68;
 
 impl Leases {
@@ -162,9 +165,7 @@ impl Leases {
                 }
             }
             Kind::Decline => {
-                let address = message.options.requested_address?;
-                let entry = self.entries.iter_mut().find(|e| e.hwaddr == message.chaddr && e.address == address)?;
-                (entry.state, entry.until_s) = (LeaseState::Declined, now.saturating_add(DECLINED.as_secs()));
+                self.decline(message.chaddr, message.options.requested_address?, now);
                 None
             }
             Kind::Release => {
@@ -229,6 +230,21 @@ impl Leases {
             return;
         }
         self.put(Lease { hwaddr, address, state: LeaseState::Offered, until_s }, now);
+    }
+
+    /// Bars the client's address; the one that it declined longest ago may be given again when there are too many.
+    fn decline(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) {
+        let mut of_client = self.entries.iter_mut().filter(|entry| entry.hwaddr == hwaddr);
+        let Some(entry) = of_client.find(|entry| entry.address == address) else { return };
+        (entry.state, entry.until_s) = (LeaseState::Declined, now.saturating_add(DECLINED.as_secs()));
+        let is_declined = |entry: &Lease| entry.hwaddr == hwaddr && entry.state == LeaseState::Declined;
+        let declined = || self.entries.iter().enumerate().filter(|(_, entry)| is_declined(entry));
+        if MAX_DECLINED < declined().count() {
+            // Of several of one second, the first in the table is the oldest.
+            if let Some((oldest, _)) = declined().min_by_key(|(_, entry)| entry.until_s) {
+                self.entries.remove(oldest);
+            }
+        }
     }
 
     /// One entry per client and one per address; the oldest ended one makes room.

@@ -181,6 +181,28 @@ fn strangers_cannot_use_the_network_up() {
 }
 
 #[test]
+fn a_client_that_declines_whatever_it_is_offered_cannot_use_the_network_up() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let known = [reservation(1, None), reservation(2, None)];
+    let mut declined = Vec::new();
+    for _ in 0..1000 {
+        let discover = message(Kind::Discover, 1, Options::default());
+        let Some((offer, _)) = leases.answer(&discover, &offering, &known, NOW).reply else { break };
+        let decline = Options { requested_address: Some(offer.yiaddr), server_id: Some(OWN), ..Options::default() };
+        leases.answer(&message(Kind::Decline, 1, decline), &offering, &known, NOW);
+        declined.push(offer.yiaddr);
+    }
+    let given = lease(&mut leases, &offering, &known, 2, NOW).expect("another client gets one");
+    let stranger = lease(&mut leases, &offering, &known, 3, NOW).expect("so does a stranger");
+    assert_eq!(declined.len(), 1000, "it was answered each time");
+    let barred = &declined[1000 - MAX_DECLINED..];
+    assert!(!barred.contains(&given) && !barred.contains(&stranger), "the last are barred to all: {barred:?}");
+    let next = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
+    assert!(!barred.contains(&next), "and to itself: {barred:?}");
+    assert_eq!(leases.entries.len(), MAX_DECLINED + 3);
+}
+
+#[test]
 fn replies_relays_and_other_servers_are_not_answered() {
     let (mut leases, offering) = (Leases::default(), offering());
     let relayed = Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(Kind::Discover, 1, Options::default()) };
