@@ -19,6 +19,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         carrier_changes: 2,
         master: None,
         is_ours: false,
+        has_ipv6: false,
     }
 }
 

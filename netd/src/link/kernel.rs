@@ -1,5 +1,5 @@
-//! rtnetlink: looking at the links and doing one step of a plan. Every call is one question that the kernel answers at
-//! once; nothing is decided here.
+//! rtnetlink, and one file of `/proc/sys` for what it cannot change: looking at the links and doing one step of a plan. Every
+//! call is one question that the kernel answers at once; nothing is decided here.
 
 use super::observed::{Address, Link, LinkKind, OUR_ALIAS, Observed, Route};
 use super::plan::Step;
@@ -7,16 +7,18 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, MacVlanMode,
+    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{AddressMessageBuilder, Handle};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 /// The kernel's links, addresses and routes.
 #[derive(Debug, Clone)]
@@ -72,6 +74,7 @@ impl Kernel {
         match step {
             Step::CreateBridge { name, hwaddr, mtu } => self.create_bridge(name, *hwaddr, *mtu).await,
             Step::DeleteLink { link, name: _ } => self.delete(*link).await,
+            Step::DisableIpv6 { name } => disable_ipv6(name),
             Step::SetUp { link } => self.set(set_up(*link)).await,
             Step::SetHwaddr { link, hwaddr } => {
                 self.set(change(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
@@ -119,7 +122,11 @@ impl Kernel {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
         ]));
         done(self.handle.link().add(outer).execute().await)?;
-        let passed = self.pass_inside(&passage, inside).await;
+        // While the inner end is down nothing comes out of it.
+        let passed = match disable_ipv6(name) {
+            Ok(()) => self.pass_inside(&passage, inside).await,
+            Err(error) => Err(error),
+        };
         if passed.is_err() {
             // Wherever the inner end is by now, it goes with the outer one.
             let outer = change(0, [LinkAttribute::IfName(name.to_owned())]);
@@ -184,7 +191,7 @@ impl Kernel {
     }
 
     async fn create_bridge(&self, name: &str, hwaddr: [u8; 6], mtu: u32) -> io::Result<()> {
-        let mut message = set_up(0);
+        let mut message = change(0, []);
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::Address(hwaddr.to_vec()),
@@ -198,12 +205,25 @@ impl Kernel {
         ];
         done(self.handle.link().add(message).execute().await)?;
         // The kernel does not take an alias at creation.
-        let name = LinkAttribute::IfName(name.to_owned());
-        self.set(change(0, [name, LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await
+        let named = LinkAttribute::IfName(name.to_owned());
+        self.set(change(0, [named, LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await?;
+        disable_ipv6(name)
     }
 
     async fn set(&self, message: LinkMessage) -> io::Result<()> {
         done(self.handle.link().set(message).execute().await)
+    }
+}
+
+/// Takes IPv6 away from a link, with all addresses and routes it may have got by it. rtnetlink shows this setting and cannot
+/// change it; of what it can change, nothing keeps the kernel from hearing router advertisements.
+fn disable_ipv6(name: &str) -> io::Result<()> {
+    let path = Path::new("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6");
+    match File::options().write(true).open(path) {
+        Ok(mut file) => file.write_all(b"1"),
+        // This kernel has no IPv6, or this link's MTU is too small for it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -270,6 +290,7 @@ fn link(message: LinkMessage) -> Link {
         carrier_changes: 0,
         master: None,
         is_ours: false,
+        has_ipv6: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -280,6 +301,7 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::Controller(master) => link.master = Some(master).filter(|&master| master != 0),
             LinkAttribute::CarrierChanges(count) => link.carrier_changes = count,
             LinkAttribute::IfAlias(alias) => link.is_ours = alias == OUR_ALIAS,
+            LinkAttribute::AfSpecUnspec(families) => link.has_ipv6 = families.iter().any(is_ipv6_enabled),
             LinkAttribute::LinkInfo(info) => {
                 // A device without `IFLA_INFO_KIND` has a driver of its own behind it.
                 for kind in info {
@@ -295,6 +317,11 @@ fn link(message: LinkMessage) -> Link {
         }
     }
     link
+}
+
+fn is_ipv6_enabled(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet6(settings) = family else { return false };
+    settings.iter().any(|setting| matches!(setting, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0))
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {

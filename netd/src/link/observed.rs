@@ -39,6 +39,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// It carries our mark ([`OUR_ALIAS`]): a predecessor of this process made it.
     pub is_ours: bool,
+    /// The kernel speaks IPv6 on it. Without: this kernel has none, the MTU is too small for it, or it is disabled here.
+    pub has_ipv6: bool,
 }
 
 /// What a link is.

@@ -49,7 +49,7 @@ pub struct WishedUplink {
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make a bridge with our mark, up.
+    /// Make a bridge with our mark and without IPv6, still down.
     CreateBridge {
         /// Its name.
         name: String,
@@ -63,6 +63,12 @@ pub enum Step {
         /// Its index.
         link: u32,
         /// Its name, for the log.
+        name: String,
+    },
+    /// Take IPv6 away from a link. Networks have none; with it the host would believe whatever a container says by router
+    /// advertisements, and send what is meant for the world to the container.
+    DisableIpv6 {
+        /// Its name.
         name: String,
     },
     /// Bring a link up.
@@ -127,6 +133,10 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Step> {
         if bridge.kind == LinkKind::Bridge && port.master != Some(bridge.index) {
             steps.push(Step::SetMaster { link: port.index, master: bridge.index });
         }
+        // Should it ever be without its bridge, what the container sends comes to the host itself.
+        if port.kind == LinkKind::Veth && port.has_ipv6 {
+            steps.push(Step::DisableIpv6 { name: port.name.clone() });
+        }
         if !port.is_up {
             steps.push(Step::SetUp { link: port.index });
         }
@@ -160,7 +170,9 @@ fn plan_bridge(bridge: &WishedBridge, observed: &Observed, steps: &mut Vec<Step>
     if link.mtu != bridge.mtu {
         steps.push(Step::SetMtu { link: link.index, mtu: bridge.mtu });
     }
-    if !link.is_up {
+    if link.has_ipv6 {
+        steps.push(Step::DisableIpv6 { name: link.name.clone() });
+    } else if !link.is_up {
         steps.push(Step::SetUp { link: link.index });
     }
     let address = bridge.address.map(|prefix| (prefix.address(), prefix.prefix_len()));

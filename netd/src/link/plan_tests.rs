@@ -19,6 +19,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         carrier_changes: 2,
         master: None,
         is_ours: kind == LinkKind::Bridge,
+        has_ipv6: false,
     }
 }
 
@@ -60,6 +61,25 @@ fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
         damage(&mut there);
         assert_eq!(plan(&bridge_wish(), &there), std::slice::from_ref(repair));
     }
+}
+
+#[test]
+fn what_has_ipv6_loses_it_and_a_bridge_is_down_until_then() {
+    let mut wish = bridge_wish();
+    wish.ports = vec![("veth1".to_owned(), "yado0".to_owned()), ("eth1".to_owned(), "yado0".to_owned())];
+    let with = |index, name, kind, master| Link { has_ipv6: true, master, ..link(index, name, kind) };
+    let mut there = bridge_there();
+    there.links = vec![
+        Link { is_up: false, ..with(5, "yado0", LinkKind::Bridge, None) },
+        with(6, "veth1", LinkKind::Veth, Some(5)),
+        // A port that leads outside belongs to the host.
+        with(7, "eth1", LinkKind::Hardware, Some(5)),
+    ];
+    let disable = |name: &str| Step::DisableIpv6 { name: name.to_owned() };
+    assert_eq!(plan(&wish, &there), [disable("yado0"), disable("veth1")]);
+    there.links[0].has_ipv6 = false;
+    there.links[1].has_ipv6 = false;
+    assert_eq!(plan(&wish, &there), [Step::SetUp { link: 5 }]);
 }
 
 #[test]
