@@ -8,6 +8,7 @@ mod network;
 mod outside;
 mod power_off;
 mod refusals;
+mod roots;
 mod sandboxes;
 mod start;
 mod talk;

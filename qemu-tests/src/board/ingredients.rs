@@ -22,8 +22,8 @@ pub struct Ingredients {
     pub uboot: PathBuf,
     /// A static busybox.
     pub busybox: PathBuf,
-    /// mke2fs and e2fsck with their libraries, as a tree.
-    pub ext4_tools: PathBuf,
+    /// mke2fs, e2fsck and dmsetup with their libraries, as a tree.
+    pub debian_tools: PathBuf,
     /// A Debian root file system as a tar.
     pub debian: PathBuf,
     /// Our own programs.
@@ -54,7 +54,7 @@ pub fn gather(cache: &Cache, arch: Arch) -> Result<Ingredients, BuildError> {
         gpio_sim: provision::gpio_sim(cache, arch)?,
         uboot: provision::uboot(cache, arch)?,
         busybox: provision::busybox(cache, arch)?,
-        ext4_tools: provision::ext4_tools(cache, arch)?,
+        debian_tools: provision::debian_tools(cache, arch)?,
         debian: provision::debian_root(cache, arch)?,
         programs: programs(cache, arch)?,
     })

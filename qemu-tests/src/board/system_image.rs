@@ -124,12 +124,12 @@ impl Workshop<'_> {
     }
 
     fn lay_out_programs(&self, tree: &Tree) -> Result<(), BuildError> {
-        let Ingredients { programs, busybox, ext4_tools, .. } = self.ingredients;
+        let Ingredients { programs, busybox, debian_tools, .. } = self.ingredients;
         for directory in ["dev", "proc", "sys", "run", "tmp", "data", "var", "root"] {
             tree.directory(directory)?;
         }
         // First, so that ours replace theirs. It brings a C library: mke2fs is not static.
-        tree.copy_tree("", ext4_tools)?;
+        tree.copy_tree("", debian_tools)?;
         tree.copy("sbin/yado-init", 0o755, &programs.yado_init)?;
         tree.copy("usr/bin/yado", 0o755, &programs.yado)?;
         for part in ["yado-container", "yado-netd", "yado-updater"] {
@@ -296,9 +296,9 @@ pub fn fingerprint(image: &Path) -> Result<String, BuildError> {
 impl Ingredients {
     /// Adds all that the system is made of. What comes from the cache is named by its content already.
     fn key(&self, key: Key) -> Result<Key, BuildError> {
-        let Ingredients { arch, kernel, gpio_sim, uboot: _, busybox, ext4_tools, debian, programs } = self;
+        let Ingredients { arch, kernel, gpio_sim, uboot: _, busybox, debian_tools, debian, programs } = self;
         let mut key = key.with(arch.debian());
-        for path in [&kernel.modules, gpio_sim, busybox, ext4_tools, debian] {
+        for path in [&kernel.modules, gpio_sim, busybox, debian_tools, debian] {
             key = key.with(path.as_os_str().as_encoded_bytes());
         }
         for program in [&programs.yado_init, &programs.yado, &programs.guest_agent, &programs.guest_tool] {

@@ -1,7 +1,7 @@
 //! Step 3: both containers run, and what surrounds each of them.
 
 use super::start::{output, read};
-use super::{Demo, StepError, instance};
+use super::{Demo, StepError, instance, roots};
 use crate::report::Observer;
 use std::time::Duration;
 
@@ -61,9 +61,7 @@ fn surroundings(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str)
         map.join(" "),
         map.get(1).is_some_and(|id| *id != "0"),
     )?;
-    let mounts = read(demo, &format!("/proc/{pid}/mountinfo"))?;
-    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default();
-    observer.check(&format!("{name}: its root is an overlay"), root, root.contains(" - overlay "))?;
+    roots::look(demo, observer, name, pid, map.get(1).unwrap_or(&""))?;
     let process = read(demo, &format!("/proc/{pid}/status"))?;
     let field = |field: &str| {
         process.lines().find_map(|line| line.strip_prefix(field)).map(str::trim).unwrap_or_default().to_owned()

@@ -1,5 +1,5 @@
-//! What else of Debian a board carries, unpacked and not installed: the boot loader, busybox, and the ext4 tools
-//! that the system image formats and checks the data partition with.
+//! What else of Debian a board carries, unpacked and not installed: the boot loader, busybox, the ext4 tools that the
+//! system image formats and checks the data partition with, and the tool that tells the tests what a device is made of.
 
 use std::path::PathBuf;
 
@@ -22,10 +22,12 @@ pub fn busybox(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
     in_tree(tree, "bin/busybox")
 }
 
-/// mke2fs and e2fsck with every library that they load, as a tree to lay into the system image.
-pub fn ext4_tools(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
-    let packages = ["e2fsprogs", "libext2fs2", "libcom-err2", "libss2", "libblkid1", "libuuid1", "libc6"];
-    let tree = unpacked(cache, &format!("ext4-tools-{arch}"), arch, &packages)?;
+/// mke2fs, e2fsck and dmsetup with every library that they load, as a tree to lay into the system image.
+pub fn debian_tools(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    let ext4 = ["e2fsprogs", "libext2fs2", "libcom-err2", "libss2", "libblkid1", "libuuid1"];
+    let mapper = ["dmsetup", "libdevmapper1.02.1", "libselinux1", "libpcre2-8-0", "libudev1"];
+    let packages = [&ext4[..], &mapper, &["libc6"]].concat();
+    let tree = unpacked(cache, &format!("debian-tools-{arch}"), arch, &packages)?;
     in_tree(tree.clone(), "sbin/mke2fs")?;
     Ok(tree)
 }

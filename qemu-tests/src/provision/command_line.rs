@@ -78,7 +78,7 @@ fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
         }
         if wants(What::Busybox) {
             print_place("busybox", arch, &super::busybox(&cache, arch)?);
-            print_place("ext4-tools", arch, &super::ext4_tools(&cache, arch)?);
+            print_place("tools", arch, &super::debian_tools(&cache, arch)?);
         }
         if wants(What::Gpio) {
             print_place("gpio-sim", arch, &super::gpio_sim(&cache, arch)?);
