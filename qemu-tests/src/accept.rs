@@ -16,7 +16,7 @@ use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::provision::{Purpose, ensure_packages};
-use crate::report::{self, Observation, Report};
+use crate::report::{self, Judgement, Observation, Report, TimeReport};
 use crate::{bench, broken, cross, demo};
 use tally::Tally;
 
@@ -123,6 +123,7 @@ fn board(cache: &Cache, tally: &mut Tally, arch: Arch) {
     let report = tally.check(&name, || demo::run(cache, arch, demo::Visitor::None, &directory));
     if let Some(report) = report {
         count_steps(tally, &report, demo::planned_steps(), &directory);
+        count_time(tally, &report);
     }
 }
 
@@ -146,6 +147,17 @@ fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
     }
     for failure in &measured.failures {
         tally.fail("measured", failure);
+    }
+}
+
+fn count_time(tally: &mut Tally, report: &Report) {
+    let Some(TimeReport { seconds, limit_seconds, judgement }) = &report.time else { return };
+    let name = format!("{}: when all is cached it takes at most {limit_seconds:.0} s", report.arch);
+    let seen = format!("{seconds:.0} s");
+    match judgement {
+        Judgement::Kept => tally.pass(&format!("{name}: {seen}")),
+        Judgement::Exceeded => tally.fail(&name, &seen),
+        Judgement::NotJudged(reason) => tally.skip(&name, &format!("{seen}, and {reason}")),
     }
 }
 

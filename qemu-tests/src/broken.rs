@@ -83,6 +83,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<Report, BuildE
         kernel: Some(prepared.ingredients.kernel.release.clone()),
         prepare_seconds,
         board_seconds: switched_on.elapsed().as_secs_f64(),
+        time: None,
         steps,
     })
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
+    made: Arc<Mutex<Vec<String>>>,
 }
 
 impl Cache {
@@ -38,7 +40,17 @@ impl Cache {
             path: root.to_owned(),
             source,
         })?;
-        Ok(Cache { root })
+        Ok(Cache { root, made: Arc::default() })
+    }
+
+    /// Notes that something was not there yet and had to be made, fetched or installed.
+    pub fn note_made(&self, what: impl Into<String>) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
+    }
+
+    /// All that was not there since this cache was opened: entries, and what else was noted.
+    pub fn made(&self) -> Vec<String> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The folder itself, for what is not an entry (apt's lists).
@@ -72,6 +84,7 @@ impl Cache {
         make(&aside)?;
         let path = self.root.join(&file_name);
         fs::rename(&aside, &path).map_err(|source| CacheError::Io { verb: "rename", path: aside, source })?;
+        self.note_made(name);
         Ok(path)
     }
 
@@ -216,6 +229,7 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(cache.find("thing", &key), None);
+        assert_eq!(cache.made(), [""; 0]);
 
         let path = cache
             .entry::<CacheError, _>("thing", &key, |aside| {
@@ -227,5 +241,6 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
         let again = cache.entry::<CacheError, _>("thing", &key, |_| panic!("made twice")).unwrap();
         assert_eq!(again, path);
+        assert_eq!(cache.made(), ["thing"]);
     }
 }

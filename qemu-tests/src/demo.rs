@@ -12,6 +12,7 @@ mod roots;
 mod sandboxes;
 mod start;
 mod talk;
+mod time_limit;
 
 pub use command_line::main;
 
@@ -21,6 +22,7 @@ use crate::board::qemu::OnReset;
 use crate::board::system_image::DEMO;
 use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
 use crate::cache::Cache;
+use crate::other_work::ProcessorTime;
 use crate::report::{NotSo, Observer, Report, StepReport};
 use outside::Outside;
 use std::fmt;
@@ -73,11 +75,12 @@ const DATA_MIB: u64 = 256;
 
 /// Builds, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
 pub fn run(cache: &Cache, arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
-    let began = Instant::now();
+    let (began, used_before, made_before) = (Instant::now(), ProcessorTime::now(), cache.made().len());
     let prepared = Prepared::new(cache, arch, &DEMO)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     let switched_on = Instant::now();
-    let mut report = Report { arch, kernel: None, prepare_seconds, board_seconds: 0.0, steps: Vec::new() };
+    let mut report =
+        Report { arch, kernel: None, prepare_seconds, board_seconds: 0.0, time: None, steps: Vec::new() };
     match switch_on(&prepared, directory) {
         Ok(mut demo) => {
             take_steps(&mut demo, visitor, &mut report);
@@ -86,6 +89,9 @@ pub fn run(cache: &Cache, arch: Arch, visitor: Visitor, directory: &Path) -> Res
         Err(error) => report.steps.push(Observer::begin(1, "the board boots").end(Err(error.to_string()))),
     }
     report.board_seconds = switched_on.elapsed().as_secs_f64();
+    let others = used_before.zip(ProcessorTime::now()).map(|(before, now)| before.others_until(&now));
+    let made = cache.made().split_off(made_before);
+    report.time = Some(time_limit::compare(began.elapsed(), &made, visitor, others));
     Ok(report)
 }
 

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod command;
 pub mod cross;
 pub mod demo;
+pub mod other_work;
 pub mod progress;
 pub mod provision;
 pub mod report;

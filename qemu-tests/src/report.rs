@@ -18,8 +18,33 @@ pub struct Report {
     pub prepare_seconds: f64,
     /// Seconds from switching it on to the end.
     pub board_seconds: f64,
+    /// How long all of it took against what is promised, where something is.
+    pub time: Option<TimeReport>,
     /// Each step that was begun.
     pub steps: Vec<StepReport>,
+}
+
+/// How long a run took, and what is promised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TimeReport {
+    /// From its beginning to its end.
+    pub seconds: f64,
+    /// The most that is promised.
+    pub limit_seconds: f64,
+    /// How the one compares to the other.
+    pub judgement: Judgement,
+}
+
+/// Whether a run kept to its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// It did.
+    Kept,
+    /// It did not, and nothing excuses it.
+    Exceeded,
+    /// Its time says nothing, and why.
+    NotJudged(String),
 }
 
 /// One step.
@@ -56,9 +81,10 @@ pub fn directory(kind: &str, arch: Arch) -> PathBuf {
 }
 
 impl Report {
-    /// Whether all of `planned` steps were taken and passed.
+    /// Whether all of `planned` steps were taken and passed, and not too slowly.
     pub fn is_passed(&self, planned: usize) -> bool {
-        self.steps.len() == planned && self.steps.iter().all(|step| step.failure.is_none())
+        let is_too_slow = self.time.as_ref().is_some_and(|time| time.judgement == Judgement::Exceeded);
+        self.steps.len() == planned && self.steps.iter().all(|step| step.failure.is_none()) && !is_too_slow
     }
 
     /// Writes the machine-readable form.
@@ -81,6 +107,21 @@ impl Report {
             println!("· {left} steps were not reached");
         }
         println!("{:>13.1} s  on the board, {:.1} s before it", self.board_seconds, self.prepare_seconds);
+        if let Some(time) = &self.time {
+            println!("{time}");
+        }
+    }
+}
+
+impl Display for TimeReport {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let TimeReport { seconds, limit_seconds, judgement } = self;
+        let (mark, reason) = match judgement {
+            Judgement::Kept => ("✓", String::new()),
+            Judgement::Exceeded => ("✗", ": too slow".to_owned()),
+            Judgement::NotJudged(reason) => ("·", format!("; not judged: {reason}")),
+        };
+        write!(out, "{mark} {seconds:>11.1} s  in all; when all is cached it may take {limit_seconds:.0} s{reason}")
     }
 }
 
@@ -162,6 +203,7 @@ mod tests {
             kernel: None,
             prepare_seconds: 0.0,
             board_seconds: 0.0,
+            time: None,
             steps: failures.iter().map(step).collect(),
         }
     }
@@ -171,6 +213,17 @@ mod tests {
         assert!(report(&[None, None]).is_passed(2));
         assert!(!report(&[None]).is_passed(2), "a step was not reached");
         assert!(!report(&[None, Some("no lease")]).is_passed(2));
+    }
+
+    #[test]
+    fn a_run_that_was_too_slow_has_not_passed_and_one_that_is_not_judged_has() {
+        let passes = |judgement| {
+            let time = Some(TimeReport { seconds: 200.0, limit_seconds: 180.0, judgement });
+            Report { time, ..report(&[None]) }.is_passed(1)
+        };
+        assert!(passes(Judgement::Kept));
+        assert!(passes(Judgement::NotJudged("somebody else was at work".to_owned())));
+        assert!(!passes(Judgement::Exceeded));
     }
 
     #[test]

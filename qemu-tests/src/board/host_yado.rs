@@ -1,7 +1,9 @@
 //! `yado` on this machine: the command that makes keys and images, as a builder of products would call it.
 
 use crate::board::failure::BuildError;
+use crate::cache::Cache;
 use crate::command::{CommandError, Tool};
+use crate::cross;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,15 +36,20 @@ pub struct ImageOrder<'a> {
 
 impl HostYado {
     /// Builds it, or finds that it is built.
-    pub fn build() -> Result<HostYado, CommandError> {
+    pub fn build(cache: &Cache) -> Result<HostYado, CommandError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let said = Tool::new(cargo)
             .args(["build", "--quiet", "--package", "yado", "--message-format", "json-render-diagnostics"])
             .in_folder(&workspace)
             .output()?;
-        let program = said.lines().filter_map(executable).next_back().unwrap_or_else(|| "yado".into());
-        Ok(HostYado { program })
+        let Some(built) = cross::parse_messages(&said).pop() else {
+            return Ok(HostYado { program: "yado".into() });
+        };
+        if !built.is_fresh {
+            cache.note_made("yado for this machine");
+        }
+        Ok(HostYado { program: built.path })
     }
 
     /// What tells this build from others.
@@ -106,22 +113,4 @@ fn read_below(directory: &Path, text: &mut Vec<u8>) -> Result<(), BuildError> {
         }
     }
     Ok(())
-}
-
-/// The program that a line of cargo's messages names.
-fn executable(line: &str) -> Option<PathBuf> {
-    let message: serde_json::Value = serde_json::from_str(line).ok()?;
-    message.get("executable")?.as_str().map(PathBuf::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cargos_messages_name_the_program() {
-        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":"/t/yado"}"#), Some("/t/yado".into()));
-        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
-        assert_eq!(executable("warning: x"), None);
-    }
 }

@@ -103,7 +103,7 @@ impl Prepared {
     /// Fetches and builds what is not in the cache yet, for a board with this appliance.
     pub fn new(cache: &Cache, arch: Arch, appliance: &Appliance) -> Result<Prepared, BuildError> {
         let ingredients = ingredients::gather(cache, arch)?;
-        let yado = HostYado::build()?;
+        let yado = HostYado::build(cache)?;
         let keys = Keys::open(cache, &yado)?;
         let system = system_image::system(cache, &ingredients, &yado, &keys, appliance)?;
         Ok(Prepared { ingredients, system, keys })

@@ -11,6 +11,8 @@ pub struct Artifact {
     pub name: String,
     /// Where it is, stripped and ready to be copied.
     pub path: PathBuf,
+    /// It was there already: nothing had to be compiled for it.
+    pub is_fresh: bool,
 }
 
 #[derive(Deserialize)]
@@ -18,6 +20,8 @@ struct Message {
     reason: String,
     target: Option<Target>,
     executable: Option<PathBuf>,
+    #[serde(default)]
+    fresh: bool,
 }
 
 #[derive(Deserialize)]
@@ -26,16 +30,16 @@ struct Target {
 }
 
 /// Parses `--message-format=json`. Lines of other kinds, and those that are no JSON, are none of ours.
-pub(super) fn parse_messages(text: &str) -> Vec<Artifact> {
+pub(crate) fn parse_messages(text: &str) -> Vec<Artifact> {
     text.lines().filter_map(parse_message).collect()
 }
 
 fn parse_message(line: &str) -> Option<Artifact> {
     match serde_json::from_str(line).ok()? {
-        Message { reason, target: Some(Target { name }), executable: Some(path) }
+        Message { reason, target: Some(Target { name }), executable: Some(path), fresh: is_fresh }
             if reason == "compiler-artifact" =>
         {
-            Some(Artifact { name, path })
+            Some(Artifact { name, path, is_fresh })
         }
         _ => None,
     }
@@ -52,11 +56,11 @@ mod tests {
             "\n",
             r#"{"reason":"build-script-executed","package_id":"x"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"yado-init","kind":["bin"]},"executable":"/t/yado-init"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"yado-init","kind":["bin"]},"executable":"/t/yado-init","fresh":true}"#,
             "\nnot json\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        let wanted = Artifact { name: "yado-init".to_owned(), path: PathBuf::from("/t/yado-init") };
+        let wanted = Artifact { name: "yado-init".to_owned(), path: PathBuf::from("/t/yado-init"), is_fresh: true };
         assert_eq!(parse_messages(text), [wanted]);
         assert_eq!(parse_messages(""), []);
     }

@@ -39,6 +39,9 @@ pub fn build(cache: &Cache, arch: Arch, programs: &[Program<'_>]) -> Result<Vec<
         if artifacts.is_empty() {
             return Err(BuildError::NoProgram { package: program.package.to_owned() });
         }
+        if artifacts.iter().any(|artifact| !artifact.is_fresh) {
+            cache.note_made(format!("{} for {arch}", program.package));
+        }
         built.extend(artifacts);
         step.done();
     }

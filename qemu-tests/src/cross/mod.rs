@@ -10,6 +10,7 @@ mod linker;
 mod toolchain;
 
 pub use artifact::Artifact;
+pub(crate) use artifact::parse_messages;
 pub use build::{Program, SHIPPED, build};
 pub use command_line::main;
 pub use failure::BuildError;

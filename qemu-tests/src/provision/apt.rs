@@ -194,6 +194,7 @@ impl<'c> PrivateApt<'c> {
         write(&self.folder.join("status"), "")?;
         self.fetch_lists()?;
         write(&self.folder.join("complete"), "")?;
+        self.cache.note_made(format!("package lists of {}", self.suite.name()));
         step.done();
         Ok(())
     }

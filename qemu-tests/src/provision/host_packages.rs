@@ -78,6 +78,7 @@ pub fn ensure(cache: &Cache, purposes: &[Purpose]) -> Result<(), ProvisionError>
     }
     let step = Step::begin(format!("apt-get install {}", missing.join(" ")));
     install(cache, &missing)?;
+    cache.note_made(missing.join(" "));
     step.done();
     Ok(())
 }
