@@ -122,7 +122,7 @@ fn measure(board: &Board, report: &mut BenchReport) {
     // First, while init still remembers its own start.
     report.boot = report.keep("the boot", boot_times::measure(board));
     memory::measure(board, report);
-    report.starts = report.keep("a start", starts::measure(board));
+    starts::measure(board, report);
     kept_images::measure(board, report);
 }
 
@@ -160,10 +160,10 @@ enum BenchError {
         /// For what.
         wanted: String,
     },
-    /// None of those who were to be timed could be.
-    NobodyLeft {
-        /// Their reasons.
-        reasons: String,
+    /// Somebody who was to be timed could not be, or there is nobody to compare with.
+    NotCompared {
+        /// Who, and why.
+        reason: String,
     },
 }
 
@@ -178,7 +178,7 @@ impl fmt::Display for BenchError {
         match self {
             BenchError::Board(error) => error.fmt(out),
             BenchError::Lacks { place, wanted } => write!(out, "{place}: no {wanted}"),
-            BenchError::NobodyLeft { reasons } => write!(out, "nobody could be timed: {reasons}"),
+            BenchError::NotCompared { reason } => write!(out, "not compared: {reason}"),
         }
     }
 }

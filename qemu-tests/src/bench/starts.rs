@@ -3,7 +3,7 @@
 
 use super::appliance::{ONCE, RACE, ROOT};
 use super::rivals::{self, MAP, PLACE};
-use super::{BenchError, output};
+use super::{BenchError, BenchReport, output};
 use crate::board::{Board, BoardError};
 use qemu_guest::Ended;
 use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Results};
@@ -58,7 +58,16 @@ struct StepTime {
     median_us: u64,
 }
 
-pub(super) fn measure(board: &Board) -> Result<Starts, BenchError> {
+/// Times all. Who could not be timed, and a comparison that did not take place, are failures.
+pub(super) fn measure(board: &Board, report: &mut BenchReport) {
+    let Some(starts) = report.keep("a start", time_all(board)) else { return };
+    for reason in not_compared(&starts) {
+        report.keep::<()>("a start", Err(BenchError::NotCompared { reason }));
+    }
+    report.starts = Some(starts);
+}
+
+fn time_all(board: &Board) -> Result<Starts, BenchError> {
     prepare(board)?;
     let ours = Contestant {
         name: OURS.to_owned(),
@@ -77,10 +86,17 @@ pub(super) fn measure(board: &Board) -> Result<Starts, BenchError> {
         steps: median_steps(&events),
     };
     print(&starts);
-    match (starts.disqualified.is_empty(), starts.contestants.len()) {
-        (false, 0) => Err(BenchError::NobodyLeft { reasons: starts.disqualified.join("; ") }),
-        _ => Ok(starts),
+    Ok(starts)
+}
+
+/// What is missing in the comparison: everybody's times, and ours as a ratio.
+fn not_compared(starts: &Starts) -> Vec<String> {
+    let mut reasons = starts.disqualified.clone();
+    let ours = starts.contestants.iter().find(|times| times.name == OURS);
+    if ours.is_none_or(|ours| ours.ratio_to_crun.is_none()) {
+        reasons.push(format!("{OURS}: no ratio to {MEASURE}"));
     }
+    reasons
 }
 
 fn prepare(board: &Board) -> Result<(), BenchError> {
@@ -224,9 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn without_crun_there_is_no_ratio() {
-        let laps = vec![Lap { contestant: OURS.to_owned(), micros: 5 }];
-        assert!(times(&Results { laps, disqualified: Vec::new() })[0].ratio_to_crun.is_none());
+    fn without_crun_there_is_no_ratio_and_that_is_told() {
+        let lap = |contestant: &str| Lap { contestant: contestant.to_owned(), micros: 5 };
+        let starts = |names: &[&str], disqualified: &[&str]| {
+            let laps = names.iter().map(|name| lap(name)).collect();
+            Starts {
+                definition: DEFINITION,
+                contestants: times(&Results { laps, disqualified: Vec::new() }),
+                disqualified: disqualified.iter().map(ToString::to_string).collect(),
+                phases: Vec::new(),
+                steps: Vec::new(),
+            }
+        };
+        let no_ratio = "yado rescue start: no ratio to crun run";
+        assert_eq!(not_compared(&starts(&[OURS, MEASURE], &[])), [""; 0]);
+        assert_eq!(not_compared(&starts(&[OURS, MEASURE], &["lxc-start -F: exit 1"])), ["lxc-start -F: exit 1"]);
+        assert_eq!(not_compared(&starts(&[OURS], &["crun run: exit 1"])), ["crun run: exit 1", no_ratio]);
+        assert_eq!(not_compared(&starts(&[MEASURE], &["ours: failed"])), ["ours: failed", no_ratio]);
+        assert_eq!(not_compared(&starts(&[], &[])), [no_ratio]);
     }
 
     #[test]
