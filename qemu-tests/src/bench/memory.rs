@@ -1,7 +1,7 @@
 //! What init and netd take at rest, with two and with ten containers, and so what one more container costs.
 
-use super::appliance::{AT_BOOT, BY_HAND};
-use super::{BenchError, BenchReport, TIMEOUT, output, wait_ready};
+use super::appliance::{DEBIAN, EIGHT_MORE, TWO};
+use super::{BenchError, BenchReport, output, wait_ready};
 use crate::board::{Board, BoardError};
 use serde::Serialize;
 use std::thread::sleep;
@@ -37,11 +37,11 @@ struct Memory {
 pub(super) fn measure(board: &Board, report: &mut BenchReport) {
     println!("\nmemory of our own processes at rest, in KiB");
     println!("   containers  processes  init PSS (private dirty)  netd PSS (private dirty)  netd PSS at work");
-    let few = at_rest(board, AT_BOOT.len());
-    let started = start_others(board).and_then(|()| at_rest(board, AT_BOOT.len() + BY_HAND.len()));
+    let few = only_two(board).and_then(|()| at_rest(board, TWO.len()));
+    let started = start(board, &EIGHT_MORE).and_then(|()| at_rest(board, TWO.len() + EIGHT_MORE.len()));
     let many = report.keep("memory with ten containers", started);
     let few = report.keep("memory with two containers", few);
-    let stop = [&["rescue", "stop", "--force"], BY_HAND.as_slice()].concat();
+    let stop = [&["rescue", "stop", "--force"], EIGHT_MORE.as_slice()].concat();
     report.keep("the others stop", output(board, &[&["/usr/bin/yado"], stop.as_slice()].concat()));
     let (Some(few), Some(many)) = (few, many) else { return };
     report.memory = vec![few.clone(), many.clone()];
@@ -74,10 +74,15 @@ fn compare(few: &AtRest, many: &AtRest, report: &mut BenchReport) {
     );
 }
 
-fn start_others(board: &Board) -> Result<(), BenchError> {
-    let argv = [&["/usr/bin/yado", "rescue", "start"], BY_HAND.as_slice()].concat();
-    board.agent.output(&argv, TIMEOUT).map_err(BoardError::Agent)?;
-    wait_ready(board, &BY_HAND)
+/// Debian, which came with the boot, makes room for a second container of busybox.
+fn only_two(board: &Board) -> Result<(), BenchError> {
+    output(board, &["/usr/bin/yado", "rescue", "stop", "--force", DEBIAN])?;
+    start(board, &TWO)
+}
+
+fn start(board: &Board, names: &[&str]) -> Result<(), BenchError> {
+    output(board, &[&["/usr/bin/yado", "rescue", "start"], names].concat())?;
+    wait_ready(board, names)
 }
 
 fn at_rest(board: &Board, containers: usize) -> Result<AtRest, BenchError> {

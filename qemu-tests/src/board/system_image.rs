@@ -179,7 +179,7 @@ impl Workshop<'_> {
     }
 
     /// Debian's root takes longest, and changes when only we change: it is an entry of its own.
-    fn debian_image(&self) -> Result<PathBuf, BuildError> {
+    pub fn debian_image(&self) -> Result<PathBuf, BuildError> {
         let Ingredients { arch, debian, programs, .. } = self.ingredients;
         let over = container_images::lay_out_over_debian(&self.scratch.join("over-debian"), self.ingredients)?;
         let key =
