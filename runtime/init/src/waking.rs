@@ -2,13 +2,15 @@
 
 use crate::instance::lifecycle::Moment;
 use crate::launch::LaunchId;
-use crate::log::{self, Log, Priority, journal_protocol, syslog_protocol};
+use crate::log::journal_protocol::{self, Extent};
+use crate::log::{self, Log, Priority, syslog_protocol};
 use crate::supervisor::Supervisor;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+use yado_sys::memfd::{self, Beginning};
 use yado_sys::poll::{Interest, PollSet, Readiness};
-use yado_sys::{datagram, memfd, signals};
+use yado_sys::{datagram, signals};
 
 /// One thing that can wake the process. Time is the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,14 +199,20 @@ impl Supervisor {
             let Some(socket) = &self.sockets.journal else { return };
             let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
             let pid = received.sender.map_or(0, |sender| sender.pid);
-            // A long entry comes as a sealed memfd with an empty datagram.
+            // An entry too long for a datagram comes as a sealed memfd with an empty one.
             match received.descriptors.into_iter().next() {
                 Some(descriptor) if received.len == 0 => {
-                    if let Ok(bytes) = memfd::read_sealed(descriptor, MAX_ENTRY_BYTES as u64) {
-                        record_entry(&mut self.log, pid, &bytes);
+                    let beginning = memfd::read_sealed_beginning(descriptor, MAX_ENTRY_BYTES as u64);
+                    if let Ok(Beginning { bytes, is_all }) = beginning {
+                        let extent = if is_all { Extent::Whole } else { Extent::Beginning };
+                        record_entry(&mut self.log, pid, &bytes, extent);
                     }
                 }
-                Some(_) | None => record_entry(&mut self.log, pid, buffer.get(..received.len).unwrap_or(&[])),
+                Some(_) | None => {
+                    let bytes = buffer.get(..received.len).unwrap_or(&[]);
+                    let extent = if received.is_cut { Extent::Beginning } else { Extent::Whole };
+                    record_entry(&mut self.log, pid, bytes, extent);
+                }
             }
         }
     }
@@ -221,7 +229,8 @@ impl Supervisor {
     }
 }
 
-/// The longest journal entry that is looked at; `tracing-journald` sends more than a socket takes as a memfd.
+/// So much of a journal entry is looked at: more than a record of the log holds. Clients send more than their socket takes,
+/// some 200 KiB, as a memfd.
 const MAX_ENTRY_BYTES: usize = 64 * 1024;
 
 /// syslog(3) of musl cuts at 1 KiB; others do not, but a line is a line.
@@ -230,8 +239,8 @@ const MAX_SYSLOG_BYTES: usize = 2048;
 /// Datagrams that are taken from one socket before the others have their turn.
 const MOST_AT_ONCE: usize = 64;
 
-fn record_entry(log: &mut Log, pid: i32, bytes: &[u8]) {
-    let Some(entry) = journal_protocol::parse_journal_entry(bytes) else { return };
+fn record_entry(log: &mut Log, pid: i32, bytes: &[u8], extent: Extent) {
+    let Some(entry) = journal_protocol::parse_journal_entry(bytes, extent) else { return };
     let identifier = entry.identifier.as_deref().filter(|name| !name.is_empty() && *name != log::OWN_IDENTIFIER);
     log.record(entry.priority, identifier.unwrap_or("journal"), pid, &entry.message);
 }

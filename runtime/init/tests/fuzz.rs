@@ -7,7 +7,7 @@ mod fuzzing;
 use fuzzing::fuzz;
 use std::collections::BTreeSet;
 use yado_init::instance::notify::parse_notification;
-use yado_init::log::journal_protocol::parse_journal_entry;
+use yado_init::log::journal_protocol::{Extent, parse_journal_entry};
 use yado_init::log::syslog_protocol::parse_syslog;
 use yado_init::modules::{aliases, dependencies, soft};
 use yado_init::superblock::{self, Content};
@@ -25,11 +25,13 @@ fn journal_entries_of_any_bytes() {
         b"MESSAGE\n\xff\xff\xff\xff\xff\xff\xff\x7fx\n",
     ]);
     fuzz("journal entry", &seeds, &["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "=", "\n"], |bytes| {
-        if let Some(entry) = parse_journal_entry(bytes) {
+        let [whole, beginning] = [Extent::Whole, Extent::Beginning].map(|extent| parse_journal_entry(bytes, extent));
+        for entry in whole.iter().chain(&beginning) {
             assert!(entry.priority <= 7);
             // Replacing what is no text makes at most three bytes of one.
             assert!(entry.message.len() <= 3 * bytes.len());
         }
+        assert!(whole.is_none() || whole == beginning, "{whole:?} is {beginning:?} as a beginning");
     });
 }
 

@@ -15,6 +15,8 @@ use std::path::Path;
 pub struct Datagram {
     /// How many bytes of the buffer it fills; what did not fit is lost.
     pub len: usize,
+    /// Something did not fit.
+    pub is_cut: bool,
     /// Who sent it, as the kernel attested.
     pub sender: Option<Sender>,
     /// The descriptors that came with it.
@@ -106,7 +108,8 @@ pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram
             _ => return Err(error),
         }
     };
-    let mut datagram = Datagram { len: got.min(buffer.len()), sender: None, descriptors: Vec::new() };
+    let is_cut = message.msg_flags & libc::MSG_TRUNC != 0;
+    let mut datagram = Datagram { len: got.min(buffer.len()), is_cut, sender: None, descriptors: Vec::new() };
     // SAFETY: the kernel wrote `message` and the control buffer it points to, which is still alive.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     while !header.is_null() {
@@ -154,11 +157,12 @@ mod tests {
         send(&sender, &path, b"READY=1", Some(sender.as_fd())).unwrap().unwrap();
         send(&sender, &path, b"far too long", None).unwrap().unwrap();
         let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
-        assert_eq!(&buffer[..datagram.len], b"READY=1");
+        assert_eq!((&buffer[..datagram.len], datagram.is_cut), (&b"READY=1"[..], false));
         assert_eq!(datagram.sender.unwrap().pid, std::process::id() as i32);
         assert_eq!(datagram.descriptors.len(), 1);
         let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..datagram.len], datagram.descriptors.len()), (&b"far too "[..], 0));
+        assert!(datagram.is_cut);
         std::fs::remove_file(&path).unwrap();
     }
 

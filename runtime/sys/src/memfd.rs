@@ -18,19 +18,33 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 /// All bytes of a sealed file, from its beginning. `EPERM`: its writer could still change it; `EFBIG`: longer than
 /// `limit_bytes`.
 pub fn read_sealed(descriptor: OwnedFd, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    match read_sealed_beginning(descriptor, limit_bytes)? {
+        Beginning { bytes, is_all: true } => Ok(bytes),
+        Beginning { is_all: false, .. } => Err(Errno::FBIG.into()),
+    }
+}
+
+/// The first bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// They.
+    pub bytes: Vec<u8>,
+    /// There are no more.
+    pub is_all: bool,
+}
+
+/// The first bytes of a sealed file, at most `most_bytes`. `EPERM`: its writer could still change it.
+pub fn read_sealed_beginning(descriptor: OwnedFd, most_bytes: u64) -> io::Result<Beginning> {
     let seals = rustix::fs::fcntl_get_seals(&descriptor)?;
     if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE) {
         return Err(Errno::PERM.into());
     }
     let file = File::from(descriptor);
     let len = file.metadata()?.len();
-    if limit_bytes < len {
-        return Err(Errno::FBIG.into());
-    }
     // Not by the file's offset: that is shared with the writer, who left it at the end.
-    let mut bytes = vec![0; len as usize];
+    let mut bytes = vec![0; len.min(most_bytes) as usize];
     file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
+    Ok(Beginning { bytes, is_all: len <= most_bytes })
 }
 
 #[cfg(test)]
@@ -49,7 +63,17 @@ mod tests {
     fn an_unsealed_or_overlong_file_is_refused() {
         let open = rustix::fs::memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
         assert_eq!(read_sealed(open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        let open = rustix::fs::memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        assert_eq!(read_sealed_beginning(open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
         let long = sealed("long", b"123456").unwrap();
         assert_eq!(read_sealed(long, 5).unwrap_err().raw_os_error(), Some(libc::EFBIG));
+    }
+
+    #[test]
+    fn of_an_overlong_file_the_beginning_can_be_had() {
+        for (most_bytes, bytes, is_all) in [(5, &b"12345"[..], false), (6, b"123456", true), (7, b"123456", true)] {
+            let beginning = read_sealed_beginning(sealed("long", b"123456").unwrap(), most_bytes).unwrap();
+            assert_eq!(beginning, Beginning { bytes: bytes.to_vec(), is_all });
+        }
     }
 }
