@@ -4,6 +4,7 @@
 mod command_line;
 mod devices;
 mod limits;
+mod log;
 mod network;
 mod outside;
 mod power_off;

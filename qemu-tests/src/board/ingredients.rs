@@ -41,6 +41,8 @@ pub struct Programs {
     pub guest_agent: PathBuf,
     /// The tests' tool in the containers.
     pub guest_tool: PathBuf,
+    /// A program on the board that logs.
+    pub guest_log: PathBuf,
     /// The benchmark's stopwatch on the board.
     pub guest_race: PathBuf,
 }
@@ -75,6 +77,7 @@ fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {
         yado: path("yado")?,
         guest_agent: path("guest-agent")?,
         guest_tool: path("guest-tool")?,
+        guest_log: path("guest-log")?,
         guest_race: path("guest-race")?,
     })
 }

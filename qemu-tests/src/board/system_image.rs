@@ -5,7 +5,7 @@ use crate::board::boot_modules;
 use crate::board::container_images::{self, BUSYBOX_APPLETS};
 use crate::board::failure::BuildError;
 use crate::board::host_yado::{HostYado, ImageOrder};
-use crate::board::ingredients::Ingredients;
+use crate::board::ingredients::{Ingredients, Programs};
 use crate::board::keys::Keys;
 use crate::board::tamper::Tampering;
 use crate::board::tree::Tree;
@@ -136,6 +136,7 @@ impl Workshop<'_> {
             tree.symlink(&format!("usr/bin/{part}"), "yado")?;
         }
         tree.copy("usr/lib/yado/system.d/guest-agent", 0o755, &programs.guest_agent)?;
+        tree.copy("usr/bin/guest-log", 0o755, &programs.guest_log)?;
         tree.copy("bin/busybox", 0o755, busybox)?;
         for applet in BUSYBOX_APPLETS {
             tree.symlink(&format!("bin/{applet}"), "busybox")?;
@@ -301,7 +302,8 @@ impl Ingredients {
         for path in [&kernel.modules, gpio_sim, busybox, debian_tools, debian] {
             key = key.with(path.as_os_str().as_encoded_bytes());
         }
-        for program in [&programs.yado_init, &programs.yado, &programs.guest_agent, &programs.guest_tool] {
+        let Programs { yado_init, yado, guest_agent, guest_tool, guest_log, guest_race: _ } = programs;
+        for program in [yado_init, yado, guest_agent, guest_tool, guest_log] {
             key = key.with(read(program)?);
         }
         Ok(key)

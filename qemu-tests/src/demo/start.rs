@@ -1,6 +1,6 @@
 //! Steps 1 and 2: what boots, and what runs beside the containers.
 
-use super::{BOOT_TIMEOUT, Demo, StepError};
+use super::{BOOT_TIMEOUT, Demo, StepError, log};
 use crate::board::system_image::fingerprint;
 use crate::board::{BoardError, BuildError};
 use crate::report::Observer;
@@ -68,6 +68,7 @@ pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(
     let netd = status["services"].as_array().and_then(|all| all.iter().find(|service| service["name"] == "netd"));
     let pid = netd.map_or(Value::Null, |netd| netd["pid"].clone());
     observer.check("netd runs", format!("pid {pid}"), pid.is_number())?;
+    log::entries(demo, observer, &pid)?;
 
     let uplink = demo.board.wait_status("uplink with a lease", SERVICES_TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
