@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
-use crate::provision::{Purpose, ensure_packages};
+use crate::provision::{self, Purpose, ensure_packages};
 use crate::report::{self, Judgement, Observation, Report, TimeReport};
 use crate::{bench, broken, cross, demo};
 use tally::Tally;
@@ -99,8 +99,14 @@ fn style(_: &Cache, tally: &mut Tally) {
     });
 }
 
-fn unit(_: &Cache, tally: &mut Tally) {
-    cargo_tests::run(tally, &["--workspace", "--locked"]);
+/// The namespace tests start a whole Debian too: the boards' root, made for this machine.
+fn unit(cache: &Cache, tally: &mut Tally) {
+    let debian = std::env::consts::ARCH.parse().ok().and_then(|arch| {
+        let name = format!("a Debian root for {arch} is made, or kept");
+        tally.check(&name, || provision::debian_root(cache, arch))
+    });
+    let environment = debian.as_deref().map(|tar| ("YADO_TEST_DEBIAN", tar));
+    cargo_tests::run(tally, &["--workspace", "--locked"], environment.as_slice());
 }
 
 fn oldest_compiler(cache: &Cache, tally: &mut Tally) {

@@ -2,6 +2,7 @@
 //! and so are the tests that said `SKIPPED: reason` because this machine lacks what they need.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::tally::Tally;
@@ -9,12 +10,13 @@ use super::tally::Tally;
 /// What a test prints, at the start of a line, when it cannot run here.
 const SKIP_MARK: &str = "SKIPPED: ";
 
-/// Runs `cargo test` with these arguments and counts into `tally`.
-pub(super) fn run(tally: &mut Tally, args: &[&str]) {
+/// Runs `cargo test` with these arguments, and these paths in its environment, and counts into `tally`.
+pub(super) fn run(tally: &mut Tally, args: &[&str], environment: &[(&str, &Path)]) {
     let name = "cargo test";
     // Passing tests tell their output too: it is where a skip and its reason stand.
     let mut command = Command::new("cargo");
     command.args(["test", "--no-fail-fast"]).args(args).args(["--", "--show-output"]);
+    command.envs(environment.iter().copied());
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => return tally.fail(name, &error.to_string()),

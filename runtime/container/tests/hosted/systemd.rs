@@ -1,5 +1,6 @@
 //! A whole Debian: systemd comes up to its default target, says so, and powers off when asked. Only where a root file system
-//! is given: `YADO_TEST_DEBIAN=root.tar` (`mmdebstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm root.tar`).
+//! is given, as `cargo accept` does: `YADO_TEST_DEBIAN=root.tar` (`mmdebstrap --variant=minbase
+//! --include=systemd,systemd-sysv,dbus bookworm root.tar`).
 
 use crate::fixture::{Fixture, image_of};
 use crate::init_role::{Payload, exec, launch, wait};
