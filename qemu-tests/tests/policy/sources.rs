@@ -1,6 +1,7 @@
 //! What every source file keeps to: its length, its first line, and where `unsafe` may stand.
 
 use crate::root;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -118,6 +119,29 @@ fn nothing_is_left_for_later() {
         }
     }
     assert_none("left for later", &found);
+}
+
+/// `qemu-tests/data/run_test.sh` has the names of those that it runs as root.
+#[test]
+fn the_tests_that_need_root_are_run_as_root() {
+    let script = fs::read_to_string(root().join("qemu-tests/data/run_test.sh")).unwrap();
+    let list = script.lines().find_map(|line| line.strip_suffix(')')).unwrap();
+    let listed: BTreeSet<String> = list.split(" | ").map(str::to_owned).collect();
+    let mut needing = BTreeSet::new();
+    for file in rust_files().iter().filter(|file| !file.path.starts_with("qemu-tests")) {
+        let says_so = |line: &str| line.contains("needs root") && !line.trim_start().starts_with("//");
+        if file.text.lines().any(says_so) {
+            needing.insert(package_of(&file.path));
+        }
+    }
+    assert_eq!(needing, listed);
+}
+
+/// The package that a source file belongs to.
+fn package_of(path: &Path) -> String {
+    let manifest = path.ancestors().map(|folder| root().join(folder).join("Cargo.toml")).find(|path| path.exists());
+    let manifest = fs::read_to_string(manifest.unwrap()).unwrap();
+    manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"').to_owned()
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {

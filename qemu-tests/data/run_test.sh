@@ -1,0 +1,14 @@
+#!/bin/sh
+# cargo runs each test program by this where we are not root ourselves. Those that make namespaces, mounts and devices must
+# be; the others leave nothing of root's behind. sudo has a PATH of its own, and an ordinary user's lacks the system's tools.
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+case $CARGO_PKG_NAME in
+yado-sys | yado-image | yado-init | yado-container | yado-netd)
+    exec sudo -E env "PATH=$PATH" "LD_LIBRARY_PATH=${LD_LIBRARY_PATH-}" "$@"
+    ;;
+*)
+    exec "$@"
+    ;;
+esac
