@@ -12,9 +12,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::Parser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
 use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
+use crate::command_line::parse;
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report::{self, Judgement, Observation, Report, TimeReport};
 use crate::{bench, broken, cross, demo};
@@ -56,16 +60,26 @@ const FLOORS: &[Floor] = &[
     Floor { name: "bench", about: "budgets of memory and size, measured on the arm64 board", run: budgets_on_board },
 ];
 
+/// Sets up what it needs and runs every test.
+#[derive(Debug, Parser)]
+#[command(name = "cargo accept", no_binary_name = true)]
+struct Arguments {
+    /// Which floors of tests; all without this
+    #[arg(value_name = "FLOOR", value_parser = floor_names())]
+    floors: Vec<String>,
+}
+
+fn floor_names() -> PossibleValuesParser {
+    let name = |Floor { name, about, run: _ }: &'static Floor| PossibleValue::new(name).help(about);
+    PossibleValuesParser::new(FLOORS.iter().map(name))
+}
+
 /// Runs all floors, or those named in the arguments.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let names: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
-    if let Some(unknown) = names.iter().find(|name| FLOORS.iter().all(|floor| floor.name != **name)) {
-        eprintln!("usage: cargo accept [FLOOR…]; {unknown:?} is none of these:\n");
-        for Floor { name, about, run: _ } in FLOORS {
-            eprintln!("  {name:<10} {about}");
-        }
-        return ExitCode::from(2);
-    }
+    let Arguments { floors: names } = match parse(args) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
     let cache = match Cache::open() {
         Ok(cache) => cache,
         Err(error) => {
@@ -74,7 +88,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
     };
     let mut total = Tally::new();
-    for floor in FLOORS.iter().filter(|floor| names.is_empty() || names.contains(&floor.name)) {
+    for floor in FLOORS.iter().filter(|floor| names.is_empty() || names.iter().any(|name| name == floor.name)) {
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
         let mut tally = Tally::new();

@@ -1,6 +1,8 @@
 //! The board in QEMU: what it needs is fetched and built here, then it is booted, broken and watched. Nothing of
 //! this is shipped.
 
+mod command_line;
+
 pub mod accept;
 pub mod arch;
 pub mod bench;

@@ -4,6 +4,7 @@ use super::{BenchReport, hosted, run};
 use crate::arch::Arch;
 use crate::board::BuildError;
 use crate::cache::Cache;
+use crate::command_line::parse;
 use crate::report;
 use clap::Parser;
 use std::ffi::OsString;
@@ -24,12 +25,9 @@ struct Arguments {
 
 /// Runs the command.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Arguments { arch, hosted } = match Arguments::try_parse_from(args) {
+    let Arguments { arch, hosted } = match parse(args) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     if hosted {
         return hosted::main();

@@ -10,6 +10,7 @@ use super::failure::BuildError;
 use super::floor::floor_check;
 use crate::arch::Arch;
 use crate::cache::Cache;
+use crate::command_line::parse;
 
 /// Build static programs for a device.
 #[derive(Debug, Parser)]
@@ -31,12 +32,9 @@ struct Arguments {
 
 /// Runs the command.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(args) {
+    let arguments: Arguments = match parse(args) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            eprint!("{error}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

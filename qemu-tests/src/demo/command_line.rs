@@ -4,6 +4,7 @@ use super::{Visitor, planned_steps, run};
 use crate::arch::Arch;
 use crate::board::BuildError;
 use crate::cache::Cache;
+use crate::command_line::parse;
 use crate::report::{self, Report};
 use clap::Parser;
 use std::ffi::OsString;
@@ -27,12 +28,9 @@ struct Arguments {
 
 /// Runs the command.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Arguments { arch, interactive, keep } = match Arguments::try_parse_from(args) {
+    let Arguments { arch, interactive, keep } = match parse(args) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     let directory = report::directory("demo", arch);
     let visitor = if interactive { Visitor::AtConsole } else { Visitor::None };

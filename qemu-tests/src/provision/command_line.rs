@@ -10,6 +10,7 @@ use super::failure::ProvisionError;
 use super::host_packages::Purpose;
 use crate::arch::Arch;
 use crate::cache::Cache;
+use crate::command_line::parse;
 use crate::cross::{floor_compiler, newest_compiler};
 
 /// Fetch and build what the boards need, into the cache.
@@ -26,25 +27,31 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// Everything below
     All,
+    /// Debian packages of the host
     Packages,
+    /// The board's kernel and its modules
     Kernel,
+    /// The boot loader
     Uboot,
+    /// Busybox, and the tools that make and mend ext4
     Busybox,
+    /// The simulated GPIO chip, a kernel module
     Gpio,
+    /// The Rust compilers for devices, with the source of their standard library
     Toolchain,
+    /// The root of the Debian container
     Rootfs,
+    /// crun and LXC, which the benchmark measures beside us
     Peers,
 }
 
 /// Runs the command.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(args) {
+    let arguments: Arguments = match parse(args) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            eprint!("{error}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     let boards = arguments.arch.map_or_else(|| Arch::BOARDS.to_vec(), |arch| vec![arch]);
     match make_ready(arguments.what, &boards) {
