@@ -77,15 +77,13 @@ fn run(order: &LaunchOrder, command: &Command, deadline: Instant) -> Result<Opti
     let program = command.argv.first().map_or("", String::as_str);
     let patience = deadline.saturating_duration_since(Instant::now());
     if !pidfd::ends_within(&process, patience).map_err(at(Step::Health, program))? {
-        // The only refusal is that it has ended. What it started itself is the instance's init's to reap.
-        let _ = children::send_signal(process.as_fd(), SIGKILL);
+        // What it started itself is the instance's init's to reap.
+        children::kill(process.as_fd());
         return Ok(None);
     }
     // We have no other child.
     Ok(children::reap().map_err(at(Step::Health, program))?.map(|(_, ended)| ended))
 }
-
-const SIGKILL: u8 = 9;
 
 fn connect(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
     TcpStream::connect_timeout(&address, time_left(deadline)?)

@@ -40,13 +40,11 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
     })?;
     let outcome = build(order, &cgroup, &born, reporter, &mut stopwatch);
     if outcome.is_err() {
-        // It may have ended already. Its end is init's to see.
-        let _ = children::send_signal(born.pidfd.as_fd(), SIGKILL);
+        // Its end is init's to see.
+        children::kill(born.pidfd.as_fd());
     }
     outcome
 }
-
-const SIGKILL: u8 = 9;
 
 /// The payload as the launcher sees it.
 struct Born {

@@ -6,7 +6,7 @@ use crate::instance::lifecycle::Moment;
 use crate::log::Priority;
 use crate::places::Places;
 use crate::process::{Output, Start};
-use crate::supervisor::{SIGKILL, Supervisor};
+use crate::supervisor::Supervisor;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
@@ -167,7 +167,7 @@ impl Supervisor {
         if running.kill_at <= now {
             running.kill_at = now.saturating_add(running.job.limit());
             let name = running.job.name();
-            let _ = children::send_signal(running.process.1.as_fd(), SIGKILL);
+            children::kill(running.process.1.as_fd());
             self.log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
         }
     }

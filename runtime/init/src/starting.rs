@@ -8,7 +8,7 @@ use crate::launch::{self, Ask, Given, Launch, LaunchId, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::process::{Output, Start};
 use crate::service;
-use crate::supervisor::{SIGKILL, Supervisor};
+use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -185,8 +185,7 @@ impl Supervisor {
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
         let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);
         for (_, pidfd) in processes {
-            // The only refusal is that it has ended.
-            let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+            children::kill(pidfd.as_fd());
         }
         cgroup::kill(&self.places.group(&instance.name));
     }

@@ -295,7 +295,7 @@ impl Supervisor {
 }
 
 pub(crate) const SIGTERM: u8 = 15;
-pub(crate) const SIGKILL: u8 = 9;
+pub(crate) use yado_sys::children::SIGKILL;
 
 /// Keeps an end that may belong to a process of which a launcher has not told us yet.
 pub(crate) fn keep_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, ended: Ended) {

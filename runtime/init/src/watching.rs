@@ -4,7 +4,7 @@ use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
 use crate::instance::lifecycle::{self, Moment};
 use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
-use crate::supervisor::{SIGKILL, Supervisor};
+use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use yado_spec::instance::Readiness;
 use yado_sys::children;
@@ -34,8 +34,7 @@ impl Supervisor {
     pub(crate) fn kill_probe(&mut self, number: usize) {
         let probe = self.launches.iter().find(|launch| launch.instance == number && launch.purpose == Purpose::Probe);
         if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
-            // The only refusal is that it has ended.
-            let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+            children::kill(pidfd.as_fd());
         }
     }
 

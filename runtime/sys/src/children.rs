@@ -149,6 +149,14 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Pid::from_raw(1))?)
 }
 
+/// The signal that cannot be refused: signal(7).
+pub const SIGKILL: u8 = 9;
+
+/// Kills the process that `pidfd` stands for. Root is refused it for no process but one that has ended, which is as well.
+pub fn kill(pidfd: BorrowedFd<'_>) {
+    let _ = send_signal(pidfd, SIGKILL);
+}
+
 /// Sends a signal to the process that `pidfd` stands for. That it has ended already is no error.
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: u8) -> io::Result<()> {
     // SAFETY: the descriptor is live for the call, no siginfo is given, and the kernel checks the signal's number.
@@ -263,8 +271,8 @@ mod tests {
     fn a_program_that_is_not_there_ends_with_127_and_a_signal_is_told_from_a_code() {
         assert_eq!(wait(&run(&["/nonexistent"], &[])), Ended::Code(EXIT_NOT_EXECUTED));
         let child = run(&["/bin/sh", "-c", "sleep 100"], &[]);
-        send_signal(child.pidfd.as_fd(), 9).unwrap();
-        assert_eq!(wait(&child), Ended::Signal(9));
-        send_signal(child.pidfd.as_fd(), 9).unwrap();
+        kill(child.pidfd.as_fd());
+        assert_eq!(wait(&child), Ended::Signal(SIGKILL));
+        send_signal(child.pidfd.as_fd(), SIGKILL).unwrap();
     }
 }

@@ -206,7 +206,7 @@ impl Payload {
     }
 
     pub(crate) fn kill(self) {
-        children::send_signal(self.pidfd.as_fd(), 9).unwrap();
+        children::kill(self.pidfd.as_fd());
         wait(self.pid, &self.pidfd);
     }
 }

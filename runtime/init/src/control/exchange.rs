@@ -4,7 +4,7 @@ use super::Client;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::LaunchId;
 use crate::reports::console_identifier;
-use crate::supervisor::{SIGKILL, Supervisor};
+use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use yado_sys::children;
 use yado_wire::rescue::{ExitStatus, Reply};
@@ -191,8 +191,7 @@ impl Supervisor {
         let Exchange::Command { launch } = client.exchange else { return };
         let Some(launch) = self.launches.iter().find(|known| known.id == launch) else { return };
         for (_, pidfd) in launch.launcher.iter().chain(&launch.command) {
-            // The only refusal is that it has ended.
-            let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+            children::kill(pidfd.as_fd());
         }
     }
 }
