@@ -15,9 +15,6 @@ use yado_spec::problem::Problem;
 use yado_spec::sources::{Sources, read_sources};
 use yado_wire::InstanceName;
 
-/// Some sources are bad: their instances have a NAME.err; everything else is written.
-const SOME_ARE_BAD: u8 = 3;
-
 /// The one name that an instance cannot have here, because its spec would replace the networks'.
 const NETWORKS: &str = "networks";
 
@@ -44,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         eprintln!("yado: {line}");
     }
     let is_good = sources.left_out.is_empty() && problems.is_empty();
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(SOME_ARE_BAD) })
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(file::EXIT_SOME_ARE_BAD) })
 }
 
 /// Writes everything; answers with what is wrong, a line each.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use yado_spec::file::EXIT_SOME_ARE_BAD;
 use yado_sys::children::{self, Ended, Session};
 
 /// What is run.
@@ -193,8 +194,9 @@ impl Supervisor {
     }
 
     fn take_job_end(&mut self, job: Job, ended: Ended, now: Moment) {
-        // The compiler says by 3 that some specs are bad, and what is bad stands in them.
-        let is_normal = ended == Ended::Code(0) || (job == Job::Compile && ended == Ended::Code(3));
+        // What is bad is told with its instance.
+        let are_some_bad = job == Job::Compile && ended == Ended::Code(EXIT_SOME_ARE_BAD);
+        let is_normal = ended == Ended::Code(0) || are_some_bad;
         if !is_normal {
             self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
         }

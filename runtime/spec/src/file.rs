@@ -25,6 +25,10 @@ pub const SCHEMA: u32 = 3;
 /// `environment.*`.
 pub const MAX_FILE_BYTES: usize = 64 * 1024;
 
+/// How the compiler exits when some sources are bad: what is wrong with one stands in its NAME.err, and all other files
+/// are written.
+pub const EXIT_SOME_ARE_BAD: u8 = 3;
+
 const MAGIC: [u8; 8] = *b"YADOSPEC";
 const SCHEMA_AT: usize = 8;
 const LENGTH_AT: usize = 12;
