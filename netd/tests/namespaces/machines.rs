@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use yado_sys::packet;
-use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder};
 use yado_wire::{InstanceName, names::clipped};
 
 /// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
@@ -256,7 +256,7 @@ impl Drop for Board {
     }
 }
 
-fn heapless_vec(nics: &[NicOrder]) -> heapless::Vec<NicOrder, 8> {
+fn heapless_vec(nics: &[NicOrder]) -> heapless::Vec<NicOrder, MAX_NICS> {
     nics.iter().cloned().collect()
 }
 

@@ -10,11 +10,9 @@ mod verify;
 use crate::command_line::Outcome;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use yado_image::Header;
 use yado_image::inspect::Description;
 use yado_image::manifest::Manifest;
-
-use crate::output::hex;
+use yado_image::{Header, hex};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -69,8 +67,8 @@ fn description_lines(description: &Description) -> Vec<(&'static str, String)> {
         ("release", release.to_string()),
         ("kind", kind.name().to_owned()),
         ("architecture", architecture.name().to_owned()),
-        ("fingerprint", hex(fingerprint)),
-        ("root hash", hex(root_hash)),
+        ("fingerprint", hex::encode(fingerprint)),
+        ("root hash", hex::encode(root_hash)),
         ("payload", crate::output::bytes(layout.payload_bytes())),
         ("whole image", crate::output::bytes(layout.image_bytes())),
         ("security epoch", security_epoch.to_string()),
@@ -99,10 +97,10 @@ fn render_lines(lines: &[(&str, String)]) -> String {
 fn description_json(description: &Description) -> Value {
     let Description { header, fingerprint, manifest, claimed_signers } = description;
     json!({
-        "fingerprint": hex(fingerprint),
+        "fingerprint": hex::encode(fingerprint),
         "kind": header.kind.name(),
         "architecture": header.architecture.name(),
-        "root_hash": hex(&header.root_hash),
+        "root_hash": hex::encode(&header.root_hash),
         "payload_bytes": header.layout.payload_bytes(),
         "image_bytes": header.layout.image_bytes(),
         "release": header.release,

@@ -6,6 +6,7 @@ use std::path::Path;
 use yado_image::manifest::Manifest;
 use yado_image::{Kind, inspect};
 use yado_spec::compile::{ImageFacts, ImageKind};
+use yado_wire::hex;
 
 /// What a container is started with when its image says nothing: LXD's own choice.
 const DEFAULT_INIT: &str = "/sbin/init";
@@ -17,7 +18,7 @@ pub(crate) fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ImageFacts, S
     let named = |reason: String| format!("{}: {reason}", image.display());
     let description = inspect::describe(image).map_err(|error| named(error.to_string()))?;
     if description.fingerprint != *fingerprint {
-        return Err(named(format!("is the image {}", crate::output::hex(&description.fingerprint))));
+        return Err(named(format!("is the image {}", hex::encode(&description.fingerprint))));
     }
     facts(description.header.kind, description.manifest).map_err(named)
 }

@@ -3,9 +3,9 @@
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
+use yado_wire::hex;
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,18 +62,9 @@ fn is_obeyed(char: char) -> bool {
     char.is_control() && char != '\t'
 }
 
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
 /// The first 12 digits of a fingerprint: what LXD shows.
 pub(crate) fn short_fingerprint(fingerprint: &[u8; 32]) -> String {
-    hex(&fingerprint[..6])
+    hex::encode(&fingerprint[..6])
 }
 
 /// `1.5 MiB`: two or three digits are enough for people; JSON has the bytes.

@@ -7,8 +7,6 @@
 //! Without features this crate is what a device needs before it may trust an image: the header, the keys, and the
 //! checks in their order. It parses no JSON. `manifest`, `sign` and `pack` add what builders and the API need.
 
-pub mod hex;
-
 pub mod header;
 pub mod made_for;
 pub mod open;
@@ -35,3 +33,4 @@ pub use header::{Header, HeaderError, Layout};
 pub use made_for::{Architecture, Kind, Version};
 pub use open::{OpenError, Runtime, TrustedImage, Wanted, open_trusted};
 pub use trust::{KeyId, Keys};
+pub use yado_wire::hex;

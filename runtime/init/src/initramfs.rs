@@ -139,7 +139,7 @@ fn boot() -> Result<Never, BootError> {
     let image = open_trusted(&device, &keys, &Wanted::system())
         .map_err(|source| BootError::Image { device: device.clone(), source })?;
     let signers: Vec<String> = image.signers.iter().map(ToString::to_string).collect();
-    let hex = yado_spec::sources::hex(&image.fingerprint);
+    let hex = yado_wire::hex::encode(&image.fingerprint);
     tell(5, &format!("slot {slot}: {hex}, release {}, signed by {}", image.header.release, signers.join(", ")));
 
     let mapped =

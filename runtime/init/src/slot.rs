@@ -32,7 +32,7 @@ impl Slot {
     }
 
     fn text(self) -> String {
-        format!("slot={}\nfingerprint={}\n", self.name, yado_spec::sources::hex(&self.fingerprint))
+        format!("slot={}\nfingerprint={}\n", self.name, yado_wire::hex::encode(&self.fingerprint))
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn parse_command_line(command_line: &str) -> Option<char> {
 fn parse_slot(text: &str) -> Option<Slot> {
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let name = parse_command_line(&format!("yado.slot={}", value("slot")?))?;
-    let fingerprint = yado_spec::sources::parse_fingerprint(value("fingerprint")?)?;
+    let fingerprint = yado_wire::hex::parse_digest(value("fingerprint")?)?;
     Some(Slot { name, fingerprint })
 }
 

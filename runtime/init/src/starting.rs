@@ -129,7 +129,7 @@ impl Supervisor {
             Err(failure) => return Err(failure.as_ref().clone()),
         };
         let Some(image) = &instance.image else {
-            let fingerprint = yado_spec::sources::hex(&spec.image);
+            let fingerprint = yado_wire::hex::encode(&spec.image);
             return Err(Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here"));
         };
         let text = |path: &Path| path.to_string_lossy().into_owned();

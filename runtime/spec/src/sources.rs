@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use yado_wire::InstanceName;
+use yado_wire::{InstanceName, hex};
 
 /// The longest source file. A configuration with every key is a few KiB.
 pub const MAX_SOURCE_BYTES: u64 = 64 * 1024;
@@ -134,8 +134,11 @@ impl Sources {
         for (name, profile) in &self.profiles {
             list.push((format!("profiles/{name}.toml"), profile.content.as_deref().ok()?));
         }
-        let aliases: Vec<(String, String)> =
-            self.aliases.iter().map(|(alias, fingerprint)| (format!("aliases/{alias}"), hex(fingerprint))).collect();
+        let aliases: Vec<(String, String)> = self
+            .aliases
+            .iter()
+            .map(|(alias, fingerprint)| (format!("aliases/{alias}"), hex::encode(fingerprint)))
+            .collect();
         let own = [("instance.toml", own.content.as_deref().ok()?)];
         let profiles = list.iter().map(|(name, content)| (name.as_str(), *content));
         let aliases = aliases.iter().map(|(name, content)| (name.as_str(), content.as_bytes()));
@@ -175,7 +178,7 @@ impl Sources {
 
     fn read_images(&mut self, directory: &Path) {
         for name in entries(directory, &mut self.left_out) {
-            let Some(fingerprint) = parse_fingerprint(&name) else { continue };
+            let Some(fingerprint) = hex::parse_digest(&name) else { continue };
             let path = directory.join(&name).join("image");
             self.images.entry(fingerprint).or_insert(path);
         }
@@ -192,7 +195,7 @@ impl Sources {
                     continue;
                 }
             };
-            match target.file_name().and_then(|name| name.to_str()).and_then(parse_fingerprint) {
+            match target.file_name().and_then(|name| name.to_str()).and_then(hex::parse_digest) {
                 Some(fingerprint) => {
                     self.aliases.insert(alias, fingerprint);
                 }
@@ -200,23 +203,6 @@ impl Sources {
             }
         }
     }
-}
-
-/// 64 hex digits of either case.
-pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut fingerprint = [0; 32];
-    for (at, byte) in fingerprint.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(fingerprint)
-}
-
-/// Lower-case hex, as fingerprints are written everywhere.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads each `STEM.toml` of a directory; one that is already there by that stem is replaced.

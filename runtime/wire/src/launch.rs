@@ -3,6 +3,15 @@
 use crate::failure::{Failure, Step};
 use serde::{Deserialize, Serialize};
 
+/// How many steps' times a start can have: a few more than there are names for.
+pub const MAX_STEP_TIMES: usize = 40;
+
+/// How long each step of a start took.
+pub type StepTimes = heapless::Vec<StepTime, MAX_STEP_TIMES>;
+
+/// How many nodes one change of devices names on each side.
+pub const MAX_NAMED_NODES: usize = 32;
+
 /// One packet from the launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LaunchReport {
@@ -12,11 +21,12 @@ pub enum LaunchReport {
         /// Its process id as init sees it.
         pid: i32,
     },
-    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. With it may travel the mount of the image:
-    /// as long as it is held, the image's verity device, file system and verified pages stay for the next start.
+    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. With it may travel the
+    /// mount of the image: as long as it is held, the image's verity device, file system and verified pages stay for the
+    /// next start.
     Started {
-        /// How long each step took; for the benchmark and for `status --steps`.
-        steps: heapless::Vec<StepTime, 40>,
+        /// For the benchmark and for `yado rescue events --format json`.
+        steps: StepTimes,
     },
     /// It failed: of a start nothing is left over but what init itself made (the cgroup).
     Failed(Failure),
@@ -25,9 +35,9 @@ pub enum LaunchReport {
     /// `devices`: the devices of the running instance are as its spec and sysfs say now.
     DevicesSynced {
         /// Nodes that were added.
-        added: heapless::Vec<crate::Text<64>, 32>,
+        added: heapless::Vec<crate::Text<64>, MAX_NAMED_NODES>,
         /// Nodes that were removed.
-        removed: heapless::Vec<crate::Text<64>, 32>,
+        removed: heapless::Vec<crate::Text<64>, MAX_NAMED_NODES>,
     },
 }
 

@@ -6,6 +6,7 @@
 
 pub mod failure;
 pub mod frame;
+pub mod hex;
 pub mod launch;
 pub mod names;
 pub mod network;

@@ -4,6 +4,9 @@ use crate::failure::Failure;
 use crate::names::{InstanceName, Text};
 use serde::{Deserialize, Serialize};
 
+/// How many interfaces an instance can have; all of them fit into one packet.
+pub const MAX_NICS: usize = 8;
+
 /// A request to netd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetRequest {
@@ -13,7 +16,7 @@ pub enum NetRequest {
         /// Whose namespace it is; also its DNS name.
         instance: InstanceName,
         /// Its interfaces.
-        nics: heapless::Vec<NicOrder, 8>,
+        nics: heapless::Vec<NicOrder, MAX_NICS>,
     },
     /// The instance is gone: drop its interfaces, leases and names. Answered by [`NetReply::Done`].
     Detach {

@@ -2,8 +2,15 @@
 //! that ends the exchange ([`Reply::Done`], [`Reply::Refused`], [`Reply::Exited`]).
 
 use crate::failure::Failure;
+use crate::launch::StepTimes;
 use crate::names::{InstanceName, Text};
 use serde::{Deserialize, Serialize};
+
+/// How many words a command can have: the program and its arguments, which all fit into one packet.
+pub const MAX_WORDS: usize = 12;
+
+/// How many variables one command can add to its environment.
+pub const MAX_VARIABLES: usize = 8;
 
 /// A request to init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +30,9 @@ pub enum Request {
         /// Where.
         instance: InstanceName,
         /// Program and arguments; a program without a slash is looked up in the instance's `PATH`.
-        argv: heapless::Vec<Text<1024>, 12>,
+        argv: heapless::Vec<Text<1024>, MAX_WORDS>,
         /// `NAME=value` each, added to the instance's environment.
-        environment: heapless::Vec<Text<256>, 8>,
+        environment: heapless::Vec<Text<256>, MAX_VARIABLES>,
         /// Working directory inside.
         cwd: Option<Text<255>>,
         /// User id inside.
@@ -247,7 +254,7 @@ pub enum EventKind {
         /// Microseconds from the decision to the exec.
         start_us: u32,
         /// Microseconds of each step.
-        steps: heapless::Vec<crate::launch::StepTime, 40>,
+        steps: StepTimes,
     },
     /// The payload said `READY=1`, with its last `STATUS=`.
     Ready(Text<128>),

@@ -2,7 +2,7 @@
 
 use super::description_json;
 use crate::command_line::Outcome;
-use crate::output::{self, Format, bytes, hex};
+use crate::output::{self, Format, bytes};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ use yado_image::erofs::{Compression, Owners};
 use yado_image::manifest::{Manifest, Requires};
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
-use yado_image::{Architecture, Kind, Version, inspect};
+use yado_image::{Architecture, Kind, Version, hex, inspect};
 
 /// Build a signed image from a directory or a tar archive; reproducible, needs no root
 #[derive(Debug, Args)]
@@ -110,7 +110,11 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
                 1 => "1 signature".to_owned(),
                 more => format!("{more} signatures"),
             };
-            output::print(&format!("{} {}, {size}, {signed}\n", hex(&fingerprint), options.output.display()))?;
+            output::print(&format!(
+                "{} {}, {size}, {signed}\n",
+                hex::encode(&fingerprint),
+                options.output.display()
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -179,7 +183,7 @@ fn digest_of(path: &Path) -> Result<String, String> {
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(hex(&hasher.finalize()))
+    Ok(hex::encode(&hasher.finalize()))
 }
 
 /// Shown on a terminal only; nothing of it gets into a log.

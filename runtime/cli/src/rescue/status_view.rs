@@ -2,12 +2,12 @@
 
 use super::links;
 use super::status::Status;
-use crate::output::{bytes, duration, hex, printable, short_fingerprint, table};
+use crate::output::{bytes, duration, printable, short_fingerprint, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
-use yado_wire::Failure;
 use yado_wire::rescue::{InstanceState, InstanceStatus, Mode, ServiceStatus, SystemStatus, Verify};
+use yado_wire::{Failure, hex};
 
 const INSTANCE_HEADINGS: [&str; 9] =
     ["INSTANCE", "STATE", "PID", "IMAGE", "UP", "START", "MEMORY", "PROCESSES", "RESTARTS"];
@@ -119,7 +119,7 @@ fn system_json(system: &SystemStatus) -> Value {
     json!({
         "version": version.as_str(),
         "mode": mode_name(*mode),
-        "fingerprint": fingerprint.as_ref().map(|fingerprint| hex(fingerprint)),
+        "fingerprint": fingerprint.as_ref().map(|fingerprint| hex::encode(fingerprint)),
         "slot": slot,
         "uptime_ms": uptime_ms,
         "data": data.as_ref().map(failure_json),
@@ -146,7 +146,7 @@ fn instance_json(status: &InstanceStatus) -> Value {
         "name": name.as_str(),
         "state": state.name(),
         "pid": pid,
-        "fingerprint": fingerprint.as_ref().map(|fingerprint| hex(fingerprint)),
+        "fingerprint": fingerprint.as_ref().map(|fingerprint| hex::encode(fingerprint)),
         "uptime_ms": uptime_ms,
         "restarts": restarts,
         "start_us": start_us,

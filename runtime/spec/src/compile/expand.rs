@@ -9,13 +9,10 @@ use crate::nearest::nearest;
 use crate::network::NetworksSpec;
 use crate::problem::{Fault, Problem};
 use crate::said::{Placed, SaidDevice, SaidFile};
-use crate::sources::{Sources, hex, parse_fingerprint};
+use crate::sources::Sources;
 use std::collections::BTreeMap;
-use yado_wire::InstanceName;
-use yado_wire::network::{NicKind, NicOrder};
-
-/// As many as one request to netd holds.
-const MAX_NICS: usize = 8;
+use yado_wire::network::{MAX_NICS, NicKind, NicOrder};
+use yado_wire::{InstanceName, hex};
 
 /// What an instance is looked at against.
 pub(super) struct World<'a> {
@@ -74,7 +71,7 @@ impl World<'_> {
         let fingerprint = self.find_image(&said.text).map_err(|fault| said.problem("image", fault))?;
         let refuse = |reason: String| said.problem("image", Fault::Refused { reason });
         let Some(path) = self.sources.images.get(&fingerprint) else {
-            return Err(refuse(format!("the image {} is not on this machine", hex(&fingerprint))));
+            return Err(refuse(format!("the image {} is not on this machine", hex::encode(&fingerprint))));
         };
         let facts = (self.facts)(&fingerprint, path).map_err(refuse)?;
         match facts.kind {
@@ -86,12 +83,13 @@ impl World<'_> {
     }
 
     fn find_image(&self, text: &str) -> Result<[u8; 32], Fault> {
-        if let Some(fingerprint) = self.sources.aliases.get(text).copied().or_else(|| parse_fingerprint(text)) {
+        if let Some(fingerprint) = self.sources.aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
             return Ok(fingerprint);
         }
         if LEAST_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let prefix = text.to_ascii_lowercase();
-            let mut matches = self.sources.images.keys().filter(|fingerprint| hex(*fingerprint).starts_with(&prefix));
+            let mut matches =
+                self.sources.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
             return match (matches.next(), matches.next()) {
                 (Some(one), None) => Ok(*one),
                 (Some(_), Some(_)) => Err(Fault::Value { right: "more digits: several images begin so".to_owned() }),
