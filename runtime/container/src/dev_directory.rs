@@ -4,7 +4,7 @@
 use crate::devices::{Node, NodeSource};
 use crate::inside::give;
 use crate::layer::make_directory;
-use crate::report::at;
+use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, makedev};
 use rustix::io::Errno;
@@ -40,7 +40,7 @@ pub(crate) fn make(base: u32, nodes: &[Node]) -> Result<OwnedFd, Failure> {
         FsOption::Value("size", "500k"),
     ];
     let dev = mount::new_file_system("tmpfs", &options, Attributes::MOUNT_ATTR_NOSUID)
-        .map_err(|error| Failure::from_io(Step::Mount, "/dev", &error.source))?;
+        .map_err(at_new(Step::Mount, "/dev"))?;
     for (name, major, minor) in STANDARD {
         make_standard(&dev, name, base, major, minor).map_err(at(Step::Mount, name))?;
     }

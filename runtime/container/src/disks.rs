@@ -2,7 +2,7 @@
 //! there before the payload takes its copy of the mounts, so the kernel locks their flags: read-only stays read-only.
 
 use crate::inside::{Inside, Shape};
-use crate::report::at;
+use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use std::os::fd::AsFd;
@@ -72,8 +72,7 @@ fn open_tmpfs(size_bytes: Option<u64>, order: &LaunchOrder, base: u32, path: &st
     if let Some(size) = &size {
         options.push(FsOption::Value("size", size));
     }
-    mount::new_file_system("tmpfs", &options, Attributes::empty())
-        .map_err(|error| Failure::from_io(Step::Mount, path, &error.source))
+    mount::new_file_system("tmpfs", &options, Attributes::empty()).map_err(at_new(Step::Mount, path))
 }
 
 /// As init has written it; a limit in percent is a number there.
@@ -92,8 +91,7 @@ pub(crate) fn open_run(base: u32) -> Result<OwnedFd, Failure> {
         FsOption::Value("gid", &owner),
     ];
     let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
-    mount::new_file_system("tmpfs", &options, attributes)
-        .map_err(|error| Failure::from_io(Step::Mount, "/run", &error.source))
+    mount::new_file_system("tmpfs", &options, attributes).map_err(at_new(Step::Mount, "/run"))
 }
 
 /// The socket on which init hears that the instance is ready, detached. `None`: init made none.

@@ -3,7 +3,7 @@
 //! A mount that fails on a verified image means that bytes are not what was signed. Only then is the whole image read, to
 //! say which block it is.
 
-use crate::report::{Stopwatch, at};
+use crate::report::{Stopwatch, at, at_new};
 use crate::verity_device;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -64,7 +64,7 @@ fn open_trusted(order: &LaunchOrder) -> Result<TrustedImage, Failure> {
 /// Each block is verified when it is read: loop device, dm-verity, erofs.
 fn mount_by_block(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -> Result<OwnedFd, Failure> {
     let device = verity_device::open(path, image, stopwatch)?;
-    stopwatch.step(Step::ImageMount, || mount_erofs(&device.path).map_err(refused_mount(path)))
+    stopwatch.step(Step::ImageMount, || mount_erofs(&device.path).map_err(at_new(Step::ImageMount, path)))
 }
 
 /// The whole image is verified now, then mounted: straight from the file where the kernel can (6.12), else by loop.
@@ -79,11 +79,11 @@ fn mount_at_once(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) ->
         if !lies_on_overlay(&image.file) {
             match mount_erofs(&by_descriptor) {
                 Err(error) if error.source.raw_os_error() == Some(Errno::NOTBLK.raw_os_error()) => {}
-                answer => return answer.map_err(refused_mount(path)),
+                answer => return answer.map_err(at_new(Step::ImageMount, path)),
             }
         }
         let device = loop_device::attach_read_only(&image.file).map_err(at(Step::Loop, path))?;
-        mount_erofs(&device.path).map_err(refused_mount(path))
+        mount_erofs(&device.path).map_err(at_new(Step::ImageMount, path))
     })
 }
 
@@ -99,15 +99,6 @@ fn mount_erofs(source: &str) -> Result<OwnedFd, NewMountError> {
         &[FsOption::Flag("ro"), FsOption::Value("source", source)],
         Attributes::MOUNT_ATTR_RDONLY,
     )
-}
-
-fn refused_mount(path: &str) -> impl FnOnce(NewMountError) -> Failure {
-    move |error| Failure {
-        step: Step::ImageMount,
-        object: clipped(path),
-        errno: error.source.raw_os_error().unwrap_or(0),
-        reason: clipped(&error.to_string()),
-    }
 }
 
 /// Reads the whole image for the first block that is not what was signed. If there is none, `failure` stands.

@@ -3,14 +3,14 @@
 
 use crate::image::MountedImage;
 use crate::inside::as_owner;
-use crate::report::{Stopwatch, at};
+use crate::report::{Stopwatch, at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 use yado_spec::LaunchOrder;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
-use yado_wire::{Failure, Step, names::clipped};
+use yado_wire::{Failure, Step};
 
 /// Mounts the root in our own mount namespace, below the instance's runtime directory, which is the working directory.
 /// Gives an `O_PATH` descriptor of it.
@@ -45,12 +45,8 @@ fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
         FsOption::Value("upperdir", "layer/upper"),
         FsOption::Value("workdir", "layer/work"),
     ];
-    mount::new_file_system("overlay", &options, Attributes::empty()).map_err(|error| Failure {
-        step: Step::Overlay,
-        object: clipped(&order.places.layer),
-        errno: error.source.raw_os_error().unwrap_or(0),
-        reason: clipped(&error.to_string()),
-    })
+    mount::new_file_system("overlay", &options, Attributes::empty())
+        .map_err(at_new(Step::Overlay, &order.places.layer))
 }
 
 /// The layer's directory as a detached mount, with `upper` and `work` in it.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use yado_spec::LaunchOrder;
 use yado_sys::packet;
-use yado_wire::network::{NetReply, NetRequest};
+use yado_wire::network::{MAX_NICS, NetReply, NetRequest};
 use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
 /// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board.
@@ -21,16 +21,13 @@ pub(crate) struct Attaching {
     netd: String,
 }
 
-/// Asks netd for the instance's interfaces. `None`: it has none.
-pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Option<Attaching>, Failure> {
+/// Asks netd for the instance's interfaces.
+pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching, Failure> {
     let spec = &order.spec;
-    if spec.nics.is_empty() {
-        return Ok(None);
-    }
     let Some(netd) = &order.places.netd else {
         return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, and no netd is running"));
     };
-    let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), "more than 8 nics");
+    let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));
     let mut nics = heapless::Vec::new();
     nics.extend_from_slice(&spec.nics).map_err(too_many)?;
     let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), nics })
@@ -38,7 +35,7 @@ pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Option<Att
     let socket = packet::connect(Path::new(netd)).map_err(at(Step::Network, netd))?;
     packet::set_timeout(&socket, DEADLINE).map_err(at(Step::Network, netd))?;
     packet::send(&socket, &request, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
-    Ok(Some(Attaching { socket, netd: netd.clone() }))
+    Ok(Attaching { socket, netd: netd.clone() })
 }
 
 impl Attaching {

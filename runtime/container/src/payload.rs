@@ -5,8 +5,8 @@ use crate::confinement;
 use crate::console;
 use crate::proc_and_sys::{self, Hidden};
 use crate::program::{self, Environment};
-use crate::report::{Stopwatch, at};
-use crate::talk::{Go, Heard, Talk, Word};
+use crate::report::{Stopwatch, at, at_new};
+use crate::talk::{Go, Heard, MAX_PAYLOAD_STEPS, Talk, Word};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
@@ -63,7 +63,7 @@ fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
     stopwatch.step(Step::Capabilities, || confinement::confine(&order.spec.security))?;
-    talk.say(&Word::Executing(stopwatch.times().iter().copied().take(20).collect()), &[])?;
+    talk.say(&Word::Executing(stopwatch.times().iter().copied().take(MAX_PAYLOAD_STEPS).collect()), &[])?;
     Err(Gave::Up(program::execute(&order.spec.init, &environment)))
 }
 
@@ -129,8 +129,7 @@ fn attach_new(kind: &str, options: &[(&str, &str)], place: &str) -> Result<(), F
     let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
     // A pty is a device.
     let attributes = if kind == "devpts" { attributes } else { attributes | Attributes::MOUNT_ATTR_NODEV };
-    let mount = mount::new_file_system(kind, &all, attributes)
-        .map_err(|error| Failure::from_io(Step::Mount, place, &error.source))?;
+    let mount = mount::new_file_system(kind, &all, attributes).map_err(at_new(Step::Mount, place))?;
     mount::attach_at(&mount, place).map_err(at(Step::Mount, place))
 }
 

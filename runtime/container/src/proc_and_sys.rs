@@ -4,13 +4,13 @@
 //! The hiding is for privileged instances, and a second wall for the others. With `security.nesting` nothing is hidden, as
 //! in LXD: the kernel lets an inner container mount its own `/proc` only where the outer one is whole.
 
-use crate::report::at;
+use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use yado_spec::instance::Security;
-use yado_sys::mount::{self, Attributes, Depth, FsOption, NewMountError};
-use yado_wire::{Failure, Step, names::clipped};
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_wire::{Failure, Step};
 
 /// What is hidden of `/proc`.
 #[derive(Debug, Clone, Copy)]
@@ -89,14 +89,7 @@ const GUARDED: Attributes =
     Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
 
 fn new(kind: &str, place: &str, attributes: Attributes) -> Result<OwnedFd, Failure> {
-    mount::new_file_system(kind, &[FsOption::Value("source", kind)], attributes).map_err(|error: NewMountError| {
-        Failure {
-            step: Step::Mount,
-            object: clipped(place),
-            errno: error.source.raw_os_error().unwrap_or(0),
-            reason: clipped(&error.to_string()),
-        }
-    })
+    mount::new_file_system(kind, &[FsOption::Value("source", kind)], attributes).map_err(at_new(Step::Mount, place))
 }
 
 fn cover(place: &str) -> std::io::Result<()> {

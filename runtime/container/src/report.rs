@@ -4,19 +4,25 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::time::Instant;
 use yado_spec::order::REPORT_FD;
+use yado_sys::mount::NewMountError;
 use yado_sys::packet;
-use yado_wire::launch::{LaunchReport, StepTime};
-use yado_wire::{Failure, Step};
+use yado_wire::launch::{LaunchReport, MAX_NAMED_NODES, StepTime, StepTimes};
+use yado_wire::{Failure, Step, names::clipped};
 
 /// Turns the kernel's refusal of one step on one object into a [`Failure`].
 pub(crate) fn at<E: Into<io::Error>>(step: Step, object: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::from_io(step, object, &error.into())
 }
 
-/// How long the steps took; a few more than there are are dropped.
+/// As [`at`], for a new file system: its own words are in the reason.
+pub(crate) fn at_new(step: Step, object: &str) -> impl FnOnce(NewMountError) -> Failure {
+    move |error| Failure { reason: clipped(&error.to_string()), ..Failure::from_io(step, object, &error.source) }
+}
+
+/// How long the steps took; those for which there is no room are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch {
-    times: heapless::Vec<StepTime, 40>,
+    times: StepTimes,
 }
 
 impl Stopwatch {
@@ -38,7 +44,7 @@ impl Stopwatch {
     }
 
     /// All so far.
-    pub(crate) fn times(&self) -> &heapless::Vec<StepTime, 40> {
+    pub(crate) fn times(&self) -> &StepTimes {
         &self.times
     }
 }
@@ -76,7 +82,7 @@ impl Reporter {
     /// The devices are as they should be.
     pub(crate) fn devices_synced(&mut self, added: &[String], removed: &[String]) -> Result<(), Failure> {
         // More than fit in the report are in place all the same.
-        let named = |names: &[String]| names.iter().take(32).map(|name| yado_wire::names::clipped(name)).collect();
+        let named = |names: &[String]| names.iter().take(MAX_NAMED_NODES).map(|name| clipped(name)).collect();
         self.send(&LaunchReport::DevicesSynced { added: named(added), removed: named(removed) }, &[])
     }
 

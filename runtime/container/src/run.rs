@@ -11,7 +11,7 @@ use crate::network;
 use crate::payload;
 use crate::report::{Reporter, Stopwatch, at};
 use crate::sync_devices;
-use crate::talk::{Go, Heard, Talk, Word, lost};
+use crate::talk::{Go, Heard, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use std::fs::File;
@@ -152,7 +152,7 @@ fn ask_for_network(order: &LaunchOrder, born: &Born) -> Result<Option<network::A
     };
     let path = format!("/proc/{}/ns/net", born.pid);
     let namespace = File::open(&path).map_err(at(Step::Network, &path))?;
-    network::ask(order, &namespace.into())
+    network::ask(order, &namespace.into()).map(Some)
 }
 
 /// Takes what an earlier start may have left on the cgroup, and gives the instance's root the right to make cgroups below
@@ -207,7 +207,7 @@ fn finish(
 }
 
 /// The payload's last word, then the silence that says that its program runs.
-pub(crate) fn wait_for_exec(talk: &Talk) -> Result<heapless::Vec<yado_wire::launch::StepTime, 20>, Failure> {
+pub(crate) fn wait_for_exec(talk: &Talk) -> Result<PayloadSteps, Failure> {
     let Some(Heard { message: Word::Executing(times), .. }) = talk.hear_word()? else {
         return Err(lost(Step::Exec));
     };

@@ -18,6 +18,12 @@ pub(crate) enum Go {
     Exec,
 }
 
+/// How many steps the payload tells of; it takes fewer.
+pub(crate) const MAX_PAYLOAD_STEPS: usize = 20;
+
+/// How long the payload's steps took.
+pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
+
 /// From the payload to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Word {
@@ -26,7 +32,7 @@ pub(crate) enum Word {
     /// The inside is built. With it travels the master side of the console.
     Built,
     /// The next thing is `execve`. How long the payload's steps took.
-    Executing(heapless::Vec<StepTime, 20>),
+    Executing(PayloadSteps),
     /// The payload gives up.
     Failed(Failure),
 }
