@@ -4,11 +4,13 @@
 
 use crate::report::{Stopwatch, at};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use std::fs::File;
+use std::io;
 use yado_image::{TrustedImage, hex};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::loop_device;
-use yado_wire::{Failure, Step};
+use yado_wire::{Failure, Step, names::clipped};
 
 /// A verity device that is held open.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) 
     let mapper = stopwatch.step(Step::Verity, || {
         // Two starts of one image must not both make it. The lock goes with the descriptor, so a dead launcher holds none.
         rustix::fs::flock(&image.file, FlockOperation::LockExclusive).map_err(at(Step::Verity, path))?;
-        DeviceMapper::open().map_err(at(Step::Verity, "/dev/mapper/control"))
+        DeviceMapper::open().map_err(no_device_mapper)
     })?;
     match mapper.find(&name).map_err(failed)? {
         Some(device) if device.uuid != uuid => {
@@ -64,6 +66,35 @@ pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) 
     Ok(VerityDevice { _file: device.0, path: device.1 })
 }
 
+/// Without device-mapper an image can only be hashed as a whole, and only somebody else's Linux may do with that.
+fn no_device_mapper(error: io::Error) -> Failure {
+    let failure = Failure::from_io(Step::Verity, "/dev/mapper/control", &error);
+    match Errno::from_io_error(&error) {
+        Some(Errno::NXIO | Errno::NODEV | Errno::NOENT) => {
+            let advice = "this kernel has no device-mapper (BLK_DEV_DM, module dm-mod); hosted, write `start` into \
+                          DIR/system/verify and restart yado-init: images are then verified at each start";
+            Failure { reason: clipped(&format!("{error}; {advice}")), ..failure }
+        }
+        Some(_) | None => failure,
+    }
+}
+
 fn release(image: &TrustedImage) -> Result<(), Failure> {
     rustix::fs::flock(&image.file, FlockOperation::Unlock).map_err(at(Step::Verity, "lock of the image"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_device_mapper_is_told_from_one_that_refuses_it() {
+        for (errno, is_absent) in
+            [(Errno::NODEV, true), (Errno::NXIO, true), (Errno::NOENT, true), (Errno::ACCESS, false)]
+        {
+            let failure = no_device_mapper(errno.into());
+            assert_eq!(failure.errno, errno.raw_os_error());
+            assert_eq!(failure.reason.ends_with("verified at each start"), is_absent, "{failure}");
+        }
+    }
 }

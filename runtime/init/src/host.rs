@@ -10,12 +10,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use yado_sys::{children, signals};
+use yado_sys::{children, identity, signals};
 
 /// Runs until a signal ends it.
 pub(crate) fn run(directory: &Path) -> ExitCode {
     signals::stop_ignoring();
     let mut log = Log::of_host();
+    if !identity::is_root() {
+        log.say(Priority::Error, format_args!("a hosted init needs root: run it as root"));
+        return ExitCode::FAILURE;
+    }
     let directory = match fs::canonicalize(directory) {
         Ok(directory) => directory,
         Err(error) => {
@@ -34,11 +38,14 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
         log.say(Priority::Error, format_args!("become a subreaper: {error}"));
         return ExitCode::FAILURE;
     }
-    let places = Places::of_host(&directory, groups);
+    let (places, error) = Places::of_host(&directory, groups);
     // As on a board, where it is on tmpfs: what was compiled for the last run is not asked whether it still holds.
     let _ = fs::remove_dir_all(places.specs());
     match Supervisor::new(places, log) {
         Ok(mut supervisor) => {
+            if let Some(error) = error {
+                supervisor.log.say(Priority::Error, format_args!("{error}; images are verified at each block"));
+            }
             let crate::supervisor::Finished = supervisor.run();
             ExitCode::SUCCESS
         }

@@ -1,6 +1,8 @@
 //! Where things are on this machine: as PID 1, and below one directory when hosted.
 
+use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use yado_wire::InstanceName;
 use yado_wire::rescue::{Mode, Verify};
@@ -20,6 +22,17 @@ pub(crate) struct Places {
     pub(crate) yado: PathBuf,
     /// Whether we are PID 1.
     pub(crate) mode: Mode,
+    /// When images are verified.
+    verify: Verify,
+}
+
+/// Why it is not known when a host wants its images verified.
+#[derive(Debug)]
+pub(crate) enum VerifyFileError {
+    /// It cannot be read.
+    Read { path: PathBuf, source: io::Error },
+    /// It says something else than it can say.
+    Word { path: PathBuf, word: String },
 }
 
 impl Places {
@@ -32,28 +45,33 @@ impl Places {
             groups: PathBuf::from("/sys/fs/cgroup/instances"),
             yado: yado_binary(),
             mode: Mode::System,
+            verify: Verify::Block,
         }
     }
 
-    /// Below `directory`, with groups below `groups`.
-    pub(crate) fn of_host(directory: &Path, groups: PathBuf) -> Places {
-        Places {
-            system: directory.join("system"),
+    /// Below `directory`, with groups below `groups`. The error: why it is not known when images are to be verified; they
+    /// then are at each block.
+    pub(crate) fn of_host(directory: &Path, groups: PathBuf) -> (Places, Option<VerifyFileError>) {
+        let system = directory.join("system");
+        let (verify, error) = match read_verify(&system.join("verify")) {
+            Ok(verify) => (verify, None),
+            Err(error) => (Verify::Block, Some(error)),
+        };
+        let places = Places {
+            system,
             data: directory.join("data"),
             run: directory.join("run"),
             groups,
             yado: yado_binary(),
             mode: Mode::Hosted,
-        }
+            verify,
+        };
+        (places, error)
     }
 
-    /// When images are verified. Only a host may ask for less than each block, by a word in a file.
+    /// When images are verified. Only a host may ask for less than each block.
     pub(crate) fn verify(&self) -> Verify {
-        let word = match self.mode {
-            Mode::System => String::new(),
-            Mode::Hosted => fs::read_to_string(self.system.join("verify")).unwrap_or_default(),
-        };
-        if word.trim() == "start" { Verify::Start } else { Verify::Block }
+        self.verify
     }
 
     /// Where the system's builder says whether instances may be privileged. It comes with the system image, which is
@@ -100,6 +118,31 @@ impl Places {
     /// An instance's control group.
     pub(crate) fn group(&self, name: &InstanceName) -> PathBuf {
         self.groups.join(name.as_str())
+    }
+}
+
+impl fmt::Display for VerifyFileError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VerifyFileError::Read { path, source } => write!(out, "read {}: {source}", path.display()),
+            VerifyFileError::Word { path, word } => {
+                write!(out, "{}: \"{}\": expected start or block", path.display(), word.escape_default())
+            }
+        }
+    }
+}
+
+/// What a host says by one word in a file; without the file, each block.
+fn read_verify(path: &Path) -> Result<Verify, VerifyFileError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Verify::Block),
+        Err(source) => return Err(VerifyFileError::Read { path: path.to_owned(), source }),
+    };
+    match text.trim() {
+        "start" => Ok(Verify::Start),
+        "block" => Ok(Verify::Block),
+        word => Err(VerifyFileError::Word { path: path.to_owned(), word: word.to_owned() }),
     }
 }
 

@@ -1,7 +1,13 @@
-//! The ids under which this process touches files, apart from those under which it does everything else.
+//! Who this process is to the kernel, and the ids under which it touches files, apart from those under which it does
+//! everything else.
 
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 use std::io;
+
+/// Whether we are root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
 
 /// What is created from now on belongs to these ids; `0, 0` is root again. Permission is checked as for root all the same:
 /// the kernel takes the capabilities about files away from any other id (setfsuid(2)), and here they are taken back.

@@ -25,10 +25,16 @@ pub(super) struct Connection<R> {
 /// Who is at the other end, for the words of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peer {
-    /// `init` or `netd`.
-    pub(super) name: &'static str,
+    who: Who,
     /// Its socket.
-    pub(super) path: PathBuf,
+    path: PathBuf,
+}
+
+/// Whom we ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Init,
+    Netd,
 }
 
 /// Why there is no answer, or not the one that was wanted.
@@ -55,12 +61,12 @@ pub(super) enum ExchangeError {
 impl<R: DeserializeOwned> Connection<R> {
     /// Connects and sends `request` with `descriptors`.
     pub(super) fn ask<M: Serialize>(
-        name: &'static str,
+        who: Who,
         path: &Path,
         request: &M,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Connection<R>, ExchangeError> {
-        let peer = Peer { name, path: path.to_owned() };
+        let peer = Peer { who, path: path.to_owned() };
         let frame = yado_wire::encode(request).ok_or(ExchangeError::TooLong)?;
         let socket = packet::connect(path).map_err(|source| ExchangeError::Connect { peer: peer.clone(), source })?;
         match packet::send(&socket, &frame, descriptors) {
@@ -110,7 +116,7 @@ impl Connection<Reply> {
         request: &yado_wire::rescue::Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Connection<Reply>, ExchangeError> {
-        Connection::ask("init", socket, request, descriptors)
+        Connection::ask(Who::Init, socket, request, descriptors)
     }
 
     /// Waits for `Done`, for a request whose only other answer is a refusal.
@@ -129,30 +135,44 @@ impl<R> AsFd for Connection<R> {
     }
 }
 
+impl fmt::Display for Who {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Who::Init => "init",
+            Who::Netd => "netd",
+        })
+    }
+}
+
 impl fmt::Display for ExchangeError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ExchangeError::Connect { peer, source } => {
-                write!(out, "{} does not answer on {}: {source}", peer.name, peer.path.display())?;
-                match peer.name {
-                    "init" => out.write_str("; is yado-init running? (hosted: give --socket DIR/run/init.sock)"),
-                    _ => Ok(()),
+            ExchangeError::Connect { peer: Peer { who, path }, source }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                write!(out, "only root may ask {who} on {}: {source}; run it as root", path.display())
+            }
+            ExchangeError::Connect { peer: Peer { who, path }, source } => {
+                write!(out, "{who} does not answer on {}: {source}", path.display())?;
+                match who {
+                    Who::Init => out.write_str("; is yado-init running? (hosted: give --socket DIR/run/init.sock)"),
+                    Who::Netd => Ok(()),
                 }
             }
-            ExchangeError::Talk { peer, source } => {
-                write!(out, "talk to {} on {}: {source}", peer.name, peer.path.display())
+            ExchangeError::Talk { peer: Peer { who, path }, source } => {
+                write!(out, "talk to {who} on {}: {source}", path.display())
             }
-            ExchangeError::Silent { peer } => {
-                write!(out, "{} took the request on {} and did not answer in time", peer.name, peer.path.display())
+            ExchangeError::Silent { peer: Peer { who, path } } => {
+                write!(out, "{who} took the request on {} and did not answer in time", path.display())
             }
-            ExchangeError::HungUp { peer } => {
-                write!(out, "{} hung up on {} before it was done", peer.name, peer.path.display())
+            ExchangeError::HungUp { peer: Peer { who, path } } => {
+                write!(out, "{who} hung up on {} before it was done", path.display())
             }
-            ExchangeError::Decode { peer, source } => {
-                write!(out, "{} on {}: {source}; is it of another release?", peer.name, peer.path.display())
+            ExchangeError::Decode { peer: Peer { who, path }, source } => {
+                write!(out, "{who} on {}: {source}; is it of another release?", path.display())
             }
-            ExchangeError::Unexpected { peer } => {
-                write!(out, "{} on {} sent an answer to another question", peer.name, peer.path.display())
+            ExchangeError::Unexpected { peer: Peer { who, path } } => {
+                write!(out, "{who} on {} sent an answer to another question", path.display())
             }
             ExchangeError::TooLong => write!(out, "the request is longer than {MAX_FRAME_BYTES} bytes"),
             ExchangeError::Refused(failure) => write!(out, "{failure}"),
@@ -174,5 +194,14 @@ mod tests {
         let expected = "init does not answer on /nonexistent/init.sock: No such file or directory (os error 2); \
                         is yado-init running? (hosted: give --socket DIR/run/init.sock)";
         assert_eq!(error.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn who_may_not_ask_is_told_who_may() {
+        let peer = Peer { who: Who::Init, path: PathBuf::from("/run/yado/init.sock") };
+        let error = ExchangeError::Connect { peer, source: rustix::io::Errno::ACCESS.into() };
+        let expected =
+            "only root may ask init on /run/yado/init.sock: Permission denied (os error 13); run it as root";
+        assert_eq!(error.to_string(), expected);
     }
 }

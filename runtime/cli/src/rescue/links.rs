@@ -1,6 +1,6 @@
 //! What netd says of links and networks, for `status`.
 
-use super::connection::{Connection, ExchangeError};
+use super::connection::{Connection, ExchangeError, Who};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "IPV4", "GATEWA
 /// Asks netd, whose socket stands beside init's.
 pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError> {
     let path = init_socket.with_file_name("netd.sock");
-    let connection: Connection<NetReply> = Connection::ask("netd", &path, &NetRequest::Status, &[])?;
+    let connection: Connection<NetReply> = Connection::ask(Who::Netd, &path, &NetRequest::Status, &[])?;
     connection.set_timeout(NETD_TIMEOUT)?;
     let mut links = Vec::new();
     loop {

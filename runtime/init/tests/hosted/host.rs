@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus as ProcessStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -82,6 +83,11 @@ impl Host {
     pub(crate) fn write_network(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path("system/appliance/networks")).unwrap();
         fs::write(self.path(&format!("system/appliance/networks/{name}.toml")), text).unwrap();
+    }
+
+    /// Says when images are verified.
+    pub(crate) fn say_verify(&self, word: &str) {
+        fs::write(self.path("system/verify"), word).unwrap();
     }
 
     /// Starts init, in network and mount namespaces of its own.
@@ -426,6 +432,28 @@ fn spawn(directory: &Path) -> Child {
         .unwrap()
 }
 
+/// What a hosted init of somebody who is not root says before it gives up.
+pub(crate) fn words_without_root() -> String {
+    let directory = TempDir::new().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where it was built, nobody else may have a look.
+    let init = directory.path().join("yado-init");
+    fs::copy(INIT, &init).unwrap();
+    let mut command = Command::new(init);
+    command.arg("--hosted").arg(directory.path());
+    if is_root() {
+        const NOBODY: u32 = 65_534;
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
 fn signal(pid: i32, number: u8) {
     if let Ok(process) = yado_sys::pidfd::open(pid) {
         yado_sys::children::send_signal(process.as_fd(), number).unwrap();
@@ -433,7 +461,7 @@ fn signal(pid: i32, number: u8) {
 }
 
 fn missing() -> Option<String> {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+    if !is_root() {
         return Some("needs root".to_owned());
     }
     if cgroup2().is_none() {

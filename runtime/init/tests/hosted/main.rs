@@ -5,12 +5,12 @@
 
 mod host;
 
-use host::{Host, replies};
+use host::{Host, replies, words_without_root};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 use yado_sys::packet;
-use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, Reply, Request};
+use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, Reply, Request, Verify};
 use yado_wire::{Failure, InstanceName, Step};
 
 fn name(text: &str) -> InstanceName {
@@ -228,6 +228,25 @@ fn the_console_replays_is_taken_by_force_and_types() {
     second.write_all(b"echo $((40+2))-typed\n").unwrap();
     host::read_until(&mut second, &mut seen, "42-typed");
     assert!(host.end().success());
+}
+
+#[test]
+fn a_misspelt_word_on_verifying_is_told_and_the_safe_one_holds() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    host.say_verify("Start\n");
+    let mut host = host.start();
+    let told = host.logs_until(None, "system/verify: \"Start\": expected start or block");
+    assert!(told.iter().any(|line| line.contains("images are verified at each block")), "{told:?}");
+    let replies = host.ask(&Request::Status);
+    let Some(Reply::System(system)) = replies.first() else { panic!("{replies:?}") };
+    assert_eq!(system.verify, Verify::Block);
+    assert!(host.end().success());
+}
+
+#[test]
+fn who_is_not_root_is_told_that_a_hosted_init_needs_it() {
+    let words = words_without_root();
+    assert!(words.contains("needs root") && words.lines().count() == 1, "{words}");
 }
 
 #[test]
