@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// Print what it showed so far, also of an instance that has ended, and do not attach
     #[arg(long)]
     show_log: bool,
-    /// Whose
+    /// The instance's name
     #[arg(value_name = "NAME", value_parser = parse_instance)]
     instance: InstanceName,
 }

@@ -11,14 +11,14 @@ use yado_wire::rescue::Request;
 
 #[derive(Debug, Args)]
 pub(super) struct StartArguments {
-    /// Which
+    /// The instance's name; there may be several
     #[arg(required = true, value_name = "NAME", value_parser = parse_instance)]
     instances: Vec<InstanceName>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct StopArguments {
-    /// Which
+    /// The instance's name; there may be several
     #[arg(required = true, value_name = "NAME", value_parser = parse_instance)]
     instances: Vec<InstanceName>,
     /// Wait for so long before killing; by default as each instance says
@@ -31,7 +31,7 @@ pub(super) struct StopArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct RestartArguments {
-    /// Which
+    /// The instance's name; there may be several
     #[arg(required = true, value_name = "NAME", value_parser = parse_instance)]
     instances: Vec<InstanceName>,
 }

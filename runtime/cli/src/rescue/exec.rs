@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use yado_wire::rescue::{ExitStatus, Reply, Request};
+use yado_wire::rescue::{ExitStatus, MAX_VARIABLES, MAX_WORDS, Reply, Request};
 use yado_wire::{InstanceName, Step, Text};
 
 /// The code for a failure of ours, to tell it from the command's own; podman and docker have the same.
@@ -38,8 +38,7 @@ pub(super) struct Arguments {
     /// With pipes, even if ours is a terminal
     #[arg(long, short = 'T')]
     no_tty: bool,
-    /// Add to its environment; up to 8 times
-    #[arg(long, short, value_name = "NAME=VALUE")]
+    #[arg(long, short, value_name = "NAME=VALUE", help = format!("Add to its environment; up to {MAX_VARIABLES} times"))]
     env: Vec<String>,
     /// Working directory inside
     #[arg(long, value_name = "DIR")]
@@ -50,18 +49,24 @@ pub(super) struct Arguments {
     /// Group id inside
     #[arg(long, value_name = "GID", default_value_t = 0)]
     group: u32,
-    /// Where
+    /// The instance's name
     #[arg(value_name = "NAME", value_parser = parse_instance)]
     instance: InstanceName,
-    /// Program and arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND",
+        help = format!("Program and arguments; up to {MAX_WORDS} words")
+    )]
     command: Vec<String>,
 }
 
 /// Why a command line does not fit into a request.
 #[derive(Debug, PartialEq, Eq)]
 enum RequestError {
-    TooMany { what: &'static str, limit: usize },
+    TooManyWords,
+    TooManyVariables,
     TooLong { text: String, limit: usize },
     NoEqualsSign { text: String },
 }
@@ -70,7 +75,8 @@ pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {
     let both_terminals = io::stdin().is_terminal() && io::stdout().is_terminal();
     let on_pty = arguments.tty || (!arguments.no_tty && both_terminals);
     let run = if on_pty { run_on_pty } else { run_on_pipes };
-    match request(arguments, on_pty).map_err(Into::into).and_then(|request| run(socket, &request)) {
+    let terminal = if on_pty { std::env::var("TERM").ok() } else { None };
+    match request(arguments, terminal).map_err(Into::into).and_then(|request| run(socket, &request)) {
         Ok(status) => Ok(ExitCode::from(code_of(status))),
         Err(error) => {
             eprintln!("yado: {error}");
@@ -145,21 +151,21 @@ fn relay_until_exit(
     }
 }
 
-/// On a pty the command also learns our kind of terminal.
-fn request(arguments: Arguments, on_pty: bool) -> Result<Request, RequestError> {
+/// `terminal`: our kind of terminal, which a command on a pty learns if there is room for it.
+fn request(arguments: Arguments, terminal: Option<String>) -> Result<Request, RequestError> {
     let Arguments { tty: _, no_tty: _, mut env, cwd, user, group, instance, command } = arguments;
     if let Some(text) = env.iter().find(|text| !text.contains('=')) {
         return Err(RequestError::NoEqualsSign { text: text.clone() });
     }
-    if on_pty && !env.iter().any(|text| text.starts_with("TERM=")) {
-        if let Ok(kind) = std::env::var("TERM") {
+    if let Some(kind) = terminal {
+        if env.len() < MAX_VARIABLES && !env.iter().any(|text| text.starts_with("TERM=")) {
             env.push(format!("TERM={kind}"));
         }
     }
     Ok(Request::Exec {
         instance,
-        argv: texts(&command, "command arguments")?,
-        environment: texts(&env, "--env")?,
+        argv: texts(&command, RequestError::TooManyWords)?,
+        environment: texts(&env, RequestError::TooManyVariables)?,
         cwd: cwd.as_deref().map(text).transpose()?,
         uid: user,
         gid: group,
@@ -168,13 +174,12 @@ fn request(arguments: Arguments, on_pty: bool) -> Result<Request, RequestError> 
 
 fn texts<const N: usize, const LIMIT: usize>(
     all: &[String],
-    what: &'static str,
+    too_many: RequestError,
 ) -> Result<heapless::Vec<Text<N>, LIMIT>, RequestError> {
-    let mut out = heapless::Vec::new();
-    for one in all {
-        out.push(text(one)?).map_err(|_| RequestError::TooMany { what, limit: LIMIT })?;
+    if LIMIT < all.len() {
+        return Err(too_many);
     }
-    Ok(out)
+    all.iter().map(|one| text(one)).collect()
 }
 
 fn text<const N: usize>(text: &str) -> Result<Text<N>, RequestError> {
@@ -203,7 +208,10 @@ fn code_of(status: ExitStatus) -> u8 {
 impl fmt::Display for RequestError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RequestError::TooMany { what, limit } => write!(out, "{what}: more than {limit}; put them into a script"),
+            RequestError::TooManyWords => {
+                write!(out, "program and arguments: more than {MAX_WORDS} words; put them into a script")
+            }
+            RequestError::TooManyVariables => write!(out, "--env: more than {MAX_VARIABLES} times"),
             RequestError::TooLong { text, limit } => {
                 let start: String = text.chars().take(20).collect();
                 write!(out, "\"{start}…\": {} bytes long, at most {limit} can be sent", text.len())
@@ -236,7 +244,7 @@ mod tests {
     #[test]
     fn a_command_becomes_a_request() {
         let Ok(Request::Exec { instance, argv, environment, cwd, uid, gid }) =
-            request(arguments(&["A=1"], &["ls", "-l"]), false)
+            request(arguments(&["A=1"], &["ls", "-l"]), None)
         else {
             panic!("no request");
         };
@@ -245,12 +253,25 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_terminal_takes_no_room_from_what_was_asked_for() {
+        let variables = |env: &[&str]| match request(arguments(env, &["x"]), Some("vt220".to_owned())) {
+            Ok(Request::Exec { environment, .. }) => environment.iter().map(|text| text.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(variables(&["A=1"]), ["A=1", "TERM=vt220"]);
+        assert_eq!(variables(&["TERM=dumb"]), ["TERM=dumb"]);
+        assert_eq!(variables(&["A=1"; MAX_VARIABLES]), ["A=1"; MAX_VARIABLES]);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_the_limit() {
-        let many = request(arguments(&[], &["x"; 13]), false).unwrap_err();
-        assert_eq!(many.to_string(), "command arguments: more than 12; put them into a script");
-        let long = request(arguments(&[], &[&"é".repeat(600)]), false).unwrap_err();
+        let many = request(arguments(&[], &["x"; 13]), None).unwrap_err();
+        assert_eq!(many.to_string(), "program and arguments: more than 12 words; put them into a script");
+        let many = request(arguments(&["A=1"; 9], &["x"]), None).unwrap_err();
+        assert_eq!(many.to_string(), "--env: more than 8 times");
+        let long = request(arguments(&[], &[&"é".repeat(600)]), None).unwrap_err();
         assert!(long.to_string().ends_with("1200 bytes long, at most 1024 can be sent"), "{long}");
-        assert!(request(arguments(&["A"], &["x"]), false).is_err());
+        assert!(request(arguments(&["A"], &["x"]), None).is_err());
     }
 
     #[test]

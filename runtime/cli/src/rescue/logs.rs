@@ -13,7 +13,7 @@ use yado_wire::rescue::{LogRecord, Reply, Request};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Only what this instance's console and events said
+    /// The instance's name: only what its console and events said
     #[arg(value_name = "NAME", value_parser = parse_instance)]
     instance: Option<InstanceName>,
     /// Go on with what comes
