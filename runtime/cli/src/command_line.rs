@@ -11,9 +11,13 @@ use std::process::ExitCode;
 /// What a verb ends with: an exit code of its own, or what went wrong, which is printed once, here.
 pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
 
+/// What the binary can do besides, in parts that have command lines of their own.
+const OTHER_PARTS: &str =
+    "On a device, `yado updater status` shows the slots, and which of them the boot loader starts next.";
+
 /// Runs signed, full-OS containers on small devices
 #[derive(Debug, Parser)]
-#[command(name = "yado", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "yado", version, max_term_width = 100, disable_help_subcommand = true, after_help = OTHER_PARTS)]
 struct CommandLine {
     #[command(subcommand)]
     verb: Verb,

@@ -8,7 +8,8 @@ use yado_spec::reference;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Verbs, or `keys` and a key, a device type (`nic`) or its option (`nic.parent`)
+    /// Verbs, or `keys` and the key of an instance (`limits.memory`) or a network (`ipv4.nat`), a device type (`nic`) or its
+    /// option (`nic.parent`)
     #[arg(value_name = "TOPIC")]
     topic: Vec<String>,
 }

@@ -1,21 +1,25 @@
 //! The reference of all keys, made from the tables: markdown for the manual, and one key for `yado help keys KEY`.
 
 use crate::device_types::{DEVICE_TYPES, Offer};
+use crate::draft::NetworkDraft;
 use crate::keys;
 use crate::network_keys::{BRIDGE, PHYSICAL};
-use crate::setting::{Applies, Origin, Setting, Value};
+use crate::setting::{Origin, Setting, Value, find};
 use core::fmt::Write;
 
 /// LXD's manual.
 const LXD_REFERENCE: &str = "https://documentation.ubuntu.com/lxd/en/latest/reference";
 
+/// The kinds of network, each with its table.
+static NETWORKS: [(&str, &[Setting<NetworkDraft>]); 2] = [("bridge", BRIDGE), ("physical", PHYSICAL)];
+
 /// All of it.
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Keys\n\nThe names and values are LXD's unless a key is marked as ours or as Incus'. Sizes: `64MiB` counts by \
-         1024, `64MB` by 1000. Times: seconds, or with units as in `1m30s`.\n\nThe files are read when the system starts; \
-         *applies* says which changes a running instance can take besides.\n\nA key that begins like another one, such as \
-         `limits.memory.swap` beside `limits.memory`, is written in quotes: `\"limits.memory.swap\" = false`.\n",
+         1024, `64MB` by 1000. Times: seconds, or with units as in `1m30s`.\n\nThe files are read when yado-init starts: \
+         after a change, restart it or reboot.\n\nA key that begins like another one, such as `limits.memory.swap` beside \
+         `limits.memory`, is written in quotes: `\"limits.memory.swap\" = false`.\n",
     );
     out.push_str("\n## Instances: `[config]`\n");
     for (heading, table) in keys::GROUPS {
@@ -34,16 +38,16 @@ pub fn markdown() -> String {
             }
         }
     }
-    section(&mut out, "\n## Networks: `type = \"bridge\"`, `[config]`", "network_bridge", BRIDGE);
-    section(&mut out, "\n## Networks: `type = \"physical\"`, `[config]`", "network_physical", PHYSICAL);
+    for (kind, table) in NETWORKS {
+        let heading = format!("\n## Networks: `type = \"{kind}\"`, `[config]`");
+        section(&mut out, &heading, &format!("network_{kind}"), table);
+    }
     out
 }
 
 /// What is to be said of one name: a key, a type of device, or an option of one (`nic.parent`); `None`: there is none.
+/// Instances and kinds of network may each have a key of that name: then it is said of each.
 pub fn explain(name: &str) -> Option<String> {
-    if let Some(setting) = keys::key(name) {
-        return Some(one(setting));
-    }
     if let Some(device_type) = DEVICE_TYPES.iter().find(|device_type| device_type.name == name) {
         let mut out = format!("{}\n    {}\n", device_type.name, device_type.help);
         match device_type.offer {
@@ -57,12 +61,19 @@ pub fn explain(name: &str) -> Option<String> {
             Offer::As(_, options) if device_type.name == device => Some(options),
             Offer::As(..) | Offer::Refused { .. } => None,
         });
-        if let Some(setting) = options.and_then(|options| crate::setting::find(options, option)) {
+        if let Some(setting) = options.and_then(|options| find(options, option)) {
             return Some(one(setting));
         }
     }
-    let network = crate::setting::find(BRIDGE, name).or_else(|| crate::setting::find(PHYSICAL, name));
-    network.map(one)
+    let key = keys::key(name);
+    let mut out = key.map(one).unwrap_or_default();
+    for (kind, table) in NETWORKS {
+        // A network's `security.*` is no news to who asks for a key of instances.
+        if let Some(setting) = find(table, name).filter(|setting| key.is_none() || setting.name == name) {
+            let _ = write!(out, "networks, type = \"{kind}\":\n{}", one(setting));
+        }
+    }
+    (!out.is_empty()).then_some(out)
 }
 
 /// Every name that [`explain`] knows, for listing and completion.
@@ -75,7 +86,7 @@ pub fn names() -> Vec<String> {
             names.extend(offered(options).map(|option| format!("{}.{option}", device_type.name)));
         }
     }
-    names.extend(offered(BRIDGE).chain(offered(PHYSICAL)).map(|name| name.to_owned()));
+    names.extend(NETWORKS.iter().flat_map(|(_, table)| offered(table)).map(|name| name.to_owned()));
     names.sort_unstable();
     names.dedup();
     names
@@ -86,16 +97,15 @@ fn offered<T>(table: &'static [Setting<T>]) -> impl Iterator<Item = &'static str
 }
 
 fn section<T>(out: &mut String, heading: &str, page: &str, table: &[Setting<T>]) {
-    let _ = write!(out, "\n{heading}\n\n| key | value | default | applies | |\n|---|---|---|---|---|\n");
+    let _ = write!(out, "\n{heading}\n\n| key | value | default | |\n|---|---|---|---|\n");
     for setting in table {
         let Some(value) = setting.describe() else { continue };
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
         let _ = writeln!(
             out,
-            "| {} | {} | {default} | {} | {} |",
+            "| {} | {} | {default} | {} |",
             linked(setting, page),
             value.replace('|', "\\|"),
-            applies(setting.applies),
             setting.help.replace('|', "\\|")
         );
     }
@@ -121,7 +131,7 @@ fn one<T>(setting: &Setting<T>) -> String {
     if !setting.default.is_empty() {
         out.push_str(&format!("    default: {}\n", setting.default));
     }
-    out.push_str(&format!("    applies: {}\n    {}\n", applies(setting.applies), whose(setting.origin)));
+    out.push_str(&format!("    {}\n", whose(setting.origin)));
     out
 }
 
@@ -134,13 +144,6 @@ fn linked<T>(setting: &Setting<T>, page: &str) -> String {
         Origin::Lxd(_) => format!("[`{}`]({LXD_REFERENCE}/{page}/)", setting.name),
         Origin::Incus => format!("`{}` (Incus)", setting.name),
         Origin::Ours => format!("`{}` (ours)", setting.name),
-    }
-}
-
-fn applies(applies: Applies) -> &'static str {
-    match applies {
-        Applies::AtOnce => "at once",
-        Applies::AtRestart => "at restart",
     }
 }
 

@@ -15,7 +15,8 @@ pub struct Setting<T: 'static> {
     pub value: Value<T>,
     /// What holds when it is not said, in the same words; empty: nothing.
     pub default: &'static str,
-    /// When a change of it takes effect on a running instance.
+    /// When a change of it is to take effect once running instances can be changed. Until then all is read when init
+    /// starts, and nobody is told of this.
     pub applies: Applies,
     /// Whose key it is.
     pub origin: Origin,
@@ -78,7 +79,7 @@ pub enum Value<T: 'static> {
 /// A word and what it does.
 pub type Choice<T> = (&'static str, fn(&mut T));
 
-/// When a change takes effect on a running instance.
+/// When a change is to take effect on a running instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applies {
     /// At once.

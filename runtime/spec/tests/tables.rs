@@ -123,6 +123,17 @@ fn the_reference_tells_every_row() {
     }
     for device_type in DEVICE_TYPES {
         assert!(text.contains(&format!("type = \"{}\"", device_type.name)), "{}", device_type.name);
+        let Offer::As(_, options) = device_type.offer else { continue };
+        for setting in options {
+            let name = format!("{}.{}", device_type.name, setting.name);
+            assert!(reference::explain(&name).is_some_and(|text| text.contains(setting.help)), "{name}");
+        }
+    }
+    for (kind, table) in [("bridge", BRIDGE), ("physical", PHYSICAL)] {
+        for setting in table {
+            let told = format!("networks, type = \"{kind}\":\n{}\n    {}\n", setting.name, setting.help);
+            assert!(reference::explain(setting.name).is_some_and(|text| text.contains(&told)), "{told}");
+        }
     }
     for name in reference::names() {
         assert!(reference::explain(&name).is_some(), "{name}");
