@@ -32,7 +32,6 @@ fn facts(kind: Kind, manifest: Manifest) -> Result<ImageFacts, String> {
         },
         init: if manifest.init.is_empty() { vec![DEFAULT_INIT.to_owned()] } else { manifest.init },
         halt_signal: signal_name::parse(signal).ok_or_else(|| format!("halt_signal {signal}: no such signal"))?,
-        environment: Vec::new(),
     })
 }
 

@@ -26,8 +26,6 @@ pub struct ImageFacts {
     pub init: Vec<String>,
     /// The signal that asks its init to power off.
     pub halt_signal: u8,
-    /// Its default environment.
-    pub environment: Vec<(String, String)>,
 }
 
 /// What an image is the root of.

@@ -19,7 +19,7 @@ pub struct InstanceSpec {
     pub init: Vec<String>,
     /// The signal that asks its init to power off; from the image's manifest.
     pub halt_signal: u8,
-    /// Its environment: `environment.*`, over the defaults of the image.
+    /// Its environment: `environment.*`.
     pub environment: Vec<(String, String)>,
     /// When it is started and stopped.
     pub boot: Boot,
@@ -126,20 +126,22 @@ impl fmt::Display for ProbeAttempt {
 pub struct Restart {
     /// When it is started again.
     pub policy: RestartPolicy,
-    /// The first pause; it doubles each time.
+    /// The first pause; it doubles each time until the instance has settled: it was ready for a minute, or with
+    /// [`Readiness::Alive`] for its window.
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// After so many ends in a row, each before the stable window, it has failed for good.
+    /// After so many ends in a row, each before it had settled, it has failed for good.
     pub attempts: u32,
 }
 
 /// When an instance that ended by itself is started again (`boot.autorestart`, ours: `boot.restart`).
+/// One that rebooted itself always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// Never; LXD's default.
     Never,
-    /// When it ended with anything but an exit code of 0.
+    /// After any end but exit code 0 or powering itself off.
     OnFailure,
     /// Always.
     Always,

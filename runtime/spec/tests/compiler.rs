@@ -27,7 +27,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
         image: BUSYBOX,
         init: vec!["/sbin/init".to_owned()],
         halt_signal: 12,
-        environment: vec![("PATH".to_owned(), "/bin".to_owned()), ("TZ".to_owned(), "UTC".to_owned())],
+        environment: vec![],
         boot: Boot {
             autostart: false,
             delay: Duration::ZERO,
@@ -81,7 +81,7 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         devices,
     } = compile_one(FULL).unwrap();
     assert_eq!((image, init, halt_signal), (BUSYBOX, vec!["/sbin/init".to_owned()], 12));
-    assert_eq!(environment, [("PATH".into(), "/bin".into()), ("TZ".into(), "Asia/Tokyo".into())]);
+    assert_eq!(environment, [("TZ".into(), "Asia/Tokyo".into())]);
     let Boot { autostart, delay, priority, after, shutdown_timeout, stop_priority } = boot;
     assert_eq!((autostart, delay, priority), (true, Duration::from_secs(3), -7));
     assert_eq!((after, shutdown_timeout, stop_priority), (vec![], Duration::from_secs(60), 9));

@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// Grows with every version
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     release: u64,
-    /// Devices refuse images of an older epoch than they have confirmed
+    /// For devices that are to refuse images of an older epoch than they have confirmed; none does so yet
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     security_epoch: u32,
     /// Sign with this secret key (`*.key`); may be repeated, and signatures can be added later

@@ -227,14 +227,12 @@ fn assemble(
     built: Vec<(String, Built)>,
 ) -> InstanceSpec {
     let (health, restart, limits) = (draft.health(), draft.restart(), draft.limits());
-    let mut environment: BTreeMap<String, String> = facts.environment.into_iter().collect();
-    environment.extend(draft.environment);
     let mut spec = InstanceSpec {
         name: name.clone(),
         image,
         init: facts.init,
         halt_signal: facts.halt_signal,
-        environment: environment.into_iter().collect(),
+        environment: draft.environment.into_iter().collect(),
         boot: draft.boot,
         health,
         restart,

@@ -93,8 +93,9 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: Origin::Ours,
-        help: "When the instance is started again after it ended by itself; `on-failure`: after any end but an exit code \
-               of 0. Without this key and `boot.autorestart`: never.",
+        help: "When the instance is started again after it ended by itself; `on-failure`: after any end but exit code 0 \
+               or powering itself off. An instance that reboots itself is always started again, with `never` too. Without \
+               this key and `boot.autorestart`: never.",
     },
     Setting {
         name: "boot.restart.pause",
@@ -106,8 +107,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "1s",
         applies: AtOnce,
         origin: Origin::Ours,
-        help: "The pause before the first restart. It doubles with each further one until the instance is ready \
-               again.",
+        help: "The pause before the first restart. It doubles with each further one, until the instance has been ready \
+               for a minute, or with `health.ready = \"alive\"` is ready.",
     },
     Setting {
         name: "boot.restart.pause_max",
@@ -131,8 +132,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "10",
         applies: AtOnce,
         origin: Origin::Ours,
-        help: "After so many ends in a row without having been ready in between, the instance has failed and is not \
-               started again by itself.",
+        help: "After so many ends in a row, with no minute of being ready in between (with `health.ready = \"alive\"`: no \
+               `health.window`), the instance has failed and is not started again by itself.",
     },
     Setting {
         name: "health.ready",

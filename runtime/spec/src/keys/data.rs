@@ -25,8 +25,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtRestart,
         origin: Origin::Lxd("instance-miscellaneous"),
-        help: "A variable in the environment of the instance's init and of commands run in it. It goes before the \
-               image's own of that name.",
+        help: "A variable in the environment of the instance's init and of commands run in it.",
     },
     Setting {
         name: "user.*",
@@ -62,7 +61,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: Origin::Lxd("instance-snapshots"),
-        help: "How long a snapshot is kept.",
+        help: "How long a snapshot is kept. Accepted; nothing makes snapshots yet.",
     },
     Setting {
         name: "snapshots.pattern",
@@ -70,7 +69,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: Origin::Lxd("instance-snapshots"),
-        help: "What a snapshot without a name is called.",
+        help: "What a snapshot without a name is called. Accepted; nothing makes snapshots yet.",
     },
     Setting {
         name: "snapshots.schedule",
@@ -78,7 +77,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: Origin::Lxd("instance-snapshots"),
-        help: "When snapshots are made by themselves.",
+        help: "When snapshots are made by themselves. Accepted; nothing makes snapshots yet.",
     },
     Setting {
         name: "snapshots.schedule.stopped",
@@ -86,7 +85,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: Origin::Lxd("instance-snapshots"),
-        help: "Make them of stopped instances too.",
+        help: "Make scheduled snapshots of stopped instances too. Accepted; nothing makes snapshots yet.",
     },
     Setting {
         name: "migration.stateful",
@@ -114,7 +113,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "linux.sysctl.*",
-        value: Value::Refused { reason: "set it inside the instance, where its name space allows it" },
+        value: Value::Refused { reason: "set it inside the instance, where its namespace allows it" },
         default: "",
         applies: AtRestart,
         origin: Origin::Lxd("instance-miscellaneous"),

@@ -7,7 +7,7 @@ use crate::values::parse_label;
 
 const LXD: Origin = Origin::Lxd("instance-security");
 
-/// A user name space with fewer has no `nobody` (65534) and no users of systemd's.
+/// A user namespace with fewer has no `nobody` (65534) and no users of systemd's.
 const LEAST_IDS: i64 = 65_536;
 
 /// The kernel's ids are 32 bit and the upper half is for others.
@@ -76,7 +76,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         applies: AtRestart,
         origin: Origin::Ours,
         help: "Clocks that count from the start of the machine, such as `uptime`, count from the start of the instance. \
-               Not on 32-bit ARM, whose kernel has no time name spaces.",
+               Not on 32-bit ARM, whose kernel has no time namespaces.",
     },
     Setting {
         name: "security.label",
@@ -115,7 +115,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "false",
         applies: AtOnce,
         origin: LXD,
-        help: "The instance cannot be deleted.",
+        help: "The instance cannot be deleted. Accepted; nothing deletes instances yet.",
     },
     Setting {
         name: "security.protection.shift",
@@ -247,7 +247,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.selinux*",
-        value: Value::Refused { reason: "labels are not given yet" },
+        value: Value::Refused { reason: "use security.label" },
         default: "",
         applies: AtRestart,
         origin: Origin::Incus,

@@ -138,12 +138,7 @@ pub(crate) fn facts(fingerprint: &[u8; 32], _: &Path) -> Result<ImageFacts, Stri
         SYSTEM => ImageKind::System,
         _ => return Err("no such image".to_owned()),
     };
-    Ok(ImageFacts {
-        kind,
-        init: vec!["/sbin/init".to_owned()],
-        halt_signal: 12,
-        environment: vec![("PATH".to_owned(), "/bin".to_owned()), ("TZ".to_owned(), "UTC".to_owned())],
-    })
+    Ok(ImageFacts { kind, init: vec!["/sbin/init".to_owned()], halt_signal: 12 })
 }
 
 /// Sources of (name, TOML).
