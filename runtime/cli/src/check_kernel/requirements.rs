@@ -57,6 +57,7 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     // Images.
     option("EROFS_FS", Required, "the file system of images").module("erofs").probe(FileSystem("erofs")),
     option("EROFS_FS_ZIP", Required, "compressed images (lz4hc, the default)"),
+    option("EROFS_FS_SECURITY", Recommended, "file capabilities in images"),
     option("OVERLAY_FS", Required, "an instance's writable layer over its image")
         .module("overlay")
         .probe(FileSystem("overlay")),
@@ -84,7 +85,8 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option("VETH", Required, "the interface of an instance").module("veth"),
     option("BRIDGE", Required, "networks of instances").module("bridge"),
     option("NF_TABLES", Required, "NAT").module("nf_tables"),
-    option("NFT_NAT", Required, "NAT").module("nft_nat"),
+    option("NF_TABLES_INET", Required, "NAT: the one table that netd keeps"),
+    option("NFT_NAT", Required, "NAT").module("nft_chain_nat"),
     option("NFT_MASQ", Required, "NAT").module("nft_masq"),
     option("NFT_CT", Required, "NAT").module("nft_ct"),
     option("NF_CONNTRACK", Required, "NAT").module("nf_conntrack"),
