@@ -13,7 +13,6 @@ const DM_DEV_REMOVE: u32 = 4;
 const DM_DEV_SUSPEND: u32 = 6;
 const DM_DEV_STATUS: u32 = 7;
 const DM_TABLE_LOAD: u32 = 9;
-const DM_TABLE_STATUS: u32 = 12;
 const DM_READONLY: u32 = 1;
 const DM_ACTIVE_PRESENT: u32 = 1 << 5;
 const DM_DEFERRED_REMOVE: u32 = 1 << 17;
@@ -150,13 +149,6 @@ impl DeviceMapper {
         }
     }
 
-    /// What the device's one target says of itself; verity says `V`, or `C` after it met a block that does not verify.
-    pub fn target_status(&self, name: &str) -> io::Result<String> {
-        let mut request = Request::new(name)?;
-        self.ask(DM_TABLE_STATUS, &mut request)?;
-        Ok(request.target_text())
-    }
-
     fn ask(&self, number: u32, request: &mut Request) -> io::Result<()> {
         // _IOWR(0xfd, number, struct dm_ioctl)
         let code = (3 << 30) | ((HEADER_BYTES as u32) << 16) | (0xfd << 8) | number;
@@ -217,13 +209,6 @@ impl Request {
             is_active: self.header.flags & DM_ACTIVE_PRESENT != 0,
         }
     }
-
-    fn target_text(&self) -> String {
-        match self.header.target_count {
-            0 => String::new(),
-            _ => text_of(&self.data[TARGET_BYTES..]),
-        }
-    }
 }
 
 /// Copies `text` and its closing NUL.
@@ -270,7 +255,7 @@ mod tests {
         assert_eq!(&request.data[8..16], &2048u64.to_ne_bytes());
         assert_eq!(&request.data[20..24], &56u32.to_ne_bytes(), "40 + 13, rounded up to 8");
         assert_eq!(&request.data[24..31], b"verity\0");
-        assert_eq!(request.target_text(), "1 /dev/loop0");
+        assert_eq!(text_of(&request.data[TARGET_BYTES..]), "1 /dev/loop0");
     }
 
     #[test]

@@ -15,11 +15,6 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Whether the process has ended; it need not be a child of ours.
-pub fn has_ended(process: &impl AsFd) -> io::Result<bool> {
-    ends_within(process, Duration::ZERO)
-}
-
 /// Waits for the end of the process, which need not be a child of ours, and says whether it came in time.
 pub fn ends_within(process: &impl AsFd, patience: Duration) -> io::Result<bool> {
     let mut set = PollSet::default();
@@ -42,9 +37,9 @@ mod tests {
     fn a_process_is_seen_to_run_and_to_be_gone() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let process = open(child.id() as i32).unwrap();
-        assert!(!has_ended(&process).unwrap());
+        assert!(!ends_within(&process, Duration::ZERO).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(has_ended(&process).unwrap());
+        assert!(ends_within(&process, Duration::ZERO).unwrap());
     }
 }

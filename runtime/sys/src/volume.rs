@@ -1,7 +1,6 @@
 //! File systems as a whole: how full, of which kind, and putting them on the disk.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 /// How full a file system is, and what it is.
@@ -37,11 +36,6 @@ pub fn usage(path: &Path) -> io::Result<Usage> {
 pub fn device_number(path: &Path) -> io::Result<(u32, u32)> {
     let device = rustix::fs::stat(path)?.st_dev;
     Ok((rustix::fs::major(device), rustix::fs::minor(device)))
-}
-
-/// Writes all of the file system that holds `file` to its disk.
-pub fn sync_file_system(file: &impl AsFd) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(file)?)
 }
 
 /// Writes all file systems to their disks.
