@@ -4,7 +4,7 @@ use crate::instance::lifecycle::{self, Moment, State};
 use crate::job::Job;
 use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
-use crate::supervisor::{SIGKILL, Supervisor};
+use crate::supervisor::Supervisor;
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -105,8 +105,7 @@ impl Supervisor {
             if launch.kill_at.is_some_and(|at| at <= now) {
                 launch.kill_at = None;
                 if let Some((_, pidfd)) = &launch.launcher {
-                    // The only refusal is that it has ended.
-                    let _ = children::send_signal(pidfd.as_fd(), SIGKILL);
+                    children::kill(pidfd.as_fd());
                 }
             }
         }

@@ -9,6 +9,7 @@ use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use yado_sys::children::Ended;
 use yado_sys::{datagram, packet, pidfd};
 use yado_wire::launch::LaunchReport;
@@ -211,7 +212,7 @@ impl Supervisor {
 /// How a process ended of which a launcher tells only now; another one may have had its number before.
 fn take_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, pidfd: &OwnedFd) -> Option<Ended> {
     let at = ends.iter().rposition(|(known, _)| *known == pid)?;
-    pidfd::has_ended(pidfd).is_ok_and(|ended| ended).then(|| ends.remove(at).1)
+    pidfd::ends_within(pidfd, Duration::ZERO).is_ok_and(|ended| ended).then(|| ends.remove(at).1)
 }
 
 /// The log's name for an instance's console.

@@ -19,7 +19,7 @@ use crate::slot::Slot;
 use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
 use std::time::Duration;
-use yado_sys::children::Ended;
+use yado_sys::children::{Ended, SIGKILL};
 use yado_sys::watchdog::Watchdog;
 use yado_sys::{clock, stack};
 use yado_wire::Failure;
@@ -294,8 +294,7 @@ impl Supervisor {
     }
 }
 
-pub(crate) const SIGTERM: u8 = 15;
-pub(crate) use yado_sys::children::SIGKILL;
+const SIGTERM: u8 = 15;
 
 /// Keeps an end that may belong to a process of which a launcher has not told us yet.
 pub(crate) fn keep_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, ended: Ended) {
