@@ -94,10 +94,7 @@ impl Host {
     pub(crate) fn start(self) -> Running {
         let init = spawn(self.directory.path());
         let running = Running { host: self, init, is_over: false };
-        running.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
-        running.wait_until("init is up", |running| {
-            !matches!(running.ask(&Request::Status).as_slice(), [Reply::System(_), Reply::Done])
-        });
+        running.wait_until_up();
         running
     }
 
@@ -329,8 +326,15 @@ impl Running {
         let _ = fs::remove_file(self.host.path("run/init.sock"));
         self.is_over = false;
         self.init = spawn(self.host.directory.path());
-        self.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
+        self.wait_until_up();
         self
+    }
+
+    fn wait_until_up(&self) {
+        self.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
+        self.wait_until("init is up", |running| {
+            !matches!(running.ask(&Request::Status).as_slice(), [Reply::System(_), Reply::Done])
+        });
     }
 
     /// Groups, mounts and runtime directories that are still there.
