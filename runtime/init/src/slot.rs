@@ -22,7 +22,7 @@ impl Slot {
         parse_slot(&fs::read_to_string(FILE).ok()?)
     }
 
-    /// Writes it below `root`.
+    /// Writes it for the system stage.
     pub(crate) fn write(self) -> io::Result<()> {
         let path = Path::new(FILE);
         if let Some(directory) = path.parent() {

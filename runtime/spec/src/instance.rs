@@ -317,7 +317,7 @@ pub enum DeviceSelect {
         /// `path` inside, `/dev/…`.
         path: String,
     },
-    /// `usb`: `/dev/bus/usb/BBB/DDD` of every match, and where `nodes` is set also the nodes of its drivers.
+    /// `usb`: `/dev/bus/usb/BBB/DDD` of every match.
     Usb(UsbMatch),
     /// `unix-hotplug`: all nodes below matching devices, in this subsystem if one is given.
     Hotplug {

@@ -168,7 +168,7 @@ pub enum InstanceState {
     Starting,
     /// Its init runs; health has not been reported.
     Running,
-    /// Its init runs, and said it is ready or was alive for its stable window.
+    /// Its init runs, and it said that it is ready, was alive for its stable window, or its probe passes.
     Ready,
     /// It was asked to stop.
     Stopping,

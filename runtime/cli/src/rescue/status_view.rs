@@ -224,7 +224,7 @@ mod tests {
             is_up: true,
             ipv4: Some(([10, 0, 2, 15], 24)),
             gateway: Some([10, 0, 2, 2]),
-            nameservers: heapless_of([10, 0, 2, 3]),
+            nameservers: heapless::Vec::from_slice(&[[10, 0, 2, 3]]).unwrap(),
             lease_left_s: Some(86_000),
         };
         Status {
@@ -241,13 +241,6 @@ mod tests {
             services: vec![ServiceStatus { name: clipped("netd"), pid: Some(80), restarts: 0 }],
             links: Ok(vec![uplink]),
         }
-    }
-
-    /// One name server, without a dependency on heapless for the sake of a test.
-    fn heapless_of<V: Default + Extend<[u8; 4]>>(address: [u8; 4]) -> V {
-        let mut list = V::default();
-        list.extend([address]);
-        list
     }
 
     #[test]
