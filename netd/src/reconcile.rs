@@ -10,7 +10,7 @@ use crate::dns::zone::{Zone, Zones};
 use crate::firewall::rules::ruleset;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::LinkKind;
-use crate::link::plan::{Wish, WishedBridge, plan};
+use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
 use crate::saved::{Attachment, Borrowed, Saved, replace_file};
 use crate::serving::Serving;
 use std::fmt::Write as _;
@@ -113,8 +113,11 @@ impl Netd {
                 mtu: bridge.mtu.unwrap_or(DEFAULT_MTU).into(),
                 address: bridge.ipv4.as_ref().map(|ipv4| ipv4.address),
             });
-            let ports = bridge.external_interfaces.iter();
-            wish.ports.extend(ports.map(|port| (port.to_string(), bridge.name.to_string())));
+            wish.ports.extend(bridge.external_interfaces.iter().map(|port| WishedPort {
+                name: port.to_string(),
+                bridge: bridge.name.to_string(),
+                hwaddr: None,
+            }));
         }
         for attachment in &self.attachments {
             let bridge = match &attachment.kind {
@@ -122,7 +125,11 @@ impl Netd {
                 NicKind::Bridged { parent } => parent,
                 NicKind::Macvlan { .. } | NicKind::Physical { .. } => continue,
             };
-            wish.ports.extend(attachment.host_link.iter().map(|link| (link.clone(), bridge.to_string())));
+            wish.ports.extend(attachment.host_link.iter().map(|link| WishedPort {
+                name: link.clone(),
+                bridge: bridge.to_string(),
+                hwaddr: Some(attachment.hwaddr),
+            }));
         }
         wish.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wish()));
         for borrowed in &self.borrowed {

@@ -19,6 +19,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         master: None,
         is_ours: false,
         has_ipv6: false,
+        is_learning: false,
     }
 }
 

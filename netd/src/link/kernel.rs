@@ -7,9 +7,10 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
+    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
 };
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -81,6 +82,7 @@ impl Kernel {
             }
             Step::SetMtu { link, mtu } => self.set(change(*link, [LinkAttribute::Mtu(*mtu)])).await,
             Step::SetMaster { link, master } => self.set(change(*link, [LinkAttribute::Controller(*master)])).await,
+            Step::StopLearning { link, hwaddr } => self.stop_learning(*link, *hwaddr).await,
             Step::Rename { link, name } => {
                 let mut down = change(*link, []);
                 down.header.change_mask = LinkFlags::Up;
@@ -123,7 +125,7 @@ impl Kernel {
         ]));
         done(self.handle.link().add(outer).execute().await)?;
         // While the inner end is down nothing comes out of it.
-        let passed = match disable_ipv6(name) {
+        let passed = match self.close_port(name, inside.hwaddr).await {
             Ok(()) => self.pass_inside(&passage, inside).await,
             Err(error) => Err(error),
         };
@@ -133,6 +135,29 @@ impl Kernel {
             done(self.handle.link().del_with_message(outer).execute().await)?;
         }
         passed
+    }
+
+    /// What is behind the port `name` gets no more of the host than it needs.
+    async fn close_port(&self, name: &str, hwaddr: Option<[u8; 6]>) -> io::Result<()> {
+        disable_ipv6(name)?;
+        if let Some(hwaddr) = hwaddr {
+            self.stop_learning(self.index_of(name).await?, hwaddr).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry comes first: that a port does not learn then says that it has one.
+    async fn stop_learning(&self, port: u32, hwaddr: [u8; 6]) -> io::Result<()> {
+        // `Noarp` is static here; the entry of a `Permanent` one would be an address of the host itself.
+        let entry = self.handle.neighbours().add_bridge(port, &hwaddr).state(NeighbourState::Noarp);
+        // On this bridge, and not to be moved by who claims the address from outside.
+        let flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
+        done(entry.flags(flags).replace().execute().await)?;
+        // What it has learned by now goes too.
+        let settings = vec![InfoBridgePort::Learning(false), InfoBridgePort::Flush];
+        let info =
+            vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(settings))];
+        done(self.handle.link().set_port(change(port, [LinkAttribute::LinkInfo(info)])).execute().await)
     }
 
     /// Makes a macvlan on the link `parent`, for the instance.
@@ -291,6 +316,7 @@ fn link(message: LinkMessage) -> Link {
         master: None,
         is_ours: false,
         has_ipv6: false,
+        is_learning: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -309,6 +335,9 @@ fn link(message: LinkMessage) -> Link {
                         LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
                         LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
                         LinkInfo::Kind(_) => link.kind = LinkKind::Other,
+                        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+                            link.is_learning = settings.contains(&InfoBridgePort::Learning(true));
+                        }
                         _ => {}
                     }
                 }

@@ -41,6 +41,8 @@ pub struct Link {
     pub is_ours: bool,
     /// The kernel speaks IPv6 on it. Without: this kernel has none, the MTU is too small for it, or it is disabled here.
     pub has_ipv6: bool,
+    /// It is the port of a bridge that writes down who is heard behind it.
+    pub is_learning: bool,
 }
 
 /// What a link is.

@@ -10,8 +10,8 @@ use yado_spec::network::Ipv4Prefix;
 pub struct Wish {
     /// Bridges that are to be.
     pub bridges: Vec<WishedBridge>,
-    /// Links that are to be ports: link name, bridge name.
-    pub ports: Vec<(String, String)>,
+    /// Links that are to be ports.
+    pub ports: Vec<WishedPort>,
     /// Uplinks whose link is there.
     pub uplinks: Vec<WishedUplink>,
     /// Hardware links that instances had and that came back, with the names they had before.
@@ -29,6 +29,17 @@ pub struct WishedBridge {
     pub mtu: u32,
     /// Its address, and no other.
     pub address: Option<Ipv4Prefix>,
+}
+
+/// A link that is to be a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WishedPort {
+    /// Its name.
+    pub name: String,
+    /// The bridge's name.
+    pub bridge: String,
+    /// The hardware address of the instance behind it; `None`: it leads outside.
+    pub hwaddr: Option<[u8; 6]>,
 }
 
 /// What an uplink is to look like.
@@ -97,6 +108,15 @@ pub enum Step {
         /// The bridge's index.
         master: u32,
     },
+    /// Let the bridge know one address behind a port, and learn no other by it. Each that it learns takes memory of the
+    /// kernel that is nobody's, and a container can make up as many as it likes, or take its neighbour's. What is for an
+    /// address that the bridge does not know goes to all ports, so interfaces behind the instance's own are reached still.
+    StopLearning {
+        /// The port's index.
+        link: u32,
+        /// The address behind it.
+        hwaddr: [u8; 6],
+    },
     /// Give it its name back; it must be down for that.
     Rename {
         /// Its index.
@@ -126,12 +146,16 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Step> {
     for bridge in &wish.bridges {
         plan_bridge(bridge, observed, &mut steps);
     }
-    for (port, bridge) in &wish.ports {
-        let (Some(port), Some(bridge)) = (observed.link(port), observed.link(bridge)) else {
+    for WishedPort { name, bridge, hwaddr } in &wish.ports {
+        let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else {
             continue;
         };
+        let hwaddr = hwaddr.filter(|_| port.is_learning);
         if bridge.kind == LinkKind::Bridge && port.master != Some(bridge.index) {
+            // A new port learns, which is seen at the next look.
             steps.push(Step::SetMaster { link: port.index, master: bridge.index });
+        } else if let Some(hwaddr) = hwaddr {
+            steps.push(Step::StopLearning { link: port.index, hwaddr });
         }
         // Should it ever be without its bridge, what the container sends comes to the host itself.
         if port.kind == LinkKind::Veth && port.has_ipv6 {

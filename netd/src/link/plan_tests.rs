@@ -20,6 +20,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         master: None,
         is_ours: kind == LinkKind::Bridge,
         has_ipv6: false,
+        is_learning: false,
     }
 }
 
@@ -37,6 +38,10 @@ fn bridge_wish() -> Wish {
         }],
         ..Wish::default()
     }
+}
+
+fn port_wish(name: &str, hwaddr: Option<[u8; 6]>) -> WishedPort {
+    WishedPort { name: name.to_owned(), bridge: "yado0".to_owned(), hwaddr }
 }
 
 fn bridge_there() -> Observed {
@@ -66,7 +71,7 @@ fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
 #[test]
 fn what_has_ipv6_loses_it_and_a_bridge_is_down_until_then() {
     let mut wish = bridge_wish();
-    wish.ports = vec![("veth1".to_owned(), "yado0".to_owned()), ("eth1".to_owned(), "yado0".to_owned())];
+    wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("eth1", None)];
     let with = |index, name, kind, master| Link { has_ipv6: true, master, ..link(index, name, kind) };
     let mut there = bridge_there();
     there.links = vec![
@@ -99,12 +104,26 @@ fn a_link_of_another_kind_with_the_bridges_name_is_not_touched() {
 #[test]
 fn a_port_is_put_back_on_its_bridge() {
     let mut wish = bridge_wish();
-    wish.ports = vec![("veth1".to_owned(), "yado0".to_owned()), ("gone".to_owned(), "yado0".to_owned())];
+    wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("gone", Some([4; 6]))];
     let mut there = bridge_there();
     there.links.push(Link { is_up: false, ..link(6, "veth1", LinkKind::Veth) });
     assert_eq!(plan(&wish, &there), [Step::SetMaster { link: 6, master: 5 }, Step::SetUp { link: 6 }]);
     there.links[1] = Link { master: Some(5), ..link(6, "veth1", LinkKind::Veth) };
     assert_eq!(plan(&wish, &there), []);
+}
+
+#[test]
+fn a_port_to_an_instance_learns_nothing_and_one_that_leads_outside_does() {
+    let mut wish = bridge_wish();
+    wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("eth1", None)];
+    let learning = |index, name, kind, master| Link { is_learning: true, master, ..link(index, name, kind) };
+    let mut there = bridge_there();
+    there.links.push(learning(6, "veth1", LinkKind::Veth, Some(5)));
+    there.links.push(learning(7, "eth1", LinkKind::Hardware, Some(5)));
+    assert_eq!(plan(&wish, &there), [Step::StopLearning { link: 6, hwaddr: [2; 6] }]);
+    // The port of another bridge: what is told to that one is lost with it.
+    there.links[1].master = Some(9);
+    assert_eq!(plan(&wish, &there), [Step::SetMaster { link: 6, master: 5 }]);
 }
 
 #[test]
