@@ -20,6 +20,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         is_ours: false,
         has_ipv6: false,
         is_learning: false,
+        checks_sources: false,
     }
 }
 

@@ -7,8 +7,9 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
-    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan,
+    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    MacVlanMode,
 };
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{
@@ -20,6 +21,9 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+
+/// `rp_filter`, in ip-sysctl of the kernel's documentation: the way back must be the link that a packet came by.
+const STRICT: i32 = 1;
 
 /// The kernel's links, addresses and routes.
 #[derive(Debug, Clone)]
@@ -76,6 +80,7 @@ impl Kernel {
             Step::CreateBridge { name, hwaddr, mtu } => self.create_bridge(name, *hwaddr, *mtu).await,
             Step::DeleteLink { link, name: _ } => self.delete(*link).await,
             Step::DisableIpv6 { name } => disable_ipv6(name),
+            Step::CheckSources { link } => self.set(change(*link, [checked_sources()])).await,
             Step::SetUp { link } => self.set(set_up(*link)).await,
             Step::SetHwaddr { link, hwaddr } => {
                 self.set(change(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
@@ -229,9 +234,9 @@ impl Kernel {
             ]),
         ];
         done(self.handle.link().add(message).execute().await)?;
-        // The kernel does not take an alias at creation.
+        // The kernel does not take these at creation.
         let named = LinkAttribute::IfName(name.to_owned());
-        self.set(change(0, [named, LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await?;
+        self.set(change(0, [named, LinkAttribute::IfAlias(OUR_ALIAS.to_owned()), checked_sources()])).await?;
         disable_ipv6(name)
     }
 
@@ -257,6 +262,13 @@ fn change<const N: usize>(link: u32, attributes: [LinkAttribute; N]) -> LinkMess
     message.header.index = link;
     message.attributes = attributes.into();
     message
+}
+
+/// The strict reverse path filter. What is 0 in a request stays as it is.
+fn checked_sources() -> LinkAttribute {
+    let mut conf = InetDevConf::default();
+    conf.rp_filter = STRICT;
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)])])
 }
 
 fn set_up(link: u32) -> LinkMessage {
@@ -317,6 +329,7 @@ fn link(message: LinkMessage) -> Link {
         is_ours: false,
         has_ipv6: false,
         is_learning: false,
+        checks_sources: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -327,7 +340,10 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::Controller(master) => link.master = Some(master).filter(|&master| master != 0),
             LinkAttribute::CarrierChanges(count) => link.carrier_changes = count,
             LinkAttribute::IfAlias(alias) => link.is_ours = alias == OUR_ALIAS,
-            LinkAttribute::AfSpecUnspec(families) => link.has_ipv6 = families.iter().any(is_ipv6_enabled),
+            LinkAttribute::AfSpecUnspec(families) => {
+                link.has_ipv6 = families.iter().any(is_ipv6_enabled);
+                link.checks_sources = families.iter().any(is_checking_sources);
+            }
             LinkAttribute::LinkInfo(info) => {
                 // A device without `IFLA_INFO_KIND` has a driver of its own behind it.
                 for kind in info {
@@ -351,6 +367,11 @@ fn link(message: LinkMessage) -> Link {
 fn is_ipv6_enabled(family: &AfSpecUnspec) -> bool {
     let AfSpecUnspec::Inet6(settings) = family else { return false };
     settings.iter().any(|setting| matches!(setting, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0))
+}
+
+fn is_checking_sources(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet(settings) = family else { return false };
+    settings.iter().any(|setting| matches!(setting, AfSpecInet::DevConf(conf) if conf.rp_filter == STRICT))
 }
 
 fn address(message: &AddressMessage) -> Option<Address> {

@@ -5,10 +5,12 @@ use crate::readiness::{Watched, read_from, watch};
 use std::io;
 use yado_sys::netlink::{self, Protocol};
 
-/// linux/rtnetlink.h: links, IPv4 addresses, IPv4 routes.
+/// linux/rtnetlink.h: links, IPv4 addresses, IPv4 routes, and the links' IPv4 settings, which a host's own services may write
+/// when they see a new link.
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
+const RTNLGRP_IPV4_NETCONF: u32 = 24;
 
 /// Waits for changes.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub struct LinkMonitor {
 impl LinkMonitor {
     /// Listens from now on.
     pub fn open() -> io::Result<LinkMonitor> {
-        let groups = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE];
+        let groups = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_NETCONF];
         Ok(LinkMonitor { socket: watch(netlink::open(Protocol::Route, &groups)?)? })
     }
 

@@ -43,6 +43,8 @@ pub struct Link {
     pub has_ipv6: bool,
     /// It is the port of a bridge that writes down who is heard behind it.
     pub is_learning: bool,
+    /// IPv4 packets that come in by it are taken only from who is reached by it.
+    pub checks_sources: bool,
 }
 
 /// What a link is.

@@ -60,7 +60,7 @@ pub struct WishedUplink {
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make a bridge with our mark and without IPv6, still down.
+    /// Make a bridge with our mark, without IPv6 and with sources checked, still down.
     CreateBridge {
         /// Its name.
         name: String,
@@ -81,6 +81,12 @@ pub enum Step {
     DisableIpv6 {
         /// Its name.
         name: String,
+    },
+    /// Take IPv4 packets from a link only if their source is reached by it. Without, a container speaks to the host as anyone
+    /// it likes, as the name server outside for instance, and to the world from addresses that are nobody's here.
+    CheckSources {
+        /// Its index.
+        link: u32,
     },
     /// Bring a link up.
     SetUp {
@@ -193,6 +199,9 @@ fn plan_bridge(bridge: &WishedBridge, observed: &Observed, steps: &mut Vec<Step>
     }
     if link.mtu != bridge.mtu {
         steps.push(Step::SetMtu { link: link.index, mtu: bridge.mtu });
+    }
+    if !link.checks_sources {
+        steps.push(Step::CheckSources { link: link.index });
     }
     if link.has_ipv6 {
         steps.push(Step::DisableIpv6 { name: link.name.clone() });

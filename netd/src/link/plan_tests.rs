@@ -21,6 +21,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
         is_ours: kind == LinkKind::Bridge,
         has_ipv6: false,
         is_learning: false,
+        checks_sources: kind == LinkKind::Bridge,
     }
 }
 
@@ -58,6 +59,7 @@ fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
         (|there| there.links[0].is_up = false, Step::SetUp { link: 5 }),
         (|there| there.links[0].mtu = 1400, Step::SetMtu { link: 5, mtu: 1500 }),
         (|there| there.links[0].hwaddr = Some([2; 6]), Step::SetHwaddr { link: 5, hwaddr: HWADDR }),
+        (|there| there.links[0].checks_sources = false, Step::CheckSources { link: 5 }),
         (|there| there.addresses.clear(), Step::AddAddress(address(5, 1))),
         (|there| there.addresses.push(address(5, 9)), Step::RemoveAddress(address(5, 9))),
     ];

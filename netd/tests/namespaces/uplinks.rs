@@ -2,7 +2,9 @@
 
 use crate::can_run;
 use crate::machines::{Board, Machine, Outside, nic, text, udhcpc, wait_until};
+use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
+use std::process::Stdio;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{Ipv4Prefix, LinkSelector, UplinkIpv4};
 use yado_wire::names::clipped;
@@ -156,4 +158,60 @@ fn a_static_uplink_needs_no_server_and_a_changed_configuration_is_followed() {
     board.machine.wait_for("ip -o link show master lan0 | grep ext0");
     board.machine.wait_for("! ip link show yado0");
     board.machine.wait_for("nft list table inet yado | grep lan0 && ! nft list table inet yado | grep yado0");
+}
+
+/// Prints what comes to UDP port 5301 of the address, until that is the word `own`.
+const HEAR: &str = "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 5301))
+s.settimeout(30)
+word = 'ready'
+print(word, flush=True)
+while word != 'own':
+    word = s.recv(99).decode()
+    print(word)
+";
+
+/// What `to` hears at `address` when `from` speaks to it as `forged`, and then with its own address.
+fn heard(from: &Machine, forged: &str, to: &Machine, address: &str) -> Vec<String> {
+    let mut hearing = to.command("python3").args(["-c", HEAR, address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(hearing.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "ready");
+    from.sh(&format!(
+        "ip addr add {forged}/32 dev lo && python3 - <<'END'
+import socket
+for source, word in (('{forged}', b'forged'), ('', b'own')):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind((source, 0))
+    s.sendto(word, ('{address}', 5301))
+END
+ip addr del {forged}/32 dev lo"
+    ));
+    let lines = lines.collect();
+    hearing.wait().unwrap();
+    lines
+}
+
+#[test]
+fn a_container_speaks_as_nobody_else_to_the_host_and_to_the_world() {
+    if !can_run(&["ip", "busybox", "dnsmasq", "python3"]) {
+        return;
+    }
+    let board = Board::start(Some(networks()));
+    let outside = Outside::new(&board.machine);
+    let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
+    let uplink = Ipv4Addr::from(uplink.ipv4.unwrap().0).to_string();
+    let one = Machine::container();
+    assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
+    udhcpc(&one, board.run.path());
+    // The machine's own setting is not what helps here.
+    board.machine.sh("echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter");
+    // As the name server outside, and from an address that is not masqueraded.
+    assert_eq!(heard(&one, "192.168.77.1", &board.machine, &uplink), ["own"]);
+    assert_eq!(heard(&one, "198.51.100.9", &outside.machine, "192.168.77.1"), ["own"]);
+    for other in ["0", "2"] {
+        board.machine.sh(&format!("echo {other} > /proc/sys/net/ipv4/conf/yado0/rp_filter"));
+        board.machine.wait_for("grep -x 1 /proc/sys/net/ipv4/conf/yado0/rp_filter");
+    }
 }
