@@ -83,13 +83,13 @@ impl fmt::Display for BootError {
             BootError::Mount { reason } => out.write_str(reason),
             BootError::NoPartition { name, disks, found } => {
                 let seconds = SLOT_PATIENCE.as_secs();
-                let at = match disks {
-                    Disks::At(word) => format!(" at yado.disk={word}"),
-                    Disks::Only(_) | Disks::NotOnUsb | Disks::Any => String::new(),
+                let word = match disks {
+                    Disks::At(word) => word,
+                    Disks::Only(_) | Disks::NotOnUsb | Disks::Any => "any disk",
                 };
-                write!(out, "no partition named {name}{at} within {seconds} s; there are: {found}")
+                write!(out, "no partition named {name} on {word} within {seconds} s; there are: {found}")
             }
-            BootError::SeveralDisks { name, source } => write!(out, "{name}: {source}"),
+            BootError::SeveralDisks { name, source } => write!(out, "{name} is {source}"),
             BootError::Keys { source } => write!(out, "trusted keys: {source}"),
             BootError::NoKeys => write!(out, "trusted keys: there is none in {TRUST}"),
             BootError::Image { device, source } => {
@@ -199,8 +199,8 @@ fn wait_for_event(events: Option<&std::os::fd::OwnedFd>) {
 
 fn partitions() -> String {
     let names: Vec<String> = named_partition::all(Path::new(SYSFS))
-        .into_iter()
-        .map(|(name, path)| format!("{name} ({})", path.file_name().unwrap_or_default().to_string_lossy()))
+        .iter()
+        .map(|(name, path)| format!("{name} ({})", named_partition::device_name(path)))
         .collect();
     if names.is_empty() { "none with a name".to_owned() } else { names.join(", ") }
 }

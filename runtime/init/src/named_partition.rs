@@ -8,6 +8,7 @@
 //!
 //! No secret and no identifier could replace that word: containers see the kernel's command line and could copy it.
 
+use crate::slot;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,12 @@ use yado_sys::volume;
 /// Where the kernel shows its devices.
 pub(crate) const SYSFS: &str = "/sys";
 
-/// The disks that a partition may be on.
+/// The disks that a partition may be on. A device's path is that below `/sys`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Disks {
-    /// This one, by its directory in sysfs.
-    Only(PathBuf),
-    /// Those with this word between two slashes of their path in sysfs: the disk's name, or where it is plugged in.
+    /// The one with this path.
+    Only(String),
+    /// Those with this word between two slashes of their path: the disk's name, or where it is plugged in.
     At(String),
     /// All but those on USB: another may yet turn up.
     NotOnUsb,
@@ -32,8 +33,8 @@ pub(crate) enum Disks {
 /// Several disks have such a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeveralDisks {
-    /// The partitions' devices.
-    devices: Vec<PathBuf>,
+    /// The paths of two.
+    paths: String,
 }
 
 impl Disks {
@@ -48,85 +49,94 @@ impl Disks {
 
     /// What the kernel's command line names, or, while it is not late, all but those on USB.
     pub(crate) fn named(command_line: &str, is_late: bool) -> Disks {
-        match parse_command_line(command_line) {
-            Some(word) => Disks::At(word.to_owned()),
-            None if is_late => Disks::Any,
-            None => Disks::NotOnUsb,
+        match slot::parameter(command_line, "yado.disk=") {
+            Some(word) if !word.is_empty() => Disks::At(word.to_owned()),
+            Some(_) | None if is_late => Disks::Any,
+            Some(_) | None => Disks::NotOnUsb,
         }
     }
 }
 
 /// The device of the partition that has one of these names.
 pub(crate) fn find(sysfs: &Path, names: &[&str], disks: &Disks) -> Result<Option<PathBuf>, SeveralDisks> {
-    let named = all(sysfs).into_iter().filter(|(name, _)| names.contains(&name.as_str()));
-    choose(named.map(|(_, path)| path).collect(), disks)
+    choose(&all(sysfs), names, disks)
 }
 
-/// All partitions that have names, with their directories in sysfs.
-pub(crate) fn all(sysfs: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(sysfs.join("class/block")) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let text = fs::read_to_string(entry.path().join("uevent")).ok()?;
-            let name = text.lines().find_map(|line| line.strip_prefix("PARTNAME="))?;
-            Some((name.to_owned(), fs::canonicalize(entry.path()).ok()?))
-        })
-        .collect()
+/// All partitions that have names, with their paths.
+pub(crate) fn all(sysfs: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(sysfs.join("class/block")) else { return found };
+    for entry in entries.flatten() {
+        let text = fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
+        let name = text.lines().find_map(|line| line.strip_prefix("PARTNAME="));
+        if let (Some(name), Some(path)) = (name, path_of(&entry.path())) {
+            found.push((name.to_owned(), path));
+        }
+    }
+    found
 }
 
 /// The one that is on a disk of `disks`. Pure.
-fn choose(mut partitions: Vec<PathBuf>, disks: &Disks) -> Result<Option<PathBuf>, SeveralDisks> {
-    let is_elsewhere = partitions.iter().any(|path| !is_on_usb(path));
-    partitions.retain(|path| match disks {
-        Disks::Only(disk) => path.parent() == Some(disk.as_path()),
-        Disks::At(word) => path.iter().any(|part| part == word.as_str()),
-        Disks::NotOnUsb => !is_on_usb(path),
-        Disks::Any => !is_elsewhere || !is_on_usb(path),
-    });
-    // One disk may have two of them, and the same one is taken each time.
-    partitions.sort_unstable();
-    let disk = partitions.first().and_then(|first| first.parent());
-    if partitions.iter().any(|other| other.parent() != disk) {
-        return Err(SeveralDisks { devices: partitions.iter().filter_map(|path| device(path)).collect() });
+fn choose(partitions: &[(String, String)], names: &[&str], disks: &Disks) -> Result<Option<PathBuf>, SeveralDisks> {
+    if *disks == Disks::Any {
+        let better = choose(partitions, names, &Disks::NotOnUsb)?;
+        if better.is_some() {
+            return Ok(better);
+        }
     }
-    Ok(partitions.first().and_then(|path| device(path)))
+    let mut chosen = None;
+    for (name, path) in partitions {
+        let is_meant = names.contains(&name.as_str())
+            && match disks {
+                Disks::Only(disk) => disk_part(path) == disk,
+                Disks::At(word) => path.split('/').any(|part| part == word),
+                // The kernel calls its buses `usb1`, `usb2`, …
+                Disks::NotOnUsb => !path.split('/').any(|part| part.starts_with("usb")),
+                Disks::Any => true,
+            };
+        match chosen {
+            Some(other) if is_meant && disk_part(other) != disk_part(path) => {
+                return Err(SeveralDisks { paths: format!("{other}, {path}") });
+            }
+            // One disk may have two of them: then it is its maker who did not care.
+            None if is_meant => chosen = Some(path),
+            Some(_) | None => {}
+        }
+    }
+    Ok(chosen.map(|path| Path::new("/dev").join(device_name(path))))
 }
 
-fn device(partition: &Path) -> Option<PathBuf> {
-    Some(Path::new("/dev").join(partition.file_name()?))
+/// A device's own name, the last of its path.
+pub(crate) fn device_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// Whether a device is behind a USB bus, which the kernel calls `usb1`, `usb2`, …
-fn is_on_usb(path: &Path) -> bool {
-    let is_bus = |name: &str| name.strip_prefix("usb").is_some_and(|number| number.parse::<u8>().is_ok());
-    path.iter().any(|part| part.to_str().is_some_and(is_bus))
+/// The path of the disk that this partition is on.
+fn disk_part(partition: &str) -> &str {
+    partition.rsplit_once('/').map_or("", |(disk, _)| disk)
 }
 
-/// The directory of the disk that this block device is, or is part of, or is made of.
-fn disk_of(sysfs: &Path, (major, minor): (u32, u32)) -> Option<PathBuf> {
-    let mut device = fs::canonicalize(sysfs.join(format!("dev/block/{major}:{minor}"))).ok()?;
+/// The path of the disk that this block device is, or is part of, or is made of.
+fn disk_of(sysfs: &Path, (major, minor): (u32, u32)) -> Option<String> {
+    let mut path = path_of(&sysfs.join(format!("dev/block/{major}:{minor}")))?;
     // dm-verity lies on the slot. A device cannot, in the end, lie on itself: the kernel sees to that.
-    while let Some(below) = fs::read_dir(device.join("slaves")).ok().and_then(|mut entries| entries.next()?.ok()) {
-        device = fs::canonicalize(below.path()).ok()?;
+    while let Ok(mut below) = fs::read_dir(sysfs.join(&path).join("slaves")) {
+        let Some(Ok(below)) = below.next() else { break };
+        path = path_of(&sysfs.join("class/block").join(below.file_name()))?;
     }
-    if device.join("partition").exists() {
-        device.pop();
-    }
-    Some(device)
+    let is_partition = sysfs.join(&path).join("partition").exists();
+    Some(if is_partition { disk_part(&path).to_owned() } else { path })
 }
 
-fn parse_command_line(command_line: &str) -> Option<&str> {
-    command_line.split_whitespace().find_map(|word| word.strip_prefix("yado.disk=")).filter(|word| !word.is_empty())
+/// Where a link of `class/block` or `dev/block` leads.
+fn path_of(link: &Path) -> Option<String> {
+    Some(fs::read_link(link).ok()?.to_str()?.strip_prefix("../../")?.to_owned())
 }
 
 impl fmt::Display for SeveralDisks {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("several disks have such a partition:")?;
-        for device in &self.devices {
-            write!(out, " {}", device.display())?;
-        }
-        out.write_str("; yado.disk=NAME on the kernel's command line says which disk is the system's")
+        let paths = &self.paths;
+        write!(out, "on several disks ({paths}); yado.disk= on the kernel's command line says which is the system's")
     }
 }
 
@@ -150,17 +160,17 @@ mod tests {
         let blocks = directory.path().join("class/block");
         fs::create_dir_all(&blocks).unwrap();
         for (disk, device, name) in partitions {
-            let path = directory.path().join("devices").join(disk);
+            let (path, link) = (directory.path().join("devices").join(disk), format!("../../devices/{disk}"));
             fs::create_dir_all(path.join("slaves")).unwrap();
             fs::create_dir(path.join(device)).unwrap();
             fs::write(path.join(device).join("partition"), "7\n").unwrap();
             let uevent = format!("MAJOR=254\nDEVNAME={device}\nDEVTYPE=partition\nPARTN=7\nPARTNAME={name}\n");
             fs::write(path.join(device).join("uevent"), uevent).unwrap();
-            symlink(path.join(device), blocks.join(device)).unwrap();
+            symlink(format!("{link}/{device}"), blocks.join(device)).unwrap();
             fs::write(path.join("uevent"), "MAJOR=254\nDEVTYPE=disk\n").unwrap();
-            let whole = blocks.join(path.file_name().unwrap());
+            let whole = blocks.join(device_name(disk));
             if !whole.exists() {
-                symlink(path, whole).unwrap();
+                symlink(link, whole).unwrap();
             }
         }
         directory
@@ -175,10 +185,8 @@ mod tests {
         let on = |disk: &'static str, device: &'static str| (disk, device, "slot-a");
         let (emmc, card) = (on(EMMC, "mmcblk0p5"), on(CARD, "mmcblk1p5"));
         let (stick, disk) = (on(STICK, "sda1"), on(USB_DISK, "sdb5"));
-        let several = |devices: &[&str]| {
-            Err(SeveralDisks { devices: devices.iter().map(|device| Path::new("/dev").join(device)).collect() })
-        };
         let found = |device: &str| Ok(Some(Path::new("/dev").join(device)));
+        let several = |devices: &str| Err(devices.to_owned());
         let table = [
             (vec![], Disks::Any, Ok(None)),
             (vec![emmc], Disks::NotOnUsb, found("mmcblk0p5")),
@@ -190,25 +198,32 @@ mod tests {
             (vec![disk], Disks::NotOnUsb, Ok(None)),
             (vec![disk], Disks::Any, found("sdb5")),
             (vec![disk, stick], Disks::NotOnUsb, Ok(None)),
-            (vec![disk, stick], Disks::Any, several(&["sdb5", "sda1"])),
-            (vec![card, emmc], Disks::NotOnUsb, several(&["mmcblk1p5", "mmcblk0p5"])),
-            (vec![card, emmc, stick], Disks::Any, several(&["mmcblk1p5", "mmcblk0p5"])),
+            (vec![disk, stick], Disks::Any, several("sda1, sdb5")),
+            (vec![card, emmc], Disks::NotOnUsb, several("mmcblk0p5, mmcblk1p5")),
+            (vec![card, emmc, stick], Disks::Any, several("mmcblk0p5, mmcblk1p5")),
             // The boot loader knows.
             (vec![card, emmc], at("mmcblk0"), found("mmcblk0p5")),
             (vec![card, emmc], at("fe300000.mmc"), found("mmcblk1p5")),
             (vec![disk, stick, emmc], at("usb12"), found("sdb5")),
             (vec![card, emmc], at("mmcblk"), Ok(None)),
-            // Twice on the same disk is the maker's doing: any, but always the same.
-            (vec![on(EMMC, "mmcblk0p9"), emmc], Disks::NotOnUsb, found("mmcblk0p5")),
+            // What is on USB stays so, whatever its disk is called.
+            (vec![on("platform/fe800000.usb/usb1/1-1/block/mmcblk0", "mmcblk0p1")], Disks::NotOnUsb, Ok(None)),
         ];
         for (number, (partitions, disks, expected)) in table.iter().enumerate() {
             let directory = sysfs(partitions);
-            assert_eq!(find(directory.path(), &["slot-a", "slot-A"], disks), *expected, "line {number}");
+            let found = find(directory.path(), &["slot-a", "slot-A"], disks).map_err(|several| {
+                // In the order in which the kernel lists them.
+                let mut devices: Vec<&str> = several.paths.split(", ").map(device_name).collect();
+                devices.sort_unstable();
+                devices.join(", ")
+            });
+            assert_eq!(found, *expected, "line {number}");
         }
         // The other spelling is no better and no worse.
         let directory =
             sysfs(&[(STICK, "sda1", "slot-a"), (EMMC, "mmcblk0p5", "slot-A"), (EMMC, "mmcblk0p7", "data")]);
-        assert_eq!(find(directory.path(), &["slot-a", "slot-A"], &Disks::Any), found("mmcblk0p5"));
+        let emmc = Some(PathBuf::from("/dev/mmcblk0p5"));
+        assert_eq!(find(directory.path(), &["slot-a", "slot-A"], &Disks::Any), Ok(emmc));
         assert_eq!(find(directory.path(), &["slot-b"], &Disks::Any), Ok(None));
         assert_eq!(find(&directory.path().join("none"), &["slot-a"], &Disks::Any), Ok(None));
     }
@@ -220,23 +235,23 @@ mod tests {
         let (found, missing) = (Ok(Some(PathBuf::from("/dev/mmcblk0p7"))), Ok(None));
         for (partitions, expected) in [(&with_data[..], found), (&stick_first[..], missing)] {
             let directory = sysfs(partitions);
-            let (root, emmc) = (fs::canonicalize(directory.path()).unwrap(), format!("devices/{EMMC}"));
+            let (root, emmc) = (directory.path(), format!("devices/{EMMC}"));
             let by_number = root.join("dev/block");
             fs::create_dir_all(&by_number).unwrap();
             // dm-verity on the slot, the slot itself, and the whole disk.
-            let mapped = root.join("devices/virtual/block/dm-0");
-            fs::create_dir_all(mapped.join("slaves")).unwrap();
-            symlink(root.join(&emmc).join("mmcblk0p5"), mapped.join("slaves/mmcblk0p5")).unwrap();
-            symlink(&mapped, by_number.join("253:0")).unwrap();
-            symlink(root.join(&emmc).join("mmcblk0p5"), by_number.join("179:5")).unwrap();
-            symlink(root.join(&emmc), by_number.join("179:0")).unwrap();
+            let mapped = root.join("devices/virtual/block/dm-0/slaves");
+            fs::create_dir_all(&mapped).unwrap();
+            symlink(format!("../../../../../{emmc}/mmcblk0p5"), mapped.join("mmcblk0p5")).unwrap();
+            symlink("../../devices/virtual/block/dm-0", by_number.join("253:0")).unwrap();
+            symlink(format!("../../{emmc}/mmcblk0p5"), by_number.join("179:5")).unwrap();
+            symlink(format!("../../{emmc}"), by_number.join("179:0")).unwrap();
             for number in [(253, 0), (179, 5), (179, 0)] {
-                let disk = disk_of(&root, number).unwrap();
-                assert_eq!(disk, root.join(&emmc), "{number:?}");
-                assert_eq!(find(&root, &["data"], &Disks::Only(disk)), expected, "{number:?}");
+                let disk = disk_of(root, number).unwrap();
+                assert_eq!(disk, emmc, "{number:?}");
+                assert_eq!(find(root, &["data"], &Disks::Only(disk)), expected, "{number:?}");
             }
             // A root in memory is on no disk.
-            assert_eq!(disk_of(&root, (0, 2)), None);
+            assert_eq!(disk_of(root, (0, 2)), None);
         }
     }
 
@@ -258,7 +273,7 @@ mod tests {
     fn a_refusal_names_every_disk_and_the_remedy() {
         let directory = sysfs(&[(CARD, "mmcblk1p5", "slot-a"), (EMMC, "mmcblk0p5", "slot-a")]);
         let text = find(directory.path(), &["slot-a"], &Disks::NotOnUsb).unwrap_err().to_string();
-        for part in ["/dev/mmcblk0p5", "/dev/mmcblk1p5", "yado.disk="] {
+        for part in ["mmc0:0001/block/mmcblk0/mmcblk0p5", "mmc1:aaaa/block/mmcblk1/mmcblk1p5", "yado.disk="] {
             assert!(text.contains(part), "{text}");
         }
     }

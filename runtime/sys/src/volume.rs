@@ -1,6 +1,7 @@
 //! File systems as a whole: how full, of which kind, and putting them on the disk.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How full a file system is, and what it is.
@@ -34,7 +35,7 @@ pub fn usage(path: &Path) -> io::Result<Usage> {
 /// Major and minor number of the block device that holds `path`. File systems that are on none, or on several, have a major
 /// number of 0.
 pub fn device_number(path: &Path) -> io::Result<(u32, u32)> {
-    let device = rustix::fs::stat(path)?.st_dev;
+    let device = std::fs::metadata(path)?.dev();
     Ok((rustix::fs::major(device), rustix::fs::minor(device)))
 }
 
