@@ -1,7 +1,8 @@
 //! The system of the boards that are broken: small instances only, some of them with spoilt specs or foreign images. And
 //! the content of the data partition that has bad files on it.
 
-use super::bench::{BrokenError, DATA_MIB};
+use super::bench::DATA_MIB;
+use super::failure::BrokenError;
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOrder;

@@ -1,14 +1,12 @@
 //! What the steps work with: the board that is switched on now, and short ways to ask it.
 
-use crate::board::disk::DataPartition;
+use super::condition::Condition;
+use super::failure::BrokenError;
 use crate::board::qemu::{OnReset, QemuError};
 use crate::board::qmp::QmpError;
 use crate::board::{Board, BoardError, BoardOptions, Prepared};
-use crate::command::CommandError;
-use crate::report::NotSo;
 use qemu_guest::Ran;
 use serde_json::{Value, json};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,19 +28,6 @@ pub(super) struct Bench<'a> {
     directory: PathBuf,
     board: Option<Board>,
     options: Option<BoardOptions>,
-}
-
-/// What is wrong with a board from the start.
-#[derive(Debug)]
-pub(super) struct Condition {
-    /// Names its directory.
-    pub(super) name: &'static str,
-    /// What is in its data partition.
-    pub(super) data: DataPartition,
-    /// Words for the end of the kernel's command line.
-    pub(super) kernel_arguments: &'static str,
-    /// The time its clock chip begins with.
-    pub(super) clock: Option<&'static str>,
 }
 
 impl<'a> Bench<'a> {
@@ -239,63 +224,3 @@ fn print_serial_end(board: &Board) {
 fn qmp(error: QmpError) -> BrokenError {
     BrokenError::Board(BoardError::Qemu(QemuError::Qmp(error)))
 }
-
-/// Why a step ended early.
-#[derive(Debug)]
-pub(super) enum BrokenError {
-    /// Something was seen that should not be so.
-    NotSo(NotSo),
-    /// The board did not do what was asked.
-    Board(BoardError),
-    /// A tool of this machine failed.
-    Tool(CommandError),
-    /// A file of this machine could not be read or written.
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the kernel answered.
-        source: std::io::Error,
-    },
-    /// The board that this step needs did not boot.
-    Off,
-}
-
-impl BrokenError {
-    /// For `map_err`: something failed on `path`.
-    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> BrokenError + use<> {
-        let path = path.to_owned();
-        move |source| BrokenError::Io { path, source }
-    }
-}
-
-impl From<NotSo> for BrokenError {
-    fn from(not_so: NotSo) -> BrokenError {
-        BrokenError::NotSo(not_so)
-    }
-}
-
-impl From<BoardError> for BrokenError {
-    fn from(error: BoardError) -> BrokenError {
-        BrokenError::Board(error)
-    }
-}
-
-impl From<CommandError> for BrokenError {
-    fn from(error: CommandError) -> BrokenError {
-        BrokenError::Tool(error)
-    }
-}
-
-impl fmt::Display for BrokenError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BrokenError::NotSo(not_so) => not_so.fmt(out),
-            BrokenError::Board(error) => error.fmt(out),
-            BrokenError::Tool(error) => error.fmt(out),
-            BrokenError::Io { path, source } => write!(out, "{}: {source}", path.display()),
-            BrokenError::Off => out.write_str("the board for it is not on"),
-        }
-    }
-}
-
-impl std::error::Error for BrokenError {}

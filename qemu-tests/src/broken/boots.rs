@@ -1,8 +1,10 @@
 //! The boots: what is wrong with each board from the start.
 
 use super::appliance::data_with_bad_files;
-use super::bench::{Bench, BrokenError, Condition};
+use super::bench::Bench;
+use super::condition::Condition;
 use super::data_partition::foreign_content;
+use super::failure::BrokenError;
 use crate::board::disk::DataPartition;
 use crate::report::Observer;
 

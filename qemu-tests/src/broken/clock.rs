@@ -1,7 +1,8 @@
 //! After January 2038 the seconds since 1970 do not fit into 32 bits. A 32-bit kernel does not even believe its clock chip
 //! then; and a program with a 32-bit `time_t` dies at its first look at the clock.
 
-use super::bench::{Bench, BrokenError, TIMEOUT, has_failed_at, service, shown, text};
+use super::bench::{Bench, TIMEOUT, has_failed_at, service, shown, text};
+use super::failure::BrokenError;
 use super::killed_processes::runs_on;
 use crate::board::container_images::TOOL;
 use crate::report::Observer;

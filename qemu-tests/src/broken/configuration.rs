@@ -1,7 +1,8 @@
 //! Specs, files and images that are not as they should be.
 
 use super::appliance::{NEWER_RUNTIME, OTHER_MACHINE};
-use super::bench::{Bench, BrokenError, has_failed_at, shown, text};
+use super::bench::{Bench, has_failed_at, shown, text};
+use super::failure::BrokenError;
 use crate::report::Observer;
 use qemu_guest::Ended;
 

@@ -1,6 +1,7 @@
 //! A kernel that was booted without a controller: whoever needs it is told what to change, and nobody else notices.
 
-use super::bench::{Bench, BrokenError, shown, text};
+use super::bench::{Bench, shown, text};
+use super::failure::BrokenError;
 use crate::report::Observer;
 use qemu_guest::Ended;
 

@@ -1,7 +1,8 @@
 //! A data partition that is missing, or holds what we do not know: a file system in memory stands in, and nothing that may
 //! be somebody's is written over.
 
-use super::bench::{Bench, BrokenError, shown, text};
+use super::bench::{Bench, shown, text};
+use super::failure::BrokenError;
 use crate::report::Observer;
 use std::fs;
 use std::path::{Path, PathBuf};

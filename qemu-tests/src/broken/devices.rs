@@ -1,6 +1,7 @@
 //! Declared devices that are absent: what each instance said about that is what happens.
 
-use super::bench::{Bench, BrokenError, TIMEOUT, has_failed_at, shown};
+use super::bench::{Bench, TIMEOUT, has_failed_at, shown};
+use super::failure::BrokenError;
 use crate::board::gpio_chip;
 use crate::report::Observer;
 

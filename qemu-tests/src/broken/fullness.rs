@@ -1,6 +1,7 @@
 //! A data partition that fills up: first as far as instances may, then, by somebody with all rights, to its last block.
 
-use super::bench::{Bench, BrokenError, shown};
+use super::bench::{Bench, shown};
+use super::failure::BrokenError;
 use super::killed_processes::runs_on;
 use crate::report::Observer;
 use qemu_guest::Ended;

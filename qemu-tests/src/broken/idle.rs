@@ -1,7 +1,8 @@
 //! What we cost when nothing happens: memory of init and netd, wakes of the processor, and writes to the data partition,
 //! which is flash and wears.
 
-use super::bench::{Bench, BrokenError, service};
+use super::bench::{Bench, service};
+use super::failure::BrokenError;
 use crate::report::Observer;
 
 /// design.md 9.

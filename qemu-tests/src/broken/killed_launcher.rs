@@ -2,7 +2,8 @@
 //! It is killed as soon as it is there, when the payload is, when the image's verity device is, and, held up by a netd that
 //! was stopped, when all of that stands and only the network is waited for.
 
-use super::bench::{Bench, BrokenError, TIMEOUT, service, shown, text};
+use super::bench::{Bench, TIMEOUT, service, shown, text};
+use super::failure::BrokenError;
 use super::killed_processes::runs_on;
 use crate::board::BoardError;
 use crate::board::agent::AgentError;

@@ -1,6 +1,7 @@
 //! Processes that die where nobody expects it: netd, and the first process of an instance.
 
-use super::bench::{Bench, BrokenError, TIMEOUT, instance, service, shown, text};
+use super::bench::{Bench, TIMEOUT, instance, service, shown, text};
+use super::failure::BrokenError;
 use crate::board::container_images::{TOOL, greeting};
 use crate::report::Observer;
 use qemu_guest::Ended;

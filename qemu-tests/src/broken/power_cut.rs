@@ -1,6 +1,7 @@
 //! The power goes away while one instance writes and after another has synced; the same board is switched on again.
 
-use super::bench::{Bench, BrokenError, instance, shown, text};
+use super::bench::{Bench, instance, shown, text};
+use super::failure::BrokenError;
 use super::fullness::KEPT;
 use crate::board::BoardError;
 use crate::command::Tool;
