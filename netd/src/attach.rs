@@ -35,6 +35,13 @@ pub enum AttachError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The kernel knows no links of this kind; what had been made was taken away again.
+    NoDriver {
+        /// The module that makes them.
+        module: &'static str,
+        /// The interface it was about.
+        object: String,
+    },
     /// The kernel refused; what had been made was taken away again.
     Kernel {
         /// The interface it was about.
@@ -43,6 +50,9 @@ pub enum AttachError {
         source: io::Error,
     },
 }
+
+/// What `RTM_NEWLINK` answers for a kind that the kernel does not know and found no module for.
+const EOPNOTSUPP: i32 = 95;
 
 /// Interfaces of all instances together; a board that wants more has another purpose.
 pub const MAX_ATTACHMENTS: usize = 256;
@@ -86,8 +96,7 @@ pub async fn attach(
             for made in &planned[..at] {
                 delete_pair(kernel, &made.attachment).await;
             }
-            let object = format!("{} of {}", one.attachment.nic, one.attachment.instance.as_str());
-            return Err(AttachError::Kernel { object, source: error });
+            return Err(kernel_refused(&one.attachment, error));
         }
     }
     Ok(())
@@ -124,6 +133,19 @@ async fn attach_one(
         (NicKind::Physical { .. } | NicKind::Network { .. } | NicKind::Bridged { .. }, _) => {
             kernel.move_link(*parent, inside).await
         }
+    }
+}
+
+fn kernel_refused(attachment: &Attachment, source: io::Error) -> AttachError {
+    let object = format!("{} of {}", attachment.nic, attachment.instance.as_str());
+    let module = match attachment.kind {
+        NicKind::Network { .. } | NicKind::Bridged { .. } => Some("veth"),
+        NicKind::Macvlan { .. } => Some("macvlan"),
+        NicKind::Physical { .. } => None,
+    };
+    match module.filter(|_| source.raw_os_error() == Some(EOPNOTSUPP)) {
+        Some(module) => AttachError::NoDriver { module, object },
+        None => AttachError::Kernel { object, source },
     }
 }
 
@@ -255,15 +277,25 @@ impl AttachError {
     pub fn failure(&self) -> Failure {
         match self {
             AttachError::Refused { object, reason } => Failure::refused(Step::Network, object, reason),
+            AttachError::NoDriver { module, object } => {
+                let mut failure = Failure::refused(Step::Module, module, &no_driver(object));
+                failure.errno = EOPNOTSUPP;
+                failure
+            }
             AttachError::Kernel { object, source } => Failure::from_io(Step::Network, object, source),
         }
     }
+}
+
+fn no_driver(object: &str) -> String {
+    format!("{object} needs it, and it is not installed or a boot parameter keeps it out: see yado check-kernel")
 }
 
 impl fmt::Display for AttachError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AttachError::Refused { object, reason } => write!(out, "{object}: {reason}"),
+            AttachError::NoDriver { module, object } => write!(out, "module {module}: {}", no_driver(object)),
             AttachError::Kernel { object, source } => write!(out, "{object}: {source}"),
         }
     }

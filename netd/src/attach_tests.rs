@@ -120,3 +120,19 @@ fn two_instances_do_not_share_an_address() {
         NicOrder { hwaddr: Some(other.hwaddr), ..nic("eth0", NicKind::Bridged { parent: clipped("br9") }) };
     assert!(plan("two", &[elsewhere], &[other]).is_ok(), "on another bridge it disturbs nobody");
 }
+
+#[test]
+fn a_kind_of_link_that_the_kernel_does_not_know_is_told_by_its_module() {
+    let told = |kind: NicKind, errno: i32| {
+        let planned = plan("one", &[nic("eth0", kind)], &[]).unwrap();
+        let failure = kernel_refused(&planned[0].attachment, io::Error::from_raw_os_error(errno)).failure();
+        (failure.step, failure.object.to_string(), failure.errno)
+    };
+    assert_eq!(told(network("yado0"), EOPNOTSUPP), (Step::Module, "veth".to_owned(), EOPNOTSUPP));
+    let macvlan = NicKind::Macvlan { parent: clipped("eth0") };
+    assert_eq!(told(macvlan, EOPNOTSUPP), (Step::Module, "macvlan".to_owned(), EOPNOTSUPP));
+    // EBUSY, and a link that nothing was to be made for.
+    assert_eq!(told(network("yado0"), 16), (Step::Network, "eth0 of one".to_owned(), 16));
+    let physical = NicKind::Physical { parent: clipped("eth0") };
+    assert_eq!(told(physical, EOPNOTSUPP), (Step::Network, "eth0 of one".to_owned(), EOPNOTSUPP));
+}

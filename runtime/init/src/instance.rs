@@ -177,7 +177,8 @@ impl Instance {
             | Step::ImagePayload
             | Step::Seccomp
             | Step::Label
-            | Step::Capabilities => End::StartRefused,
+            | Step::Capabilities
+            | Step::Module => End::StartRefused,
             Step::Cgroup
             | Step::Launcher
             | Step::ImageOpen
@@ -199,7 +200,6 @@ impl Instance {
             | Step::Health
             | Step::Data
             | Step::Slot
-            | Step::Module
             | Step::Request => End::StartFailed,
         }
     }

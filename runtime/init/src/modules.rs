@@ -3,6 +3,7 @@
 
 pub mod aliases;
 pub mod dependencies;
+mod refusal;
 pub mod soft;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +118,9 @@ impl Loader {
             self.load_at(before, depth);
         }
         if let Err(error) = self.insert(path) {
-            self.failures.insert(name, error.to_string());
+            let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+            let reason = refusal::reason(&name, stored(path), &error, &command_line);
+            self.failures.insert(name, reason);
             return;
         }
         for after in &soft.after {
@@ -126,10 +129,13 @@ impl Loader {
     }
 
     fn insert(&self, path: &str) -> io::Result<()> {
-        let stored = if path.ends_with(".ko") { Stored::Plain } else { Stored::Compressed };
-        module::load(&File::open(self.directory.join(path))?, c"", stored)?;
+        module::load(&File::open(self.directory.join(path))?, c"", stored(path))?;
         Ok(())
     }
+}
+
+fn stored(path: &str) -> Stored {
+    if path.ends_with(".ko") { Stored::Plain } else { Stored::Compressed }
 }
 
 /// The module aliases of all devices.

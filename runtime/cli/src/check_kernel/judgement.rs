@@ -84,7 +84,7 @@ impl Kernel {
             // Without a configuration it may be a module that nobody needed yet.
             (None, Some(Sight::Missing(_))) if requirement.module.is_some() => self.verdict_on_module(requirement),
             (_, Some(Sight::Missing(what))) => not_shown(requirement, what),
-            (None, _) => Verdict::Unknown,
+            (None, _) => self.verdict_on_parameters(requirement),
             (Some(_), _) => Verdict::Met,
         }
     }
@@ -97,6 +97,18 @@ impl Kernel {
         let enabler = requirement.enabled_by?;
         let is_asked = self.config.as_ref()?.setting(enabler.when) == Setting::Builtin;
         (is_asked && !self.parameters.is_enabled_by(enabler)).then(|| format!("{}={}", enabler.name, enabler.value))
+    }
+
+    /// Nothing is known but the boot parameters, and which modules can be loaded.
+    fn verdict_on_parameters(&self, requirement: &Requirement) -> Verdict {
+        let module = requirement.module.filter(|module| {
+            // One that is built in is not kept out by a list of modules.
+            self.running.as_ref().is_some_and(|running| running.is_loadable(module))
+        });
+        match module.and_then(|module| self.parameters.module_kept_out_by(module)) {
+            Some(parameter) => Verdict::Disabled { parameter: parameter.to_owned() },
+            None => Verdict::Unknown,
+        }
     }
 
     fn verdict_on_module(&self, requirement: &Requirement) -> Verdict {
@@ -137,6 +149,7 @@ fn not_shown(requirement: &Requirement, what: String) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::super::requirements::REQUIREMENTS;
     use super::*;
 
@@ -178,6 +191,30 @@ mod tests {
             let finding = kernel(config, parameters).judge(requirement(option));
             assert_eq!(finding.verdict, verdict, "{option}: {config} {parameters}");
         }
+    }
+
+    #[test]
+    fn without_a_configuration_a_list_of_modules_is_still_understood() {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("proc/sys/kernel/osrelease", "6.1.0-50-arm64\n"),
+            ("lib/modules/6.1.0-50-arm64/modules.dep", "kernel/drivers/net/veth.ko:\n"),
+            ("lib/modules/6.1.0-50-arm64/modules.builtin", "kernel/drivers/net/macvlan.ko\n"),
+        ] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let kernel = |parameters: &str| Kernel {
+            config: None,
+            parameters: BootParameters::parse(parameters),
+            running: Some(RunningKernel::read(root.path())),
+        };
+        let verdict = |option: &str, parameters: &str| kernel(parameters).judge(requirement(option)).verdict;
+        let parameter = "module_blacklist=veth,macvlan";
+        assert_eq!(verdict("VETH", parameter), Verdict::Disabled { parameter: parameter.to_owned() });
+        assert_eq!(verdict("VETH", "quiet"), Verdict::Unknown);
+        assert_eq!(verdict("MACVLAN", parameter), Verdict::Unknown);
     }
 
     #[test]

@@ -15,7 +15,16 @@ pub(super) struct RunningKernel {
     file_systems: BTreeSet<String>,
     misc: BTreeSet<String>,
     controllers: Controllers,
-    modules: Option<BTreeSet<String>>,
+    modules: Option<Modules>,
+}
+
+/// Names with `_` for `-`.
+#[derive(Debug)]
+struct Modules {
+    /// From `modules.dep`.
+    loadable: BTreeSet<String>,
+    /// From `modules.builtin`.
+    builtin: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -68,7 +77,13 @@ impl RunningKernel {
 
     /// `None`: there is no list of modules, so nothing can be said.
     pub(super) fn has_module(&self, module: &str) -> Option<bool> {
-        self.modules.as_ref().map(|modules| modules.contains(&module.replace('-', "_")))
+        let name = module.replace('-', "_");
+        self.modules.as_ref().map(|modules| modules.loadable.contains(&name) || modules.builtin.contains(&name))
+    }
+
+    /// Whether it is installed as a module.
+    pub(super) fn is_loadable(&self, module: &str) -> bool {
+        self.modules.as_ref().is_some_and(|modules| modules.loadable.contains(&module.replace('-', "_")))
     }
 
     fn exists(&self, absolute: &str) -> bool {
@@ -115,13 +130,15 @@ fn parse_mount(line: &str) -> Option<(&str, &str)> {
     Some((before.split(' ').nth(4)?, after.split(' ').next()?))
 }
 
-/// Names from `modules.dep` and `modules.builtin`, with `_` for `-`.
-fn read_modules(root: &Path, release: &str) -> Option<BTreeSet<String>> {
+fn read_modules(root: &Path, release: &str) -> Option<Modules> {
     let directory = root.join("lib/modules").join(release);
     let loadable = fs::read_to_string(directory.join("modules.dep")).ok()?;
     let builtin = fs::read_to_string(directory.join("modules.builtin")).unwrap_or_default();
     let loadable = loadable.lines().filter_map(|line| line.split_once(':')).map(|(path, _)| path);
-    Some(loadable.chain(builtin.lines()).filter_map(module_name).collect())
+    Some(Modules {
+        loadable: loadable.filter_map(module_name).collect(),
+        builtin: builtin.lines().filter_map(module_name).collect(),
+    })
 }
 
 /// `kernel/fs/erofs/erofs.ko.xz` → `erofs`
