@@ -19,7 +19,7 @@ pub use command_line::main;
 use crate::arch::Arch;
 use crate::board::disk::DataPartition;
 use crate::board::qemu::OnReset;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots};
 use crate::cache::Cache;
 use crate::report::Observation;
 use serde::Serialize;
@@ -99,6 +99,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     sizes::measure(&prepared.ingredients, &mut report)?;
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
+        slots: Slots::OnlyA,
         data_mib: appliance::DATA_MIB,
         data: DataPartition::Filled(data),
         kernel_arguments: String::new(),

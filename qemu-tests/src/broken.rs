@@ -1,8 +1,8 @@
 //! What breaks, and what of it must not matter: boards with spoilt configuration, foreign images, absent devices, killed
-//! processes, a full, a foreign and a missing data partition, a kernel without a controller, a clock past 2038, and a power
-//! cut. Every step is ticked by what was seen on the board.
+//! processes, a full, a foreign and a missing data partition, a kernel without a controller, a clock past 2038, a power cut,
+//! and a spoilt system slot. Every step is ticked by what was seen on the board.
 //!
-//! The steps share four boots. One that fails does not keep the later ones from telling what they see; a boot that fails
+//! The steps share few boots. One that fails does not keep the later ones from telling what they see; a boot that fails
 //! ends only those that need its board.
 
 mod appliance;
@@ -20,6 +20,7 @@ mod idle;
 mod killed_launcher;
 mod killed_processes;
 mod power_cut;
+mod slots;
 
 use crate::arch::Arch;
 use crate::board::{BuildError, Prepared};
@@ -64,6 +65,11 @@ const STEPS: &[Step] = &[
     Step { title: "a board boots in the year 2040, without a data partition", take: boots::in_2040 },
     Step { title: "a missing data partition is named; instances run without it", take: data_partition::missing },
     Step { title: "the clock is right, and everything runs, after 2038", take: clock::after_2038 },
+    Step {
+        title: "a system on trial that is not what was signed is refused, and the board restarts",
+        take: slots::refused,
+    },
+    Step { title: "when its tries are used up, the other slot's system comes up", take: slots::fallen_back },
 ];
 
 /// How many steps a whole run has.

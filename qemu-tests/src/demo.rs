@@ -21,7 +21,7 @@ use crate::arch::Arch;
 use crate::board::disk::DataPartition;
 use crate::board::qemu::OnReset;
 use crate::board::system_image::DEMO;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots};
 use crate::cache::Cache;
 use crate::other_work::ProcessorTime;
 use crate::report::{NotSo, Observer, Report, StepReport};
@@ -104,6 +104,7 @@ pub const fn planned_steps() -> usize {
 fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, StepError> {
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
+        slots: Slots::OnlyA,
         data_mib: DATA_MIB,
         data: DataPartition::Blank,
         kernel_arguments: "yado.rescue=1".to_owned(),

@@ -15,9 +15,10 @@ pub mod keys;
 pub mod qemu;
 pub mod qmp;
 mod running;
+pub mod spoilt_slot;
 pub mod system_image;
 pub mod tamper;
 pub mod tree;
 
 pub use failure::BuildError;
-pub use running::{Board, BoardError, BoardOptions, Prepared};
+pub use running::{Board, BoardError, BoardOptions, Prepared, Slots};

@@ -8,6 +8,7 @@ use crate::board::host_yado::HostYado;
 use crate::board::ingredients::{self, Ingredients};
 use crate::board::keys::Keys;
 use crate::board::qemu::{self, OnReset, Qemu, QemuError, QemuOptions};
+use crate::board::spoilt_slot::Spoiling;
 use crate::board::system_image::{self, Appliance};
 use crate::cache::Cache;
 use qemu_guest::Ran;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use yado_updater::boot_state::{BootState, Mark};
+use yado_updater::boot_state::{BootState, Mark, Slot};
 
 /// Everything that boards of one architecture share: fetched, built, signed.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Prepared {
 pub struct BoardOptions {
     /// Its memory.
     pub memory_mib: u32,
+    /// What is in its two slots.
+    pub slots: Slots,
     /// The size of its data partition.
     pub data_mib: u64,
     /// What is in it.
@@ -46,6 +49,15 @@ pub struct BoardOptions {
     pub on_reset: OnReset,
     /// Where its disk, its logs and its scratch files go; made if it is not there.
     pub directory: PathBuf,
+}
+
+/// What is in the two slots of a new board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// A system in A, and nothing in B: as it comes from the factory.
+    OnlyA,
+    /// A system in each: that in A was just installed and is on trial, that in B is known to be good.
+    TrialOfA,
 }
 
 /// A running board.
@@ -70,6 +82,13 @@ pub enum BoardError {
         /// Which.
         path: PathBuf,
         /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// A slot of it could not be spoilt.
+    Spoil {
+        /// Its disk.
+        path: PathBuf,
+        /// What the kernel answered, or what is wrong with the image in the slot.
         source: std::io::Error,
     },
     /// The emulator failed.
@@ -113,21 +132,40 @@ impl Prepared {
 impl Board {
     /// Makes the disk, starts the emulator, and returns at once: the board is still booting.
     pub fn power_on(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
-        let BoardOptions { data_mib, data, kernel_arguments, directory, .. } = &options;
+        Board::assemble(prepared, &options)?;
+        Board::power_on_again(prepared, options)
+    }
+
+    /// Makes the disk of a board that is not switched on yet.
+    pub fn assemble(prepared: &Prepared, options: &BoardOptions) -> Result<(), BoardError> {
+        let BoardOptions { slots, data_mib, data, kernel_arguments, directory, .. } = options;
         let scratch = directory.join("parts");
         fs::create_dir_all(&scratch).map_err(|source| BoardError::Directory { path: scratch.clone(), source })?;
+        let (b, state) = match slots {
+            Slots::OnlyA => (None, BootState::factory(Some(Mark::Empty))),
+            Slots::TrialOfA => {
+                let state = BootState { trial: Some(Slot::A), ..BootState::factory(None) };
+                (Some(prepared.system.clone()), state)
+            }
+        };
         let content = DiskContent {
             arch: prepared.ingredients.arch,
             a: prepared.system.clone(),
-            b: None,
-            state: BootState::factory(Some(Mark::Empty)),
+            b,
+            state,
             kernel_arguments: kernel_arguments.clone(),
             data_mib: *data_mib,
             data: data.clone(),
         };
         disk::make(&disk_path(directory), &content, &scratch).map_err(BoardError::Disk)?;
-        disk::make_flash(&flash_path(directory), &scratch).map_err(BoardError::Disk)?;
-        Board::power_on_again(prepared, options)
+        disk::make_flash(&flash_path(directory), &scratch).map_err(BoardError::Disk)
+    }
+
+    /// Spoils the system in slot A of a board that is off.
+    pub fn spoil_slot_a(prepared: &Prepared, options: &BoardOptions, how: Spoiling) -> Result<(), BoardError> {
+        let slot = disk::extent("slot-a", options.data_mib).expect("the name is one of the disk's table");
+        let disk = disk_path(&options.directory);
+        how.apply(&disk, slot, &prepared.keys).map_err(|source| BoardError::Spoil { path: disk, source })
     }
 
     /// Starts the emulator with the disk that an earlier board left in the same directory. Its serial log is replaced.
@@ -284,6 +322,7 @@ impl fmt::Display for BoardError {
         match self {
             BoardError::Disk(error) => error.fmt(out),
             BoardError::Directory { path, source } => write!(out, "create {}: {source}", path.display()),
+            BoardError::Spoil { path, source } => write!(out, "spoil a slot of {}: {source}", path.display()),
             BoardError::Qemu(error) => error.fmt(out),
             BoardError::Agent(error) => error.fmt(out),
             BoardError::NotJson { what, said } => write!(out, "{what}: not JSON: {said}"),

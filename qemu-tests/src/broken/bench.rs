@@ -2,8 +2,10 @@
 
 use super::condition::Condition;
 use super::failure::BrokenError;
+use crate::board::agent::AgentError;
 use crate::board::qemu::{OnReset, QemuError};
 use crate::board::qmp::QmpError;
+use crate::board::spoilt_slot::Spoiling;
 use crate::board::{Board, BoardError, BoardOptions, Prepared};
 use qemu_guest::Ran;
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ pub(super) const DATA_MIB: u64 = 40;
 #[derive(Debug)]
 pub(super) struct Bench<'a> {
     /// What the boards share.
-    pub(super) prepared: &'a Prepared,
+    prepared: &'a Prepared,
     directory: PathBuf,
     board: Option<Board>,
     options: Option<BoardOptions>,
@@ -45,10 +47,17 @@ impl<'a> Bench<'a> {
 
     /// Switches on a new board; says how long it took until its agent spoke.
     pub(super) fn switch_on(&mut self, condition: Condition) -> Result<String, BrokenError> {
+        self.assemble(condition)?;
+        self.await_agent(OnReset::End)
+    }
+
+    /// Makes a new board, and leaves it off.
+    pub(super) fn assemble(&mut self, condition: Condition) -> Result<(), BrokenError> {
         self.clear_away();
-        let Condition { name, data, kernel_arguments, clock } = condition;
+        let Condition { name, slots, data, kernel_arguments, clock } = condition;
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
+            slots,
             data_mib: DATA_MIB,
             data,
             kernel_arguments: kernel_arguments.to_owned(),
@@ -57,19 +66,53 @@ impl<'a> Bench<'a> {
             directory: self.directory_of(name)?,
         };
         self.options = Some(options.clone());
-        self.await_agent(Board::power_on(self.prepared, options)?)
+        Ok(Board::assemble(self.prepared, &options)?)
+    }
+
+    /// Spoils slot A of the board that is off.
+    pub(super) fn spoil_slot_a(&self, how: Spoiling) -> Result<(), BrokenError> {
+        let options = self.options.as_ref().ok_or(BrokenError::Off)?;
+        Ok(Board::spoil_slot_a(self.prepared, options, how)?)
     }
 
     /// Switches on a board with the disk of the last one.
-    pub(super) fn switch_on_again(&mut self) -> Result<String, BrokenError> {
-        let options = self.options.clone().ok_or(BrokenError::Off)?;
-        let log = options.directory.join("serial.log");
-        // A log of the boot before is of use, and its absence is no fault of this one.
-        let _ = std::fs::rename(&log, log.with_extension("before.log"));
-        self.await_agent(Board::power_on_again(self.prepared, options)?)
+    pub(super) fn switch_on_again(&mut self, on_reset: OnReset) -> Result<String, BrokenError> {
+        self.keep_serial_log();
+        self.await_agent(on_reset)
     }
 
-    fn await_agent(&mut self, board: Board) -> Result<String, BrokenError> {
+    /// Switches on a board with the disk of the last one, and waits until it resets, no agent having spoken. What was said
+    /// on its serial line.
+    pub(super) fn switch_on_in_vain(&mut self) -> Result<String, BrokenError> {
+        self.keep_serial_log();
+        let mut board = self.start(OnReset::End)?;
+        match board.agent.hello(BOOT_TIMEOUT) {
+            Err(AgentError::Closed { .. }) => {}
+            Ok(hello) => return Err(BrokenError::CameUp(hello)),
+            Err(error) => {
+                print_serial_end(&board);
+                return Err(BoardError::Agent(error).into());
+            }
+        }
+        board.qemu.wait_end(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
+        Ok(board.serial())
+    }
+
+    /// A log of the boot before is of use, and its absence is no fault of this one.
+    fn keep_serial_log(&self) {
+        if let Some(options) = &self.options {
+            let log = options.directory.join("serial.log");
+            let _ = std::fs::rename(&log, log.with_extension("before.log"));
+        }
+    }
+
+    fn start(&self, on_reset: OnReset) -> Result<Board, BrokenError> {
+        let options = self.options.clone().ok_or(BrokenError::Off)?;
+        Ok(Board::power_on_again(self.prepared, BoardOptions { on_reset, ..options })?)
+    }
+
+    fn await_agent(&mut self, on_reset: OnReset) -> Result<String, BrokenError> {
+        let board = self.start(on_reset)?;
         let hello = match board.agent.hello(BOOT_TIMEOUT) {
             Ok(hello) => hello,
             Err(error) => {

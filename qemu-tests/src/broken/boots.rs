@@ -12,7 +12,7 @@ use crate::report::Observer;
 pub(super) fn spoilt(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let name = "spoilt";
     let data = DataPartition::Filled(data_with_bad_files(&bench.directory_of(name)?)?);
-    let said = bench.switch_on(Condition { name, data, kernel_arguments: "", clock: None })?;
+    let said = bench.switch_on(Condition { data, ..Condition::sound(name) })?;
     observer.check("the agent on the board speaks", said, true)?;
     let data = bench.status()?["system"]["data"].clone();
     observer.check("nothing is wrong with the data partition itself", &data, data.is_null())?;
@@ -23,19 +23,17 @@ pub(super) fn spoilt(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
 pub(super) fn foreign_data(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let name = "foreign-data";
     let data = DataPartition::Filled(foreign_content(&bench.directory_of(name)?)?);
-    let said = bench.switch_on(Condition { name, data, kernel_arguments: "cgroup_disable=memory", clock: None })?;
+    let kernel_arguments = "cgroup_disable=memory";
+    let said = bench.switch_on(Condition { data, kernel_arguments, ..Condition::sound(name) })?;
     observer.check("the agent on the board speaks", said, true)?;
     Ok(())
 }
 
 /// No data partition; and a clock chip that a 32-bit kernel does not believe.
 pub(super) fn in_2040(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
-    let said = bench.switch_on(Condition {
-        name: "in-2040",
-        data: DataPartition::Missing,
-        kernel_arguments: "",
-        clock: Some("2040-01-01T00:00:00"),
-    })?;
+    let data = DataPartition::Missing;
+    let clock = Some("2040-01-01T00:00:00");
+    let said = bench.switch_on(Condition { data, clock, ..Condition::sound("in-2040") })?;
     observer.check("the agent on the board speaks", said, true)?;
     Ok(())
 }

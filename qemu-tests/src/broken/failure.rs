@@ -1,6 +1,7 @@
 //! Why a step on the bench ended early.
 
 use crate::board::BoardError;
+use crate::board::agent::Hello;
 use crate::command::CommandError;
 use crate::report::NotSo;
 use std::fmt;
@@ -24,6 +25,8 @@ pub(super) enum BrokenError {
     },
     /// The board that this step needs did not boot.
     Off,
+    /// A board came up that should not have.
+    CameUp(Hello),
 }
 
 impl BrokenError {
@@ -60,6 +63,9 @@ impl fmt::Display for BrokenError {
             BrokenError::Tool(error) => error.fmt(out),
             BrokenError::Io { path, source } => write!(out, "{}: {source}", path.display()),
             BrokenError::Off => out.write_str("the board for it is not on"),
+            BrokenError::CameUp(Hello { kernel, machine, uptime_ms }) => {
+                write!(out, "a system came up after {uptime_ms} ms: {machine} {kernel}")
+            }
         }
     }
 }

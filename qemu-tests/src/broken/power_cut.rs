@@ -4,6 +4,7 @@ use super::bench::{Bench, instance, shown, text};
 use super::failure::BrokenError;
 use super::fullness::KEPT;
 use crate::board::BoardError;
+use crate::board::qemu::OnReset;
 use crate::command::Tool;
 use crate::report::Observer;
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
     observer.check("crab wrote and synced, shell is writing", &said, said.ends_with(LAST_WORDS))?;
     bench.pull_the_plug()?;
     observer.check("the power is cut", "the emulator was told to quit", true)?;
-    let said = bench.switch_on_again()?;
+    let said = bench.switch_on_again(OnReset::End)?;
     observer.check("the board comes up again", said, true)?;
     let read = {
         let status = bench.wait_settled("crab")?;

@@ -2,7 +2,7 @@
 //!
 //! Nothing of the slot is used before its header's signatures are checked, and each later block is checked by dm-verity as
 //! it is read. A refusal is told on the console and in the kernel's log; then the machine restarts, so that the boot
-//! loader, which counts, comes to the other slot.
+//! loader, which counts the tries of a slot on trial, comes to the other one.
 
 use crate::kernel_mounts;
 use crate::log::kmsg;

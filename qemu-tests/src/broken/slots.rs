@@ -1,0 +1,96 @@
+//! A system that is on trial and is not what was signed: each boot of it is refused, with its reason on the console, and
+//! when its tries are used up the board comes up from the other slot.
+
+use super::bench::{Bench, shown};
+use super::condition::Condition;
+use super::failure::BrokenError;
+use crate::board::qemu::OnReset;
+use crate::board::spoilt_slot::Spoiling;
+use crate::board::{BoardError, Slots};
+use crate::report::Observer;
+use serde_json::Value;
+
+/// What is done before a try, and what must then be said of it.
+struct Try {
+    /// The tries that U-Boot says are left.
+    left: u8,
+    spoiling: Spoiling,
+    what: &'static str,
+    told: &'static [&'static str],
+}
+
+/// As many as a slot on trial has. Each is noticed before the one above it, so none need be undone.
+const TRIES: [Try; 3] = [
+    Try {
+        left: 2,
+        spoiling: Spoiling::Payload,
+        what: "a byte of its file system was changed: dm-verity refuses the block",
+        told: &[
+            "device-mapper: verity: ",
+            "data block 0 is corrupted",
+            "not started: mount /dev/dm-0: ",
+            "I/O error",
+        ],
+    },
+    Try {
+        left: 1,
+        spoiling: Spoiling::RootHash,
+        what: "a byte of its header was changed: the signature does not fit",
+        told: &["not started: image-signature: ", "does not fit the header"],
+    },
+    Try {
+        left: 0,
+        spoiling: Spoiling::Stranger,
+        what: "it is signed by a stranger",
+        told: &["not started: image-signature: ", "signed only by keys that are not trusted here"],
+    },
+];
+
+/// Who says something of a refusal on the serial line: init, and before it the kernel.
+const TELLERS: [&str; 2] = ["yado-init: the system is not started: ", "device-mapper: verity: "];
+
+/// All tries but the last: at each the emulator ends with the board's own reset.
+pub(super) fn refused(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    bench.assemble(Condition { slots: Slots::TrialOfA, ..Condition::sound("spoilt-slot") })?;
+    let [first, second, _] = &TRIES;
+    for one in [first, second] {
+        bench.spoil_slot_a(one.spoiling)?;
+        let serial = bench.switch_on_in_vain()?;
+        is_refused(observer, one, &serial)?;
+        observer.check("no system came up, and the board reset itself", "the emulator ended with the reset", true)?;
+    }
+    Ok(())
+}
+
+/// The last try, on a board that boots again after its reset.
+pub(super) fn fallen_back(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let [_, _, last] = &TRIES;
+    bench.spoil_slot_a(last.spoiling)?;
+    let said = bench.switch_on_again(OnReset::BootAgain)?;
+    is_refused(observer, last, &bench.board()?.serial())?;
+    observer.check("the board restarts, and a system comes up", said, true)?;
+    let slot = bench.status()?["system"]["slot"].clone();
+    observer.check("it is that of slot B", &slot, slot == "B")?;
+    let said = bench.shell("yado-updater status --format json")?;
+    let state: Value = serde_json::from_str(&said)
+        .map_err(|_| BoardError::NotJson { what: "yado-updater status".to_owned(), said: said.clone() })?;
+    let left = |name: &str| {
+        let slot = state["slots"].as_array().into_iter().flatten().find(|slot| slot["name"] == name);
+        slot.and_then(|slot| slot["tries_left"].as_u64())
+    };
+    let is_kept = left("A") == Some(0) && left("B") == Some(3) && state["next"] == "B";
+    observer.check("no try of A is left, all of B, and B is what boots next", said, is_kept)?;
+    let status = bench.wait_settled("crab")?;
+    observer.check("instances run", shown(&status), status["state"] == "ready")?;
+    Ok(())
+}
+
+fn is_refused(observer: &mut Observer, one: &Try, serial: &str) -> Result<(), BrokenError> {
+    let tried = format!("boot: slot A, {} tries left, trial: A", one.left);
+    observer.check("slot A is tried", &tried, serial.contains(&tried))?;
+    let refusal: Vec<&str> =
+        serial.lines().filter(|line| TELLERS.iter().any(|teller| line.contains(teller))).collect();
+    let refusal = refusal.join("\n");
+    observer.check(one.what, &refusal, one.told.iter().all(|part| refusal.contains(part)))?;
+    Ok(())
+}
