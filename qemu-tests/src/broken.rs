@@ -1,6 +1,6 @@
 //! What breaks, and what of it must not matter: boards with spoilt configuration, foreign images, absent devices, killed
 //! processes, a full, a foreign and a missing data partition, a kernel without a controller, a clock past 2038, a power cut,
-//! and a spoilt system slot. Every step is ticked by what was seen on the board.
+//! a reboot, and a spoilt system slot. Every step is ticked by what was seen on the board.
 //!
 //! The steps share few boots. One that fails does not keep the later ones from telling what they see; a boot that fails
 //! ends only those that need its board.
@@ -20,6 +20,7 @@ mod idle;
 mod killed_launcher;
 mod killed_processes;
 mod power_cut;
+mod reboot;
 mod slots;
 
 use crate::arch::Arch;
@@ -54,7 +55,8 @@ const STEPS: &[Step] = &[
     },
     Step { title: "the data partition fills up", take: fullness::fill },
     Step { title: "the power is cut, and what was synced is there afterwards", take: power_cut::cut },
-    Step { title: "the same board starts from a full data partition, and ends in order", take: power_cut::after },
+    Step { title: "the same board starts from a full data partition", take: power_cut::after },
+    Step { title: "told to reboot, the board comes up by itself, and has lost nothing", take: reboot::by_itself },
     Step {
         title: "a board boots without the memory controller, its data partition full of something else",
         take: boots::foreign_data,

@@ -10,7 +10,7 @@ use crate::board::{Board, BoardError, BoardOptions, Prepared};
 use qemu_guest::Ran;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a board may take until its agent speaks; a loaded machine needs many times the usual 5 to 10 s.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
@@ -131,6 +131,22 @@ impl<'a> Bench<'a> {
         board.qemu.qmp.execute("quit", json!({})).map_err(qmp)?;
         board.qemu.wait_end(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
         Ok(())
+    }
+
+    /// Tells the board, which must be one that boots again, to reboot, and waits until its agent speaks again.
+    pub(super) fn reboot(&mut self) -> Result<String, BrokenError> {
+        let board = self.board.as_mut().ok_or(BrokenError::Off)?;
+        board.yado(&["rescue", "reboot"])?;
+        // Whoever answers after the reset is not the agent that was there before.
+        let reset = board.qemu.qmp.wait_event("RESET", TIMEOUT).map_err(qmp)?;
+        let began = Instant::now();
+        board.agent.hello(BOOT_TIMEOUT).map_err(BoardError::Agent)?;
+        Ok(format!("{}, the agent speaks {:.1} s later", text(&reset["reason"]), began.elapsed().as_secs_f64()))
+    }
+
+    /// What was said of a journal that had to be replayed, by e2fsck or the kernel; nothing, if none had to be.
+    pub(super) fn journal_replayed(&self) -> Result<String, BrokenError> {
+        self.shell("{ yado rescue logs; dmesg; } | grep -E 'recovering journal|recovery complete' || true")
     }
 
     /// Powers off in order, and gives back the data partition as it then is.
