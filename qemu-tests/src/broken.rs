@@ -1,6 +1,6 @@
 //! What breaks, and what of it must not matter: boards with spoilt configuration, foreign images, absent devices, killed
-//! processes, a full, a foreign and a missing data partition, a kernel without a controller, a clock past 2038, a power cut,
-//! a reboot, and a spoilt system slot. Every step is ticked by what was seen on the board.
+//! processes, a full, a foreign and a missing data partition, a kernel without a controller and a module, a clock past 2038,
+//! a power cut, a reboot, and a spoilt system slot. Every step is ticked by what was seen on the board.
 //!
 //! The steps share few boots. One that fails does not keep the later ones from telling what they see; a boot that fails
 //! ends only those that need its board.
@@ -58,11 +58,15 @@ const STEPS: &[Step] = &[
     Step { title: "the same board starts from a full data partition", take: power_cut::after },
     Step { title: "told to reboot, the board comes up by itself, and has lost nothing", take: reboot::by_itself },
     Step {
-        title: "a board boots without the memory controller, its data partition full of something else",
+        title: "a board boots without the memory controller and veth, its data partition full of something else",
         take: boots::foreign_data,
     },
     Step { title: "what is not ours is not formatted; instances run without it", take: data_partition::foreign },
     Step { title: "a limit without its controller is refused, with the boot parameter", take: controllers::missing },
+    Step {
+        title: "an interface without its module is refused, with the boot parameter",
+        take: controllers::missing_module,
+    },
     Step { title: "the foreign data is what it was, byte for byte", take: data_partition::untouched },
     Step { title: "a board boots in the year 2040, without a data partition", take: boots::in_2040 },
     Step { title: "a missing data partition is named; instances run without it", take: data_partition::missing },

@@ -3,6 +3,7 @@
 use super::appliance::data_with_bad_files;
 use super::bench::Bench;
 use super::condition::Condition;
+use super::controllers;
 use super::data_partition::foreign_content;
 use super::failure::BrokenError;
 use crate::board::disk::DataPartition;
@@ -19,11 +20,12 @@ pub(super) fn spoilt(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
     Ok(())
 }
 
-/// A data partition that holds something, but no file system; and a kernel that was told to do without a controller.
+/// A data partition that holds something, but no file system; and a kernel that was told to do without a controller and a
+/// module.
 pub(super) fn foreign_data(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let name = "foreign-data";
     let data = DataPartition::Filled(foreign_content(&bench.directory_of(name)?)?);
-    let kernel_arguments = "cgroup_disable=memory";
+    let kernel_arguments = controllers::KERNEL_ARGUMENTS;
     let said = bench.switch_on(Condition { data, kernel_arguments, ..Condition::sound(name) })?;
     observer.check("the agent on the board speaks", said, true)?;
     Ok(())
