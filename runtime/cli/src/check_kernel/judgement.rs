@@ -68,6 +68,9 @@ impl Kernel {
         if sight == Some(Sight::Works) {
             return Verdict::Met;
         }
+        if !self.is_wanted(requirement) {
+            return Verdict::Met;
+        }
         if let Some(parameter) = self.disabling_parameter(requirement.disabled_by) {
             return Verdict::Disabled { parameter: parameter.to_owned() };
         }
@@ -87,6 +90,13 @@ impl Kernel {
             (None, _) => self.verdict_on_parameters(requirement),
             (Some(_), _) => Verdict::Met,
         }
+    }
+
+    /// Without a configuration it may be.
+    fn is_wanted(&self, requirement: &Requirement) -> bool {
+        let is_on = |config: &KernelConfig, option: &&str| config.setting(option) != Setting::Off;
+        let Some(config) = &self.config else { return true };
+        requirement.only_with.is_empty() || requirement.only_with.iter().any(|option| is_on(config, option))
     }
 
     fn disabling_parameter(&self, disablers: &[Disabler]) -> Option<&str> {
@@ -183,6 +193,10 @@ mod tests {
                 "",
                 Verdict::NeedsParameter { parameter: "psi=1".to_owned() },
             ),
+            ("MODULE_DECOMPRESS", "", "", Verdict::Met),
+            ("MODULE_DECOMPRESS", "CONFIG_MODULE_COMPRESS_NONE=y", "", Verdict::Met),
+            ("MODULE_DECOMPRESS", "CONFIG_MODULE_COMPRESS_XZ=y", "", Verdict::NotBuilt),
+            ("MODULE_DECOMPRESS", "CONFIG_MODULE_COMPRESS_XZ=y\nCONFIG_MODULE_DECOMPRESS=y", "", Verdict::Met),
             ("OVERLAY_FS", "CONFIG_OVERLAY_FS=m", "", Verdict::Met),
             ("OVERLAY_FS", "CONFIG_OVERLAY_FS=m", "nomodule", disabled("nomodule")),
             ("OVERLAY_FS", "CONFIG_OVERLAY_FS=y", "nomodule", Verdict::Met),

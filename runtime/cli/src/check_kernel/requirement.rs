@@ -17,6 +17,8 @@ pub(super) struct Requirement {
     pub(super) enabled_by: Option<Enabler>,
     /// How a running kernel shows that it works.
     pub(super) probe: Option<Probe>,
+    /// It is wanted only together with any of these options; with none of them named, always.
+    pub(super) only_with: &'static [&'static str],
 }
 
 /// How much an option is wanted.
@@ -65,7 +67,16 @@ pub(super) enum Probe {
 
 impl Requirement {
     pub(super) const fn new(option: &'static str, want: Want, purpose: &'static str) -> Requirement {
-        Requirement { option, want, purpose, module: None, disabled_by: &[], enabled_by: None, probe: None }
+        Requirement {
+            option,
+            want,
+            purpose,
+            module: None,
+            disabled_by: &[],
+            enabled_by: None,
+            probe: None,
+            only_with: &[],
+        }
     }
 
     pub(super) const fn module(mut self, name: &'static str) -> Requirement {
@@ -80,6 +91,11 @@ impl Requirement {
 
     pub(super) const fn enabled_by(mut self, enabler: Enabler) -> Requirement {
         self.enabled_by = Some(enabler);
+        self
+    }
+
+    pub(super) const fn only_with(mut self, options: &'static [&'static str]) -> Requirement {
+        self.only_with = options;
         self
     }
 

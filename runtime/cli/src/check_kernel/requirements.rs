@@ -68,6 +68,11 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     // The system's own boot.
     option("DEVTMPFS", Board, "/dev of the system").probe(FileSystem("devtmpfs")),
     option("BLK_DEV_INITRD", Board, "the stage that verifies the system image"),
+    option("MODULE_DECOMPRESS", Board, "compressed modules, which nobody else decompresses").only_with(&[
+        "MODULE_COMPRESS_GZIP",
+        "MODULE_COMPRESS_XZ",
+        "MODULE_COMPRESS_ZSTD",
+    ]),
     option("EFI_PARTITION", Board, "partitions by their GPT name"),
     option("EXT4_FS", Board, "the data partition").module("ext4").probe(FileSystem("ext4")),
     option("EPOLL", Required, "programs in instances, and our own network daemon"),

@@ -44,8 +44,9 @@ fn a_raspberry_pi_is_told_which_parameter_takes_its_memory_limits_away() {
 fn taking_any_needed_option_away_is_noticed() {
     for requirement in REQUIREMENTS {
         let line = format!("CONFIG_{}=", requirement.option);
-        let without: String =
-            DEBIAN_ARM64.lines().filter(|other| !other.starts_with(&line)).map(|line| format!("{line}\n")).collect();
+        let wanted_with = requirement.only_with.first().map(|option| format!("CONFIG_{option}=y"));
+        let lines = DEBIAN_ARM64.lines().filter(|other| !other.starts_with(&line)).chain(wanted_with.as_deref());
+        let without: String = lines.map(|line| format!("{line}\n")).collect();
         assert_eq!(problems(&kernel(&without, "")), [requirement.option]);
     }
 }
