@@ -151,7 +151,7 @@ fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch) {
     let directory = report::directory("broken", arch);
     let name = format!("boards of {arch} to be broken are prepared");
     if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory)) {
-        count_steps(tally, &report, broken::planned_steps(), &directory);
+        count_steps(tally, &report, broken::planned_steps(arch), &directory);
     }
 }
 

@@ -16,8 +16,8 @@ pub struct Ingredients {
     pub arch: Arch,
     /// Debian's kernel.
     pub kernel: Kernel,
-    /// The simulated GPIO chip's module, built for that kernel.
-    pub gpio_sim: PathBuf,
+    /// The simulated GPIO chip's module, built for that kernel; not for every kernel.
+    pub gpio_sim: Option<PathBuf>,
     /// U-Boot.
     pub uboot: PathBuf,
     /// A static busybox.
@@ -53,13 +53,21 @@ pub fn gather(cache: &Cache, arch: Arch) -> Result<Ingredients, BuildError> {
     Ok(Ingredients {
         arch,
         kernel: provision::kernel(cache, arch)?,
-        gpio_sim: provision::gpio_sim(cache, arch)?,
+        gpio_sim: Some(provision::gpio_sim(cache, arch)?),
         uboot: provision::uboot(cache, arch)?,
         busybox: provision::busybox(cache, arch)?,
         debian_tools: provision::debian_tools(cache, arch)?,
         debian: provision::debian_root(cache, arch)?,
         programs: programs(cache, arch)?,
     })
+}
+
+impl Ingredients {
+    /// The same with the kernel of bookworm's backports.
+    pub fn with_newer_kernel(&self, cache: &Cache) -> Result<Ingredients, BuildError> {
+        let kernel = provision::newer_kernel(cache, self.arch)?;
+        Ok(Ingredients { kernel, gpio_sim: None, ..self.clone() })
+    }
 }
 
 fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {

@@ -127,6 +127,13 @@ impl Prepared {
         let system = system_image::system(cache, &ingredients, &yado, &keys, appliance)?;
         Ok(Prepared { ingredients, system, keys })
     }
+
+    /// The same with the kernel of bookworm's backports.
+    pub fn with_newer_kernel(&self, cache: &Cache, appliance: &Appliance) -> Result<Prepared, BuildError> {
+        let ingredients = self.ingredients.with_newer_kernel(cache)?;
+        let system = system_image::system(cache, &ingredients, &HostYado::build()?, &self.keys, appliance)?;
+        Ok(Prepared { ingredients, system, keys: self.keys.clone() })
+    }
 }
 
 impl Board {

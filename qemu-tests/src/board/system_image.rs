@@ -150,7 +150,8 @@ impl Workshop<'_> {
     fn lay_out_modules(&self, tree: &Tree) -> Result<(), BuildError> {
         let Ingredients { kernel, gpio_sim, .. } = self.ingredients;
         let names = boot_modules::INITRAMFS.iter().chain(boot_modules::SYSTEM).copied();
-        boot_modules::choose(kernel, names)?.lay_out(tree, &[("extra/gpio-sim.ko", gpio_sim)])
+        let more = gpio_sim.as_deref().map(|gpio_sim| ("extra/gpio-sim.ko", gpio_sim));
+        boot_modules::choose(kernel, names)?.lay_out(tree, more.as_slice())
     }
 
     /// Compiles the instances that the tree has, into its cache of specs.
@@ -299,7 +300,7 @@ impl Ingredients {
     fn key(&self, key: Key) -> Result<Key, BuildError> {
         let Ingredients { arch, kernel, gpio_sim, uboot: _, busybox, debian_tools, debian, programs } = self;
         let mut key = key.with(arch.debian());
-        for path in [&kernel.modules, gpio_sim, busybox, debian_tools, debian] {
+        for path in [&kernel.modules, busybox, debian_tools, debian].into_iter().chain(gpio_sim) {
             key = key.with(path.as_os_str().as_encoded_bytes());
         }
         let Programs { yado_init, yado, guest_agent, guest_tool, guest_log, guest_race: _ } = programs;

@@ -1,6 +1,6 @@
 //! What the steps work with: the board that is switched on now, and short ways to ask it.
 
-use super::condition::Condition;
+use super::condition::{ByKernel, Condition, Kernel};
 use super::failure::BrokenError;
 use crate::board::agent::AgentError;
 use crate::board::qemu::{OnReset, QemuError};
@@ -25,8 +25,10 @@ pub(super) const DATA_MIB: u64 = 40;
 /// The bench on which one board after the other is broken.
 #[derive(Debug)]
 pub(super) struct Bench<'a> {
-    /// What the boards share.
-    prepared: &'a Prepared,
+    /// What the boards share, by their kernel.
+    prepared: &'a ByKernel,
+    /// What the board that is on, or was last, is made of.
+    kernel: Kernel,
     directory: PathBuf,
     board: Option<Board>,
     options: Option<BoardOptions>,
@@ -34,8 +36,15 @@ pub(super) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// A bench without a board.
-    pub(super) fn new(prepared: &'a Prepared, directory: &Path) -> Bench<'a> {
-        Bench { prepared, directory: directory.to_owned(), board: None, options: None }
+    pub(super) fn new(prepared: &'a ByKernel, directory: &Path) -> Bench<'a> {
+        Bench { prepared, kernel: Kernel::Usual, directory: directory.to_owned(), board: None, options: None }
+    }
+
+    fn prepared(&self) -> Result<&'a Prepared, BrokenError> {
+        match self.kernel {
+            Kernel::Usual => Ok(&self.prepared.usual),
+            Kernel::Newer => self.prepared.newer.as_ref().ok_or(BrokenError::Off),
+        }
     }
 
     /// A directory for the files of a board, made if it is not there.
@@ -54,7 +63,7 @@ impl<'a> Bench<'a> {
     /// Makes a new board, and leaves it off.
     pub(super) fn assemble(&mut self, condition: Condition) -> Result<(), BrokenError> {
         self.clear_away();
-        let Condition { name, slots, data, kernel_arguments, clock } = condition;
+        let Condition { name, kernel, slots, data, kernel_arguments, clock } = condition;
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
             slots,
@@ -66,13 +75,14 @@ impl<'a> Bench<'a> {
             directory: self.directory_of(name)?,
         };
         self.options = Some(options.clone());
-        Ok(Board::assemble(self.prepared, &options)?)
+        self.kernel = kernel;
+        Ok(Board::assemble(self.prepared()?, &options)?)
     }
 
     /// Spoils slot A of the board that is off.
     pub(super) fn spoil_slot_a(&self, how: Spoiling) -> Result<(), BrokenError> {
         let options = self.options.as_ref().ok_or(BrokenError::Off)?;
-        Ok(Board::spoil_slot_a(self.prepared, options, how)?)
+        Ok(Board::spoil_slot_a(self.prepared()?, options, how)?)
     }
 
     /// Switches on a board with the disk of the last one.
@@ -108,7 +118,7 @@ impl<'a> Bench<'a> {
 
     fn start(&self, on_reset: OnReset) -> Result<Board, BrokenError> {
         let options = self.options.clone().ok_or(BrokenError::Off)?;
-        Ok(Board::power_on_again(self.prepared, BoardOptions { on_reset, ..options })?)
+        Ok(Board::power_on_again(self.prepared()?, BoardOptions { on_reset, ..options })?)
     }
 
     fn await_agent(&mut self, on_reset: OnReset) -> Result<String, BrokenError> {

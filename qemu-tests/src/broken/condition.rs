@@ -1,13 +1,33 @@
 //! What a board is from the start: its kernel, and what is wrong with it.
 
-use crate::board::Slots;
 use crate::board::disk::DataPartition;
+use crate::board::{Prepared, Slots};
+
+/// Which kernel is on a board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// Bookworm's.
+    Usual,
+    /// That of its backports.
+    Newer,
+}
+
+/// What boards are made of, for each kernel.
+#[derive(Debug)]
+pub(super) struct ByKernel {
+    /// With bookworm's.
+    pub(super) usual: Prepared,
+    /// With that of its backports, if boards with it are tried.
+    pub(super) newer: Option<Prepared>,
+}
 
 /// What is wrong with a board from the start.
 #[derive(Debug)]
 pub(super) struct Condition {
     /// Names its directory.
     pub(super) name: &'static str,
+    /// Its kernel.
+    pub(super) kernel: Kernel,
     /// What is in its slots.
     pub(super) slots: Slots,
     /// What is in its data partition.
@@ -19,8 +39,15 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    /// Nothing is wrong: a system in slot A, a blank data partition, today.
+    /// Nothing is wrong: the usual kernel, a system in slot A, a blank data partition, today.
     pub(super) fn sound(name: &'static str) -> Condition {
-        Condition { name, slots: Slots::OnlyA, data: DataPartition::Blank, kernel_arguments: "", clock: None }
+        Condition {
+            name,
+            kernel: Kernel::Usual,
+            slots: Slots::OnlyA,
+            data: DataPartition::Blank,
+            kernel_arguments: "",
+            clock: None,
+        }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) enum Suite {
     /// bookworm's newer packages, with bookworm beside them for what they need: the emulator that fits where the
     /// machine's qemu-utils is newer than bookworm's.
     Backports,
+    /// The newer kernels for boards.
+    BoardBackports,
 }
 
 impl Suite {
@@ -35,7 +37,15 @@ impl Suite {
         match self {
             Suite::Main => "bookworm",
             Suite::Security => "bookworm-security",
-            Suite::Backports => "bookworm-backports",
+            Suite::Backports | Suite::BoardBackports => "bookworm-backports",
+        }
+    }
+
+    /// The name of its folder.
+    const fn folder(self) -> &'static str {
+        match self {
+            Suite::Main | Suite::Security | Suite::Backports => self.name(),
+            Suite::BoardBackports => "bookworm-backports-boards",
         }
     }
 
@@ -43,13 +53,14 @@ impl Suite {
         match self {
             Suite::Main => "amd64,arm64,armhf",
             Suite::Security | Suite::Backports => "amd64",
+            Suite::BoardBackports => "arm64,armhf",
         }
     }
 
     /// The `Label:` of the archive's Release file, and the variable that names a mirror where apt knows none.
     const fn archive(self) -> (&'static str, &'static str) {
         match self {
-            Suite::Main | Suite::Backports => ("Debian", "YADO_DEBIAN_MIRROR"),
+            Suite::Main | Suite::Backports | Suite::BoardBackports => ("Debian", "YADO_DEBIAN_MIRROR"),
             Suite::Security => ("Debian-Security", "YADO_SECURITY_MIRROR"),
         }
     }
@@ -69,9 +80,9 @@ pub(crate) struct PrivateApt<'c> {
 impl<'c> PrivateApt<'c> {
     /// Makes the folder and fetches the lists, unless they are there.
     pub(crate) fn open(cache: &'c Cache, suite: Suite) -> Result<PrivateApt<'c>, ProvisionError> {
-        let folder = cache.root().join("apt").join(suite.name());
+        let folder = cache.root().join("apt").join(suite.folder());
         let apt = PrivateApt { cache, suite, folder };
-        let _lock = cache.lock(&format!("apt-{}", suite.name()))?;
+        let _lock = cache.lock(&format!("apt-{}", suite.folder()))?;
         if !apt.folder.join("complete").exists() {
             apt.update()?;
         }
@@ -247,7 +258,7 @@ fn mirror(suite: Suite) -> Result<String, ProvisionError> {
     let targets = ask()?;
     let found = find_mirror(&targets, label).or_else(|| match suite {
         Suite::Security => security_beside(&find_mirror(&targets, Suite::Main.archive().0)?),
-        Suite::Main | Suite::Backports => None,
+        Suite::Main | Suite::Backports | Suite::BoardBackports => None,
     });
     found.ok_or(ProvisionError::NoMirror { label })
 }

@@ -76,9 +76,10 @@ fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
     }
     for &arch in boards {
         if wants(What::Kernel) {
-            let kernel = super::kernel(&cache, arch)?;
-            print_place("kernel", arch, &kernel.image);
-            print_place("modules", arch, &kernel.modules);
+            for kernel in [super::kernel(&cache, arch)?, super::newer_kernel(&cache, arch)?] {
+                print_place("kernel", arch, &kernel.image);
+                print_place("modules", arch, &kernel.modules);
+            }
         }
         if wants(What::Uboot) {
             print_place("uboot", arch, &super::uboot(&cache, arch)?);

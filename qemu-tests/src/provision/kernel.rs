@@ -25,14 +25,23 @@ pub struct Kernel {
 
 /// Fetches bookworm's kernel for this board.
 pub fn kernel(cache: &Cache, arch: Arch) -> Result<Kernel, ProvisionError> {
+    fetch(cache, arch, Suite::Main)
+}
+
+/// Fetches the kernel of bookworm's backports for this board. Its modules are compressed.
+pub fn newer_kernel(cache: &Cache, arch: Arch) -> Result<Kernel, ProvisionError> {
+    fetch(cache, arch, Suite::BoardBackports)
+}
+
+fn fetch(cache: &Cache, arch: Arch, suite: Suite) -> Result<Kernel, ProvisionError> {
     host_packages::ensure(cache, &[Purpose::Fetching])?;
-    let apt = PrivateApt::open(cache, Suite::Main)?;
+    let apt = PrivateApt::open(cache, suite)?;
     // The meta package depends on the current one.
     let meta = format!("linux-image-{}", arch.kernel_flavour());
     let stanzas = apt.look_up_with_needs(arch, &[&meta], |name| name.starts_with("linux-image-"))?;
     let image: Vec<_> = stanzas.into_iter().filter(|stanza| stanza.package != meta).collect();
     let Some(release) = image.first().and_then(|stanza| stanza.package.strip_prefix("linux-image-")) else {
-        return Err(ProvisionError::NoPackage { name: meta, arch, suite: Suite::Main.name() });
+        return Err(ProvisionError::NoPackage { name: meta, arch, suite: suite.name() });
     };
     let release = release.to_owned();
     let key = image.iter().fold(Key::new("kernel 1"), |key, stanza| key.with(&stanza.sha256));

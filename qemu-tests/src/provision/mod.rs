@@ -21,7 +21,7 @@ pub use command_line::main;
 pub use failure::ProvisionError;
 pub use gpio_sim::gpio_sim;
 pub use host_packages::{Purpose, ensure as ensure_packages};
-pub use kernel::{Kernel, kernel};
+pub use kernel::{Kernel, kernel, newer_kernel};
 pub(crate) use packages_index::Stanza;
 pub use peers::peers;
 pub use rootfs::debian_root;

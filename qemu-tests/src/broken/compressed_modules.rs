@@ -1,0 +1,30 @@
+//! A kernel whose modules are compressed, each in a file that the kernel itself unpacks: from the first one that the
+//! initramfs needs to those of an instance's network.
+
+use super::bench::{Bench, TIMEOUT, shown, text};
+use super::failure::BrokenError;
+use crate::report::Observer;
+
+/// Of the initramfs, of the launcher, of netd, and of a device.
+const LOADED: [&str; 6] = ["virtio_blk", "dm_verity", "erofs", "overlay", "veth", "virtio_net"];
+
+pub(super) fn loaded(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
+    let plain = bench.shell("find /lib/modules/$(uname -r) -name '*.ko' | wc -l")?;
+    let compressed = bench.shell("find /lib/modules/$(uname -r) -name '*.ko.xz' | wc -l")?;
+    let is_compressed = plain == "0" && compressed != "0";
+    observer.check("all modules are compressed", format!("{compressed} *.ko.xz, {plain} *.ko"), is_compressed)?;
+    let modules = bench.shell("cut -d ' ' -f 1 /proc/modules")?;
+    let missing: Vec<&str> = LOADED.into_iter().filter(|name| modules.lines().all(|line| line != *name)).collect();
+    let seen = format!("{} are loaded, {} of ours are not", modules.lines().count(), missing.len());
+    observer.check(&format!("{} are loaded", LOADED.join(", ")), seen, missing.is_empty())?;
+    for name in ["crab", "shell"] {
+        let status = bench.wait_settled(name)?;
+        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+    }
+    let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
+        let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
+        uplink["ipv4"].is_string().then(|| uplink["ipv4"].clone())
+    })?;
+    observer.check("the uplink has its lease", text(&uplink), true)?;
+    Ok(())
+}
