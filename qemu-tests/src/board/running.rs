@@ -131,7 +131,7 @@ impl Prepared {
     /// The same with the kernel of bookworm's backports.
     pub fn with_newer_kernel(&self, cache: &Cache, appliance: &Appliance) -> Result<Prepared, BuildError> {
         let ingredients = self.ingredients.with_newer_kernel(cache)?;
-        let system = system_image::system(cache, &ingredients, &HostYado::build()?, &self.keys, appliance)?;
+        let system = system_image::system(cache, &ingredients, &HostYado::build(cache)?, &self.keys, appliance)?;
         Ok(Prepared { ingredients, system, keys: self.keys.clone() })
     }
 }

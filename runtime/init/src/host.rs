@@ -3,7 +3,7 @@
 
 use crate::instance::cgroup;
 use crate::log::{Log, Priority};
-use crate::places::Places;
+use crate::places::{Places, read_verify};
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::io;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::{children, identity, signals};
+use yado_wire::rescue::Verify;
 
 /// Runs until a signal ends it.
 pub(crate) fn run(directory: &Path) -> ExitCode {
@@ -38,13 +39,16 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
         log.say(Priority::Error, format_args!("become a subreaper: {error}"));
         return ExitCode::FAILURE;
     }
-    let (places, error) = Places::of_host(&directory, groups);
+    let verify_file = directory.join("system/verify");
+    let verify = read_verify(&verify_file);
+    let places = Places::of_host(&directory, groups, *verify.as_ref().unwrap_or(&Verify::Block));
     // As on a board, where it is on tmpfs: what was compiled for the last run is not asked whether it still holds.
     let _ = fs::remove_dir_all(places.specs());
     match Supervisor::new(places, log) {
         Ok(mut supervisor) => {
-            if let Some(error) = error {
-                supervisor.log.say(Priority::Error, format_args!("{error}; images are verified at each block"));
+            if let Err(error) = verify {
+                let at = verify_file.display();
+                supervisor.log.say(Priority::Error, format_args!("{at}: {error}; images are verified at each block"));
             }
             let crate::supervisor::Finished = supervisor.run();
             ExitCode::SUCCESS

@@ -1,6 +1,5 @@
 //! Where things are on this machine: as PID 1, and below one directory when hosted.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,15 +25,6 @@ pub(crate) struct Places {
     verify: Verify,
 }
 
-/// Why it is not known when a host wants its images verified.
-#[derive(Debug)]
-pub(crate) enum VerifyFileError {
-    /// It cannot be read.
-    Read { path: PathBuf, source: io::Error },
-    /// It says something else than it can say.
-    Word { path: PathBuf, word: String },
-}
-
 impl Places {
     /// PID 1's.
     pub(crate) fn of_system() -> Places {
@@ -49,24 +39,17 @@ impl Places {
         }
     }
 
-    /// Below `directory`, with groups below `groups`. The error: why it is not known when images are to be verified; they
-    /// then are at each block.
-    pub(crate) fn of_host(directory: &Path, groups: PathBuf) -> (Places, Option<VerifyFileError>) {
-        let system = directory.join("system");
-        let (verify, error) = match read_verify(&system.join("verify")) {
-            Ok(verify) => (verify, None),
-            Err(error) => (Verify::Block, Some(error)),
-        };
-        let places = Places {
-            system,
+    /// Below `directory`, with groups below `groups`.
+    pub(crate) fn of_host(directory: &Path, groups: PathBuf, verify: Verify) -> Places {
+        Places {
+            system: directory.join("system"),
             data: directory.join("data"),
             run: directory.join("run"),
             groups,
             yado: yado_binary(),
             mode: Mode::Hosted,
             verify,
-        };
-        (places, error)
+        }
     }
 
     /// When images are verified. Only a host may ask for less than each block.
@@ -121,28 +104,16 @@ impl Places {
     }
 }
 
-impl fmt::Display for VerifyFileError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            VerifyFileError::Read { path, source } => write!(out, "read {}: {source}", path.display()),
-            VerifyFileError::Word { path, word } => {
-                write!(out, "{}: \"{}\": expected start or block", path.display(), word.escape_default())
-            }
-        }
-    }
-}
-
-/// What a host says by one word in a file; without the file, each block.
-fn read_verify(path: &Path) -> Result<Verify, VerifyFileError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Verify::Block),
-        Err(source) => return Err(VerifyFileError::Read { path: path.to_owned(), source }),
-    };
-    match text.trim() {
-        "start" => Ok(Verify::Start),
-        "block" => Ok(Verify::Block),
-        word => Err(VerifyFileError::Word { path: path.to_owned(), word: word.to_owned() }),
+/// What a host says by one word in this file of when images are verified; without the file, each block.
+pub(crate) fn read_verify(path: &Path) -> io::Result<Verify> {
+    match fs::read_to_string(path) {
+        Ok(text) => match text.trim() {
+            "start" => Ok(Verify::Start),
+            "block" => Ok(Verify::Block),
+            _ => Err(io::Error::other("expected start or block")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Verify::Block),
+        Err(error) => Err(error),
     }
 }
 

@@ -440,9 +440,10 @@ fn spawn(directory: &Path) -> Child {
 pub(crate) fn words_without_root() -> String {
     let directory = TempDir::new().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Where it was built, nobody else may have a look.
+    // Where it was built, nobody else may have a look. A child copies it: a descriptor of ours that writes, inherited by what
+    // another test starts meanwhile, would keep it from being executed.
     let init = directory.path().join("yado-init");
-    fs::copy(INIT, &init).unwrap();
+    assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
     let mut command = Command::new(init);
     command.arg("--hosted").arg(directory.path());
     if is_root() {

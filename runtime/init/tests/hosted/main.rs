@@ -235,7 +235,7 @@ fn a_misspelt_word_on_verifying_is_told_and_the_safe_one_holds() {
     let Some(host) = Host::with(&[("one", "")]) else { return };
     host.say_verify("Start\n");
     let mut host = host.start();
-    let told = host.logs_until(None, "system/verify: \"Start\": expected start or block");
+    let told = host.logs_until(None, "system/verify: expected start or block");
     assert!(told.iter().any(|line| line.contains("images are verified at each block")), "{told:?}");
     let replies = host.ask(&Request::Status);
     let Some(Reply::System(system)) = replies.first() else { panic!("{replies:?}") };
