@@ -358,7 +358,7 @@ fn ready_by(now: Moment, rules: &Rules) -> Moment {
 fn after_end(run: u32, crashes: u32, end: End, now: Moment, rules: &Rules) -> State {
     let again = match (end, rules.restart.policy) {
         (End::StartRefused, _) => return State::Failed { run },
-        // A restart from inside is no failure: it never uses up the attempts, though it is slowed down all the same.
+        // A restart from inside is no failure, and always granted; but it counts as an end, and is slowed down as any other.
         (End::Reboot, _) => return back_off(run, crashes, now, rules),
         (End::InOrder, RestartPolicy::Never | RestartPolicy::OnFailure) => return State::Finished { run },
         (_, RestartPolicy::Never) => false,
