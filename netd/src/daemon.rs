@@ -13,6 +13,7 @@ use crate::link::monitor::LinkMonitor;
 use crate::link::observed::Observed;
 use crate::notify::tell_ready;
 use crate::privileges;
+use crate::rest::Rest;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
 use crate::task::Task;
@@ -29,7 +30,6 @@ use tokio::time::timeout;
 use yado_spec::NetworksSpec;
 use yado_spec::network::LinkSelector;
 use yado_sys::clock::since_boot;
-use yado_sys::code_pages;
 use yado_wire::Text;
 
 /// Everything that can wake netd, besides the time.
@@ -104,6 +104,7 @@ pub(crate) struct Netd {
     pub(crate) look_at: Option<Duration>,
     /// When the code that was used last is given back.
     unmap_at: Option<Duration>,
+    rest: Rest,
     /// What failed at the last look, so that it is said once.
     pub(crate) failing: Vec<String>,
     _monitors: Vec<Task>,
@@ -117,7 +118,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM.
-pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
+pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonError> {
     let (events, mut incoming) = mpsc::channel(MAX_EVENTS);
     let failed = |object: &str| {
         let object = object.to_owned();
@@ -151,6 +152,7 @@ pub async fn run(arguments: Arguments) -> Result<(), DaemonError> {
         written_resolv_conf: None,
         look_at: None,
         unmap_at: None,
+        rest,
         failing: Vec::new(),
         arguments,
         _monitors: monitors,
@@ -242,9 +244,7 @@ impl Netd {
         }
         if self.unmap_at.is_some_and(|at| at <= now) {
             self.unmap_at = None;
-            if let Err(error) = code_pages::unmap_unused() {
-                tracing::warn!("give back memory: {error}");
-            }
+            self.rest.wish();
         }
     }
 

@@ -12,6 +12,7 @@ pub mod log;
 pub mod notify;
 mod privileges;
 mod reconcile;
+mod rest;
 pub mod saved;
 
 // What it keeps.
@@ -27,6 +28,7 @@ pub mod dns;
 mod readiness;
 mod task;
 
+use rest::Rest;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -40,14 +42,20 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
     };
     log::start(arguments.log);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+    let rest = Rest::default();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_io().enable_time().on_thread_park({
+        let rest = rest.clone();
+        move || rest.before_sleep()
+    });
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("start the runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(daemon::run(arguments)) {
+    match runtime.block_on(daemon::run(arguments, rest)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
