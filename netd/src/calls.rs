@@ -5,13 +5,14 @@ use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
 use crate::link::observed::{Link, LinkKind};
 use crate::reconcile::is_of;
+use crate::runs::OutOfDate;
 use crate::saved::{Attachment, Borrowed};
 use crate::uplink::Uplink;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use yado_spec::network::BridgeSpec;
-use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, Text, names::clipped};
 
 impl Netd {
@@ -19,8 +20,8 @@ impl Netd {
     pub(crate) async fn answer_call(&mut self, call: Call, now: Duration) {
         let Call { request, descriptors, answer } = call;
         let replies = match request {
-            NetRequest::Attach { instance, nics } => {
-                let attached = self.attach(&instance, &nics, descriptors, now).await;
+            NetRequest::Attach { instance, run, nics } => {
+                let attached = self.attach(&instance, run, &nics, descriptors, now).await;
                 vec![match attached {
                     Ok(()) => NetReply::Attached,
                     Err(error) => {
@@ -29,8 +30,13 @@ impl Netd {
                     }
                 }]
             }
-            NetRequest::Detach { instance } => {
-                self.detach(&instance, now).await;
+            NetRequest::Detach { instance, run } => {
+                match self.runs.end(&instance, run) {
+                    Ok(()) => self.detach(&instance, now).await,
+                    Err(OutOfDate) => {
+                        tracing::info!("{}: a detach of an earlier run came late and is ignored", instance.as_str());
+                    }
+                }
                 vec![NetReply::Done]
             }
             NetRequest::Status => self.status(now),
@@ -41,6 +47,7 @@ impl Netd {
     async fn attach(
         &mut self,
         instance: &InstanceName,
+        run: RunNumber,
         nics: &[NicOrder],
         descriptors: Vec<OwnedFd>,
         now: Duration,
@@ -49,6 +56,10 @@ impl Netd {
             let reason = "one descriptor, the network namespace's, must travel along".to_owned();
             return Err(AttachError::Refused { object: instance.as_str().to_owned(), reason });
         };
+        self.runs.begin(instance, run).map_err(|OutOfDate| AttachError::Refused {
+            object: instance.as_str().to_owned(),
+            reason: "this run is over, or a later one has begun".to_owned(),
+        })?;
         self.look_now().await?;
         let others: Vec<Attachment> =
             self.attachments.iter().filter(|attachment| attachment.instance != *instance).cloned().collect();
@@ -84,9 +95,10 @@ impl Netd {
             delete_pair(&self.kernel, attachment).await;
             self.forget(attachment, now);
         }
-        if !gone.is_empty() {
-            let mut failing = Vec::new();
-            self.publish(now, &mut failing);
+        // Also without interfaces: that the run is over is written down.
+        let mut failing = Vec::new();
+        self.publish(now, &mut failing);
+        if !gone.is_empty() || !failing.is_empty() {
             self.look_soon(now + SETTLE);
         }
     }

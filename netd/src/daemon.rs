@@ -14,6 +14,7 @@ use crate::link::observed::Observed;
 use crate::notify::tell_ready;
 use crate::privileges;
 use crate::rest::Rest;
+use crate::runs::Runs;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
 use crate::task::Task;
@@ -91,6 +92,7 @@ pub(crate) struct Netd {
     pub(crate) observed: Observed,
     pub(crate) uplinks: Vec<Uplink>,
     pub(crate) attachments: Vec<Attachment>,
+    pub(crate) runs: Runs,
     pub(crate) borrowed: Vec<Borrowed>,
     pub(crate) leases: BTreeMap<Text<15>, Leases>,
     pub(crate) serving: Vec<Serving>,
@@ -142,6 +144,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         observed: Observed::default(),
         uplinks: Vec::new(),
         attachments: saved.attachments.clone(),
+        runs: saved.runs.clone(),
         borrowed: saved.borrowed.clone(),
         leases: saved.leases.iter().cloned().collect(),
         serving: Vec::new(),

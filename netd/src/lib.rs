@@ -13,6 +13,7 @@ pub mod notify;
 mod privileges;
 mod reconcile;
 mod rest;
+pub mod runs;
 pub mod saved;
 
 // What it keeps.

@@ -214,6 +214,7 @@ impl Netd {
             .filter_map(|uplink| Some((uplink.link.as_ref()?.hwaddr, uplink.client.lease()?.clone())));
         self.saved = Saved {
             attachments: self.attachments.clone(),
+            runs: self.runs.clone(),
             leases: self.leases.iter().map(|(name, leases)| (name.clone(), leases.clone())).collect(),
             uplinks: leased.collect(),
             borrowed: self.borrowed.clone(),

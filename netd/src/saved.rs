@@ -4,6 +4,7 @@
 
 use crate::dhcp::lease::Lease;
 use crate::dhcp::server::Leases;
+use crate::runs::Runs;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -17,6 +18,8 @@ use yado_wire::{InstanceName, Text};
 pub struct Saved {
     /// Interfaces of instances.
     pub attachments: Vec<Attachment>,
+    /// The last known run of each instance.
+    pub runs: Runs,
     /// Leases of each bridge, by its name.
     pub leases: Vec<(Text<15>, Leases)>,
     /// Leases of uplinks, by the link's hardware address.
@@ -53,7 +56,7 @@ pub struct Borrowed {
 }
 
 /// `YNS` and the version.
-const MAGIC: [u8; 4] = *b"YNS\x01";
+const MAGIC: [u8; 4] = *b"YNS\x02";
 /// More was never written: 16 bridges of 512 leases at 20 bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -107,6 +110,7 @@ mod tests {
                 host_link: Some("veth01020304".to_owned()),
                 fixed_ipv4: Some(Ipv4Addr::new(10, 158, 0, 9)),
             }],
+            runs: Runs::default(),
             leases: vec![(yado_wire::names::clipped("yado0"), Leases::default())],
             uplinks: Vec::new(),
             borrowed: vec![Borrowed {

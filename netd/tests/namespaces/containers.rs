@@ -2,7 +2,7 @@
 
 use crate::can_run;
 use crate::machines::{Board, Machine, nic, udhcpc, wait_until};
-use yado_wire::network::{LinkRole, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkRole, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, names::clipped};
 
 #[test]
@@ -135,9 +135,43 @@ fn a_failed_attach_leaves_nothing_and_a_second_one_replaces_the_first() {
     assert_eq!(board.detach("one"), NetReply::Done);
     assert_eq!(board.machine.sh("ip -o link | grep -c veth || true").trim(), "0");
     assert_eq!(board.detach("one"), NetReply::Done, "twice is no harm");
-    let replies = board
-        .call(&NetRequest::Attach { instance: InstanceName::parse("one").unwrap(), nics: Default::default() }, None);
+    let instance = InstanceName::parse("one").unwrap();
+    let replies =
+        board.call(&NetRequest::Attach { instance, run: RunNumber(u64::MAX), nics: Default::default() }, None);
     assert!(matches!(&replies[..], [NetReply::Failed(_)]), "without a namespace: {replies:?}");
+}
+
+#[test]
+fn what_an_earlier_run_asks_late_does_not_touch_the_later_one() {
+    if !can_run(&["ip", "busybox"]) {
+        return;
+    }
+    let mut board = Board::start(None);
+    let refused = |reply: NetReply| match reply {
+        NetReply::Failed(failure) => assert!(failure.reason.contains("a later one has begun"), "{failure}"),
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (Machine::container(), Machine::container());
+    assert_eq!(board.attach_run("one", RunNumber(10), &first, &[nic("yado0")]), NetReply::Attached);
+    assert_eq!(board.attach_run("one", RunNumber(20), &second, &[nic("yado0")]), NetReply::Attached);
+    udhcpc(&second, board.run.path());
+    let is_whole = |board: &Board| {
+        assert_eq!(board.machine.sh("ip -o link show master yado0 | grep -c veth").trim(), "1");
+        second.sh("busybox ping -c 1 -W 5 10.158.0.1");
+        board.leased("one");
+    };
+    assert_eq!(board.detach_run("one", RunNumber(10)), NetReply::Done);
+    is_whole(&board);
+    refused(board.attach_run("one", RunNumber(10), &first, &[nic("yado0")]));
+    is_whole(&board);
+    // A restarted netd knows it too.
+    board.kill_netd();
+    board.start_netd();
+    assert_eq!(board.detach_run("one", RunNumber(10)), NetReply::Done);
+    is_whole(&board);
+    assert_eq!(board.detach_run("one", RunNumber(20)), NetReply::Done);
+    assert_eq!(board.machine.sh("ip -o link show master yado0 | grep -c veth || true").trim(), "0");
+    refused(board.attach_run("one", RunNumber(20), &second, &[nic("yado0")]));
 }
 
 #[test]

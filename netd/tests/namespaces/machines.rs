@@ -6,9 +6,10 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use yado_sys::packet;
-use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, names::clipped};
 
 /// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
@@ -129,12 +130,14 @@ pub(crate) struct Board {
     pub(crate) machine: Machine,
     pub(crate) run: tempfile::TempDir,
     netd: Option<Child>,
+    runs: AtomicU64,
 }
 
 impl Board {
     /// A board whose netd serves with `networks`; `None`: the default networks, without an uplink.
     pub(crate) fn start(networks: Option<yado_spec::NetworksSpec>) -> Board {
-        let board = Board { machine: Machine::new(), run: tempfile::tempdir().unwrap(), netd: None };
+        let board =
+            Board { machine: Machine::new(), run: tempfile::tempdir().unwrap(), netd: None, runs: AtomicU64::new(0) };
         let mut board = board;
         if let Some(networks) = networks {
             std::fs::write(board.run.path().join("networks.bin"), networks.encode()).unwrap();
@@ -206,14 +209,31 @@ impl Board {
         self.run.path().join("netd.sock")
     }
 
+    /// A new run of the instance asks for its interfaces.
     pub(crate) fn attach(&self, instance: &str, machine: &Machine, nics: &[NicOrder]) -> NetReply {
-        let instance = InstanceName::parse(instance).unwrap();
-        let nics = heapless_vec(nics);
-        self.call(&NetRequest::Attach { instance, nics }, Some(&machine.netns())).remove(0)
+        let run = RunNumber(self.runs.fetch_add(1, Ordering::Relaxed) + 1);
+        self.attach_run(instance, run, machine, nics)
     }
 
+    pub(crate) fn attach_run(
+        &self,
+        instance: &str,
+        run: RunNumber,
+        machine: &Machine,
+        nics: &[NicOrder],
+    ) -> NetReply {
+        let instance = InstanceName::parse(instance).unwrap();
+        let nics = heapless_vec(nics);
+        self.call(&NetRequest::Attach { instance, run, nics }, Some(&machine.netns())).remove(0)
+    }
+
+    /// The instance's last run is over.
     pub(crate) fn detach(&self, instance: &str) -> NetReply {
-        self.call(&NetRequest::Detach { instance: InstanceName::parse(instance).unwrap() }, None).remove(0)
+        self.detach_run(instance, RunNumber(self.runs.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn detach_run(&self, instance: &str, run: RunNumber) -> NetReply {
+        self.call(&NetRequest::Detach { instance: InstanceName::parse(instance).unwrap(), run }, None).remove(0)
     }
 
     pub(crate) fn status(&self) -> Vec<LinkStatus> {

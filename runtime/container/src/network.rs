@@ -30,7 +30,7 @@ pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching,
     let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));
     let mut nics = heapless::Vec::new();
     nics.extend_from_slice(&spec.nics).map_err(too_many)?;
-    let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), nics })
+    let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), run: order.run, nics })
         .ok_or_else(|| Failure::refused(Step::Network, spec.name.as_str(), "nics longer than a packet"))?;
     let socket = packet::connect(Path::new(netd)).map_err(at(Step::Network, netd))?;
     packet::set_timeout(&socket, DEADLINE).map_err(at(Step::Network, netd))?;

@@ -200,7 +200,7 @@ impl Supervisor {
         instance.run.oom_kills = run.oom_kills.closed();
         instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {
-            self.netd.detach(name);
+            self.netd.detach(name, run.number);
         }
         self.step_instance(number, lifecycle::Event::Ended(end), now);
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use yado_spec::InstanceSpec;
 use yado_spec::instance::{DeviceSelect, Required};
 use yado_sys::children::Ended;
+use yado_wire::network::RunNumber;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
 use yado_wire::{Failure, InstanceName, Step};
 
@@ -49,6 +50,8 @@ pub(crate) struct Instance {
 /// What is open of a run, and what was seen of it.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
+    /// By it netd tells this run from those before.
+    pub(crate) number: RunNumber,
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// The mount of its image, if another start would use the same file system.

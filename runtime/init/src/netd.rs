@@ -1,4 +1,4 @@
-//! What init tells netd: that an instance is gone. Asked without waiting, in a queue, and tried again; the launcher's
+//! What init tells netd: that a run of an instance is over. Asked without waiting, in a queue, and tried again; the launcher's
 //! questions are its own.
 
 use crate::instance::lifecycle::Moment;
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::packet;
-use yado_wire::network::{NetReply, NetRequest};
+use yado_wire::network::{NetReply, NetRequest, RunNumber};
 use yado_wire::{InstanceName, MAX_FRAME_BYTES};
 
 /// The service's name.
@@ -27,7 +27,7 @@ const MOST_QUEUED: usize = crate::supervisor::MOST_INSTANCES;
 /// The queue, and the question that is on its way.
 #[derive(Debug, Default)]
 pub(crate) struct Netd {
-    queue: VecDeque<InstanceName>,
+    queue: VecDeque<(InstanceName, RunNumber)>,
     asked: Option<OwnedFd>,
     ask_at: Option<Moment>,
     /// When services were first started.
@@ -35,10 +35,14 @@ pub(crate) struct Netd {
 }
 
 impl Netd {
-    /// An instance is gone.
-    pub(crate) fn detach(&mut self, name: InstanceName) {
-        if !self.queue.contains(&name) && self.queue.len() < MOST_QUEUED {
-            self.queue.push_back(name);
+    /// A run of an instance is over.
+    pub(crate) fn detach(&mut self, name: InstanceName, run: RunNumber) {
+        // The first of the queue may be on its way already. Of the others, the later run's end means the earlier's too.
+        let is_asked = usize::from(self.asked.is_some());
+        if let Some((_, queued)) = self.queue.iter_mut().skip(is_asked).find(|(queued, _)| *queued == name) {
+            *queued = run.max(*queued);
+        } else if self.queue.len() < MOST_QUEUED {
+            self.queue.push_back((name, run));
         }
     }
 
@@ -72,8 +76,8 @@ impl Supervisor {
         if self.netd.asked.is_some() || self.netd.ask_at.is_some_and(|at| now < at) {
             return;
         }
-        let Some(name) = self.netd.queue.front() else { return };
-        let request = NetRequest::Detach { instance: name.clone() };
+        let Some((name, run)) = self.netd.queue.front() else { return };
+        let request = NetRequest::Detach { instance: name.clone(), run: *run };
         let asked = packet::connect_now(&self.places.netd_socket()).and_then(|socket| {
             let packet = yado_wire::encode(&request).unwrap_or_default();
             packet::send(&socket, &packet, &[])?;
@@ -111,5 +115,29 @@ impl Supervisor {
             }
             None => self.netd.ask_at = Some(now.saturating_add(ASK_AGAIN)),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_later_run_is_not_lost_behind_one_that_is_being_told() {
+        let name = |text: &str| InstanceName::parse(text).unwrap();
+        let mut netd = Netd::default();
+        netd.detach(name("one"), RunNumber(10));
+        netd.detach(name("two"), RunNumber(11));
+        netd.detach(name("one"), RunNumber(12));
+        assert_eq!(
+            netd.queue,
+            [(name("one"), RunNumber(12)), (name("two"), RunNumber(11))],
+            "one question is enough"
+        );
+        netd.asked = Some(std::fs::File::open("/dev/null").unwrap().into());
+        netd.detach(name("one"), RunNumber(13));
+        assert_eq!(netd.queue.back(), Some(&(name("one"), RunNumber(13))), "the first is on its way");
+        assert_eq!(netd.queue.len(), 3);
     }
 }

@@ -19,6 +19,7 @@ use yado_spec::instance::Cpus;
 use yado_spec::order::{LaunchJob, LaunchPlaces};
 use yado_sys::children::{self, Session};
 use yado_sys::{clock, datagram, machine};
+use yado_wire::network::RunNumber;
 use yado_wire::{Failure, Step};
 
 impl Supervisor {
@@ -62,7 +63,8 @@ impl Supervisor {
         let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
-        instance.run = crate::instance::Run::default();
+        let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
+        instance.run = crate::instance::Run { number: RunNumber(begun_us), ..Default::default() };
 
         let group = self.places.group(&instance.name);
         let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
@@ -137,6 +139,7 @@ impl Supervisor {
         let group = self.places.group(name);
         let order = LaunchOrder {
             idmap_base: if spec.security.privileged { 0 } else { instance.idmap_base },
+            run: instance.run.number,
             spec,
             places: LaunchPlaces {
                 image: text(image),

@@ -2,6 +2,7 @@
 
 use crate::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};
+use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
 /// One job for the launcher. Written as postcard into a memfd; init and the launcher are of one build, so its bytes are no
@@ -14,6 +15,8 @@ pub struct LaunchOrder {
     pub places: LaunchPlaces,
     /// First host id of the instance's user namespace; id 0 inside is this one outside. 0 when privileged.
     pub idmap_base: u32,
+    /// Which run of the instance this is; netd is told.
+    pub run: RunNumber,
     /// When the image is verified.
     pub verify: Verify,
     /// What to do.

@@ -13,6 +13,7 @@ use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
 use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
 fn spec_file() -> Vec<u8> {
@@ -73,7 +74,14 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
     });
     let seeds = [LaunchJob::Run, exec, LaunchJob::Devices, LaunchJob::Probe].map(|job| {
         let spec = compile_one(FULL).unwrap();
-        let order = LaunchOrder { spec, places: places.clone(), idmap_base: 1 << 20, verify: Verify::Block, job };
+        let order = LaunchOrder {
+            spec,
+            places: places.clone(),
+            idmap_base: 1 << 20,
+            run: RunNumber(7_000_000),
+            verify: Verify::Block,
+            job,
+        };
         order.encode().unwrap()
     });
     fuzz("launch order", &seeds, &[], |bytes| {

@@ -7,21 +7,32 @@ use serde::{Deserialize, Serialize};
 /// How many interfaces an instance can have; all of them fit into one packet.
 pub const MAX_NICS: usize = 8;
 
+/// Which run of an instance a request is about: microseconds since the machine's boot at which init began it. A later run's
+/// number is higher, also when init itself was started again between the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct RunNumber(pub u64);
+
 /// A request to netd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetRequest {
     /// Give the network namespace (its descriptor travels along) the instance's interfaces. Answered by
-    /// [`NetReply::Attached`] or [`NetReply::Failed`]. Asking again for the same instance replaces what was there.
+    /// [`NetReply::Attached`] or [`NetReply::Failed`]. Asking again for the same instance replaces what was there. Refused
+    /// if that run was detached already, or if netd knows a later one.
     Attach {
         /// Whose namespace it is; also its DNS name.
         instance: InstanceName,
+        /// The run that the namespace belongs to.
+        run: RunNumber,
         /// Its interfaces.
         nics: heapless::Vec<NicOrder, MAX_NICS>,
     },
-    /// The instance is gone: drop its interfaces, leases and names. Answered by [`NetReply::Done`].
+    /// This run of the instance is over: drop its interfaces, leases and names. Does nothing if netd knows a later run.
+    /// Answered by [`NetReply::Done`].
     Detach {
         /// Which instance.
         instance: InstanceName,
+        /// The run that is over.
+        run: RunNumber,
     },
     /// Answered by one [`NetReply::Link`] per network, uplink and attached interface, then [`NetReply::Done`].
     Status,

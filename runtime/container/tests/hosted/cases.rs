@@ -362,8 +362,8 @@ fn network(fixture: &Fixture) {
 
     let attached = launch_beside(&order, || {
         let (request, namespace) = serve_netd(&listener, Some(&NetReply::Attached));
-        let NetRequest::Attach { instance, nics } = request else { panic!("{request:?}") };
-        assert_eq!((instance.as_str(), nics.as_slice()), ("network", [nic].as_slice()));
+        let NetRequest::Attach { instance, run, nics } = request else { panic!("{request:?}") };
+        assert_eq!((instance.as_str(), run, nics.as_slice()), ("network", order.run, [nic].as_slice()));
         let ours = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_ne!(rustix::fs::fstat(&namespace).unwrap().st_ino, ours);
     });

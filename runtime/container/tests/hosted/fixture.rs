@@ -13,6 +13,7 @@ use yado_image::{Architecture, Kind, erofs};
 use yado_spec::instance::{Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, Security};
 use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
 use yado_wire::InstanceName;
+use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
 /// Host id of root inside.
@@ -105,6 +106,7 @@ impl Fixture {
                 netd: None,
             },
             idmap_base: BASE,
+            run: RunNumber(7_000_000),
             verify: verify(),
             job: LaunchJob::Run,
         }

@@ -1,0 +1,98 @@
+//! Which run of each instance netd has last heard of. Launchers and init ask over connections of their own, so what one asks
+//! can arrive after what another asked later: the run numbers say what is out of date. Pure; written down for a restarted
+//! netd.
+
+use serde::{Deserialize, Serialize};
+use yado_wire::InstanceName;
+use yado_wire::network::RunNumber;
+
+/// The last known run of each instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Runs {
+    known: Vec<Run>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Run {
+    instance: InstanceName,
+    number: RunNumber,
+    is_over: bool,
+}
+
+/// A request of a run that is over, or that was followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfDate;
+
+/// Twice as many as there can be instances with interfaces. Beyond it the oldest run is forgotten: a request that came so
+/// late is of a launcher that ended long ago.
+const MAX_RUNS: usize = 512;
+
+impl Runs {
+    /// A run asks for its interfaces.
+    pub fn begin(&mut self, instance: &InstanceName, number: RunNumber) -> Result<(), OutOfDate> {
+        if self.of(instance).is_some_and(|last| number < last.number || number == last.number && last.is_over) {
+            return Err(OutOfDate);
+        }
+        self.put(Run { instance: instance.clone(), number, is_over: false });
+        Ok(())
+    }
+
+    /// A run is over.
+    pub fn end(&mut self, instance: &InstanceName, number: RunNumber) -> Result<(), OutOfDate> {
+        if self.of(instance).is_some_and(|last| number < last.number) {
+            return Err(OutOfDate);
+        }
+        self.put(Run { instance: instance.clone(), number, is_over: true });
+        Ok(())
+    }
+
+    fn of(&self, instance: &InstanceName) -> Option<&Run> {
+        self.known.iter().find(|run| run.instance == *instance)
+    }
+
+    fn put(&mut self, run: Run) {
+        self.known.retain(|known| known.instance != run.instance);
+        if MAX_RUNS <= self.known.len() {
+            let oldest = self.known.iter().enumerate().min_by_key(|(_, run)| run.number);
+            if let Some((at, _)) = oldest {
+                self.known.remove(at);
+            }
+        }
+        self.known.push(run);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_an_earlier_run_is_out_of_date() {
+        let one = InstanceName::parse("one").unwrap();
+        let mut runs = Runs::default();
+        assert_eq!(runs.begin(&one, RunNumber(5)), Ok(()));
+        assert_eq!(runs.begin(&one, RunNumber(5)), Ok(()), "asked again");
+        assert_eq!(runs.end(&one, RunNumber(4)), Err(OutOfDate));
+        assert_eq!(runs.begin(&one, RunNumber(4)), Err(OutOfDate));
+        assert_eq!(runs.begin(&InstanceName::parse("two").unwrap(), RunNumber(1)), Ok(()), "another instance");
+        assert_eq!(runs.end(&one, RunNumber(5)), Ok(()));
+        assert_eq!(runs.end(&one, RunNumber(5)), Ok(()), "asked again");
+        assert_eq!(runs.begin(&one, RunNumber(5)), Err(OutOfDate), "it is over");
+        // The end of a run may come before its launcher's request.
+        assert_eq!(runs.end(&one, RunNumber(7)), Ok(()));
+        assert_eq!(runs.begin(&one, RunNumber(7)), Err(OutOfDate));
+        assert_eq!(runs.begin(&one, RunNumber(8)), Ok(()));
+    }
+
+    #[test]
+    fn more_instances_than_there_can_be_push_out_the_oldest_run() {
+        let mut runs = Runs::default();
+        let name = |number: usize| InstanceName::parse(&format!("i{number}")).unwrap();
+        for number in 0..=MAX_RUNS {
+            runs.begin(&name(number), RunNumber(number as u64)).unwrap();
+        }
+        assert_eq!(runs.known.len(), MAX_RUNS);
+        assert!(runs.of(&name(0)).is_none() && runs.of(&name(1)).is_some());
+    }
+}
