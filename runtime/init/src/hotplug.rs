@@ -1,4 +1,5 @@
-//! Devices that come and go: drivers are loaded for new ones, and instances that may have them are looked at again.
+//! Devices that come and go: drivers are loaded for new ones, and instances that may have them are looked at again. What
+//! follows from what is one table; on a host no driver is loaded, its own udev does that.
 
 use crate::instance::lifecycle::{self, Moment, State};
 use crate::job::Job;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use yado_sys::children;
 use yado_sys::uevent::{self, Received};
 use yado_wire::Failure;
+use yado_wire::rescue::Mode;
 
 /// A stick that is plugged in makes a dozen events in a tenth of a second; they are answered once.
 const DEBOUNCE: Duration = Duration::from_millis(150);
@@ -28,14 +30,109 @@ const MOST_ALIASES: usize = 64;
 const MOST_AT_ONCE: usize = 128;
 
 /// What is to be done about devices.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Hotplug {
-    /// Module aliases of new devices.
-    aliases: Vec<String>,
-    /// There were too many, or the kernel lost some: look at all devices.
-    look_at_all: bool,
+    drivers: Drivers,
     /// When instances are looked at again.
     due: Option<Moment>,
+}
+
+/// Which drivers are to be loaded.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Drivers {
+    /// None.
+    #[default]
+    None,
+    /// Those for new devices with these module aliases: at least one, at most [`MOST_ALIASES`].
+    For(Vec<String>),
+    /// Those for all devices: too many came, or the kernel lost some events.
+    ForAll,
+}
+
+/// Whether drivers may be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MayLoad {
+    /// Yes.
+    Now,
+    /// When another job, or a stage of our start, is over.
+    Later,
+    /// This is somebody else's machine.
+    Never,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event<'a> {
+    /// Time passed, or what `MayLoad` says has changed.
+    Wake,
+    /// A device came, with this module alias.
+    Added { alias: &'a str, is_for_instances: bool },
+    /// A device came without one, went, or changed.
+    Changed { is_for_instances: bool },
+    /// The kernel lost events.
+    Lost,
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Action {
+    /// Nothing.
+    None,
+    /// Load drivers for these aliases.
+    Load(Vec<String>),
+    /// Load drivers for all devices.
+    LoadAll,
+    /// Instances are told that devices have changed.
+    TellInstances,
+}
+
+/// The table. After an action it is to be asked again: there may be another.
+fn step(state: Hotplug, may_load: MayLoad, event: Event<'_>, now: Moment) -> (Hotplug, Action) {
+    let Hotplug { drivers, due } = state;
+    match (event, may_load, drivers) {
+        (Event::Wake, MayLoad::Now, Drivers::For(aliases)) => {
+            (Hotplug { drivers: Drivers::None, due }, Action::Load(aliases))
+        }
+        (Event::Wake, MayLoad::Now, Drivers::ForAll) => (Hotplug { drivers: Drivers::None, due }, Action::LoadAll),
+        (Event::Wake, MayLoad::Now | MayLoad::Later | MayLoad::Never, drivers) => match due {
+            Some(at) if at <= now => (Hotplug { drivers, due: None }, Action::TellInstances),
+            Some(_) | None => (Hotplug { drivers, due }, Action::None),
+        },
+        (Event::Added { alias, is_for_instances }, MayLoad::Now | MayLoad::Later, drivers) => {
+            (Hotplug { drivers: drivers.and(alias), due: due_after(due, is_for_instances, now) }, Action::None)
+        }
+        (Event::Added { is_for_instances, .. }, MayLoad::Never, drivers)
+        | (Event::Changed { is_for_instances }, MayLoad::Now | MayLoad::Later | MayLoad::Never, drivers) => {
+            (Hotplug { drivers, due: due_after(due, is_for_instances, now) }, Action::None)
+        }
+        (Event::Lost, MayLoad::Now | MayLoad::Later, _) => {
+            (Hotplug { drivers: Drivers::ForAll, due: due_after(due, true, now) }, Action::None)
+        }
+        (Event::Lost, MayLoad::Never, drivers) => (Hotplug { drivers, due: due_after(due, true, now) }, Action::None),
+    }
+}
+
+impl Drivers {
+    fn and(self, alias: &str) -> Drivers {
+        let mut aliases = match self {
+            Drivers::ForAll => return Drivers::ForAll,
+            Drivers::For(aliases) => aliases,
+            Drivers::None => Vec::new(),
+        };
+        if aliases.iter().any(|known| known == alias) {
+            return Drivers::For(aliases);
+        }
+        if MOST_ALIASES <= aliases.len() {
+            return Drivers::ForAll;
+        }
+        aliases.push(alias.to_owned());
+        Drivers::For(aliases)
+    }
+}
+
+/// The first event of several sets the time.
+fn due_after(due: Option<Moment>, is_for_instances: bool, now: Moment) -> Option<Moment> {
+    due.or_else(|| is_for_instances.then(|| now.saturating_add(DEBOUNCE)))
 }
 
 impl Hotplug {
@@ -53,10 +150,7 @@ impl Supervisor {
             let Some(socket) = &self.sockets.uevents else { return };
             match uevent::recv(socket, &mut buffer) {
                 Ok(Some(Received::Event(len))) => self.take_uevent(buffer.get(..len).unwrap_or(&[]), now),
-                Ok(Some(Received::Lost)) => {
-                    self.hotplug.look_at_all = true;
-                    self.hotplug.due = Some(now.saturating_add(DEBOUNCE));
-                }
+                Ok(Some(Received::Lost)) => self.step_hotplug(Event::Lost, now),
                 Ok(None) => return,
                 Err(error) => {
                     self.log.say(Priority::Error, format_args!("read device events: {error}"));
@@ -68,36 +162,18 @@ impl Supervisor {
 
     fn take_uevent(&mut self, bytes: &[u8], now: Moment) {
         let Some(event) = parse_uevent(bytes) else { return };
-        if event.action == "add" {
-            if let Some(alias) = event.modalias {
-                self.hotplug.want_module(alias);
-            }
-        }
         // `bind` and `change` matter too: a GPIO chip's or USB device's attributes may only be complete then.
-        let concerns_instances = event.node.is_some() || matches!(event.subsystem, "usb" | "gpio");
-        if concerns_instances && self.hotplug.due.is_none() {
-            self.hotplug.due = Some(now.saturating_add(DEBOUNCE));
-        }
+        let is_for_instances = event.node.is_some() || matches!(event.subsystem, "usb" | "gpio");
+        let event = match event.modalias {
+            Some(alias) if event.action == "add" => Event::Added { alias, is_for_instances },
+            Some(_) | None => Event::Changed { is_for_instances },
+        };
+        self.step_hotplug(event, now);
     }
 
     /// Does what is due.
     pub(crate) fn advance_hotplug(&mut self, now: Moment) {
-        if self.jobs.is_idle() && self.boot.may_load_modules() && self.shutdown.is_none() {
-            if self.hotplug.look_at_all {
-                self.hotplug.look_at_all = false;
-                self.hotplug.aliases.clear();
-                self.start_job(Job::AllDrivers, now);
-            } else if !self.hotplug.aliases.is_empty() {
-                let aliases = std::mem::take(&mut self.hotplug.aliases);
-                self.start_job(Job::Drivers(aliases), now);
-            }
-        }
-        if self.hotplug.due.is_some_and(|due| due <= now) {
-            self.hotplug.due = None;
-            for number in 0..self.instances.len() {
-                self.note_devices_changed(number, now);
-            }
-        }
+        self.step_hotplug(Event::Wake, now);
         for number in 0..self.instances.len() {
             self.sync_devices(number, now);
         }
@@ -108,6 +184,38 @@ impl Supervisor {
                     children::kill(pidfd.as_fd());
                 }
             }
+        }
+    }
+
+    /// Tells the table that something happened, and does what it says.
+    fn step_hotplug(&mut self, event: Event<'_>, now: Moment) {
+        let mut event = event;
+        // Each action takes something away that was to be done: there are not more than two.
+        loop {
+            let may_load = self.may_load_drivers();
+            let (state, action) = step(std::mem::take(&mut self.hotplug), may_load, event, now);
+            self.hotplug = state;
+            match action {
+                Action::None => return,
+                Action::Load(aliases) => self.start_job(Job::Drivers(aliases), now),
+                Action::LoadAll => self.start_job(Job::AllDrivers, now),
+                Action::TellInstances => {
+                    for number in 0..self.instances.len() {
+                        self.note_devices_changed(number, now);
+                    }
+                }
+            }
+            event = Event::Wake;
+        }
+    }
+
+    fn may_load_drivers(&self) -> MayLoad {
+        match self.places.mode {
+            Mode::Hosted => MayLoad::Never,
+            Mode::System if self.jobs.is_idle() && self.boot.may_load_modules() && self.shutdown.is_none() => {
+                MayLoad::Now
+            }
+            Mode::System => MayLoad::Later,
         }
     }
 
@@ -159,14 +267,52 @@ impl Supervisor {
     }
 }
 
-impl Hotplug {
-    fn want_module(&mut self, alias: &str) {
-        if self.aliases.len() < MOST_ALIASES {
-            if !self.aliases.iter().any(|known| known == alias) {
-                self.aliases.push(alias.to_owned());
-            }
-        } else {
-            self.look_at_all = true;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Moment {
+        Moment::from_millis(milliseconds)
+    }
+
+    fn after(state: Hotplug, may_load: MayLoad, events: &[Event<'_>]) -> Hotplug {
+        events.iter().fold(state, |state, event| {
+            let (state, action) = step(state, may_load, *event, ms(0));
+            assert_eq!(action, Action::None, "{event:?}");
+            state
+        })
+    }
+
+    const CAMERA: Event<'_> = Event::Added { alias: "usb:camera", is_for_instances: true };
+
+    #[test]
+    fn a_new_device_gets_its_driver_when_it_can_and_instances_hear_of_it_once() {
+        let seen = after(Hotplug::default(), MayLoad::Later, &[CAMERA, CAMERA, Event::Wake]);
+        let (seen, action) = step(seen, MayLoad::Now, Event::Wake, ms(10));
+        assert_eq!(action, Action::Load(vec!["usb:camera".to_owned()]));
+        assert_eq!(step(seen.clone(), MayLoad::Later, Event::Wake, ms(149)), (seen.clone(), Action::None));
+        assert_eq!(step(seen, MayLoad::Later, Event::Wake, ms(150)), (Hotplug::default(), Action::TellInstances));
+    }
+
+    #[test]
+    fn what_was_lost_or_came_in_too_great_a_number_is_found_by_looking_at_all() {
+        let names: Vec<String> = (0..=MOST_ALIASES).map(|number| format!("platform:{number}")).collect();
+        let many: Vec<_> = names.iter().map(|alias| Event::Added { alias, is_for_instances: false }).collect();
+        let fits = after(Hotplug::default(), MayLoad::Later, many.split_last().map_or(&[], |(_, rest)| rest));
+        assert!(matches!(&fits.drivers, Drivers::For(aliases) if aliases.len() == MOST_ALIASES));
+        assert_eq!(fits.due, None, "no instance has a platform device without a node");
+        let over = after(fits, MayLoad::Later, many.last().map_or(&[], std::slice::from_ref));
+        assert_eq!(over.drivers, Drivers::ForAll);
+        let lost = after(Hotplug::default(), MayLoad::Now, &[CAMERA, Event::Lost, CAMERA]);
+        let (lost, action) = step(lost, MayLoad::Now, Event::Wake, ms(0));
+        assert_eq!((lost.drivers, action), (Drivers::None, Action::LoadAll));
+    }
+
+    #[test]
+    fn on_a_host_nothing_is_ever_loaded_and_instances_hear_of_devices_all_the_same() {
+        let events = [CAMERA, Event::Lost, Event::Changed { is_for_instances: false }, Event::Wake];
+        let seen = after(Hotplug::default(), MayLoad::Never, &events);
+        assert_eq!(seen, Hotplug { drivers: Drivers::None, due: Some(DEBOUNCE) });
+        assert_eq!(step(seen, MayLoad::Never, Event::Wake, DEBOUNCE).1, Action::TellInstances);
     }
 }

@@ -85,6 +85,14 @@ impl Host {
         fs::write(self.path(&format!("system/appliance/networks/{name}.toml")), text).unwrap();
     }
 
+    /// A service of the system's.
+    pub(crate) fn write_service(&self, name: &str, script: &str) {
+        let path = self.path("system/system.d").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Says when images are verified.
     pub(crate) fn say_verify(&self, word: &str) {
         fs::write(self.path("system/verify"), word).unwrap();
@@ -307,6 +315,20 @@ impl Running {
         routes.lines().any(|line| line.ends_with(&format!("|-- {address}")))
     }
 
+    /// How many children init has now.
+    pub(crate) fn children(&self) -> usize {
+        let pid = self.init_pid();
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().split_whitespace().count()
+    }
+
+    /// How many pages were given to children of init's that have ended: a larger number means that there was one more.
+    pub(crate) fn faults_of_ended_children(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.init_pid())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        // cminflt of proc_pid_stat(5), the eleventh, where the first behind the name is the third.
+        fields.split_whitespace().nth(11 - 3).unwrap().parse().unwrap()
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn end(&mut self) -> ProcessStatus {
         self.is_over = true;
@@ -389,6 +411,31 @@ impl Drop for Running {
             let _ = self.init.wait();
         }
     }
+}
+
+/// How many processes of this machine have this command line.
+pub(crate) fn count_everywhere(words: &str) -> usize {
+    let wanted = format!("{}\0", words.replace(' ', "\0"));
+    let lines =
+        fs::read_dir("/proc").unwrap().flatten().map(|entry| fs::read_to_string(entry.path().join("cmdline")));
+    lines.filter(|line| line.as_ref().is_ok_and(|line| *line == wanted)).count()
+}
+
+/// The control group that this test runs in.
+pub(crate) fn own_group() -> String {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    cgroup2().unwrap().join(own).display().to_string()
+}
+
+/// A device in sysfs for which a driver could be looked for.
+pub(crate) fn device_with_alias() -> Option<PathBuf> {
+    let buses = fs::read_dir("/sys/bus").ok()?.flatten();
+    let devices = buses.filter_map(|bus| fs::read_dir(bus.path().join("devices")).ok()).flatten().flatten();
+    devices.map(|device| device.path()).find(|device| {
+        fs::read_to_string(device.join("uevent"))
+            .is_ok_and(|text| text.lines().any(|line| line.starts_with("MODALIAS=")))
+    })
 }
 
 /// Replies up to the one that ends the exchange, or until the peer hangs up.

@@ -244,6 +244,23 @@ fn a_misspelt_word_on_verifying_is_told_and_the_safe_one_holds() {
 }
 
 #[test]
+fn a_device_that_comes_makes_a_hosted_init_load_nothing() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    let Some(device) = host::device_with_alias() else {
+        return println!("SKIPPED: no device here has a module alias");
+    };
+    let mut host = host.start();
+    let (children, before) = (host.children(), host.faults_of_ended_children());
+    // The kernel tells everybody once more that it has come.
+    std::fs::write(device.join("uevent"), "add").unwrap();
+    // Init has seen it before it answers two requests that were made later, and a job would run or have run.
+    assert_eq!((host.state("one"), host.state("one")), (InstanceState::Stopped, InstanceState::Stopped));
+    host.wait_until("no child is new", |host| host.children() == children);
+    assert_eq!(host.faults_of_ended_children(), before, "a child has run");
+    assert!(host.end().success());
+}
+
+#[test]
 fn who_is_not_root_is_told_that_a_hosted_init_needs_it() {
     let words = words_without_root();
     assert!(words.contains("needs root") && words.lines().count() == 1, "{words}");
