@@ -1,9 +1,11 @@
 //! As what we were started: PID 1 (of an initramfs or of the system), a daemon on a host, or a helper for modules.
 
 use crate::modules::Loader;
+use crate::shutdown::unmount;
 use crate::{host, initramfs, system};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,7 +20,8 @@ As PID 1 it takes no arguments. On any other Linux, as root:
 
 SIGTERM ends a hosted init in order: all instances first.
 
-The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers (--load-drivers [ALIAS...]).
+The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
+(--load-drivers [ALIAS...]) and to unmount the disks at the end (--unmount FILE).
 ";
 
 /// What the arguments ask for.
@@ -30,6 +33,8 @@ enum Role {
     LoadDrivers(Vec<String>),
     /// One module, for the kernel.
     LoadModule(String),
+    /// The time saved in this file, what is on disks unmounted, all written back.
+    Unmount(PathBuf),
     Help,
     Version,
 }
@@ -44,6 +49,12 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::LoadModule(name)) => {
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        // Nobody is to unmount a host's disks by a slip.
+        Ok(Role::Unmount(clock)) if parent_id() == 1 => unmount::run(&clock),
+        Ok(Role::Unmount(_)) => {
+            eprintln!("yado-init: only PID 1 unmounts, when the machine ends");
+            ExitCode::FAILURE
         }
         Ok(Role::Help) => {
             print!("{HELP}");
@@ -74,6 +85,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--load-drivers", aliases @ ..], _) => {
             Ok(Role::LoadDrivers(aliases.iter().map(|alias| (*alias).to_owned()).collect()))
         }
+        (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
         (["-q", "--", name], _) => Ok(Role::LoadModule((*name).to_owned())),
         ([], _) => Err("it is not PID 1; --hosted DIR runs it as a daemon (--help says more)".to_owned()),
         ([word, ..], _) => Err(format!("unknown or incomplete argument {word} (--help says more)")),
@@ -113,6 +125,7 @@ mod tests {
         assert!(role(&["--load"], 77).is_err());
         assert_eq!(role(&["--hosted", "/x"], 77), Ok(Role::Hosted(PathBuf::from("/x"))));
         assert_eq!(role(&["--hosted", "/x"], 1), Ok(Role::Hosted(PathBuf::from("/x"))), "PID 1 of a container");
+        assert_eq!(role(&["--unmount", "/x"], 77), Ok(Role::Unmount(PathBuf::from("/x"))));
         assert_eq!(role(&["-q", "--", "fs-erofs"], 77), Ok(Role::LoadModule("fs-erofs".to_owned())));
         let aliases = vec!["usb:x".to_owned()];
         assert_eq!(role(&["--load-drivers", "usb:x"], 77), Ok(Role::LoadDrivers(aliases)));

@@ -85,6 +85,9 @@ impl Boot {
 impl Supervisor {
     /// Goes on where nothing need happen first.
     pub(crate) fn advance_boot(&mut self, now: Moment) {
+        if self.shutdown.is_some() {
+            return;
+        }
         match self.boot.stage {
             Stage::Begin => match self.places.mode {
                 // Meanwhile the rest goes on: the initramfs has loaded what this partition's disk needs.
@@ -119,6 +122,10 @@ impl Supervisor {
 
     /// Goes on after a job.
     pub(crate) fn advance_boot_after(&mut self, job: &Job, ended: Ended, now: Moment) {
+        // Nothing is begun any more; that a repair was cut off is no failure of the partition.
+        if self.shutdown.is_some() {
+            return;
+        }
         let is_good = ended == Ended::Code(0);
         match (job, self.boot.stage.clone()) {
             (Job::AllDrivers, _) => {
@@ -160,7 +167,15 @@ impl Supervisor {
                 self.finish_volatile(mounted, now);
             }
             (Job::Compile, Stage::Compile) => self.finish_specs(now),
-            (Job::Drivers(_) | Job::Check(_) | Job::Format { .. } | Job::FormatVolatile(_) | Job::Compile, _) => {}
+            (
+                Job::Drivers(_)
+                | Job::Check(_)
+                | Job::Format { .. }
+                | Job::FormatVolatile(_)
+                | Job::Compile
+                | Job::Unmount { .. },
+                _,
+            ) => {}
         }
     }
 

@@ -1,11 +1,12 @@
-//! Programs that run once and end: drivers, the file system of the data partition, the compiler. One at a time, each with
-//! a time limit, none waited for.
+//! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
+//! One at a time, each with a time limit, none waited for: who does not even end when it is killed is given up.
 
 use crate::ending::how_it_ended;
 use crate::instance::lifecycle::Moment;
 use crate::log::Priority;
 use crate::places::Places;
 use crate::process::{Output, Start};
+use crate::shutdown::FLUSH_LIMIT;
 use crate::supervisor::Supervisor;
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_spec::file::EXIT_SOME_ARE_BAD;
-use yado_sys::children::{self, Ended, Session};
+use yado_sys::children::{self, Ended, SIGKILL, Session};
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,12 @@ pub(crate) enum Job {
     FormatVolatile(PathBuf),
     /// Compiles specs.
     Compile,
+    /// Saves the time in this file, unmounts what is on disks, and writes everything back.
+    Unmount { clock: PathBuf },
 }
+
+/// What was killed and has not ended after this long hangs in the kernel.
+const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
 /// The job that runs.
 #[derive(Debug)]
@@ -39,7 +45,16 @@ struct Running {
     job: Job,
     process: (i32, OwnedFd),
     output: Output,
-    kill_at: Moment,
+    due: Due,
+}
+
+/// What comes next if it does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// It is killed.
+    Kill { at: Moment },
+    /// It was killed, and is given up.
+    GiveUp { at: Moment },
 }
 
 /// At most one job, and those that wait for it to end: of each stage of our start at most one.
@@ -57,6 +72,7 @@ impl Job {
             Job::Check(_) => "e2fsck",
             Job::Format { .. } | Job::FormatVolatile(_) => "mke2fs",
             Job::Compile => "compile",
+            Job::Unmount { .. } => "unmount",
         }
     }
 
@@ -65,6 +81,7 @@ impl Job {
         Duration::from_secs(match self {
             Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::Compile => 60,
             Job::Check(_) | Job::Format { .. } => 900,
+            Job::Unmount { .. } => return FLUSH_LIMIT,
         })
     }
 
@@ -103,6 +120,7 @@ impl Job {
                 }
                 (places.yado.clone(), list)
             }
+            Job::Unmount { clock } => (own(), with(&["yado-init", "--unmount"], clock)),
         }
     }
 }
@@ -123,9 +141,21 @@ impl Jobs {
         self.running.as_ref().and_then(|running| running.output.reader())
     }
 
-    /// When it is killed.
+    /// When it is killed, or given up.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.running.as_ref().map(|running| running.kill_at)
+        self.running.as_ref().map(|running| match running.due {
+            Due::Kill { at } | Due::GiveUp { at } => at,
+        })
+    }
+
+    /// None is started any more after the one that runs.
+    pub(crate) fn forget_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// What runs is not waited for any more.
+    pub(crate) fn abandon(&mut self) {
+        self.running = None;
     }
 }
 
@@ -152,8 +182,8 @@ impl Supervisor {
         });
         match started {
             Ok((child, output)) => {
-                let kill_at = now.saturating_add(job.limit());
-                self.jobs.running = Some(Running { job, process: (child.pid, child.pidfd), output, kill_at });
+                let due = Due::Kill { at: now.saturating_add(job.limit()) };
+                self.jobs.running = Some(Running { job, process: (child.pid, child.pidfd), output, due });
             }
             Err(error) => {
                 self.log.say(Priority::Error, format_args!("start {}: {error}", path.display()));
@@ -162,14 +192,22 @@ impl Supervisor {
         }
     }
 
-    /// Kills a job that takes too long.
+    /// Kills a job that takes too long, and gives up one that hangs.
     pub(crate) fn advance_jobs(&mut self, now: Moment) {
         let Some(running) = &mut self.jobs.running else { return };
-        if running.kill_at <= now {
-            running.kill_at = now.saturating_add(running.job.limit());
-            let name = running.job.name();
-            children::kill(running.process.1.as_fd());
-            self.log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
+        let name = running.job.name();
+        match running.due {
+            Due::Kill { at } if at <= now => {
+                running.due = Due::GiveUp { at: now.saturating_add(KILLED_LIMIT) };
+                children::kill(running.process.1.as_fd());
+                self.log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
+            }
+            Due::GiveUp { at } if at <= now => {
+                self.log
+                    .say(Priority::Error, format_args!("{name}: hangs in the kernel, it is not waited for any more"));
+                self.note_job_end(Ended::Signal(SIGKILL), now);
+            }
+            Due::Kill { .. } | Due::GiveUp { .. } => {}
         }
     }
 

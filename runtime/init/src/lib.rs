@@ -32,6 +32,7 @@ mod job;
 mod launch;
 mod named_partition;
 mod netd;
+mod power_key;
 mod process;
 mod reports;
 mod service_list;

@@ -1,32 +1,29 @@
-//! The end, in order: instances (dependents first, each with its time), then services, then the file systems.
+//! The end, in order: instances (dependents first, each with its time), then services, then whatever else runs, then the
+//! file systems. In which order and for how long at most is `sequence`'s table; this does it, and tells what was left.
+
+mod remaining;
+mod sequence;
+pub(crate) mod unmount;
 
 use crate::boot_order::may_stop;
-use crate::clock_floor;
-use crate::data_partition;
 use crate::instance::cgroup;
 use crate::instance::lifecycle::{Moment, Wanted};
+use crate::job::Job;
 use crate::log::Priority;
 use crate::service;
 use crate::supervisor::Supervisor;
+use sequence::{Action, Left, Stage};
 use std::fs;
-use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
+use yado_sys::children::{self, SIGKILL};
+use yado_sys::reboot;
 use yado_sys::signals::Signal;
-use yado_sys::{reboot, root, volume};
 use yado_wire::rescue::Mode;
 
-/// What the kernel cannot kill is not waited for after all patience is over and this much more.
-const SPARE: Duration = Duration::from_secs(20);
+pub(crate) use sequence::FLUSH_LIMIT;
 
-/// Loop and mapper devices let go of the data partition a moment after the last mount is gone.
-const UNMOUNT_AGAIN: Duration = Duration::from_millis(50);
-
-/// So often.
-const MOST_UNMOUNTS: u32 = 60;
-
-/// Bytes of one input event: two words of time (of the kernel's width), type, code, value.
-const INPUT_EVENT_BYTES: usize = 2 * size_of::<usize>() + 8;
+const SIGHUP: u8 = 1;
+const SIGTERM: u8 = 15;
 
 /// What is wanted in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +40,13 @@ pub(crate) enum Goal {
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     goal: Goal,
-    /// When the wait for instances and services is given up.
-    give_up_at: Moment,
-    unmount: Option<(Moment, u32)>,
+    stage: Stage,
 }
 
 impl Shutdown {
     /// When something is to be done.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        Some(self.unmount.map_or(self.give_up_at, |(at, _)| at))
+        Some(self.stage.deadline())
     }
 }
 
@@ -64,8 +59,15 @@ impl Supervisor {
         }
         let patience: Duration =
             self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.patience).sum();
-        let give_up_at = now.saturating_add(patience).saturating_add(SPARE);
-        self.shutdown = Some(Shutdown { goal, give_up_at, unmount: None });
+        self.shutdown = Some(Shutdown { goal, stage: Stage::first(patience, now) });
+        // Who is being stopped already has no longer than everybody else.
+        for instance in &mut self.instances {
+            let own = instance.rules().map_or(Duration::ZERO, |rules| rules.patience);
+            if let Wanted::Down { patience } = &mut instance.wanted {
+                *patience = own.min(*patience);
+            }
+        }
+        self.jobs.forget_waiting();
         // Their files lie on the data partition.
         self.warm_images.clear();
         self.reach_stage("shutdown");
@@ -112,47 +114,121 @@ impl Supervisor {
     /// What we want of services: they outlive the instances.
     pub(crate) fn wanted_services(&self) -> service::Wanted {
         match &self.shutdown {
-            Some(_) if !self.instances.iter().any(|instance| instance.is_active()) => service::Wanted::Down,
+            Some(shutdown) if shutdown.stage.is_after_instances() => service::Wanted::Down,
             Some(_) | None => service::Wanted::Up,
         }
     }
 
-    /// Ends what is left when instances and services are gone. `true`: the process is to end.
+    /// Goes on with a shutdown as far as nothing has to be waited for. `true`: the process is to end.
     pub(crate) fn finish_shutdown(&mut self, now: Moment) -> bool {
-        let Some(shutdown) = &self.shutdown else { return false };
-        let (goal, give_up_at, unmount) = (shutdown.goal, shutdown.give_up_at, shutdown.unmount);
-        let is_empty = !self.instances.iter().any(|instance| instance.is_active())
-            && self.services.iter().all(|service| service.state == service::State::Stopped);
-        if !is_empty && now < give_up_at {
-            return false;
-        }
-        if !is_empty {
-            self.say_who_is_left();
-        }
-        match (goal, self.places.mode) {
-            (Goal::Exit, _) | (Goal::Reboot | Goal::PowerOff, Mode::Hosted) => {
-                self.leave_host();
-                true
+        // Each round is one stage further, and there are six.
+        while let Some(shutdown) = &self.shutdown {
+            let (goal, before) = (shutdown.goal, shutdown.stage);
+            let left = self.left();
+            let (stage, action) = sequence::step(before, left, self.places.mode, now);
+            if stage == before {
+                return false;
             }
-            (Goal::Reboot | Goal::PowerOff, Mode::System) => self.end_machine_at(goal, unmount, now),
+            if std::mem::discriminant(&before) != std::mem::discriminant(&stage) && before.deadline() <= now {
+                self.tell_who_is_left(before);
+            }
+            if let Some(shutdown) = &mut self.shutdown {
+                shutdown.stage = stage;
+            }
+            match action {
+                Action::None => {}
+                Action::KillInstances => {
+                    for number in 0..self.instances.len() {
+                        self.want(number, Wanted::Down { patience: Duration::ZERO }, now);
+                    }
+                }
+                Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),
+                Action::KillOthers => {
+                    cgroup::kill(&self.places.groups);
+                    self.signal_others(&[SIGKILL]);
+                }
+                Action::Flush => self.start_flush(now),
+                Action::End => match (goal, self.places.mode) {
+                    (Goal::Exit, _) | (Goal::Reboot | Goal::PowerOff, Mode::Hosted) => {
+                        self.leave_host();
+                        return true;
+                    }
+                    (Goal::Reboot | Goal::PowerOff, Mode::System) => self.end_machine_now(goal),
+                },
+            }
+            if action == Action::End {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn left(&self) -> Left {
+        Left {
+            instances: self.instances.iter().any(|instance| instance.is_active()),
+            services: self.services.iter().any(|service| service.state != service::State::Stopped),
+            processes: children::has_any(),
+            flush: !self.jobs.is_idle(),
         }
     }
 
-    fn say_who_is_left(&mut self) {
-        let left: Vec<&str> = self
-            .instances
-            .iter()
-            .filter(|instance| instance.is_active())
-            .map(|instance| instance.name.as_str())
-            .chain(
-                self.services
-                    .iter()
-                    .filter(|service| service.state != service::State::Stopped)
-                    .map(|service| service.name.as_str()),
-            )
-            .collect();
-        let left = left.join(", ");
-        self.log.say(Priority::Error, format_args!("does not end, and is not waited for any more: {left}"));
+    fn tell_who_is_left(&mut self, stage: Stage) {
+        let names: Vec<&str> = match stage {
+            Stage::Instances { .. } | Stage::InstancesKilled { .. } => {
+                let active = self.instances.iter().filter(|instance| instance.is_active());
+                active.map(|instance| instance.name.as_str()).collect()
+            }
+            Stage::Services { .. } => {
+                let left = self.services.iter().filter(|service| service.state != service::State::Stopped);
+                left.map(|service| service.name.as_str()).collect()
+            }
+            Stage::OthersAsked { .. } | Stage::OthersKilled { .. } => Vec::new(),
+            Stage::Flushing { .. } | Stage::Over { .. } => vec!["unmount"],
+        };
+        let mut names = names.join(", ");
+        if matches!(stage, Stage::OthersAsked { .. } | Stage::OthersKilled { .. }) {
+            names = remaining::names(&remaining::children());
+        }
+        let priority = match stage {
+            Stage::Instances { .. } | Stage::Services { .. } | Stage::OthersAsked { .. } => Priority::Warning,
+            Stage::InstancesKilled { .. }
+            | Stage::OthersKilled { .. }
+            | Stage::Flushing { .. }
+            | Stage::Over { .. } => Priority::Error,
+        };
+        self.log.say(priority, format_args!("shutdown: not ended in time: {names}"));
+    }
+
+    /// Sends signals to everybody who is ours to end: on a board all others, on a host our own children; theirs become
+    /// ours as they end.
+    fn signal_others(&mut self, signals: &[u8]) {
+        match self.places.mode {
+            Mode::System => {
+                for signal in signals {
+                    if let Err(error) = children::signal_all_others(*signal) {
+                        self.log.say(Priority::Error, format_args!("signal {signal} to all processes: {error}"));
+                    }
+                }
+            }
+            Mode::Hosted => {
+                for child in remaining::children() {
+                    for signal in signals {
+                        children::signal_child(child.pid, *signal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything that could write is gone: what is left to do may take long on a slow card, and we go on feeding the
+    /// watchdog meanwhile.
+    fn start_flush(&mut self, now: Moment) {
+        for instance in &mut self.instances {
+            // Who hangs keeps its image, and so the data partition, in use; what we hold of it we need not keep.
+            instance.run.image_mount = None;
+        }
+        self.jobs.abandon();
+        self.start_job(Job::Unmount { clock: self.clock_file() }, now);
     }
 
     fn leave_host(&mut self) {
@@ -163,37 +239,7 @@ impl Supervisor {
         self.log.say(Priority::Notice, format_args!("ended"));
     }
 
-    /// Saves the time, takes the data partition away, and ends the machine. `false`: it is tried again a little later.
-    fn end_machine_at(&mut self, goal: Goal, unmount: Option<(Moment, u32)>, now: Moment) -> bool {
-        let tries = match unmount {
-            Some((at, _)) if now < at => return false,
-            Some((_, tries)) => tries,
-            None => {
-                if let Err(error) = clock_floor::save(&self.clock_file()) {
-                    self.log.say(Priority::Warning, format_args!("save the time: {error}"));
-                }
-                0
-            }
-        };
-        let data = Path::new(data_partition::MOUNT_POINT);
-        match root::unmount(data) {
-            Ok(()) => {}
-            // EINVAL: nothing is mounted there.
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
-            Err(_) if tries < MOST_UNMOUNTS => {
-                if let Some(shutdown) = &mut self.shutdown {
-                    shutdown.unmount = Some((now.saturating_add(UNMOUNT_AGAIN), tries + 1));
-                }
-                return false;
-            }
-            Err(error) => {
-                self.log.say(Priority::Error, format_args!("unmount {}: {error}", data.display()));
-                if let Err(error) = root::remount_read_only(data) {
-                    self.log.say(Priority::Error, format_args!("remount {} read-only: {error}", data.display()));
-                }
-            }
-        }
-        volume::sync_all();
+    fn end_machine_now(&mut self, goal: Goal) {
         if let Some(watchdog) = &self.watchdog {
             // It stays armed: a machine that hangs on its way down is reset.
             let _ = watchdog.feed();
@@ -205,96 +251,6 @@ impl Supervisor {
         self.log.say(Priority::Notice, format_args!("{word}"));
         if let Err(error) = ended() {
             self.log.say(Priority::Error, format_args!("{word}: {error}"));
-            if let Some(shutdown) = &mut self.shutdown {
-                shutdown.unmount = Some((now.saturating_add(SPARE), MOST_UNMOUNTS));
-            }
         }
-        false
-    }
-
-    /// Opens the input devices with a power key.
-    pub(crate) fn open_power_keys(&mut self) {
-        self.sockets.power_keys = find_power_keys();
-    }
-
-    /// Reads a power key.
-    pub(crate) fn read_power_key(&mut self, number: usize, now: Moment) {
-        let mut buffer = [0; 64 * INPUT_EVENT_BYTES];
-        let Some(mut key) = self.sockets.power_keys.get(number) else { return };
-        match key.read(&mut buffer) {
-            Ok(len) if 0 < len => {
-                if is_power_key_pressed(buffer.get(..len).unwrap_or(&[])) {
-                    self.take_signal(Signal::Power, now);
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => {
-                self.sockets.power_keys.remove(number);
-            }
-        }
-    }
-}
-
-/// Whether among these input events is a power key that was pressed. Pure.
-fn is_power_key_pressed(events: &[u8]) -> bool {
-    // EV_KEY, KEY_POWER, value 1 (pressed).
-    const PRESSED: [u8; 8] = {
-        let [low, high] = 1u16.to_ne_bytes();
-        let [code_low, code_high] = 116u16.to_ne_bytes();
-        let [a, b, c, d] = 1i32.to_ne_bytes();
-        [low, high, code_low, code_high, a, b, c, d]
-    };
-    events.chunks_exact(INPUT_EVENT_BYTES).any(|event| event.ends_with(&PRESSED))
-}
-
-/// `/sys/class/input/eventN/device/capabilities/key` is a bitmap in words, the highest first; bit 116 is the power key.
-fn find_power_keys() -> Vec<fs::File> {
-    const MOST_KEYS: usize = 4;
-    let Ok(entries) = fs::read_dir("/sys/class/input") else { return Vec::new() };
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names
-        .filter(|name| name.starts_with("event"))
-        .filter(|name| {
-            let path = format!("/sys/class/input/{name}/device/capabilities/key");
-            fs::read_to_string(path).is_ok_and(|bitmap| has_power_key(&bitmap, usize::BITS))
-        })
-        .filter_map(|name| {
-            let file = fs::File::open(format!("/dev/input/{name}")).ok()?;
-            yado_sys::packet::set_nonblocking(&file).ok()?;
-            Some(file)
-        })
-        .take(MOST_KEYS)
-        .collect()
-}
-
-fn has_power_key(bitmap: &str, word_bits: u32) -> bool {
-    const KEY_POWER: u32 = 116;
-    let word = bitmap.split_whitespace().rev().nth((KEY_POWER / word_bits) as usize);
-    word.and_then(|word| u64::from_str_radix(word, 16).ok())
-        .is_some_and(|word| word >> (KEY_POWER % word_bits) & 1 == 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pressed_power_key_is_told_from_all_else() {
-        let event = |kind: u16, code: u16, value: i32| {
-            let mut event = vec![0; 2 * size_of::<usize>()];
-            event.extend_from_slice(&kind.to_ne_bytes());
-            event.extend_from_slice(&code.to_ne_bytes());
-            event.extend_from_slice(&value.to_ne_bytes());
-            event
-        };
-        assert!(is_power_key_pressed(&[event(4, 4, 1), event(1, 116, 1), event(0, 0, 0)].concat()));
-        assert!(!is_power_key_pressed(&event(1, 116, 0)));
-        assert!(!is_power_key_pressed(&event(1, 115, 1)));
-        assert!(!is_power_key_pressed(&event(1, 116, 1)[1..]));
-        // gpio-keys of QEMU's virt board on 64 and on 32 bits: only KEY_POWER.
-        assert!(has_power_key("10000000000000 0", 64));
-        assert!(has_power_key("100000 0 0 0", 32));
-        assert!(!has_power_key("10000000000000", 64));
-        assert!(!has_power_key("", 64));
     }
 }

@@ -1,7 +1,7 @@
 //! Child processes of a supervisor: starting one (into a cgroup, with exactly the descriptors it is to have), and reaping
 //! all of them, adopted ones too. Nothing here waits for a child.
 
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::size_of;
@@ -137,6 +137,33 @@ pub fn reap() -> io::Result<Option<(i32, Ended)>> {
     }
 }
 
+/// Whether there is any child, running or ended and not reaped yet. For a subreaper and for PID 1: any descendant.
+pub fn has_any() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(rustix::process::waitid(WaitId::All, options), Err(rustix::io::Errno::CHILD))
+}
+
+/// Sends a signal to a child that was not reaped, whose id is therefore still its own.
+pub fn signal_child(pid: i32, signal: u8) {
+    // Anything else would mean a group of processes, or all.
+    if 1 < pid {
+        // SAFETY: kill(2) touches no memory of ours.
+        unsafe { libc::kill(pid, libc::c_int::from(signal)) };
+    }
+}
+
+/// Sends a signal to every process but ourselves. Only PID 1 may: `EPERM` for anybody else.
+pub fn signal_all_others(signal: u8) -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: kill(2) touches no memory of ours.
+    let sent = unsafe { libc::kill(-1, libc::c_int::from(signal)) };
+    let error = io::Error::last_os_error();
+    // ESRCH: there is nobody else.
+    if sent < 0 && error.raw_os_error() != Some(libc::ESRCH) { Err(error) } else { Ok(()) }
+}
+
 /// A pipe for what a child prints: our end, which does not block, and the child's.
 pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -239,6 +266,15 @@ mod tests {
             session: Session::Own,
         })
         .unwrap()
+    }
+
+    #[test]
+    fn only_pid_1_may_signal_all_and_nobody_is_signalled_by_an_odd_id() {
+        assert_eq!(signal_all_others(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        for pid in [-1, 0, 1] {
+            // Signal 15 would end this test.
+            signal_child(pid, 15);
+        }
     }
 
     fn wait(child: &Child) -> Ended {

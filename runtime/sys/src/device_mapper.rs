@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 // <linux/dm-ioctl.h>
+const DM_REMOVE_ALL: u32 = 1;
 const DM_DEV_CREATE: u32 = 3;
 const DM_DEV_REMOVE: u32 = 4;
 const DM_DEV_SUSPEND: u32 = 6;
@@ -147,6 +148,13 @@ impl DeviceMapper {
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(()),
             answer => answer,
         }
+    }
+
+    /// Removes every device that nobody has open, and each of the others when its last user is gone.
+    pub fn remove_all_when_unused(&self) -> io::Result<()> {
+        let mut request = Request::new("")?;
+        request.header.flags = DM_DEFERRED_REMOVE;
+        self.ask(DM_REMOVE_ALL, &mut request)
     }
 
     fn ask(&self, number: u32, request: &mut Request) -> io::Result<()> {

@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
 /// How often another process may be quicker to take the free device that we were told of.
 const ATTEMPTS: u32 = 64;
@@ -12,6 +13,7 @@ const ATTEMPTS: u32 = 64;
 const BLOCK_BYTES: u32 = 4096;
 
 // <linux/loop.h>
+const LOOP_CLR_FD: u32 = 0x4C01;
 const LOOP_CTL_GET_FREE: u32 = 0x4C82;
 const LOOP_CONFIGURE: u32 = 0x4C0A;
 const LO_FLAGS_READ_ONLY: u32 = 1;
@@ -78,6 +80,16 @@ fn attach(image: &impl AsFd, flags: u32) -> io::Result<LoopDevice> {
         }
     }
     Err(Errno::BUSY.into())
+}
+
+/// Takes the file away from the loop device at `path`, now or when its last user is gone. `ENXIO`: it has none.
+pub fn detach(path: &Path) -> io::Result<()> {
+    let device = File::open(path)?;
+    // SAFETY: this request takes no argument.
+    if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD as _) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn configure(device: &File, image: &impl AsFd, flags: u32) -> io::Result<()> {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod host;
+mod shutdown;
 
 use host::{Host, replies, words_without_root};
 use std::io::{Read, Write};

@@ -1,0 +1,39 @@
+//! That an init which ends leaves nobody behind, and does not wait for ever.
+
+use super::{host, host::Host, name};
+use std::time::{Duration, Instant};
+use yado_wire::rescue::{InstanceState, Request};
+
+#[test]
+fn a_process_that_heeds_no_signal_and_belongs_to_nobody_is_killed_at_the_end() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    // Out of every group of ours, as somebody's daemon that a shell left behind.
+    let group = host::own_group();
+    let child = format!("trap '' TERM HUP; echo $$ >{group}/cgroup.procs; exec sleep 7654101");
+    host.write_service(
+        "leaver",
+        &format!("#!/bin/sh\nsh -c \"{}\" &\nexec sleep 7654102\n", child.replace('$', "\\$")),
+    );
+    let mut host = host.start();
+    let everywhere = || (host::count_everywhere("sleep 7654101"), host::count_everywhere("sleep 7654102"));
+    host.wait_until("both run", |_| everywhere() == (1, 1));
+    assert!(host.end().success());
+    assert_eq!(everywhere(), (0, 0));
+}
+
+#[test]
+fn a_stop_with_a_long_patience_is_cut_short_by_the_end() {
+    let config = "[config]\nboot.autostart = true\n\"boot.host_shutdown_timeout\" = 1\n";
+    let Some(host) = Host::with(&[("deaf", config)]) else { return };
+    host.use_image_with_init("deaf", &["/bin/sh", "-c", "trap '' TERM USR2; while :; do sleep 1; done"]);
+    let mut host = host.start();
+    host.wait_for("deaf", InstanceState::Running);
+    let stop = Request::Stop { instance: name("deaf"), timeout_s: Some(3600), force: false };
+    let _waits = host.connect(&stop, &[]);
+    host.wait_for("deaf", InstanceState::Stopping);
+    let began = Instant::now();
+    assert!(host.end().success());
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert_eq!(host.left_over(), [""; 0]);
+}
