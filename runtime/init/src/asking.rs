@@ -3,8 +3,9 @@
 //! young init is asked more than once. (Its masks in `/proc` do not tell: busybox waits by sigtimedwait(2), which shows
 //! its signals as neither caught nor blocked.)
 
-use crate::instance::lifecycle::{Moment, State};
+use crate::instance::lifecycle::State;
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use std::time::Duration;

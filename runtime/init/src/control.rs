@@ -5,6 +5,7 @@ mod exchange;
 mod requests;
 
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use exchange::Exchange;
 use std::collections::VecDeque;
@@ -140,7 +141,7 @@ impl Supervisor {
     }
 
     /// Serves one client that asks, hangs up or takes more.
-    pub(crate) fn serve_client(&mut self, id: u32, readiness: Readiness, now: crate::instance::lifecycle::Moment) {
+    pub(crate) fn serve_client(&mut self, id: u32, readiness: Readiness, now: Moment) {
         if readiness.writable {
             if let Some(client) = self.clients.find(id) {
                 client.is_blocked = false;

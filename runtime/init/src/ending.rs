@@ -1,10 +1,11 @@
 //! The ends of processes: reaping all of them, and clearing away what an instance leaves.
 
 use crate::instance::counter::Counter;
-use crate::instance::lifecycle::{self, Moment};
+use crate::instance::lifecycle;
 use crate::instance::{cgroup, end_of_payload, exit_status};
 use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::service;
 use crate::supervisor::{Supervisor, keep_unknown_end};
 use std::fs;

@@ -1,10 +1,11 @@
 //! Devices that come and go: drivers are loaded for new ones, and instances that may have them are looked at again. What
 //! follows from what is one table; on a host no driver is loaded, its own udev does that.
 
-use crate::instance::lifecycle::{self, Moment, State};
+use crate::instance::lifecycle::{self, State};
 use crate::job::Job;
 use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::os::fd::AsFd;

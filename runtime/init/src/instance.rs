@@ -7,9 +7,10 @@ pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
 
+use crate::moment::Moment;
 use console::Console;
 use counter::Counter;
-use lifecycle::{End, Moment, Rules, State, Wanted};
+use lifecycle::{End, Rules, State, Wanted};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! One at a time, each with a time limit, none waited for: who does not even end when it is killed is given up.
 
 use crate::ending::how_it_ended;
-use crate::instance::lifecycle::Moment;
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::places::Places;
 use crate::process::{Output, Start};
 use crate::shutdown::FLUSH_LIMIT;

@@ -1,6 +1,6 @@
 //! One run of the launcher: the process, its report socket, and what it said.
 
-use crate::instance::lifecycle::Moment;
+use crate::moment::Moment;
 use crate::process::{Output, Start};
 use std::ffi::OsStr;
 use std::fs::File;

@@ -13,6 +13,7 @@ mod profiles;
 mod system;
 
 mod control;
+mod moment;
 mod opening;
 mod supervisor;
 mod waking;

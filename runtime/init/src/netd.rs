@@ -1,8 +1,8 @@
 //! What init tells netd: that a run of an instance is over. Asked without waiting, in a queue, and tried again; the launcher's
 //! questions are its own.
 
-use crate::instance::lifecycle::Moment;
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;

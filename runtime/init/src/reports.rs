@@ -3,10 +3,11 @@
 use crate::ending::how_it_ended;
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
-use crate::instance::lifecycle::{self, Moment};
+use crate::instance::lifecycle;
 use crate::instance::notify::{self, parse_notification};
 use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
 use std::time::Duration;

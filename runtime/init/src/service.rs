@@ -1,6 +1,6 @@
 //! Our own long-running processes (netd, and what the image lists): one table of their lives, and the record of one.
 
-use crate::instance::lifecycle::Moment;
+use crate::moment::Moment;
 use crate::process::Output;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;

@@ -7,9 +7,10 @@ pub(crate) mod unmount;
 
 use crate::boot_order::may_stop;
 use crate::instance::cgroup;
-use crate::instance::lifecycle::{Moment, Wanted};
+use crate::instance::lifecycle::Wanted;
 use crate::job::Job;
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::service;
 use crate::supervisor::Supervisor;
 use sequence::{Action, Left, Stage};

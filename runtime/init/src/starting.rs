@@ -2,10 +2,11 @@
 
 use crate::hotplug::DEVICES_PATIENCE;
 use crate::instance::counter::Counter;
-use crate::instance::lifecycle::{End, Moment};
+use crate::instance::lifecycle::End;
 use crate::instance::{Instance, cgroup};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::process::{Output, Start};
 use crate::service;
 use crate::supervisor::Supervisor;

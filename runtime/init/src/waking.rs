@@ -1,9 +1,9 @@
 //! Everything that can wake the process, and who then looks at it.
 
-use crate::instance::lifecycle::Moment;
 use crate::launch::LaunchId;
 use crate::log::journal_protocol::{self, Extent};
 use crate::log::{self, Log, Priority, syslog_protocol};
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -2,7 +2,7 @@
 //! system and the pages that were verified already; its signatures are checked at each start all the same. The kernel
 //! takes the pages back whenever it needs them.
 
-use crate::instance::lifecycle::Moment;
+use crate::moment::Moment;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

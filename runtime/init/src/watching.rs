@@ -1,9 +1,10 @@
 //! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
 
 use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
-use crate::instance::lifecycle::{self, Moment};
+use crate::instance::lifecycle;
 use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use yado_spec::instance::Readiness;

@@ -2,9 +2,10 @@
 
 use super::Exchange;
 use crate::instance::Instance;
-use crate::instance::lifecycle::{Moment, State, Wanted};
+use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::Ask;
 use crate::log::Priority;
+use crate::moment::Moment;
 use crate::shutdown::Goal;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;

@@ -1,12 +1,10 @@
 //! The life of an instance as one table: what state follows, and what is to be done, when something happens. Pure: the
 //! clock, the wish and the gate (may it start now, for all that the others do?) are arguments.
 
+use crate::moment::Moment;
 use std::time::Duration;
 use yado_spec::instance::{InstanceSpec, Readiness, Restart, RestartPolicy};
 use yado_wire::rescue::InstanceState;
-
-/// Time since the kernel started.
-pub(crate) type Moment = Duration;
 
 /// An instance that waits for `READY=1` has settled when it then stays alive for this long; ends after that count from
 /// one again. LXD's tools take a minute as "it stays up", too.

@@ -1,7 +1,7 @@
 //! The order of a shutdown as one table. Every stage has an end that nobody can put off, so the whole has one too:
 //! [`MAX_DURATION`] after it began a board restarts or powers off, whatever is left, and a hosted init has ended.
 
-use crate::instance::lifecycle::Moment;
+use crate::moment::Moment;
 use std::time::Duration;
 use yado_wire::rescue::Mode;
 
