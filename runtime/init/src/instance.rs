@@ -36,6 +36,8 @@ pub(crate) struct Instance {
     pub(crate) state: State,
     /// What somebody wants of it.
     pub(crate) wanted: Wanted,
+    /// The number of the last run that somebody wished for.
+    last_run: u32,
     /// What was last told of its state.
     pub(crate) told: InstanceState,
     /// Its turn in the boot order has not come yet.
@@ -92,7 +94,8 @@ impl Instance {
         idmap_base: u32,
     ) -> Instance {
         let autostart = spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start);
-        let wanted = if autostart { Wanted::Up { run: 1 } } else { Wanted::Down { patience: Duration::ZERO } };
+        let last_run = u32::from(autostart);
+        let wanted = if autostart { Wanted::Up { run: last_run } } else { Wanted::Down { patience: Duration::ZERO } };
         let failed = spec.is_err();
         Instance {
             name,
@@ -102,6 +105,7 @@ impl Instance {
             idmap_base,
             state: if failed { State::Failed { run: 0 } } else { State::Stopped },
             wanted,
+            last_run,
             told: if failed { InstanceState::Failed } else { InstanceState::Stopped },
             is_queued: autostart,
             run: Run::default(),
@@ -146,14 +150,11 @@ impl Instance {
         }
     }
 
-    /// The next number for [`Wanted::Up`].
-    pub(crate) fn next_run(&self) -> u32 {
-        let last = match (self.wanted, self.state) {
-            (Wanted::Up { run }, _) => run,
-            (Wanted::Down { .. }, State::Finished { run } | State::Failed { run }) => run,
-            (Wanted::Down { .. }, _) => 0,
-        };
-        last.wrapping_add(1)
+    /// The next number for [`Wanted::Up`]. None is ever given twice: a wish for a run that another wish has ended must not
+    /// be taken for that run.
+    pub(crate) fn next_run(&mut self) -> u32 {
+        self.last_run = self.last_run.wrapping_add(1);
+        self.last_run
     }
 
     /// Whether it has devices that come and go.
@@ -226,6 +227,40 @@ impl Instance {
             pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
             fingerprint: self.spec.as_ref().ok().map(|spec| spec.image),
             uptime_ms: self
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifecycle::{Action, Event, Gate, Then};
+    use yado_spec::instance::{Readiness, Restart, RestartPolicy};
+
+    #[test]
+    fn a_start_after_a_stop_is_not_taken_for_the_run_that_was_ended_for_its_health() {
+        let name = InstanceName::parse("one").unwrap();
+        let failure = Failure::refused(yado_wire::Step::Spec, "one", "it was not compiled");
+        let mut instance = Instance::new(name, Err(Box::new(failure)), None, 0);
+        let second = Duration::from_secs(1);
+        let rules = Rules {
+            ready: Readiness::Alive { window: second },
+            restart: Restart {
+                policy: RestartPolicy::OnFailure,
+                first_pause: second,
+                longest_pause: second,
+                attempts: 1,
+            },
+            patience: second,
+        };
+        let run = instance.next_run();
+        instance.wanted = Wanted::Up { run };
+        instance.state = State::Stopping { kill_at: second, then: Then::Crashed { run, crashes: 0 } };
+        // Its last attempt was that one; but somebody stops it, and starts it again before it is gone.
+        instance.wanted = Wanted::Down { patience: second };
+        instance.wanted = Wanted::Up { run: instance.next_run() };
+        let ended = Event::Ended(End::Crash);
+        let (next, action) = lifecycle::step(instance.state, instance.wanted, Gate::Open, ended, second, &rules);
+        assert_eq!((next, action), (State::Waiting { run: 2, crashes: 0 }, Action::None));
+    }
+}
                 .state
                 .since()
                 .map(|since| u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),

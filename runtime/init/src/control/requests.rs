@@ -156,7 +156,7 @@ impl Supervisor {
 
     fn start(&mut self, id: u32, name: &InstanceName, now: Moment) {
         let Some(number) = self.startable(id, name) else { return };
-        let Some(instance) = self.instances.get(number) else { return };
+        let Some(instance) = self.instances.get_mut(number) else { return };
         // Who runs or is about to is not started once more; who waits for its next attempt is not let wait any longer.
         let run = match (instance.wanted, instance.state) {
             (Wanted::Up { run }, State::Starting { .. } | State::Running { .. } | State::Ready { .. }) => run,
@@ -176,7 +176,7 @@ impl Supervisor {
 
     fn restart(&mut self, id: u32, name: &InstanceName, now: Moment) {
         let Some(number) = self.startable(id, name) else { return };
-        let Some(instance) = self.instances.get(number) else { return };
+        let Some(instance) = self.instances.get_mut(number) else { return };
         let run = instance.next_run();
         self.set_exchange(id, Exchange::Starting { instance: number, run });
         self.want(number, Wanted::Up { run }, now);
