@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::order::{Command, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
-use yado_sys::children::{Child, Ended, Session};
+use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, Step};
 
@@ -44,6 +44,15 @@ pub(crate) struct Launch {
     pub(crate) command_ended: Option<Ended>,
     /// When the launcher has hung, and is killed.
     pub(crate) kill_at: Option<Moment>,
+}
+
+impl Launch {
+    /// Kills the launcher, and the command that it started.
+    pub(crate) fn kill(&self) {
+        for (_, pidfd) in self.launcher.iter().chain(&self.command) {
+            children::kill(pidfd.as_fd());
+        }
+    }
 }
 
 /// What a launch is for.

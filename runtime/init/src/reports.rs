@@ -49,11 +49,15 @@ impl Supervisor {
         match report {
             LaunchReport::Payload { pid } => match purpose {
                 Purpose::Run => self.take_payload(number, pid, descriptors, now),
-                Purpose::Exec { .. } => {
+                Purpose::Exec { client } => {
                     let Some(pidfd) = descriptors.into_iter().next() else { return };
                     launch.command_ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
                     if launch.command_ended.is_none() {
                         launch.command = Some((pid, pidfd));
+                    }
+                    // It may have hung up while the launcher was at work, and then nobody knew of the command yet.
+                    if !self.has_client(client) {
+                        self.kill_launch(id);
                     }
                 }
                 Purpose::Probe | Purpose::Devices => {}

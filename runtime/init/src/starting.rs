@@ -185,6 +185,13 @@ impl Supervisor {
 
     /// Kills everything of an instance.
     pub(crate) fn kill_instance(&mut self, number: usize) {
+    /// Kills a launcher and its command.
+    pub(crate) fn kill_launch(&self, id: LaunchId) {
+        if let Some(launch) = self.launches.iter().find(|launch| launch.id == id) {
+            launch.kill();
+        }
+    }
+
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
         let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);

@@ -5,8 +5,6 @@ use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::LaunchId;
 use crate::reports::console_identifier;
 use crate::supervisor::Supervisor;
-use std::os::fd::AsFd;
-use yado_sys::children;
 use yado_wire::rescue::{ExitStatus, Reply};
 use yado_wire::{Failure, InstanceName, Step};
 
@@ -190,9 +188,12 @@ impl Supervisor {
     pub(super) fn forget_client(&mut self, client: &Client) {
         let Exchange::Command { launch } = client.exchange else { return };
         let Some(launch) = self.launches.iter().find(|known| known.id == launch) else { return };
-        for (_, pidfd) in launch.launcher.iter().chain(&launch.command) {
-            children::kill(pidfd.as_fd());
-        }
+        launch.kill();
+    }
+
+    /// Whether a client is still connected.
+    pub(crate) fn has_client(&self, id: u32) -> bool {
+        self.clients.list.iter().any(|client| client.id == id)
     }
 }
 

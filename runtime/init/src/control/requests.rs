@@ -32,7 +32,9 @@ impl Supervisor {
             }
         };
         if !matches!(client.exchange, Exchange::Idle) {
-            client.refuse("request", "one request at a time on a connection");
+            // What was begun is kept, so that what runs for this client alone ends with it.
+            let reason = "one request at a time on a connection: it is closed, and what ran for it ends";
+            client.reply(&Reply::Refused(Failure::refused(Step::Request, "request", reason)));
             client.is_lost = true;
             return;
         }

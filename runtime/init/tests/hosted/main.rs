@@ -299,3 +299,20 @@ fn hostile_clients_get_errors_and_init_answers_on() {
     refusal(host.ask(&Request::Poweroff));
     assert!(host.end().success());
 }
+
+#[test]
+fn a_second_request_on_a_connection_whose_command_runs_is_refused_and_the_command_ends() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let exec = host.exec_request("one", &["sleep", "1001"]);
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let client = host.connect(&exec, &[null.as_fd(), null.as_fd(), null.as_fd()]);
+    host.wait_until("the command runs", |host| host.processes_named("sleep 1001") == 1);
+    packet::send(&client, &yado_wire::encode(&Request::Status).unwrap(), &[]).unwrap().unwrap();
+    let reason = refusal(replies(&client, Duration::from_secs(60))).reason;
+    assert!(reason.contains("one request at a time"), "{reason}");
+    assert_eq!(replies(&client, Duration::from_secs(60)), [], "the connection is closed");
+    host.wait_until("the command is gone", |host| host.processes_named("sleep 1001") == 0);
+    assert!(host.end().success());
+}
