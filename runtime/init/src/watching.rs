@@ -1,7 +1,7 @@
 //! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
 
 use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
-use crate::instance::lifecycle;
+use crate::instance::{cgroup, lifecycle};
 use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -23,7 +23,7 @@ impl Supervisor {
                     return;
                 }
                 if let Err(failure) = self.start_launcher(number, Ask::Probe) {
-                    self.note_probe(number, Some(Box::new(failure)), now);
+                    self.note_unmade_probe(number, failure, now);
                 }
             }
             Due::GiveUp => self.kill_probe(number),
@@ -36,6 +36,19 @@ impl Supervisor {
         let probe = self.launches.iter().find(|launch| launch.instance == number && launch.purpose == Purpose::Probe);
         if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
             children::kill(pidfd.as_fd());
+        }
+    }
+
+    /// A try could not be made. That says something about the instance only if its own limit is in the way; else others
+    /// could have it taken for ill by using up what all share.
+    fn note_unmade_probe(&mut self, number: usize, failure: Failure, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        if cgroup::is_at_process_limit(&self.places.group(&instance.name)) {
+            return self.note_probe(number, Some(Box::new(failure)), now);
+        }
+        if instance.run.watch.postpone(now) {
+            let name = &instance.name;
+            self.log.say(Priority::Warning, format_args!("{name}: its probe cannot be tried: {failure}"));
         }
     }
 

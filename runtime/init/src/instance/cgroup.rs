@@ -164,6 +164,14 @@ pub(crate) fn read_number(group: &Path, file: &str) -> Option<u64> {
     fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
 }
 
+/// Whether `limits.processes` lets no further process into a group.
+pub(crate) fn is_at_process_limit(group: &Path) -> bool {
+    match (read_number(group, "pids.current"), read_number(group, "pids.max")) {
+        (Some(current), Some(max)) => max <= current,
+        (None, _) | (_, None) => false,
+    }
+}
+
 /// The number behind `name` in a file of `name number` lines.
 pub(crate) fn parse_count(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())

@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     probe_at: Option<Moment>,
     /// It is being tried: when that has taken too long.
     give_up_at: Option<Moment>,
+    /// It could not be tried the last time.
+    is_postponed: bool,
     /// Tries in a row that did not pass, since it was ready.
     failures: u32,
     /// Why the last try did not pass.
@@ -138,6 +140,14 @@ impl Watch {
         Due::Probe
     }
 
+    /// The try could not be made, for reasons that are not the instance's: it says nothing about it. `true`: it is the
+    /// first one since a try was made.
+    pub(crate) fn postpone(&mut self, now: Moment) -> bool {
+        self.give_up_at = None;
+        self.probe_at = Some(now.saturating_add(SOON));
+        !std::mem::replace(&mut self.is_postponed, true)
+    }
+
     /// When something is due at the latest.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         [self.probe_at, self.give_up_at, self.ping_by].into_iter().flatten().min()
@@ -157,6 +167,7 @@ impl Watch {
         now: Moment,
     ) -> Verdict {
         self.give_up_at = None;
+        self.is_postponed = false;
         let Some(probe) = health.probe.as_ref().filter(|_| phase != Phase::Down) else { return Verdict::AsBefore };
         let pause = if phase == Phase::Starting { SOON.min(probe.interval) } else { probe.interval };
         self.probe_at = Some(now.saturating_add(pause));
@@ -301,6 +312,17 @@ mod tests {
         assert_eq!(watch.due(&health, Phase::Ready, s(7)), Due::GiveUp);
         assert_eq!(watch.probed(failed(), &health, Phase::Ready, s(8)), Verdict::AsBefore);
         assert_eq!((watch.failures(), watch.deadline()), (1, Some(s(38))));
+    }
+
+    #[test]
+    fn a_try_that_could_not_be_made_says_nothing_and_is_made_soon() {
+        let health = probed(Readiness::Alive { window: s(10) });
+        let mut watch = Watch::default();
+        for at in 0..9 {
+            assert_eq!(watch.due(&health, Phase::Ready, s(at)), Due::Probe);
+            assert_eq!(watch.postpone(s(at)), at == 0);
+            assert_eq!((watch.failures(), watch.ill, watch.deadline()), (0, None, Some(s(at + 1))));
+        }
     }
 
     #[test]
