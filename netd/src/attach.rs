@@ -278,9 +278,8 @@ impl AttachError {
         match self {
             AttachError::Refused { object, reason } => Failure::refused(Step::Network, object, reason),
             AttachError::NoDriver { module, object } => {
-                let mut failure = Failure::refused(Step::Module, module, &no_driver(object));
-                failure.errno = EOPNOTSUPP;
-                failure
+                let failure = Failure::refused(Step::Module, module, &no_driver(object));
+                Failure { errno: EOPNOTSUPP, ..failure }.in_vain()
             }
             AttachError::Kernel { object, source } => Failure::from_io(Step::Network, object, source),
         }

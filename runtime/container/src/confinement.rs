@@ -1,6 +1,6 @@
 //! The last thing before `execve`: what the instance's root may not do, although it is root.
 
-use crate::report::at;
+use crate::report::{at, at_in_vain};
 use yado_spec::instance::Security;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::keyring;
@@ -26,13 +26,15 @@ pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
 
 /// The same for a process that executes nothing, so that no label would ever come into force.
 pub(crate) fn confine_unlabelled(security: &Security) -> Result<(), Failure> {
+    // A key ring takes memory of a bounded kind; what else is refused here, this kernel always refuses.
     keyring::join_new_session().map_err(at(Step::Capabilities, "session keyring"))?;
-    capabilities::drop_from_bounding_set(DROPPED).map_err(at(Step::Capabilities, "bounding set"))?;
+    capabilities::drop_from_bounding_set(DROPPED).map_err(at_in_vain(Step::Capabilities, "bounding set"))?;
     if security.no_new_privs {
-        capabilities::set_no_new_privs().map_err(at(Step::Capabilities, "no_new_privs"))?;
+        capabilities::set_no_new_privs().map_err(at_in_vain(Step::Capabilities, "no_new_privs"))?;
     }
     if security.syscalls_deny_default {
-        Filter::allow_all_but(&DEFAULT_DENIALS).install().map_err(at(Step::Seccomp, "system call filter"))?;
+        let filter = Filter::allow_all_but(&DEFAULT_DENIALS);
+        filter.install().map_err(at_in_vain(Step::Seccomp, "system call filter"))?;
     }
     Ok(())
 }
@@ -40,6 +42,8 @@ pub(crate) fn confine_unlabelled(security: &Security) -> Result<(), Failure> {
 fn label_failure(label: &str, error: &LabelError) -> Failure {
     match error {
         LabelError::Refused(error) => Failure::from_io(Step::Label, label, error),
-        LabelError::NoModule | LabelError::NoProfile => Failure::refused(Step::Label, label, &error.to_string()),
+        LabelError::NoModule | LabelError::NoProfile => {
+            Failure::refused(Step::Label, label, &error.to_string()).in_vain()
+        }
     }
 }

@@ -51,13 +51,14 @@ impl MountedImage {
 
 fn open_trusted(order: &LaunchOrder) -> Result<TrustedImage, Failure> {
     let keys = Keys::read_dir(Path::new(&order.places.trust))
-        .map_err(|error| Failure::refused(Step::ImageSignature, &order.places.trust, &error.to_string()))?;
+        .map_err(|error| Failure::refused(Step::ImageSignature, &order.places.trust, &error.to_string()).in_vain())?;
     let path = &order.places.image;
     yado_image::open_trusted(Path::new(path), &keys, &Wanted::container(order.spec.image)).map_err(|error| Failure {
         step: error.step(),
         object: clipped(path),
         errno: error.errno(),
         reason: clipped(&error.to_string()),
+        retry: error.retry(),
     })
 }
 
@@ -70,8 +71,7 @@ fn mount_by_block(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -
 /// The whole image is verified now, then mounted: straight from the file where the kernel can (6.12), else by loop.
 fn mount_at_once(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -> Result<OwnedFd, Failure> {
     stopwatch.step(Step::Verity, || {
-        yado_image::verity::diagnose(&image.file, &image.header)
-            .map_err(|mismatch| Failure::refused(mismatch.step(), path, &mismatch.to_string()))
+        yado_image::verity::diagnose(&image.file, &image.header).map_err(|mismatch| mismatch.failure(path))
     })?;
     stopwatch.step(Step::ImageMount, || {
         // By the descriptor: what is mounted is what was verified, whatever the path leads to by now.
@@ -105,8 +105,6 @@ fn mount_erofs(source: &str) -> Result<OwnedFd, NewMountError> {
 fn name_the_block(path: &str, image: &TrustedImage, failure: Failure) -> Failure {
     match yado_image::verity::diagnose(&image.file, &image.header) {
         Ok(()) => failure,
-        Err(mismatch) => {
-            Failure { errno: failure.errno, ..Failure::refused(mismatch.step(), path, &mismatch.to_string()) }
-        }
+        Err(mismatch) => Failure { errno: failure.errno, ..mismatch.failure(path) },
     }
 }

@@ -14,6 +14,11 @@ pub(crate) fn at<E: Into<io::Error>>(step: Step, object: &str) -> impl FnOnce(E)
     move |error| Failure::from_io(step, object, &error.into())
 }
 
+/// As [`at`], where the kernel will refuse it again.
+pub(crate) fn at_in_vain<E: Into<io::Error>>(step: Step, object: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::from_io(step, object, &error.into()).in_vain()
+}
+
 /// As [`at`], for a new file system: its own words are in the reason.
 pub(crate) fn at_new(step: Step, object: &str) -> impl FnOnce(NewMountError) -> Failure {
     move |error| Failure { reason: clipped(&error.to_string()), ..Failure::from_io(step, object, &error.source) }

@@ -138,7 +138,10 @@ fn find_devices(order: &LaunchOrder) -> Result<devices::Found<'_>, Failure> {
     let found = devices::find(&order.spec.devices)?;
     match found.absent.iter().find(|device| device.required != Required::No) {
         // Waiting for it is init's affair: it hears of devices as they come.
-        Some(device) => Err(Failure::refused(Step::DeviceAbsent, &device.name, "no such device is here now")),
+        Some(device) => {
+            let reason = "no such device is here now";
+            Err(Failure::refused(Step::DeviceAbsent, &device.name, reason).until_device_comes())
+        }
         None => Ok(found),
     }
 }

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use yado_wire::Step;
+use yado_wire::{Retry, Step};
 
 /// An image whose header is signed by keys we trust, for this machine, and whose parts are where the header says.
 #[derive(Debug)]
@@ -220,6 +220,12 @@ impl OpenError {
             OpenError::Manifest => Step::ImageManifest,
             OpenError::TreeTop => Step::ImageTree,
         }
+    }
+
+    /// Whether opening it may succeed later: what was read was read whole, and is what it is.
+    pub fn retry(&self) -> Retry {
+        let was_read = self.step() != Step::ImageOpen;
+        if was_read { Retry::InVain } else { Retry::MayHelp }
     }
 
     /// The kernel's error number, 0 where the kernel was not the one who refused.

@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::thread;
-use yado_wire::Step;
+use yado_wire::{Failure, Step};
 
 /// How many hashes a tree block holds.
 pub const HASHES_PER_BLOCK: u64 = BLOCK_BYTES / HASH_BYTES as u64;
@@ -141,6 +141,15 @@ impl Mismatch {
             Mismatch::Read { .. } => Step::ImageOpen,
             Mismatch::Tree { .. } => Step::ImageTree,
             Mismatch::Payload { .. } => Step::ImagePayload,
+        }
+    }
+
+    /// How this fails a start. `path`: the image's.
+    pub fn failure(&self, path: &str) -> Failure {
+        let failure = Failure::refused(self.step(), path, &self.to_string());
+        match self {
+            Mismatch::Read { .. } => failure,
+            Mismatch::Tree { .. } | Mismatch::Payload { .. } => failure.in_vain(),
         }
     }
 }

@@ -19,7 +19,7 @@ use yado_spec::instance::{DeviceSelect, Required};
 use yado_sys::children::Ended;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
-use yado_wire::{Failure, InstanceName, Step};
+use yado_wire::{Failure, InstanceName, Retry};
 
 /// One instance.
 #[derive(Debug)]
@@ -169,43 +169,10 @@ impl Instance {
 
     /// How a start that failed this way ends.
     pub(crate) fn end_of_failed_start(&self, failure: &Failure) -> End {
-        match failure.step {
-            Step::DeviceAbsent => End::DeviceAbsent { within: self.device_patience() },
-            // Nothing that time alone changes.
-            Step::Spec
-            | Step::Limits
-            | Step::ImageHeader
-            | Step::ImageSignature
-            | Step::ImageManifest
-            | Step::ImageRequires
-            | Step::ImageTree
-            | Step::ImagePayload
-            | Step::Seccomp
-            | Step::Label
-            | Step::Capabilities
-            | Step::Module => End::StartRefused,
-            Step::Cgroup
-            | Step::Launcher
-            | Step::ImageOpen
-            | Step::Loop
-            | Step::Verity
-            | Step::ImageMount
-            | Step::Layer
-            | Step::Overlay
-            | Step::Namespaces
-            | Step::IdMap
-            | Step::Mount
-            | Step::Device
-            | Step::Network
-            | Step::Hostname
-            | Step::Console
-            | Step::DeviceFilter
-            | Step::Rlimits
-            | Step::Exec
-            | Step::Health
-            | Step::Data
-            | Step::Slot
-            | Step::Request => End::StartFailed,
+        match failure.retry {
+            Retry::MayHelp => End::StartFailed,
+            Retry::InVain => End::StartRefused,
+            Retry::WhenDeviceComes => End::DeviceAbsent { within: self.device_patience() },
         }
     }
 
@@ -227,6 +194,39 @@ impl Instance {
             pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
             fingerprint: self.spec.as_ref().ok().map(|spec| spec.image),
             uptime_ms: self
+                .state
+                .since()
+                .map(|since| u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
+            restarts: self.restarts,
+            start_us: self.run.start_us,
+            memory_bytes: read("memory.current"),
+            memory_limit_bytes: read("memory.max"),
+            processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
+            oom_kills: self.run.oom_kills.count(),
+            last_failure: self.last_failure.as_deref().cloned(),
+        }
+    }
+}
+
+/// How the end of its first process is to be understood. A pid namespace whose init calls reboot(2) ends by a signal that
+/// says what was asked for.
+pub(crate) fn end_of_payload(ended: Ended) -> End {
+    const SIGHUP: u8 = 1;
+    const SIGINT: u8 = 2;
+    match ended {
+        Ended::Code(0) | Ended::Signal(SIGINT) => End::InOrder,
+        Ended::Signal(SIGHUP) => End::Reboot,
+        Ended::Code(_) | Ended::Signal(_) => End::Crash,
+    }
+}
+
+/// The same for the wire.
+pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
+    match ended {
+        Ended::Code(code) => ExitStatus::Code(code),
+        Ended::Signal(signal) => ExitStatus::Signal(signal),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -259,38 +259,5 @@ mod tests {
         let ended = Event::Ended(End::Crash);
         let (next, action) = lifecycle::step(instance.state, instance.wanted, Gate::Open, ended, second, &rules);
         assert_eq!((next, action), (State::Waiting { run: 2, crashes: 0 }, Action::None));
-    }
-}
-                .state
-                .since()
-                .map(|since| u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
-            restarts: self.restarts,
-            start_us: self.run.start_us,
-            memory_bytes: read("memory.current"),
-            memory_limit_bytes: read("memory.max"),
-            processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
-            oom_kills: self.run.oom_kills.count(),
-            last_failure: self.last_failure.as_deref().cloned(),
-        }
-    }
-}
-
-/// How the end of its first process is to be understood. A pid namespace whose init calls reboot(2) ends by a signal that
-/// says what was asked for.
-pub(crate) fn end_of_payload(ended: Ended) -> End {
-    const SIGHUP: u8 = 1;
-    const SIGINT: u8 = 2;
-    match ended {
-        Ended::Code(0) | Ended::Signal(SIGINT) => End::InOrder,
-        Ended::Signal(SIGHUP) => End::Reboot,
-        Ended::Code(_) | Ended::Signal(_) => End::Crash,
-    }
-}
-
-/// The same for the wire.
-pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
-    match ended {
-        Ended::Code(code) => ExitStatus::Code(code),
-        Ended::Signal(signal) => ExitStatus::Signal(signal),
     }
 }

@@ -93,7 +93,7 @@ fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Op
 fn not_allowed(places: &Places) -> Failure {
     let reason =
         format!("this system does not allow it; {} would hold the word allow", places.privileged().display());
-    Failure::refused(Step::Spec, "security.privileged", &reason)
+    Failure::refused(Step::Spec, "security.privileged", &reason).in_vain()
 }
 
 /// What the compiler said of it.
@@ -103,7 +103,7 @@ fn compiler_failure(places: &Places, name: &InstanceName) -> Failure {
     let text =
         read_bounded(&path, MAX_REASON_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).trim().replace('\n', "; "));
     let reason = text.unwrap_or_else(|| "it was not compiled".to_owned());
-    Failure::refused(Step::Spec, name.as_str(), &reason)
+    Failure::refused(Step::Spec, name.as_str(), &reason).in_vain()
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {

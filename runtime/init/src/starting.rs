@@ -133,7 +133,9 @@ impl Supervisor {
         };
         let Some(image) = &instance.image else {
             let fingerprint = yado_wire::hex::encode(&spec.image);
-            return Err(Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here"));
+            return Err(
+                Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here").in_vain()
+            );
         };
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
@@ -183,8 +185,6 @@ impl Supervisor {
         Ok(id)
     }
 
-    /// Kills everything of an instance.
-    pub(crate) fn kill_instance(&mut self, number: usize) {
     /// Kills a launcher and its command.
     pub(crate) fn kill_launch(&self, id: LaunchId) {
         if let Some(launch) = self.launches.iter().find(|launch| launch.id == id) {
@@ -192,6 +192,8 @@ impl Supervisor {
         }
     }
 
+    /// Kills everything of an instance.
+    pub(crate) fn kill_instance(&mut self, number: usize) {
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
         let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);

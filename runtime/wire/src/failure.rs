@@ -14,21 +14,47 @@ pub struct Failure {
     pub errno: i32,
     /// The reason in words: lower case, without a full stop.
     pub reason: Text<400>,
+    /// Whether the same may succeed later. Whoever makes the failure says so: nobody else knows.
+    pub retry: Retry,
+}
+
+/// Whether what failed may succeed when it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Retry {
+    /// It may.
+    MayHelp,
+    /// Not until somebody changes the image, the configuration or the system.
+    InVain,
+    /// Once the device is there.
+    WhenDeviceComes,
 }
 
 impl Failure {
-    /// A refusal of ours. Over-long texts are clipped.
+    /// A refusal of ours; trying again may help. Over-long texts are clipped.
     pub fn refused(step: Step, object: &str, reason: &str) -> Failure {
-        Failure { step, object: clipped(object), errno: 0, reason: clipped(reason) }
+        Failure { step, object: clipped(object), errno: 0, reason: clipped(reason), retry: Retry::MayHelp }
     }
 
-    /// A refusal by the kernel: the reason is the error's own text.
+    /// The same failure, when trying again is in vain until somebody changes something.
+    #[must_use]
+    pub fn in_vain(self) -> Failure {
+        Failure { retry: Retry::InVain, ..self }
+    }
+
+    /// The same failure, when a device must come first.
+    #[must_use]
+    pub fn until_device_comes(self) -> Failure {
+        Failure { retry: Retry::WhenDeviceComes, ..self }
+    }
+
+    /// A refusal by the kernel; trying again may help. The reason is the error's own text.
     pub fn from_io(step: Step, object: &str, error: &std::io::Error) -> Failure {
         Failure {
             step,
             object: clipped(object),
             errno: error.raw_os_error().unwrap_or(0),
             reason: clipped(&error.to_string()),
+            retry: Retry::MayHelp,
         }
     }
 }

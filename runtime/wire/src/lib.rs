@@ -12,6 +12,6 @@ pub mod names;
 pub mod network;
 pub mod rescue;
 
-pub use failure::{Failure, Step};
+pub use failure::{Failure, Retry, Step};
 pub use frame::{DecodeError, MAX_FRAME_BYTES, decode, encode};
 pub use names::{InstanceName, NameError, Text};

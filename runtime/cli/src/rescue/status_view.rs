@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
 use yado_wire::rescue::{InstanceState, InstanceStatus, Mode, ServiceStatus, SystemStatus, Verify};
-use yado_wire::{Failure, hex};
+use yado_wire::{Failure, Retry, hex};
 
 const INSTANCE_HEADINGS: [&str; 9] =
     ["INSTANCE", "STATE", "PID", "IMAGE", "UP", "START", "MEMORY", "PROCESSES", "RESTARTS"];
@@ -54,8 +54,15 @@ pub(super) fn render_json(status: &Status) -> Value {
 
 /// A failure as JSON; `events` shows them too.
 pub(super) fn failure_json(failure: &Failure) -> Value {
-    let Failure { step, object, errno, reason } = failure;
-    json!({ "step": step.name(), "object": object.as_str(), "errno": errno, "reason": reason.as_str() })
+    let Failure { step, object, errno, reason, retry } = failure;
+    let retry = match retry {
+        Retry::MayHelp => "may-help",
+        Retry::InVain => "in-vain",
+        Retry::WhenDeviceComes => "when-device-comes",
+    };
+    json!({
+        "step": step.name(), "object": object.as_str(), "errno": errno, "reason": reason.as_str(), "retry": retry,
+    })
 }
 
 fn system_line(system: &SystemStatus) -> String {

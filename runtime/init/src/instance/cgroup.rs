@@ -180,14 +180,16 @@ pub(crate) fn parse_count(text: &str, name: &str) -> Option<u64> {
 fn limit_failure(group: &Path, write: &CgroupWrite, error: &io::Error) -> Failure {
     let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
     if controllers.split_whitespace().any(|name| name == write.controller) {
-        return Failure::from_io(Step::Limits, &format!("{} = {}", write.file, write.value), error);
+        let failure = Failure::from_io(Step::Limits, &format!("{} = {}", write.file, write.value), error);
+        // A value that this kernel does not know it will not know later either.
+        let is_lasting = error.kind() == io::ErrorKind::InvalidInput;
+        return if is_lasting { failure.in_vain() } else { failure };
     }
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let v1 = fs::read_to_string("/proc/cgroups").unwrap_or_default();
     let reason = missing_reason(write.controller, &command_line, &v1);
-    let mut failure = Failure::refused(Step::Limits, &format!("{} = {}", write.file, write.value), &reason);
-    failure.errno = error.raw_os_error().unwrap_or(0);
-    failure
+    let failure = Failure::refused(Step::Limits, &format!("{} = {}", write.file, write.value), &reason);
+    Failure { errno: error.raw_os_error().unwrap_or(0), ..failure }.in_vain()
 }
 
 /// Why a controller is missing, as far as the kernel's command line and `/proc/cgroups` tell.
