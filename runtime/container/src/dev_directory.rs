@@ -109,10 +109,11 @@ fn open_parent<'a>(dev: &OwnedFd, path: &'a str) -> Result<(OwnedFd, &'a str), E
 
 /// What may be opened: the standard nodes, every pty of the instance, and its devices.
 pub(crate) fn rules(nodes: &[Node]) -> Vec<DeviceRule> {
+    // 5:0 is `tty`, 5:2 `ptmx`. 5:1 would be the system's console; the instance's own is a pty.
     const TTY_AUX_MAJOR: u32 = 5;
     const PTY_SLAVE_MAJOR: u32 = 136;
     let char = |major, minor| DeviceRule { kind: DeviceKind::Char, major, minor };
-    let mut rules = vec![char(PTY_SLAVE_MAJOR, None), char(TTY_AUX_MAJOR, Some(1)), char(TTY_AUX_MAJOR, Some(2))];
+    let mut rules = vec![char(PTY_SLAVE_MAJOR, None), char(TTY_AUX_MAJOR, Some(2))];
     rules.extend(STANDARD.map(|(_, major, minor)| char(major, Some(minor))));
     rules.extend(WHERE_PRESENT.map(|(_, major, minor, _)| char(major, Some(minor))));
     rules.extend(nodes.iter().map(|Node { source: NodeSource { kind, major, minor }, .. }| DeviceRule {
@@ -176,5 +177,7 @@ mod tests {
         assert_eq!(block, [&DeviceRule { kind: DeviceKind::Block, major: 8, minor: Some(1) }]);
         assert!(rules.contains(&DeviceRule { kind: DeviceKind::Char, major: 1, minor: Some(3) }));
         assert!(!rules.iter().any(|rule| rule.kind == DeviceKind::Char && rule.major == 1 && rule.minor.is_none()));
+        let system_console = DeviceRule { kind: DeviceKind::Char, major: 5, minor: Some(1) };
+        assert!(!rules.contains(&system_console));
     }
 }

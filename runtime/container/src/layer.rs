@@ -45,7 +45,8 @@ fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
         FsOption::Value("upperdir", "layer/upper"),
         FsOption::Value("workdir", "layer/work"),
     ];
-    mount::new_file_system("overlay", &options, Attributes::empty())
+    // A node in an image or a layer, such as the /dev/console of many archives, is no way to a device.
+    mount::new_file_system("overlay", &options, Attributes::MOUNT_ATTR_NODEV)
         .map_err(at_new(Step::Overlay, &order.places.layer))
 }
 

@@ -21,7 +21,7 @@ use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
 use yado_sys::rlimit::KernelResource;
-use yado_sys::{children, device_filter, mount};
+use yado_sys::{children, device_filter, identity, mount};
 use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
@@ -65,6 +65,11 @@ fn check_map(order: &LaunchOrder) -> Result<(), Failure> {
 }
 
 /// Forks the payload, a child of init. It makes its other namespaces itself while we mount.
+///
+/// The user namespace is made as the instance's root, who is its owner from then on: the kernel counts what is in it on the
+/// owner too (inotify instances, namespaces, pending signals, message queues, locked memory), so each instance has counts
+/// of its own and none uses up the system's or another's. The owner is almighty in the namespace from outside; but outside
+/// no process has this id, and we have it only while nothing of the instance's runs yet.
 fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
     let (talk, payloads_end) = Talk::pair()?;
     if order.spec.security.time_namespace {
@@ -74,7 +79,12 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
         true => Namespaces::NEWPID,
         false => Namespaces::NEWPID | Namespaces::NEWUSER,
     };
-    match clone::fork(namespaces, Parent::CallersParent).map_err(at(Step::Namespaces, "clone3"))? {
+    set_effective_user(order.idmap_base)?;
+    let forked = clone::fork(namespaces, Parent::CallersParent);
+    if !matches!(forked, Ok(Forked::Child)) {
+        set_effective_user(0)?;
+    }
+    match forked.map_err(at(Step::Namespaces, "clone3"))? {
         Forked::Caller { pid, pidfd } => Ok(Born { pid, pidfd, talk }),
         Forked::Child => {
             // Our copy of the launcher's end would hide its death from us.
@@ -176,14 +186,21 @@ fn claim_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
     Ok(cgroup)
 }
 
-/// From outside: raising a hard limit needs a privilege that nobody inside a user namespace has.
+/// From outside: raising a hard limit needs a privilege that nobody inside a user namespace has. As the namespace's owner:
+/// a system that is a container itself may lack the one to change other users' limits.
 fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
-    for limit in &order.spec.limits.kernel {
+    set_effective_user(order.idmap_base)?;
+    let outcome = order.spec.limits.kernel.iter().try_for_each(|limit| {
         let resource = KernelResource::parse(&limit.resource)
             .ok_or_else(|| Failure::refused(Step::Rlimits, &limit.resource, "the kernel has no such limit"))?;
-        resource.set(pid, limit.soft, limit.hard).map_err(at(Step::Rlimits, &limit.resource))?;
-    }
-    Ok(())
+        resource.set(pid, limit.soft, limit.hard).map_err(at(Step::Rlimits, &limit.resource))
+    });
+    set_effective_user(0)?;
+    outcome
+}
+
+fn set_effective_user(uid: u32) -> Result<(), Failure> {
+    identity::set_effective_user(uid).map_err(at(Step::IdMap, "effective user"))
 }
 
 /// The payload has built its inside: init gets its pidfd and console, the payload executes.

@@ -1,6 +1,7 @@
-//! Who this process is to the kernel, and the ids under which it touches files, apart from those under which it does
-//! everything else.
+//! Who this process is to the kernel, and the ids under which it touches files or makes namespaces, apart from those under
+//! which it does everything else.
 
+use rustix::process::Uid;
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 use std::io;
 
@@ -16,6 +17,23 @@ pub fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
     unsafe { libc::setfsgid(gid) };
     // SAFETY: as above.
     unsafe { libc::setfsuid(uid) };
+    raise_capabilities()
+}
+
+/// From now on our effective user id is `uid`; 0 is root again. Capabilities stay as they are for root. A user namespace
+/// that is made meanwhile is owned by `uid`, and what the kernel counts for its owner is counted for `uid`: namespaces(7),
+/// `/proc/sys/user`. Root stays our real and saved id, so no process of `uid` may send us signals.
+pub fn set_effective_user(uid: u32) -> io::Result<()> {
+    // The largest id stands for "no change" in this call.
+    if uid == u32::MAX {
+        return Err(rustix::io::Errno::INVAL.into());
+    }
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::from_raw(uid), Uid::ROOT)?;
+    raise_capabilities()
+}
+
+/// The kernel takes effective capabilities away from who is not root, and leaves the permitted ones: capabilities(7).
+fn raise_capabilities() -> io::Result<()> {
     let sets = capabilities(None)?;
     Ok(set_capabilities(None, CapabilitySets { effective: sets.permitted, ..sets })?)
 }

@@ -41,18 +41,18 @@ pub(crate) const ALL: &[Case] = &[
 ];
 
 /// Runs a script as the instance's init; gives its output.
-fn run(order: &LaunchOrder) -> String {
+pub(crate) fn run(order: &LaunchOrder) -> String {
     let (ended, output) = launch(order).unwrap_or_else(|failure| panic!("{failure}")).finish();
     assert_eq!(ended, Ended::Code(0), "{output}");
     output
 }
 
-fn script(fixture: &Fixture, name: &str, script: &str) -> LaunchOrder {
+pub(crate) fn script(fixture: &Fixture, name: &str, script: &str) -> LaunchOrder {
     fixture.order(name, &["/bin/sh", "-c", script])
 }
 
 /// An instance that does nothing until it is killed.
-fn idle(order: &LaunchOrder) -> Payload {
+pub(crate) fn idle(order: &LaunchOrder) -> Payload {
     launch(order).unwrap_or_else(|failure| panic!("{failure}"))
 }
 

@@ -11,6 +11,7 @@ mod failures;
 mod fixture;
 mod init_role;
 mod systemd;
+mod walls;
 
 use fixture::Fixture;
 use std::ffi::OsString;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, 0);
-    for (name, case) in cases::ALL.iter().chain(failures::ALL).chain(systemd::ALL) {
+    for (name, case) in cases::ALL.iter().chain(walls::ALL).chain(failures::ALL).chain(systemd::ALL) {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;
         }
