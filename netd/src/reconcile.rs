@@ -7,7 +7,7 @@ use crate::dhcp::lease::MAX_NAME_SERVERS;
 use crate::dhcp::message::Message;
 use crate::dhcp::server::{Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
-use crate::firewall::rules::ruleset;
+use crate::firewall::rules::{Others, ruleset};
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::LinkKind;
 use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
@@ -176,7 +176,8 @@ impl Netd {
     }
 
     fn put_rules(&mut self, failing: &mut Vec<String>) {
-        let rules = ruleset(&self.spec.bridges);
+        let others = if self.arguments.is_hosted { Others::Undecided } else { Others::Denied };
+        let rules = ruleset(&self.spec.bridges, others);
         if self.rules.as_ref() != Some(&rules) {
             match self.firewall.replace(&rules) {
                 Ok(()) => self.rules = Some(rules),
@@ -184,8 +185,8 @@ impl Netd {
             }
         }
         let is_routing = self.spec.bridges.iter().filter_map(|b| b.ipv4.as_ref()).any(|ipv4| ipv4.routing);
-        // Never switched off again: whoever else routes on this machine may rely on it.
-        if is_routing && fs::read(IP_FORWARD).is_ok_and(|now| now.starts_with(b"0")) {
+        // Only where rules say for whom. Never switched off again: whoever else routes on this machine may rely on it.
+        if is_routing && self.rules.is_some() && fs::read(IP_FORWARD).is_ok_and(|now| now.starts_with(b"0")) {
             if let Err(error) = fs::write(IP_FORWARD, "1") {
                 failing.push(format!("write {IP_FORWARD}: {error}"));
             }

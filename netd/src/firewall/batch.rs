@@ -1,7 +1,7 @@
 //! A ruleset as one nf_tables transaction: the bytes of its netlink messages. Pure. The numbers are those of
 //! linux/netfilter/nf_tables.h, each named as there.
 
-use super::rules::{Chain, Hook, Match, Rule, Ruleset, Verdict};
+use super::rules::{Chain, Entry, Hook, Match, Policy, Rule, Ruleset, Verdict};
 use std::net::Ipv4Addr;
 
 /// The table's name, in family inet.
@@ -35,6 +35,11 @@ const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
 const NFT_REG_VERDICT: u32 = 0;
 const NFT_REG_1: u32 = 1;
+/// linux/netfilter.h.
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+/// -3
+const NFT_JUMP: u32 = 0xffff_fffd;
 
 /// The transaction that makes the table be `ruleset`, whatever it was. Its messages are numbered from `sequence` on.
 pub fn replace_table(ruleset: &Ruleset, sequence: u32) -> Batch {
@@ -46,9 +51,12 @@ pub fn replace_table(ruleset: &Ruleset, sequence: u32) -> Batch {
     writer.message(NFT_MSG_NEWTABLE, NLM_F_CREATE, NFPROTO_INET, |out| out.text(1, TABLE));
     for chain in &ruleset.chains {
         writer.message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, NFPROTO_INET, |out| put_chain(out, chain));
+    }
+    // After all chains: a rule jumps only to a chain that is there.
+    for chain in &ruleset.chains {
         for rule in &chain.rules {
             let flags = NLM_F_CREATE | NLM_F_APPEND;
-            writer.message(NFT_MSG_NEWRULE, flags, NFPROTO_INET, |out| put_rule(out, chain.hook, rule));
+            writer.message(NFT_MSG_NEWRULE, flags, NFPROTO_INET, |out| put_rule(out, chain.entry.name(), rule));
         }
     }
     // Errors are always told; success only of the last message, so that the answers are few.
@@ -58,31 +66,37 @@ pub fn replace_table(ruleset: &Ruleset, sequence: u32) -> Batch {
 }
 
 fn put_chain(out: &mut Writer, chain: &Chain) {
-    let (number, priority) = match chain.hook {
+    out.text(1, TABLE); // NFTA_CHAIN_TABLE
+    out.text(3, chain.entry.name()); // NFTA_CHAIN_NAME
+    let Entry::Hook { hook, policy } = &chain.entry else { return };
+    let (number, priority) = match hook {
         Hook::Input => (1, 0),
         Hook::Forward => (2, 0),
         Hook::Postrouting => (4, 100),
     };
-    out.text(1, TABLE); // NFTA_CHAIN_TABLE
-    out.text(3, chain.hook.name()); // NFTA_CHAIN_NAME
     out.nest(4, |out| {
         out.number(1, number); // NFTA_HOOK_HOOKNUM
         out.number(2, priority); // NFTA_HOOK_PRIORITY
     });
-    out.number(5, 1); // NFTA_CHAIN_POLICY: NF_ACCEPT
-    out.text(7, if chain.hook == Hook::Postrouting { "nat" } else { "filter" }); // NFTA_CHAIN_TYPE
+    let policy = match policy {
+        Policy::Accept => NF_ACCEPT,
+        Policy::Drop => NF_DROP,
+    };
+    out.number(5, policy); // NFTA_CHAIN_POLICY
+    out.text(7, if *hook == Hook::Postrouting { "nat" } else { "filter" }); // NFTA_CHAIN_TYPE
 }
 
-fn put_rule(out: &mut Writer, hook: Hook, rule: &Rule) {
+fn put_rule(out: &mut Writer, chain: &str, rule: &Rule) {
     out.text(1, TABLE); // NFTA_RULE_TABLE
-    out.text(2, hook.name()); // NFTA_RULE_CHAIN
+    out.text(2, chain); // NFTA_RULE_CHAIN
     out.nest(4, |out| {
         for condition in &rule.matches {
             put_match(out, condition);
         }
-        match rule.verdict {
-            Verdict::Accept => put_verdict(out, 1),
-            Verdict::Drop => put_verdict(out, 0),
+        match &rule.verdict {
+            Verdict::Accept => put_verdict(out, NF_ACCEPT, None),
+            Verdict::Drop => put_verdict(out, NF_DROP, None),
+            Verdict::Jump(chain) => put_verdict(out, NFT_JUMP, Some(chain)),
             Verdict::Masquerade => out.expression("masq", |_| {}),
         }
     });
@@ -102,15 +116,6 @@ fn put_match(out: &mut Writer, condition: &Match) {
         Match::NotDestination(network, prefix_len) => put_address(out, 16, Compare::Differ, *network, *prefix_len),
         Match::Udp(port) => put_port(out, 17, *port),
         Match::Tcp(port) => put_port(out, 6, *port),
-        Match::Established => {
-            out.expression("ct", |out| {
-                out.number(1, NFT_REG_1); // NFTA_CT_DREG
-                out.number(2, 0); // NFTA_CT_KEY: NFT_CT_STATE
-            });
-            // IP_CT_ESTABLISHED and IP_CT_RELATED as bits, in this machine's byte order.
-            put_mask(out, &6u32.to_ne_bytes());
-            put_compare(out, Compare::Differ, &[0; 4]);
-        }
     }
 }
 
@@ -172,10 +177,18 @@ fn put_compare(out: &mut Writer, compare: Compare, value: &[u8]) {
     });
 }
 
-fn put_verdict(out: &mut Writer, code: u32) {
+fn put_verdict(out: &mut Writer, code: u32, chain: Option<&str>) {
     out.expression("immediate", |out| {
         out.number(1, NFT_REG_VERDICT); // NFTA_IMMEDIATE_DREG
-        out.nest(2, |out| out.nest(2, |out| out.number(1, code))); // DATA → NFTA_DATA_VERDICT → NFTA_VERDICT_CODE
+        // NFTA_IMMEDIATE_DATA, in it NFTA_DATA_VERDICT
+        out.nest(2, |out| {
+            out.nest(2, |out| {
+                out.number(1, code); // NFTA_VERDICT_CODE
+                if let Some(chain) = chain {
+                    out.text(2, chain); // NFTA_VERDICT_CHAIN
+                }
+            });
+        });
     });
 }
 
@@ -187,12 +200,14 @@ fn padded(link: &str) -> [u8; 16] {
     name
 }
 
-impl Hook {
-    fn name(self) -> &'static str {
+impl Entry {
+    /// The chain's name.
+    fn name(&self) -> &str {
         match self {
-            Hook::Input => "input",
-            Hook::Forward => "forward",
-            Hook::Postrouting => "postrouting",
+            Entry::Hook { hook: Hook::Input, .. } => "input",
+            Entry::Hook { hook: Hook::Forward, .. } => "forward",
+            Entry::Hook { hook: Hook::Postrouting, .. } => "postrouting",
+            Entry::Jump(name) => name,
         }
     }
 }
@@ -271,7 +286,7 @@ impl Writer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::rules::ruleset;
+    use super::super::rules::{Others, ruleset};
     use super::*;
     use yado_spec::NetworksSpec;
 
@@ -294,13 +309,13 @@ mod tests {
 
     #[test]
     fn a_table_is_replaced_between_the_ends_of_one_batch() {
-        let batch = replace_table(&ruleset(&NetworksSpec::default_networks().bridges), 7);
+        let batch = replace_table(&ruleset(&NetworksSpec::default_networks().bridges, Others::Denied), 7);
         let found = messages(&batch.bytes);
         let kinds: Vec<u16> = found.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds[..4], [0x10, 0xa00, 0xa02, 0xa00], "begin, new, delete, new");
         assert_eq!(kinds[kinds.len() - 2..], [0xa00, 0x11]);
-        assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa03).count(), 3, "chains");
-        assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa06).count(), 7, "rules");
+        assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa03).count(), 4, "chains");
+        assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa06).count(), 8, "rules");
         let sequences: Vec<u32> = found.iter().map(|(_, sequence)| *sequence).collect();
         assert_eq!(sequences, (7..7 + found.len() as u32).collect::<Vec<_>>());
         assert_eq!(batch.last_sequence, 7 + found.len() as u32 - 2);

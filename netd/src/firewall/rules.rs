@@ -1,4 +1,8 @@
-//! Which rules the bridges need: LXD's, in one chain per hook. Pure.
+//! Which rules the networks need: LXD's, with one chain for each network. Pure.
+//!
+//! Of a packet that is forwarded, every network that it comes from or goes to has a say: it jumps through their chains. A
+//! network's chain drops or returns, and never accepts, so none lets pass what another one refuses, in whatever order they
+//! stand. What no network refused is accepted at the end, if it is of a network at all.
 
 use std::net::Ipv4Addr;
 use yado_spec::network::{BridgeIpv4, BridgeSpec};
@@ -6,17 +10,31 @@ use yado_spec::network::{BridgeIpv4, BridgeSpec};
 /// The whole table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
-    /// Its chains.
+    /// Its chains. A chain that others jump to comes with the rest; the order does not matter.
     pub chains: Vec<Chain>,
 }
 
-/// A chain at a hook, with policy accept.
+/// A list of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// Where it hooks in.
-    pub hook: Hook,
+    /// When packets come to it.
+    pub entry: Entry,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
+}
+
+/// When packets come to a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// At a hook of the kernel.
+    Hook {
+        /// Which.
+        hook: Hook,
+        /// What happens to a packet that no rule decides about.
+        policy: Policy,
+    },
+    /// When a rule of another chain jumps to it by this name.
+    Jump(String),
 }
 
 /// Where packets are looked at.
@@ -28,6 +46,24 @@ pub enum Hook {
     Forward,
     /// Those that leave; the first of each connection decides its source address.
     Postrouting,
+}
+
+/// What happens to a packet that no rule decides about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// It passes.
+    Accept,
+    /// It is gone.
+    Drop,
+}
+
+/// Whose packets may pass through this machine besides those of the networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Nobody's: the machine is ours, and two uplinks are not to be routed to each other.
+    Denied,
+    /// Everybody's: the machine belongs to somebody else, who decides.
+    Undecided,
 }
 
 /// If all of `matches` hold, then `verdict`.
@@ -54,29 +90,31 @@ pub enum Match {
     Udp(u16),
     /// TCP to this port.
     Tcp(u16),
-    /// It belongs to a connection that was accepted, or to one that such a connection announced.
-    Established,
 }
 
 /// What happens to a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It passes this chain.
+    /// It passes this hook.
     Accept,
     /// It is gone.
     Drop,
     /// It gets the address of the link it leaves by.
     Masquerade,
+    /// The chain of this name decides; if it does not, the next rule.
+    Jump(String),
 }
 
 const DHCP: u16 = 67;
 const DNS: u16 = 53;
 
 /// The rules that `bridges` need.
-pub fn ruleset(bridges: &[BridgeSpec]) -> Ruleset {
+pub fn ruleset(bridges: &[BridgeSpec], others: Others) -> Ruleset {
     let mut input = Vec::new();
     let mut forward = Vec::new();
+    let mut accepted = Vec::new();
     let mut postrouting = Vec::new();
+    let mut networks = Vec::new();
     for bridge in bridges {
         let Some(BridgeIpv4 { address, nat, routing, firewall, dhcp: _ }) = &bridge.ipv4 else { continue };
         let from = || Match::From(bridge.name.to_string());
@@ -85,10 +123,21 @@ pub fn ruleset(bridges: &[BridgeSpec]) -> Ruleset {
             for service in [Match::Udp(DHCP), Match::Udp(DNS), Match::Tcp(DNS)] {
                 input.push(Rule { matches: vec![from(), service], verdict: Verdict::Accept });
             }
-            // Like LXD, what is new may come in too: an address behind NAT is only reached by who sets a route to it.
-            let verdict = if *routing { Verdict::Accept } else { Verdict::Drop };
-            forward.push(Rule { matches: vec![from()], verdict });
-            forward.push(Rule { matches: vec![to()], verdict });
+            let name = format!("network-{}", bridge.name);
+            for side in [from(), to()] {
+                forward.push(Rule { matches: vec![side], verdict: Verdict::Jump(name.clone()) });
+            }
+            let mut rules = Vec::new();
+            if !*routing {
+                // Where the kernel shows bridged packets to this hook, they do not leave the network.
+                rules.push(Rule { matches: vec![from(), to()], verdict: Verdict::Accept });
+                rules.push(Rule { matches: Vec::new(), verdict: Verdict::Drop });
+            }
+            networks.push(Chain { entry: Entry::Jump(name), rules });
+        }
+        // Like LXD, what is new may come in too: an address behind NAT is only reached by who sets a route to it.
+        for side in [from(), to()] {
+            accepted.push(Rule { matches: vec![side], verdict: Verdict::Accept });
         }
         if *nat {
             let (network, prefix_len) = (address.network(), address.prefix_len());
@@ -96,44 +145,20 @@ pub fn ruleset(bridges: &[BridgeSpec]) -> Ruleset {
             postrouting.push(Rule { matches, verdict: Verdict::Masquerade });
         }
     }
-    if !forward.is_empty() {
-        // Answers pass whatever a later bridge says about its own side.
-        forward.insert(0, Rule { matches: vec![Match::Established], verdict: Verdict::Accept });
-    }
-    Ruleset {
-        chains: vec![
-            Chain { hook: Hook::Input, rules: input },
-            Chain { hook: Hook::Forward, rules: forward },
-            Chain { hook: Hook::Postrouting, rules: postrouting },
-        ],
-    }
+    forward.append(&mut accepted);
+    let policy = match others {
+        Others::Denied => Policy::Drop,
+        Others::Undecided => Policy::Accept,
+    };
+    let at = |hook, policy, rules| Chain { entry: Entry::Hook { hook, policy }, rules };
+    networks.extend([
+        at(Hook::Input, Policy::Accept, input),
+        at(Hook::Forward, policy, forward),
+        at(Hook::Postrouting, Policy::Accept, postrouting),
+    ]);
+    Ruleset { chains: networks }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use yado_spec::NetworksSpec;
-
-    #[test]
-    fn a_bridge_gets_what_it_is_configured_for_and_no_more() {
-        let mut bridges = NetworksSpec::default_networks().bridges;
-        let count =
-            |bridges: &[BridgeSpec]| ruleset(bridges).chains.iter().map(|c| c.rules.len()).collect::<Vec<_>>();
-        assert_eq!(count(&bridges), [3, 3, 1]);
-        assert_eq!(count(&[]), [0, 0, 0]);
-        if let Some(ipv4) = &mut bridges[0].ipv4 {
-            ipv4.nat = false;
-        }
-        assert_eq!(count(&bridges), [3, 3, 0]);
-        if let Some(ipv4) = &mut bridges[0].ipv4 {
-            ipv4.routing = false;
-        }
-        assert!(ruleset(&bridges).chains[1].rules[1..].iter().all(|rule| rule.verdict == Verdict::Drop));
-        if let Some(ipv4) = &mut bridges[0].ipv4 {
-            ipv4.firewall = false;
-        }
-        assert_eq!(count(&bridges), [0, 0, 0]);
-        bridges[0].ipv4 = None;
-        assert_eq!(count(&bridges), [0, 0, 0]);
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

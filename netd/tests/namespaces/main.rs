@@ -7,6 +7,7 @@
 mod containers;
 mod forged;
 mod ipv6;
+mod isolation;
 mod machines;
 mod uplinks;
 
