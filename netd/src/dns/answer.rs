@@ -45,7 +45,7 @@ pub fn answer(query: &[u8], zone: &Zone) -> Answer {
         QCLASS::CLASS(CLASS::IN) | QCLASS::ANY => {}
         QCLASS::CLASS(_) => return Answer::Reply(refusal(query, RCODE::Refused)),
     }
-    match look_up(&question.qname, zone) {
+    match look_up(&question.qname, question.qtype, zone) {
         Found::Elsewhere => Answer::Forward,
         Found::Nobody => reply(&packet, question, RCODE::NameError, None),
         Found::Domain => reply(&packet, question, RCODE::NoError, None),
@@ -92,7 +92,7 @@ enum Found {
     Elsewhere,
 }
 
-fn look_up(name: &Name<'_>, zone: &Zone) -> Found {
+fn look_up(name: &Name<'_>, qtype: QTYPE, zone: &Zone) -> Found {
     // `dns.mode = none`
     if zone.domain.is_empty() {
         return Found::Elsewhere;
@@ -112,9 +112,15 @@ fn look_up(name: &Name<'_>, zone: &Zone) -> Found {
     }
     match &labels[..] {
         [] => Found::Elsewhere,
+        // RFC 4035, 3.1.4.1: what the domain above knows about ours.
+        all if all == domain && qtype == QTYPE::TYPE(TYPE::DS) => Found::Elsewhere,
         all if all == domain => Found::Domain,
-        // A single label means nothing outside.
-        [host] => host_named(host, zone),
+        // It may be a top-level domain as well, or a name that the uplink's servers know: it is ours only as an instance's
+        // name, and only when its address is asked for.
+        [host] => match (host_named(host, zone), qtype) {
+            (Found::Host(address), QTYPE::TYPE(TYPE::A | TYPE::AAAA)) => Found::Host(address),
+            (_, _) => Found::Elsewhere,
+        },
         [host, rest @ ..] if rest == domain => host_named(host, zone),
         all if all.ends_with(&domain.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>()) => Found::Nobody,
         _ => Found::Elsewhere,

@@ -100,7 +100,7 @@ fn a_restarted_netd_takes_over_without_the_containers_noticing() {
     board.start_netd();
     assert_eq!(board.leased("one"), before.0);
     assert_eq!(one.sh("dig +short @10.158.0.1 one").trim(), before.0.to_string());
-    assert!(one.sh("dig @10.158.0.1 two").contains("NXDOMAIN"), "it ended meanwhile");
+    assert!(one.sh("dig @10.158.0.1 two.lxd").contains("NXDOMAIN"), "it ended meanwhile");
     for link in board.machine.sh("ip -o link | cut -d: -f1,2").lines() {
         assert!(links.contains(link), "{link} is new in\n{links}");
     }

@@ -323,6 +323,8 @@ impl Outside {
             .arg("--domain=outside.test")
             .arg(format!("--address=/server.outside.test/{network}.1"))
             .arg("--txt-record=long.outside.test,hello")
+            .arg(format!("--address=/printer/{network}.8"))
+            .arg("--txt-record=one,outside")
             .arg(format!("--dhcp-leasefile={}", directory.join("leases").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .stdout(File::create(directory.join("log")).unwrap())
