@@ -1,7 +1,7 @@
 //! One uplink: which link it is, and its DHCP client with the socket that the client's state needs.
 
 use crate::daemon::Event;
-use crate::dhcp::client::{self, Destination, Send, State};
+use crate::dhcp::client::{self, Destination, Hearing, Send, State};
 use crate::dhcp::datagram::{encode_datagram, parse_datagram};
 use crate::dhcp::lease::Lease;
 use crate::dhcp::message::{MAX_BYTES, parse_message};
@@ -215,10 +215,10 @@ impl Uplink {
             None if before.is_some() => tracing::warn!("uplink {}: the lease has ended", self.spec.name),
             Some(_) | None => {}
         }
-        let kind = match &self.client {
-            State::Off { .. } => None,
-            state if state.is_without_address() => Some(SocketKind::Packet),
-            _ => Some(SocketKind::Udp),
+        let kind = match self.client.hearing() {
+            Hearing::Nothing => None,
+            Hearing::WithoutAddress => Some(SocketKind::Packet),
+            Hearing::ByAddress => Some(SocketKind::Udp),
         };
         if self.socket.as_ref().map(|socket| socket.kind) != kind {
             self.socket = None;

@@ -20,6 +20,13 @@ pub enum State {
         /// This attempt.
         exchange: Exchange,
     },
+    /// It was refused what had been offered, and pauses before it asks anybody again.
+    BackingOff {
+        /// How often in a row.
+        refusals: u32,
+        /// Until when.
+        until: Duration,
+    },
     /// Asking for an offered address.
     Requesting {
         /// This attempt.
@@ -68,6 +75,8 @@ pub struct Exchange {
     pub sent: u32,
     /// When it is sent again.
     pub retry_at: Duration,
+    /// How often in a row what had been offered was refused.
+    pub refusals: u32,
 }
 
 /// What happens to a client.
@@ -103,6 +112,17 @@ pub enum Destination {
     Server(Ipv4Addr),
 }
 
+/// How answers come to a client's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// It waits for none.
+    Nothing,
+    /// The link does not have the address yet: only a packet socket hears them.
+    WithoutAddress,
+    /// To the lease's address.
+    ByAddress,
+}
+
 /// Requests without an answer before it looks for servers anew (RFC 2131, 3.1.5).
 const MAX_REQUESTS: u32 = 4;
 /// Requests without an answer before it goes on with the lease from before (RFC 2131, 3.7).
@@ -128,7 +148,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
     match (state, event) {
         (Off { lease }, CarrierUp) => match lease.filter(|lease| now < lease.end_at) {
             Some(lease) => start.reboot(lease),
-            None => start.select(),
+            None => start.select(0),
         },
         (Off { lease }, Wake) => (Off { lease: lease.filter(|lease| now < lease.end_at) }, None),
         (Off { lease }, CarrierDown | Received(_)) => (Off { lease }, None),
@@ -150,12 +170,12 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         (Requesting { exchange, address, server }, Received(message)) if message.xid == exchange.xid => {
             match (message.kind, parse_lease(message, exchange.since)) {
                 (Kind::Ack, Some(lease)) if lease.server == server => (Bound { lease }, None),
-                (Kind::Nak, _) if message.options.server_id == Some(server) => start.select(),
+                (Kind::Nak, _) if message.options.server_id == Some(server) => start.back_off(exchange.refusals),
                 _ => (Requesting { exchange, address, server }, None),
             }
         }
         (Requesting { exchange, .. }, Wake) if exchange.retry_at <= now && MAX_REQUESTS <= exchange.sent => {
-            start.select()
+            start.select(exchange.refusals)
         }
         (Requesting { exchange, address, server }, Wake) if exchange.retry_at <= now => {
             let exchange = start.again(exchange);
@@ -165,11 +185,11 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         (Rebooting { exchange, lease }, Received(message)) if message.xid == exchange.xid => {
             match (message.kind, parse_lease(message, exchange.since)) {
                 (Kind::Ack, Some(lease)) => (Bound { lease }, None),
-                (Kind::Nak, _) => start.select(),
+                (Kind::Nak, _) => start.back_off(exchange.refusals),
                 _ => (Rebooting { exchange, lease }, None),
             }
         }
-        (Rebooting { lease, .. }, Wake) if lease.end_at <= now => start.select(),
+        (Rebooting { lease, .. }, Wake) if lease.end_at <= now => start.select(0),
         (Rebooting { exchange, lease }, Wake) if exchange.retry_at <= now && MAX_REBOOT_REQUESTS <= exchange.sent => {
             (Bound { lease }, None)
         }
@@ -179,7 +199,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
             (Rebooting { exchange, lease }, Some(send))
         }
 
-        (Bound { lease }, Wake) if lease.end_at <= now => start.select(),
+        (Bound { lease }, Wake) if lease.end_at <= now => start.select(0),
         (Bound { lease }, Wake) if lease.rebind_at <= now => start.rebind(lease),
         (Bound { lease }, Wake) if lease.renew_at <= now => start.renew(lease),
         (Bound { lease }, Wake | Received(_)) => (Bound { lease }, None),
@@ -187,7 +207,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         (Renewing { exchange, .. } | Rebinding { exchange, .. }, Received(message))
             if message.xid == exchange.xid && message.kind == Kind::Nak =>
         {
-            start.select()
+            start.back_off(exchange.refusals)
         }
         (Renewing { exchange, lease }, Received(message)) => match extended(message, exchange) {
             Some(lease) => (Bound { lease }, None),
@@ -204,15 +224,20 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
             Some(lease) => (Bound { lease }, None),
             None => (Rebinding { exchange, lease }, None),
         },
-        (Rebinding { lease, .. }, Wake) if lease.end_at <= now => start.select(),
+        (Rebinding { lease, .. }, Wake) if lease.end_at <= now => start.select(0),
         (Rebinding { exchange, lease }, Wake) if exchange.retry_at <= now => {
             let exchange = start.later(exchange, lease.end_at);
             let send = start.extend(exchange, &lease, Destination::Broadcast);
             (Rebinding { exchange, lease }, Some(send))
         }
 
+        (BackingOff { refusals, until }, Wake) if until <= now => start.select(refusals),
+
         // Woken early, or an answer to a question of before.
-        (state @ (Selecting { .. } | Requesting { .. } | Rebooting { .. }), Wake | Received(_)) => (state, None),
+        (
+            state @ (Selecting { .. } | BackingOff { .. } | Requesting { .. } | Rebooting { .. }),
+            Wake | Received(_),
+        ) => (state, None),
         (state @ (Renewing { .. } | Rebinding { .. }), Wake) => (state, None),
     }
 }
@@ -227,7 +252,7 @@ impl State {
     pub fn lease(&self) -> Option<&Lease> {
         match self {
             State::Off { lease } => lease.as_ref(),
-            State::Selecting { .. } | State::Requesting { .. } => None,
+            State::Selecting { .. } | State::BackingOff { .. } | State::Requesting { .. } => None,
             State::Rebooting { lease, .. }
             | State::Bound { lease }
             | State::Renewing { lease, .. }
@@ -241,6 +266,7 @@ impl State {
         match self {
             State::Off { lease } => lease.as_ref().and_then(end),
             State::Selecting { exchange } | State::Requesting { exchange, .. } => Some(exchange.retry_at),
+            State::BackingOff { until, .. } => Some(*until),
             State::Rebooting { exchange, lease } => Some(exchange.retry_at.min(lease.end_at)),
             State::Bound { lease } => end(lease).map(|end_at| lease.renew_at.min(lease.rebind_at).min(end_at)),
             State::Renewing { exchange, lease } => Some(exchange.retry_at.min(lease.rebind_at)),
@@ -248,11 +274,12 @@ impl State {
         }
     }
 
-    /// Whether answers come to a link without an address, so that only a packet socket hears them.
-    pub fn is_without_address(&self) -> bool {
+    /// How answers come to the link.
+    pub fn hearing(&self) -> Hearing {
         match self {
-            State::Selecting { .. } | State::Requesting { .. } | State::Rebooting { .. } => true,
-            State::Off { .. } | State::Bound { .. } | State::Renewing { .. } | State::Rebinding { .. } => false,
+            State::Off { .. } | State::BackingOff { .. } => Hearing::Nothing,
+            State::Selecting { .. } | State::Requesting { .. } | State::Rebooting { .. } => Hearing::WithoutAddress,
+            State::Bound { .. } | State::Renewing { .. } | State::Rebinding { .. } => Hearing::ByAddress,
         }
     }
 }
@@ -266,17 +293,24 @@ struct Start {
 
 impl Start {
     fn exchange(&self, retry_at: Duration) -> Exchange {
-        Exchange { xid: self.random, since: self.now, sent: 1, retry_at }
+        Exchange { xid: self.random, since: self.now, sent: 1, retry_at, refusals: 0 }
     }
 
-    fn select(&self) -> (State, Option<Send>) {
-        let exchange = self.exchange(self.now + self.pause(1));
+    fn select(&self, refusals: u32) -> (State, Option<Send>) {
+        let exchange = Exchange { refusals, ..self.exchange(self.now + self.pause(1)) };
         (State::Selecting { exchange }, Some(self.discover(exchange)))
+    }
+
+    /// A server that refuses what it offers would otherwise keep us, and the cable, busy for ever.
+    fn back_off(&self, refusals: u32) -> (State, Option<Send>) {
+        let refusals = refusals.saturating_add(1);
+        (State::BackingOff { refusals, until: self.now + self.pause(refusals) }, None)
     }
 
     /// RFC 2131, 4.4.1: the request repeats the xid of the offer.
     fn request(&self, exchange: Exchange, address: Ipv4Addr, server: Ipv4Addr) -> (State, Option<Send>) {
-        let exchange = Exchange { xid: exchange.xid, ..self.exchange(self.now + self.pause(1)) };
+        let Exchange { xid, refusals, .. } = exchange;
+        let exchange = Exchange { xid, refusals, ..self.exchange(self.now + self.pause(1)) };
         (State::Requesting { exchange, address, server }, Some(self.ask_for(exchange, address, server)))
     }
 

@@ -94,8 +94,37 @@ fn an_offer_that_is_not_kept_is_given_up() {
     assert_eq!(requests, MAX_REQUESTS as usize - 1, "besides the first");
     let (state, _) = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), seconds(61));
     let (state, send) = go(state, Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(61));
-    assert!(matches!(state, State::Selecting { .. }));
-    assert_eq!(send.unwrap().message.kind, Kind::Discover);
+    assert!(matches!(state, State::BackingOff { .. }) && send.is_none());
+}
+
+#[test]
+fn a_server_that_refuses_what_it_offers_is_asked_ever_more_rarely() {
+    let (mut state, _) = go(State::new(None), Event::CarrierUp, seconds(0));
+    let (mut now, mut pauses) = (seconds(0), Vec::new());
+    for _ in 0..12 {
+        // Whatever it says, and however often, there is one question at a time.
+        for _ in 0..3 {
+            state = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), now).0;
+        }
+        assert!(matches!(state, State::Requesting { .. }), "{state:?}");
+        for kind in [Kind::Nak, Kind::Nak, Kind::Offer] {
+            state = go(state, Event::Received(&reply(kind, RANDOM, 0)), now).0;
+        }
+        assert_eq!(state.hearing(), Hearing::Nothing);
+        let until = state.deadline().unwrap();
+        let (next, send) = go(state, Event::Wake, until);
+        assert_eq!(send.unwrap().message.kind, Kind::Discover);
+        pauses.push((until - now).as_secs());
+        (state, now) = (next, until);
+    }
+    assert!(pauses[0] <= 3 && pauses.windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");
+    assert!(63 <= pauses[11], "{pauses:?}");
+    // One that keeps its word begins anew.
+    let state = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), now).0;
+    let state = go(state, Event::Received(&reply(Kind::Ack, RANDOM, 1000)), now).0;
+    let (state, _) = sleep(state, now + seconds(510));
+    let (state, _) = go(state, Event::Received(&reply(Kind::Nak, RANDOM, 0)), now + seconds(510));
+    assert!(state.deadline().unwrap() <= now + seconds(513), "{state:?}");
 }
 
 #[test]
@@ -121,8 +150,9 @@ fn a_refused_renewal_ends_the_lease_at_once() {
     for until in [600, 900] {
         let (state, _) = sleep(bound(1000), seconds(until));
         let (state, send) = go(state, Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(until));
-        assert_eq!(state.lease(), None);
-        assert_eq!(send.unwrap().message.kind, Kind::Discover);
+        assert!(state.lease().is_none() && send.is_none(), "{state:?}");
+        let (_, sent) = sleep(state, seconds(until + 4));
+        assert_eq!(sent[0].1.message.kind, Kind::Discover);
     }
 }
 
@@ -137,7 +167,8 @@ fn a_link_that_flaps_keeps_its_lease_and_asks_whether_it_still_holds() {
     let (granted, _) = go(state.clone(), Event::Received(&reply(Kind::Ack, RANDOM, 1000)), seconds(101));
     assert!(matches!(granted, State::Bound { .. }));
     let (refused, send) = go(state.clone(), Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(101));
-    assert_eq!((refused.lease(), send.unwrap().message.kind), (None, Kind::Discover));
+    assert_eq!((refused.lease(), send), (None, None));
+    assert!(matches!(sleep(refused, seconds(105)).0, State::Selecting { .. }));
     let (silent, _) = sleep(state, seconds(200));
     assert!(matches!(&silent, State::Bound { .. }) && silent.lease().unwrap().end_at == seconds(1010), "{silent:?}");
 }

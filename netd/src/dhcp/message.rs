@@ -1,6 +1,7 @@
 //! A DHCP message (RFC 2131, options of RFC 2132), bytes to value and back. Server and client share it. Pure; whatever the
 //! network says, parsing ends in a value or in an error. Options that neither of us uses are left out.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// The longest message we read or write: what fits in an Ethernet frame beside IP and UDP headers.
@@ -112,7 +113,7 @@ pub struct Route {
 /// Why bytes are no DHCP message of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageError {
-    /// It ends in the fixed part, or in an option.
+    /// It ends in the fixed part.
     Short,
     /// Not Ethernet with a six-byte address, or neither a request nor a reply.
     Hardware,
@@ -120,11 +121,6 @@ pub enum MessageError {
     Cookie,
     /// Option 53 is absent or unknown.
     Kind,
-    /// An option's length is not one it can have.
-    Option {
-        /// Which.
-        code: u8,
-    },
 }
 
 impl Options {
@@ -137,6 +133,8 @@ const FIXED_BYTES: usize = 236;
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// RFC 1035, 2.3.4.
+const MAX_NAME_BYTES: usize = 255;
 /// What BOOTP relays and old clients expect at least.
 const MIN_BYTES: usize = 300;
 const BROADCAST_FLAG: u16 = 0x8000;
@@ -154,15 +152,23 @@ pub fn parse_message(bytes: &[u8]) -> Result<Message, MessageError> {
         return Err(MessageError::Hardware);
     }
     let area = bytes[FIXED_BYTES..].strip_prefix(&COOKIE).ok_or(MessageError::Cookie)?;
-    let mut options = Options::default();
-    let mut kind = None;
-    let overload = parse_options(area, &mut options, &mut kind)?;
+    let mut joined = BTreeMap::new();
+    join_options(area, &mut joined);
+    let overload = joined.get(&52).and_then(|joined| joined.value.first().copied()).unwrap_or(0);
     // RFC 2131, 4.1: `file` is read before `sname`.
     if overload & 1 != 0 {
-        parse_options(&fixed[FILE], &mut options, &mut kind)?;
+        join_options(&fixed[FILE], &mut joined);
     }
     if overload & 2 != 0 {
-        parse_options(&fixed[SNAME], &mut options, &mut kind)?;
+        join_options(&fixed[SNAME], &mut joined);
+    }
+    let mut options = Options::default();
+    let mut kind = None;
+    for (code, Joined { value, first_bytes }) in &joined {
+        // A server that says an option of fixed length twice means the same both times. One that is not as it can be is left
+        // out: what matters is whether the rest makes sense without it.
+        let _ = parse_option(*code, value, &mut options, &mut kind)
+            .or_else(|| parse_option(*code, &value[..*first_bytes], &mut options, &mut kind));
     }
     let address = |at: usize| Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
     Ok(Message {
@@ -179,34 +185,37 @@ pub fn parse_message(bytes: &[u8]) -> Result<Message, MessageError> {
     })
 }
 
-/// Reads one area of options and returns the value of option 52 (overload) in it.
-fn parse_options(mut area: &[u8], options: &mut Options, kind: &mut Option<Kind>) -> Result<u8, MessageError> {
-    let mut overload = 0;
+/// The value of an option that may be in several parts.
+struct Joined {
+    value: Vec<u8>,
+    first_bytes: usize,
+}
+
+/// Reads one area of options. RFC 3396: parts of the same option are one value, wherever they stand.
+fn join_options(mut area: &[u8], joined: &mut BTreeMap<u8, Joined>) {
     loop {
         let (code, rest) = match area.split_first() {
             // Some servers leave out the end.
-            None | Some((255, _)) => return Ok(overload),
+            None | Some((255, _)) => return,
             Some((0, rest)) => {
                 area = rest;
                 continue;
             }
             Some((&code, rest)) => (code, rest),
         };
-        let (&len, rest) = rest.split_first().ok_or(MessageError::Short)?;
-        let (value, rest) = rest.split_at_checked(usize::from(len)).ok_or(MessageError::Short)?;
+        let Some((&len, rest)) = rest.split_first() else { return };
+        // Cut off: what came before it counts.
+        let Some((value, rest)) = rest.split_at_checked(usize::from(len)) else { return };
         area = rest;
-        parse_option(code, value, options, kind, &mut overload).ok_or(MessageError::Option { code })?;
+        joined
+            .entry(code)
+            .and_modify(|joined| joined.value.extend(value))
+            .or_insert_with(|| Joined { value: value.to_vec(), first_bytes: value.len() });
     }
 }
 
 /// `None`: the value's length is not one that the option can have.
-fn parse_option(
-    code: u8,
-    value: &[u8],
-    options: &mut Options,
-    kind: &mut Option<Kind>,
-    overload: &mut u8,
-) -> Option<()> {
+fn parse_option(code: u8, value: &[u8], options: &mut Options, kind: &mut Option<Kind>) -> Option<()> {
     match code {
         1 => options.subnet_mask = Some(one_address(value)?),
         3 => options.routers = addresses(value)?,
@@ -217,8 +226,10 @@ fn parse_option(
         28 => options.broadcast_address = Some(one_address(value)?),
         50 => options.requested_address = Some(one_address(value)?),
         51 => options.lease_time = Some(u32::from_be_bytes(value.try_into().ok()?)),
-        52 => *overload = *value.first()?,
-        53 => *kind = Kind::from_code(*value.first()?),
+        53 => {
+            let [code] = *<&[u8; 1]>::try_from(value).ok()?;
+            *kind = Kind::from_code(code);
+        }
         54 => options.server_id = Some(one_address(value)?),
         55 => options.parameters = value.to_vec(),
         57 => options.max_message_size = Some(u16::from_be_bytes(value.try_into().ok()?)),
@@ -247,7 +258,7 @@ fn text(value: &[u8]) -> Option<String> {
     // RFC 2132, 2: trailing NULs are to be dropped.
     let end = value.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     let value = &value[..end];
-    if value.is_empty() || !value.iter().all(u8::is_ascii_graphic) {
+    if value.is_empty() || MAX_NAME_BYTES < value.len() || !value.iter().all(u8::is_ascii_graphic) {
         return None;
     }
     String::from_utf8(value.to_vec()).ok()
@@ -344,11 +355,13 @@ impl Route {
     }
 }
 
+/// RFC 3396: what is longer than one option can be goes on in the next.
 fn put(out: &mut Vec<u8>, code: u8, value: &[u8]) {
-    let value = &value[..value.len().min(255)];
-    out.push(code);
-    out.push(value.len() as u8);
-    out.extend(value);
+    for part in value.chunks(usize::from(u8::MAX)) {
+        out.push(code);
+        out.push(part.len() as u8);
+        out.extend(part);
+    }
 }
 
 impl Kind {

@@ -124,8 +124,59 @@ fn what_is_no_message_is_refused_by_its_reason() {
     assert_eq!(change(2, 16), Err(MessageError::Hardware));
     assert_eq!(change(236, 0), Err(MessageError::Cookie));
     assert_eq!(change(242, 9), Err(MessageError::Kind), "an unknown kind");
-    assert_eq!(change(241, 200), Err(MessageError::Short), "an option longer than the message");
-    assert_eq!(change(244, 1), Err(MessageError::Option { code: 57 }));
+    assert_eq!(change(241, 200), Err(MessageError::Kind), "an option longer than the message");
+    assert_eq!(change(241, 0), Err(MessageError::Kind), "an option without a value");
+}
+
+/// A message with these bytes as its options, after its kind.
+fn with_options(options: &[u8]) -> Message {
+    let mut bytes = captured_ack();
+    bytes.truncate(243);
+    bytes.extend(options);
+    parse_message(&bytes).unwrap()
+}
+
+#[test]
+fn one_malformed_option_is_left_out_and_the_others_count() {
+    let mask = [1, 4, 255, 255, 255, 0];
+    let router = [3, 4, 10, 0, 0, 1];
+    let malformed: &[&[u8]] = &[
+        &[51, 3, 0, 0, 9],                  // lease time of three bytes
+        &[6, 5, 1, 2, 3, 4, 5],             // one name server and a quarter
+        &[26, 0],                           // MTU of none
+        &[121, 6, 33, 10, 0, 0, 0, 1],      // a route with a prefix of 33
+        &[121, 3, 24, 10, 0],               // a route that is cut off
+        &[15, 3, b'a', b'\n', b'b'],        // a domain with a line feed
+        &[54, 8, 10, 0, 0, 1, 10, 0, 0, 2], // two servers in one
+    ];
+    for option in malformed {
+        let options = with_options(&[&mask[..], option, &router[..]].concat()).options;
+        let expected = Options {
+            subnet_mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+            routers: vec![Ipv4Addr::new(10, 0, 0, 1)],
+            ..Options::default()
+        };
+        assert_eq!(options, expected, "{option:?}");
+    }
+    let cut = with_options(&[&mask[..], &[3, 200, 10, 0, 0, 1]].concat()).options;
+    assert_eq!((cut.subnet_mask.is_some(), cut.routers.len()), (true, 0));
+}
+
+#[test]
+fn an_option_in_several_parts_is_one_value() {
+    // RFC 3396: one route, cut in the middle of its router, with another option between.
+    let options = with_options(&[121, 4, 16, 10, 9, 192, 1, 4, 255, 255, 255, 0, 121, 3, 168, 77, 9, 255]).options;
+    let route =
+        Route { destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, router: Ipv4Addr::new(192, 168, 77, 9) };
+    assert_eq!((options.classless_routes, options.subnet_mask.is_some()), (vec![route], true));
+    // Some servers say the same twice.
+    let twice = with_options(&[54, 4, 10, 0, 0, 1, 54, 4, 10, 0, 0, 1]).options;
+    assert_eq!(twice.server_id, Some(Ipv4Addr::new(10, 0, 0, 1)));
+    let long = Message {
+        options: Options { parameters: (0..300).map(|code| code as u8).collect(), ..Options::default() },
+        ..with_options(&[])
+    };
+    assert_eq!(parse_message(&long.encode()), Ok(long));
 }
 
 #[test]
