@@ -1,15 +1,16 @@
 //! The instance's `/dev`: a small tmpfs with the nodes that every container has, and those of its devices. It is made from
-//! outside, because nobody inside a user namespace may make a node.
+//! outside, because nobody inside a user namespace may make a node. Everything in it is made as its owner, so that nothing
+//! is ever given away by a path that the instance could have led elsewhere.
 
 use crate::devices::{Node, NodeSource};
-use crate::inside::give;
+use crate::inside::as_ids;
 use crate::layer::make_directory;
 use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, makedev};
 use rustix::io::Errno;
 use yado_sys::device_filter::{DeviceKind, DeviceRule};
-use yado_sys::mount::{self, Attributes, FsOption};
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
 
 /// The nodes that LXD gives every container: name, major, minor. All are for everybody.
@@ -28,8 +29,32 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// `/dev` of a new instance, detached.
-pub(crate) fn make(base: u32, nodes: &[Node]) -> Result<OwnedFd, Failure> {
+/// One tmpfs by two mounts.
+#[derive(Debug)]
+pub(crate) struct DevDirectory {
+    /// Stays on our side for as long as the instance runs. What the instance mounts over its own `/dev` or below it is not
+    /// seen here.
+    pub(crate) ours: OwnedFd,
+    /// Detached; the payload attaches it.
+    pub(crate) theirs: OwnedFd,
+}
+
+/// Makes `/dev` of a new instance. The working directory is the runtime directory.
+pub(crate) fn make(base: u32, nodes: &[Node]) -> Result<DevDirectory, Failure> {
+    let ours = new_tmpfs(base)?;
+    let standard = as_ids(base, base, || fill(&ours)).map_err(at(Step::Mount, "/dev"))?;
+    standard.map_err(|(name, errno)| at(Step::Mount, name)(errno))?;
+    for node in nodes {
+        make_node(&ours, node, base).map_err(at(Step::Device, &node.path))?;
+    }
+    // Before 6.15 the kernel copies no mount that is attached nowhere.
+    make_directory(CWD, "dev", 0o700).map_err(at(Step::Mount, "dev"))?;
+    mount::attach_at(&ours, "dev").map_err(at(Step::Mount, "dev"))?;
+    let theirs = mount::clone_tree(ours.as_fd(), "", Depth::One).map_err(at(Step::Mount, "dev"))?;
+    Ok(DevDirectory { ours, theirs })
+}
+
+fn new_tmpfs(base: u32) -> Result<OwnedFd, Failure> {
     let owner = base.to_string();
     let options = [
         FsOption::Value("source", "dev"),
@@ -38,30 +63,40 @@ pub(crate) fn make(base: u32, nodes: &[Node]) -> Result<OwnedFd, Failure> {
         FsOption::Value("gid", &owner),
         // LXC's size: nothing but nodes and a few sockets belongs here.
         FsOption::Value("size", "500k"),
+        // As many as are on record at most, and as many again. PID 1 holds the last mount of it: its end must be short.
+        FsOption::Value("nr_inodes", "2048"),
     ];
-    let dev = mount::new_file_system("tmpfs", &options, Attributes::MOUNT_ATTR_NOSUID)
-        .map_err(at_new(Step::Mount, "/dev"))?;
+    mount::new_file_system("tmpfs", &options, Attributes::MOUNT_ATTR_NOSUID).map_err(at_new(Step::Mount, "/dev"))
+}
+
+/// What every instance has in its `/dev`; on failure what could not be made.
+fn fill(dev: &OwnedFd) -> Result<(), (&'static str, Errno)> {
+    let make_char = |name: &'static str, major, minor| {
+        let number = makedev(major, minor);
+        rustix::fs::mknodat(dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number)
+            .map_err(|errno| (name, errno))
+    };
+    let make_directory = |name| make_directory(dev.as_fd(), name, 0o755).map_err(|errno| (name, errno));
     for (name, major, minor) in STANDARD {
-        make_standard(&dev, name, base, major, minor).map_err(at(Step::Mount, name))?;
+        make_char(name, major, minor)?;
     }
     for (name, major, minor, class) in WHERE_PRESENT {
         if rustix::fs::access(class, rustix::fs::Access::EXISTS).is_ok() {
-            make_standard(&dev, name, base, major, minor).map_err(at(Step::Mount, name))?;
+            if let Some((directory, _)) = name.rsplit_once('/') {
+                make_directory(directory)?;
+            }
+            make_char(name, major, minor)?;
         }
     }
     for (name, target) in LINKS {
-        rustix::fs::symlinkat(target, &dev, name).map_err(at(Step::Mount, name))?;
+        rustix::fs::symlinkat(target, dev, name).map_err(|errno| (name, errno))?;
     }
     for name in ["pts", "shm", "mqueue"] {
-        make_owned_directory(&dev, name, base).map_err(at(Step::Mount, name))?;
+        make_directory(name)?;
     }
     // What the console's pty is bound on.
-    rustix::fs::mknodat(&dev, "console", FileType::RegularFile, Mode::from_raw_mode(0o620), 0)
-        .map_err(at(Step::Mount, "console"))?;
-    for node in nodes {
-        make_node(&dev, node, base).map_err(at(Step::Device, &node.path))?;
-    }
-    Ok(dev)
+    rustix::fs::mknodat(dev, "console", FileType::RegularFile, Mode::from_raw_mode(0o620), 0)
+        .map_err(|errno| ("console", errno))
 }
 
 /// Makes the node of a declared device, and the directories above it.
@@ -73,27 +108,34 @@ pub(crate) fn make_node(dev: &OwnedFd, node: &Node, base: u32) -> Result<(), Err
     };
     for (end, _) in node.path.match_indices('/') {
         let (parent, name) = open_parent(dev, &node.path[..end])?;
-        make_owned_directory(&parent, name, base)?;
+        as_owner(base, 0, 0, || make_directory(parent.as_fd(), name, 0o755))?;
     }
     let (parent, name) = open_parent(dev, &node.path)?;
     let mode = Mode::from_raw_mode(node.mode.into());
-    match rustix::fs::mknodat(&parent, name, kind, mode, makedev(major, minor)) {
-        // An older node of this name may stand for another device by now.
-        Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
-            rustix::fs::mknodat(&parent, name, kind, mode, makedev(major, minor))?;
+    as_owner(base, node.uid, node.gid, || {
+        match rustix::fs::mknodat(&parent, name, kind, mode, makedev(major, minor)) {
+            // An older node of this name may stand for another device by now.
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+                rustix::fs::mknodat(&parent, name, kind, mode, makedev(major, minor))
+            }
+            answer => answer,
         }
-        answer => answer?,
-    }
-    give(&parent, name, base, node.uid, node.gid)
+    })
 }
 
-/// Removes a node; that it is gone already is no error.
+/// Makes something as the ids inside that will own it.
+fn as_owner(base: u32, uid: u32, gid: u32, make: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    let (Some(uid), Some(gid)) = (base.checked_add(uid), base.checked_add(gid)) else { return Err(Errno::INVAL) };
+    as_ids(uid, gid, make).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))?
+}
+
+/// Removes a node. That it is gone already, or that the instance has something of its own in its place, is no error.
 pub(crate) fn remove_node(dev: &OwnedFd, path: &str) -> Result<(), Errno> {
     let removed =
         open_parent(dev, path).and_then(|(parent, name)| rustix::fs::unlinkat(&parent, name, AtFlags::empty()));
     match removed {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR) => Ok(()),
         Err(errno) => Err(errno),
     }
 }
@@ -124,38 +166,6 @@ pub(crate) fn rules(nodes: &[Node]) -> Vec<DeviceRule> {
     rules.sort_unstable();
     rules.dedup();
     rules
-}
-
-fn make_standard(dev: &OwnedFd, name: &str, base: u32, major: u32, minor: u32) -> Result<(), Errno> {
-    if let Some((directory, _)) = name.rsplit_once('/') {
-        make_owned_directory(dev, directory, base)?;
-    }
-    rustix::fs::mknodat(dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))?;
-    match base {
-        0 => Ok(()),
-        _ => give(dev, name, base, 0, 0),
-    }
-}
-
-fn make_owned_directory(dev: &OwnedFd, path: &str, base: u32) -> Result<(), Errno> {
-    make_directory(dev.as_fd(), path, 0o755)?;
-    match base {
-        0 => Ok(()),
-        _ => give(dev, path, base, 0, 0),
-    }
-}
-
-/// Opens the mounted `/dev` of the mount namespace that we have entered. If the instance's root has put something else in
-/// its place, it gets no devices.
-pub(crate) fn open_mounted() -> Result<OwnedFd, Failure> {
-    const TMPFS_MAGIC: u64 = 0x0102_1994;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dev = rustix::fs::openat(CWD, "/dev", flags, Mode::empty()).map_err(at(Step::Device, "/dev"))?;
-    let found = rustix::fs::fstatfs(&dev).map_err(at(Step::Device, "/dev"))?;
-    match found.f_type as u64 {
-        TMPFS_MAGIC => Ok(dev),
-        _ => Err(Failure::refused(Step::Device, "/dev", "the instance has mounted something else there")),
-    }
 }
 
 #[cfg(test)]

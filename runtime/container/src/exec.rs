@@ -25,7 +25,7 @@ pub(crate) fn exec(order: &LaunchOrder, command: &Command, reporter: &mut Report
     reporter.payload(pid, &pidfd, None)?;
     let times = stopwatch.step(Step::Exec, || wait_for_exec(&talk))?;
     stopwatch.add(&times);
-    reporter.started(&stopwatch, None)
+    reporter.command_started(&stopwatch)
 }
 
 /// Moves us into the namespaces of the running instance. Its pid namespace is our children's, not ours.

@@ -2,7 +2,7 @@
 //! there belongs to the instance's root.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::io;
 use yado_sys::identity;
@@ -65,7 +65,7 @@ impl Inside<'_> {
 
     /// Makes one entry in `directory`. As the id that will own it: the file system refuses ids that the map does not have.
     fn make(&self, directory: &OwnedFd, name: &str, shape: Shape) -> Result<(), Errno> {
-        let made = as_owner(self.base, || match shape {
+        let made = as_ids(self.base, self.base, || match shape {
             Shape::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),
             Shape::File => rustix::fs::mknodat(directory, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0),
         });
@@ -76,16 +76,10 @@ impl Inside<'_> {
     }
 }
 
-/// Does something with files as the instance's root, but with our own privileges.
-pub(crate) fn as_owner<T>(base: u32, work: impl FnOnce() -> T) -> io::Result<T> {
-    identity::set_file_ids(base, base)?;
+/// Does something with files as these ids, but with our own privileges: what it makes is theirs from the beginning.
+pub(crate) fn as_ids<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    identity::set_file_ids(uid, gid)?;
     let outcome = work();
     identity::set_file_ids(0, 0)?;
     Ok(outcome)
-}
-
-/// Gives a file to ids inside.
-pub(crate) fn give(directory: &OwnedFd, path: &str, base: u32, uid: u32, gid: u32) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(base + uid), Gid::from_raw(base + gid));
-    rustix::fs::chownat(directory, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }

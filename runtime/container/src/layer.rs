@@ -2,7 +2,7 @@
 //! belongs to the id that it belongs to inside.
 
 use crate::image::MountedImage;
-use crate::inside::as_owner;
+use crate::inside::as_ids;
 use crate::report::{Stopwatch, at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -30,8 +30,8 @@ pub(crate) fn mount_root(
     stopwatch.step(Step::IdMap, || attach_mapped(&image.mount, "image", user_namespace, Step::IdMap))?;
     stopwatch.step(Step::Overlay, || {
         // Whoever mounts it is who the overlay later is when it makes files in the layer: it must be an id of the map.
-        let overlay =
-            as_owner(order.idmap_base, || mount_overlay(order)).map_err(at(Step::Overlay, "file ids"))??;
+        let base = order.idmap_base;
+        let overlay = as_ids(base, base, || mount_overlay(order)).map_err(at(Step::Overlay, "file ids"))??;
         mount::attach_at(&overlay, "root").map_err(at(Step::Overlay, "root"))?;
         Ok(overlay)
     })

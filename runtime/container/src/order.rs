@@ -1,9 +1,9 @@
-//! The order that init left for us on a descriptor, and the pidfd beside it.
+//! The order that init left for us on a descriptor, and what is beside it.
 
 use crate::report::at;
 use std::os::fd::OwnedFd;
 use yado_spec::LaunchOrder;
-use yado_spec::order::{MAX_ORDER_BYTES, ORDER_FD, PAYLOAD_FD};
+use yado_spec::order::{DEV_FD, MAX_ORDER_BYTES, ORDER_FD, PAYLOAD_FD};
 use yado_wire::{Failure, Step};
 
 /// Reads the order.
@@ -18,4 +18,9 @@ pub(crate) fn read() -> Result<LaunchOrder, Failure> {
 /// The pidfd of the running instance's first process.
 pub(crate) fn running_payload() -> Result<OwnedFd, Failure> {
     yado_sys::inherited::take(PAYLOAD_FD).map_err(at(Step::Launcher, "pidfd of the instance"))
+}
+
+/// Our mount of the running instance's `/dev`.
+pub(crate) fn dev_mount() -> Result<OwnedFd, Failure> {
+    yado_sys::inherited::take(DEV_FD).map_err(at(Step::Launcher, "mount of the instance's /dev"))
 }

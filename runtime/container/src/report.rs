@@ -73,10 +73,22 @@ impl Reporter {
         self.send(&LaunchReport::Payload { pid }, &descriptors)
     }
 
-    /// Everything is in place. `image`: its mount, if a later start of the same image would mount the same file system.
-    pub(crate) fn started(&mut self, stopwatch: &Stopwatch, image: Option<&OwnedFd>) -> Result<(), Failure> {
-        let descriptors: heapless::Vec<BorrowedFd<'_>, 1> = image.into_iter().map(AsFd::as_fd).collect();
+    /// The instance's init runs. `dev`: our mount of its `/dev`. `image`: its mount, if a later start of the same image would
+    /// mount the same file system.
+    pub(crate) fn started(
+        &mut self,
+        stopwatch: &Stopwatch,
+        dev: &OwnedFd,
+        image: Option<&OwnedFd>,
+    ) -> Result<(), Failure> {
+        let descriptors: heapless::Vec<BorrowedFd<'_>, 2> =
+            [Some(dev), image].into_iter().flatten().map(AsFd::as_fd).collect();
         self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &descriptors)
+    }
+
+    /// The command runs.
+    pub(crate) fn command_started(&mut self, stopwatch: &Stopwatch) -> Result<(), Failure> {
+        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &[])
     }
 
     /// The instance's probe has passed.

@@ -115,8 +115,11 @@ fn build(
         let run = disks::open_run(order.idmap_base)?;
         Ok((dev, run, disks::open_notify_socket(Path::new(runtime))?))
     })?;
-    let to_payload: Vec<BorrowedFd<'_>> =
-        [Some(&root), Some(&dev), Some(&run), notify.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
+    let to_payload: Vec<BorrowedFd<'_>> = [Some(&root), Some(&dev.theirs), Some(&run), notify.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(AsFd::as_fd)
+        .collect();
     let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
     born.talk.say(&Go::Build, &to_payload)?;
 
@@ -132,7 +135,7 @@ fn build(
     }
     // A file system on a verity device is found again by the next mount of that device; one from a file never is.
     let shared = (order.verify == Verify::Block).then_some(&image.mount);
-    finish(born, reporter, stopwatch, shared).map_err(|failure| image.explain(failure))
+    finish(born, reporter, stopwatch, &dev.ours, shared).map_err(|failure| image.explain(failure))
 }
 
 fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
@@ -208,6 +211,7 @@ fn finish(
     born: &Born,
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
+    dev: &OwnedFd,
     shared_image: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
     let console = match born.talk.hear_word()? {
@@ -223,7 +227,7 @@ fn finish(
             wait_for_exec(&born.talk)
         })
         .map(|times| stopwatch.add(&times))?;
-    reporter.started(stopwatch, shared_image)
+    reporter.started(stopwatch, dev, shared_image)
 }
 
 /// The payload's last word, then the silence that says that its program runs.

@@ -5,57 +5,63 @@ use crate::dev_directory;
 use crate::devices::{self, Node, NodeSource};
 use crate::order;
 use crate::report::{Reporter, at};
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use yado_spec::LaunchOrder;
 use yado_sys::device_filter::{self, DeviceKind};
-use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
-/// The record, in the instance's runtime directory: one node a line.
+/// The record, in the instance's runtime directory, of which nothing but the socket `notify` is seen inside: one node a line.
 const RECORD: &str = "devices";
 const NEXT_RECORD: &str = "devices.next";
 /// A thousand nodes; more is not ours.
 const MAX_RECORD_BYTES: u64 = 128 * 1024;
 
-/// Does it, and reports what changed. We are in no instance's group: a chip's label is asked of its node, which this
-/// instance's filter may forbid.
+/// Does it, and reports what changed. All of it is done from outside: making nodes needs the system's own root, who has no
+/// business where the instance decides what a path leads to. We are in no instance's group either: a chip's label is asked
+/// of its node, which this instance's filter may forbid.
 pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
     rustix::process::umask(Mode::empty());
-    let payload = order::running_payload()?;
+    let dev = order::dev_mount()?;
     let runtime = &order.places.runtime;
     rustix::process::chdir(runtime.as_str()).map_err(at(Step::Device, runtime))?;
-    // Entering another mount namespace moves the working directory; this stays where it is.
-    let here = open_directory(".").map_err(at(Step::Device, runtime))?;
-    let before = read_record(&here).map_err(at(Step::Device, RECORD))?;
+    let before = read_record().map_err(at(Step::Device, RECORD))?;
     let now = devices::find(&order.spec.devices)?.nodes;
 
-    let cgroup = open_directory(&order.places.cgroup).map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
-    device_filter::install(&cgroup, &dev_directory::rules(&now))
-        .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
-    // Only the mount namespace: making nodes needs the system's own root.
-    pidfd::enter_namespaces(&payload, NamespacesOf::MOUNT).map_err(at(Step::Namespaces, "mount"))?;
-    let dev = dev_directory::open_mounted()?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let cgroup = &order.places.cgroup;
+    rustix::fs::open(cgroup.as_str(), flags, Mode::empty())
+        .map_err(Into::into)
+        .and_then(|cgroup| device_filter::install(&cgroup, &dev_directory::rules(&now)))
+        .map_err(at(Step::DeviceFilter, cgroup))?;
+
     let (added, removed) = difference(&before, &now);
-    for node in &removed {
-        dev_directory::remove_node(&dev, &node.path).map_err(at(Step::Device, &node.path))?;
+    let (mut gone, mut made, mut failure) = (Vec::new(), Vec::new(), None);
+    // What stands in the way of one node is the instance's own doing, and keeps no other from it.
+    for node in removed {
+        match dev_directory::remove_node(&dev, &node.path) {
+            Ok(()) => gone.push(node),
+            Err(errno) => failure = failure.or(Some(at(Step::Device, &node.path)(errno))),
+        }
     }
-    for node in &added {
-        dev_directory::make_node(&dev, node, order.idmap_base).map_err(at(Step::Device, &node.path))?;
+    for node in added {
+        match dev_directory::make_node(&dev, node, order.idmap_base) {
+            Ok(()) => made.push(node),
+            Err(errno) => failure = failure.or(Some(at(Step::Device, &node.path)(errno))),
+        }
     }
-    write_record(&here, &now).map_err(at(Step::Device, RECORD))?;
+    write_record(&in_place(&before, &gone, &made)).map_err(at(Step::Device, RECORD))?;
     let names =
         |nodes: Vec<&Node>| -> Vec<String> { nodes.iter().map(|node| format!("/dev/{}", node.path)).collect() };
-    reporter.devices_synced(&names(added), &names(removed))
+    reporter.devices_synced(&names(made), &names(gone))?;
+    failure.map_or(Ok(()), Err)
 }
 
 /// Records the nodes of a start; the working directory is the runtime directory.
 pub(crate) fn record(nodes: &[Node]) -> Result<(), Failure> {
-    let here = open_directory(".").map_err(at(Step::Device, RECORD))?;
-    write_record(&here, nodes).map_err(at(Step::Device, RECORD))
+    write_record(nodes).map_err(at(Step::Device, RECORD))
 }
 
 /// What is to be made and what removed. A node of which anything changed is made anew.
@@ -65,16 +71,17 @@ fn difference<'a>(before: &'a [Node], now: &'a [Node]) -> (Vec<&'a Node>, Vec<&'
     (added, removed)
 }
 
-fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+/// What is there when `gone` was removed and `made` was made: a node made anew stands for an older one of its name.
+fn in_place(before: &[Node], gone: &[&Node], made: &[&Node]) -> Vec<Node> {
+    let stays = |old: &&Node| !gone.contains(old) && !made.iter().any(|node| node.path == old.path);
+    before.iter().filter(stays).chain(made.iter().copied()).cloned().collect()
 }
 
-fn read_record(directory: &OwnedFd) -> io::Result<Vec<Node>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(directory, RECORD, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        Err(errno) => return Err(errno.into()),
+fn read_record() -> io::Result<Vec<Node>> {
+    let file = match File::open(RECORD) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
     let mut text = String::new();
     file.take(MAX_RECORD_BYTES).read_to_string(&mut text)?;
@@ -82,11 +89,10 @@ fn read_record(directory: &OwnedFd) -> io::Result<Vec<Node>> {
 }
 
 /// Written aside and renamed; it lives on a tmpfs, so there is nothing to sync.
-fn write_record(directory: &OwnedFd, nodes: &[Node]) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(directory, NEXT_RECORD, flags, Mode::from_raw_mode(0o600))?);
+fn write_record(nodes: &[Node]) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(NEXT_RECORD)?;
     file.write_all(nodes.iter().map(line).collect::<String>().as_bytes())?;
-    Ok(rustix::fs::renameat(directory, NEXT_RECORD, directory, RECORD)?)
+    std::fs::rename(NEXT_RECORD, RECORD)
 }
 
 /// `c 189 2 0 0 432 bus/usb/001/003`; the path last, as it may hold anything but a line's end.
@@ -158,5 +164,8 @@ mod tests {
         let (added, removed) = difference(&before, &now);
         assert_eq!(added, [&now[0], &now[1]]);
         assert_eq!(removed, [&before[1]]);
+        assert_eq!(in_place(&before, &removed, &added), now);
+        // What could be neither removed nor made is looked at again the next time.
+        assert_eq!(in_place(&before, &[], &[&now[1]]), [node("sda", 0), node("sdb", 16), node("sdc", 48)]);
     }
 }

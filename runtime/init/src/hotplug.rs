@@ -18,11 +18,15 @@ use yado_wire::rescue::Mode;
 /// A stick that is plugged in makes a dozen events in a tenth of a second; they are answered once.
 const DEBOUNCE: Duration = Duration::from_millis(150);
 
-/// Making and removing nodes takes milliseconds. They are in the instance's hands, and one can be made to hang.
+/// Making and removing nodes takes milliseconds.
 pub(crate) const DEVICES_PATIENCE: Duration = Duration::from_secs(10);
 
-/// When it is tried again.
+/// When it is tried again; each further time after twice as long, until the devices of the machine change. What an instance
+/// puts in the way of a node is still there the next time.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// See [`TRY_AGAIN`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Drivers that wait to be loaded; whatever comes after that many is found by the next look at all devices.
 const MOST_ALIASES: usize = 64;
@@ -226,6 +230,7 @@ impl Supervisor {
             matches!(instance.state, State::Starting { .. } | State::Running { .. } | State::Ready { .. });
         if is_started && instance.has_hotplug() {
             instance.run.devices_due = Some(now);
+            instance.run.devices_pause = Duration::ZERO;
         }
         self.step_instance(number, lifecycle::Event::DevicesChanged, now);
     }
@@ -263,7 +268,9 @@ impl Supervisor {
     pub(crate) fn fail_devices(&mut self, number: usize, failure: Failure, now: Moment) {
         self.record_failure(number, failure);
         if let Some(instance) = self.instances.get_mut(number) {
-            instance.run.devices_due.get_or_insert(now.saturating_add(TRY_AGAIN));
+            let run = &mut instance.run;
+            run.devices_pause = run.devices_pause.saturating_mul(2).clamp(TRY_AGAIN, LONGEST_PAUSE);
+            run.devices_due.get_or_insert(now.saturating_add(run.devices_pause));
         }
     }
 }

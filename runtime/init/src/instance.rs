@@ -57,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) number: RunNumber,
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
+    /// A mount of its `/dev` that it does not see.
+    pub(crate) dev_mount: Option<OwnedFd>,
     /// The mount of its image, if another start would use the same file system.
     pub(crate) image_mount: Option<OwnedFd>,
     /// Its console.
@@ -83,6 +85,8 @@ pub(crate) struct Run {
     pub(crate) ask_at: Option<Moment>,
     /// Its devices are to be looked at again at this time.
     pub(crate) devices_due: Option<Moment>,
+    /// How long was waited before they were last looked at again because they were not as they should be.
+    pub(crate) devices_pause: Duration,
 }
 
 impl Instance {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use yado_spec::LaunchOrder;
-use yado_spec::order::{Command, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, DEV_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, Step};
@@ -86,6 +86,8 @@ pub(crate) enum Ask<'a> {
 pub(crate) struct Given<'a> {
     /// The pidfd of the running instance.
     pub(crate) payload: Option<BorrowedFd<'a>>,
+    /// Our mount of its `/dev`.
+    pub(crate) dev: Option<BorrowedFd<'a>>,
     /// Standard input, output and error of a command.
     pub(crate) standard: &'a [OwnedFd],
 }
@@ -107,8 +109,8 @@ pub(crate) fn start(
     let (output, writer) = Output::pipe().map_err(|error| failed("output pipe", &error))?;
 
     let mut descriptors: Vec<(BorrowedFd<'_>, RawFd)> = vec![(memory.as_fd(), ORDER_FD), (theirs.as_fd(), REPORT_FD)];
-    if let Some(payload) = given.payload {
-        descriptors.push((payload, PAYLOAD_FD));
+    for (descriptor, number) in [(given.payload, PAYLOAD_FD), (given.dev, DEV_FD)] {
+        descriptors.extend(descriptor.map(|descriptor| (descriptor, number)));
     }
     for (descriptor, number) in given.standard.iter().zip(0..) {
         descriptors.push((descriptor.as_fd(), number));

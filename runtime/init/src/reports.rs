@@ -70,9 +70,11 @@ impl Supervisor {
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
                     instance.run.start_us = Some(start_us);
                     instance.run.started = Some(now);
+                    let mut descriptors = descriptors.into_iter();
+                    instance.run.dev_mount = descriptors.next();
                     // The one from before: to let go of a mount takes the kernel longer than to keep it.
                     let kept = instance.image.as_deref().and_then(|path| self.warm_images.take(path));
-                    instance.run.image_mount = kept.or_else(|| descriptors.into_iter().next());
+                    instance.run.image_mount = kept.or_else(|| descriptors.next());
                     let name = instance.name.clone();
                     self.events.publish(Some(&name), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);

@@ -155,18 +155,20 @@ impl Supervisor {
             verify: self.places.verify(),
             job,
         };
-        let payload = match purpose {
-            Purpose::Run => None,
-            Purpose::Exec { .. } | Purpose::Probe | Purpose::Devices => {
-                instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd())
-            }
+        let payload = instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());
+        let dev = instance.run.dev_mount.as_ref().map(AsFd::as_fd);
+        let (payload, dev) = match purpose {
+            Purpose::Run => (None, None),
+            Purpose::Exec { .. } | Purpose::Probe => (payload, None),
+            Purpose::Devices => (None, dev),
         };
         // Nothing that an instance does to its own group may keep a device with it.
         let (group, kill_at) = match purpose {
             Purpose::Devices => (None, Some(clock::since_boot().saturating_add(DEVICES_PATIENCE))),
             Purpose::Run | Purpose::Exec { .. } | Purpose::Probe => (Some(group.as_path()), None),
         };
-        let (child, reports, output) = launch::start(&self.places.yado, group, &order, &Given { payload, standard })?;
+        let (child, reports, output) =
+            launch::start(&self.places.yado, group, &order, &Given { payload, dev, standard })?;
         let id = self.next_launch;
         self.next_launch = self.next_launch.wrapping_add(1);
         self.launches.push(Launch {

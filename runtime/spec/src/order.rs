@@ -91,5 +91,7 @@ pub struct Command {
 pub const ORDER_FD: i32 = 3;
 /// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).
 pub const REPORT_FD: i32 = 4;
-/// The descriptor of the pidfd of the running instance's first process (`Exec`, `Probe`, `Devices`).
+/// The descriptor of the pidfd of the running instance's first process (`Exec`, `Probe`).
 pub const PAYLOAD_FD: i32 = 5;
+/// The descriptor of the mount of the running instance's `/dev` that came with the report of its start (`Devices`).
+pub const DEV_FD: i32 = 6;

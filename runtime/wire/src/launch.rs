@@ -21,9 +21,9 @@ pub enum LaunchReport {
         /// Its process id as init sees it.
         pid: i32,
     },
-    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. With it may travel the
-    /// mount of the image: as long as it is held, the image's verity device, file system and verified pages stay for the
-    /// next start.
+    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. For `run` a mount of the
+    /// instance's `/dev` travels with it, for the job `devices`. After that one may come the mount of the image: as long as
+    /// it is held, the image's verity device, file system and verified pages stay for the next start.
     Started {
         /// For the benchmark and for `yado rescue events --format json`.
         steps: StepTimes,

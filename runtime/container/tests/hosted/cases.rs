@@ -394,12 +394,12 @@ fn serve_netd(listener: &OwnedFd, reply: Option<&NetReply>) -> (NetRequest, Owne
     (yado_wire::decode(&buffer[..request.len]).unwrap(), request.descriptors.pop().unwrap())
 }
 
-fn node(name: &str, source: &str, required: Required, kind: NodeKind) -> Device {
+pub(crate) fn node(name: &str, source: &str, required: Required, kind: NodeKind) -> Device {
     let select = DeviceSelect::Node { kind, source: source.to_owned(), path: format!("/dev/{name}") };
     Device { name: name.to_owned(), select, required, uid: 3, gid: 4, mode: 0o640 }
 }
 
-fn disk(source: &str, path: &str, readonly: bool) -> Disk {
+pub(crate) fn disk(source: &str, path: &str, readonly: bool) -> Disk {
     Disk {
         name: "disk".to_owned(),
         source: DiskSource::Path(source.to_owned()),

@@ -168,8 +168,9 @@ fn make_root(root: &Path) {
     }
     fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
     fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
-    let applets =
-        ["sh", "true", "cat", "ls", "id", "mount", "umount", "sleep", "stat", "hostname", "grep", "touch", "ip"];
+    let applets = [
+        "sh", "true", "cat", "ls", "ln", "id", "mount", "umount", "sleep", "stat", "hostname", "grep", "touch", "ip",
+    ];
     for applet in applets {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }

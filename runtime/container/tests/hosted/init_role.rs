@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_spec::order::{Command, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, DEV_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::Failure;
@@ -25,6 +25,8 @@ pub(crate) struct Payload {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) console: Option<File>,
+    /// Our mount of its `/dev`; a command brings none.
+    dev: Option<OwnedFd>,
     pub(crate) steps: Vec<StepTime>,
     /// From the decision to the report that it runs.
     pub(crate) until_started: Duration,
@@ -71,14 +73,20 @@ pub(crate) fn exec_as(
 pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Vec<String>, Vec<String>), Failure> {
     let order = LaunchOrder { job: LaunchJob::Devices, ..order.clone() };
     let (reports, launcher) = start(&order, Some(running), &null());
-    let report = next_report(&reports).map(|(report, _)| report);
-    wait(launcher.pid, &launcher.pidfd);
-    let texts = |names: &[yado_wire::Text<64>]| names.iter().map(|name| name.to_string()).collect();
-    match report {
-        Some(LaunchReport::DevicesSynced { added, removed }) => Ok((texts(&added), texts(&removed))),
-        Some(LaunchReport::Failed(failure)) => Err(failure),
-        other => panic!("devices: {other:?}"),
+    let mut outcome = None;
+    while let Some((report, _)) = next_report(&reports) {
+        outcome = Some(match report {
+            LaunchReport::DevicesSynced { added, removed } => Ok((texts(&added), texts(&removed))),
+            LaunchReport::Failed(failure) => Err(failure),
+            other => panic!("devices: {other:?}"),
+        });
     }
+    wait(launcher.pid, &launcher.pidfd);
+    outcome.expect("a report")
+}
+
+fn texts(names: &[yado_wire::Text<64>]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
 }
 
 /// Tries the probe of the running instance.
@@ -111,7 +119,9 @@ fn launch_with(
                 let pidfd = descriptors.next().expect("a pidfd travels with the payload");
                 payload = Some((pid, pidfd, descriptors.next().map(File::from)));
             }
-            Some((LaunchReport::Started { steps }, _)) => break Ok(steps.to_vec()),
+            Some((LaunchReport::Started { steps }, descriptors)) => {
+                break Ok((steps.to_vec(), descriptors.into_iter().next()));
+            }
             Some((LaunchReport::Failed(failure), _)) => break Err(failure),
             Some((report @ (LaunchReport::DevicesSynced { .. } | LaunchReport::ProbePassed), _)) => {
                 panic!("{report:?}")
@@ -121,9 +131,9 @@ fn launch_with(
     };
     let until_started = begin.elapsed();
     wait(launcher.pid, &launcher.pidfd);
-    let steps = outcome?;
+    let (steps, dev) = outcome?;
     let (pid, pidfd, console) = payload.expect("the payload is reported before the start");
-    Ok(Payload { pid, pidfd, console, steps, until_started })
+    Ok(Payload { pid, pidfd, console, dev, steps, until_started })
 }
 
 /// The program that is measured: the shipped one, where it is named, and not these tests.
@@ -145,7 +155,10 @@ fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (O
         (launchers_end.as_fd(), REPORT_FD),
     ];
     if let Some(running) = running {
-        descriptors.push((running.pidfd.as_fd(), PAYLOAD_FD));
+        match (&order.job, &running.dev) {
+            (LaunchJob::Devices, Some(dev)) => descriptors.push((dev.as_fd(), DEV_FD)),
+            _ => descriptors.push((running.pidfd.as_fd(), PAYLOAD_FD)),
+        }
     }
     let launcher = std::env::var(LAUNCHER).unwrap_or_else(|_| "/proc/self/exe".to_owned());
     let child = children::start(&Program {

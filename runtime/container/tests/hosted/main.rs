@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
+mod attacks;
 mod bench;
 mod cases;
 mod failures;
@@ -36,7 +37,9 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, 0);
-    for (name, case) in cases::ALL.iter().chain(walls::ALL).chain(failures::ALL).chain(systemd::ALL) {
+    for (name, case) in
+        cases::ALL.iter().chain(attacks::ALL).chain(walls::ALL).chain(failures::ALL).chain(systemd::ALL)
+    {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;
         }

@@ -1,0 +1,116 @@
+//! What root inside a running instance tries on us when we come in, or change something of its. The witness is the host.
+
+use crate::cases::{disk, idle, node};
+use crate::fixture::Fixture;
+use crate::init_role::{Payload, exec, sync_devices};
+use rustix::fs::{CWD, FileType, Mode, makedev};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use yado_spec::LaunchOrder;
+use yado_spec::instance::{NodeKind, Required};
+use yado_sys::children::Ended;
+
+type Case = (&'static str, fn(&Fixture));
+
+pub(crate) const ALL: &[Case] = &[
+    ("what_is_mounted_over_dev_is_not_touched_when_devices_come", mounts_over_dev),
+    ("what_stands_in_the_way_of_one_device_keeps_no_other_away", obstacles_in_dev),
+];
+
+/// A directory of the host with a file of root's, which the instance is given at `/mnt`.
+fn host_directory(fixture: &Fixture, name: &str, order: &mut LaunchOrder) -> PathBuf {
+    let directory = fixture.path(name);
+    fs::create_dir_all(directory.join("below")).unwrap();
+    fs::write(directory.join("secret"), "as before").unwrap();
+    fs::set_permissions(directory.join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    order.spec.disks.push(disk(directory.to_str().unwrap(), "/mnt", false));
+    directory
+}
+
+/// Root inside does all of this.
+fn inside(order: &LaunchOrder, running: &Payload, script: &str) -> String {
+    let (ended, output) = exec(order, running, &["sh", "-c", &format!("set -e; exec 2>&1; {script}")]).unwrap();
+    assert_eq!(ended, Ended::Code(0), "{script}: {output}");
+    output
+}
+
+/// A device that comes: `name` inside is the host's node at `path`.
+fn declare(order: &mut LaunchOrder, name: &str, path: &Path) {
+    order.spec.devices.push(node(name, path.to_str().unwrap(), Required::No, NodeKind::Char));
+}
+
+fn make_source(path: &Path) {
+    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(0o600), makedev(10, 237)).unwrap();
+}
+
+fn is_roots(path: &Path) -> bool {
+    let found = fs::metadata(path).unwrap();
+    (found.uid(), found.gid()) == (0, 0)
+}
+
+fn mounts_over_dev(fixture: &Fixture) {
+    let mut order = fixture.order("dev-mounts", &["/bin/sleep", "1000"]);
+    let host = host_directory(fixture, "host-dev-mounts", &mut order);
+    let source = fixture.path("dev-mounts-device");
+    for name in ["bus/usb/001/003", "plain", "deep/given"] {
+        declare(&mut order, name, &source);
+    }
+    let running = idle(&order);
+    inside(
+        &order,
+        &running,
+        "cd /dev; busybox mkdir -p bus/usb deep; : >plain
+         mount --bind /mnt/below bus/usb; mount --bind /mnt/secret plain; mount --bind /mnt deep",
+    );
+    make_source(&source);
+    let synced = sync_devices(&order, &running);
+    for path in ["", "below", "secret"] {
+        assert!(is_roots(&host.join(path)), "{path:?} was given away");
+    }
+    let (mut added, removed) = synced.unwrap();
+    added.sort_unstable();
+    assert_eq!(added, ["/dev/bus/usb/001/003", "/dev/deep/given", "/dev/plain"]);
+    assert!(removed.is_empty(), "{removed:?}");
+    assert_eq!(fs::read_dir(&host).unwrap().count(), 2, "nothing was made there");
+    assert_eq!(fs::read_dir(host.join("below")).unwrap().count(), 0, "nothing was made there");
+    // The nodes are where they belong, and whose they are to be.
+    let seen =
+        inside(&order, &running, "cd /dev; umount bus/usb; umount deep; ls -ln bus/usb/001/003 deep/given plain");
+    assert_eq!(seen.matches("crw-r-----    1 3        4          10, 237").count(), 3, "{seen}");
+
+    // Over the whole of it.
+    inside(&order, &running, "mount --bind /mnt /dev");
+    fs::remove_file(&source).unwrap();
+    assert_eq!(sync_devices(&order, &running).unwrap().1.len(), 3);
+    make_source(&source);
+    assert_eq!(sync_devices(&order, &running).unwrap().0.len(), 3);
+    assert!(is_roots(&host) && is_roots(&host.join("secret")));
+    assert_eq!(fs::read_dir(&host).unwrap().count(), 2, "nothing was made there");
+    running.kill();
+}
+
+fn obstacles_in_dev(fixture: &Fixture) {
+    let mut order = fixture.order("dev-obstacles", &["/bin/sleep", "1000"]);
+    let host = host_directory(fixture, "host-dev-obstacles", &mut order);
+    let source = fixture.path("dev-obstacles-device");
+    for name in ["link/given", "directory", "file/given", "hop/on", "free"] {
+        declare(&mut order, name, &source);
+    }
+    let running = idle(&order);
+    inside(&order, &running, "cd /dev; ln -s /mnt link; busybox mkdir directory; : >file; ln -s /mnt/secret free");
+    inside(&order, &running, "cd /dev; busybox mkdir real; ln -s real hop");
+    make_source(&source);
+    // Tried again and again, as init does.
+    for _ in 0..2 {
+        let failure = sync_devices(&order, &running).unwrap_err();
+        assert_eq!((failure.step.name(), failure.object.as_str()), ("device", "link/given"), "{failure}");
+        let seen = inside(&order, &running, "ls -ln /dev/free");
+        assert!(seen.starts_with("crw-r-----    1 3        4          10, 237"), "a link is replaced: {seen}");
+        assert!(is_roots(&host) && is_roots(&host.join("secret")));
+        assert_eq!(fs::read_dir(&host).unwrap().count(), 2, "nothing was made there");
+    }
+    inside(&order, &running, "cd /dev; busybox rm -r link directory file hop");
+    assert_eq!(sync_devices(&order, &running).unwrap().0.len(), 4);
+    running.kill();
+}
