@@ -22,6 +22,7 @@ mod dev_directory;
 mod disks;
 mod inside;
 mod layer;
+mod stage;
 
 mod devices;
 

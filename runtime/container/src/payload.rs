@@ -1,11 +1,12 @@
 //! One start, from inside: what the process does that becomes the instance's init. It is root in its user namespace and
-//! nobody outside; everything it mounts belongs to the instance.
+//! nobody outside; everything it mounts belongs to the instance. What root inside must not undo, the launcher mounts.
 
 use crate::confinement;
 use crate::console;
-use crate::proc_and_sys::{self, Hidden};
+use crate::proc_and_sys::KernelMounts;
 use crate::program::{self, Environment};
 use crate::report::{Stopwatch, at, at_new};
+use crate::stage::Place;
 use crate::talk::{Go, Heard, MAX_PAYLOAD_STEPS, Talk, Word};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode};
@@ -45,15 +46,17 @@ impl From<Failure> for Gave {
 
 fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
-    stopwatch.step(Step::Namespaces, || enter_namespaces(order))?;
-    talk.say(&Word::Namespaces, &[])?;
+    let KernelMounts { proc, sys, cgroup } = stopwatch.step(Step::Namespaces, || {
+        enter_namespaces(order)?;
+        KernelMounts::new(&order.spec.security)
+    })?;
+    talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
+    drop((proc, sys, cgroup));
     let Some(Heard { message: Go::Build, descriptors }) = talk.hear()? else { return Err(Gave::In) };
     let mut descriptors = descriptors.into_iter();
-    let (Some(root), Some(dev), Some(run)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
-        return Err(Gave::In);
-    };
+    let (Some(dev), Some(run)) = (descriptors.next(), descriptors.next()) else { return Err(Gave::In) };
     let notify = descriptors.next();
-    stopwatch.step(Step::Mount, || build(order, &root, &dev, &run, notify.as_ref()))?;
+    stopwatch.step(Step::Mount, || build(&dev, &run, notify.as_ref()))?;
     let master = stopwatch.step(Step::Console, console::open)?;
     talk.say(&Word::Built, &[master.as_fd()])?;
     drop(master);
@@ -67,40 +70,31 @@ fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
     Err(Gave::Up(program::execute(&order.spec.init, &environment)))
 }
 
-/// Everything but the mount namespace, which is taken when the launcher has mounted.
+/// The mount namespace too: our working directory is then our own copy of the launcher's stage.
 fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
-    let namespaces = Namespaces::NEWNET | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
-    clone::unshare(namespaces).map_err(at(Step::Namespaces, "net, uts, ipc, cgroup"))?;
+    let namespaces =
+        Namespaces::NEWNS | Namespaces::NEWNET | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
+    clone::unshare(namespaces).map_err(at(Step::Namespaces, "mount, net, uts, ipc, cgroup"))?;
     let name = order.spec.name.as_str();
     yado_sys::machine::set_host_name(name).map_err(at(Step::Hostname, name))?;
     yado_sys::loopback::bring_up().map_err(at(Step::Network, "lo"))
 }
 
-fn build(
-    order: &LaunchOrder,
-    root: &OwnedFd,
-    dev: &OwnedFd,
-    run: &OwnedFd,
-    notify: Option<&OwnedFd>,
-) -> Result<(), Failure> {
+fn build(dev: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), Failure> {
     become_root_inside()?;
-    // Taking a copy of the mounts moves our working directory into the copy, so it must be the root already.
-    rustix::process::fchdir(root).map_err(at(Step::Mount, "root"))?;
-    clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
-    // These two are only allowed while the system's own are in sight.
-    let proc = proc_and_sys::new_proc()?;
-    let sys = proc_and_sys::new_sys(&order.spec.security)?;
-    // The kernel locked the root mount to what it covers, and a locked mount cannot become the root. A copy is not locked.
-    let copy = mount::clone_tree(CWD, ".", Depth::Tree).map_err(at(Step::Mount, "root"))?;
-    mount::attach_at(&copy, ".").map_err(at(Step::Mount, "root"))?;
-    rustix::process::fchdir(&copy).map_err(at(Step::Mount, "root"))?;
+    // Of what lies on the stage the kernel locked all but the tops, and so it stays in these copies. The copies are
+    // attached at places that root inside may rearrange, covers and all.
+    let take =
+        |place: Place| mount::clone_tree(CWD, place.name(), Depth::Tree).map_err(at(Step::Mount, place.name()));
+    let (proc, sys) = (take(Place::Proc)?, take(Place::Sys)?);
+    rustix::process::chdir(Place::Root.name()).map_err(at(Step::Mount, "root"))?;
+    // A shared mount cannot become the root, and to whom this one is related is nobody's business inside.
+    mount::make_all_private().map_err(at(Step::Mount, "mount propagation"))?;
     mount::pivot_to_working_directory().map_err(at(Step::Mount, "pivot_root"))?;
 
     attach_at_directory(&proc, "/proc")?;
     attach_at_directory(&sys, "/sys")?;
-    proc_and_sys::mount_cgroup()?;
     attach_at_directory(dev, "/dev")?;
-    proc_and_sys::hide(Hidden::of(&order.spec.security))?;
     attach_new("devpts", &[("mode", "0620"), ("gid", "5"), ("ptmxmode", "0666"), ("max", "1024")], "/dev/pts")?;
     attach_new("tmpfs", &[("mode", "1777")], "/dev/shm")?;
     match attach_new("mqueue", &[], "/dev/mqueue") {

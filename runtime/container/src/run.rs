@@ -9,7 +9,9 @@ use crate::inside::Inside;
 use crate::layer;
 use crate::network;
 use crate::payload;
+use crate::proc_and_sys::{Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at};
+use crate::stage::{Place, Stage};
 use crate::sync_devices;
 use crate::talk::{Go, Heard, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,18 +34,27 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
     let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(order))?;
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
-    let born = stopwatch.step(Step::Namespaces, || {
+    let (born, stage) = stopwatch.step(Step::Namespaces, || {
         // All mounts below are made in a namespace of our own: with us, whatever happens, they are gone.
         clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
         mount::make_all_private().map_err(at(Step::Namespaces, "mount propagation"))?;
-        give_birth(order)
+        go_to_runtime_directory(order)?;
+        let stage = Stage::enter()?;
+        let born = give_birth(order)?;
+        go_to_runtime_directory(order)?;
+        Ok((born, stage))
     })?;
-    let outcome = build(order, &cgroup, &born, reporter, &mut stopwatch);
+    let outcome = build(order, &cgroup, &born, &stage, reporter, &mut stopwatch);
     if outcome.is_err() {
         // Its end is init's to see.
         children::kill(born.pidfd.as_fd());
     }
     outcome
+}
+
+fn go_to_runtime_directory(order: &LaunchOrder) -> Result<(), Failure> {
+    let runtime = &order.places.runtime;
+    rustix::process::chdir(runtime.as_str()).map_err(at(Step::Mount, runtime))
 }
 
 /// The payload as the launcher sees it.
@@ -98,29 +109,30 @@ fn build(
     order: &LaunchOrder,
     cgroup: &OwnedFd,
     born: &Born,
+    stage: &Stage,
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
     let image = MountedImage::open(order, stopwatch)?;
-    let runtime = &order.places.runtime;
-    rustix::process::chdir(runtime.as_str()).map_err(at(Step::Mount, runtime))?;
     let root = layer::mount_root(order, &image, user_namespace.as_ref(), stopwatch)
         .map_err(|failure| image.explain(failure))?;
     let inside = Inside { root: &root, base: order.idmap_base };
     let found = stopwatch.step(Step::Device, || find_devices(order))?;
+    let kernel_mounts = hear_of_namespaces(born)?;
+    let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
     let (dev, run, notify) = stopwatch.step(Step::Mount, || {
         disks::attach_all(order, &inside, user_namespace.as_ref())?;
+        stage.put(&root, Place::Root)?;
         let dev = dev_directory::make(order.idmap_base, &found.nodes)?;
+        kernel_mounts.put_together(&dev.ours, Hidden::of(&order.spec.security))?;
+        stage.put(&kernel_mounts.proc, Place::Proc)?;
+        stage.put(&kernel_mounts.sys, Place::Sys)?;
         let run = disks::open_run(order.idmap_base)?;
-        Ok((dev, run, disks::open_notify_socket(Path::new(runtime))?))
+        Ok((dev, run, disks::open_notify_socket(Path::new(&order.places.runtime))?))
     })?;
-    let to_payload: Vec<BorrowedFd<'_>> = [Some(&root), Some(&dev.theirs), Some(&run), notify.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(AsFd::as_fd)
-        .collect();
-    let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
+    let to_payload: Vec<BorrowedFd<'_>> =
+        [Some(&dev.theirs), Some(&run), notify.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
     born.talk.say(&Go::Build, &to_payload)?;
 
     // From here on both processes work.
@@ -159,13 +171,21 @@ fn find_devices(order: &LaunchOrder) -> Result<devices::Found<'_>, Failure> {
     }
 }
 
+/// The payload has made its namespaces, and of them the kernel's file systems.
+fn hear_of_namespaces(born: &Born) -> Result<KernelMounts, Failure> {
+    let Some(Heard { message: Word::Namespaces, descriptors }) = born.talk.hear_word()? else {
+        return Err(lost(Step::Namespaces));
+    };
+    match <[OwnedFd; 3]>::try_from(descriptors) {
+        Ok([proc, sys, cgroup]) => Ok(KernelMounts { proc, sys, cgroup }),
+        Err(_) => Err(lost(Step::Namespaces)),
+    }
+}
+
 fn ask_for_network(order: &LaunchOrder, born: &Born) -> Result<Option<network::Attaching>, Failure> {
     if order.spec.nics.is_empty() {
         return Ok(None);
     }
-    let Some(Heard { message: Word::Namespaces, .. }) = born.talk.hear_word()? else {
-        return Err(lost(Step::Namespaces));
-    };
     let path = format!("/proc/{}/ns/net", born.pid);
     let namespace = File::open(&path).map_err(at(Step::Network, &path))?;
     network::ask(order, &namespace.into()).map(Some)
@@ -214,12 +234,9 @@ fn finish(
     dev: &OwnedFd,
     shared_image: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
-    let console = match born.talk.hear_word()? {
-        // With nics this word was waited for already; without, nobody did.
-        Some(Heard { message: Word::Namespaces, .. }) => born.talk.hear_word()?,
-        word => word,
+    let Some(Heard { message: Word::Built, descriptors }) = born.talk.hear_word()? else {
+        return Err(lost(Step::Mount));
     };
-    let Some(Heard { message: Word::Built, descriptors }) = console else { return Err(lost(Step::Mount)) };
     reporter.payload(born.pid, &born.pidfd, descriptors.first())?;
     stopwatch
         .step(Step::Exec, || {

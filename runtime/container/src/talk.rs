@@ -11,8 +11,8 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 /// From the launcher to the payload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Go {
-    /// The id maps are written and everything outside is mounted. With it travel the root, `/dev`, `/run`, and the notify
-    /// socket if there is one.
+    /// The id maps are written, everything outside is mounted and lies on the stage. With it travel `/dev`, `/run`, and the
+    /// notify socket if there is one.
     Build,
     /// Devices, interfaces and limits are in place too.
     Exec,
@@ -27,7 +27,7 @@ pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
 /// From the payload to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Word {
-    /// The namespaces exist, but for the mount namespace.
+    /// The namespaces exist. With it travel `/proc`, `/sys` and the cgroup tree as seen from them.
     Namespaces,
     /// The inside is built. With it travels the master side of the console.
     Built,

@@ -114,6 +114,12 @@ pub fn attach_at(mount: &impl AsFd, path: impl rustix::path::Arg) -> io::Result<
     Ok(rustix::mount::move_mount(mount, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
+/// Attaches a mount at a relative path of which we trust every component, starting at what `directory` is open on. A mount
+/// that is attached already is moved, with all below it.
+pub fn attach_below(mount: &impl AsFd, directory: &impl AsFd, path: &str) -> io::Result<()> {
+    Ok(rustix::mount::move_mount(mount, c"", directory, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
 /// Changes attributes of a mount (of all below it too).
 pub fn set_attributes(mount: &impl AsFd, depth: Depth, attributes: Attributes) -> io::Result<()> {
     let change = libc::mount_attr { attr_set: attributes.bits().into(), ..nothing() };
@@ -133,8 +139,15 @@ pub fn make_all_private() -> io::Result<()> {
     mount_setattr(CWD, c"/", Depth::Tree, &change)
 }
 
-/// mount(2)'s; libc's own is as wide as a `long`, the field has always 64 bits.
+/// From now on what is mounted on this mount is also mounted on the copies of it that other mount namespaces take.
+pub fn make_shared(mount: &impl AsFd) -> io::Result<()> {
+    let change = libc::mount_attr { propagation: MS_SHARED, ..nothing() };
+    mount_setattr(mount.as_fd(), c"", Depth::One, &change)
+}
+
+/// mount(2)'s; libc's own are as wide as a `long`, the field has always 64 bits.
 const MS_PRIVATE: u64 = 1 << 18;
+const MS_SHARED: u64 = 1 << 20;
 
 fn nothing() -> libc::mount_attr {
     libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 }

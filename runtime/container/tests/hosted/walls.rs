@@ -2,11 +2,14 @@
 
 use crate::cases::{idle, run, script};
 use crate::fixture::{BASE, Fixture};
-use crate::init_role::Payload;
-use rustix::fs::{CWD, FileType, Mode, inotify, makedev};
+use crate::init_role::{Payload, exec};
+use rustix::fs::{CWD, FileType, Mode, OFlags, inotify, makedev};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_move, mount_remount, unmount};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use yado_sys::children::Ended;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::packet;
 use yado_sys::pidfd::{self, NamespacesOf};
@@ -15,6 +18,7 @@ type Case = (&'static str, fn(&Fixture));
 
 pub(crate) const ALL: &[Case] = &[
     ("a_device_node_in_the_root_opens_nothing", nodes_in_the_root),
+    ("what_hides_the_system_cannot_be_taken_away_inside", locked),
     ("what_one_instance_uses_up_the_others_and_the_system_still_have", own_counts),
 ];
 
@@ -50,28 +54,113 @@ fn own_counts(fixture: &Fixture) {
     ours.unwrap();
 }
 
-/// As root inside: makes inotify instances until the kernel refuses. Gives how many there were; they are held until the
-/// socket is closed.
 fn take_inotify_instances(running: &Payload) -> (u64, OwnedFd) {
+    let (taken, hold) = as_root_inside(running, NamespacesOf::USER, || {
+        let mut held = Vec::new();
+        while let Ok(instance) = inotify::init(inotify::CreateFlags::CLOEXEC) {
+            held.push(instance);
+        }
+        vec![held.into_iter().map(std::mem::forget).count() as i32]
+    });
+    (taken[0] as u64, hold)
+}
+
+/// What is tried on the mounts inside, what it is, and the kernel's answer.
+type Attempt = (&'static str, fn() -> rustix::io::Result<()>, Errno);
+
+const ON_THE_MOUNTS: &[Attempt] = &[
+    ("unmount a cover", || unmount("/proc/timer_list", UnmountFlags::DETACH), Errno::INVAL),
+    ("unmount what is read-only", || unmount("/proc/sysrq-trigger", UnmountFlags::DETACH), Errno::INVAL),
+    ("move a cover", || mount_move("/proc/timer_list", "/mnt"), Errno::INVAL),
+    ("make sysrq-trigger writable", || mount_remount("/proc/sysrq-trigger", MountFlags::BIND, c""), Errno::PERM),
+    ("write to it", || rustix::fs::open("/proc/sysrq-trigger", OFlags::WRONLY, Mode::empty()).map(drop), Errno::ROFS),
+    ("make /sys writable", || mount_remount("/sys", MountFlags::BIND, c""), Errno::PERM),
+    ("make all of sysfs writable", || mount_remount("/sys", MountFlags::empty(), c""), Errno::PERM),
+    ("make a copy of /sys writable", || copy_writable("/sys"), Errno::PERM),
+    ("copy /proc without its covers", || mount_bind("/proc", "/mnt"), Errno::INVAL),
+    ("uncover a copy of /proc", || uncover_a_copy(), Errno::INVAL),
+    ("uncover it in a user namespace below", || uncover_below(), Errno::INVAL),
+    (
+        "a new writable sysfs",
+        || rustix::mount::mount("sysfs", "/mnt", "sysfs", MountFlags::empty(), None),
+        Errno::PERM,
+    ),
+];
+
+fn copy_writable(place: &str) -> rustix::io::Result<()> {
+    mount_bind_recursive(place, "/mnt")?;
+    let outcome = mount_remount("/mnt", MountFlags::BIND, c"");
+    unmount("/mnt", UnmountFlags::DETACH)?;
+    outcome
+}
+
+fn uncover_a_copy() -> rustix::io::Result<()> {
+    mount_bind_recursive("/proc", "/mnt")?;
+    let outcome = unmount("/mnt/timer_list", UnmountFlags::DETACH);
+    unmount("/mnt", UnmountFlags::DETACH)?;
+    outcome
+}
+
+fn uncover_below() -> rustix::io::Result<()> {
+    clone::unshare(Namespaces::NEWUSER | Namespaces::NEWNS).map_err(|error| Errno::from_io_error(&error).unwrap())?;
+    unmount("/proc/timer_list", UnmountFlags::DETACH)
+}
+
+fn locked(fixture: &Fixture) {
+    let order = fixture.order("locked", &["/bin/sleep", "1000"]);
+    let running = idle(&order);
+    let namespaces = NamespacesOf::USER | NamespacesOf::MOUNT | NamespacesOf::NETWORK;
+    for (name, attempt, expected) in ON_THE_MOUNTS {
+        let (answer, _hold) =
+            as_root_inside(&running, namespaces, || vec![attempt().err().map_or(0, Errno::raw_os_error)]);
+        let answer = Errno::from_raw_os_error(answer[0]);
+        if answer == Errno::NOENT && !Path::new("/proc/sysrq-trigger").exists() {
+            println!("SKIPPED {name}: this kernel has no sysrq-trigger");
+            continue;
+        }
+        assert_eq!(answer, *expected, "{name}");
+    }
+    // The kernel allows a new /proc only where what is seen of one is whole, and nowhere where none is seen.
+    for script in ["mount -t proc proc /mnt", "umount -l /proc && mount -t proc proc /mnt"] {
+        let (ended, output) = exec(&order, &running, &["sh", "-c", script]).unwrap();
+        assert_eq!(ended, Ended::Code(1), "{script}: {output}");
+    }
+    running.kill();
+    // The tops are as free as ever: an ordinary copy of the root works, and so does going on after a wild unmount.
+    let output = run(&script(
+        fixture,
+        "unlocked",
+        "mount -o bind / /mnt && ls /mnt/bin/busybox; umount /mnt && umount -l /proc && umount -l /sys && echo free",
+    ));
+    assert_eq!(output, "/mnt/bin/busybox\nfree\n");
+}
+
+/// Does `work` as root inside, in these namespaces of the instance. Gives its numbers; what it holds is held until the
+/// descriptor is closed.
+fn as_root_inside(
+    running: &Payload,
+    namespaces: NamespacesOf,
+    work: impl FnOnce() -> Vec<i32>,
+) -> (Vec<i32>, OwnedFd) {
     let (socket, childs_end) = packet::socketpair().unwrap();
     match clone::fork(Namespaces::empty(), Parent::Caller).unwrap() {
         Forked::Caller { .. } => {
             drop(childs_end);
-            let mut answer = [0; 8];
+            let mut answer = [0; 256];
             let packet = packet::recv(&socket, &mut answer).unwrap().unwrap();
-            assert_eq!(packet.len, answer.len(), "no answer from inside");
-            (u64::from_ne_bytes(answer), socket)
+            assert!(!packet.is_end(), "no answer from inside");
+            let numbers =
+                answer[..packet.len].chunks_exact(4).map(|number| i32::from_ne_bytes(number.try_into().unwrap()));
+            (numbers.collect(), socket)
         }
         Forked::Child => {
             drop(socket);
-            pidfd::enter_namespaces(&running.pidfd, NamespacesOf::USER).unwrap();
-            let root = rustix::process::Uid::ROOT;
-            rustix::thread::set_thread_res_uid(root, root, root).unwrap();
-            let mut held = Vec::new();
-            while let Ok(instance) = inotify::init(inotify::CreateFlags::CLOEXEC) {
-                held.push(instance);
-            }
-            packet::send(&childs_end, &(held.len() as u64).to_ne_bytes(), &[]).unwrap();
+            pidfd::enter_namespaces(&running.pidfd, namespaces).unwrap();
+            let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            let numbers: Vec<u8> = work().into_iter().flat_map(i32::to_ne_bytes).collect();
+            packet::send(&childs_end, &numbers, &[]).unwrap();
             let _ = packet::recv(&childs_end, &mut [0]);
             std::process::exit(0)
         }

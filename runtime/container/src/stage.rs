@@ -1,0 +1,68 @@
+//! How finished trees of mounts get from the launcher's mount namespace into the payload's.
+//!
+//! What root inside mounts, it can unmount. But what comes into its mount namespace from one that belongs to a user namespace
+//! above, the kernel locks: below its top such a tree cannot be unmounted, moved or made writable again, nor copied without
+//! what covers it (mount_namespaces(7), "Restrictions on mount namespaces"). So the trees are put together out here, and
+//! then moved onto the stage: a mount that was shared before the payload took its mount namespace. The kernel then
+//! makes the same mounts on the payload's copy of the stage, locked.
+
+use crate::layer::make_directory;
+use crate::report::at;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::CWD;
+use yado_sys::mount::{self, Depth};
+use yado_wire::{Failure, Step};
+
+/// The stage's directory in the instance's runtime directory.
+const STAGE: &str = "stage";
+
+/// A place on the stage: a directory of this name, also in the runtime directory, where the tree is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The instance's root with its disks.
+    Root,
+    /// Its `/proc`.
+    Proc,
+    /// Its `/sys` with the cgroup tree.
+    Sys,
+}
+
+impl Place {
+    const ALL: [Place; 3] = [Place::Root, Place::Proc, Place::Sys];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Place::Root => "root",
+            Place::Proc => "proc",
+            Place::Sys => "sys",
+        }
+    }
+}
+
+/// The launcher's side.
+#[derive(Debug)]
+pub(crate) struct Stage(OwnedFd);
+
+impl Stage {
+    /// Makes the stage in the working directory, and makes it the working directory: the payload is born there, and finds
+    /// itself on its own copy when it has its own mount namespace.
+    pub(crate) fn enter() -> Result<Stage, Failure> {
+        // Whoever the payload is to the system, it must be able to look a name up here.
+        const MODE: u32 = 0o755;
+        make_directory(CWD, STAGE, MODE).map_err(at(Step::Mount, STAGE))?;
+        let stage = mount::clone_tree(CWD, STAGE, Depth::One).map_err(at(Step::Mount, STAGE))?;
+        for place in Place::ALL {
+            make_directory(CWD, place.name(), MODE).map_err(at(Step::Mount, place.name()))?;
+            make_directory(stage.as_fd(), place.name(), MODE).map_err(at(Step::Mount, place.name()))?;
+        }
+        mount::attach_at(&stage, STAGE).map_err(at(Step::Mount, STAGE))?;
+        mount::make_shared(&stage).map_err(at(Step::Mount, STAGE))?;
+        rustix::process::fchdir(&stage).map_err(at(Step::Mount, STAGE))?;
+        Ok(Stage(stage))
+    }
+
+    /// Moves the tree whose top is `tree`, which is attached in our own namespace, into both.
+    pub(crate) fn put(&self, tree: &OwnedFd, place: Place) -> Result<(), Failure> {
+        mount::attach_below(tree, &self.0, place.name()).map_err(at(Step::Mount, place.name()))
+    }
+}
