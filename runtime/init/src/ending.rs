@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 use yado_sys::children::{self, Ended};
+use yado_sys::directory_tree::Removal;
 use yado_wire::names::clipped;
 use yado_wire::rescue::EventKind;
 use yado_wire::{Failure, Step};
@@ -183,13 +184,20 @@ impl Supervisor {
         };
         let name = instance.name.clone();
         let group = self.places.group(&name);
-        if let Err(error) = cgroup::remove(&group) {
-            if error.kind() == io::ErrorKind::ResourceBusy && tries < MOST_REMOVALS {
+        match cgroup::remove(&group) {
+            Ok(Removal::Done) => {}
+            // All is killed, so what there is gets less with each call.
+            Ok(Removal::More) => {
+                cgroup::kill(&group);
+                instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries));
+                return;
+            }
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < MOST_REMOVALS => {
                 cgroup::kill(&group);
                 instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries + 1));
                 return;
             }
-            self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display()));
+            Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),
         }
         let _ = fs::remove_dir_all(self.places.runtime(&name));
         let Some(instance) = self.instances.get_mut(number) else { return };

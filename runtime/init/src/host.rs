@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use yado_sys::directory_tree::Removal;
 use yado_sys::{children, identity, signals};
 use yado_wire::rescue::Verify;
 
@@ -90,16 +91,23 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     Ok(groups)
 }
 
-/// What an init that was killed left: its containers, which nobody keeps any more. This is before our loop begins, so it may
-/// wait.
-fn clear_away(groups: &Path) {
-    const MOST_TRIES: u32 = 100;
+/// Kills and removes what is below the group for instances, and the group: an init that was killed leaves its containers, which
+/// nobody keeps any more. This is before our loop begins or after it has ended, so it may wait.
+pub(crate) fn clear_away(groups: &Path) {
+    const MAX_PAUSES: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 0..MOST_TRIES {
+    // Many times what containers that are killed may have left.
+    const MAX_PORTIONS: u32 = 10_000;
+    let mut pauses = 0;
+    for _ in 0..MAX_PORTIONS {
         cgroup::kill(groups);
         match cgroup::remove(groups) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(PAUSE),
-            Ok(()) | Err(_) => return,
+            Ok(Removal::More) => {}
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && pauses < MAX_PAUSES => {
+                pauses += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Ok(Removal::Done) | Err(_) => return,
         }
     }
 }

@@ -6,6 +6,7 @@ mod sequence;
 pub(crate) mod unmount;
 
 use crate::boot_order::may_stop;
+use crate::host;
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
 use crate::job::Job;
@@ -233,7 +234,7 @@ impl Supervisor {
     }
 
     fn leave_host(&mut self) {
-        let _ = cgroup::remove(&self.places.groups);
+        host::clear_away(&self.places.groups);
         for socket in [self.places.socket(), self.places.run.join("notify")] {
             let _ = fs::remove_file(socket);
         }

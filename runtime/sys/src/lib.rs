@@ -12,6 +12,7 @@ pub mod code_pages;
 pub mod datagram;
 pub mod device_filter;
 pub mod device_mapper;
+pub mod directory_tree;
 pub mod exec;
 pub mod gpio;
 pub mod gpio_line;

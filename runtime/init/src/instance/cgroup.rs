@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
+use yado_sys::directory_tree::{self, Removal};
 use yado_wire::{Failure, Step};
 
 /// The controllers that limits and figures need.
@@ -15,6 +16,9 @@ const MAX_DEPTH: u32 = 32;
 /// How many groups may lie below an instance's. Each costs the kernel tens of KiB, and init a call when they are removed;
 /// systemd with all its services makes a hundred.
 const MAX_DESCENDANTS: u32 = 1000;
+
+/// How many groups one call removes. Each may take a slow board half a millisecond, and init does nothing else meanwhile.
+const MAX_REMOVALS: u32 = 32;
 
 /// One file of a control group and what is written into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,12 +101,23 @@ fn parse_processors(text: &str) -> Vec<u16> {
     ranges.flatten().collect()
 }
 
-/// Makes the group, empty and fresh, and writes its limits. What a predecessor of the same name left is killed first.
+/// Makes the group, empty and fresh, and writes its limits. What a predecessor of the same name left is killed and removed
+/// first. Where that takes longer the next attempt goes on with it: only processes that cannot be killed keep an instance from
+/// starting, and these still use its files.
 pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure> {
     let object = group.to_string_lossy();
     if group.exists() {
         kill(group);
-        remove(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
+        match remove(group) {
+            Ok(Removal::Done) => {}
+            Ok(Removal::More) => {
+                return Err(Failure::refused(Step::Cgroup, &object, "groups of its last run are still being removed"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                return Err(Failure::refused(Step::Cgroup, &object, "processes of its last run cannot be killed"));
+            }
+            Err(error) => return Err(Failure::from_io(Step::Cgroup, &object, &error)),
+        }
     }
     fs::create_dir(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
     // Its root may make groups below. These two files stay ours.
@@ -133,30 +148,9 @@ pub(crate) fn kill(group: &Path) {
     let _ = fs::write(group.join("cgroup.kill"), "1");
 }
 
-/// Removes the group and the groups below it. `EBUSY`: there are processes in it.
-pub(crate) fn remove(group: &Path) -> io::Result<()> {
-    remove_below(group, MAX_DEPTH + 1)?;
-    match fs::remove_dir(group) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-fn remove_below(group: &Path, depth: u32) -> io::Result<()> {
-    let Some(below) = depth.checked_sub(1) else { return Err(io::ErrorKind::InvalidData.into()) };
-    let entries = match fs::read_dir(group) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_below(&entry.path(), below)?;
-            fs::remove_dir(entry.path())?;
-        }
-    }
-    Ok(())
+/// Removes the group and the groups below it, at most [`MAX_REMOVALS`] of them. `ResourceBusy`: there are processes in it.
+pub(crate) fn remove(group: &Path) -> io::Result<Removal> {
+    directory_tree::remove(group, MAX_REMOVALS)
 }
 
 /// The number in a file of one number. `None`: no such file (the controller is missing), or no number (`max`).

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -284,6 +284,23 @@ impl Running {
             Reply::Refused(failure) => Err(Box::new(failure)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Makes groups below an instance's: `depth` of them each below the one before, with names of 250 letters, and one beside
+    /// them that is frozen with this process in it.
+    pub(crate) fn nest_groups(&self, instance: &str, depth: usize, frozen: u32) {
+        let group = self.group().unwrap().join(instance);
+        let mut current = File::open(&group).unwrap();
+        for _ in 0..depth {
+            // Its path would be too long.
+            let below = format!("/proc/self/fd/{}/{}", current.as_raw_fd(), "n".repeat(250));
+            fs::create_dir(&below).unwrap();
+            current = File::open(&below).unwrap();
+        }
+        let below = group.join("frozen");
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("cgroup.procs"), frozen.to_string()).unwrap();
+        fs::write(below.join("cgroup.freeze"), "1").unwrap();
     }
 
     /// How many processes of this host have this command line.

@@ -9,6 +9,7 @@ mod shutdown;
 use host::{Host, replies, words_without_root};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use yado_sys::packet;
 use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, Reply, Request, Verify};
@@ -208,6 +209,25 @@ fn a_killed_init_leaves_containers_that_its_successor_clears_away() {
     host.wait_for("one", InstanceState::Running);
     assert!(!host.is_process_of_ours(before), "{before} still runs");
     assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn groups_that_are_nested_and_frozen_do_not_outlive_their_instance() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let mut frozen = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    // As deep as an instance's group allows, and more than are removed at once.
+    host.nest_groups("one", 31, frozen.id());
+    assert_eq!(host.ask(&Request::Restart(name("one"))), [Reply::Done]);
+    assert_eq!(frozen.wait().unwrap().signal(), Some(9));
+    host.wait_for("one", InstanceState::Running);
+    // Those that are there when init ends.
+    let mut frozen = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    host.nest_groups("one", 31, frozen.id());
+    assert!(host.end().success());
+    assert_eq!(frozen.wait().unwrap().signal(), Some(9));
     assert_eq!(host.left_over(), [""; 0]);
 }
 
