@@ -6,14 +6,12 @@ use crate::instance::{cgroup, end_of_payload, exit_status};
 use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
-use crate::service;
 use crate::supervisor::{Supervisor, keep_unknown_end};
 use std::fs;
 use std::io;
 use std::time::Duration;
 use yado_sys::children::{self, Ended};
 use yado_sys::directory_tree::Removal;
-use yado_wire::names::clipped;
 use yado_wire::rescue::EventKind;
 use yado_wire::{Failure, Step};
 
@@ -148,25 +146,6 @@ impl Supervisor {
         if self.launches.is_empty() {
             self.unknown_ends.clear();
         }
-    }
-
-    fn note_service_end(&mut self, number: usize, ended: Ended, now: Moment) {
-        let wanted = self.wanted_services();
-        let log = &mut self.log;
-        let Some(service) = self.services.get_mut(number) else { return };
-        service.process = None;
-        service.is_ready = false;
-        let name = service.name.clone();
-        if let Some(output) = &mut service.output {
-            output.drain(now, |line| log.record(Priority::Info as u8, &name, 0, line));
-        }
-        service.output = None;
-        if wanted == service::Wanted::Up {
-            self.log.say(Priority::Warning, format_args!("{name}: {}; it is started again", how_it_ended(ended)));
-            let kind = EventKind::ServiceExited { service: clipped(&name), status: exit_status(ended) };
-            self.events.publish(None, kind);
-        }
-        self.step_service(number, service::Event::Exited, now);
     }
 
     /// When the launcher and all processes of a run have ended: removes what is left of it, and tells the table.

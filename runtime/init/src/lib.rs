@@ -37,6 +37,7 @@ mod power_key;
 mod process;
 mod reports;
 mod service_list;
+mod service_process;
 mod slot;
 mod specs;
 mod starting;

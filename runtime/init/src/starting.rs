@@ -1,4 +1,4 @@
-//! Starting instances, commands in them, and services.
+//! Starting instances, and commands in them.
 
 use crate::hotplug::DEVICES_PATIENCE;
 use crate::instance::counter::Counter;
@@ -7,10 +7,7 @@ use crate::instance::{Instance, cgroup};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
-use crate::process::{Output, Start};
-use crate::service;
 use crate::supervisor::Supervisor;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -18,7 +15,7 @@ use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::Cpus;
 use yado_spec::order::{LaunchJob, LaunchPlaces};
-use yado_sys::children::{self, Session};
+use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
 use yado_wire::network::RunNumber;
 use yado_wire::{Failure, Step};
@@ -203,45 +200,5 @@ impl Supervisor {
             children::kill(pidfd.as_fd());
         }
         cgroup::kill(&self.places.group(&instance.name));
-    }
-
-    /// Starts a service.
-    pub(crate) fn start_service(&mut self, number: usize, now: Moment) {
-        let run = self.places.run.to_string_lossy().into_owned();
-        let Some(service) = self.services.get_mut(number) else { return };
-        service.is_ready = false;
-        let started = Output::pipe().and_then(|(output, writer)| {
-            let arguments: Vec<&OsStr> = service.arguments.iter().map(|text| text.as_os_str()).collect();
-            let child = Start {
-                path: &service.path,
-                arguments: &arguments,
-                environment: &[format!("NOTIFY_SOCKET={run}/notify"), format!("YADO_RUN={run}")],
-                descriptors: &[(writer.as_fd(), 1), (writer.as_fd(), 2)],
-                group: None,
-                session: Session::Own,
-            }
-            .start()?;
-            Ok((child, output))
-        });
-        match started {
-            Ok((child, output)) => {
-                // Whoever is killed when memory is short, it is not what the device is reached by.
-                let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), "-900");
-                service.process = Some((child.pid, child.pidfd));
-                service.output = Some(output);
-            }
-            Err(error) => {
-                let name = service.name.clone();
-                self.log.say(Priority::Error, format_args!("start {name}: {error}"));
-                self.step_service(number, service::Event::Exited, now);
-            }
-        }
-    }
-
-    /// Sends a signal to a service.
-    pub(crate) fn signal_service(&mut self, number: usize, signal: u8) {
-        if let Some((_, pidfd)) = self.services.get(number).and_then(|service| service.process.as_ref()) {
-            let _ = children::send_signal(pidfd.as_fd(), signal);
-        }
     }
 }

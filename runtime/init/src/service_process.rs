@@ -1,0 +1,77 @@
+//! The processes of services: starting, signalling, and what follows when one has ended.
+
+use crate::ending::how_it_ended;
+use crate::instance::exit_status;
+use crate::log::Priority;
+use crate::moment::Moment;
+use crate::process::{Output, Start};
+use crate::service;
+use crate::supervisor::Supervisor;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::AsFd;
+use yado_sys::children::{self, Ended, Session};
+use yado_wire::names::clipped;
+use yado_wire::rescue::EventKind;
+
+impl Supervisor {
+    /// Starts a service.
+    pub(crate) fn start_service(&mut self, number: usize, now: Moment) {
+        let run = self.places.run.to_string_lossy().into_owned();
+        let Some(service) = self.services.get_mut(number) else { return };
+        service.is_ready = false;
+        let started = Output::pipe().and_then(|(output, writer)| {
+            let arguments: Vec<&OsStr> = service.arguments.iter().map(|text| text.as_os_str()).collect();
+            let child = Start {
+                path: &service.path,
+                arguments: &arguments,
+                environment: &[format!("NOTIFY_SOCKET={run}/notify"), format!("YADO_RUN={run}")],
+                descriptors: &[(writer.as_fd(), 1), (writer.as_fd(), 2)],
+                group: None,
+                session: Session::Own,
+            }
+            .start()?;
+            Ok((child, output))
+        });
+        match started {
+            Ok((child, output)) => {
+                // Whoever is killed when memory is short, it is not what the device is reached by.
+                let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), "-900");
+                service.process = Some((child.pid, child.pidfd));
+                service.output = Some(output);
+            }
+            Err(error) => {
+                let name = service.name.clone();
+                self.log.say(Priority::Error, format_args!("start {name}: {error}"));
+                self.step_service(number, service::Event::Exited, now);
+            }
+        }
+    }
+
+    /// Sends a signal to a service.
+    pub(crate) fn signal_service(&mut self, number: usize, signal: u8) {
+        if let Some((_, pidfd)) = self.services.get(number).and_then(|service| service.process.as_ref()) {
+            let _ = children::send_signal(pidfd.as_fd(), signal);
+        }
+    }
+
+    /// A service's process has ended.
+    pub(crate) fn note_service_end(&mut self, number: usize, ended: Ended, now: Moment) {
+        let wanted = self.wanted_services();
+        let log = &mut self.log;
+        let Some(service) = self.services.get_mut(number) else { return };
+        service.process = None;
+        service.is_ready = false;
+        let name = service.name.clone();
+        if let Some(output) = &mut service.output {
+            output.drain(now, |line| log.record(Priority::Info as u8, &name, 0, line));
+        }
+        service.output = None;
+        if wanted == service::Wanted::Up {
+            self.log.say(Priority::Warning, format_args!("{name}: {}; it is started again", how_it_ended(ended)));
+            let kind = EventKind::ServiceExited { service: clipped(&name), status: exit_status(ended) };
+            self.events.publish(None, kind);
+        }
+        self.step_service(number, service::Event::Exited, now);
+    }
+}
