@@ -3,7 +3,7 @@
 
 use crate::instance::cgroup;
 use crate::log::{Log, Priority};
-use crate::places::{Places, read_verify};
+use crate::places::{Places, read_verify, service_groups};
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::io;
@@ -76,6 +76,7 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     let groups = parent.join(name);
     let at = |error| (groups.clone(), error);
     clear_away(&groups);
+    clear_away(&service_groups(&groups));
     match fs::create_dir(&groups) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
         Ok(()) | Err(_) => {}

@@ -17,6 +17,8 @@ pub(crate) struct Places {
     pub(crate) run: PathBuf,
     /// The control group that holds one group per instance.
     pub(crate) groups: PathBuf,
+    /// The control group that holds one group per service.
+    pub(crate) service_groups: PathBuf,
     /// The other binary.
     pub(crate) yado: PathBuf,
     /// Whether we are PID 1.
@@ -33,6 +35,7 @@ impl Places {
             data: PathBuf::from("/data"),
             run: PathBuf::from("/run/yado"),
             groups: PathBuf::from("/sys/fs/cgroup/instances"),
+            service_groups: PathBuf::from("/sys/fs/cgroup/services"),
             yado: yado_binary(),
             mode: Mode::System,
             verify: Verify::Block,
@@ -45,6 +48,7 @@ impl Places {
             system: directory.join("system"),
             data: directory.join("data"),
             run: directory.join("run"),
+            service_groups: service_groups(&groups),
             groups,
             yado: yado_binary(),
             mode: Mode::Hosted,
@@ -102,6 +106,11 @@ impl Places {
     pub(crate) fn group(&self, name: &InstanceName) -> PathBuf {
         self.groups.join(name.as_str())
     }
+}
+
+/// On a host: beside the group for instances.
+pub(crate) fn service_groups(groups: &Path) -> PathBuf {
+    groups.with_extension("services")
 }
 
 /// What a host says by one word in this file of when images are verified; without the file, each block.

@@ -1,5 +1,7 @@
 //! Our own long-running processes (netd, and what the image lists): one table of their lives, and the record of one.
 
+pub(crate) mod group;
+
 use crate::moment::Moment;
 use crate::process::Output;
 use std::ffi::OsString;
@@ -59,7 +61,7 @@ pub(crate) enum Action {
     Spawn,
     /// Send it `SIGTERM`.
     Terminate,
-    /// Send it `SIGKILL`.
+    /// Kill it and all that it started.
     Kill,
 }
 

@@ -1,7 +1,7 @@
 //! The processes of services: starting, signalling, and what follows when one has ended.
 
 use crate::ending::how_it_ended;
-use crate::instance::exit_status;
+use crate::instance::{cgroup, exit_status};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::process::{Output, Start};
@@ -10,7 +10,7 @@ use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
-use yado_sys::children::{self, Ended, Session};
+use yado_sys::children::{self, Ended, SIGKILL, Session};
 use yado_wire::names::clipped;
 use yado_wire::rescue::EventKind;
 
@@ -20,6 +20,11 @@ impl Supervisor {
         let run = self.places.run.to_string_lossy().into_owned();
         let Some(service) = self.services.get_mut(number) else { return };
         service.is_ready = false;
+        let group = service::group::make(&self.places.service_groups, &service.name)
+            .map_err(|error| {
+                self.log.say(Priority::Warning, format_args!("{}: its control group: {error}", service.name));
+            })
+            .ok();
         let started = Output::pipe().and_then(|(output, writer)| {
             let arguments: Vec<&OsStr> = service.arguments.iter().map(|text| text.as_os_str()).collect();
             let child = Start {
@@ -27,7 +32,7 @@ impl Supervisor {
                 arguments: &arguments,
                 environment: &[format!("NOTIFY_SOCKET={run}/notify"), format!("YADO_RUN={run}")],
                 descriptors: &[(writer.as_fd(), 1), (writer.as_fd(), 2)],
-                group: None,
+                group: group.as_ref().map(AsFd::as_fd),
                 session: Session::Own,
             }
             .start()?;
@@ -55,7 +60,15 @@ impl Supervisor {
         }
     }
 
-    /// A service's process has ended.
+    /// Kills a service and all that it started.
+    pub(crate) fn kill_service(&mut self, number: usize) {
+        self.signal_service(number, SIGKILL);
+        if let Some(service) = self.services.get(number) {
+            cgroup::kill(&self.places.service_groups.join(&service.name));
+        }
+    }
+
+    /// A service's process has ended; what else it started is of no use without it.
     pub(crate) fn note_service_end(&mut self, number: usize, ended: Ended, now: Moment) {
         let wanted = self.wanted_services();
         let log = &mut self.log;
@@ -67,6 +80,7 @@ impl Supervisor {
             output.drain(now, |line| log.record(Priority::Info as u8, &name, 0, line));
         }
         service.output = None;
+        service::group::remove(&self.places.service_groups, &name);
         if wanted == service::Wanted::Up {
             self.log.say(Priority::Warning, format_args!("{name}: {}; it is started again", how_it_ended(ended)));
             let kind = EventKind::ServiceExited { service: clipped(&name), status: exit_status(ended) };

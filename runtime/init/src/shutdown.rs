@@ -147,6 +147,7 @@ impl Supervisor {
                 Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),
                 Action::KillOthers => {
                     cgroup::kill(&self.places.groups);
+                    cgroup::kill(&self.places.service_groups);
                     self.signal_others(&[SIGKILL]);
                 }
                 Action::Flush => self.start_flush(now),
@@ -234,7 +235,9 @@ impl Supervisor {
     }
 
     fn leave_host(&mut self) {
-        host::clear_away(&self.places.groups);
+        for groups in [&self.places.groups, &self.places.service_groups] {
+            host::clear_away(groups);
+        }
         for socket in [self.places.socket(), self.places.run.join("notify")] {
             let _ = fs::remove_file(socket);
         }

@@ -20,7 +20,7 @@ use crate::slot::Slot;
 use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
 use std::time::Duration;
-use yado_sys::children::{Ended, SIGKILL};
+use yado_sys::children::Ended;
 use yado_sys::watchdog::Watchdog;
 use yado_sys::{clock, stack};
 use yado_wire::Failure;
@@ -251,7 +251,7 @@ impl Supervisor {
             service::Action::None => {}
             service::Action::Spawn => self.start_service(number, now),
             service::Action::Terminate => self.signal_service(number, SIGTERM),
-            service::Action::Kill => self.signal_service(number, SIGKILL),
+            service::Action::Kill => self.kill_service(number),
         }
     }
 

@@ -380,7 +380,8 @@ impl Running {
     pub(crate) fn left_over(&self) -> Vec<String> {
         let runtime = fs::read_dir(self.host.path("run/instances")).unwrap();
         let mut left: Vec<String> = runtime.map(|entry| entry.unwrap().path().display().to_string()).collect();
-        left.extend(self.group().map(|group| group.display().to_string()));
+        let groups = self.group().into_iter().chain(self.service_groups());
+        left.extend(groups.map(|group| group.display().to_string()));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let directory = self.host.directory.path().display().to_string();
         left.extend(mounts.lines().filter(|line| line.contains(&directory)).map(str::to_owned));
@@ -392,7 +393,20 @@ impl Running {
         self.init.id() as i32
     }
 
+    /// The group of a service, below which are those of its own.
+    pub(crate) fn service_group(&self, name: &str) -> Option<PathBuf> {
+        Some(self.service_groups()?.join(name)).filter(|group| group.exists())
+    }
+
+    fn service_groups(&self) -> Option<PathBuf> {
+        Some(self.group_path()?.with_extension("services")).filter(|group| group.exists())
+    }
+
     fn group(&self) -> Option<PathBuf> {
+        self.group_path().filter(|group| group.exists())
+    }
+
+    fn group_path(&self) -> Option<PathBuf> {
         // As init names it.
         let hash = self.host.directory.path().canonicalize().unwrap();
         let hash = hash
@@ -400,7 +414,7 @@ impl Running {
             .as_encoded_bytes()
             .iter()
             .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-        Some(cgroup2()?.join(format!("yado-{hash:08x}"))).filter(|group| group.exists())
+        Some(cgroup2()?.join(format!("yado-{hash:08x}")))
     }
 
     fn processes(&self) -> Vec<i32> {

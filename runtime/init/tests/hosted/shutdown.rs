@@ -2,7 +2,7 @@
 
 use super::{host, host::Host, name};
 use std::time::{Duration, Instant};
-use yado_wire::rescue::{InstanceState, Request};
+use yado_wire::rescue::{InstanceState, Reply, Request};
 
 #[test]
 fn a_process_that_heeds_no_signal_and_belongs_to_nobody_is_killed_at_the_end() {
@@ -36,4 +36,30 @@ fn a_stop_with_a_long_patience_is_cut_short_by_the_end() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn what_a_service_starts_ends_with_it() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    host.write_service("crasher", "#!/bin/sh\nsh -c \"trap '' TERM; exec sleep 7654201\" &\nexit 1\n");
+    host.write_service("waits", "#!/bin/sh\nsleep 7654202 &\nexec sleep 7654203\n");
+    let mut host = host.start();
+    host.wait_until("what it starts runs in its group", |host| {
+        let group = host.service_group("waits");
+        let processes = group.map(|group| std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
+        processes.is_some_and(|list| list.lines().count() == 2)
+    });
+    let crashes = |host: &host::Running| {
+        host.ask(&Request::Status).iter().any(|reply| match reply {
+            Reply::Service(service) => service.name.as_str() == "crasher" && 2 <= service.restarts,
+            _ => false,
+        })
+    };
+    host.wait_until("it crashes and leaves nobody", |host| {
+        crashes(host) && host::count_everywhere("sleep 7654201") <= 1
+    });
+    assert!(host.end().success());
+    let left: Vec<usize> =
+        (7654201..=7654203).map(|number| host::count_everywhere(&format!("sleep {number}"))).collect();
+    assert_eq!((left, host.left_over()), (vec![0; 3], Vec::new()));
 }
