@@ -2,7 +2,7 @@
 
 use crate::modules::Loader;
 use crate::shutdown::unmount;
-use crate::{host, initramfs, system};
+use crate::{data_partition, host, initramfs, system};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
@@ -21,7 +21,8 @@ As PID 1 it takes no arguments. On any other Linux, as root:
 SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
-(--load-drivers [ALIAS...]) and to unmount the disks at the end (--unmount FILE).
+(--load-drivers [ALIAS...]), to mount the data partition (--mount DEVICE TYPE) and to
+unmount all disks at the end (--unmount FILE).
 ";
 
 /// What the arguments ask for.
@@ -33,6 +34,8 @@ enum Role {
     LoadDrivers(Vec<String>),
     /// One module, for the kernel.
     LoadModule(String),
+    /// This device, with a file system of this kind, mounted as the data partition.
+    Mount(PathBuf, String),
     /// The time saved in this file, what is on disks unmounted, all written back.
     Unmount(PathBuf),
     Help,
@@ -50,10 +53,11 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        // Nobody is to unmount a host's disks by a slip.
+        // Nobody is to mount or unmount a host's disks by a slip.
+        Ok(Role::Mount(device, kind)) if parent_id() == 1 => data_partition::run_mount(&device, &kind),
         Ok(Role::Unmount(clock)) if parent_id() == 1 => unmount::run(&clock),
-        Ok(Role::Unmount(_)) => {
-            eprintln!("yado-init: only PID 1 unmounts, when the machine ends");
+        Ok(Role::Mount(..) | Role::Unmount(_)) => {
+            eprintln!("yado-init: only PID 1 asks for that");
             ExitCode::FAILURE
         }
         Ok(Role::Help) => {
@@ -85,6 +89,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--load-drivers", aliases @ ..], _) => {
             Ok(Role::LoadDrivers(aliases.iter().map(|alias| (*alias).to_owned()).collect()))
         }
+        (["--mount", device, kind], _) => Ok(Role::Mount(PathBuf::from(device), (*kind).to_owned())),
         (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
         (["-q", "--", name], _) => Ok(Role::LoadModule((*name).to_owned())),
         ([], _) => Err("it is not PID 1; --hosted DIR runs it as a daemon (--help says more)".to_owned()),
@@ -125,6 +130,8 @@ mod tests {
         assert!(role(&["--load"], 77).is_err());
         assert_eq!(role(&["--hosted", "/x"], 77), Ok(Role::Hosted(PathBuf::from("/x"))));
         assert_eq!(role(&["--hosted", "/x"], 1), Ok(Role::Hosted(PathBuf::from("/x"))), "PID 1 of a container");
+        let mount = Role::Mount(PathBuf::from("/dev/x"), "f2fs".to_owned());
+        assert_eq!(role(&["--mount", "/dev/x", "f2fs"], 77), Ok(mount));
         assert_eq!(role(&["--unmount", "/x"], 77), Ok(Role::Unmount(PathBuf::from("/x"))));
         assert_eq!(role(&["-q", "--", "fs-erofs"], 77), Ok(Role::LoadModule("fs-erofs".to_owned())));
         let aliases = vec!["usb:x".to_owned()];

@@ -5,7 +5,7 @@ use crate::clock_floor;
 use crate::data_partition::superblock::Content;
 use crate::data_partition::{self, format_mark};
 use crate::ending::how_it_ended;
-use crate::job::Job;
+use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::named_partition::{self, Disks, SYSFS};
@@ -31,6 +31,8 @@ enum Stage {
     FindData { until: Moment },
     /// Its file system is being repaired or made.
     PrepareData { device: PathBuf },
+    /// It is being mounted.
+    MountData { device: PathBuf },
     /// A stand-in for it is being made.
     PrepareVolatile { file: PathBuf },
     /// Specs are being compiled.
@@ -60,14 +62,6 @@ impl Boot {
         self.stage == Stage::Done && self.has_drivers
     }
 
-    /// Nothing of a stage is in the way of a job for new devices.
-    pub(crate) fn may_load_modules(&self) -> bool {
-        match self.stage {
-            Stage::FindData { .. } | Stage::Done => true,
-            Stage::Begin | Stage::PrepareData { .. } | Stage::PrepareVolatile { .. } | Stage::Compile => false,
-        }
-    }
-
     /// When a stage ends for want of what it waits for.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.stage {
@@ -75,6 +69,7 @@ impl Boot {
             Stage::FindData { until } => self.has_drivers.then_some(until),
             Stage::Begin
             | Stage::PrepareData { .. }
+            | Stage::MountData { .. }
             | Stage::PrepareVolatile { .. }
             | Stage::Compile
             | Stage::Done => None,
@@ -116,16 +111,21 @@ impl Supervisor {
                     }
                 }
             }
-            Stage::PrepareData { .. } | Stage::PrepareVolatile { .. } | Stage::Compile | Stage::Done => {}
+            Stage::PrepareData { .. }
+            | Stage::MountData { .. }
+            | Stage::PrepareVolatile { .. }
+            | Stage::Compile
+            | Stage::Done => {}
         }
     }
 
     /// Goes on after a job.
-    pub(crate) fn advance_boot_after(&mut self, job: &Job, ended: Ended, now: Moment) {
+    pub(crate) fn advance_boot_after(&mut self, job: &Job, end: &JobEnd, now: Moment) {
         // Nothing is begun any more; that a repair was cut off is no failure of the partition.
         if self.shutdown.is_some() {
             return;
         }
+        let ended = end.ended;
         let is_good = ended == Ended::Code(0);
         match (job, self.boot.stage.clone()) {
             (Job::AllDrivers, _) => {
@@ -138,10 +138,7 @@ impl Supervisor {
             }
             // e2fsck(8): 1 and 2 are "errors corrected".
             (Job::Check(_), Stage::PrepareData { device }) => match ended {
-                Ended::Code(0..=2) => self.mount_data(&device, "ext4", now),
-                Ended::Code(EXIT_NOT_EXECUTED) => {
-                    self.mount_data(&device, "ext4", now);
-                }
+                Ended::Code(0..=2 | EXIT_NOT_EXECUTED) => self.mount_data(device, "ext4", now),
                 Ended::Code(_) | Ended::Signal(_) => {
                     let reason = format!("its file system is broken: e2fsck -p {}", how_it_ended(ended));
                     self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
@@ -150,7 +147,7 @@ impl Supervisor {
             (Job::Format { .. }, Stage::PrepareData { device }) => {
                 let cleared = if is_good { format_mark::clear(&device).err() } else { None };
                 match (is_good, cleared) {
-                    (true, None) => self.mount_data(&device, "ext4", now),
+                    (true, None) => self.mount_data(device, "ext4", now),
                     (true, Some(error)) => {
                         self.give_up_data(Failure::from_io(Step::Data, &device.to_string_lossy(), &error), now);
                     }
@@ -160,6 +157,14 @@ impl Supervisor {
                         self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
                     }
                 }
+            }
+            (Job::Mount { .. }, Stage::MountData { .. }) if is_good => self.finish_data(now),
+            (Job::Mount { kind, .. }, Stage::MountData { device }) => {
+                let reason = match end.last_line.as_str() {
+                    "" => format!("mount as {kind}: {}", how_it_ended(ended)),
+                    reason => reason.to_owned(),
+                };
+                self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
             }
             (Job::FormatVolatile(_), Stage::PrepareVolatile { file }) => {
                 let mounted =
@@ -171,6 +176,7 @@ impl Supervisor {
                 Job::Drivers(_)
                 | Job::Check(_)
                 | Job::Format { .. }
+                | Job::Mount { .. }
                 | Job::FormatVolatile(_)
                 | Job::Compile
                 | Job::Unmount { .. },
@@ -188,9 +194,9 @@ impl Supervisor {
             }
         };
         match content {
-            Content::Ext4Clean => self.mount_data(&device, "ext4", now),
-            Content::F2fs => self.mount_data(&device, "f2fs", now),
-            Content::Btrfs => self.mount_data(&device, "btrfs", now),
+            Content::Ext4Clean => self.mount_data(device, "ext4", now),
+            Content::F2fs => self.mount_data(device, "f2fs", now),
+            Content::Btrfs => self.mount_data(device, "btrfs", now),
             Content::Ext4Dirty => {
                 self.boot.stage = Stage::PrepareData { device: device.clone() };
                 self.start_job(Job::Check(device), now);
@@ -214,20 +220,21 @@ impl Supervisor {
         }
     }
 
-    fn mount_data(&mut self, device: &Path, kind: &str, now: Moment) {
-        match data_partition::mount(device, kind) {
-            Ok(()) => {
-                self.data_failure = data_partition::fullness();
-                if let Some(failure) = &self.data_failure {
-                    let text = failure.to_string();
-                    self.log.say(Priority::Error, format_args!("{text}"));
-                }
-                self.reach_stage("data");
-                self.raise_clock();
-                self.begin_specs(now);
-            }
-            Err(failure) => self.give_up_data(failure, now),
+    /// In a child: a journal may have to be replayed, and a slow card takes longer than the watchdog waits.
+    fn mount_data(&mut self, device: PathBuf, kind: &'static str, now: Moment) {
+        self.boot.stage = Stage::MountData { device: device.clone() };
+        self.start_job(Job::Mount { device, kind }, now);
+    }
+
+    fn finish_data(&mut self, now: Moment) {
+        self.data_failure = data_partition::fullness();
+        if let Some(failure) = &self.data_failure {
+            let text = failure.to_string();
+            self.log.say(Priority::Error, format_args!("{text}"));
         }
+        self.reach_stage("data");
+        self.raise_clock();
+        self.begin_specs(now);
     }
 
     /// The data partition cannot be used: a file system in memory stands in for it.

@@ -9,6 +9,7 @@ pub mod superblock;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::process::ExitCode;
 use superblock::{Content, HEAD_BYTES};
 use yado_sys::mount::{FsOption, new_file_system};
 use yado_sys::{loop_device, machine, mount, volume};
@@ -37,8 +38,19 @@ pub(crate) fn read_content(device: &Path) -> io::Result<Content> {
     Ok(if is_cut_off { Content::Blank } else { superblock::judge(&head) })
 }
 
-/// Mounts `device`. This may replay a journal, before anything runs that could be kept waiting.
-pub(crate) fn mount(device: &Path, kind: &str) -> Result<(), Failure> {
+/// Mounts `device` in a child of PID 1's, which shares its mounts: it may replay a journal, longer than the watchdog waits.
+/// What fails is printed.
+pub(crate) fn run_mount(device: &Path, kind: &str) -> ExitCode {
+    match mount(device, kind) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            println!("{}", failure.reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn mount(device: &Path, kind: &str) -> Result<(), Failure> {
     let source = device.to_string_lossy();
     let attributes = mount::Attributes::MOUNT_ATTR_NOSUID | mount::Attributes::MOUNT_ATTR_NODEV;
     let failed = |reason: String, errno: Option<i32>| {

@@ -56,8 +56,8 @@ impl Supervisor {
             self.finish_launch(id);
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
-        } else if self.jobs.is(pid) {
-            self.note_job_end(ended, now);
+        } else if let Some(lane) = self.jobs.lane_of(pid) {
+            self.note_job_end(lane, ended, now);
         } else if !self.launches.is_empty() {
             keep_unknown_end(&mut self.unknown_ends, pid, ended);
         }
@@ -172,8 +172,8 @@ impl Supervisor {
                 return;
             }
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < MOST_REMOVALS => {
-                cgroup::kill(&group);
                 instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries + 1));
+                cgroup::kill(&group);
                 return;
             }
             Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),

@@ -2,7 +2,7 @@
 //! follows from what is one table; on a host no driver is loaded, its own udev does that.
 
 use crate::instance::lifecycle::{self, State};
-use crate::job::Job;
+use crate::job::{Job, Lane};
 use crate::launch::{Ask, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -59,7 +59,7 @@ enum Drivers {
 enum MayLoad {
     /// Yes.
     Now,
-    /// When another job, or a stage of our start, is over.
+    /// When another job is over, and not while the system goes down.
     Later,
     /// This is somebody else's machine.
     Never,
@@ -217,9 +217,7 @@ impl Supervisor {
     fn may_load_drivers(&self) -> MayLoad {
         match self.places.mode {
             Mode::Hosted => MayLoad::Never,
-            Mode::System if self.jobs.is_idle() && self.boot.may_load_modules() && self.shutdown.is_none() => {
-                MayLoad::Now
-            }
+            Mode::System if self.jobs.is_idle(Lane::Drivers) && self.shutdown.is_none() => MayLoad::Now,
             Mode::System => MayLoad::Later,
         }
     }

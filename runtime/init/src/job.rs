@@ -1,5 +1,5 @@
 //! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
-//! One at a time, each with a time limit, none waited for: who does not even end when it is killed is given up.
+//! Each has a time limit, and none is waited for: who does not even end when it is killed is given up.
 
 use crate::ending::how_it_ended;
 use crate::log::Priority;
@@ -28,6 +28,8 @@ pub(crate) enum Job {
     Check(PathBuf),
     /// Makes an ext4 file system of this size.
     Format { device: PathBuf, kib: u64 },
+    /// Mounts the data partition, which may replay a journal.
+    Mount { device: PathBuf, kind: &'static str },
     /// Makes an ext4 file system in a file in memory.
     FormatVolatile(PathBuf),
     /// Compiles specs.
@@ -45,6 +47,8 @@ struct Running {
     job: Job,
     process: (i32, OwnedFd),
     output: Output,
+    /// The last line that it printed.
+    last_line: String,
     due: Due,
 }
 
@@ -57,9 +61,42 @@ enum Due {
     GiveUp { at: Moment },
 }
 
-/// At most one job, and those that wait for it to end: of each stage of our start at most one.
+impl Due {
+    fn at(self) -> Moment {
+        match self {
+            Due::Kill { at } | Due::GiveUp { at } => at,
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobEnd {
+    /// Its exit.
+    pub(crate) ended: Ended,
+    /// What it said last, often why.
+    pub(crate) last_line: String,
+}
+
+/// What waits for what: jobs of one lane run one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Drivers, and what needs one that might not be there yet.
+    Drivers,
+    /// The data partition and what is on it: its disk's driver was loaded by the initramfs.
+    Data,
+}
+
+/// The jobs of both lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
+    drivers: Queue,
+    data: Queue,
+}
+
+/// At most one job, and those that wait for it to end: of each stage of our start at most one.
+#[derive(Debug, Default)]
+struct Queue {
     running: Option<Running>,
     waiting: VecDeque<Job>,
 }
@@ -71,16 +108,27 @@ impl Job {
             Job::AllDrivers | Job::Drivers(_) => "drivers",
             Job::Check(_) => "e2fsck",
             Job::Format { .. } | Job::FormatVolatile(_) => "mke2fs",
+            Job::Mount { .. } => "mount",
             Job::Compile => "compile",
             Job::Unmount { .. } => "unmount",
         }
     }
 
-    /// How long it may take: a big, slow card is formatted in a minute and checked in some.
+    fn lane(&self) -> Lane {
+        match self {
+            // The stand-in is mounted by a loop device, whose driver may still have to be loaded.
+            Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) => Lane::Drivers,
+            Job::Check(_) | Job::Format { .. } | Job::Mount { .. } | Job::Compile | Job::Unmount { .. } => Lane::Data,
+        }
+    }
+
+    /// How long it may take: a big, slow card is formatted in a minute and checked in some. The largest journal, 1 GiB, is
+    /// read from one in as long.
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
             Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::Compile => 60,
             Job::Check(_) | Job::Format { .. } => 900,
+            Job::Mount { .. } => 300,
             Job::Unmount { .. } => return FLUSH_LIMIT,
         })
     }
@@ -107,6 +155,11 @@ impl Job {
                 list.push(OsString::from(format!("{kib}K")));
                 (PathBuf::from("/sbin/mke2fs"), list)
             }
+            Job::Mount { device, kind } => {
+                let mut list = with(&["yado-init", "--mount"], device);
+                list.push(OsString::from(kind));
+                (own(), list)
+            }
             // Nothing survives a power cut here anyway: no journal.
             Job::FormatVolatile(file) => (
                 PathBuf::from("/sbin/mke2fs"),
@@ -126,44 +179,61 @@ impl Job {
 }
 
 impl Jobs {
-    /// None runs, and none waits.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.running.is_none() && self.waiting.is_empty()
+    /// None runs in this lane, and none waits.
+    pub(crate) fn is_idle(&self, lane: Lane) -> bool {
+        let queue = self.queue(lane);
+        queue.running.is_none() && queue.waiting.is_empty()
     }
 
-    /// Whether this process is the job's.
-    pub(crate) fn is(&self, pid: i32) -> bool {
-        self.running.as_ref().is_some_and(|running| running.process.0 == pid)
+    /// In which lane the job runs that is this process.
+    pub(crate) fn lane_of(&self, pid: i32) -> Option<Lane> {
+        let is_it = |lane: &Lane| self.queue(*lane).running.as_ref().is_some_and(|running| running.process.0 == pid);
+        [Lane::Drivers, Lane::Data].into_iter().find(is_it)
     }
 
-    /// What it prints.
-    pub(crate) fn reader(&self) -> Option<&File> {
-        self.running.as_ref().and_then(|running| running.output.reader())
+    /// What the job in a lane prints.
+    pub(crate) fn reader(&self, lane: Lane) -> Option<&File> {
+        self.queue(lane).running.as_ref().and_then(|running| running.output.reader())
     }
 
-    /// When it is killed, or given up.
+    /// When one is killed, or given up.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.running.as_ref().map(|running| match running.due {
-            Due::Kill { at } | Due::GiveUp { at } => at,
-        })
+        let running = [&self.drivers, &self.data].into_iter().filter_map(|queue| queue.running.as_ref());
+        running.map(|running| running.due.at()).min()
     }
 
-    /// None is started any more after the one that runs.
+    /// None is started any more after those that run.
     pub(crate) fn forget_waiting(&mut self) {
-        self.waiting.clear();
+        self.drivers.waiting.clear();
+        self.data.waiting.clear();
     }
 
     /// What runs is not waited for any more.
     pub(crate) fn abandon(&mut self) {
-        self.running = None;
+        *self = Jobs::default();
+    }
+
+    fn queue(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Drivers => &self.drivers,
+            Lane::Data => &self.data,
+        }
+    }
+
+    fn queue_mut(&mut self, lane: Lane) -> &mut Queue {
+        match lane {
+            Lane::Drivers => &mut self.drivers,
+            Lane::Data => &mut self.data,
+        }
     }
 }
 
 impl Supervisor {
-    /// Starts a job, now or after the one that runs. That it could not be started is its end.
+    /// Starts a job, now or after the one that runs in its lane. That it could not be started is its end.
     pub(crate) fn start_job(&mut self, job: Job, now: Moment) {
-        if self.jobs.running.is_some() {
-            self.jobs.waiting.push_back(job);
+        let queue = self.jobs.queue_mut(job.lane());
+        if queue.running.is_some() {
+            queue.waiting.push_back(job);
             return;
         }
         let (path, arguments) = job.command(&self.places);
@@ -183,18 +253,27 @@ impl Supervisor {
         match started {
             Ok((child, output)) => {
                 let due = Due::Kill { at: now.saturating_add(job.limit()) };
-                self.jobs.running = Some(Running { job, process: (child.pid, child.pidfd), output, due });
+                let (process, last_line) = ((child.pid, child.pidfd), String::new());
+                let queue = self.jobs.queue_mut(job.lane());
+                queue.running = Some(Running { job, process, output, last_line, due });
             }
             Err(error) => {
                 self.log.say(Priority::Error, format_args!("start {}: {error}", path.display()));
-                self.take_job_end(job, Ended::Code(children::EXIT_NOT_EXECUTED), now);
+                let end = JobEnd { ended: Ended::Code(children::EXIT_NOT_EXECUTED), last_line: String::new() };
+                self.take_job_end(job, &end, now);
             }
         }
     }
 
     /// Kills a job that takes too long, and gives up one that hangs.
     pub(crate) fn advance_jobs(&mut self, now: Moment) {
-        let Some(running) = &mut self.jobs.running else { return };
+        for lane in [Lane::Drivers, Lane::Data] {
+            self.advance_job(lane, now);
+        }
+    }
+
+    fn advance_job(&mut self, lane: Lane, now: Moment) {
+        let Some(running) = &mut self.jobs.queue_mut(lane).running else { return };
         let name = running.job.name();
         match running.due {
             Due::Kill { at } if at <= now => {
@@ -205,39 +284,48 @@ impl Supervisor {
             Due::GiveUp { at } if at <= now => {
                 self.log
                     .say(Priority::Error, format_args!("{name}: hangs in the kernel, it is not waited for any more"));
-                self.note_job_end(Ended::Signal(SIGKILL), now);
+                self.note_job_end(lane, Ended::Signal(SIGKILL), now);
             }
             Due::Kill { .. } | Due::GiveUp { .. } => {}
         }
     }
 
-    /// Reads what the job prints.
-    pub(crate) fn read_job_output(&mut self, now: Moment) {
+    /// Reads what the job in a lane prints.
+    pub(crate) fn read_job_output(&mut self, lane: Lane, now: Moment) {
         let log = &mut self.log;
-        let Some(running) = &mut self.jobs.running else { return };
+        let Some(running) = &mut self.jobs.queue_mut(lane).running else { return };
         let name = running.job.name();
-        running.output.read(now, |line| log.record(Priority::Notice as u8, name, 0, line));
+        let last_line = &mut running.last_line;
+        running.output.read(now, |line| {
+            line.clone_into(last_line);
+            log.record(Priority::Notice as u8, name, 0, line);
+        });
     }
 
-    /// The job has ended.
-    pub(crate) fn note_job_end(&mut self, ended: Ended, now: Moment) {
+    /// The job in a lane has ended.
+    pub(crate) fn note_job_end(&mut self, lane: Lane, ended: Ended, now: Moment) {
         let log = &mut self.log;
-        let Some(mut running) = self.jobs.running.take() else { return };
+        let Some(mut running) = self.jobs.queue_mut(lane).running.take() else { return };
         let name = running.job.name();
-        running.output.drain(now, |line| log.record(Priority::Notice as u8, name, 0, line));
-        self.take_job_end(running.job, ended, now);
-        if let Some(job) = self.jobs.waiting.pop_front() {
+        let mut last_line = running.last_line;
+        running.output.drain(now, |line| {
+            line.clone_into(&mut last_line);
+            log.record(Priority::Notice as u8, name, 0, line);
+        });
+        self.take_job_end(running.job, &JobEnd { ended, last_line }, now);
+        if let Some(job) = self.jobs.queue_mut(lane).waiting.pop_front() {
             self.start_job(job, now);
         }
     }
 
-    fn take_job_end(&mut self, job: Job, ended: Ended, now: Moment) {
+    fn take_job_end(&mut self, job: Job, end: &JobEnd, now: Moment) {
+        let ended = end.ended;
         // What is bad is told with its instance.
         let are_some_bad = job == Job::Compile && ended == Ended::Code(EXIT_SOME_ARE_BAD);
         let is_normal = ended == Ended::Code(0) || are_some_bad;
         if !is_normal {
             self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
         }
-        self.advance_boot_after(&job, ended, now);
+        self.advance_boot_after(&job, end, now);
     }
 }

@@ -9,7 +9,7 @@ use crate::boot_order::may_stop;
 use crate::host;
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
-use crate::job::Job;
+use crate::job::{Job, Lane};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::service;
@@ -171,7 +171,7 @@ impl Supervisor {
             instances: self.instances.iter().any(|instance| instance.is_active()),
             services: self.services.iter().any(|service| service.state != service::State::Stopped),
             processes: children::has_any(),
-            flush: !self.jobs.is_idle(),
+            flush: !self.jobs.is_idle(Lane::Data),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Everything that can wake the process, and who then looks at it.
 
+use crate::job::Lane;
 use crate::launch::LaunchId;
 use crate::log::journal_protocol::{self, Extent};
 use crate::log::{self, Log, Priority, syslog_protocol};
@@ -36,7 +37,7 @@ pub(crate) enum Event {
     /// A service prints.
     ServiceOutput(usize),
     /// A job prints.
-    JobOutput,
+    JobOutput(Lane),
     /// An instance prints, or takes what was typed.
     Console(usize),
     /// Somebody at an instance's console types, or takes what was printed.
@@ -97,7 +98,9 @@ impl Waking {
             let reader = service.output.as_ref().and_then(|output| output.reader());
             self.add(reader, Interest::Read, Event::ServiceOutput(number));
         }
-        self.add(init.jobs.reader(), Interest::Read, Event::JobOutput);
+        for lane in [Lane::Drivers, Lane::Data] {
+            self.add(init.jobs.reader(lane), Interest::Read, Event::JobOutput(lane));
+        }
         self.add(init.netd.socket(), Interest::Read, Event::Netd);
         for (number, instance) in init.instances.iter().enumerate() {
             let run = &instance.run;
@@ -162,7 +165,7 @@ impl Supervisor {
                     }
                 }
             }
-            Event::JobOutput => self.read_job_output(now),
+            Event::JobOutput(lane) => self.read_job_output(lane, now),
             Event::Console(number) => self.read_console(number, now),
             Event::Viewer(number) => {
                 if let Some(instance) = self.instances.get_mut(number) {
