@@ -21,6 +21,9 @@ const REMOVE_AGAIN: Duration = Duration::from_millis(20);
 /// After so many tries something hangs in the kernel, and waiting is no longer the answer.
 const MOST_REMOVALS: u32 = 250;
 
+/// What does not die may wait for a FUSE server: so often of these tries that is looked at.
+const ABORT_EACH: u32 = 50;
+
 impl Supervisor {
     /// Reaps every child that has ended, adopted ones too.
     pub(crate) fn reap(&mut self, now: Moment) {
@@ -174,6 +177,9 @@ impl Supervisor {
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < MOST_REMOVALS => {
                 instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries + 1));
                 cgroup::kill(&group);
+                if tries % ABORT_EACH == 0 {
+                    self.abort_fuse(number);
+                }
                 return;
             }
             Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),

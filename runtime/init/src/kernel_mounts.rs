@@ -63,6 +63,10 @@ pub(crate) const LATER: [KernelMount; 4] = [
 pub(crate) const SECURITY: KernelMount =
     KernelMount { kind: "securityfs", target: "/sys/kernel/security", attributes: STRICT, options: &[] };
 
+/// Where FUSE connections are listed. Only for a kernel that has FUSE: mounting it would load the module.
+pub(crate) const FUSE: KernelMount =
+    KernelMount { kind: "fusectl", target: "/sys/fs/fuse/connections", attributes: STRICT, options: &[] };
+
 impl KernelMount {
     /// Mounts it, unless something is mounted there already.
     pub(crate) fn mount(&self) -> Result<(), String> {

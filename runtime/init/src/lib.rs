@@ -28,6 +28,7 @@ mod asking;
 mod data_partition;
 mod ending;
 mod events;
+mod fuse_connections;
 mod hotplug;
 mod job;
 mod launch;

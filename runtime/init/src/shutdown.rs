@@ -6,6 +6,7 @@ mod sequence;
 pub(crate) mod unmount;
 
 use crate::boot_order::may_stop;
+use crate::fuse_connections::{self, Whose};
 use crate::host;
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
@@ -146,6 +147,9 @@ impl Supervisor {
                 }
                 Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),
                 Action::KillOthers => {
+                    if self.places.mode == Mode::System {
+                        fuse_connections::abort(&Whose::All, Mode::System);
+                    }
                     cgroup::kill(&self.places.groups);
                     cgroup::kill(&self.places.service_groups);
                     self.signal_others(&[SIGKILL]);

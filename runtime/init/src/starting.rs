@@ -1,5 +1,6 @@
 //! Starting instances, and commands in them.
 
+use crate::fuse_connections::{self, Whose};
 use crate::hotplug::DEVICES_PATIENCE;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::End;
@@ -191,8 +192,24 @@ impl Supervisor {
         }
     }
 
+    /// Ends the waiting for FUSE servers in an instance that is about to be killed, or does not die.
+    pub(crate) fn abort_fuse(&mut self, number: usize) {
+        let Some(instance) = self.instances.get(number) else { return };
+        let Ok(spec) = &instance.spec else { return };
+        if spec.security.privileged {
+            return;
+        }
+        let ids = instance.idmap_base..instance.idmap_base.saturating_add(spec.security.idmap_size);
+        let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
+        if count != 0 {
+            let name = instance.name.clone();
+            self.log.say(Priority::Notice, format_args!("{name}: {count} FUSE connections were aborted"));
+        }
+    }
+
     /// Kills everything of an instance.
     pub(crate) fn kill_instance(&mut self, number: usize) {
+        self.abort_fuse(number);
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
         let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);

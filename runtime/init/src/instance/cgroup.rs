@@ -111,7 +111,11 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         match remove(group) {
             Ok(Removal::Done) => {}
             Ok(Removal::More) => {
-                return Err(Failure::refused(Step::Cgroup, &object, "groups of its last run are still being removed"));
+                return Err(Failure::refused(
+                    Step::Cgroup,
+                    &object,
+                    "groups of its last run are still being removed",
+                ));
             }
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 return Err(Failure::refused(Step::Cgroup, &object, "processes of its last run cannot be killed"));

@@ -79,6 +79,13 @@ impl Host {
         self.change_image(instance);
     }
 
+    /// A program in the root of images that are built from now on.
+    pub(crate) fn write_program(&self, path: &str, script: &str) {
+        let path = self.path("root").join(path);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// A network of the system's.
     pub(crate) fn write_network(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path("system/appliance/networks")).unwrap();
@@ -503,9 +510,11 @@ fn next_reply(socket: &OwnedFd) -> Option<Reply> {
 fn spawn(directory: &Path) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     // As somebody's shell would start it with `&`, and with `nohup`.
-    let ignoring = "trap '' INT QUIT HUP; exec unshare --net --mount \"$@\"";
+    let ignoring = "trap '' INT QUIT HUP; exec unshare --net --mount sh -c \"$0\" sh \"$@\"";
+    // As most hosts have it mounted.
+    let mounting = "mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null; exec \"$@\"";
     Command::new("sh")
-        .args(["-c", ignoring, "sh", INIT, "--hosted"])
+        .args(["-c", ignoring, mounting, INIT, "--hosted"])
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -63,3 +63,55 @@ fn what_a_service_starts_ends_with_it() {
         (7654201..=7654203).map(|number| host::count_everywhere(&format!("sleep {number}"))).collect();
     assert_eq!((left, host.left_over()), (vec![0; 3], Vec::new()));
 }
+
+/// A FUSE server that says yes to the kernel's first question and then nothing any more, and, as the instance's init, who
+/// waits for it. Both have the server's descriptor, so that it is not even closed when one of them is killed.
+const SILENT_SERVER: &str = "#!/bin/sh
+busybox() { /bin/busybox \"$@\"; }
+busybox mkdir -p /tmp/m
+exec 3<>/dev/fuse || exit 1
+busybox mount -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none /tmp/m || exit 1
+busybox dd bs=65536 count=1 <&3 >/tmp/question 2>/dev/null
+{
+    # struct fuse_out_header: 40 bytes, no error, the number of the question; struct fuse_init_out of 7.12.
+    printf '\\050\\000\\000\\000\\000\\000\\000\\000'
+    busybox dd bs=1 skip=8 count=8 </tmp/question 2>/dev/null
+    printf '\\007\\000\\000\\000\\014\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000\\000'
+    printf '\\000\\000\\000\\000\\000\\020\\000\\000'
+} >/tmp/answer
+busybox dd bs=40 count=1 </tmp/answer >&3 2>/dev/null || exit 1
+{
+    busybox dd bs=65536 count=1 <&3 >/dev/null 2>&1
+    echo the question is taken
+    exec busybox sleep 100000
+} &
+exec /bin/busybox ls /tmp/m
+";
+
+#[test]
+fn a_fuse_server_that_never_answers_keeps_no_instance_alive() {
+    let config = "[config]\nboot.autostart = true\n\"boot.host_shutdown_timeout\" = 1\n\
+        [devices.fuse]\ntype = \"unix-char\"\npath = \"/dev/fuse\"\n";
+    let Some(host) = Host::with(&[("stopped", config), ("left", config)]) else { return };
+    if !std::path::Path::new("/dev/fuse").exists() || !std::path::Path::new("/sys/fs/fuse/connections").exists() {
+        return println!("SKIPPED: this kernel has no FUSE");
+    }
+    host.write_program("bin/silent", SILENT_SERVER);
+    for name in ["stopped", "left"] {
+        host.use_image_with_init(name, &["/bin/silent"]);
+    }
+    let mut host = host.start();
+    for name in ["stopped", "left"] {
+        host.logs_until(Some(name), "the question is taken");
+    }
+    let began = Instant::now();
+    let stop = Request::Stop { instance: name("stopped"), timeout_s: None, force: true };
+    assert_eq!(host.ask(&stop), [Reply::Done]);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(host.state("left"), InstanceState::Running, "the other's connection is its own");
+    assert!(host.end().success());
+    let took = began.elapsed() - took;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(host.left_over(), [""; 0]);
+}

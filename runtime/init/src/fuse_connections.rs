@@ -1,0 +1,81 @@
+//! A process that waits for an answer of a FUSE server that gives none cannot be killed: fuse(4) lets it wait even for its
+//! own death, and a server in the same container may itself be what waits. So before an instance is killed, the kernel is
+//! told to answer for the server: a connection that is aborted fails every request.
+//!
+//! Whose a connection is, the kernel shows by the owner of its directory: who mounted it, as an id of the host. That of a
+//! privileged instance cannot be told from ours; it is aborted only when the machine ends. Nothing here can be made to wait
+//! by who has the connection.
+
+use crate::kernel_mounts;
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use yado_sys::volume;
+use yado_wire::rescue::Mode;
+
+/// Where the kernel lists them, if it knows FUSE at all (its module may not be loaded).
+const DIRECTORY: &str = "/sys/fs/fuse/connections";
+
+/// As many are looked at in one call.
+const MOST_CONNECTIONS: usize = 4096;
+
+/// Whose connections are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those that were mounted under an id of this range.
+    Ids(Range<u32>),
+    /// All but the one that the root is on.
+    All,
+}
+
+/// Aborts connections. How many there were.
+pub(crate) fn abort(whose: &Whose, mode: Mode) -> usize {
+    if !Path::new(DIRECTORY).exists() {
+        return 0;
+    }
+    // A host mounts it itself, or not.
+    if mode == Mode::System && kernel_mounts::FUSE.mount().is_err() {
+        return 0;
+    }
+    let root = volume::device_number(Path::new("/")).map_or(0, |(_, minor)| minor).to_string();
+    abort_below(Path::new(DIRECTORY), whose, &root)
+}
+
+fn abort_below(directory: &Path, whose: &Whose, root: &str) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let connections = entries.flatten().take(MOST_CONNECTIONS).filter(|entry| match whose {
+        Whose::Ids(ids) => entry.metadata().is_ok_and(|found| ids.contains(&found.uid())),
+        Whose::All => entry.file_name() != *root,
+    });
+    connections.filter(|entry| fs::write(entry.path().join("abort"), "1").is_ok()).count()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::chown;
+
+    #[test]
+    fn connections_are_told_apart_by_who_mounted_them() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let connection = |number: &str| directory.path().join(number);
+        for (number, uid) in [("44", 0), ("45", 1_000_000), ("46", 1_065_535), ("47", 1_065_536)] {
+            fs::create_dir(connection(number)).unwrap();
+            fs::write(connection(number).join("abort"), "").unwrap();
+            if chown(connection(number), Some(uid), None).is_err() {
+                return println!("SKIPPED: needs root");
+            }
+        }
+        let aborted = || {
+            let is_aborted = |number: &&&str| fs::read_to_string(connection(number).join("abort")).unwrap() == "1";
+            ["44", "45", "46", "47"].iter().filter(is_aborted).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(abort_below(directory.path(), &Whose::Ids(1_000_000..1_065_536), "44"), 2);
+        assert_eq!(aborted(), ["45", "46"]);
+        assert_eq!(abort_below(directory.path(), &Whose::All, "44"), 3);
+        assert_eq!(aborted(), ["45", "46", "47"]);
+        assert_eq!(abort_below(&connection("none"), &Whose::All, "44"), 0);
+    }
+}
