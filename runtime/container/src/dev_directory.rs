@@ -17,9 +17,11 @@ use yado_wire::{Failure, Step};
 const STANDARD: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Given where this kernel has them: name, major, minor, what sysfs calls them.
-const WHERE_PRESENT: [(&str, u32, u32, &str); 2] =
-    [("net/tun", 10, 200, "/sys/class/misc/tun"), ("fuse", 10, 229, "/sys/class/misc/fuse")];
+/// Given where this kernel has them: name, major, minor, what sysfs calls them. A tunnel belongs to the network namespace it
+/// is made in and holds nobody up. LXD's third, `fuse`, does: a request that the container does not answer can be waited for
+/// by whatever touches the file, up to the end of the container itself. Who needs it declares it, as a `unix-char` device with
+/// `source = "/dev/fuse"` and `mode = "0666"`.
+const WHERE_PRESENT: [(&str, u32, u32, &str); 1] = [("net/tun", 10, 200, "/sys/class/misc/tun")];
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),

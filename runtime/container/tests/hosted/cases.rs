@@ -28,6 +28,7 @@ pub(crate) const ALL: &[Case] = &[
     ("files_on_disk_belong_to_the_ids_inside", ids_on_disk),
     ("dangerous_calls_and_capabilities_are_gone", confinement),
     ("only_listed_devices_can_be_opened", device_filter),
+    ("fuse_is_there_for_who_asks", fuse_on_request),
     ("a_command_runs_inside_as_told", commands),
     ("nobody_inside_can_look_into_a_command_before_it_is_executed", unseen),
     ("devices_come_and_go", devices),
@@ -164,6 +165,24 @@ fn device_filter(fixture: &Fixture) {
     order.spec.disks.push(disk(shared.to_str().unwrap(), "/mnt", false));
     let output = run(&order);
     assert!(output.contains("Permission denied") || output.contains("not permitted"), "{output}");
+}
+
+fn fuse_on_request(fixture: &Fixture) {
+    if fs::metadata("/dev/fuse").is_err() {
+        println!("SKIPPED: this kernel has no /dev/fuse");
+        return;
+    }
+    let open = "ls /dev/fuse; : <>/dev/fuse && echo opened";
+    let output = run(&script(fixture, "no-fuse", &format!("{open}; true")));
+    assert!(output.contains("/dev/fuse: No such file or directory"), "{output}");
+    let mut order = script(fixture, "fuse", &format!("{open}; stat -c %a:%u /dev/fuse"));
+    let (uid, mode) = (0, 0o666);
+    order.spec.devices.push(Device {
+        uid,
+        mode,
+        ..node("fuse", "/dev/fuse", Required::Within(Duration::ZERO), NodeKind::Char)
+    });
+    assert_eq!(run(&order), "/dev/fuse\nopened\n666:0\n");
 }
 
 fn commands(fixture: &Fixture) {
