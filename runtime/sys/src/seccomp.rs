@@ -9,10 +9,30 @@ use std::io;
 pub struct Denial {
     /// Which call.
     pub call: SystemCall,
-    /// Only when one of these bits is set in its second argument; `None`: always.
-    pub second_argument_has: Option<u32>,
+    /// Only when all of this is so; always, if it is empty.
+    pub when: &'static [Condition],
     /// The error it gets.
     pub errno: Errno,
+}
+
+/// What must be so of one argument, of which the low 32 bits count: what the kernel takes these for is an `int`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// Which argument, the first being 0.
+    pub argument: u32,
+    /// What is asked of it.
+    pub test: Test,
+}
+
+/// See [`Condition`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    /// One of these bits is set.
+    Has(u32),
+    /// It is one of these.
+    OneOf(&'static [u32]),
+    /// It is none of these.
+    NoneOf(&'static [u32]),
 }
 
 /// A system call by its number on each architecture.
@@ -24,9 +44,19 @@ pub struct SystemCall {
     arm: u32,
 }
 
-/// What LXD denies in every container (`security.syscalls.deny_default`), with LXD's answers: `ENOSYS` for what could load
-/// code into the kernel or step out of the file systems, `EACCES` for a forced unmount.
-pub const DEFAULT_DENIALS: [Denial; 6] = [
+/// What is denied in every container (`security.syscalls.deny_default`).
+///
+/// What LXD denies, with LXD's answers: `ENOSYS` for what could load code into the kernel or step out of the file systems,
+/// `EACCES` for a forced unmount. And what takes memory of the kernel's that no limit of the container counts:
+/// - Keys: each of the container's 65,536 users has a quota of its own. Docker and systemd-nspawn deny them too.
+/// - The rings of packet sockets and of `AF_XDP`. (So tcpdump does not work inside; DHCP clients do.)
+/// - Netlink protocols that neither systemd nor a network tool uses.
+///
+/// io_uring is denied as in Docker: on a kernel that stays in the field for years it is a source of holes, it does in the
+/// kernel's own threads what a filter or a limit would see of a process, and programs that can use it do without.
+///
+/// Programs for i386 reach sockets also by socketcall(2), whose arguments a filter cannot see; no board runs them.
+pub const DEFAULT_DENIALS: [Denial; 15] = [
     always(SystemCall { x86_64: 246, i386: 283, aarch64: 104, arm: 347 }), // kexec_load
     always(SystemCall { x86_64: 304, i386: 342, aarch64: 265, arm: 371 }), // open_by_handle_at
     always(SystemCall { x86_64: 175, i386: 128, aarch64: 105, arm: 128 }), // init_module
@@ -34,17 +64,57 @@ pub const DEFAULT_DENIALS: [Denial; 6] = [
     always(SystemCall { x86_64: 176, i386: 129, aarch64: 106, arm: 129 }), // delete_module
     Denial {
         call: SystemCall { x86_64: 166, i386: 52, aarch64: 39, arm: 52 }, // umount2
-        second_argument_has: Some(MNT_FORCE),
+        when: &[Condition { argument: 1, test: Test::Has(MNT_FORCE) }],
         errno: Errno::ACCESS,
+    },
+    always(SystemCall { x86_64: 248, i386: 286, aarch64: 217, arm: 309 }), // add_key
+    always(SystemCall { x86_64: 249, i386: 287, aarch64: 218, arm: 310 }), // request_key
+    always(SystemCall { x86_64: 250, i386: 288, aarch64: 219, arm: 311 }), // keyctl
+    always(SystemCall { x86_64: 425, i386: 425, aarch64: 425, arm: 425 }), // io_uring_setup
+    always(SystemCall { x86_64: 426, i386: 426, aarch64: 426, arm: 426 }), // io_uring_enter
+    always(SystemCall { x86_64: 427, i386: 427, aarch64: 427, arm: 427 }), // io_uring_register
+    Denial {
+        call: SETSOCKOPT,
+        when: &[
+            Condition { argument: 1, test: Test::OneOf(&[SOL_PACKET]) },
+            Condition { argument: 2, test: Test::OneOf(&[PACKET_RX_RING, PACKET_TX_RING]) },
+        ],
+        errno: Errno::PERM,
+    },
+    Denial {
+        call: SOCKET,
+        when: &[Condition { argument: 0, test: Test::OneOf(&[AF_XDP]) }],
+        errno: Errno::AFNOSUPPORT,
+    },
+    Denial {
+        call: SOCKET,
+        when: &[
+            Condition { argument: 0, test: Test::OneOf(&[AF_NETLINK]) },
+            Condition { argument: 2, test: Test::NoneOf(&NETLINK_PROTOCOLS) },
+        ],
+        errno: Errno::PROTONOSUPPORT,
     },
 ];
 
 const fn always(call: SystemCall) -> Denial {
-    Denial { call, second_argument_has: None, errno: Errno::NOSYS }
+    Denial { call, when: &[], errno: Errno::NOSYS }
 }
+
+const SOCKET: SystemCall = SystemCall { x86_64: 41, i386: 359, aarch64: 198, arm: 281 };
+const SETSOCKOPT: SystemCall = SystemCall { x86_64: 54, i386: 366, aarch64: 208, arm: 294 };
 
 /// The one flag of umount2(2) that reaches the file system's server rather than the mount.
 const MNT_FORCE: u32 = 1;
+
+// <linux/socket.h>, <linux/if_packet.h>
+const AF_NETLINK: u32 = 16;
+const AF_XDP: u32 = 44;
+const SOL_PACKET: u32 = 263;
+const PACKET_RX_RING: u32 = 5;
+const PACKET_TX_RING: u32 = 13;
+
+/// <linux/netlink.h>: ROUTE, SOCK_DIAG, XFRM, SELINUX, AUDIT, NETFILTER, KOBJECT_UEVENT, GENERIC.
+const NETLINK_PROTOCOLS: [u32; 8] = [0, 4, 6, 7, 9, 12, 15, 16];
 
 /// A compiled filter.
 #[derive(Debug)]
@@ -102,8 +172,8 @@ const JUMP: u16 = 0x05;
 const RETURN: u16 = 0x06;
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
-/// The low half of `args[1]`; every architecture here is little-endian.
-const SECOND_ARGUMENT_AT: u32 = 24;
+/// `args[0]`, each of 8 bytes; every architecture here is little-endian, so the low half comes first.
+const ARGUMENTS_AT: u32 = 16;
 const ALLOW: u32 = 0x7fff_0000;
 const RETURN_ERRNO: u32 = 0x0005_0000;
 
@@ -159,22 +229,37 @@ fn for_abi(abi: Abi, denials: &[Denial]) -> Vec<libc::sock_filter> {
         part.push(deny(Errno::NOSYS));
     }
     for denial in denials {
-        match denial.second_argument_has {
-            None => {
-                part.push(jump(JUMP_IF_EQUAL, abi.number(denial.call), 0, 1));
-                part.push(deny(denial.errno));
-            }
-            Some(bits) => {
-                part.push(jump(JUMP_IF_EQUAL, abi.number(denial.call), 0, 4));
-                part.push(statement(LOAD_WORD, SECOND_ARGUMENT_AT));
-                part.push(jump(JUMP_IF_BITS, bits, 0, 1));
-                part.push(deny(denial.errno));
-                part.push(statement(RETURN, ALLOW));
-            }
-        }
+        let body = when_it_is_called(denial);
+        part.push(jump(JUMP_IF_EQUAL, abi.number(denial.call), 0, body.len() as u8));
+        part.extend(body);
     }
     part.push(statement(RETURN, ALLOW));
     part
+}
+
+/// Tests one condition after the other. If one does not hold, the call's number is loaded again for the denial that follows.
+fn when_it_is_called(denial: &Denial) -> Vec<libc::sock_filter> {
+    let mut body = vec![deny(denial.errno)];
+    for Condition { argument, test } in denial.when.iter().rev() {
+        let past_denial = body.len() as u8;
+        let mut code = vec![statement(LOAD_WORD, ARGUMENTS_AT + 8 * argument)];
+        // How many instructions of this condition come after each comparison.
+        let compare = |values: &'static [u32]| values.iter().zip((0..values.len() as u8).rev());
+        match *test {
+            Test::Has(bits) => code.push(jump(JUMP_IF_BITS, bits, 0, past_denial)),
+            Test::OneOf(values) => code.extend(
+                compare(values)
+                    .map(|(value, left)| jump(JUMP_IF_EQUAL, *value, left, if left == 0 { past_denial } else { 0 })),
+            ),
+            Test::NoneOf(values) => {
+                code.extend(compare(values).map(|(value, left)| jump(JUMP_IF_EQUAL, *value, left + past_denial, 0)))
+            }
+        }
+        code.append(&mut body);
+        body = code;
+    }
+    body.push(statement(LOAD_WORD, NUMBER_AT));
+    body
 }
 
 fn statement(code: u16, k: u32) -> libc::sock_filter {
@@ -193,11 +278,12 @@ fn deny(errno: Errno) -> libc::sock_filter {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     const EVERY_ABI: [Abi; 4] = [Abi::X86_64, Abi::I386, Abi::Aarch64, Abi::Arm];
 
     /// Runs a filter the way the kernel would, on the few instructions that we emit.
-    fn run(filter: &Filter, architecture: u32, number: u32, second_argument: u32) -> u32 {
+    fn run(filter: &Filter, architecture: u32, number: u32, arguments: [u32; 3]) -> u32 {
         let mut accumulator = 0;
         let mut at = 0;
         loop {
@@ -208,8 +294,7 @@ mod tests {
                     accumulator = match k {
                         NUMBER_AT => number,
                         ARCHITECTURE_AT => architecture,
-                        SECOND_ARGUMENT_AT => second_argument,
-                        other => panic!("offset {other}"),
+                        other => arguments[(other - ARGUMENTS_AT) as usize / 8],
                     };
                     continue;
                 }
@@ -230,18 +315,34 @@ mod tests {
         RETURN_ERRNO | errno.raw_os_error() as u32
     }
 
+    /// Arguments for which the call is denied.
+    fn denied_arguments(denial: &Denial) -> [u32; 3] {
+        let mut arguments = [0; 3];
+        for Condition { argument, test } in denial.when {
+            arguments[*argument as usize] = match test {
+                Test::Has(bits) => *bits,
+                Test::OneOf(values) => *values.last().unwrap(),
+                Test::NoneOf(values) => (0..).find(|value| !values.contains(value)).unwrap(),
+            };
+        }
+        arguments
+    }
+
     #[test]
     fn each_denied_call_gets_its_error_under_every_architecture_and_the_next_number_does_not() {
         let filter = Filter::for_abis(&EVERY_ABI, &DEFAULT_DENIALS);
         for abi in EVERY_ABI {
             let denied: Vec<u32> = DEFAULT_DENIALS.iter().map(|denial| abi.number(denial.call)).collect();
             for denial in DEFAULT_DENIALS {
-                let number = abi.number(denial.call);
-                let bits = denial.second_argument_has.unwrap_or(0);
-                let found = run(&filter, abi.audit_number(), number, bits);
+                let (number, arguments) = (abi.number(denial.call), denied_arguments(&denial));
+                let found = run(&filter, abi.audit_number(), number, arguments);
                 assert_eq!(found, errno(denial.errno), "{abi:?} {number}");
+                if !denial.when.is_empty() {
+                    assert_eq!(run(&filter, abi.audit_number(), number, [0; 3]), ALLOW, "{abi:?} {number}");
+                }
                 if !denied.contains(&(number + 1)) {
-                    assert_eq!(run(&filter, abi.audit_number(), number + 1, bits), ALLOW, "{abi:?} {number} + 1");
+                    let found = run(&filter, abi.audit_number(), number + 1, arguments);
+                    assert_eq!(found, ALLOW, "{abi:?} {number} + 1");
                 }
             }
         }
@@ -251,7 +352,7 @@ mod tests {
     fn an_ordinary_unmount_is_allowed_and_a_forced_one_is_not() {
         let filter = Filter::for_abis(&EVERY_ABI, &DEFAULT_DENIALS);
         let (umount2, detach, follow) = (166, 2, 8);
-        let run = |flags| run(&filter, Abi::X86_64.audit_number(), umount2, flags);
+        let run = |flags| run(&filter, Abi::X86_64.audit_number(), umount2, [0, flags, 0]);
         assert_eq!(run(0), ALLOW);
         assert_eq!(run(detach | follow), ALLOW);
         assert_eq!(run(MNT_FORCE), errno(Errno::ACCESS));
@@ -259,10 +360,36 @@ mod tests {
     }
 
     #[test]
+    fn sockets_are_for_everybody_but_not_all_of_their_kinds_and_options() {
+        let filter = Filter::for_abis(&EVERY_ABI, &DEFAULT_DENIALS);
+        let (inet, unix, packet, raw, usersock, sol_socket) = (2, 1, 17, 3, 2, 1);
+        for abi in EVERY_ABI {
+            let run = |call, arguments| run(&filter, abi.audit_number(), abi.number(call), arguments);
+            for family in [inet, unix, packet] {
+                assert_eq!(run(SOCKET, [family, raw, usersock]), ALLOW, "{abi:?} {family}");
+            }
+            for protocol in 0..=32 {
+                let expected = match NETLINK_PROTOCOLS.contains(&protocol) {
+                    true => ALLOW,
+                    false => errno(Errno::PROTONOSUPPORT),
+                };
+                assert_eq!(run(SOCKET, [AF_NETLINK, raw, protocol]), expected, "{abi:?} netlink {protocol}");
+            }
+            assert_eq!(run(SOCKET, [AF_XDP, raw, 0]), errno(Errno::AFNOSUPPORT));
+            for option in 0..=32 {
+                let is_ring = [PACKET_RX_RING, PACKET_TX_RING].contains(&option);
+                let expected = if is_ring { errno(Errno::PERM) } else { ALLOW };
+                assert_eq!(run(SETSOCKOPT, [3, SOL_PACKET, option]), expected, "{abi:?} option {option}");
+                assert_eq!(run(SETSOCKOPT, [3, sol_socket, option]), ALLOW, "{abi:?} option {option}");
+            }
+        }
+    }
+
+    #[test]
     fn x32_and_foreign_architectures_do_not_exist() {
         let filter = Filter::for_abis(&[Abi::X86_64, Abi::I386], &DEFAULT_DENIALS);
-        assert_eq!(run(&filter, Abi::X86_64.audit_number(), X32_BIT, 0), errno(Errno::NOSYS));
-        assert_eq!(run(&filter, Abi::Arm.audit_number(), 1, 0), errno(Errno::NOSYS));
+        assert_eq!(run(&filter, Abi::X86_64.audit_number(), X32_BIT, [0; 3]), errno(Errno::NOSYS));
+        assert_eq!(run(&filter, Abi::Arm.audit_number(), 1, [0; 3]), errno(Errno::NOSYS));
     }
 
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
@@ -276,7 +403,17 @@ mod tests {
             libc::SYS_finit_module,
             libc::SYS_delete_module,
             libc::SYS_umount2,
+            libc::SYS_add_key,
+            libc::SYS_request_key,
+            libc::SYS_keyctl,
+            libc::SYS_io_uring_setup,
+            libc::SYS_io_uring_enter,
+            libc::SYS_io_uring_register,
+            libc::SYS_setsockopt,
+            libc::SYS_socket,
+            libc::SYS_socket,
         ];
+        assert_eq!(names.len(), DEFAULT_DENIALS.len());
         for (name, denial) in names.into_iter().zip(DEFAULT_DENIALS) {
             assert_eq!(u32::try_from(name), Ok(abi.number(denial.call)));
         }
@@ -298,5 +435,20 @@ mod tests {
         // SAFETY: no address is given; the filter answers before the kernel would look.
         let answer = unsafe { libc::syscall(libc::SYS_delete_module, 0, 0) };
         assert_eq!((answer, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ENOSYS)));
+        for (protocol, errno) in [(0, None), (2, Some(libc::EPROTONOSUPPORT))] {
+            // SAFETY: plain numbers.
+            let socket = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+            let error = (socket < 0).then(|| io::Error::last_os_error().raw_os_error()).flatten();
+            assert_eq!(error, errno, "netlink {protocol}");
+            // SAFETY: the kernel just gave us the descriptor, if it did, and nothing else owns it.
+            drop((0 <= socket).then(|| unsafe { OwnedFd::from_raw_fd(socket) }));
+        }
+        let no_socket = -1;
+        for (option, errno) in [(PACKET_RX_RING, libc::EPERM), (PACKET_RX_RING + 1, libc::EBADF)] {
+            // SAFETY: there is no value, and its length says so.
+            let answer =
+                unsafe { libc::setsockopt(no_socket, SOL_PACKET as i32, option as i32, std::ptr::null(), 0) };
+            assert_eq!((answer, io::Error::last_os_error().raw_os_error()), (-1, Some(errno)), "option {option}");
+        }
     }
 }

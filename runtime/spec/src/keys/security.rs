@@ -99,7 +99,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "true",
         applies: AtRestart,
         origin: LXD,
-        help: "Deny system calls that no container needs and that have been ways out of one.",
+        help: "Deny system calls that no container needs and that have been ways out of one, or take memory of the kernel's \
+               that no limit counts: keys, io_uring, the rings of packet sockets (and so tcpdump), odd netlink protocols.",
     },
     Setting {
         name: "security.protection.start",
