@@ -1,7 +1,7 @@
 //! The ends of processes: reaping all of them, and clearing away what an instance leaves.
 
 use crate::instance::counter::Counter;
-use crate::instance::lifecycle;
+use crate::instance::lifecycle::{self, End};
 use crate::instance::{cgroup, end_of_payload, exit_status};
 use crate::launch::{LaunchId, Purpose};
 use crate::log::Priority;
@@ -9,20 +9,10 @@ use crate::moment::Moment;
 use crate::supervisor::{Supervisor, keep_unknown_end};
 use std::fs;
 use std::io;
-use std::time::Duration;
 use yado_sys::children::{self, Ended};
 use yado_sys::directory_tree::Removal;
 use yado_wire::rescue::EventKind;
 use yado_wire::{Failure, Step};
-
-/// Killed processes leave their group a moment after their first process was reaped.
-const REMOVE_AGAIN: Duration = Duration::from_millis(20);
-
-/// After so many tries something hangs in the kernel, and waiting is no longer the answer.
-const MOST_REMOVALS: u32 = 250;
-
-/// What does not die may wait for a FUSE server: so often of these tries that is looked at.
-const ABORT_EACH: u32 = 50;
 
 impl Supervisor {
     /// Reaps every child that has ended, adopted ones too.
@@ -74,18 +64,15 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         instance.run.payload = None;
         let name = instance.name.clone();
-        if instance.run.end.is_none() {
-            instance.run.end = Some(end_of_payload(ended));
-        }
         let was_up = instance.is_up();
         self.kill_probe(number);
         self.drain_console(number, now);
         self.events.publish(Some(&name), EventKind::Exited(exit_status(ended)));
-        if was_up && end_of_payload(ended) == lifecycle::End::Crash {
+        if was_up && end_of_payload(ended) == End::Crash {
             let how = format!("its init {}", how_it_ended(ended));
             self.record_failure(number, Failure::refused(Step::Exec, name.as_str(), &how));
         }
-        self.collect_remains(number, now);
+        self.step_instance(number, lifecycle::Event::Ended(end_of_payload(ended)), now);
     }
 
     /// A launcher has ended. Without a report of success that is a failure.
@@ -94,6 +81,12 @@ impl Supervisor {
         let log = &mut self.log;
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         launch.output.drain(now, |line| log.record(Priority::Warning as u8, "yado-container", 0, line));
+        if launch.is_given_up() {
+            // What it was for has failed already.
+            let number = launch.instance;
+            self.finish_launch(id);
+            return self.collect_at_once(number, now);
+        }
         if !launch.is_done && launch.failure.is_none() {
             let how = match ended {
                 Ended::Code(_) => format!("{} and without a report", how_it_ended(ended)),
@@ -104,28 +97,31 @@ impl Supervisor {
         let (number, purpose, failure) = (launch.instance, launch.purpose, launch.failure.clone());
         self.finish_launch(id);
         match (purpose, failure) {
-            (Purpose::Run, Some(failure)) => {
-                self.fail_launched(number, *failure);
-                self.collect_remains(number, now);
-            }
+            (Purpose::Run, Some(failure)) => self.fail_launched(number, *failure, now),
             (Purpose::Probe, failure) => self.note_probe(number, failure, now),
             (Purpose::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
             (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. }, _) => {}
         }
+        self.collect_at_once(number, now);
     }
 
-    fn fail_launched(&mut self, number: usize, failure: Failure) {
+    /// A process ended that may have been the last of a run that is being collected.
+    fn collect_at_once(&mut self, number: usize, now: Moment) {
+        use lifecycle::State;
+        let Some(instance) = self.instances.get(number) else { return };
+        if matches!(instance.state, State::Collecting { .. } | State::Stuck { .. }) {
+            self.step_instance(number, lifecycle::Event::ProcessEnded, now);
+        }
+    }
+
+    /// The launcher of a start has failed.
+    pub(crate) fn fail_launched(&mut self, number: usize, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get(number) else { return };
         // Killed because nobody wants it any more: that is no failure.
         if matches!(instance.state, lifecycle::State::Stopping { .. }) {
-            if let Some(instance) = self.instances.get_mut(number) {
-                instance.run.end.get_or_insert(lifecycle::End::StartFailed);
-            }
+            self.step_instance(number, lifecycle::Event::Ended(End::StartFailed), now);
         } else {
-            self.fail_start(number, failure);
-        }
-        if self.instances.get(number).is_some_and(|instance| instance.run.payload.is_some()) {
-            self.kill_instance(number);
+            self.fail_start(number, failure, now);
         }
     }
 
@@ -143,7 +139,7 @@ impl Supervisor {
             return;
         }
         let launch = self.launches.remove(at);
-        if let Purpose::Exec { client } = launch.purpose {
+        if let (Purpose::Exec { client }, false) = (launch.purpose, launch.is_given_up()) {
             self.answer_exec(client, launch.failure.as_deref(), launch.command_ended.map(exit_status));
         }
         if self.launches.is_empty() {
@@ -151,19 +147,22 @@ impl Supervisor {
         }
     }
 
-    /// When the launcher and all processes of a run have ended: removes what is left of it, and tells the table.
-    pub(crate) fn collect_remains(&mut self, number: usize, now: Moment) {
+    /// Removes what is left of a run that has ended, and tells the table whether something remains.
+    pub(crate) fn collect(&mut self, number: usize, launchers: Launchers, now: Moment) {
+        let event = self.remove_run(number, launchers, now);
+        self.step_instance(number, event, now);
+    }
+
+    fn remove_run(&mut self, number: usize, launchers: Launchers, now: Moment) -> lifecycle::Event {
         let has_launcher = self.launches.iter().any(|launch| launch.instance == number && launch.launcher.is_some());
-        let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(end) = instance.run.end else { return };
-        if has_launcher || instance.run.payload.is_some() || !instance.is_active() {
-            return;
+        let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
+        let has_payload = instance.run.payload.is_some();
+        if has_launcher || has_payload {
+            if has_payload || launchers == Launchers::Kill {
+                self.kill_instance(number);
+            }
+            return lifecycle::Event::Remains;
         }
-        let tries = match instance.run.removal {
-            Some((at, _)) if now < at => return,
-            Some((_, tries)) => tries,
-            None => 0,
-        };
         let name = instance.name.clone();
         let group = self.places.group(&name);
         match cgroup::remove(&group) {
@@ -171,21 +170,20 @@ impl Supervisor {
             // All is killed, so what there is gets less with each call.
             Ok(Removal::More) => {
                 cgroup::kill(&group);
-                instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries));
-                return;
+                return lifecycle::Event::PartlyRemoved;
             }
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries < MOST_REMOVALS => {
-                instance.run.removal = Some((now.saturating_add(REMOVE_AGAIN), tries + 1));
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 cgroup::kill(&group);
-                if tries % ABORT_EACH == 0 {
+                // What does not die may wait for a FUSE server.
+                if launchers == Launchers::Kill {
                     self.abort_fuse(number);
                 }
-                return;
+                return lifecycle::Event::Remains;
             }
             Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),
         }
         let _ = fs::remove_dir_all(self.places.runtime(&name));
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
         let has_nics = instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty());
         let run = std::mem::take(&mut instance.run);
         if let (Some(path), Some(mount), None) = (&instance.image, run.image_mount, &self.shutdown) {
@@ -196,8 +194,38 @@ impl Supervisor {
         if has_nics {
             self.netd.detach(name, run.number);
         }
-        self.step_instance(number, lifecycle::Event::Ended(end), now);
+        lifecycle::Event::Gone
     }
+
+    /// Records that something of an instance does not end, and what.
+    pub(crate) fn report_stuck(&mut self, number: usize) {
+        const MOST_NAMED: usize = 8;
+        let Some(instance) = self.instances.get(number) else { return };
+        let launchers = self.launches.iter().filter(|launch| launch.instance == number);
+        let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);
+        let mut pids: Vec<i32> = ours.map(|(pid, _)| *pid).collect();
+        for pid in cgroup::processes(&self.places.group(&instance.name)) {
+            if !pids.contains(&pid) {
+                pids.push(pid);
+            }
+        }
+        let named: Vec<String> = pids.iter().take(MOST_NAMED).map(i32::to_string).collect();
+        let reason = format!(
+            "processes do not end though they were killed ({}): nothing is started in its place until they are gone",
+            if named.is_empty() { "in groups below".to_owned() } else { named.join(" ") }
+        );
+        let failure = Failure::refused(Step::Cgroup, instance.name.as_str(), &reason);
+        self.record_failure(number, failure);
+    }
+}
+
+/// What becomes of launchers that are still at work for a run that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Launchers {
+    /// They may be about to tell why.
+    LetFinish,
+    /// They are killed, too.
+    Kill,
 }
 
 /// For people.

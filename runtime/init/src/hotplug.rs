@@ -8,9 +8,7 @@ use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
-use std::os::fd::AsFd;
 use std::time::Duration;
-use yado_sys::children;
 use yado_sys::uevent::{self, Received};
 use yado_wire::Failure;
 use yado_wire::rescue::Mode;
@@ -182,14 +180,6 @@ impl Supervisor {
         for number in 0..self.instances.len() {
             self.sync_devices(number, now);
         }
-        for launch in &mut self.launches {
-            if launch.kill_at.is_some_and(|at| at <= now) {
-                launch.kill_at = None;
-                if let Some((_, pidfd)) = &launch.launcher {
-                    children::kill(pidfd.as_fd());
-                }
-            }
-        }
     }
 
     /// Tells the table that something happened, and does what it says.
@@ -224,8 +214,7 @@ impl Supervisor {
 
     fn note_devices_changed(&mut self, number: usize, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let is_started =
-            matches!(instance.state, State::Starting { .. } | State::Running { .. } | State::Ready { .. });
+        let is_started = instance.is_up() || matches!(instance.state, State::Starting { .. });
         if is_started && instance.has_hotplug() {
             instance.run.devices_due = Some(now);
             instance.run.devices_pause = Duration::ZERO;
@@ -235,15 +224,16 @@ impl Supervisor {
 
     /// Runs the launcher for an instance's devices: one at a time, and not before it has started.
     fn sync_devices(&mut self, number: usize, now: Moment) {
-        let is_busy = self
+        let busy = self
             .launches
             .iter()
-            .any(|launch| launch.instance == number && matches!(launch.purpose, Purpose::Run | Purpose::Devices));
+            .find(|launch| launch.instance == number && matches!(launch.purpose, Purpose::Run | Purpose::Devices));
+        // Asked again when the launcher has ended, which wakes us; and now and then if it hangs.
+        let again = busy.map(|launch| if launch.is_given_up() { TRY_AGAIN } else { DEBOUNCE });
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(due) = instance.run.devices_due else { return };
-        if is_busy {
-            // Asked again when the launcher has ended, which wakes us.
-            instance.run.devices_due = Some(now.saturating_add(DEBOUNCE));
+        if let Some(again) = again {
+            instance.run.devices_due = Some(due.max(now.saturating_add(again)));
             return;
         }
         if instance.run.payload.is_none() {

@@ -10,7 +10,7 @@ pub mod notify;
 use crate::moment::Moment;
 use console::Console;
 use counter::Counter;
-use lifecycle::{End, Rules, State, Wanted};
+use lifecycle::{End, Event, Rules, State, Wanted};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,12 +73,8 @@ pub(crate) struct Run {
     pub(crate) status: String,
     /// Microseconds from the decision to its init's exec.
     pub(crate) start_us: Option<u32>,
-    /// How it ended, as soon as that is known; the run is over when all of it is gone.
-    pub(crate) end: Option<End>,
     /// What was seen of its health.
     pub(crate) watch: health::Watch,
-    /// When removing its group is tried again, and how often it was tried.
-    pub(crate) removal: Option<(Moment, u32)>,
     /// When its init was executed.
     pub(crate) started: Option<Moment>,
     /// It is to stop, and its init may not have listened yet: when it is asked again.
@@ -125,8 +121,15 @@ impl Instance {
     /// Whether anything of it runs.
     pub(crate) fn is_active(&self) -> bool {
         match self.state {
-            State::Starting { .. } | State::Running { .. } | State::Ready { .. } | State::Stopping { .. } => true,
+            State::Starting { .. }
+            | State::Running { .. }
+            | State::Ready { .. }
+            | State::Unhealthy { .. }
+            | State::Stopping { .. }
+            | State::Collecting { .. } => true,
+            // What hangs in the kernel runs no more, and nobody waits for it.
             State::Stopped
+            | State::Stuck { .. }
             | State::Waiting { .. }
             | State::WaitingForDevice { .. }
             | State::BackingOff { .. }
@@ -137,19 +140,24 @@ impl Instance {
 
     /// Its init runs, and nobody wants otherwise.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.state, State::Running { .. } | State::Ready { .. })
+        matches!(self.state, State::Running { .. } | State::Ready { .. } | State::Unhealthy { .. })
     }
 
-    /// It will not become ready by itself: nobody who comes after it need wait.
+    /// It is ready, or will not become it by itself: as with systemd's `After=`, nobody who comes after it waits any longer.
     pub(crate) fn is_settled(&self) -> bool {
         match self.state {
-            State::Ready { .. } | State::Finished { .. } | State::Failed { .. } => true,
+            State::Ready { .. }
+            | State::Unhealthy { .. }
+            | State::Stuck { .. }
+            | State::Finished { .. }
+            | State::Failed { .. } => true,
             State::Stopped => matches!(self.wanted, Wanted::Down { .. }),
             State::Waiting { .. }
             | State::WaitingForDevice { .. }
             | State::Starting { .. }
             | State::Running { .. }
             | State::Stopping { .. }
+            | State::Collecting { .. }
             | State::BackingOff { .. } => false,
         }
     }
@@ -171,12 +179,12 @@ impl Instance {
         })
     }
 
-    /// How a start that failed this way ends.
-    pub(crate) fn end_of_failed_start(&self, failure: &Failure) -> End {
+    /// What a start that failed this way is to the table.
+    pub(crate) fn failed_start(&self, failure: &Failure) -> Event {
         match failure.retry {
-            Retry::MayHelp => End::StartFailed,
-            Retry::InVain => End::StartRefused,
-            Retry::WhenDeviceComes => End::DeviceAbsent { within: self.device_patience() },
+            Retry::MayHelp => Event::Ended(End::StartFailed),
+            Retry::InVain => Event::Ended(End::StartRefused),
+            Retry::WhenDeviceComes => Event::DeviceAbsent { within: self.device_patience() },
         }
     }
 
@@ -235,7 +243,7 @@ pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lifecycle::{Action, Event, Gate, Then};
+    use lifecycle::{Action, Gate, Then};
     use yado_spec::instance::{Readiness, Restart, RestartPolicy};
 
     #[test]
@@ -256,12 +264,13 @@ mod tests {
         };
         let run = instance.next_run();
         instance.wanted = Wanted::Up { run };
-        instance.state = State::Stopping { kill_at: second, then: Then::Crashed { run, crashes: 0 } };
+        let then = Then::AfterEnd { run, crashes: 0, end: End::Crash };
+        instance.state = State::Collecting { then, tries: 0, again_at: second };
         // Its last attempt was that one; but somebody stops it, and starts it again before it is gone.
         instance.wanted = Wanted::Down { patience: second };
         instance.wanted = Wanted::Up { run: instance.next_run() };
-        let ended = Event::Ended(End::Crash);
-        let (next, action) = lifecycle::step(instance.state, instance.wanted, Gate::Open, ended, second, &rules);
+        let gone = Event::Gone;
+        let (next, action) = lifecycle::step(instance.state, instance.wanted, Gate::Open, gone, second, &rules);
         assert_eq!((next, action), (State::Waiting { run: 2, crashes: 0 }, Action::None));
     }
 }

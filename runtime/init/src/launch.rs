@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 use yado_spec::LaunchOrder;
 use yado_spec::order::{Command, DEV_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Session};
@@ -42,11 +43,39 @@ pub(crate) struct Launch {
     pub(crate) command: Option<(i32, OwnedFd)>,
     /// How the command ended.
     pub(crate) command_ended: Option<Ended>,
-    /// When the launcher has hung, and is killed.
-    pub(crate) kill_at: Option<Moment>,
+    /// How long it may take.
+    pub(crate) limit: Limit,
+}
+
+/// How long a launch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// As long as its command runs.
+    None,
+    /// It is given up at this time.
+    GiveUp { at: Moment, after: Duration },
+    /// It was given up and killed, and counts no more. If it is still there at this time, that is told.
+    GivenUp { tell_at: Moment },
+    /// It hangs in the kernel, and that was told.
+    Stuck,
+}
+
+impl Limit {
+    /// When something is to be done.
+    pub(crate) fn deadline(self) -> Option<Moment> {
+        match self {
+            Limit::GiveUp { at, .. } | Limit::GivenUp { tell_at: at } => Some(at),
+            Limit::None | Limit::Stuck => None,
+        }
+    }
 }
 
 impl Launch {
+    /// It took too long: what it was for has failed, and only its process may still be there.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self.limit, Limit::GivenUp { .. } | Limit::Stuck)
+    }
+
     /// Kills the launcher, and the command that it started.
     pub(crate) fn kill(&self) {
         for (_, pidfd) in self.launcher.iter().chain(&self.command) {

@@ -31,6 +31,7 @@ mod events;
 mod fuse_connections;
 mod hotplug;
 mod job;
+mod late_launch;
 mod launch;
 mod named_partition;
 mod netd;

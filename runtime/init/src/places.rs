@@ -3,8 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use yado_wire::InstanceName;
 use yado_wire::rescue::{Mode, Verify};
+
+/// The longest time that a system can allow a start, in seconds: what hangs is noticed in the end.
+const MOST_START_S: u64 = 3600;
 
 /// The directories.
 #[derive(Debug, Clone)]
@@ -70,6 +74,12 @@ impl Places {
     /// Whether instances may be privileged.
     pub(crate) fn allows_privileged(&self) -> bool {
         fs::read_to_string(self.privileged()).is_ok_and(|word| word.trim() == "allow")
+    }
+
+    /// How long a start may take, where the system's builder says that in seconds.
+    pub(crate) fn start_timeout(&self) -> Option<Duration> {
+        let seconds = fs::read_to_string(self.system.join("start-timeout")).ok()?.trim().parse().ok()?;
+        (1..=MOST_START_S).contains(&seconds).then(|| Duration::from_secs(seconds))
     }
 
     /// Our socket for requests.

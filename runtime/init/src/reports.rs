@@ -5,7 +5,7 @@ use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
 use crate::instance::notify::{self, parse_notification};
-use crate::launch::{LaunchId, Purpose};
+use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
@@ -64,6 +64,10 @@ impl Supervisor {
             },
             LaunchReport::Started { steps } => {
                 launch.is_done = true;
+                if matches!(purpose, Purpose::Exec { .. }) {
+                    // From now on it is the command's time.
+                    launch.limit = Limit::None;
+                }
                 if purpose == Purpose::Run {
                     let Some(instance) = self.instances.get_mut(number) else { return };
                     let since = instance.state.since().unwrap_or(now);
@@ -142,8 +146,12 @@ impl Supervisor {
                 self.note_ping(number, ping, now);
             }
             let Some(instance) = self.instances.get_mut(number) else { return };
-            let may_be_ready =
-                matches!(instance.state, lifecycle::State::Starting { .. } | lifecycle::State::Running { .. });
+            let may_be_ready = matches!(
+                instance.state,
+                lifecycle::State::Starting { .. }
+                    | lifecycle::State::Running { .. }
+                    | lifecycle::State::Unhealthy { .. }
+            );
             if notification.ready && may_be_ready {
                 let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
                 self.events.publish(Some(&name), EventKind::Ready(status));

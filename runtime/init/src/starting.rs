@@ -1,11 +1,10 @@
 //! Starting instances, and commands in them.
 
 use crate::fuse_connections::{self, Whose};
-use crate::hotplug::DEVICES_PATIENCE;
 use crate::instance::counter::Counter;
-use crate::instance::lifecycle::End;
+use crate::instance::lifecycle;
 use crate::instance::{Instance, cgroup};
-use crate::launch::{self, Ask, Given, Launch, LaunchId, MOST_LAUNCHES, Purpose};
+use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
@@ -29,25 +28,23 @@ impl Supervisor {
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failure {
-            self.fail_start(number, failure);
-            self.collect_remains(number, now);
+            self.fail_start(number, failure, now);
         }
     }
 
-    /// Notes why a start failed. The run is over when all of it is gone.
-    pub(crate) fn fail_start(&mut self, number: usize, failure: Failure) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
-        instance.run.end = Some(instance.end_of_failed_start(&failure));
+    /// Notes why a start failed, and tells the table.
+    pub(crate) fn fail_start(&mut self, number: usize, failure: Failure, now: Moment) {
+        let Some(instance) = self.instances.get(number) else { return };
+        let event = instance.failed_start(&failure);
         // A device that is waited for is no failure yet.
-        if let Some(End::DeviceAbsent { within }) = instance.run.end {
-            if !within.is_zero() {
-                let name = instance.name.clone();
-                self.log.say(Priority::Notice, format_args!("{name}: waits: {failure}"));
-                self.remember_failure(number, failure);
-                return;
-            }
+        if matches!(event, lifecycle::Event::DeviceAbsent { within } if !within.is_zero()) {
+            let name = &instance.name;
+            self.log.say(Priority::Notice, format_args!("{name}: waits: {failure}"));
+            self.remember_failure(number, failure);
+        } else {
+            self.record_failure(number, failure);
         }
-        self.record_failure(number, failure);
+        self.step_instance(number, event, now);
     }
 
     fn remember_failure(&mut self, number: usize, failure: Failure) {
@@ -122,7 +119,8 @@ impl Supervisor {
             return Err(Failure::refused(Step::Launcher, "", "there is no such instance"));
         };
         let name = &instance.name;
-        if MOST_LAUNCHES <= self.launches.len() {
+        let count = |is_given_up| self.launches.iter().filter(|launch| launch.is_given_up() == is_given_up).count();
+        if MOST_LAUNCHES <= count(false) || MOST_LAUNCHES <= count(true) {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many launchers are at work"));
         }
         let spec = match &instance.spec {
@@ -161,10 +159,12 @@ impl Supervisor {
             Purpose::Devices => (None, dev),
         };
         // Nothing that an instance does to its own group may keep a device with it.
-        let (group, kill_at) = match purpose {
-            Purpose::Devices => (None, Some(clock::since_boot().saturating_add(DEVICES_PATIENCE))),
-            Purpose::Run | Purpose::Exec { .. } | Purpose::Probe => (Some(group.as_path()), None),
+        let group = match purpose {
+            Purpose::Devices => None,
+            Purpose::Run | Purpose::Exec { .. } | Purpose::Probe => Some(group.as_path()),
         };
+        let after = self.launch_patience(purpose, &order.spec, Path::new(&order.places.image));
+        let at = clock::since_boot().saturating_add(after);
         let (child, reports, output) =
             launch::start(&self.places.yado, group, &order, &Given { payload, dev, standard })?;
         let id = self.next_launch;
@@ -180,7 +180,7 @@ impl Supervisor {
             failure: None,
             command: None,
             command_ended: None,
-            kill_at,
+            limit: Limit::GiveUp { at, after },
         });
         Ok(id)
     }

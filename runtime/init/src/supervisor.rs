@@ -4,6 +4,7 @@
 
 use crate::boot::Boot;
 use crate::control::Clients;
+use crate::ending::Launchers;
 use crate::events::Events;
 use crate::hotplug::Hotplug;
 use crate::instance::Instance;
@@ -23,9 +24,9 @@ use std::time::Duration;
 use yado_sys::children::Ended;
 use yado_sys::watchdog::Watchdog;
 use yado_sys::{clock, stack};
-use yado_wire::Failure;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
+use yado_wire::{Failure, InstanceName};
 
 /// The most instances; each costs a table row and, running, some descriptors.
 pub(crate) const MOST_INSTANCES: usize = 64;
@@ -115,12 +116,12 @@ impl Supervisor {
         for number in 0..self.services.len() {
             self.step_service(number, service::Event::Wake, now);
         }
+        self.give_up_late_launches(now);
         self.advance_hotplug(now);
         self.advance_netd(now);
         self.release_queued(now);
         self.warm_images.expire(now);
         for number in 0..self.instances.len() {
-            self.collect_remains(number, now);
             self.step_instance(number, lifecycle::Event::Wake, now);
             self.ask_again(number, now);
             self.watch_health(number, now);
@@ -136,10 +137,10 @@ impl Supervisor {
             let run = &instance.run;
             let health = run.watch.deadline().filter(|_| instance.is_up());
             let counts = run.oom_kills.deadline().into_iter().chain(run.refused_forks.deadline()).min();
-            [instance.state.deadline(), run.removal.map(|(at, _)| at), run.devices_due, run.ask_at, health, counts]
+            [instance.state.deadline(), run.devices_due, run.ask_at, health, counts]
         });
         let services = self.services.iter().map(Service::deadline);
-        let launches = self.launches.iter().map(|launch| launch.kill_at);
+        let launches = self.launches.iter().map(|launch| launch.limit.deadline());
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
         let others = [
             self.boot.deadline(),
@@ -168,8 +169,12 @@ impl Supervisor {
             if matches!((before, state), (State::BackingOff { .. }, State::Waiting { .. })) {
                 instance.restarts = instance.restarts.saturating_add(1);
             }
-            self.tell_state(number);
+            // An end of which nothing is left at once needs no word of its own.
+            if !matches!(action, Action::Collect | Action::CollectByForce) {
+                self.tell_state(number);
+            }
             self.act(number, action, now);
+            self.tell_state(number);
             if state == before && action == Action::None {
                 return;
             }
@@ -184,6 +189,9 @@ impl Supervisor {
             Action::AskToStop => self.ask_to_stop(number, now),
             Action::Kill => self.kill_instance(number),
             Action::ReportUnhealthy => self.report_unhealthy(number),
+            Action::Collect => self.collect(number, Launchers::LetFinish, now),
+            Action::CollectByForce => self.collect(number, Launchers::Kill, now),
+            Action::ReportStuck => self.report_stuck(number),
             Action::StopUnhealthy => {
                 self.report_unhealthy(number);
                 self.ask_to_stop(number, now);
@@ -201,8 +209,24 @@ impl Supervisor {
         instance.told = shown;
         let name = instance.name.clone();
         self.events.publish(Some(&name), EventKind::State(shown));
-        let priority = if shown == InstanceState::Failed { Priority::Error } else { Priority::Notice };
+        let is_bad = matches!(shown, InstanceState::Failed | InstanceState::Unhealthy | InstanceState::Stuck);
+        let priority = if is_bad { Priority::Error } else { Priority::Notice };
         self.log.say(priority, format_args!("{name}: {}", shown.name()));
+        if is_bad {
+            self.tell_those_after(&name, shown);
+        }
+    }
+
+    /// `after` is an order and no requirement: who waited for an instance that will not become ready starts, and is told.
+    fn tell_those_after(&mut self, name: &InstanceName, shown: InstanceState) {
+        for other in &self.instances {
+            let is_after = other.spec.as_ref().is_ok_and(|spec| spec.boot.after.contains(name));
+            if is_after && matches!(other.state, State::Waiting { .. }) {
+                let other = &other.name;
+                self.log
+                    .say(Priority::Warning, format_args!("{other}: waits no longer for {name}: {}", shown.name()));
+            }
+        }
     }
 
     /// Whether an instance may start now.

@@ -2,7 +2,7 @@
 
 use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
 use crate::instance::{cgroup, lifecycle};
-use crate::launch::{Ask, Purpose};
+use crate::launch::{Ask, Launch, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
@@ -20,14 +20,18 @@ impl Supervisor {
             Due::Nothing => {}
             Due::Probe => {
                 if instance.run.payload.is_none() {
+                    instance.run.watch.postpone(now);
                     return;
                 }
-                if let Err(failure) = self.start_launcher(number, Ask::Probe) {
+                let is_last_try = |launch: &Launch| launch.instance == number && launch.purpose == Purpose::Probe;
+                if self.launches.iter().any(is_last_try) {
+                    let failure = Failure::refused(Step::Health, instance.name.as_str(), "the last try still hangs");
+                    self.note_probe(number, Some(Box::new(failure)), now);
+                } else if let Err(failure) = self.start_launcher(number, Ask::Probe) {
                     self.note_unmade_probe(number, failure, now);
                 }
             }
-            Due::GiveUp => self.kill_probe(number),
-            Due::Ill => self.step_instance(number, lifecycle::Event::Unhealthy, now),
+            Due::Ill => self.step_instance(number, lifecycle::Event::Unwell, now),
         }
     }
 
@@ -78,7 +82,7 @@ impl Supervisor {
         match verdict {
             Verdict::AsBefore => {}
             Verdict::Well => self.step_instance(number, lifecycle::Event::SaidReady, now),
-            Verdict::Ill => self.step_instance(number, lifecycle::Event::Unhealthy, now),
+            Verdict::Ill => self.step_instance(number, lifecycle::Event::Unwell, now),
         }
     }
 

@@ -170,12 +170,18 @@ pub enum InstanceState {
     Running,
     /// Its init runs, and it said that it is ready, was alive for its stable window, or its probe passes.
     Ready,
-    /// It was asked to stop.
+    /// It was asked to stop, or it has ended and what is left of it is being removed.
     Stopping,
     /// It ended and will be started again.
     BackingOff,
     /// It will not be started again by itself; the last failure says why.
     Failed,
+    /// Its init runs, and it is decided that it is not healthy; the last failure says why. It is left as it is, because its
+    /// restart policy is `never`. Since version 1.
+    Unhealthy,
+    /// Something of it does not end though it was killed; the last failure says what. Nothing is started in its place until
+    /// it is gone. Since version 1.
+    Stuck,
 }
 
 impl InstanceState {
@@ -190,6 +196,8 @@ impl InstanceState {
             InstanceState::Stopping => "stopping",
             InstanceState::BackingOff => "backing-off",
             InstanceState::Failed => "failed",
+            InstanceState::Unhealthy => "unhealthy",
+            InstanceState::Stuck => "stuck",
         }
     }
 }

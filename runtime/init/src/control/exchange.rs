@@ -1,6 +1,7 @@
 //! What a client is being told after its request: a position in a ring, or what it waits for.
 
 use super::Client;
+use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::LaunchId;
 use crate::reports::console_identifier;
@@ -139,9 +140,15 @@ impl Supervisor {
             return Some(Reply::Refused(Failure::refused(Step::Request, instance.name.as_str(), reason)));
         }
         match instance.state {
-            State::Running { run, .. } | State::Ready { run, .. } | State::Finished { run } if run == wished => {
+            State::Running { run, .. }
+            | State::Ready { run, .. }
+            | State::Unhealthy { run, .. }
+            | State::Finished { run }
+                if run == wished =>
+            {
                 Some(Reply::Done)
             }
+            State::Stuck { .. } => Some(refusal_of_stuck(instance)),
             State::Failed { run } | State::BackingOff { run, .. } if run == wished => {
                 let failure = instance.last_failure.as_deref().cloned();
                 Some(Reply::Refused(
@@ -155,7 +162,9 @@ impl Supervisor {
             | State::Starting { .. }
             | State::Running { .. }
             | State::Ready { .. }
+            | State::Unhealthy { .. }
             | State::Stopping { .. }
+            | State::Collecting { .. }
             | State::BackingOff { .. }
             | State::Finished { .. }
             | State::Failed { .. } => None,
@@ -165,6 +174,7 @@ impl Supervisor {
     fn stop_answer(&self, number: usize) -> Option<Reply> {
         let instance = self.instances.get(number)?;
         match instance.wanted {
+            Wanted::Down { .. } if matches!(instance.state, State::Stuck { .. }) => Some(refusal_of_stuck(instance)),
             Wanted::Down { .. } => (!instance.is_active()).then_some(Reply::Done),
             Wanted::Up { .. } => {
                 let reason = "somebody else wished otherwise in the meantime";
@@ -195,6 +205,13 @@ impl Supervisor {
     pub(crate) fn has_client(&self, id: u32) -> bool {
         self.clients.list.iter().any(|client| client.id == id)
     }
+}
+
+fn refusal_of_stuck(instance: &Instance) -> Reply {
+    let failure = instance.last_failure.as_deref().cloned();
+    Reply::Refused(failure.unwrap_or_else(|| {
+        Failure::refused(Step::Request, instance.name.as_str(), "something of it does not end though it was killed")
+    }))
 }
 
 /// Whether a record is what the instance's console or we said about it.

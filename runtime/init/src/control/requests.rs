@@ -161,7 +161,10 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         // Who runs or is about to is not started once more; who waits for its next attempt is not let wait any longer.
         let run = match (instance.wanted, instance.state) {
-            (Wanted::Up { run }, State::Starting { .. } | State::Running { .. } | State::Ready { .. }) => run,
+            (
+                Wanted::Up { run },
+                State::Starting { .. } | State::Running { .. } | State::Ready { .. } | State::Unhealthy { .. },
+            ) => run,
             (Wanted::Up { .. } | Wanted::Down { .. }, _) => instance.next_run(),
         };
         self.set_exchange(id, Exchange::Starting { instance: number, run });

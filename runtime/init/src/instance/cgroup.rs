@@ -152,6 +152,12 @@ pub(crate) fn kill(group: &Path) {
     let _ = fs::write(group.join("cgroup.kill"), "1");
 }
 
+/// The processes in the group itself.
+pub(crate) fn processes(group: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
 /// Removes the group and the groups below it, at most [`MAX_REMOVALS`] of them. `ResourceBusy`: there are processes in it.
 pub(crate) fn remove(group: &Path) -> io::Result<Removal> {
     directory_tree::remove(group, MAX_REMOVALS)

@@ -10,16 +10,13 @@ use yado_wire::Failure;
 /// Until the instance is ready, its probe is tried this often: somebody may wait for it.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The launcher ends a try in time itself. If it does not, after so much longer it is killed.
-const SLACK: Duration = Duration::from_secs(5);
-
 /// What was seen of an instance's health in this run.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// When the probe is tried next, if it is not being tried.
     probe_at: Option<Moment>,
-    /// It is being tried: when that has taken too long.
-    give_up_at: Option<Moment>,
+    /// It is being tried. How long that may take is the launch's affair.
+    is_trying: bool,
     /// It could not be tried the last time.
     is_postponed: bool,
     /// Tries in a row that did not pass, since it was ready.
@@ -63,8 +60,6 @@ pub(crate) enum Due {
     Nothing,
     /// Try the probe.
     Probe,
-    /// The try takes too long.
-    GiveUp,
     /// It is no longer well.
     Ill,
 }
@@ -93,7 +88,7 @@ impl Phase {
     /// The phase of this state.
     pub(crate) fn of(state: State) -> Phase {
         match state {
-            State::Running { ready_by: Moment::MAX, .. } => Phase::Overdue,
+            State::Unhealthy { .. } => Phase::Overdue,
             State::Running { .. } => Phase::Starting,
             State::Ready { .. } => Phase::Ready,
             State::Stopped
@@ -101,6 +96,8 @@ impl Phase {
             | State::WaitingForDevice { .. }
             | State::Starting { .. }
             | State::Stopping { .. }
+            | State::Collecting { .. }
+            | State::Stuck { .. }
             | State::BackingOff { .. }
             | State::Finished { .. }
             | State::Failed { .. } => Phase::Down,
@@ -120,13 +117,8 @@ impl Watch {
                 return self.fall_ill(Cause::Silence);
             }
         }
-        let Some(probe) = &health.probe else { return Due::Nothing };
-        if let Some(at) = self.give_up_at {
-            if now < at {
-                return Due::Nothing;
-            }
-            self.give_up_at = Some(now.saturating_add(SLACK));
-            return Due::GiveUp;
+        if health.probe.is_none() || self.is_trying {
+            return Due::Nothing;
         }
         if !is_probed(health, phase) && self.ill != Some(Cause::Probe) {
             self.probe_at = None;
@@ -136,21 +128,21 @@ impl Watch {
             return Due::Nothing;
         }
         self.probe_at = None;
-        self.give_up_at = Some(now.saturating_add(probe.timeout).saturating_add(SLACK));
+        self.is_trying = true;
         Due::Probe
     }
 
     /// The try could not be made, for reasons that are not the instance's: it says nothing about it. `true`: it is the
     /// first one since a try was made.
     pub(crate) fn postpone(&mut self, now: Moment) -> bool {
-        self.give_up_at = None;
+        self.is_trying = false;
         self.probe_at = Some(now.saturating_add(SOON));
         !std::mem::replace(&mut self.is_postponed, true)
     }
 
     /// When something is due at the latest.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        [self.probe_at, self.give_up_at, self.ping_by].into_iter().flatten().min()
+        [self.probe_at, self.ping_by].into_iter().flatten().min()
     }
 
     /// How many tries in a row did not pass.
@@ -166,7 +158,7 @@ impl Watch {
         phase: Phase,
         now: Moment,
     ) -> Verdict {
-        self.give_up_at = None;
+        self.is_trying = false;
         self.is_postponed = false;
         let Some(probe) = health.probe.as_ref().filter(|_| phase != Phase::Down) else { return Verdict::AsBefore };
         let pause = if phase == Phase::Starting { SOON.min(probe.interval) } else { probe.interval };
@@ -300,18 +292,6 @@ mod tests {
         let mut watch = Watch::default();
         assert_eq!(watch.due(&health, Phase::Overdue, s(90)), Due::Nothing);
         assert_eq!(watch.probed(None, &health, Phase::Overdue, s(90)), Verdict::AsBefore);
-    }
-
-    #[test]
-    fn a_launcher_that_hangs_is_given_up_and_its_end_is_a_try_that_did_not_pass() {
-        let health = probed(Readiness::Alive { window: s(10) });
-        let mut watch = Watch::default();
-        assert_eq!(watch.due(&health, Phase::Ready, s(0)), Due::Probe);
-        assert_eq!(watch.deadline(), Some(s(7)));
-        assert_eq!(watch.due(&health, Phase::Ready, s(6)), Due::Nothing);
-        assert_eq!(watch.due(&health, Phase::Ready, s(7)), Due::GiveUp);
-        assert_eq!(watch.probed(failed(), &health, Phase::Ready, s(8)), Verdict::AsBefore);
-        assert_eq!((watch.failures(), watch.deadline()), (1, Some(s(38))));
     }
 
     #[test]

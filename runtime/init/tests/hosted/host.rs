@@ -86,6 +86,16 @@ impl Host {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// One more instance.
+    pub(crate) fn add_instance(&self, name: &str, rest: &str) {
+        self.write_instance(name, "busybox", rest);
+    }
+
+    /// Lets a start take no longer than this.
+    pub(crate) fn say_start_timeout(&self, seconds: u32) {
+        fs::write(self.path("system/start-timeout"), format!("{seconds}\n")).unwrap();
+    }
+
     /// A network of the system's.
     pub(crate) fn write_network(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path("system/appliance/networks")).unwrap();
@@ -113,7 +123,7 @@ impl Host {
         running
     }
 
-    fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.directory.path().join(relative)
     }
 

@@ -5,8 +5,10 @@
 
 mod host;
 mod shutdown;
+mod stalled;
 
 use host::{Host, replies, words_without_root};
+use stalled::Stalled;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -168,7 +170,7 @@ fn an_instance_that_falls_silent_is_told_and_may_speak_again() {
     let unwell = |host: &host::Running, reason: &str| {
         let status = host.status("one");
         let failure = status.last_failure.unwrap();
-        (status.state, failure.step, failure.reason.as_str()) == (InstanceState::Running, Step::Health, reason)
+        (status.state, failure.step, failure.reason.as_str()) == (InstanceState::Unhealthy, Step::Health, reason)
     };
     assert!(unwell(&host, "it did not say WATCHDOG=1 for 1 s"));
     host.notify("one", "WATCHDOG=1");
@@ -334,5 +336,58 @@ fn a_second_request_on_a_connection_whose_command_runs_is_refused_and_the_comman
     assert!(reason.contains("one request at a time"), "{reason}");
     assert_eq!(replies(&client, Duration::from_secs(60)), [], "the connection is closed");
     host.wait_until("the command is gone", |host| host.processes_named("sleep 1001") == 0);
+    assert!(host.end().success());
+}
+
+#[test]
+fn starts_that_hang_in_the_kernel_hold_up_nobody_and_are_told_until_they_end() {
+    let Some(host) = Host::with(&[]) else { return };
+    let Some(stalled) = Stalled::at(&host.path("stalled")) else { return };
+    host.say_start_timeout(1);
+    let hanging = ["a", "b", "c", "d"];
+    for name in hanging {
+        let source = host.path("stalled/file");
+        let disk = format!("[devices.data]\ntype = \"disk\"\nsource = \"{}\"\npath = \"/mnt\"\n", source.display());
+        host.add_instance(name, &format!("[config]\nboot.autostart = true\n{disk}"));
+    }
+    host.add_instance("well", "[config]\nboot.autostart = true\nhealth.window = \"100ms\"\n");
+    let mut host = host.start();
+    // As many as may start at once hang; the fifth starts all the same.
+    host.wait_for("well", InstanceState::Ready);
+    for one in hanging {
+        host.wait_for(one, InstanceState::Stuck);
+        let failure = host.status(one).last_failure.unwrap();
+        assert!(failure.reason.contains("do not end though they were killed"), "{failure}");
+    }
+    let told = host.logs_until(Some("a"), "a: stuck");
+    assert!(told.iter().any(|line| line.contains("it was not started") && line.contains("within")), "{told:?}");
+    // Nothing takes its place, and nobody who asks is kept waiting.
+    let stop = Request::Stop { instance: name("a"), timeout_s: None, force: true };
+    for request in [Request::Start(name("a")), stop, Request::Start(name("a"))] {
+        assert!(refusal(host.ask(&request)).reason.contains("do not end"), "{request:?}");
+    }
+    assert_eq!(host.exec("well", &["true"]), Ok(ExitStatus::Code(0)));
+    // What hung ends: the wish still holds, and now the source is merely absent.
+    drop(stalled);
+    for one in hanging {
+        host.wait_for(one, InstanceState::Failed);
+    }
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn who_comes_after_an_instance_that_does_not_become_ready_starts_and_is_told() {
+    let never_ready = "[config]\nboot.autostart = true\nhealth.ready = \"notify\"\nhealth.timeout = \"1s\"\n";
+    let after = "after = [\"db\"]\n[config]\nboot.autostart = true\n";
+    let Some(host) = Host::with(&[("db", never_ready), ("web", after)]) else { return };
+    let mut host = host.start();
+    host.wait_for("web", InstanceState::Running);
+    let status = host.status("db");
+    assert_eq!(status.state, InstanceState::Unhealthy);
+    assert!(status.pid.is_some(), "it is left as it is");
+    host.logs_until(Some("web"), "web: waits no longer for db: unhealthy");
+    host.notify("db", "READY=1");
+    host.wait_for("db", InstanceState::Ready);
     assert!(host.end().success());
 }

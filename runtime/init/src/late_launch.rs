@@ -1,0 +1,102 @@
+//! Launchers that take too long. A launcher that hangs, wherever that is, is killed, what it was for has failed, and its
+//! place is free: also when it hangs in the kernel so that not even that ends it.
+
+use crate::hotplug::DEVICES_PATIENCE;
+use crate::launch::{Launch, LaunchId, Limit, Purpose};
+use crate::log::Priority;
+use crate::moment::Moment;
+use crate::supervisor::Supervisor;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use yado_spec::InstanceSpec;
+use yado_wire::rescue::Verify;
+use yado_wire::{Failure, Step};
+
+/// A start takes a second or two, on a slow card with a large image some more. What takes minutes hangs; that somebody has
+/// waited for a device is not in it, which is another start. A system may say otherwise in seconds in `start-timeout`.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where a whole image is verified before a start, so many of its bytes are read in a second at least.
+const LEAST_BYTES_PER_S: u64 = 1 << 20;
+
+/// A command is entered and executed in milliseconds; it is looked up in the instance's own files.
+const EXEC_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The launcher ends a probe in time itself. If it does not, it is given up after so much longer.
+const PROBE_SLACK: Duration = Duration::from_secs(5);
+
+/// What was killed and has not ended after this long hangs in the kernel.
+const KILLED_LIMIT: Duration = Duration::from_secs(10);
+
+impl Supervisor {
+    /// How long a launch may take.
+    pub(crate) fn launch_patience(&self, purpose: Purpose, spec: &InstanceSpec, image: &Path) -> Duration {
+        match purpose {
+            Purpose::Run => {
+                let read_bytes = match self.places.verify() {
+                    Verify::Block => 0,
+                    Verify::Start => fs::metadata(image).map_or(0, |found| found.len()),
+                };
+                let patience = self.places.start_timeout().unwrap_or(START_PATIENCE);
+                patience.saturating_add(Duration::from_secs(read_bytes / LEAST_BYTES_PER_S))
+            }
+            Purpose::Exec { .. } => EXEC_PATIENCE,
+            Purpose::Probe => {
+                spec.health.probe.as_ref().map_or(Duration::ZERO, |probe| probe.timeout).saturating_add(PROBE_SLACK)
+            }
+            Purpose::Devices => DEVICES_PATIENCE,
+        }
+    }
+
+    /// Gives up what takes too long, and tells what then hangs.
+    pub(crate) fn give_up_late_launches(&mut self, now: Moment) {
+        let is_due = |launch: &&Launch| launch.limit.deadline().is_some_and(|at| at <= now);
+        let due: Vec<LaunchId> = self.launches.iter().filter(is_due).map(|launch| launch.id).collect();
+        for id in due {
+            self.give_up_launch(id, now);
+        }
+    }
+
+    fn give_up_launch(&mut self, id: LaunchId, now: Moment) {
+        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
+        let Some(instance) = self.instances.get(launch.instance) else { return };
+        let name = instance.name.clone();
+        let after = match launch.limit {
+            Limit::None | Limit::Stuck => return,
+            Limit::GivenUp { .. } => {
+                launch.limit = Limit::Stuck;
+                let pid = launch.launcher.as_ref().map_or(0, |(pid, _)| *pid);
+                let words = format_args!("{name}: its launcher {pid} was killed and hangs in the kernel");
+                return self.log.say(Priority::Error, words);
+            }
+            Limit::GiveUp { after, .. } => after,
+        };
+        launch.limit = Limit::GivenUp { tell_at: now.saturating_add(KILLED_LIMIT) };
+        launch.kill();
+        if launch.is_done {
+            // It had nothing left to do but to end.
+            return;
+        }
+        let (number, purpose) = (launch.instance, launch.purpose);
+        let failure = too_late(purpose, name.as_str(), after, instance.run.payload.is_some());
+        launch.failure = Some(Box::new(failure.clone()));
+        match purpose {
+            Purpose::Run => self.fail_launched(number, failure, now),
+            Purpose::Exec { client } => self.answer_exec(client, Some(&failure), None),
+            Purpose::Probe => self.note_probe(number, Some(Box::new(failure)), now),
+            Purpose::Devices => self.fail_devices(number, failure, now),
+        }
+    }
+}
+
+fn too_late(purpose: Purpose, name: &str, after: Duration, has_payload: bool) -> Failure {
+    let what = match (purpose, has_payload) {
+        (Purpose::Run, false) => "it was not started: no process of its own was made",
+        (Purpose::Run, true) => "it was not started: its first process did not execute its init",
+        (Purpose::Exec { .. }, _) => "the command was not executed",
+        (Purpose::Probe, _) => "the probe did not end",
+        (Purpose::Devices, _) => "its devices were not brought up to date",
+    };
+    Failure::refused(Step::Launcher, name, &format!("{what} within {} s", after.as_secs()))
+}
