@@ -1,15 +1,13 @@
-//! rtnetlink, and one file of `/proc/sys` for what it cannot change: looking at the links and doing one step of a plan. Every
-//! call is one question that the kernel answers at once; nothing is decided here.
+//! rtnetlink, and one file of `/proc/sys` for what it cannot change: doing one step of a plan. Every call is one question that
+//! the kernel answers at once; nothing is decided here.
 
-use super::observed::{Address, Link, LinkKind, OUR_ALIAS, Observed, Route};
+use super::observed::{Address, OUR_ALIAS, Route};
 use super::plan::Step;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan,
-    InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    MacVlanMode,
+    AfSpecInet, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{
@@ -23,12 +21,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 /// `rp_filter`, in ip-sysctl of the kernel's documentation: the way back must be the link that a packet came by.
-const STRICT: i32 = 1;
+pub(super) const STRICT: i32 = 1;
 
 /// The kernel's links, addresses and routes.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 /// An interface to make inside another network namespace, up.
@@ -50,28 +48,6 @@ impl Kernel {
         let (connection, handle, _messages) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok(Kernel { handle })
-    }
-
-    /// Looks at everything.
-    pub async fn observe(&self) -> io::Result<Observed> {
-        let mut observed = Observed::default();
-        let mut links = std::pin::pin!(self.handle.link().get().execute());
-        while let Some(message) = links.try_next().await.map_err(io_error)? {
-            observed.links.push(link(message));
-        }
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        let mut addresses = std::pin::pin!(request.execute());
-        while let Some(message) = addresses.try_next().await.map_err(io_error)? {
-            observed.addresses.extend(address(&message));
-        }
-        let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
-        let mut routes = std::pin::pin!(self.handle.route().get(request).execute());
-        while let Some(message) = routes.try_next().await.map_err(io_error)? {
-            observed.routes.extend(route(&message));
-        }
-        Ok(observed)
     }
 
     /// Does one step.
@@ -313,113 +289,12 @@ fn route_message(route: &Route) -> RouteMessage {
     message
 }
 
-fn link(message: LinkMessage) -> Link {
-    let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        kind: if is_ethernet { LinkKind::Hardware } else { LinkKind::Other },
-        hwaddr: None,
-        permanent_hwaddr: None,
-        mtu: 0,
-        is_up: message.header.flags.contains(LinkFlags::Up),
-        has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
-        carrier_changes: 0,
-        master: None,
-        is_ours: false,
-        has_ipv6: false,
-        is_learning: false,
-        checks_sources: false,
-    };
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name = name,
-            LinkAttribute::Address(bytes) => link.hwaddr = bytes.try_into().ok(),
-            LinkAttribute::PermAddress(bytes) => link.permanent_hwaddr = bytes.try_into().ok(),
-            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Controller(master) => link.master = Some(master).filter(|&master| master != 0),
-            LinkAttribute::CarrierChanges(count) => link.carrier_changes = count,
-            LinkAttribute::IfAlias(alias) => link.is_ours = alias == OUR_ALIAS,
-            LinkAttribute::AfSpecUnspec(families) => {
-                link.has_ipv6 = families.iter().any(is_ipv6_enabled);
-                link.checks_sources = families.iter().any(is_checking_sources);
-            }
-            LinkAttribute::LinkInfo(info) => {
-                // A device without `IFLA_INFO_KIND` has a driver of its own behind it.
-                for kind in info {
-                    match kind {
-                        LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
-                        LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
-                        LinkInfo::Kind(_) => link.kind = LinkKind::Other,
-                        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
-                            link.is_learning = settings.contains(&InfoBridgePort::Learning(true));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    link
-}
-
-fn is_ipv6_enabled(family: &AfSpecUnspec) -> bool {
-    let AfSpecUnspec::Inet6(settings) = family else { return false };
-    settings.iter().any(|setting| matches!(setting, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0))
-}
-
-fn is_checking_sources(family: &AfSpecUnspec) -> bool {
-    let AfSpecUnspec::Inet(settings) = family else { return false };
-    settings.iter().any(|setting| matches!(setting, AfSpecInet::DevConf(conf) if conf.rp_filter == STRICT))
-}
-
-fn address(message: &AddressMessage) -> Option<Address> {
-    let mut local = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
-            AddressAttribute::Address(IpAddr::V4(address)) => local = local.or(Some(*address)),
-            _ => {}
-        }
-    }
-    let header = &message.header;
-    (header.family == AddressFamily::Inet).then_some(())?;
-    Some(Address { link: header.index, address: local?, prefix_len: header.prefix_len })
-}
-
-fn route(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    let is_main = header.table == RouteHeader::RT_TABLE_MAIN && header.kind == RouteType::Unicast;
-    if !is_main || header.address_family != AddressFamily::Inet || header.protocol == RouteProtocol::Kernel {
-        return None;
-    }
-    let mut route = Route {
-        link: 0,
-        destination: Ipv4Addr::UNSPECIFIED,
-        prefix_len: header.destination_prefix_length,
-        gateway: None,
-        metric: 0,
-        is_by_dhcp: header.protocol == RouteProtocol::Dhcp,
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(link) => route.link = *link,
-            RouteAttribute::Destination(RouteAddress::Inet(destination)) => route.destination = *destination,
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => route.gateway = Some(*gateway),
-            RouteAttribute::Priority(metric) => route.metric = *metric,
-            _ => {}
-        }
-    }
-    Some(route)
-}
-
 fn done(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
     result.map_err(io_error)
 }
 
 /// The kernel's error number, where it was the kernel that refused.
-fn io_error(error: rtnetlink::Error) -> io::Error {
+pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(refusal) => refusal.to_io(),
         other => io::Error::other(other.to_string()),
