@@ -3,7 +3,7 @@
 
 use crate::attach::outside_seed;
 use crate::daemon::{Netd, SETTLE};
-use crate::dhcp::lease::MAX_NAME_SERVERS;
+use crate::dhcp::lease::{Lease, MAX_NAME_SERVERS};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::{Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
@@ -18,11 +18,14 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
+use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, DnsMode};
 use yado_wire::network::NicKind;
 
 /// Make, find, address: no goal needs more rounds than this.
 const MAX_ROUNDS: usize = 5;
+/// Those of all uplinks there can be, and as many of adapters that were unplugged.
+const MAX_UPLINK_LEASES: usize = 2 * NetworksSpec::MAX_UPLINKS;
 /// What could not be done is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 const DEFAULT_MTU: u16 = 1500;
@@ -41,10 +44,12 @@ impl Netd {
                     break;
                 }
             }
-            self.notice_gone(now);
+            self.notice_gone(now).await;
             self.look_at_uplinks(now);
             let steps = plan(&self.wish(), &self.observed);
             failing.clear();
+            // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
+            self.write_saved(now, &mut failing);
             for step in &steps {
                 if let Err(error) = self.kernel.apply(step).await {
                     failing.push(format!("{step:?}: {error}"));
@@ -67,11 +72,17 @@ impl Netd {
     }
 
     /// A pair that is gone went with its namespace: the instance's names and leases end.
-    fn notice_gone(&mut self, now: Duration) {
-        let is_gone = |attachment: &Attachment| {
-            attachment.host_link.as_ref().is_some_and(|name| self.observed.link(name).is_none())
-        };
-        let gone: Vec<Attachment> = self.attachments.iter().filter(|a| is_gone(a)).cloned().collect();
+    async fn notice_gone(&mut self, now: Duration) {
+        let mut gone = Vec::new();
+        for attachment in &self.attachments {
+            let Some(name) = attachment.host_link.as_ref().filter(|name| self.observed.link(name).is_none()) else {
+                continue;
+            };
+            // What is forgotten does not come back: the kernel is asked once more, about this one.
+            if matches!(self.kernel.has_link(name).await, Ok(false)) {
+                gone.push(attachment.clone());
+            }
+        }
         // A link that is back under its name was given back.
         let is_back = |borrowed: &Borrowed| {
             let link = self.observed.link(&borrowed.name);
@@ -209,10 +220,23 @@ impl Netd {
             *current = zones;
             is_new
         });
-        let leased = self
-            .uplinks
-            .iter()
-            .filter_map(|uplink| Some((uplink.link.as_ref()?.hwaddr, uplink.client.lease()?.clone())));
+        self.write_saved(now, failing);
+    }
+
+    fn write_saved(&mut self, now: Duration, failing: &mut Vec<String>) {
+        let leased = self.uplinks.iter().filter_map(|uplink| {
+            let link = uplink.link.as_ref()?;
+            Some((link.hwaddr, uplink.client.lease().cloned()))
+        });
+        let mut leased: Vec<([u8; 6], Option<Lease>)> = leased.collect();
+        // The leases of links that are not there now: they may come back.
+        for (hwaddr, lease) in &self.saved.uplinks {
+            let is_known = leased.iter().any(|(known, _)| known == hwaddr);
+            if !is_known && now < lease.end_at && leased.len() < MAX_UPLINK_LEASES {
+                leased.push((*hwaddr, Some(lease.clone())));
+            }
+        }
+        let leased = leased.into_iter().filter_map(|(hwaddr, lease)| Some((hwaddr, lease?)));
         self.saved = Saved {
             attachments: self.attachments.clone(),
             runs: self.runs.clone(),

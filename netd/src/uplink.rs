@@ -106,9 +106,14 @@ impl Uplink {
             let lease = saved.iter().find(|(hwaddr, _)| selected.as_ref().is_some_and(|s| s.hwaddr == *hwaddr));
             let lease = lease.map(|(_, lease)| lease.clone()).filter(|lease| now < lease.end_at);
             self.is_left_alone = self.spec.link == LinkSelector::FirstEthernet
-                && selected
-                    .as_ref()
-                    .is_some_and(|link| is_configured_by_others(link.index, lease.as_ref(), observed));
+                && selected.as_ref().is_some_and(|link| {
+                    let own = match &self.spec.ipv4 {
+                        UplinkIpv4::Dhcp => lease.as_ref().map(|lease| lease.address),
+                        UplinkIpv4::Static { address, .. } => Some(address.address()),
+                        UplinkIpv4::None => None,
+                    };
+                    is_configured_by_others(link.index, own, observed)
+                });
             self.client = State::new(lease);
             match &selected {
                 Some(link) if self.is_left_alone => {
@@ -283,9 +288,10 @@ fn select<'a>(
     }
 }
 
-/// An address that is not the one our predecessor leased: a network daemon of the host, or the kernel's `ip=`.
-fn is_configured_by_others(link: u32, lease: Option<&Lease>, observed: &Observed) -> bool {
-    observed.addresses_of(link).any(|address| lease.is_none_or(|lease| lease.address != address.address))
+/// It has an address that we did not give it: a network daemon of the host did, or the kernel's `ip=`. `own` is what our
+/// predecessor gave it, should the kernel not say so.
+fn is_configured_by_others(link: u32, own: Option<Ipv4Addr>, observed: &Observed) -> bool {
+    observed.addresses_of(link).any(|address| !address.is_ours && Some(address.address) != own)
 }
 
 fn open(kind: SocketKind, link: &Selected, uplink: usize, events: &mpsc::Sender<Event>) -> io::Result<Socket> {

@@ -63,12 +63,14 @@ fn a_link_is_found_by_name_or_by_the_address_it_was_made_with() {
 #[test]
 fn an_address_that_is_not_our_lease_is_somebody_elses() {
     let mut there = observed();
+    let own = Ipv4Addr::new(192, 168, 1, 7);
     assert!(!is_configured_by_others(3, None, &there));
-    there.addresses.push(crate::link::observed::Address {
-        link: 3,
-        address: Ipv4Addr::new(192, 168, 1, 7),
-        prefix_len: 24,
-    });
+    let address = crate::link::observed::Address { link: 3, address: own, prefix_len: 24, is_ours: false };
+    there.addresses.push(address);
     assert!(is_configured_by_others(3, None, &there));
+    assert!(!is_configured_by_others(3, Some(own), &there));
     assert!(!is_configured_by_others(4, None, &there));
+    // A predecessor that was killed before it wrote down why.
+    there.addresses[0].is_ours = true;
+    assert!(!is_configured_by_others(3, None, &there));
 }

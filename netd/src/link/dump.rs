@@ -1,9 +1,9 @@
 //! Looking at everything there is, by rtnetlink, and its messages as values.
 
-use super::kernel::{Kernel, STRICT, io_error};
+use super::kernel::{Kernel, OUR_ADDRESS_PROTOCOL, OUR_ROUTE_PROTOCOL, STRICT, io_error};
 use super::observed::{Address, Link, LinkKind, OUR_ALIAS, Observed, Route};
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
+use futures_util::StreamExt;
+use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
@@ -12,32 +12,76 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+
+/// A dump during which something changed may lack what was there all the time (`NLM_F_DUMP_INTR`), and is read again. Changes
+/// come in bursts of a dozen; who makes them without end is no reason to do nothing else.
+const MAX_ATTEMPTS: usize = 8;
 
 impl Kernel {
     /// Looks at everything.
     pub async fn observe(&self) -> io::Result<Observed> {
-        let mut observed = Observed::default();
-        let mut links = std::pin::pin!(self.handle.link().get().execute());
-        while let Some(message) = links.try_next().await.map_err(io_error)? {
-            observed.links.push(link(message));
+        let mut observed = Observed { tells_makers: self.tells_makers, ..Observed::default() };
+        for message in self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
+            if let RouteNetlinkMessage::NewLink(message) = message {
+                observed.links.push(link(message));
+            }
         }
-        let mut request = self.handle.address().get();
-        request.message_mut().header.family = AddressFamily::Inet;
-        let mut addresses = std::pin::pin!(request.execute());
-        while let Some(message) = addresses.try_next().await.map_err(io_error)? {
-            observed.addresses.extend(address(&message));
+        let mut request = AddressMessage::default();
+        request.header.family = AddressFamily::Inet;
+        for message in self.dump(RouteNetlinkMessage::GetAddress(request)).await? {
+            if let RouteNetlinkMessage::NewAddress(message) = message {
+                observed.addresses.extend(address(&message));
+            }
         }
         let mut request = RouteMessage::default();
         request.header.address_family = AddressFamily::Inet;
-        let mut routes = std::pin::pin!(self.handle.route().get(request).execute());
-        while let Some(message) = routes.try_next().await.map_err(io_error)? {
-            observed.routes.extend(route(&message));
+        for message in self.dump(RouteNetlinkMessage::GetRoute(request)).await? {
+            if let RouteNetlinkMessage::NewRoute(message) = message {
+                observed.routes.extend(route(&message));
+            }
         }
         Ok(observed)
     }
+
+    async fn dump(&self, request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let mut message = NetlinkMessage::from(request.clone());
+            message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let mut replies = std::pin::pin!(self.handle.clone().request(message).map_err(io_error)?);
+            let (mut found, mut is_whole) = (Vec::new(), true);
+            while let Some(reply) = replies.next().await {
+                is_whole &= reply.header.flags & NLM_F_DUMP_INTR == 0;
+                match reply.payload {
+                    NetlinkPayload::InnerMessage(message) => found.push(message),
+                    NetlinkPayload::Error(refusal) => return Err(refusal.to_io()),
+                    // Messages were lost.
+                    NetlinkPayload::Overrun(_) => is_whole = false,
+                    // The end.
+                    _ => {}
+                }
+            }
+            if is_whole {
+                return Ok(found);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::Interrupted, "it changes faster than it can be read"))
+    }
+
+    /// Whether there is a link called `name` at this moment: one question about it alone, which no other change disturbs.
+    pub async fn has_link(&self, name: &str) -> io::Result<bool> {
+        match self.index_of(name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
+
+/// errno-base.h.
+const ENODEV: i32 = 19;
 
 fn link(message: LinkMessage) -> Link {
     let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
@@ -102,8 +146,10 @@ fn is_checking_sources(family: &AfSpecUnspec) -> bool {
 
 fn address(message: &AddressMessage) -> Option<Address> {
     let mut local = None;
+    let mut is_ours = false;
     for attribute in &message.attributes {
         match attribute {
+            AddressAttribute::Protocol(protocol) => is_ours = *protocol == OUR_ADDRESS_PROTOCOL,
             AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
             AddressAttribute::Address(IpAddr::V4(address)) => local = local.or(Some(*address)),
             _ => {}
@@ -111,7 +157,7 @@ fn address(message: &AddressMessage) -> Option<Address> {
     }
     let header = &message.header;
     (header.family == AddressFamily::Inet).then_some(())?;
-    Some(Address { link: header.index, address: local?, prefix_len: header.prefix_len })
+    Some(Address { link: header.index, address: local?, prefix_len: header.prefix_len, is_ours })
 }
 
 fn route(message: &RouteMessage) -> Option<Route> {
@@ -126,7 +172,7 @@ fn route(message: &RouteMessage) -> Option<Route> {
         prefix_len: header.destination_prefix_length,
         gateway: None,
         metric: 0,
-        is_by_dhcp: header.protocol == RouteProtocol::Dhcp,
+        is_ours: header.protocol == OUR_ROUTE_PROTOCOL,
     };
     for attribute in &message.attributes {
         match attribute {

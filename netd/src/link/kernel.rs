@@ -5,6 +5,7 @@ use super::observed::{Address, OUR_ALIAS, Route};
 use super::plan::Step;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressProtocol};
 use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
     InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
@@ -14,11 +15,16 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{AddressMessageBuilder, Handle};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+
+/// By it we know our own addresses and routes (`IFA_PROTO` since Linux 5.18, `rtm_protocol`): 89, which nobody has in
+/// linux/rtnetlink.h and in iproute2's rt_protos.
+pub(super) const OUR_ADDRESS_PROTOCOL: AddressProtocol = AddressProtocol::Other(89);
+pub(super) const OUR_ROUTE_PROTOCOL: RouteProtocol = RouteProtocol::Other(89);
 
 /// `rp_filter`, in ip-sysctl of the kernel's documentation: the way back must be the link that a packet came by.
 pub(super) const STRICT: i32 = 1;
@@ -27,6 +33,8 @@ pub(super) const STRICT: i32 = 1;
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub(super) handle: Handle,
+    /// It keeps the protocol numbers of addresses.
+    pub(super) tells_makers: bool,
 }
 
 /// An interface to make inside another network namespace, up.
@@ -45,9 +53,12 @@ pub struct Inside<'a> {
 impl Kernel {
     /// Opens the socket; the task that serves it runs on the current runtime.
     pub fn open() -> io::Result<Kernel> {
-        let (connection, handle, _messages) = rtnetlink::new_connection()?;
+        let (mut connection, handle, _messages) = rtnetlink::new_connection()?;
+        // The end of a dump may be all that says that something changed meanwhile.
+        connection.set_forward_done(true);
         tokio::spawn(connection);
-        Ok(Kernel { handle })
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Ok(Kernel { handle, tells_makers: keeps_address_protocols(&release) })
     }
 
     /// Does one step.
@@ -70,16 +81,17 @@ impl Kernel {
                 self.set(down).await?;
                 self.set(change(*link, [LinkAttribute::IfName(name.clone())])).await
             }
-            Step::AddAddress(Address { link, address, prefix_len }) => {
-                let request = self.handle.address().add(*link, IpAddr::V4(*address), *prefix_len);
-                done(request.replace().execute().await)
+            Step::AddAddress(Address { link, address, prefix_len, is_ours: _ }) => {
+                let mut request = self.handle.address().add(*link, IpAddr::V4(*address), *prefix_len).replace();
+                request.message_mut().attributes.push(AddressAttribute::Protocol(OUR_ADDRESS_PROTOCOL));
+                done(request.execute().await)
             }
-            Step::RemoveAddress(Address { link, address, prefix_len }) => {
+            Step::RemoveAddress(Address { link, address, prefix_len, is_ours: _ }) => {
                 let message =
                     AddressMessageBuilder::<Ipv4Addr>::new().index(*link).address(*address, *prefix_len).build();
                 done(self.handle.address().del(message).execute().await)
             }
-            Step::AddRoute(route) => done(self.handle.route().add(route_message(route)).replace().execute().await),
+            Step::AddRoute(route) => done(self.handle.route().add(route_message(route)).execute().await),
             Step::RemoveRoute(route) => done(self.handle.route().del(route_message(route)).execute().await),
         }
     }
@@ -169,7 +181,7 @@ impl Kernel {
         self.enter(self.index_of(passage).await?, inside).await
     }
 
-    async fn index_of(&self, name: &str) -> io::Result<u32> {
+    pub(super) async fn index_of(&self, name: &str) -> io::Result<u32> {
         let mut links = std::pin::pin!(self.handle.link().get().match_name(name.to_owned()).execute());
         let found = links.try_next().await.map_err(io_error)?;
         found.map(|message| message.header.index).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -272,7 +284,7 @@ fn route_message(route: &Route) -> RouteMessage {
         address_family: AddressFamily::Inet,
         destination_prefix_length: route.prefix_len,
         table: RouteHeader::RT_TABLE_MAIN,
-        protocol: RouteProtocol::Dhcp,
+        protocol: OUR_ROUTE_PROTOCOL,
         scope: if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
         kind: RouteType::Unicast,
         ..RouteHeader::default()
@@ -289,6 +301,13 @@ fn route_message(route: &Route) -> RouteMessage {
     message
 }
 
+/// Linux 5.18 is the first that keeps `IFA_PROTO`.
+fn keeps_address_protocols(release: &str) -> bool {
+    let mut numbers =
+        release.split(|byte: char| !byte.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    (5, 18) <= (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 fn done(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
     result.map_err(io_error)
 }
@@ -298,5 +317,19 @@ pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(refusal) => refusal.to_io(),
         other => io::Error::other(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_before_5_18_does_not_say_who_made_an_address() {
+        for (release, expected) in
+            [("5.17.0", false), ("5.18.0-rc1", true), ("6.1.0-13-arm64", true), ("4.19.300", false), ("", false)]
+        {
+            assert_eq!(keeps_address_protocols(release), expected, "{release}");
+        }
     }
 }

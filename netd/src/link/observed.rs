@@ -10,6 +10,8 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// IPv4 addresses.
     pub addresses: Vec<Address>,
+    /// The kernel keeps who made an address.
+    pub tells_makers: bool,
     /// IPv4 routes of the main table that somebody added (not those the kernel derives from addresses).
     pub routes: Vec<Route>,
 }
@@ -69,6 +71,8 @@ pub struct Address {
     pub address: Ipv4Addr,
     /// Its network's prefix length.
     pub prefix_len: u8,
+    /// It bears our protocol number. Linux before 5.18 keeps none.
+    pub is_ours: bool,
 }
 
 /// An IPv4 route.
@@ -84,8 +88,8 @@ pub struct Route {
     pub gateway: Option<Ipv4Addr>,
     /// The lowest wins.
     pub metric: u32,
-    /// Its protocol is DHCP (16): ours, on an uplink.
-    pub is_by_dhcp: bool,
+    /// It bears our protocol number.
+    pub is_ours: bool,
 }
 
 /// `IFLA_IFALIAS` of every bridge we make: how a restarted netd tells its own bridges from those of others.
@@ -100,6 +104,11 @@ impl Observed {
     /// The link with this index.
     pub fn link_at(&self, index: u32) -> Option<&Link> {
         self.links.iter().find(|link| link.index == index)
+    }
+
+    /// Whether it has this route already, whoever made it.
+    pub fn leads(&self, route: &Route) -> bool {
+        self.routes.iter().any(|other| Route { is_ours: route.is_ours, ..*other } == *route)
     }
 
     /// The addresses of the link with this index.

@@ -49,7 +49,7 @@ pub struct WishedUplink {
     pub link: u32,
     /// Its MTU; `None`: as it is.
     pub mtu: Option<u32>,
-    /// Its address and prefix length, and no other; `None`: none.
+    /// Its address and prefix length, and no other of ours; `None`: none.
     pub address: Option<(Ipv4Addr, u8)>,
     /// Its routes: destination, prefix length, router (0.0.0.0: on the link).
     pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
@@ -134,7 +134,7 @@ pub enum Step {
     AddAddress(Address),
     /// Remove one.
     RemoveAddress(Address),
-    /// Add a route, or replace the one with the same destination and metric.
+    /// Add a route.
     AddRoute(Route),
     /// Remove one.
     RemoveRoute(Route),
@@ -209,7 +209,9 @@ fn plan_bridge(bridge: &WishedBridge, observed: &Observed, steps: &mut Vec<Step>
         steps.push(Step::SetUp { link: link.index });
     }
     let address = bridge.address.map(|prefix| (prefix.address(), prefix.prefix_len()));
-    plan_addresses(link.index, address, observed, steps);
+    // We made the bridge: no other address has anything to do there.
+    let others = observed.addresses_of(link.index);
+    plan_addresses(link.index, address, others, observed, steps);
 }
 
 fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &mut Vec<Step>) {
@@ -219,32 +221,39 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &
     if !link.is_up {
         steps.push(Step::SetUp { link: link.index });
     }
-    plan_addresses(link.index, uplink.address, observed, steps);
+    // Where the kernel does not say which are ours, all of them are: on such a link we were alone when we took it.
+    let ours = observed.addresses_of(link.index).filter(|address| address.is_ours || !observed.tells_makers);
+    plan_addresses(link.index, uplink.address, ours, observed, steps);
     let wished = uplink.routes.iter().map(|&(destination, prefix_len, gateway)| Route {
         link: link.index,
         destination,
         prefix_len,
         gateway: (!gateway.is_unspecified()).then_some(gateway),
         metric: uplink.metric,
-        is_by_dhcp: true,
+        is_ours: true,
     });
     let wished: Vec<Route> = wished.collect();
-    let ours = observed.routes.iter().filter(|route| route.link == link.index && route.is_by_dhcp);
+    let ours = observed.routes.iter().filter(|route| route.link == link.index && route.is_ours);
     steps.extend(ours.filter(|route| !wished.contains(route)).copied().map(Step::RemoveRoute));
     // The kernel takes no route over a link that is down or whose router it cannot reach; wait for both.
     if link.is_up && observed.addresses_of(link.index).any(|a| Some((a.address, a.prefix_len)) == uplink.address) {
-        steps.extend(wished.into_iter().filter(|route| !observed.routes.contains(route)).map(Step::AddRoute));
+        steps.extend(wished.into_iter().filter(|route| !observed.leads(route)).map(Step::AddRoute));
     }
 }
 
-/// Exactly `wished`: we own these links.
-fn plan_addresses(link: u32, wished: Option<(Ipv4Addr, u8)>, observed: &Observed, steps: &mut Vec<Step>) {
+/// Of the addresses `ours`, only `wished` is kept.
+fn plan_addresses<'a>(
+    link: u32,
+    wished: Option<(Ipv4Addr, u8)>,
+    ours: impl Iterator<Item = &'a Address>,
+    observed: &Observed,
+    steps: &mut Vec<Step>,
+) {
     let is_wished = |address: &Address| Some((address.address, address.prefix_len)) == wished;
-    let others = observed.addresses_of(link).filter(|address| !is_wished(address));
-    steps.extend(others.copied().map(Step::RemoveAddress));
+    steps.extend(ours.filter(|address| !is_wished(address)).copied().map(Step::RemoveAddress));
     if let Some((address, prefix_len)) = wished {
         if !observed.addresses_of(link).any(is_wished) {
-            steps.push(Step::AddAddress(Address { link, address, prefix_len }));
+            steps.push(Step::AddAddress(Address { link, address, prefix_len, is_ours: true }));
         }
     }
 }

@@ -26,7 +26,7 @@ fn link(index: u32, name: &str, kind: LinkKind) -> Link {
 }
 
 fn address(link: u32, last: u8) -> Address {
-    Address { link, address: Ipv4Addr::new(10, 158, 0, last), prefix_len: 24 }
+    Address { link, address: Ipv4Addr::new(10, 158, 0, last), prefix_len: 24, is_ours: true }
 }
 
 fn bridge_wish() -> Wish {
@@ -46,7 +46,11 @@ fn port_wish(name: &str, hwaddr: Option<[u8; 6]>) -> WishedPort {
 }
 
 fn bridge_there() -> Observed {
-    Observed { links: vec![link(5, "yado0", LinkKind::Bridge)], addresses: vec![address(5, 1)], routes: Vec::new() }
+    Observed {
+        links: vec![link(5, "yado0", LinkKind::Bridge)],
+        addresses: vec![address(5, 1)],
+        ..Observed::default()
+    }
 }
 
 #[test]
@@ -147,7 +151,7 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
         prefix_len: 0,
         gateway: Some(gateway),
         metric: 100,
-        is_by_dhcp: true,
+        is_ours: true,
     };
     let mut there =
         Observed { links: vec![Link { is_up: false, ..link(2, "eth0", LinkKind::Hardware) }], ..Observed::default() };
@@ -159,13 +163,23 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
     there.routes.push(route);
     assert_eq!(plan(&wish, &there), []);
     // The lease is over: address and routes go, a route of somebody else stays.
-    let foreign = Route { is_by_dhcp: false, destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, ..route };
+    let foreign = Route { is_ours: false, destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, ..route };
     there.routes.push(foreign);
     let ended = Wish {
         uplinks: vec![WishedUplink { address: None, routes: Vec::new(), ..wish.uplinks[0].clone() }],
         ..Wish::default()
     };
     assert_eq!(plan(&ended, &there), [Step::RemoveAddress(address(2, 15)), Step::RemoveRoute(route)]);
+    // An address of somebody else stays too, where the kernel tells them apart.
+    there.addresses.push(Address { is_ours: false, ..address(2, 77) });
+    let remove = |last: u8, is_ours| Step::RemoveAddress(Address { is_ours, ..address(2, last) });
+    assert_eq!(plan(&ended, &there), [remove(15, true), remove(77, false), Step::RemoveRoute(route)]);
+    there.tells_makers = true;
+    assert_eq!(plan(&ended, &there), [remove(15, true), Step::RemoveRoute(route)]);
+    // What is wanted and was made by somebody else is as good.
+    there.routes = vec![Route { is_ours: false, ..route }];
+    there.addresses = vec![Address { is_ours: false, ..address(2, 15) }];
+    assert_eq!(plan(&wish, &there), []);
 }
 
 #[test]

@@ -175,6 +175,26 @@ fn what_an_earlier_run_asks_late_does_not_touch_the_later_one() {
 }
 
 #[test]
+fn links_that_come_and_go_all_the_time_hide_no_container() {
+    if !can_run(&["ip", "busybox", "dig"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let one = Machine::container();
+    // So many links that the kernel tells them in several parts.
+    board.machine.sh("for n in $(seq 150); do echo link add busy$n type bridge; done | ip -batch -");
+    assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
+    udhcpc(&one, board.run.path());
+    board.leased("one");
+    board.machine.sh(
+        "for n in $(seq 120); do echo link del busy$((n % 150 + 1)); echo link add busy$((n % 150 + 1)) type bridge; done \
+         | ip -batch -",
+    );
+    assert_eq!(one.sh("dig +short @10.158.0.1 one").trim(), board.leased("one").to_string());
+    assert!(!board.log().contains("eth0 of one is gone"), "{}", board.log());
+}
+
+#[test]
 fn a_macvlan_a_foreign_bridge_and_a_moved_link_are_attached_up() {
     if !can_run(&["ip"]) {
         return;

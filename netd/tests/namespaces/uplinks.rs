@@ -5,6 +5,7 @@ use crate::machines::{Board, Machine, Outside, nic, text, udhcpc, wait_until};
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
+use yado_netd::saved::Saved;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{Ipv4Prefix, LinkSelector, UplinkIpv4};
 use yado_wire::names::clipped;
@@ -90,6 +91,64 @@ fn a_link_that_flaps_keeps_its_lease_and_a_restarted_netd_does_too() {
         uplink_that(&board, &outside, "the same lease", |uplink| has_route(uplink) && uplink.lease_left_s.is_some());
     assert_eq!(after.ipv4, before);
     assert!(!board.log().contains("left alone"), "{}", board.log());
+}
+
+/// Stops the process of its first argument as soon as the link `up0` has an address.
+const STOP_AT_ADDRESS: &str = "
+import os, signal, socket, sys
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+s.bind((0, 1 << 4))
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+print('ready', flush=True)
+index = None
+while index is None or int.from_bytes(bytes[20:24], sys.byteorder) != index:
+    bytes = s.recv(4096)
+    index = socket.if_nametoindex('up0')
+os.kill(int(sys.argv[1]), signal.SIGSTOP)
+print('stopped', flush=True)
+";
+
+#[test]
+fn a_netd_that_is_killed_once_the_address_stands_has_written_its_lease_down() {
+    if !can_run(&["ip", "dnsmasq", "python3"]) {
+        return;
+    }
+    let mut board = Board::start(Some(networks()));
+    let pid = board.netd_pid().to_string();
+    let mut stopping =
+        board.machine.command("python3").args(["-c", STOP_AT_ADDRESS, &pid]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(stopping.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "ready");
+    let outside = Outside::new(&board.machine);
+    assert_eq!(lines.next().unwrap(), "stopped");
+    stopping.wait().unwrap();
+    let saved = Saved::read(&board.run.path().join("netd.state"));
+    let address = saved.uplinks.first().map(|(_, lease)| lease.address).expect("a lease in netd.state");
+    assert!(board.machine.sh("ip -4 -o addr show dev up0").contains(&address.to_string()));
+    board.kill_netd();
+    board.start_netd();
+    let after = uplink_that(&board, &outside, "its lease", |uplink| uplink.lease_left_s.is_some());
+    assert_eq!(after.ipv4, Some((address.octets(), 24)));
+}
+
+#[test]
+fn what_others_put_on_the_uplink_stays_and_what_is_ours_bears_our_number() {
+    if !can_run(&["ip", "dnsmasq"]) {
+        return;
+    }
+    let board = Board::start(Some(networks()));
+    let mut outside = Outside::new(&board.machine);
+    uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
+    assert!(board.machine.sh("ip route show proto 89").contains("default via 192.168.77.1"));
+    board.machine.sh("ip addr add 172.16.5.5/24 dev up0 && ip route add 172.16.6.0/24 via 172.16.5.1 proto dhcp");
+    outside.machine.sh("ip link set out0 down");
+    outside.machine.sh("ip addr flush dev out0 && ip addr add 192.168.78.1/24 dev out0");
+    outside.machine.sh("ip link set out0 up");
+    outside.start_dnsmasq("192.168.78");
+    uplink_that(&board, &outside, "another lease", |uplink| uplink.gateway == Some([192, 168, 78, 1]));
+    let addresses = board.machine.wait_for("ip -4 -o addr show dev up0 | grep -v 192.168.77");
+    assert!(addresses.contains("172.16.5.5/24") && addresses.contains("192.168.78."), "{addresses}");
+    assert!(board.machine.sh("ip route show 172.16.6.0/24").contains("proto dhcp"));
 }
 
 #[test]
