@@ -3,16 +3,18 @@
 use crate::attach::{AttachError, attach, delete_pair, plan_attach};
 use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
+use crate::held_ports::Reason;
 use crate::link::observed::{Link, LinkKind};
 use crate::reconcile::is_of;
 use crate::runs::OutOfDate;
 use crate::saved::{Attachment, Borrowed};
+use crate::subnets::Place;
 use crate::uplink::Uplink;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use yado_spec::network::BridgeSpec;
-use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, Text, names::clipped};
 
 impl Netd {
@@ -112,7 +114,7 @@ impl Netd {
 
     fn status(&self, now: Duration) -> Vec<NetReply> {
         let uplinks = self.uplinks.iter().map(|uplink| self.uplink_status(uplink, now));
-        let bridges = self.spec.bridges.iter().map(|bridge| self.bridge_status(bridge));
+        let bridges = self.networks.iter().map(|(bridge, place)| self.bridge_status(bridge, *place));
         let nics = self.attachments.iter().map(|attachment| self.nic_status(attachment, now));
         let lines = uplinks.chain(bridges).chain(nics).map(NetReply::Link);
         lines.chain([NetReply::Done]).collect()
@@ -135,10 +137,11 @@ impl Netd {
             gateway: default_route.and_then(|route| route.gateway).map(|gateway| gateway.octets()),
             nameservers: uplink.name_servers().iter().take(3).map(Ipv4Addr::octets).collect(),
             lease_left_s: lease_end.map(|end| seconds(end.saturating_sub(now).as_secs())),
+            note: None,
         }
     }
 
-    fn bridge_status(&self, bridge: &BridgeSpec) -> LinkStatus {
+    fn bridge_status(&self, bridge: &BridgeSpec, place: Place) -> LinkStatus {
         let link = self.observed.link(&bridge.name).filter(|link| link.kind == LinkKind::Bridge);
         LinkStatus {
             name: bridge.name.clone(),
@@ -149,11 +152,19 @@ impl Netd {
             gateway: None,
             nameservers: Default::default(),
             lease_left_s: None,
+            note: match place {
+                Place::Configured => None,
+                Place::Moved { from } => Some(LinkNote::Moved { from: (from.address().octets(), from.prefix_len()) }),
+                Place::Collides { with: (address, length) } => {
+                    Some(LinkNote::Collides { with: (address.octets(), length) })
+                }
+            },
         }
     }
 
     fn nic_status(&self, attachment: &Attachment, now: Duration) -> LinkStatus {
-        let bridge = self.spec.bridges.iter().find(|bridge| is_of(attachment, bridge));
+        let bridge = self.bridges().find(|bridge| is_of(attachment, bridge));
+        let held = attachment.host_link.as_ref().and_then(|name| self.held_ports.of(name));
         let leases = bridge.and_then(|bridge| self.leases.get(&bridge.name));
         let lease = leases.and_then(|leases| leases.bound(attachment.hwaddr, now));
         let prefix_len = bridge.and_then(|bridge| bridge.ipv4.as_ref()).map(|ipv4| ipv4.address.prefix_len());
@@ -167,11 +178,19 @@ impl Netd {
             gateway: None,
             nameservers: Default::default(),
             lease_left_s: lease.map(|lease| seconds(lease.until_s.saturating_sub(now.as_secs()))),
+            note: held.map(|(until, reason)| self::held_note(until.saturating_sub(now), reason)),
         }
     }
 
     fn first_address(&self, link: &Link) -> Option<([u8; 4], u8)> {
         self.observed.addresses_of(link.index).next().map(|found| (found.address.octets(), found.prefix_len))
+    }
+}
+
+fn held_note(left: Duration, reason: Reason) -> LinkNote {
+    let left_s = seconds(left.as_secs());
+    match reason {
+        Reason::Moved => LinkNote::HeldDown { left_s },
     }
 }
 

@@ -8,6 +8,7 @@ use crate::dhcp::server::Leases;
 use crate::dns::zone::Zones;
 use crate::firewall::rules::Ruleset;
 use crate::firewall::transaction::Firewall;
+use crate::held_ports::HeldPorts;
 use crate::link::kernel::Kernel;
 use crate::link::monitor::LinkMonitor;
 use crate::link::observed::Observed;
@@ -17,6 +18,7 @@ use crate::rest::Rest;
 use crate::runs::Runs;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
+use crate::subnets::{Move, Place, place};
 use crate::task::Task;
 use crate::uplink::Uplink;
 use std::collections::BTreeMap;
@@ -29,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as latest};
 use tokio::time::timeout;
 use yado_spec::NetworksSpec;
-use yado_spec::network::LinkSelector;
+use yado_spec::network::{BridgeSpec, LinkSelector};
 use yado_sys::clock::since_boot;
 use yado_wire::Text;
 
@@ -85,6 +87,10 @@ pub enum DaemonError {
 pub(crate) struct Netd {
     pub(crate) arguments: Arguments,
     pub(crate) spec: NetworksSpec,
+    /// The networks of `spec`, with the addresses that they have.
+    pub(crate) networks: Vec<(BridgeSpec, Place)>,
+    pub(crate) moves: Vec<Move>,
+    pub(crate) held_ports: HeldPorts,
     pub(crate) kernel: Kernel,
     pub(crate) firewall: Firewall,
     /// The rules that stand; `None`: they have to be put there (again).
@@ -136,8 +142,13 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     ];
     let state_path = arguments.run.join("netd.state");
     let saved = Saved::read(&state_path);
+    let spec = read_networks(&arguments);
     let mut netd = Netd {
-        spec: read_networks(&arguments),
+        // Until the first look, which finds out what they collide with.
+        networks: place(&spec.bridges, &saved.moves, &[]),
+        spec,
+        moves: saved.moves.clone(),
+        held_ports: HeldPorts::default(),
         kernel,
         firewall,
         rules: None,
@@ -198,7 +209,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
 impl Netd {
     fn deadline(&self) -> Option<Duration> {
         let uplinks = self.uplinks.iter().filter_map(Uplink::deadline);
-        uplinks.chain(self.look_at).chain(self.unmap_at).min()
+        uplinks.chain(self.look_at).chain(self.unmap_at).chain(self.held_ports.deadline()).min()
     }
 
     async fn handle(&mut self, event: Event) {
@@ -242,7 +253,8 @@ impl Netd {
                 has_changed |= before.as_ref() != uplink.client.lease();
             }
         }
-        if has_changed || self.look_at.is_some_and(|at| at <= now) {
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if has_changed || is_due(self.look_at) || is_due(self.held_ports.deadline()) {
             self.reconcile(now).await;
         }
         if self.unmap_at.is_some_and(|at| at <= now) {

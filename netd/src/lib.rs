@@ -18,8 +18,10 @@ pub mod saved;
 
 // What it keeps.
 pub mod firewall;
+pub mod held_ports;
 pub mod link;
 mod serving;
+pub mod subnets;
 pub mod uplink;
 
 // Protocols, without sockets as far as possible.

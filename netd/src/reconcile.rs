@@ -8,11 +8,14 @@ use crate::dhcp::message::Message;
 use crate::dhcp::server::{Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
 use crate::firewall::rules::{Others, ruleset};
+use crate::held_ports::Reason;
 use crate::link::hwaddr::bridge_hwaddr;
-use crate::link::observed::LinkKind;
+use crate::link::observed::{Link, LinkKind};
 use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
 use crate::saved::{Attachment, Borrowed, Saved, replace_file};
 use crate::serving::Serving;
+use crate::subnets::{Move, Place, Subnet, host_in, place};
+use crate::uplink::Uplink;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -28,6 +31,8 @@ const MAX_ROUNDS: usize = 5;
 const MAX_UPLINK_LEASES: usize = 2 * NetworksSpec::MAX_UPLINKS;
 /// What could not be done is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a port is down when its network has moved. The kernel tells that a carrier went at most once a second.
+const MOVED: Duration = Duration::from_secs(2);
 const DEFAULT_MTU: u16 = 1500;
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -35,6 +40,7 @@ impl Netd {
     /// Makes things be what they should be, as far as the kernel lets us; what fails is said once and tried again.
     pub(crate) async fn reconcile(&mut self, now: Duration) {
         self.look_at = None;
+        self.held_ports.release(now);
         let mut failing = Vec::new();
         for _ in 0..MAX_ROUNDS {
             match self.kernel.observe().await {
@@ -46,6 +52,7 @@ impl Netd {
             }
             self.notice_gone(now).await;
             self.look_at_uplinks(now);
+            self.place_networks(now);
             let steps = plan(&self.wish(), &self.observed);
             failing.clear();
             // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
@@ -106,7 +113,7 @@ impl Netd {
     }
 
     fn look_at_uplinks(&mut self, now: Duration) {
-        let external = self.spec.bridges.iter().flat_map(|bridge| &bridge.external_interfaces);
+        let external = self.bridges().flat_map(|bridge| &bridge.external_interfaces);
         let mut taken: Vec<String> = external.map(|name| name.to_string()).collect();
         for uplink in &mut self.uplinks {
             uplink.look(&self.observed, &taken, &self.saved.uplinks, &self.events, now);
@@ -114,9 +121,67 @@ impl Netd {
         }
     }
 
+    /// The networks, with the addresses that they have.
+    pub(crate) fn bridges(&self) -> impl Iterator<Item = &BridgeSpec> {
+        self.networks.iter().map(|(bridge, _)| bridge)
+    }
+
+    /// Decides about the networks' addresses. Who is on a network that moves is made to ask for a new lease.
+    fn place_networks(&mut self, now: Duration) {
+        let networks = place(&self.spec.bridges, &self.moves, &self.connected_subnets());
+        for (bridge, place) in &networks {
+            let before = self.networks.iter().find(|(old, _)| old.name == bridge.name);
+            let address_of = |bridge: &BridgeSpec| bridge.ipv4.as_ref().map(|ipv4| ipv4.address);
+            let Some(address) = address_of(bridge) else { continue };
+            let old = before.and_then(|(old, _)| address_of(old));
+            if old == Some(address) && before.is_some_and(|(_, old)| old == place) {
+                continue;
+            }
+            match place {
+                Place::Configured => {}
+                Place::Moved { from } => tracing::warn!(
+                    "network {}: {from} lies in a network that this machine is connected to; it is {} now",
+                    bridge.name,
+                    address
+                ),
+                Place::Collides { with: (subnet, length) } => tracing::error!(
+                    "network {}: {} collides with {subnet}/{length}, which this machine is connected to: give it another \
+                     ipv4.address",
+                    bridge.name,
+                    address
+                ),
+            }
+            if old.is_some_and(|old| old != address) {
+                let ports = self.attachments.iter().filter(|attachment| is_of(attachment, bridge));
+                for port in ports.filter_map(|attachment| attachment.host_link.as_ref()) {
+                    self.held_ports.hold(port, Reason::Moved, now + MOVED);
+                }
+            }
+        }
+        self.moves = networks.iter().filter_map(move_of).collect();
+        self.networks = networks;
+    }
+
+    /// The networks that this machine is, or is about to be, connected to by links that are not ours.
+    fn connected_subnets(&self) -> Vec<Subnet> {
+        let is_ours = |link: &Link| {
+            link.is_ours
+                || link.kind == LinkKind::Bridge && self.spec.bridges.iter().any(|bridge| *bridge.name == link.name)
+        };
+        let others = self.observed.links.iter().filter(|link| !is_ours(link));
+        let there = others.flat_map(|link| self.observed.addresses_of(link.index));
+        let there = there.map(|address| (address.address, address.prefix_len));
+        let wished = self.uplinks.iter().filter_map(Uplink::wish).flat_map(|uplink| {
+            let routes = uplink.routes.into_iter().map(|(network, prefix_len, _)| (network, prefix_len));
+            // Half of everything is a default route in two parts (RFC 3442's users do so).
+            uplink.address.into_iter().chain(routes.filter(|(_, prefix_len)| 8 <= *prefix_len))
+        });
+        there.chain(wished).collect()
+    }
+
     fn wish(&self) -> Wish {
         let mut wish = Wish::default();
-        for bridge in &self.spec.bridges {
+        for bridge in self.bridges() {
             let seed = outside_seed(&bridge.external_interfaces, &self.observed);
             wish.bridges.push(WishedBridge {
                 name: bridge.name.to_string(),
@@ -128,6 +193,7 @@ impl Netd {
                 name: port.to_string(),
                 bridge: bridge.name.to_string(),
                 hwaddr: None,
+                is_held: false,
             }));
         }
         for attachment in &self.attachments {
@@ -140,6 +206,7 @@ impl Netd {
                 name: link.clone(),
                 bridge: bridge.to_string(),
                 hwaddr: Some(attachment.hwaddr),
+                is_held: self.held_ports.of(link).is_some(),
             }));
         }
         wish.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wish()));
@@ -155,7 +222,7 @@ impl Netd {
     /// Sockets for each bridge that is there with its address.
     fn serve(&mut self, failing: &mut Vec<String>) {
         let mut kept = Vec::new();
-        for bridge in &self.spec.bridges {
+        for (bridge, _) in &self.networks {
             let Some(link) = self.observed.link(&bridge.name) else { continue };
             if link.kind != LinkKind::Bridge {
                 failing.push(format!("network {}: another link has this name, and is no bridge", bridge.name));
@@ -188,14 +255,14 @@ impl Netd {
 
     fn put_rules(&mut self, failing: &mut Vec<String>) {
         let others = if self.arguments.is_hosted { Others::Undecided } else { Others::Denied };
-        let rules = ruleset(&self.spec.bridges, others);
+        let rules = ruleset(self.bridges(), others);
         if self.rules.as_ref() != Some(&rules) {
             match self.firewall.replace(&rules) {
                 Ok(()) => self.rules = Some(rules),
                 Err(error) => failing.push(format!("firewall table yado: {error}")),
             }
         }
-        let is_routing = self.spec.bridges.iter().filter_map(|b| b.ipv4.as_ref()).any(|ipv4| ipv4.routing);
+        let is_routing = self.bridges().filter_map(|b| b.ipv4.as_ref()).any(|ipv4| ipv4.routing);
         // Only where rules say for whom. Never switched off again: whoever else routes on this machine may rely on it.
         if is_routing && self.rules.is_some() && fs::read(IP_FORWARD).is_ok_and(|now| now.starts_with(b"0")) {
             if let Err(error) = fs::write(IP_FORWARD, "1") {
@@ -213,7 +280,7 @@ impl Netd {
             }
         }
         self.write_resolv_conf(&servers, failing);
-        let zones = self.spec.bridges.iter().filter_map(|bridge| self.zone(bridge, now)).collect();
+        let zones = self.bridges().filter_map(|bridge| self.zone(bridge, now)).collect();
         let zones = Arc::new(Zones { zones, servers });
         self.zones.send_if_modified(|current| {
             let is_new = *current != zones;
@@ -243,6 +310,7 @@ impl Netd {
             leases: self.leases.iter().map(|(name, leases)| (name.clone(), leases.clone())).collect(),
             uplinks: leased.collect(),
             borrowed: self.borrowed.clone(),
+            moves: self.moves.clone(),
         };
         let bytes = self.saved.encode();
         if bytes != self.written_saved {
@@ -288,7 +356,8 @@ impl Netd {
         let of_bridge = self.attachments.iter().filter(|attachment| is_of(attachment, bridge));
         let named = of_bridge.filter_map(|attachment| {
             let leased = leases.and_then(|leases| leases.bound(attachment.hwaddr, now)).map(|lease| lease.address);
-            let address = attachment.fixed_ipv4.or(leased)?;
+            let fixed = attachment.fixed_ipv4.and_then(|fixed| Some(host_in(fixed, bridge.ipv4.as_ref()?.address)));
+            let address = fixed.or(leased)?;
             Some((attachment.instance.as_str().to_ascii_lowercase(), address))
         });
         named.collect()
@@ -296,7 +365,7 @@ impl Netd {
 
     /// A DHCP client on `bridge` asks.
     pub(crate) fn answer_dhcp(&mut self, bridge: &str, message: &Message, now: Duration) {
-        let Some(spec) = self.spec.bridges.iter().find(|spec| spec.name == bridge) else { return };
+        let Some((spec, _)) = self.networks.iter().find(|(spec, _)| spec.name == bridge) else { return };
         let Some((offering, reservations)) = offering(spec, &self.attachments) else { return };
         let leases = self.leases.entry(spec.name.clone()).or_default();
         leases.retain_within(&offering);
@@ -318,6 +387,15 @@ impl Netd {
     }
 }
 
+fn move_of((bridge, place): &(BridgeSpec, Place)) -> Option<Move> {
+    match place {
+        Place::Moved { from } => {
+            Some(Move { network: bridge.name.clone(), from: *from, to: bridge.ipv4.as_ref()?.address })
+        }
+        Place::Configured | Place::Collides { .. } => None,
+    }
+}
+
 pub(crate) fn is_of(attachment: &Attachment, bridge: &BridgeSpec) -> bool {
     matches!(&attachment.kind, NicKind::Network { network } if *network == bridge.name)
 }
@@ -336,7 +414,7 @@ fn offering(bridge: &BridgeSpec, attachments: &[Attachment]) -> Option<(Offering
     let reservations = of_bridge.map(|attachment| Reservation {
         hwaddr: attachment.hwaddr,
         host_name: yado_wire::names::clipped(attachment.instance.as_str()),
-        fixed: attachment.fixed_ipv4,
+        fixed: attachment.fixed_ipv4.map(|fixed| host_in(fixed, ipv4.address)),
     });
     Some((offering, reservations.collect()))
 }

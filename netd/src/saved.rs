@@ -5,6 +5,7 @@
 use crate::dhcp::lease::Lease;
 use crate::dhcp::server::Leases;
 use crate::runs::Runs;
+use crate::subnets::Move;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -26,6 +27,8 @@ pub struct Saved {
     pub uplinks: Vec<([u8; 6], Lease)>,
     /// Host links that are, or were, inside an instance.
     pub borrowed: Vec<Borrowed>,
+    /// Networks that have another address than the configured one.
+    pub moves: Vec<Move>,
 }
 
 /// One interface of an instance.
@@ -113,6 +116,7 @@ mod tests {
             runs: Runs::default(),
             leases: vec![(yado_wire::names::clipped("yado0"), Leases::default())],
             uplinks: Vec::new(),
+            moves: Vec::new(),
             borrowed: vec![Borrowed {
                 name: yado_wire::names::clipped("eth1"),
                 permanent_hwaddr: [0x52, 0x54, 0, 1, 2, 3],

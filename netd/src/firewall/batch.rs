@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_table_is_replaced_between_the_ends_of_one_batch() {
-        let batch = replace_table(&ruleset(&NetworksSpec::default_networks().bridges, Others::Denied), 7);
+        let batch = replace_table(&ruleset(NetworksSpec::default_networks().bridges.iter(), Others::Denied), 7);
         let found = messages(&batch.bytes);
         let kinds: Vec<u16> = found.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds[..4], [0x10, 0xa00, 0xa02, 0xa00], "begin, new, delete, new");

@@ -109,7 +109,7 @@ const DHCP: u16 = 67;
 const DNS: u16 = 53;
 
 /// The rules that `bridges` need.
-pub fn ruleset(bridges: &[BridgeSpec], others: Others) -> Ruleset {
+pub fn ruleset<'a>(bridges: impl Iterator<Item = &'a BridgeSpec>, others: Others) -> Ruleset {
     let mut input = Vec::new();
     let mut forward = Vec::new();
     let mut accepted = Vec::new();

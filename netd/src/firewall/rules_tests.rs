@@ -8,7 +8,7 @@ use yado_wire::names::clipped;
 
 /// Rules at each hook.
 fn count(bridges: &[BridgeSpec]) -> [usize; 3] {
-    let rules = ruleset(bridges, Others::Denied);
+    let rules = ruleset(bridges.iter(), Others::Denied);
     [Hook::Input, Hook::Forward, Hook::Postrouting].map(|hook| at(&rules, hook).1.len())
 }
 
@@ -39,8 +39,8 @@ fn a_network_gets_what_it_is_configured_for_and_no_more() {
 
 #[test]
 fn only_on_a_machine_of_ours_what_is_of_no_network_is_dropped() {
-    assert_eq!(at(&ruleset(&[], Others::Denied), Hook::Forward), (Policy::Drop, &[][..]));
-    assert_eq!(at(&ruleset(&[], Others::Undecided), Hook::Forward), (Policy::Accept, &[][..]));
+    assert_eq!(at(&ruleset([].iter(), Others::Denied), Hook::Forward), (Policy::Drop, &[][..]));
+    assert_eq!(at(&ruleset([].iter(), Others::Undecided), Hook::Forward), (Policy::Accept, &[][..]));
 }
 
 /// Whether the kernel would forward a packet; `None`: the chain does not decide.
@@ -82,7 +82,7 @@ fn an_isolated_network_is_isolated_in_whatever_order_they_stand() {
                 bridge
             })
             .collect();
-        let rules = ruleset(&bridges, Others::Denied);
+        let rules = ruleset(bridges.iter(), Others::Denied);
         let (policy, forward) = at(&rules, Hook::Forward);
         let links = || order.iter().copied().chain(["up0", "up1"]);
         for (from, to) in links().flat_map(|from| links().map(move |to| (from, to))) {

@@ -69,6 +69,7 @@ impl Kernel {
             Step::DisableIpv6 { name } => disable_ipv6(name),
             Step::CheckSources { link } => self.set(change(*link, [checked_sources()])).await,
             Step::SetUp { link } => self.set(set_up(*link)).await,
+            Step::SetDown { link } => self.set(set_down(*link)).await,
             Step::SetHwaddr { link, hwaddr } => {
                 self.set(change(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
             }
@@ -76,9 +77,7 @@ impl Kernel {
             Step::SetMaster { link, master } => self.set(change(*link, [LinkAttribute::Controller(*master)])).await,
             Step::StopLearning { link, hwaddr } => self.stop_learning(*link, *hwaddr).await,
             Step::Rename { link, name } => {
-                let mut down = change(*link, []);
-                down.header.change_mask = LinkFlags::Up;
-                self.set(down).await?;
+                self.set(set_down(*link)).await?;
                 self.set(change(*link, [LinkAttribute::IfName(name.clone())])).await
             }
             Step::AddAddress(Address { link, address, prefix_len, is_ours: _ }) => {
@@ -190,9 +189,7 @@ impl Kernel {
     /// Moves the link itself into the instance and brings it up there.
     pub async fn move_link(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
         // Address and MTU first, which it must be down for: after the move the link is out of our reach.
-        let mut message = change(link, []);
-        message.header.change_mask = LinkFlags::Up;
-        self.set(message).await?;
+        self.set(set_down(link)).await?;
         let mut message = change(link, []);
         message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
         message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
@@ -262,6 +259,12 @@ fn checked_sources() -> LinkAttribute {
 fn set_up(link: u32) -> LinkMessage {
     let mut message = change(link, []);
     message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
+fn set_down(link: u32) -> LinkMessage {
+    let mut message = change(link, []);
     message.header.change_mask = LinkFlags::Up;
     message
 }

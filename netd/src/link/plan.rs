@@ -40,6 +40,8 @@ pub struct WishedPort {
     pub bridge: String,
     /// The hardware address of the instance behind it; `None`: it leads outside.
     pub hwaddr: Option<[u8; 6]>,
+    /// It is to be down for now.
+    pub is_held: bool,
 }
 
 /// What an uplink is to look like.
@@ -90,6 +92,11 @@ pub enum Step {
     },
     /// Bring a link up.
     SetUp {
+        /// Its index.
+        link: u32,
+    },
+    /// Take a link down.
+    SetDown {
         /// Its index.
         link: u32,
     },
@@ -152,7 +159,7 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Step> {
     for bridge in &wish.bridges {
         plan_bridge(bridge, observed, &mut steps);
     }
-    for WishedPort { name, bridge, hwaddr } in &wish.ports {
+    for WishedPort { name, bridge, hwaddr, is_held } in &wish.ports {
         let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else {
             continue;
         };
@@ -167,8 +174,10 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Step> {
         if port.kind == LinkKind::Veth && port.has_ipv6 {
             steps.push(Step::DisableIpv6 { name: port.name.clone() });
         }
-        if !port.is_up {
-            steps.push(Step::SetUp { link: port.index });
+        match (port.is_up, is_held) {
+            (false, false) => steps.push(Step::SetUp { link: port.index }),
+            (true, true) => steps.push(Step::SetDown { link: port.index }),
+            (true, false) | (false, true) => {}
         }
     }
     for (index, name) in &wish.names {

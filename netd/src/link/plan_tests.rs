@@ -42,7 +42,7 @@ fn bridge_wish() -> Wish {
 }
 
 fn port_wish(name: &str, hwaddr: Option<[u8; 6]>) -> WishedPort {
-    WishedPort { name: name.to_owned(), bridge: "yado0".to_owned(), hwaddr }
+    WishedPort { name: name.to_owned(), bridge: "yado0".to_owned(), hwaddr, is_held: false }
 }
 
 fn bridge_there() -> Observed {

@@ -2,6 +2,7 @@
 
 use crate::can_run;
 use crate::machines::{Board, Machine, Outside, nic, text, udhcpc, wait_until};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
@@ -9,7 +10,7 @@ use yado_netd::saved::Saved;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{Ipv4Prefix, LinkSelector, UplinkIpv4};
 use yado_wire::names::clipped;
-use yado_wire::network::{LinkStatus, NetReply};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply};
 
 fn networks() -> NetworksSpec {
     let mut networks = NetworksSpec::default_networks();
@@ -172,6 +173,49 @@ fn a_server_that_forgets_or_ends_a_lease_is_followed() {
     assert_eq!(addresses.lines().count(), 1, "{addresses}");
     let resolv_conf = std::fs::read_to_string(board.run.path().join("resolv.conf")).unwrap();
     assert!(resolv_conf.contains("nameserver 192.168.78.1"), "{resolv_conf}");
+}
+
+#[test]
+fn a_network_moves_out_of_the_way_of_a_later_lease_and_its_containers_with_it() {
+    if !can_run(&["ip", "dnsmasq", "busybox"]) {
+        return;
+    }
+    let mut board = Board::start(Some(networks()));
+    let one = Machine::container();
+    let mut fixed = nic("yado0");
+    fixed.ipv4_address = Some([10, 158, 0, 9]);
+    assert_eq!(board.attach("one", &one, &[fixed]), NetReply::Attached);
+    udhcpc(&one, board.run.path());
+    assert_eq!(board.leased("one"), Ipv4Addr::new(10, 158, 0, 9));
+    let changes = File::create(board.run.path().join("changes")).unwrap();
+    let mut watching = one.command("ip").args(["monitor", "link"]).stdout(changes).spawn().unwrap();
+
+    let mut outside = Outside::new(&board.machine);
+    outside.machine.sh("ip addr flush dev out0 && ip addr add 10.158.0.1/24 dev out0");
+    outside.start_dnsmasq("10.158.0");
+    let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.gateway == Some([10, 158, 0, 1]));
+    assert_eq!(uplink.ipv4.map(|(address, _)| address[..3].to_vec()), Some(vec![10, 158, 0]));
+    board.machine.wait_for("ip -4 -o addr show dev yado0 | grep -F 10.158.1.1/24");
+    assert!(board.log().contains("it is 10.158.1.1/24 now"), "{}", board.log());
+    let note = Some(LinkNote::Moved { from: ([10, 158, 0, 1], 24) });
+    let network = |board: &Board| board.status().into_iter().find(|link| link.role == LinkRole::Network).unwrap();
+    assert_eq!((network(&board).note, network(&board).ipv4), (note, Some(([10, 158, 1, 1], 24))));
+    // A container hears of it by its carrier.
+    let heard = board.run.path().join("changes");
+    wait_until("the carrier goes", || {
+        let said = std::fs::read_to_string(&heard).unwrap();
+        if said.contains("NO-CARRIER") { Ok(()) } else { Err(said) }
+    });
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    one.wait_for("ip link show eth0 | grep LOWER_UP");
+    udhcpc(&one, board.run.path());
+    assert_eq!(board.leased("one"), Ipv4Addr::new(10, 158, 1, 9));
+    one.sh("busybox ping -c 1 -W 5 10.158.0.1");
+    board.kill_netd();
+    board.start_netd();
+    assert_eq!(network(&board).ipv4, Some(([10, 158, 1, 1], 24)), "it stays where its containers are");
+    one.sh("busybox ping -c 1 -W 5 10.158.1.1");
 }
 
 #[test]

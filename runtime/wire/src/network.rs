@@ -110,6 +110,28 @@ pub struct LinkStatus {
     pub nameservers: heapless::Vec<[u8; 4], 3>,
     /// Seconds until the lease ends.
     pub lease_left_s: Option<u32>,
+    /// What somebody should know about it.
+    pub note: Option<LinkNote>,
+}
+
+/// Why a link is not as it was configured, or not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkNote {
+    /// The network's automatic address lies in a network that the machine is connected to, so it has another one.
+    Moved {
+        /// The configured address and prefix length.
+        from: ([u8; 4], u8),
+    },
+    /// The network's address lies in a network that the machine is connected to.
+    Collides {
+        /// That network.
+        with: ([u8; 4], u8),
+    },
+    /// The interface is left down by netd for a while.
+    HeldDown {
+        /// For so many seconds still.
+        left_s: u32,
+    },
 }
 
 /// What a link is for.

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use yado_wire::launch::{LaunchReport, StepTime};
 use yado_wire::names::clipped;
-use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::rescue::{
     Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, ServiceStatus,
     SystemStatus, Verify,
@@ -116,6 +116,7 @@ fn network() -> Vec<Vec<u8>> {
         gateway: Some([10, 0, 2, 2]),
         nameservers: heapless::Vec::from_iter([[10, 0, 2, 3]]),
         lease_left_s: Some(3600),
+        note: Some(LinkNote::HeldDown { left_s: 30 }),
     };
     let attach =
         NetRequest::Attach { instance: web(), run: RunNumber(7_000_000), nics: heapless::Vec::from_iter([nic]) };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
-use yado_wire::network::{LinkRole, LinkStatus, NetReply, NetRequest};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest};
 
 /// A status is for the day when something hangs: it does not wait long for netd.
 const NETD_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError>
 }
 
 pub(super) fn row(link: &LinkStatus) -> Vec<String> {
-    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s: _ } = link;
+    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s: _, note } = link;
     let role = match role {
         LinkRole::Uplink => "uplink".to_owned(),
         LinkRole::Network => "network".to_owned(),
@@ -39,7 +39,7 @@ pub(super) fn row(link: &LinkStatus) -> Vec<String> {
     vec![
         name.to_string(),
         role,
-        if *is_up { "up" } else { "down" }.to_owned(),
+        state(*is_up, note.as_ref()),
         ipv4.as_ref().map_or("-".to_owned(), |(octets, length)| format!("{}/{length}", address(octets))),
         gateway.as_ref().map_or("-".to_owned(), address),
         if nameservers.is_empty() { "-".to_owned() } else { nameservers.join(" ") },
@@ -47,7 +47,7 @@ pub(super) fn row(link: &LinkStatus) -> Vec<String> {
 }
 
 pub(super) fn json(link: &LinkStatus) -> Value {
-    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s } = link;
+    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s, note } = link;
     let (role, instance, nic) = match role {
         LinkRole::Uplink => ("uplink", None, None),
         LinkRole::Network => ("network", None, None),
@@ -63,7 +63,21 @@ pub(super) fn json(link: &LinkStatus) -> Value {
         "gateway": gateway.as_ref().map(address),
         "nameservers": nameservers.iter().map(address).collect::<Vec<_>>(),
         "lease_left_s": lease_left_s,
+        "note": note.as_ref().map(say_note),
     })
+}
+
+fn state(is_up: bool, note: Option<&LinkNote>) -> String {
+    let state = if is_up { "up" } else { "down" };
+    note.map_or_else(|| state.to_owned(), |note| format!("{state}, {}", say_note(note)))
+}
+
+fn say_note(note: &LinkNote) -> String {
+    match note {
+        LinkNote::Moved { from: (octets, length) } => format!("moved from {}/{length}", address(octets)),
+        LinkNote::Collides { with: (octets, length) } => format!("collides with {}/{length}", address(octets)),
+        LinkNote::HeldDown { left_s } => format!("held down for {left_s} s"),
+    }
 }
 
 fn address(octets: &[u8; 4]) -> String {

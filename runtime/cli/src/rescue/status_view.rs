@@ -233,6 +233,7 @@ mod tests {
             gateway: Some([10, 0, 2, 2]),
             nameservers: heapless::Vec::from_slice(&[[10, 0, 2, 3]]).unwrap(),
             lease_left_s: Some(86_000),
+            note: None,
         };
         Status {
             system: SystemStatus {

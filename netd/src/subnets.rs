@@ -1,0 +1,171 @@
+//! Which addresses the networks have: the configured ones, unless an automatic one lies in a network that this machine is
+//! connected to. Then its containers could not reach that network, or it not them, and the network moves to another
+//! address. Pure.
+
+use std::net::Ipv4Addr;
+use yado_spec::network::{BridgeSpec, Ipv4Prefix};
+use yado_wire::Text;
+
+/// Address and prefix length of a network that somebody else decides about.
+pub type Subnet = (Ipv4Addr, u8);
+
+/// A network that has another address than the configured one. It keeps it until that collides as well: its containers have
+/// their leases from it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Move {
+    /// The network's name.
+    pub network: Text<15>,
+    /// The configured address.
+    pub from: Ipv4Prefix,
+    /// The address it has.
+    pub to: Ipv4Prefix,
+}
+
+/// Where a network is, compared with its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// As configured, and in nobody's way.
+    Configured,
+    /// Elsewhere: its automatic address was taken.
+    Moved {
+        /// The configured address.
+        from: Ipv4Prefix,
+    },
+    /// As configured, and in the way of a network that this machine is connected to: the address was given, or there is none
+    /// left.
+    Collides {
+        /// That network.
+        with: Subnet,
+    },
+}
+
+/// The first two numbers of the networks that are tried, /24 each: those of automatic addresses, and where 10.0.0.0/8 as a
+/// whole is somebody's, two that home and office networks rarely have.
+const POOLS: [[u8; 2]; 3] = [[10, 158], [172, 28], [192, 168]];
+
+/// The networks as they are to be, in the order of `configured`. `taken` are the networks that this machine is connected to by
+/// other links.
+pub fn place(configured: &[BridgeSpec], moves: &[Move], taken: &[Subnet]) -> Vec<(BridgeSpec, Place)> {
+    let mut placed: Vec<(BridgeSpec, Place)> = Vec::new();
+    for bridge in configured {
+        let Some(own) = bridge.ipv4.as_ref().map(|ipv4| ipv4.address) else {
+            placed.push((bridge.clone(), Place::Configured));
+            continue;
+        };
+        let collision = |address: Ipv4Prefix| taken.iter().find(|subnet| overlap(address, **subnet)).copied();
+        // Other networks' addresses count when one is chosen. Two that are given the same are the compiler's business.
+        let is_free = |address: Ipv4Prefix| {
+            let mut others = configured.iter().filter(|other| other.name != bridge.name);
+            let mut chosen = placed.iter().filter_map(|(bridge, _)| bridge.ipv4.as_ref());
+            let overlaps = |other: Ipv4Prefix| overlap(address, (other.address(), other.prefix_len()));
+            collision(address).is_none()
+                && !others.any(|other| other.ipv4.as_ref().is_some_and(|ipv4| overlaps(ipv4.address)))
+                && !chosen.any(|ipv4| overlaps(ipv4.address))
+        };
+        let moved = moves.iter().find(|one| one.network == bridge.name && one.from == own).map(|one| one.to);
+        let to = match (moved, collision(own)) {
+            (Some(to), _) if is_free(to) => Some(to),
+            (_, None) => None,
+            (_, Some(_)) if own != Ipv4Prefix::auto(&bridge.name) => None,
+            (_, Some(_)) => candidates().find(|address| is_free(*address)),
+        };
+        placed.push(match (to, collision(own)) {
+            (Some(to), _) => (moved_to(bridge, to), Place::Moved { from: own }),
+            (None, Some(with)) => (bridge.clone(), Place::Collides { with }),
+            (None, None) => (bridge.clone(), Place::Configured),
+        });
+    }
+    placed
+}
+
+/// `address` as a host of `network`: that part which names the host stays.
+pub fn host_in(address: Ipv4Addr, network: Ipv4Prefix) -> Ipv4Addr {
+    Ipv4Addr::from_bits(network.network().to_bits() | address.to_bits() & !network.mask().to_bits())
+}
+
+fn candidates() -> impl Iterator<Item = Ipv4Prefix> {
+    let addresses = POOLS.iter().flat_map(|[a, b]| (0..=255).map(|c| Ipv4Addr::new(*a, *b, c, 1)));
+    addresses.filter_map(|address| Ipv4Prefix::new(address, 24).ok())
+}
+
+fn moved_to(bridge: &BridgeSpec, to: Ipv4Prefix) -> BridgeSpec {
+    let mut bridge = bridge.clone();
+    if let Some(ipv4) = &mut bridge.ipv4 {
+        ipv4.address = to;
+        let ranges = ipv4.dhcp.iter_mut().flat_map(|dhcp| &mut dhcp.ranges);
+        ranges.for_each(|(first, last)| (*first, *last) = (host_in(*first, to), host_in(*last, to)));
+    }
+    bridge
+}
+
+fn overlap(network: Ipv4Prefix, (address, prefix_len): Subnet) -> bool {
+    let shorter = network.prefix_len().min(prefix_len.min(32));
+    let mask = u32::MAX.checked_shl(32 - u32::from(shorter)).unwrap_or(0);
+    network.address().to_bits() & mask == address.to_bits() & mask
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use yado_wire::names::clipped;
+
+    fn prefix(text: &str) -> Ipv4Prefix {
+        Ipv4Prefix::parse(text).unwrap()
+    }
+
+    fn addresses(placed: &[(BridgeSpec, Place)]) -> Vec<String> {
+        placed.iter().map(|(bridge, _)| bridge.ipv4.as_ref().unwrap().address.to_string()).collect()
+    }
+
+    #[test]
+    fn an_automatic_network_moves_out_of_the_way_and_stays_where_it_is() {
+        let own = prefix("10.158.0.1/24");
+        let bridges = [BridgeSpec::named(clipped("yado0"))];
+        let at = |address: [u8; 4], prefix_len| (Ipv4Addr::from(address), prefix_len);
+        assert_eq!(place(&bridges, &[], &[at([192, 168, 1, 7], 24)])[0].1, Place::Configured);
+        for (taken, expected) in [
+            (vec![at([10, 158, 0, 77], 24)], "10.158.1.1/24"),
+            (vec![at([10, 158, 0, 200], 30)], "10.158.1.1/24"),
+            (vec![at([10, 158, 0, 77], 24), at([10, 158, 1, 1], 32)], "10.158.2.1/24"),
+            (vec![at([10, 0, 0, 5], 8)], "172.28.0.1/24"),
+            (vec![at([10, 0, 0, 5], 8), at([172, 16, 0, 1], 12)], "192.168.0.1/24"),
+        ] {
+            let placed = place(&bridges, &[], &taken);
+            assert_eq!((addresses(&placed), placed[0].1), (vec![expected.to_owned()], Place::Moved { from: own }));
+            // Also when the way is free again, and anew when it is not.
+            let moves = [Move { network: clipped("yado0"), from: own, to: prefix(expected) }];
+            assert_eq!(place(&bridges, &moves, &[]), placed);
+            let both = [&taken[..], &[(prefix(expected).address(), 24)]].concat();
+            assert_ne!(addresses(&place(&bridges, &moves, &both)), [expected]);
+        }
+        let everything = [at([0, 0, 0, 0], 0)];
+        assert_eq!(place(&bridges, &[], &everything)[0].1, Place::Collides { with: everything[0] });
+    }
+
+    #[test]
+    fn an_address_that_was_given_stays_and_is_told() {
+        let mut given = BridgeSpec::named(clipped("lan0"));
+        given.ipv4.as_mut().unwrap().address = prefix("10.9.0.1/24");
+        let taken = (Ipv4Addr::new(10, 9, 0, 3), 16);
+        let placed = place(&[given], &[], &[taken]);
+        assert_eq!(
+            (addresses(&placed), placed[0].1),
+            (vec!["10.9.0.1/24".to_owned()], Place::Collides { with: taken })
+        );
+    }
+
+    #[test]
+    fn networks_do_not_move_into_each_other_and_take_their_hosts_along() {
+        let mut first = BridgeSpec::named(clipped("yado0"));
+        let dhcp = first.ipv4.as_mut().unwrap().dhcp.as_mut().unwrap();
+        dhcp.ranges = vec![(Ipv4Addr::new(10, 158, 0, 9), Ipv4Addr::new(10, 158, 0, 20))];
+        let mut given = BridgeSpec::named(clipped("lan0"));
+        given.ipv4.as_mut().unwrap().address = prefix("10.158.1.1/24");
+        let placed = place(&[first, given], &[], &[(Ipv4Addr::new(10, 158, 0, 1), 24)]);
+        assert_eq!(addresses(&placed), ["10.158.2.1/24", "10.158.1.1/24"]);
+        let ranges = &placed[0].0.ipv4.as_ref().unwrap().dhcp.as_ref().unwrap().ranges;
+        assert_eq!(ranges[..], [(Ipv4Addr::new(10, 158, 2, 9), Ipv4Addr::new(10, 158, 2, 20))]);
+        assert_eq!(host_in(Ipv4Addr::new(10, 158, 0, 9), prefix("172.28.0.1/24")), Ipv4Addr::new(172, 28, 0, 9));
+    }
+}
