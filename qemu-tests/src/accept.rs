@@ -19,6 +19,7 @@ use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::command_line::parse;
+use crate::hostile::{self, Length};
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report::{self, Judgement, Observation, Report, TimeReport};
 use crate::{bench, broken, cross, demo};
@@ -28,7 +29,7 @@ use tally::Tally;
 struct Floor {
     name: &'static str,
     about: &'static str,
-    run: fn(&Cache, &mut Tally),
+    run: fn(&Cache, &mut Tally, Length),
 }
 
 const FLOORS: &[Floor] = &[
@@ -45,17 +46,35 @@ const FLOORS: &[Floor] = &[
         about: "static binaries for three architectures, and their size budgets",
         run: cross_build,
     },
-    Floor { name: "arm64", about: "the arm64 board in QEMU", run: |cache, tally| board(cache, tally, Arch::Arm64) },
-    Floor { name: "armhf", about: "the armhf board in QEMU", run: |cache, tally| board(cache, tally, Arch::Armhf) },
+    Floor {
+        name: "arm64",
+        about: "the arm64 board in QEMU",
+        run: |cache, tally, _| board(cache, tally, Arch::Arm64),
+    },
+    Floor {
+        name: "armhf",
+        about: "the armhf board in QEMU",
+        run: |cache, tally, _| board(cache, tally, Arch::Armhf),
+    },
     Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
-        run: |cache, tally| what_breaks(cache, tally, Arch::Arm64),
+        run: |cache, tally, _| what_breaks(cache, tally, Arch::Arm64),
     },
     Floor {
         name: "broken-armhf",
         about: "what breaks on the armhf board, and does not matter",
-        run: |cache, tally| what_breaks(cache, tally, Arch::Armhf),
+        run: |cache, tally, _| what_breaks(cache, tally, Arch::Armhf),
+    },
+    Floor {
+        name: "hostile-arm64",
+        about: "attacks from inside containers on the arm64 board",
+        run: |cache, tally, length| attacks(cache, tally, Arch::Arm64, length),
+    },
+    Floor {
+        name: "hostile-armhf",
+        about: "attacks from inside containers on the armhf board",
+        run: |cache, tally, length| attacks(cache, tally, Arch::Armhf, length),
     },
     Floor { name: "bench", about: "budgets of memory and size, measured on the arm64 board", run: budgets_on_board },
 ];
@@ -67,6 +86,9 @@ struct Arguments {
     /// Which floors of tests; all without this
     #[arg(value_name = "FLOOR", value_parser = floor_names())]
     floors: Vec<String>,
+    /// Also what takes long: ten hostile containers for ten minutes instead of one
+    #[arg(long)]
+    long: bool,
 }
 
 fn floor_names() -> PossibleValuesParser {
@@ -76,7 +98,7 @@ fn floor_names() -> PossibleValuesParser {
 
 /// Runs all floors, or those named in the arguments.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Arguments { floors: names } = match parse(args) {
+    let Arguments { floors: names, long } = match parse(args) {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
@@ -87,12 +109,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let length = if long { Length::Long } else { Length::Short };
     let mut total = Tally::new();
     for floor in FLOORS.iter().filter(|floor| names.is_empty() || names.iter().any(|name| name == floor.name)) {
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
         let mut tally = Tally::new();
-        (floor.run)(&cache, &mut tally);
+        (floor.run)(&cache, &mut tally, length);
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
         total.add(tally);
     }
@@ -101,11 +124,11 @@ pub fn main(args: &[OsString]) -> ExitCode {
     if total.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn packages(cache: &Cache, tally: &mut Tally) {
+fn packages(cache: &Cache, tally: &mut Tally, _: Length) {
     tally.check("host packages are installed", || ensure_packages(cache, &Purpose::ALL));
 }
 
-fn style(_: &Cache, tally: &mut Tally) {
+fn style(_: &Cache, tally: &mut Tally, _: Length) {
     tally.check("rustfmt", || Tool::new("cargo").args(["fmt", "--all", "--check"]).run_visibly());
     tally.check("clippy", || {
         let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
@@ -114,7 +137,7 @@ fn style(_: &Cache, tally: &mut Tally) {
 }
 
 /// The namespace tests start a whole Debian too: the boards' root, made for this machine.
-fn unit(cache: &Cache, tally: &mut Tally) {
+fn unit(cache: &Cache, tally: &mut Tally, _: Length) {
     let debian = std::env::consts::ARCH.parse().ok().and_then(|arch| {
         let name = format!("a Debian root for {arch} is made, or kept");
         tally.check(&name, || provision::debian_root(cache, arch))
@@ -123,11 +146,11 @@ fn unit(cache: &Cache, tally: &mut Tally) {
     cargo_tests::run(tally, &["--workspace", "--locked"], environment.as_slice());
 }
 
-fn oldest_compiler(cache: &Cache, tally: &mut Tally) {
+fn oldest_compiler(cache: &Cache, tally: &mut Tally, _: Length) {
     tally.check("the workspace, tests included, on rustc 1.85", || cross::floor_check(cache));
 }
 
-fn cross_build(cache: &Cache, tally: &mut Tally) {
+fn cross_build(cache: &Cache, tally: &mut Tally, _: Length) {
     for arch in Arch::ALL {
         let name = format!("static programs for {arch}");
         if let Some(programs) = tally.check(&name, || cross::build(cache, arch, &cross::SHIPPED)) {
@@ -155,8 +178,16 @@ fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch) {
     }
 }
 
+fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, length: Length) {
+    let directory = report::directory("hostile", arch);
+    let name = format!("a board of {arch} to be attacked is prepared");
+    if let Some(report) = tally.check(&name, || hostile::run(cache, arch, &directory, length)) {
+        count_steps(tally, &report, hostile::planned_steps(), &directory);
+    }
+}
+
 /// Times are told and kept; only what does not depend on the machine that runs the board is a test.
-fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
+fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: Length) {
     let arch = Arch::Arm64;
     let directory = report::directory("bench", arch);
     let measured = tally.check("the board to be measured is prepared", || bench::run(cache, arch, &directory));

@@ -12,6 +12,7 @@ pub mod cache;
 pub mod command;
 pub mod cross;
 pub mod demo;
+pub mod hostile;
 pub mod other_work;
 pub mod progress;
 pub mod provision;

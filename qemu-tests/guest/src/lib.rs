@@ -4,6 +4,7 @@
 //! These programs are part of the tests and of no product. They are a crate of their own so that the cross build of two
 //! small programs does not drag the whole test harness through a foreign compiler.
 
+pub mod attack;
 pub mod contest;
 
 use serde::{Deserialize, Serialize};

@@ -41,6 +41,8 @@ pub struct Programs {
     pub guest_agent: PathBuf,
     /// The tests' tool in the containers.
     pub guest_tool: PathBuf,
+    /// The tests' attacks from inside a container.
+    pub guest_attack: PathBuf,
     /// A program on the board that logs.
     pub guest_log: PathBuf,
     /// The benchmark's stopwatch on the board.
@@ -85,6 +87,7 @@ fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {
         yado: path("yado")?,
         guest_agent: path("guest-agent")?,
         guest_tool: path("guest-tool")?,
+        guest_attack: path("guest-attack")?,
         guest_log: path("guest-log")?,
         guest_race: path("guest-race")?,
     })

@@ -16,6 +16,8 @@ pub mod directory_tree;
 pub mod exec;
 pub mod gpio;
 pub mod gpio_line;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod identity;
 pub mod idmap;
 pub mod inherited;

@@ -1,0 +1,90 @@
+//! A board with hostile containers on it: every attempt of `guest-attack`, one after the other, with a well-behaved container
+//! beside it; then ten of them together. What is only felt outside is looked at from outside.
+//!
+//! A row that is held is a check; one that is known to succeed says why ([`Expected::Open`]), and does not fail the run.
+
+mod appliance;
+mod arena;
+mod attempts;
+mod failure;
+mod machine;
+mod outside;
+mod together;
+
+use crate::arch::Arch;
+use crate::board::{BuildError, Prepared};
+use crate::cache::Cache;
+use crate::report::{Observer, Report, StepReport};
+use appliance::APPLIANCE;
+use arena::Arena;
+use failure::HostileError;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the ten are let loose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// A minute: as often as all other tests.
+    Short,
+    /// Ten minutes: `cargo accept --long`.
+    Long,
+}
+
+impl Length {
+    fn together(self) -> Duration {
+        match self {
+            Length::Short => Duration::from_secs(60),
+            Length::Long => Duration::from_secs(600),
+        }
+    }
+}
+
+/// One step: what it is to show, and how.
+struct Step {
+    title: &'static str,
+    take: fn(&mut Arena<'_>, &mut Observer) -> Result<(), HostileError>,
+}
+
+const STEPS: &[Step] = &[
+    Step { title: "a board of 256 MiB boots, with a hostile container and a calm one", take: attempts::boot },
+    Step { title: "what is tried inside is refused or bounded", take: attempts::inside },
+    Step { title: "what one takes all of, its neighbour still gets", take: attempts::neighbours },
+    Step { title: "no memory of the machine's is taken beyond the limit", take: attempts::memory },
+    Step { title: "work for PID 1 and netd is bounded, and status answers", take: attempts::services },
+    Step { title: "nobody outside is held up, or acts for those inside", take: outside::look },
+    Step { title: "afterwards the machine is as it was", take: attempts::afterwards },
+    Step { title: "ten hostile containers together", take: together::ten },
+    Step { title: "the board is powered off in time", take: attempts::power_off },
+];
+
+/// How many steps a whole run has.
+pub fn planned_steps() -> usize {
+    STEPS.len()
+}
+
+/// Boots, attacks, and looks. The report tells how it went; an error is about what comes before the board.
+pub fn run(cache: &Cache, arch: Arch, directory: &Path, length: Length) -> Result<Report, BuildError> {
+    let began = Instant::now();
+    std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
+    let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
+    let prepare_seconds = began.elapsed().as_secs_f64();
+    let switched_on = Instant::now();
+    let mut arena = Arena::new(&prepared, directory, length);
+    let steps = STEPS.iter().enumerate().map(|(index, step)| take(&mut arena, index + 1, step)).collect();
+    arena.print_table();
+    arena.clear_away();
+    Ok(Report {
+        arch,
+        kernel: Some(prepared.ingredients.kernel.release.clone()),
+        prepare_seconds,
+        board_seconds: switched_on.elapsed().as_secs_f64(),
+        time: None,
+        steps,
+    })
+}
+
+fn take(arena: &mut Arena<'_>, number: usize, step: &Step) -> StepReport {
+    let mut observer = Observer::begin(number, step.title);
+    let outcome = (step.take)(arena, &mut observer).map_err(|error| error.to_string());
+    observer.end(outcome)
+}

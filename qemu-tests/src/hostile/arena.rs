@@ -1,0 +1,229 @@
+//! The board that is attacked, short ways to ask it, and the table of what was tried.
+
+use super::Length;
+use super::appliance::{ATTACK, CALM, HOSTILE};
+use super::failure::HostileError;
+use super::machine::Machine;
+use crate::board::agent::Pending;
+use crate::board::disk::DataPartition;
+use crate::board::qemu::OnReset;
+use crate::board::qmp::UsbStick;
+use crate::board::{Board, BoardError, BoardOptions, Prepared, Slots};
+use crate::report::Observer;
+use qemu_guest::Ran;
+use qemu_guest::attack::{Attempt, Expected, Outcome, Verdict};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a board may take until its agent speaks; a loaded machine needs many times the usual 5 to 10 s.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
+/// How long anything on a board may take, on a machine that has other things to do.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
+const MEMORY_MIB: u32 = 256;
+const DATA_MIB: u64 = 48;
+/// Errors of the kernel's go to the serial line: who was killed for want of memory is seen there, however many they were.
+const KERNEL_ARGUMENTS: &str = "loglevel=4";
+
+/// The board, and what came of the attempts so far.
+#[derive(Debug)]
+pub(super) struct Arena<'a> {
+    prepared: &'a Prepared,
+    directory: PathBuf,
+    /// How long the ten are let loose.
+    pub(super) length: Length,
+    board: Option<Board>,
+    /// As it was before the first attempt.
+    pub(super) before: Option<Machine>,
+    rows: Vec<Row>,
+}
+
+/// One attempt in the table.
+#[derive(Debug)]
+struct Row {
+    attempt: &'static Attempt,
+    outcome: Outcome,
+}
+
+impl<'a> Arena<'a> {
+    /// Without a board.
+    pub(super) fn new(prepared: &'a Prepared, directory: &Path, length: Length) -> Arena<'a> {
+        Arena { prepared, directory: directory.to_owned(), length, board: None, before: None, rows: Vec::new() }
+    }
+
+    /// Switches the board on; says how long it took until its agent spoke.
+    pub(super) fn switch_on(&mut self) -> Result<String, HostileError> {
+        let options = BoardOptions {
+            memory_mib: MEMORY_MIB,
+            slots: Slots::OnlyA,
+            data_mib: DATA_MIB,
+            data: DataPartition::Blank,
+            kernel_arguments: KERNEL_ARGUMENTS.to_owned(),
+            clock: None,
+            on_reset: OnReset::End,
+            directory: self.directory.clone(),
+        };
+        let (board, hello) = Board::boot(self.prepared, options, BOOT_TIMEOUT)?;
+        let seconds = board.qemu.started().elapsed().as_secs_f64();
+        self.board = Some(board);
+        Ok(format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel))
+    }
+
+    /// The board that is on.
+    pub(super) fn board(&self) -> Result<&Board, HostileError> {
+        self.board.as_ref().ok_or(HostileError::Off)
+    }
+
+    /// The same, to plug something into it.
+    pub(super) fn board_mut(&mut self) -> Result<&mut Board, HostileError> {
+        self.board.as_mut().ok_or(HostileError::Off)
+    }
+
+    /// A stick to be plugged in, blank.
+    pub(super) fn stick(&self, id: &str, bytes: u64) -> Result<UsbStick, HostileError> {
+        let content = self.directory.join(format!("{id}.img"));
+        let made = std::fs::File::create(&content).and_then(|file| file.set_len(bytes));
+        let content = made.and_then(|()| std::fs::canonicalize(&content));
+        let content = content.map_err(|source| BoardError::Directory { path: self.directory.clone(), source })?;
+        Ok(UsbStick { id: id.to_owned(), content, serial: "0001".to_owned() })
+    }
+
+    /// Ends the board, and removes its disk; logs stay.
+    pub(super) fn clear_away(&mut self) {
+        self.board = None;
+        for name in ["disk.img", "flash.img", "crossing.img"] {
+            // What cannot be removed is overwritten by the next run.
+            let _ = std::fs::remove_file(self.directory.join(name));
+        }
+        let _ = std::fs::remove_dir_all(self.directory.join("parts"));
+    }
+
+    /// Runs a shell script on the board that must succeed; what it printed.
+    pub(super) fn shell(&self, script: &str) -> Result<String, HostileError> {
+        Ok(self.board()?.agent.output(&["/bin/sh", "-c", script], TIMEOUT)?.trim().to_owned())
+    }
+
+    /// Runs the attacking program in an instance to its end, whatever that is.
+    pub(super) fn attack(&self, instance: &str, words: &[&str]) -> Result<Ran, HostileError> {
+        Ok(self.board()?.exec(instance, &[&[ATTACK], words].concat(), TIMEOUT)?)
+    }
+
+    /// Starts the attacking program in an instance.
+    pub(super) fn start_attack(
+        &self,
+        instance: &str,
+        words: &[&str],
+        timeout: Duration,
+    ) -> Result<Pending, HostileError> {
+        self.start_inside(instance, &[&[ATTACK], words].concat(), timeout)
+    }
+
+    /// Starts a program in an instance.
+    pub(super) fn start_inside(
+        &self,
+        instance: &str,
+        words: &[&str],
+        timeout: Duration,
+    ) -> Result<Pending, HostileError> {
+        let argv = [&["/usr/bin/yado", "rescue", "exec", "--no-tty", instance, "--"], words].concat();
+        Ok(self.board()?.agent.start_run(&argv, "", timeout)?)
+    }
+
+    /// The entry of one instance in the status.
+    pub(super) fn instance(&self, name: &str) -> Result<Value, HostileError> {
+        Ok(entry(&self.board()?.status()?, name).cloned().unwrap_or_default())
+    }
+
+    /// Waits until an instance is ready, or has failed: the caller looks which.
+    pub(super) fn wait_settled(&self, name: &str) -> Result<Value, HostileError> {
+        let found = self.board()?.wait_status(&format!("{name} that is ready"), TIMEOUT, |status| {
+            entry(status, name).filter(|entry| entry["state"] == "ready" || entry["state"] == "failed").cloned()
+        })?;
+        Ok(found)
+    }
+
+    /// How long `yado rescue status` takes on the board, by the board's own clock.
+    pub(super) fn status_latency(&self) -> Result<Duration, HostileError> {
+        let ran = self.board()?.agent.run(&["/usr/bin/yado", "rescue", "status"], TIMEOUT)?;
+        Ok(Duration::from_millis(ran.wall_ms))
+    }
+
+    /// The machine as it is now.
+    pub(super) fn machine(&self) -> Result<Machine, HostileError> {
+        Machine::parse(&self.shell(&Machine::script())?)
+    }
+
+    /// Notes what came of an attempt: a check where it is promised to be held.
+    pub(super) fn note(&mut self, observer: &mut Observer, attempt: &'static Attempt, outcome: Outcome) {
+        let shown = format!("{} {}", outcome.verdict, outcome.figure);
+        let holds = outcome.is_held();
+        let (what, is_good) = match attempt.expected {
+            Expected::Held => (format!("{}: {}", attempt.name, attempt.what), holds),
+            Expected::Open(why) if holds => (format!("{}: known as open ({why}), and HELD NOW", attempt.name), true),
+            Expected::Open(why) => (format!("{}: known as open: {why}", attempt.name), true),
+        };
+        // The step ends at its end, when all attempts have had their turn.
+        let _ = observer.check(&what, shown, is_good);
+        self.rows.push(Row { attempt, outcome });
+    }
+
+    /// An error if one that was promised to be held was not, among those that this step has noted.
+    pub(super) fn judge(&self, since: usize, observer: &mut Observer) -> Result<(), HostileError> {
+        let rows = self.rows.get(since..).unwrap_or(&[]);
+        let is_broken = |row: &&Row| row.attempt.expected == Expected::Held && !row.outcome.is_held();
+        let broken: Vec<&str> = rows.iter().filter(is_broken).map(|row| row.attempt.name).collect();
+        let shown = format!(
+            "{} attempts, broken: {}",
+            rows.len(),
+            if broken.is_empty() { "none".to_owned() } else { broken.join(" ") }
+        );
+        Ok(observer.check("each that is promised to be held is held", shown, broken.is_empty())?)
+    }
+
+    /// How many attempts were noted so far.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Attempt, verdict, errno or figure.
+    pub(super) fn print_table(&self) {
+        println!("\n{:<20} {:<10} {:<6} figure", "attempt", "verdict", "");
+        for Row { attempt, outcome } in &self.rows {
+            let mark = match (attempt.expected, outcome.is_held()) {
+                (Expected::Held, true) => "",
+                (Expected::Held, false) => "BROKEN",
+                (Expected::Open(_), true) => "HELD",
+                (Expected::Open(_), false) => "open",
+            };
+            println!("{:<20} {:<10} {mark:<6} {}", attempt.name, outcome.verdict, outcome.figure);
+        }
+        let count = |verdict: Verdict| self.rows.iter().filter(|row| row.outcome.verdict == verdict).count();
+        let counts: Vec<String> = [Verdict::Refused, Verdict::Bounded, Verdict::Succeeded, Verdict::NotHere]
+            .into_iter()
+            .map(|verdict| format!("{} {verdict}", count(verdict)))
+            .collect();
+        println!("{}", counts.join(", "));
+    }
+
+    /// Whether both run on as the processes that they were.
+    pub(super) fn pids(&self) -> Result<[Value; 2], HostileError> {
+        let status = self.board()?.status()?;
+        Ok([HOSTILE, CALM].map(|name| entry(&status, name).map(|entry| entry["pid"].clone()).unwrap_or_default()))
+    }
+
+    /// Asks until a file is there, or the time is over.
+    pub(super) fn wait_file(&self, path: &str, timeout: Duration) -> Result<bool, HostileError> {
+        let began = Instant::now();
+        let seen = self.board()?.agent.wait_path(path, qemu_guest::Presence::Present, timeout);
+        match seen {
+            Ok(()) => Ok(true),
+            Err(_) if timeout <= began.elapsed() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The entry of one instance in a status.
+pub(super) fn entry<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
+    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
+}
