@@ -84,11 +84,7 @@ fn print(attempt: &Attempt, outcome: Outcome) {
 /// Each in a process of its own, which takes with it what it took.
 fn each(is_wanted: impl Fn(&Attempt) -> bool) -> Result<(), String> {
     for attempt in super::all().filter(|attempt| is_wanted(attempt)) {
-        let child = Command::new("/proc/self/exe")
-            .args(["one", attempt.name])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
+        let child = again().args(["one", attempt.name]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let outcome = match child {
             Err(error) => Outcome::refused(&error),
             Ok(child) => awaited(child, attempt.name),
@@ -120,7 +116,11 @@ fn awaited(mut child: Child, name: &str) -> Outcome {
         }
     }
     let line = said.lines().find_map(Line::parse).filter(|line| line.name == name);
-    line.map_or_else(|| Outcome::bounded(format!("killed: {status}")), |line| line.outcome)
+    match line {
+        Some(line) => line.outcome,
+        None if status.code().is_none() => Outcome::bounded(format!("killed: {status}")),
+        None => Outcome::succeeded(format!("no word, {status}")),
+    }
 }
 
 /// The file is made before: when all is taken, there may be no descriptor left for it.

@@ -101,7 +101,6 @@ fn settings() -> Outcome {
         "/proc/sys/kernel/modprobe",
         "/proc/sys/kernel/hotplug",
         "/proc/sys/kernel/sysrq",
-        "/proc/sys/kernel/pid_max",
         "/proc/sys/kernel/printk",
         "/proc/sys/kernel/randomize_va_space",
         "/proc/sys/kernel/pty/max",

@@ -188,6 +188,11 @@ pub(crate) fn build_image(directory: &Path, name: &str, seed: u8) -> [u8; 32] {
     image_of(source, erofs::Owners::All { uid: 0, gid: 0 }, &directory.join(name), seed)
 }
 
+/// Builds an image of a root of the test's own, signed by a key that is trusted.
+pub(crate) fn build_image_of(root: &Path, output: &Path) -> [u8; 32] {
+    image_of(Source::Directory(root.to_owned()), erofs::Owners::All { uid: 0, gid: 0 }, output, 7)
+}
+
 /// Builds any image.
 pub(crate) fn image_of(source: Source, owners: erofs::Owners, output: &Path, seed: u8) -> [u8; 32] {
     let architecture = Architecture::parse(std::env::consts::ARCH).unwrap();

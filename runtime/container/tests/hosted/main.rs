@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::result_large_err)]
 
+mod attack_program;
 mod attacks;
 mod bench;
 mod cases;
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|name| name == "yado-container") {
         return yado_container::main(&args);
     }
+    if args.first().is_some_and(|name| name.to_string_lossy().ends_with(qemu_guest::attack::PROGRAM)) {
+        let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        return qemu_guest::attack::main(&words);
+    }
     if let Some(reason) = fixture::missing() {
         println!("SKIPPED: {reason}");
         return ExitCode::SUCCESS;
@@ -37,9 +42,8 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, 0);
-    for (name, case) in
-        cases::ALL.iter().chain(attacks::ALL).chain(walls::ALL).chain(failures::ALL).chain(systemd::ALL)
-    {
+    let cases = [cases::ALL, attacks::ALL, attack_program::ALL, walls::ALL, failures::ALL, systemd::ALL];
+    for (name, case) in cases.into_iter().flatten() {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;
         }

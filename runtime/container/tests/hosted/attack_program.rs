@@ -1,0 +1,71 @@
+//! Attacks from inside, those that need no board: the program that makes them is this one, put into an image with the
+//! libraries that it is linked to.
+
+use crate::fixture::{Fixture, build_image_of};
+use crate::init_role::{exec, launch};
+use qemu_guest::attack::{self, Attempt, Expected, Line, Watched};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use yado_sys::children::Ended;
+
+type Case = (&'static str, fn(&Fixture));
+
+pub(crate) const ALL: &[Case] = &[("what_is_tried_inside_is_refused_or_bounded", inside)];
+
+/// What needs a controller of the kernel's to be held, which a machine that runs these tests may lack.
+const ON_A_BOARD_ONLY: [&str; 2] = ["fork-bomb", "memory-hog"];
+
+fn inside(fixture: &Fixture) {
+    let wanted: Vec<&Attempt> = attack::all()
+        .filter(|attempt| matches!(attempt.watched, Watched::Inside) && !ON_A_BOARD_ONLY.contains(&attempt.name))
+        .collect();
+    let program = format!("/bin/{}", attack::PROGRAM);
+    let mut words = vec![program.as_str(), "these"];
+    words.extend(wanted.iter().map(|attempt| attempt.name));
+    let mut order = fixture.order("attacks", &["/bin/sleep", "1000"]);
+    order.spec.image = build_image_of(&root_with_the_program(fixture), &fixture.path("attack-image"));
+    order.places.image = fixture.path("attack-image").to_str().unwrap().to_owned();
+    let payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
+    let (ended, output) = exec(&order, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
+    payload.kill();
+    assert_eq!(ended, Ended::Code(0), "{output}");
+    let lines: Vec<Line> = output.lines().filter_map(|line| Line::parse(line.trim_end())).collect();
+    let mut broken = Vec::new();
+    for attempt in wanted {
+        let Some(line) = lines.iter().find(|line| line.name == attempt.name) else {
+            panic!("{} was not tried: {output}", attempt.name);
+        };
+        let word = match (attempt.expected, line.outcome.is_held()) {
+            (Expected::Held, true) => "",
+            (Expected::Held, false) => {
+                broken.push(line.to_string());
+                "BROKEN"
+            }
+            (Expected::Open(why), _) => why,
+        };
+        println!("  {line}\t{word}");
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The fixture's root, and this program with all that ldd(1) says it needs.
+fn root_with_the_program(fixture: &Fixture) -> PathBuf {
+    let root = fixture.path("attack-root");
+    let own = std::env::current_exe().unwrap();
+    copy_tree(&fixture.root(), &root);
+    fs::copy(&own, root.join("bin").join(attack::PROGRAM)).unwrap();
+    let said = Command::new("ldd").arg(&own).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    for library in said.split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(library, place).unwrap();
+    }
+    root
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
