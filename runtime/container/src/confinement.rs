@@ -5,7 +5,7 @@ use yado_spec::instance::Security;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::keyring;
 use yado_sys::seccomp::{DEFAULT_DENIALS, Filter};
-use yado_sys::security_label::{self, LabelError};
+use yado_sys::security_label::{LabelError, Procfs};
 use yado_wire::{Failure, Step};
 
 /// What LXD takes from every container. In a user namespace they are without effect on the system anyway; in a privileged
@@ -16,25 +16,43 @@ const DROPPED: Capabilities = Capabilities::SYS_TIME
     .union(Capabilities::MAC_ADMIN)
     .union(Capabilities::MAC_OVERRIDE);
 
-/// Confines this process and all it will ever start, before it executes something of the instance's.
-pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
-    if let Some(label) = &security.label {
-        security_label::label_next_exec(label).map_err(|error| label_failure(label, &error))?;
-    }
-    confine_unlabelled(security)
+/// The label for the next program, prepared where `/proc` is the system's own.
+#[derive(Debug)]
+pub(crate) struct NextLabel<'a> {
+    label: &'a str,
+    proc: Procfs,
 }
 
-/// The same for a process that executes nothing, so that no label would ever come into force.
-pub(crate) fn confine_unlabelled(security: &Security) -> Result<(), Failure> {
+impl NextLabel<'_> {
+    /// The label that is asked for. To be called before anything of the instance's is joined: the instance decides what its
+    /// `/proc` is.
+    pub(crate) fn of(security: &Security) -> Result<Option<NextLabel<'_>>, Failure> {
+        let Some(label) = &security.label else { return Ok(None) };
+        let proc = Procfs::open().map_err(at(Step::Label, "/proc"))?;
+        Ok(Some(NextLabel { label, proc }))
+    }
+}
+
+/// Confines this process and all it will ever start, but for what [`finish`] does. It needs the privileges of the instance's
+/// root, and touches no file.
+pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
     // A key ring takes memory of a bounded kind; what else is refused here, this kernel always refuses.
     keyring::join_new_session().map_err(at(Step::Capabilities, "session keyring"))?;
     capabilities::drop_from_bounding_set(DROPPED).map_err(at_in_vain(Step::Capabilities, "bounding set"))?;
-    if security.no_new_privs {
-        capabilities::set_no_new_privs().map_err(at_in_vain(Step::Capabilities, "no_new_privs"))?;
-    }
     if security.syscalls_deny_default {
         let filter = Filter::allow_all_but(&DEFAULT_DENIALS);
         filter.install().map_err(at_in_vain(Step::Seccomp, "system call filter"))?;
+    }
+    Ok(())
+}
+
+/// The rest, as the user who executes the next program.
+pub(crate) fn finish(security: &Security, label: Option<&NextLabel<'_>>) -> Result<(), Failure> {
+    if let Some(NextLabel { label, proc }) = label {
+        proc.label_next_exec(label).map_err(|error| label_failure(label, &error))?;
+    }
+    if security.no_new_privs {
+        capabilities::set_no_new_privs().map_err(at_in_vain(Step::Capabilities, "no_new_privs"))?;
     }
     Ok(())
 }

@@ -1,38 +1,42 @@
-//! A command in a running instance: into its namespaces, then one fork, so that the command is in its pid namespace and a
-//! child of init; confined like the instance's init.
+//! A command in a running instance: one fork, so that the command is in its pid namespace and its control group, and a child
+//! of init; the child joins the other namespaces, and is confined like the instance's init.
 
-use crate::confinement;
+use crate::command_group::{self, CommandGroup};
+use crate::confinement::{self, NextLabel};
 use crate::order;
 use crate::program::{self, Environment};
 use crate::report::{Reporter, Stopwatch, at};
 use crate::run::wait_for_exec;
-use crate::talk::{Talk, Word};
+use crate::talk::{PayloadSteps, TOO_SLOW, Talk, Word};
 use rustix::fs::Mode;
 use rustix::process::{Gid, Signal, Uid};
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 use yado_spec::LaunchOrder;
 use yado_spec::order::Command;
-use yado_sys::clone::{self, Forked, Namespaces, Parent};
+use yado_sys::children;
+use yado_sys::clone::{Forked, Parent};
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
+
+/// How long a command may take until it is executed: milliseconds, if nobody inside hinders it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts the command.
 pub(crate) fn exec(order: &LaunchOrder, command: &Command, reporter: &mut Reporter) -> Result<(), Failure> {
     let mut stopwatch = Stopwatch::default();
-    stopwatch.step(Step::Namespaces, || enter(order))?;
-    let (pid, pidfd, talk) = fork_command(order, command, Parent::CallersParent)?;
-    reporter.payload(pid, &pidfd, None)?;
-    let times = stopwatch.step(Step::Exec, || wait_for_exec(&talk))?;
+    let forked =
+        stopwatch.step(Step::Namespaces, || fork_command(order, command, Parent::CallersParent, PATIENCE))?;
+    reporter.payload(forked.pid, &forked.pidfd, None)?;
+    let times = stopwatch.step(Step::Exec, || forked.wait_for_exec())?;
     stopwatch.add(&times);
     reporter.command_started(&stopwatch)
 }
 
-/// Moves us into the namespaces of the running instance. Its pid namespace is our children's, not ours.
-pub(crate) fn enter(order: &LaunchOrder) -> Result<(), Failure> {
-    let payload = order::running_payload()?;
+/// Moves us into the namespaces of the running instance, but for its pid namespace, which is our children's only.
+pub(crate) fn enter(order: &LaunchOrder, payload: &OwnedFd) -> Result<(), Failure> {
     let all = NamespacesOf::MOUNT
-        | NamespacesOf::PROCESS_ID
         | NamespacesOf::NETWORK
         | NamespacesOf::HOST_NAME_AND_NIS_DOMAIN_NAME
         | NamespacesOf::INTER_PROCESS_COMMUNICATION
@@ -40,21 +44,36 @@ pub(crate) fn enter(order: &LaunchOrder) -> Result<(), Failure> {
     // Entering the user namespace one is in already is an error.
     let mut wanted = if order.spec.security.privileged { all } else { all | NamespacesOf::USER };
     wanted.set(NamespacesOf::TIME, order.spec.security.time_namespace);
-    pidfd::enter_namespaces(&payload, wanted).map_err(at(Step::Namespaces, order.spec.name.as_str()))
+    pidfd::enter_namespaces(payload, wanted).map_err(at(Step::Namespaces, order.spec.name.as_str()))
 }
 
-/// Forks the command, and what it says until it executes.
+/// A command on its way.
+#[derive(Debug)]
+pub(crate) struct ForkedCommand {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    group: CommandGroup,
+    talk: Talk,
+}
+
+/// Forks the command, which joins the instance and executes. The launcher stays outside.
 pub(crate) fn fork_command(
     order: &LaunchOrder,
     command: &Command,
     parent: Parent,
-) -> Result<(i32, OwnedFd, Talk), Failure> {
-    let (talk, commands_end) = Talk::pair()?;
-    match clone::fork(Namespaces::empty(), parent).map_err(at(Step::Namespaces, "clone3"))? {
-        Forked::Caller { pid, pidfd } => Ok((pid, pidfd, talk)),
+    patience: Duration,
+) -> Result<ForkedCommand, Failure> {
+    let payload = order::running_payload()?;
+    let label = NextLabel::of(&order.spec.security)?;
+    pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
+    let (talk, commands_end) = Talk::pair(patience)?;
+    let (forked, group) = command_group::fork(&order.places.cgroup, parent)?;
+    match forked {
+        Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, talk }),
         Forked::Child => {
             drop(talk);
-            let Err(failure) = become_command(order, command, parent, &commands_end);
+            let Err(failure) =
+                enter(order, &payload).and_then(|()| become_command(order, command, label, parent, &commands_end));
             // If the launcher is gone, nobody is left who wants to know.
             let _ = commands_end.say(&Word::Failed(failure), &[]);
             std::process::exit(127)
@@ -62,9 +81,27 @@ pub(crate) fn fork_command(
     }
 }
 
+impl ForkedCommand {
+    /// Waits until it is executed. One that is not in time is killed.
+    pub(crate) fn wait_for_exec(&self) -> Result<PayloadSteps, Failure> {
+        wait_for_exec(&self.talk).map_err(|failure| {
+            // Before the kill: what is killed does not count as frozen.
+            let is_frozen = failure.reason == TOO_SLOW && self.group.is_frozen();
+            children::kill(self.pidfd.as_fd());
+            match is_frozen {
+                true => Failure::refused(failure.step, "command", "its control group is frozen"),
+                false => failure,
+            }
+        })
+    }
+}
+
+/// Until the user is the instance's, this is the system's root where the instance says what a path leads to: nothing is
+/// opened before.
 fn become_command(
     order: &LaunchOrder,
     command: &Command,
+    label: Option<NextLabel<'_>>,
     parent: Parent,
     talk: &Talk,
 ) -> Result<Infallible, Failure> {
@@ -75,6 +112,7 @@ fn become_command(
     let _ = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
     confinement::confine(&order.spec.security)?;
     become_user(*uid, *gid)?;
+    confinement::finish(&order.spec.security, label.as_ref())?;
     if parent == Parent::Caller {
         // Whoever waits for its end is the launcher: without it nobody would.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Exec, "parent"))?;

@@ -35,6 +35,7 @@ mod proc_and_sys;
 mod program;
 mod talk;
 
+mod command_group;
 mod exec;
 mod probe;
 mod sync_devices;

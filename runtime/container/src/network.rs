@@ -3,6 +3,7 @@
 
 use crate::report::at;
 use rustix::fd::OwnedFd;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use yado_sys::packet;
 use yado_wire::network::{MAX_NICS, NetReply, NetRequest};
 use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
-/// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board.
+/// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board. So long it may
+/// take to be reached, and to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A request under way.
@@ -32,9 +34,14 @@ pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching,
     nics.extend_from_slice(&spec.nics).map_err(too_many)?;
     let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), run: order.run, nics })
         .ok_or_else(|| Failure::refused(Step::Network, spec.name.as_str(), "nics longer than a packet"))?;
-    let socket = packet::connect(Path::new(netd)).map_err(at(Step::Network, netd))?;
-    packet::set_timeout(&socket, DEADLINE).map_err(at(Step::Network, netd))?;
-    packet::send(&socket, &request, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
+    let busy =
+        || Failure::refused(Step::Network, netd, &format!("netd takes no request within {} s", DEADLINE.as_secs()));
+    let socket = packet::connect_within(Path::new(netd), DEADLINE).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => busy(),
+        _ => Failure::from_io(Step::Network, netd, &error),
+    })?;
+    let sent = packet::send(&socket, &request, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
+    sent.ok_or_else(busy)?;
     Ok(Attaching { socket, netd: netd.clone() })
 }
 

@@ -1,7 +1,7 @@
 //! One start, from inside: what the process does that becomes the instance's init. It is root in its user namespace and
 //! nobody outside; everything it mounts belongs to the instance. What root inside must not undo, the launcher mounts.
 
-use crate::confinement;
+use crate::confinement::{self, NextLabel};
 use crate::console;
 use crate::proc_and_sys::KernelMounts;
 use crate::program::{self, Environment};
@@ -22,8 +22,8 @@ use yado_wire::{Failure, Step};
 const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// The whole life of the payload up to its `execve`.
-pub(crate) fn live(order: &LaunchOrder, talk: &Talk) -> ! {
-    if let Err(Gave::Up(failure)) = become_init(order, talk) {
+pub(crate) fn live(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) -> ! {
+    if let Err(Gave::Up(failure)) = become_init(order, label, talk) {
         // If the launcher is gone, nobody is left who wants to know.
         let _ = talk.say(&Word::Failed(failure), &[]);
     }
@@ -44,7 +44,7 @@ impl From<Failure> for Gave {
     }
 }
 
-fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
+fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
     let KernelMounts { proc, sys, cgroup } = stopwatch.step(Step::Namespaces, || {
         enter_namespaces(order)?;
@@ -52,7 +52,7 @@ fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
     })?;
     talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
     drop((proc, sys, cgroup));
-    let Some(Heard { message: Go::Build, descriptors }) = talk.hear()? else { return Err(Gave::In) };
+    let Some(Heard { message: Go::Build, descriptors }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     let mut descriptors = descriptors.into_iter();
     let (Some(dev), Some(run)) = (descriptors.next(), descriptors.next()) else { return Err(Gave::In) };
     let notify = descriptors.next();
@@ -60,12 +60,15 @@ fn become_init(order: &LaunchOrder, talk: &Talk) -> Result<Infallible, Gave> {
     let master = stopwatch.step(Step::Console, console::open)?;
     talk.say(&Word::Built, &[master.as_fd()])?;
     drop(master);
-    let Some(Heard { message: Go::Exec, .. }) = talk.hear()? else { return Err(Gave::In) };
+    let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     let environment = Environment::of_init(&order.spec, notify.is_some().then_some(NOTIFY_SOCKET));
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
-    stopwatch.step(Step::Capabilities, || confinement::confine(&order.spec.security))?;
+    stopwatch.step(Step::Capabilities, || {
+        confinement::confine(&order.spec.security)?;
+        confinement::finish(&order.spec.security, label)
+    })?;
     talk.say(&Word::Executing(stopwatch.times().iter().copied().take(MAX_PAYLOAD_STEPS).collect()), &[])?;
     Err(Gave::Up(program::execute(&order.spec.init, &environment)))
 }

@@ -3,8 +3,8 @@
 
 use crate::confinement;
 use crate::exec::{become_user, enter, fork_command};
-use crate::report::{Reporter, at};
-use crate::run::wait_for_exec;
+use crate::order;
+use crate::report::{Reporter, at, show};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -25,8 +25,8 @@ pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), 
     let Some(Probe { attempt, timeout, .. }) = &order.spec.health.probe else {
         return Err(Failure::refused(Step::Health, order.spec.name.as_str(), "it has no probe"));
     };
+    show(Step::Health);
     let deadline = Instant::now() + *timeout;
-    enter(order)?;
     let object = attempt.to_string();
     let failed = |error: io::Error| match error.kind() {
         // What a socket's timeout looks like.
@@ -47,11 +47,11 @@ pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), 
             }
         }
         ProbeAttempt::Tcp(address) => {
-            confine(order)?;
+            enter_confined(order)?;
             connect(*address, deadline).map_err(failed)?;
         }
         ProbeAttempt::Http(address, path) => {
-            confine(order)?;
+            enter_confined(order)?;
             let line = connect(*address, deadline).and_then(|stream| ask(stream, *address, path, deadline));
             check_status(&line.map_err(failed)?)
                 .map_err(|reason| Failure::refused(Step::Health, &object, &reason))?;
@@ -65,20 +65,24 @@ fn too_slow(timeout: Duration) -> String {
 }
 
 /// We came with all of the system's rights; what follows reads what somebody inside has written.
-fn confine(order: &LaunchOrder) -> Result<(), Failure> {
-    confinement::confine_unlabelled(&order.spec.security)?;
-    become_user(0, 0)
+fn enter_confined(order: &LaunchOrder) -> Result<(), Failure> {
+    enter(order, &order::running_payload()?)?;
+    confinement::confine(&order.spec.security)?;
+    become_user(0, 0)?;
+    // It executes nothing, so that no label would ever come into force.
+    confinement::finish(&order.spec.security, None)
 }
 
 /// Runs the program; `None`: it took too long, and was killed.
 fn run(order: &LaunchOrder, command: &Command, deadline: Instant) -> Result<Option<Ended>, Failure> {
-    let (_, process, talk) = fork_command(order, command, Parent::Caller)?;
-    wait_for_exec(&talk)?;
+    let patience = || deadline.saturating_duration_since(Instant::now());
+    // A socket has no patience of zero.
+    let forked = fork_command(order, command, Parent::Caller, patience().max(Duration::from_millis(1)))?;
+    forked.wait_for_exec()?;
     let program = command.argv.first().map_or("", String::as_str);
-    let patience = deadline.saturating_duration_since(Instant::now());
-    if !pidfd::ends_within(&process, patience).map_err(at(Step::Health, program))? {
+    if !pidfd::ends_within(&forked.pidfd, patience()).map_err(at(Step::Health, program))? {
         // What it started itself is the instance's init's to reap.
-        children::kill(process.as_fd());
+        children::kill(forked.pidfd.as_fd());
         return Ok(None);
     }
     // We have no other child.

@@ -1,8 +1,9 @@
 //! What init hears from us: how long each step took, the payload, and how it ended.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use yado_spec::order::REPORT_FD;
 use yado_sys::mount::NewMountError;
 use yado_sys::packet;
@@ -24,6 +25,15 @@ pub(crate) fn at_new(step: Step, object: &str) -> impl FnOnce(NewMountError) -> 
     move |error| Failure { reason: clipped(&error.to_string()), ..Failure::from_io(step, object, &error.source) }
 }
 
+/// Shows the step that we are in as the name of this process: whoever has to kill it then knows what it hung in, and so does
+/// a reader of a process list. Executing a program ends it.
+pub(crate) fn show(step: Step) {
+    if let Ok(name) = CString::new(step.name()) {
+        // It can fail for a bad address only.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
 /// How long the steps took; those for which there is no room are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Stopwatch {
@@ -33,6 +43,7 @@ pub(crate) struct Stopwatch {
 impl Stopwatch {
     /// Does one step. Its time counts also when it failed.
     pub(crate) fn step<T>(&mut self, step: Step, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        show(step);
         let begin = Instant::now();
         let outcome = work();
         let micros = u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX);
@@ -54,6 +65,9 @@ impl Stopwatch {
     }
 }
 
+/// init reads at once, unless it is just being executed again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The socket to init.
 #[derive(Debug)]
 pub(crate) struct Reporter {
@@ -63,7 +77,9 @@ pub(crate) struct Reporter {
 impl Reporter {
     /// The one that init gave us.
     pub(crate) fn inherited() -> io::Result<Reporter> {
-        Ok(Reporter { socket: yado_sys::inherited::take(REPORT_FD)? })
+        let socket = yado_sys::inherited::take(REPORT_FD)?;
+        packet::set_timeout(&socket, PATIENCE)?;
+        Ok(Reporter { socket })
     }
 
     /// The payload exists: its pidfd, and the master side of its console if it has one.
@@ -113,7 +129,7 @@ impl Reporter {
     fn send(&mut self, report: &LaunchReport, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         let too_long = || Failure::refused(Step::Launcher, "report", "longer than a packet");
         let bytes = yado_wire::encode(report).ok_or_else(too_long)?;
-        packet::send(&self.socket, &bytes, descriptors).map_err(at(Step::Launcher, "report to init"))?;
-        Ok(())
+        let sent = packet::send(&self.socket, &bytes, descriptors).map_err(at(Step::Launcher, "report to init"))?;
+        sent.ok_or_else(|| Failure::refused(Step::Launcher, "report to init", "it takes none"))
     }
 }

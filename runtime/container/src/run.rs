@@ -1,6 +1,7 @@
 //! One start, from outside: what the launcher does while the payload (see `payload`) waits for it.
 
 use crate::clocks;
+use crate::confinement::NextLabel;
 use crate::dev_directory;
 use crate::devices;
 use crate::disks;
@@ -10,10 +11,10 @@ use crate::layer;
 use crate::network;
 use crate::payload;
 use crate::proc_and_sys::{Hidden, KernelMounts};
-use crate::report::{Reporter, Stopwatch, at};
+use crate::report::{Reporter, Stopwatch, at, show};
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
-use crate::talk::{Go, Heard, PayloadSteps, Talk, Word, lost};
+use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use std::fs::File;
@@ -82,7 +83,8 @@ fn check_map(order: &LaunchOrder) -> Result<(), Failure> {
 /// of its own and none uses up the system's or another's. The owner is almighty in the namespace from outside; but outside
 /// no process has this id, and we have it only while nothing of the instance's runs yet.
 fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
-    let (talk, payloads_end) = Talk::pair()?;
+    let label = NextLabel::of(&order.spec.security)?;
+    let (talk, payloads_end) = Talk::pair(PATIENCE)?;
     if order.spec.security.time_namespace {
         clocks::begin_anew()?;
     }
@@ -91,7 +93,7 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
         false => Namespaces::NEWPID | Namespaces::NEWUSER,
     };
     set_effective_user(order.idmap_base)?;
-    let forked = clone::fork(namespaces, Parent::CallersParent);
+    let forked = clone::fork(namespaces, Parent::CallersParent, None);
     if !matches!(forked, Ok(Forked::Child)) {
         set_effective_user(0)?;
     }
@@ -100,7 +102,7 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
         Forked::Child => {
             // Our copy of the launcher's end would hide its death from us.
             drop(talk);
-            payload::live(order, &payloads_end)
+            payload::live(order, label.as_ref(), &payloads_end)
         }
     }
 }
@@ -173,7 +175,8 @@ fn find_devices(order: &LaunchOrder) -> Result<devices::Found<'_>, Failure> {
 
 /// The payload has made its namespaces, and of them the kernel's file systems.
 fn hear_of_namespaces(born: &Born) -> Result<KernelMounts, Failure> {
-    let Some(Heard { message: Word::Namespaces, descriptors }) = born.talk.hear_word()? else {
+    show(Step::Namespaces);
+    let Some(Heard { message: Word::Namespaces, descriptors }) = born.talk.hear_word(Step::Namespaces)? else {
         return Err(lost(Step::Namespaces));
     };
     match <[OwnedFd; 3]>::try_from(descriptors) {
@@ -234,7 +237,8 @@ fn finish(
     dev: &OwnedFd,
     shared_image: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
-    let Some(Heard { message: Word::Built, descriptors }) = born.talk.hear_word()? else {
+    show(Step::Mount);
+    let Some(Heard { message: Word::Built, descriptors }) = born.talk.hear_word(Step::Mount)? else {
         return Err(lost(Step::Mount));
     };
     reporter.payload(born.pid, &born.pidfd, descriptors.first())?;
@@ -249,10 +253,10 @@ fn finish(
 
 /// The payload's last word, then the silence that says that its program runs.
 pub(crate) fn wait_for_exec(talk: &Talk) -> Result<PayloadSteps, Failure> {
-    let Some(Heard { message: Word::Executing(times), .. }) = talk.hear_word()? else {
+    let Some(Heard { message: Word::Executing(times), .. }) = talk.hear_word(Step::Exec)? else {
         return Err(lost(Step::Exec));
     };
-    match talk.hear_word()? {
+    match talk.hear_word(Step::Exec)? {
         None => Ok(times),
         Some(_) => Err(lost(Step::Exec)),
     }

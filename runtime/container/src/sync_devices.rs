@@ -4,7 +4,7 @@
 use crate::dev_directory;
 use crate::devices::{self, Node, NodeSource};
 use crate::order;
-use crate::report::{Reporter, at};
+use crate::report::{Reporter, at, show};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -23,6 +23,7 @@ const MAX_RECORD_BYTES: u64 = 128 * 1024;
 /// business where the instance decides what a path leads to. We are in no instance's group either: a chip's label is asked
 /// of its node, which this instance's filter may forbid.
 pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
+    show(Step::Device);
     rustix::process::umask(Mode::empty());
     let dev = order::dev_mount()?;
     let runtime = &order.places.runtime;

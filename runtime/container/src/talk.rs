@@ -4,6 +4,7 @@
 use crate::report::at;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::time::Duration;
 use yado_sys::packet::{self, Packet};
 use yado_wire::launch::StepTime;
 use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
@@ -37,6 +38,11 @@ pub(crate) enum Word {
     Failed(Failure),
 }
 
+/// How long the launcher waits for the payload's next word: between two of them lie mounts, and at worst a read of a slow
+/// card, by a process that has to share what its instance is allowed of the processor. The payload waits for as long as the
+/// launcher lives: what is done outside meanwhile may be the verification of a whole image.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Talk(OwnedFd);
@@ -49,39 +55,62 @@ pub(crate) struct Heard<M> {
 }
 
 impl Talk {
-    /// Both ends.
-    pub(crate) fn pair() -> Result<(Talk, Talk), Failure> {
-        let (one, other) = packet::socketpair().map_err(at(Step::Launcher, "socketpair"))?;
-        Ok((Talk(one), Talk(other)))
+    /// The launcher's end, which waits for each message no longer than `patience`, and the payload's.
+    pub(crate) fn pair(patience: Duration) -> Result<(Talk, Talk), Failure> {
+        let (launchers, payloads) = packet::socketpair().map_err(at(Step::Launcher, "socketpair"))?;
+        packet::set_timeout(&launchers, patience).map_err(at(Step::Launcher, "socketpair"))?;
+        Ok((Talk(launchers), Talk(payloads)))
     }
 
     pub(crate) fn say<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         let too_long = || Failure::refused(Step::Launcher, "payload", "a message longer than a packet");
         let bytes = yado_wire::encode(message).ok_or_else(too_long)?;
-        packet::send(&self.0.as_fd(), &bytes, descriptors).map_err(at(Step::Launcher, "payload"))?;
-        Ok(())
+        let sent = packet::send(&self.0.as_fd(), &bytes, descriptors).map_err(at(Step::Launcher, "payload"))?;
+        sent.ok_or_else(|| Failure::refused(Step::Launcher, "payload", "it takes no message"))
     }
 
-    /// Waits for the next message. `None`: the other end is closed.
-    pub(crate) fn hear<M: DeserializeOwned>(&self) -> Result<Option<Heard<M>>, Failure> {
+    /// Waits for the next message, which belongs to `step`. `None`: the other end is closed.
+    pub(crate) fn hear<M: DeserializeOwned>(&self, step: Step) -> Result<Option<Heard<M>>, Failure> {
         let mut buffer = [0; MAX_FRAME_BYTES];
         let packet = packet::recv(&self.0.as_fd(), &mut buffer).map_err(at(Step::Launcher, "payload"))?;
-        let Some(Packet { len, descriptors }) = packet.filter(|packet| !packet.is_end()) else { return Ok(None) };
+        let Some(packet) = packet else { return Err(Failure::refused(step, "payload", TOO_SLOW)) };
+        if packet.is_end() {
+            return Ok(None);
+        }
+        let Packet { len, descriptors } = packet;
         let message = yado_wire::decode(&buffer[..len])
             .map_err(|error| Failure::refused(Step::Launcher, "payload", &error.to_string()))?;
         Ok(Some(Heard { message, descriptors }))
     }
 
     /// Waits for the payload's next word; its failure becomes ours.
-    pub(crate) fn hear_word(&self) -> Result<Option<Heard<Word>>, Failure> {
-        match self.hear()? {
+    pub(crate) fn hear_word(&self, step: Step) -> Result<Option<Heard<Word>>, Failure> {
+        match self.hear(step)? {
             Some(Heard { message: Word::Failed(failure), .. }) => Err(failure),
             word => Ok(word),
         }
     }
 }
 
+/// The reason of the failure when the payload's word does not come in time.
+pub(crate) const TOO_SLOW: &str = "it did not go on in time";
+
 /// The payload ended, or said something else, when we waited for a word.
 pub(crate) fn lost(step: Step) -> Failure {
     Failure::refused(step, "payload", "it ended without a word")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_payload_is_not_taken_for_one_that_executes() {
+        let (launchers, payloads) = Talk::pair(Duration::from_millis(10)).unwrap();
+        let failure = launchers.hear_word(Step::Exec).unwrap_err();
+        assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, TOO_SLOW));
+        drop(payloads);
+        assert!(launchers.hear_word(Step::Exec).unwrap().is_none());
+    }
 }

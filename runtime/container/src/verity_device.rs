@@ -7,6 +7,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::time::{Duration, Instant};
 use yado_image::{TrustedImage, hex};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::loop_device;
@@ -31,7 +32,7 @@ pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) 
     let failed = |error| Failure::from_io(Step::Verity, &name, &error);
     let mapper = stopwatch.step(Step::Verity, || {
         // Two starts of one image must not both make it. The lock goes with the descriptor, so a dead launcher holds none.
-        rustix::fs::flock(&image.file, FlockOperation::LockExclusive).map_err(at(Step::Verity, path))?;
+        lock(&image.file, LOCK_PATIENCE, path)?;
         DeviceMapper::open().map_err(no_device_mapper)
     })?;
     match mapper.find(&name).map_err(failed)? {
@@ -79,13 +80,44 @@ fn no_device_mapper(error: io::Error) -> Failure {
     }
 }
 
+/// Another start of this image holds the lock for as long as it makes the device: milliseconds, on a slow card a second.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The kernel has no lock of a file that is waited for with a limit.
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
+
+fn lock(image: &File, patience: Duration, path: &str) -> Result<(), Failure> {
+    let until = Instant::now() + patience;
+    loop {
+        match rustix::fs::flock(image, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_AGAIN),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Failure::refused(Step::Verity, path, "another start holds the lock of the image"));
+            }
+            answer => return answer.map_err(at(Step::Verity, path)),
+        }
+    }
+}
+
 fn release(image: &TrustedImage) -> Result<(), Failure> {
     rustix::fs::flock(&image.file, FlockOperation::Unlock).map_err(at(Step::Verity, "lock of the image"))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_another_start_does_not_release_is_waited_for_with_a_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        lock(file.as_file(), Duration::ZERO, "image").unwrap();
+        let second = file.reopen().unwrap();
+        let failure = lock(&second, Duration::from_millis(20), "image").unwrap_err();
+        assert_eq!(failure.reason.as_str(), "another start holds the lock of the image");
+        drop(file);
+        lock(&second, Duration::from_secs(10), "image").unwrap();
+    }
 
     #[test]
     fn a_kernel_without_device_mapper_is_told_from_one_that_refuses_it() {

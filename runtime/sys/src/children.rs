@@ -1,6 +1,7 @@
 //! Child processes of a supervisor: starting one (into a cgroup, with exactly the descriptors it is to have), and reaping
 //! all of them, adopted ones too. Nothing here waits for a child.
 
+use crate::clone::{CLONE_INTO_CGROUP, CloneArguments};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -61,26 +62,6 @@ pub enum Ended {
 /// The exit code of a child whose program could not be executed, as shells have it.
 pub const EXIT_NOT_EXECUTED: u8 = 127;
 
-/// `struct clone_args` of the kernel's first version (5.3) up to `cgroup` (5.7).
-#[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-/// `CLONE_INTO_CGROUP` does not fit the `c_int` that libc gives it on 32 bits.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
 /// Starts `program`. That it could not be executed shows as its exit with [`EXIT_NOT_EXECUTED`].
 ///
 /// Only for a process with one thread: the child runs a few system calls of ours before it executes.
@@ -92,11 +73,11 @@ pub fn start(program: &Program<'_>) -> io::Result<Child> {
     let arguments = pointers(program.arguments);
     let environment = pointers(program.environment);
     let mut pidfd: RawFd = -1;
-    let mut args = CloneArgs {
+    let mut args = CloneArguments {
         flags: libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
         exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
+        ..CloneArguments::default()
     };
     if let Some(cgroup) = program.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
@@ -104,7 +85,7 @@ pub fn start(program: &Program<'_>) -> io::Result<Child> {
     }
     // SAFETY: `args` is laid out as the kernel's struct of that size; without CLONE_VM and without a stack the child gets
     // a copy of our memory and stack, as by fork(2); `pidfd` outlives the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArguments>()) };
     if pid < 0 {
         return Err(io::Error::last_os_error());
     }

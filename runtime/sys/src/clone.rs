@@ -4,7 +4,7 @@
 
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use rustix::thread::UnshareFlags as Namespaces;
 
@@ -31,8 +31,9 @@ pub enum Forked {
     },
 }
 
-/// Forks. Refused with `EINVAL` in a program that has several threads, whose locks the child would inherit locked.
-pub fn fork(namespaces: Namespaces, parent: Parent) -> io::Result<Forked> {
+/// Forks, into `cgroup` if one is given. Refused with `EINVAL` in a program that has several threads, whose locks the child
+/// would inherit locked; with `EBUSY` if the cgroup has given controllers to its children, and takes no processes itself.
+pub fn fork(namespaces: Namespaces, parent: Parent, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     // In a single-threaded process this changes nothing; with more threads the kernel answers EINVAL: unshare(2).
     // SAFETY: the flag shares or unshares nothing at all in the one case in which it succeeds.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } < 0 {
@@ -49,6 +50,10 @@ pub fn fork(namespaces: Namespaces, parent: Parent) -> io::Result<Forked> {
         // It takes over the caller's own exit signal; the kernel wants none to be named.
         Parent::CallersParent => arguments.flags |= libc::CLONE_PARENT as u64,
     }
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
     // SAFETY: `arguments` is live and its size is given. Without CLONE_VM the child has its own copy of our memory, and
     // as there is one thread, that copy is consistent.
     let answer = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>()) };
@@ -64,19 +69,25 @@ pub fn fork(namespaces: Namespaces, parent: Parent) -> io::Result<Forked> {
     }
 }
 
-/// `struct clone_args` in the kernel's first version (5.3); libc lacks it for 32-bit musl.
+/// `struct clone_args` of the kernel's first version (5.3) up to `cgroup` (5.7); libc lacks it for 32-bit musl.
 #[repr(C)]
 #[derive(Default)]
-struct CloneArguments {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
+pub(crate) struct CloneArguments {
+    pub(crate) flags: u64,
+    pub(crate) pidfd: u64,
+    pub(crate) child_tid: u64,
+    pub(crate) parent_tid: u64,
+    pub(crate) exit_signal: u64,
+    pub(crate) stack: u64,
+    pub(crate) stack_size: u64,
+    pub(crate) tls: u64,
+    pub(crate) set_tid: u64,
+    pub(crate) set_tid_size: u64,
+    pub(crate) cgroup: u64,
 }
+
+/// `CLONE_INTO_CGROUP` does not fit the `c_int` that libc gives it on 32 bits.
+pub(crate) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Moves the calling process into new namespaces. Refused with `EINVAL` where that needs a single thread and there are more.
 pub fn unshare(namespaces: Namespaces) -> io::Result<()> {
@@ -96,7 +107,7 @@ mod tests {
     #[test]
     fn a_fork_with_threads_around_is_refused() {
         // The test runner's own thread makes two.
-        let error = fork(Namespaces::empty(), Parent::Caller).unwrap_err();
+        let error = fork(Namespaces::empty(), Parent::Caller, None).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
     }
 }

@@ -141,14 +141,29 @@ pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     connect_with(path, SocketFlags::CLOEXEC)
 }
 
+/// Connects to the listener at `path`. Waits so long until the connection is taken, and has that as its [`set_timeout`].
+/// `EAGAIN`: it was not taken.
+pub fn connect_within(path: &Path, timeout: Duration) -> io::Result<OwnedFd> {
+    let socket = new_socket(SocketFlags::CLOEXEC)?;
+    set_timeout(&socket, timeout)?;
+    connect_to(socket, path)
+}
+
 /// Connects to the listener at `path`; neither this call nor the connection blocks. `EAGAIN`: its backlog is full.
 pub fn connect_now(path: &Path) -> io::Result<OwnedFd> {
     connect_with(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
 fn connect_with(path: &Path, flags: SocketFlags) -> io::Result<OwnedFd> {
+    connect_to(new_socket(flags)?, path)
+}
+
+fn new_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+fn connect_to(socket: OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     loop {
         match rustix::net::connect(&socket, &address) {
             Ok(()) => return Ok(socket),
@@ -203,6 +218,23 @@ mod tests {
 
         let second = recv(&there, &mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..second.len], second.descriptors.len()), (&b"none"[..], 0));
+    }
+
+    #[test]
+    fn a_listener_that_takes_no_connection_is_waited_for_with_a_limit() {
+        let path = std::env::temp_dir().join(format!("yado-packet-{}", std::process::id()));
+        let _listener = listen(&path).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match connect_now(&path) {
+                Ok(socket) => waiting.push(socket),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        let refused = connect_within(&path, Duration::from_millis(20)).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

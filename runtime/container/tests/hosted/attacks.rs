@@ -2,20 +2,24 @@
 
 use crate::cases::{disk, idle, node};
 use crate::fixture::Fixture;
-use crate::init_role::{Payload, exec, sync_devices};
+use crate::init_role::{Payload, exec, exec_as, probe, sync_devices};
 use rustix::fs::{CWD, FileType, Mode, makedev};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use yado_spec::LaunchOrder;
-use yado_spec::instance::{NodeKind, Required};
+use yado_spec::instance::{NodeKind, Probe, ProbeAttempt, Required};
 use yado_sys::children::Ended;
+use yado_wire::Step;
 
 type Case = (&'static str, fn(&Fixture));
 
 pub(crate) const ALL: &[Case] = &[
     ("what_is_mounted_over_dev_is_not_touched_when_devices_come", mounts_over_dev),
     ("what_stands_in_the_way_of_one_device_keeps_no_other_away", obstacles_in_dev),
+    ("a_label_is_written_nowhere_but_to_the_kernel", false_proc),
+    ("a_command_and_a_probe_in_a_frozen_group_are_given_up", frozen_group),
 ];
 
 /// A directory of the host with a file of root's, which the instance is given at `/mnt`.
@@ -112,5 +116,62 @@ fn obstacles_in_dev(fixture: &Fixture) {
     }
     inside(&order, &running, "cd /dev; busybox rm -r link directory file hop");
     assert_eq!(sync_devices(&order, &running).unwrap().0.len(), 4);
+    running.kill();
+}
+
+fn true_as_probe(order: &LaunchOrder) -> LaunchOrder {
+    let mut order = order.clone();
+    order.spec.health.probe = Some(Probe {
+        attempt: ProbeAttempt::Exec(vec!["/bin/true".to_owned()]),
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_millis(500),
+        failures: 3,
+    });
+    order
+}
+
+fn false_proc(fixture: &Fixture) {
+    let mut order = fixture.order("false-proc", &["/bin/sleep", "1000"]);
+    let host = host_directory(fixture, "host-false-proc", &mut order);
+    let running = idle(&order);
+    inside(
+        &order,
+        &running,
+        "mount -t tmpfs tmpfs /proc; cd /proc; busybox mkdir -p thread-self/attr/apparmor self/attr/apparmor
+         for where in thread-self self; do
+           ln -s /mnt/secret $where/attr/exec; ln -s /mnt/secret $where/attr/apparmor/exec; : >$where/attr/current
+         done",
+    );
+    let mut labelled = order.clone();
+    labelled.spec.security.label = Some("yado-test-no-such-label".to_owned());
+    let attempts = [
+        exec_as(&labelled, &running, &["/bin/true"], 0).map(drop),
+        exec_as(&labelled, &running, &["/bin/true"], 1000).map(drop),
+        probe(&true_as_probe(&labelled), &running),
+    ];
+    assert_eq!(fs::read_to_string(host.join("secret")).unwrap(), "as before");
+    for attempt in attempts {
+        // Nobody knows this label, or, without a security module, any. Neither lets a program run without.
+        let failure = attempt.expect_err("it ran without its label");
+        assert_eq!(failure.step, Step::Label, "{failure}");
+        assert!([0, 22].contains(&failure.errno), "a security module has answered, or there is none: {failure}");
+    }
+    inside(&order, &running, "true");
+    running.kill();
+}
+
+fn frozen_group(fixture: &Fixture) {
+    let order = fixture.order("frozen", &["/bin/sleep", "1000"]);
+    let running = idle(&order);
+    let group = Path::new(&order.places.cgroup);
+    fs::write(group.join("cgroup.freeze"), "1").unwrap();
+    for attempt in [probe(&true_as_probe(&order), &running), exec(&order, &running, &["/bin/true"]).map(drop)] {
+        let failure = attempt.expect_err("nothing runs in there");
+        assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, "its control group is frozen"));
+    }
+    fs::write(group.join("cgroup.freeze"), "0").unwrap();
+    assert_eq!(inside(&order, &running, "echo thawed"), "thawed\n");
+    let left = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    assert_eq!(left.trim(), running.pid.to_string(), "what was given up is gone");
     running.kill();
 }

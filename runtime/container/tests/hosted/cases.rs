@@ -203,6 +203,8 @@ fn commands(fixture: &Fixture) {
     let (_, output) =
         exec_as(&order, &running, &["sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"], 1000).unwrap();
     assert_eq!(output, "1000\n1000\nCapEff:\t0000000000000000\n");
+    let (_, output) = exec(&order, &running, &["ls", "-l", "/proc/self/fd"]).unwrap();
+    assert!(output.contains(" 2 -> ") && !output.contains(" 4 -> "), "a descriptor leaked: {output}");
     let failure = exec(&order, &running, &["no-such-program"]).err().unwrap();
     assert_eq!((failure.step.name(), failure.errno), ("exec", 2));
     running.kill();
@@ -395,18 +397,40 @@ fn network(fixture: &Fixture) {
     assert_eq!(refused.err(), Some(refusal));
 
     let silent = launch_beside(&order, || {
-        serve_netd(&listener, None);
+        serve_netd_after(&listener, None, || wait_for_child_in(Step::Network));
     });
     assert_eq!(silent.err().unwrap().reason.as_str(), "netd closed the connection without an answer");
 }
 
-/// netd's part for one request; without a reply it hangs up.
+/// A launcher shows what it waits for as its name.
+fn wait_for_child_in(step: Step) {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let children = fs::read_to_string("/proc/thread-self/children").unwrap();
+        let names: Vec<String> = children
+            .split_whitespace()
+            .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
+            .collect();
+        if names.iter().any(|name| name.trim_end() == step.name()) {
+            return;
+        }
+        assert!(Instant::now() < until, "{names:?}");
+        std::thread::yield_now();
+    }
+}
+
 fn serve_netd(listener: &OwnedFd, reply: Option<&NetReply>) -> (NetRequest, OwnedFd) {
+    serve_netd_after(listener, reply, || ())
+}
+
+/// netd's part for one request; without a reply it hangs up.
+fn serve_netd_after(listener: &OwnedFd, reply: Option<&NetReply>, meanwhile: impl FnOnce()) -> (NetRequest, OwnedFd) {
     rustix::event::poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
     let connection = packet::accept(listener).unwrap().unwrap();
     rustix::event::poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
     let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
     let mut request = packet::recv(&connection, &mut buffer).unwrap().unwrap();
+    meanwhile();
     if let Some(reply) = reply {
         packet::send(&connection, &yado_wire::encode(reply).unwrap(), &[]).unwrap().unwrap();
     }

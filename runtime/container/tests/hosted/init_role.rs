@@ -144,8 +144,8 @@ fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (O
     packet::set_timeout(&reports, DEADLINE).unwrap();
     let order_memory = memfd::sealed("order", &order.encode().unwrap()).unwrap();
     let (null, cgroup) = (null(), Fixture::cgroup_of(order));
-    // What an instance does to its own group must not keep its devices with it.
-    let is_inside = order.job != LaunchJob::Devices;
+    // What a running instance does to its own group must not hold the launcher up.
+    let is_inside = order.job == LaunchJob::Run;
     let stderr = std::io::stderr();
     let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![
         (null.as_fd(), 0),

@@ -143,7 +143,7 @@ fn as_root_inside(
     work: impl FnOnce() -> Vec<i32>,
 ) -> (Vec<i32>, OwnedFd) {
     let (socket, childs_end) = packet::socketpair().unwrap();
-    match clone::fork(Namespaces::empty(), Parent::Caller).unwrap() {
+    match clone::fork(Namespaces::empty(), Parent::Caller, None).unwrap() {
         Forked::Caller { .. } => {
             drop(childs_end);
             let mut answer = [0; 256];
