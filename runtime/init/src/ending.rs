@@ -78,9 +78,8 @@ impl Supervisor {
     /// A launcher has ended. Without a report of success that is a failure.
     fn note_launcher_end(&mut self, id: LaunchId, ended: Ended, now: Moment) {
         self.read_reports(id, now);
-        let log = &mut self.log;
+        self.drain_launch_output(id, now);
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
-        launch.output.drain(now, |line| log.record(Priority::Warning as u8, "yado-container", 0, line));
         if launch.is_given_up() {
             // What it was for has failed already.
             let number = launch.instance;
@@ -140,6 +139,10 @@ impl Supervisor {
         }
         let launch = self.launches.remove(at);
         if let (Purpose::Exec { client }, false) = (launch.purpose, launch.is_given_up()) {
+            if launch.failure.is_some() {
+                // Nobody would hear of a command that goes on after all.
+                launch.kill();
+            }
             self.answer_exec(client, launch.failure.as_deref(), launch.command_ended.map(exit_status));
         }
         if self.launches.is_empty() {

@@ -73,13 +73,14 @@ impl Supervisor {
             Limit::GiveUp { after, .. } => after,
         };
         launch.limit = Limit::GivenUp { tell_at: now.saturating_add(KILLED_LIMIT) };
+        let step = launch.step_shown();
         launch.kill();
         if launch.is_done {
             // It had nothing left to do but to end.
             return;
         }
         let (number, purpose) = (launch.instance, launch.purpose);
-        let failure = too_late(purpose, name.as_str(), after, instance.run.payload.is_some());
+        let failure = too_late(purpose, name.as_str(), after, instance.run.payload.is_some(), step.as_deref());
         launch.failure = Some(Box::new(failure.clone()));
         match purpose {
             Purpose::Run => self.fail_launched(number, failure, now),
@@ -90,7 +91,7 @@ impl Supervisor {
     }
 }
 
-fn too_late(purpose: Purpose, name: &str, after: Duration, has_payload: bool) -> Failure {
+fn too_late(purpose: Purpose, name: &str, after: Duration, has_payload: bool, step: Option<&str>) -> Failure {
     let what = match (purpose, has_payload) {
         (Purpose::Run, false) => "it was not started: no process of its own was made",
         (Purpose::Run, true) => "it was not started: its first process did not execute its init",
@@ -98,5 +99,6 @@ fn too_late(purpose: Purpose, name: &str, after: Duration, has_payload: bool) ->
         (Purpose::Probe, _) => "the probe did not end",
         (Purpose::Devices, _) => "its devices were not brought up to date",
     };
-    Failure::refused(Step::Launcher, name, &format!("{what} within {} s", after.as_secs()))
+    let step = step.unwrap_or("unknown");
+    Failure::refused(Step::Launcher, name, &format!("{what} within {} s; its step was {step}", after.as_secs()))
 }

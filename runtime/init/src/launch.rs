@@ -33,7 +33,8 @@ pub(crate) struct Launch {
     pub(crate) launcher: Option<(i32, OwnedFd)>,
     /// Where it reports; `None` when it has hung up.
     pub(crate) reports: Option<OwnedFd>,
-    /// What it prints, which it does only when something is badly wrong.
+    /// What it prints, which it does only when something is badly wrong, and what a command prints that has no output of its
+    /// own.
     pub(crate) output: Output,
     /// It said that it is done.
     pub(crate) is_done: bool,
@@ -82,6 +83,13 @@ impl Launch {
             children::kill(pidfd.as_fd());
         }
     }
+
+    /// The step that the launcher is in, which it shows as its name.
+    pub(crate) fn step_shown(&self) -> Option<String> {
+        let (pid, _) = self.launcher.as_ref()?;
+        let shown = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(shown.trim_end().to_owned())
+    }
 }
 
 /// What a launch is for.
@@ -95,6 +103,16 @@ pub(crate) enum Purpose {
     Probe,
     /// Its devices.
     Devices,
+}
+
+impl Purpose {
+    /// Whether something of the instance's runs with the launcher's output. Then no line of it is taken for ours.
+    pub(crate) fn lends_its_output(self) -> bool {
+        match self {
+            Purpose::Exec { .. } | Purpose::Probe => true,
+            Purpose::Run | Purpose::Devices => false,
+        }
+    }
 }
 
 /// What a launcher is asked for.
@@ -153,37 +171,17 @@ pub(crate) fn start(
         LaunchJob::Probe => "probe",
         LaunchJob::Devices => "devices",
     };
-    let start = |group: Option<BorrowedFd<'_>>| {
-        Start {
-            path: yado,
-            arguments: &[OsStr::new("yado-container"), OsStr::new(job)],
-            environment: &[],
-            descriptors: &descriptors,
-            group,
-            session: Session::Own,
-        }
-        .start()
-    };
-    let child = match group {
-        Some(group) => start_in_group(group, |group| start(Some(group))),
-        None => start(None),
-    };
-    let child = child.map_err(|error| failed(&yado.to_string_lossy(), &error))?;
-    Ok((child, reports, output))
-}
-
-/// A group of version 2 with controllers given to its children takes no processes itself: then the process goes into a
-/// leaf of its own beside them, as LXC does.
-fn start_in_group(group: &Path, start: impl Fn(BorrowedFd<'_>) -> io::Result<Child>) -> io::Result<Child> {
-    match start(File::open(group)?.as_fd()) {
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-            let leaf = group.join(".yado");
-            match std::fs::create_dir(&leaf) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            start(File::open(&leaf)?.as_fd())
-        }
-        result => result,
+    let group =
+        group.map(|path| File::open(path).map_err(|error| failed(&path.to_string_lossy(), &error))).transpose()?;
+    let child = Start {
+        path: yado,
+        arguments: &[OsStr::new("yado-container"), OsStr::new(job)],
+        environment: &[],
+        descriptors: &descriptors,
+        group: group.as_ref().map(AsFd::as_fd),
+        session: Session::Own,
     }
+    .start()
+    .map_err(|error| failed(&yado.to_string_lossy(), &error))?;
+    Ok((child, reports, output))
 }

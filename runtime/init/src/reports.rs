@@ -8,6 +8,7 @@ use crate::instance::notify::{self, parse_notification};
 use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::process::Output;
 use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -158,6 +159,27 @@ impl Supervisor {
                 self.step_instance(number, lifecycle::Event::SaidReady, now);
             }
         }
+    }
+
+    /// Reads what a launcher printed, or a command that it started.
+    pub(crate) fn read_launch_output(&mut self, id: LaunchId, now: Moment) {
+        self.take_launch_output(id, |output, log| output.read(now, log));
+    }
+
+    /// The last lines of a launcher that has ended.
+    pub(crate) fn drain_launch_output(&mut self, id: LaunchId, now: Moment) {
+        self.take_launch_output(id, |output, log| output.drain(now, log));
+    }
+
+    fn take_launch_output(&mut self, id: LaunchId, take: impl FnOnce(&mut Output, &mut dyn FnMut(&str))) {
+        let log = &mut self.log;
+        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
+        let Some(instance) = self.instances.get(launch.instance) else { return };
+        let (priority, identifier) = match launch.purpose.lends_its_output() {
+            true => (Priority::Info, console_identifier(instance.name.as_str())),
+            false => (Priority::Warning, "yado-container".to_owned()),
+        };
+        take(&mut launch.output, &mut |line| log.record(priority as u8, &identifier, 0, line));
     }
 
     /// Reads what an instance printed; each line is a line of the log.

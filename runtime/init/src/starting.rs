@@ -158,10 +158,11 @@ impl Supervisor {
             Purpose::Exec { .. } | Purpose::Probe => (payload, None),
             Purpose::Devices => (None, dev),
         };
-        // Nothing that an instance does to its own group may keep a device with it.
+        // A launcher that comes to a running instance stays outside its group: nothing that the instance does there holds it
+        // up.
         let group = match purpose {
-            Purpose::Devices => None,
-            Purpose::Run | Purpose::Exec { .. } | Purpose::Probe => Some(group.as_path()),
+            Purpose::Run => Some(group.as_path()),
+            Purpose::Exec { .. } | Purpose::Probe | Purpose::Devices => None,
         };
         let after = self.launch_patience(purpose, &order.spec, Path::new(&order.places.image));
         let at = clock::since_boot().saturating_add(after);

@@ -150,12 +150,7 @@ impl Supervisor {
             Event::Connection => self.accept_client(),
             Event::Client(id) => self.serve_client(id, readiness, now),
             Event::Report(id) => self.read_reports(id, now),
-            Event::LaunchOutput(id) => {
-                let log = &mut self.log;
-                if let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) {
-                    launch.output.read(now, |line| log.record(Priority::Warning as u8, "yado-container", 0, line));
-                }
-            }
+            Event::LaunchOutput(id) => self.read_launch_output(id, now),
             Event::ServiceOutput(number) => {
                 let log = &mut self.log;
                 if let Some(service) = self.services.get_mut(number) {

@@ -146,6 +146,8 @@ fn an_instance_is_ready_while_its_probe_passes_and_started_again_when_it_does_no
     let mut host = host.start();
     host.logs_until(Some("one"), "hello from busybox");
     assert_eq!(host.state("one"), InstanceState::Running, "it runs and is not ready");
+    let told = host.logs_until(Some("one"), "No such file");
+    assert!(told.iter().any(|line| line.starts_with("ls: /run/well:")), "what it prints is its own word: {told:?}");
     host.exec("one", &["sh", "-c", "echo >/run/well"]).unwrap();
     host.wait_for("one", InstanceState::Ready);
     host.exec("one", &["/bin/busybox", "rm", "/run/well"]).unwrap();
@@ -360,7 +362,10 @@ fn starts_that_hang_in_the_kernel_hold_up_nobody_and_are_told_until_they_end() {
         assert!(failure.reason.contains("do not end though they were killed"), "{failure}");
     }
     let told = host.logs_until(Some("a"), "a: stuck");
-    assert!(told.iter().any(|line| line.contains("it was not started") && line.contains("within")), "{told:?}");
+    assert!(
+        told.iter().any(|line| line.contains("it was not started") && line.contains("its step was mount")),
+        "{told:?}"
+    );
     // Nothing takes its place, and nobody who asks is kept waiting.
     let stop = Request::Stop { instance: name("a"), timeout_s: None, force: true };
     for request in [Request::Start(name("a")), stop, Request::Start(name("a"))] {
