@@ -143,6 +143,55 @@ fn without_any_state_a_is_tried_and_then_b() {
     assert!(told.serial.contains("boot: no boot state"), "{}", told.serial);
 }
 
+#[test]
+fn the_newer_copy_is_believed_and_the_other_one_written_first() {
+    let with = |sequence, order| BootState { sequence, order, ..BootState::factory(None) };
+    // As numbers of decimal digits they would be the other way round, and as texts too.
+    let (older, newer) = (with(0x9, Order::A), with(0x1a, Order::B));
+    for newer_copy in 0..2 {
+        let spoil = |disk: &File| {
+            write_copy(disk, newer_copy, &newer);
+            write_copy(disk, 1 - newer_copy, &older);
+        };
+        let Some(told) = boot(Arch::Arm64, &older, spoil) else { return };
+        assert_eq!(tried(&told.serial), ["boot: slot B, 3 tries left, trial:"], "{}", told.serial);
+        assert_eq!(written_copies(&told.serial), [1 - newer_copy, newer_copy], "{}", told.serial);
+        assert_eq!(told.state.sequence, 0x1b);
+    }
+}
+
+#[test]
+fn a_torn_copy_is_healed_before_the_good_one_is_touched() {
+    for arch in Arch::BOARDS {
+        for torn in 0..2 {
+            let mut state = BootState::factory(None);
+            (state.trial, state.order) = (Some(Slot::B), Order::BThenA);
+            let Some(told) = boot(arch, &state, |disk| spoil_copy(disk, torn)) else { return };
+            // The try that is counted, and the refill; after the first both are the same, so their order is free.
+            let written = written_copies(&told.serial);
+            assert_eq!(written.len(), 4, "{}", told.serial);
+            assert_eq!(written[..2], [torn, 1 - torn], "{arch}: {}", told.serial);
+            assert_eq!(told.state.sequence, 3);
+        }
+    }
+}
+
+/// The copies in the order in which U-Boot says that it wrote them: `virtio write: device 0 block # 67584, count 8 ...`.
+fn written_copies(serial: &str) -> Vec<usize> {
+    let first = disk::extent("state", DATA_MIB).unwrap().offset / 512;
+    let blocks = serial.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(" write: device ")?;
+        let (_, rest) = rest.split_once(" block # ")?;
+        rest.split_once(',')?.0.parse::<u64>().ok()
+    });
+    blocks.map(|block| usize::try_from((block - first) / 8).unwrap()).collect()
+}
+
+fn write_copy(disk: &File, copy: usize, state: &BootState) {
+    let at = disk::extent("state", DATA_MIB).unwrap().offset + yado_updater::boot_state::COPY_OFFSETS[copy];
+    disk.write_all_at(&state.encode().unwrap(), at).unwrap();
+}
+
 fn spoil_copy(disk: &File, copy: usize) {
     let at = disk::extent("state", DATA_MIB).unwrap().offset + yado_updater::boot_state::COPY_OFFSETS[copy];
     disk.write_all_at(&[0x5a; 64], at + 16).unwrap();

@@ -23,7 +23,7 @@ pub use values::{Blocked, Mark, Order, Slot, SlotState, Tries};
 
 /// The partition's name in the GPT.
 pub const PARTITION: &str = "state";
-/// Where the two copies are, in bytes from the start of the partition; the first one is written first.
+/// Where the two copies are, in bytes from the start of the partition.
 pub const COPY_OFFSETS: [u64; 2] = [0, environment::COPY_BYTES as u64];
 /// The keys the boot script imports and exports.
 pub const VARIABLES: &str =

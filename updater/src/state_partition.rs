@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 /// Why the boot state could not be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The device did not give the bytes of a copy.
+    /// The device did not give the bytes of a copy, and the other one is no boot state.
     Copy {
         /// Where the copy is.
         offset: u64,
@@ -33,29 +33,85 @@ pub enum WriteError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The device took this copy and gives other bytes back. The other copy was left alone.
+    Different {
+        /// Where the copy is.
+        offset: u64,
+    },
 }
 
-/// Reads the newer good copy.
-pub fn read(device: &File) -> Result<BootState, ReadError> {
-    let mut copies = [[0; COPY_BYTES]; 2];
-    for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
-        device.read_exact_at(copy, offset).map_err(|source| ReadError::Copy { offset, source })?;
+/// What holds the two copies; in the tests, sectors of which the power is cut.
+trait Device {
+    /// What is on the disk.
+    fn read_copy(&self, offset: u64, copy: &mut [u8; COPY_BYTES]) -> io::Result<()>;
+    /// Returns when it is on the disk.
+    fn write_copy(&self, offset: u64, copy: &[u8; COPY_BYTES]) -> io::Result<()>;
+}
+
+impl Device for File {
+    fn read_copy(&self, offset: u64, copy: &mut [u8; COPY_BYTES]) -> io::Result<()> {
+        // Not from memory: what was written would be found there even if the disk did not take it.
+        let length = std::num::NonZeroU64::new(COPY_BYTES as u64);
+        let _ = rustix::fs::fadvise(self, offset, length, rustix::fs::Advice::DontNeed);
+        self.read_exact_at(copy, offset)
     }
-    BootState::parse(&copies[0], &copies[1]).map_err(ReadError::Bad)
+
+    fn write_copy(&self, offset: u64, copy: &[u8; COPY_BYTES]) -> io::Result<()> {
+        self.write_all_at(copy, offset)?;
+        self.sync_data()
+    }
 }
 
-/// Writes the first copy, waits until it is on the disk, then the second one. The change is real with the first sync:
-/// from then on both the boot script (which prefers the first copy) and [`read`] (which prefers the higher sequence) see it.
-/// The caller has raised the sequence.
+/// Reads the newer good copy. A copy that the device cannot read is a bad one.
+pub fn read(device: &File) -> Result<BootState, ReadError> {
+    read_newest(device)
+}
+
+/// Writes both copies, each until it is on the disk and was read back, the one first that is worth less: a bad one before a good
+/// one, the older before the newer. So at every moment one copy is whole, whatever an earlier power cut left, and a torn copy is
+/// healed before the other is touched. The change is real with the first copy: the boot script and [`read`] both believe the
+/// higher sequence. The caller has raised the sequence.
 pub fn write(device: &File, state: &BootState) -> Result<(), WriteError> {
+    write_both(device, state)
+}
+
+fn read_newest(device: &impl Device) -> Result<BootState, ReadError> {
+    let mut copies = [[0; COPY_BYTES]; 2];
+    let mut unreadable = None;
+    for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
+        if let Err(source) = device.read_copy(offset, copy) {
+            // Half a copy must not be taken for one; zeroes have another checksum.
+            *copy = [0; COPY_BYTES];
+            unreadable.get_or_insert(ReadError::Copy { offset, source });
+        }
+    }
+    BootState::parse(&copies[0], &copies[1]).map_err(|bad| unreadable.unwrap_or(ReadError::Bad(bad)))
+}
+
+fn write_both(device: &impl Device, state: &BootState) -> Result<(), WriteError> {
     let copy = state.encode().map_err(WriteError::TooLong)?;
-    for offset in COPY_OFFSETS {
+    let sequences = COPY_OFFSETS.map(|offset| {
+        let mut found = [0; COPY_BYTES];
+        device.read_copy(offset, &mut found).ok()?;
+        Some(BootState::parse_copy(&found).ok()?.sequence)
+    });
+    for offset in write_order(sequences).map(|index| COPY_OFFSETS[index]) {
+        let mut found = [0; COPY_BYTES];
         device
-            .write_all_at(&copy, offset)
-            .and_then(|()| device.sync_data())
+            .write_copy(offset, &copy)
+            .and_then(|()| device.read_copy(offset, &mut found))
             .map_err(|source| WriteError::Copy { offset, source })?;
+        if found != copy {
+            return Err(WriteError::Different { offset });
+        }
     }
     Ok(())
+}
+
+/// Which copy is written first, of copies with these sequences; a bad one has none.
+fn write_order(sequences: [Option<u32>; 2]) -> [usize; 2] {
+    // `None` is less than any number. Of equals any: they hold the same.
+    if sequences[0] < sequences[1] { [0, 1] } else { [1, 0] }
 }
 
 impl fmt::Display for ReadError {
@@ -74,6 +130,9 @@ impl fmt::Display for WriteError {
         match self {
             WriteError::TooLong(too_long) => write!(out, "{too_long}"),
             WriteError::Copy { offset, source } => write!(out, "write copy at byte {offset}: {source}"),
+            WriteError::Different { offset } => {
+                write!(out, "write copy at byte {offset}: the device gives other bytes back")
+            }
         }
     }
 }
@@ -81,37 +140,4 @@ impl fmt::Display for WriteError {
 impl std::error::Error for WriteError {}
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::boot_state::Mark;
-
-    fn blank_partition() -> File {
-        let path =
-            std::env::temp_dir().join(format!("yado-state-{}-{:?}", std::process::id(), std::thread::current().id()));
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        file.set_len(1 << 20).unwrap();
-        file
-    }
-
-    #[test]
-    fn a_blank_partition_has_no_state_and_a_written_one_has_it_twice() {
-        let device = blank_partition();
-        assert!(matches!(read(&device), Err(ReadError::Bad(_))));
-        let state = BootState::factory(Some(Mark::Empty));
-        write(&device, &state).unwrap();
-        assert_eq!(read(&device).unwrap(), state);
-        for offset in COPY_OFFSETS {
-            device.write_all_at(&[0xff; 16], offset).unwrap();
-            assert_eq!(read(&device).is_ok(), offset == COPY_OFFSETS[0], "after copy at {offset} is spoilt");
-        }
-    }
-
-    #[test]
-    fn a_partition_that_is_too_short_is_an_error_that_names_the_place() {
-        let device = blank_partition();
-        device.set_len(6000).unwrap();
-        assert!(matches!(read(&device), Err(ReadError::Copy { offset: 4096, .. })));
-    }
-}
+mod tests;
