@@ -30,7 +30,7 @@ pub mod erofs;
 pub mod pack;
 
 pub use header::{Header, HeaderError, Layout};
-pub use made_for::{Architecture, Kind, Version};
+pub use made_for::{Architecture, Kind, RuntimeVersion, Version};
 pub use open::{OpenError, Runtime, TrustedImage, Wanted, open_trusted};
 pub use trust::{KeyId, Keys};
 pub use yado_wire::hex;

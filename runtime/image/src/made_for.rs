@@ -114,6 +114,50 @@ impl fmt::Display for Version {
     }
 }
 
+/// The version of a runtime, which may be one before a release: `1.2.0-rc1` is later than `1.1.9` and not yet `1.2.0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuntimeVersion {
+    /// Those of the release, or of the one that it leads to.
+    pub numbers: Version,
+    /// What stands behind the hyphen: not a release yet.
+    pub pre_release: Option<&'static str>,
+}
+
+impl RuntimeVersion {
+    /// The runtime that this code belongs to.
+    pub fn this() -> RuntimeVersion {
+        // Cargo takes no other form, and a test sees to the numbers.
+        RuntimeVersion::parse(env!("CARGO_PKG_VERSION")).unwrap_or_default()
+    }
+
+    /// A version as Cargo writes it: three numbers, and perhaps `-` with a pre-release's name and `+` with a build's, which says
+    /// nothing about the order.
+    pub fn parse(text: &'static str) -> Option<RuntimeVersion> {
+        let (text, _) = text.split_once('+').unwrap_or((text, ""));
+        let (numbers, pre_release) = match text.split_once('-') {
+            None => (text, None),
+            Some((_, "")) => return None,
+            Some((numbers, pre_release)) => (numbers, Some(pre_release)),
+        };
+        Some(RuntimeVersion { numbers: Version::parse(numbers)?, pre_release })
+    }
+
+    /// Whether what needs `minimum` runs on it.
+    pub fn is_at_least(&self, minimum: Version) -> bool {
+        minimum < self.numbers || (minimum == self.numbers && self.pre_release.is_none())
+    }
+}
+
+impl fmt::Display for RuntimeVersion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RuntimeVersion { numbers, pre_release } = self;
+        match pre_release {
+            None => write!(out, "{numbers}"),
+            Some(pre_release) => write!(out, "{numbers}-{pre_release}"),
+        }
+    }
+}
+
 /// `u16::from_str` would also take a sign.
 fn parse_number(digits: &str) -> Option<u16> {
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -131,5 +175,34 @@ mod tests {
         for bad in ["", "1", "1.2", "1.2.3.4", "1.2.", "+1.2.3", "1.2.70000", "1.2.3-rc1", " 1.2.3"] {
             assert_eq!(Version::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_pre_release_is_earlier_than_its_release_and_later_than_the_one_before() {
+        let version = |major, minor, patch| Version { major, minor, patch };
+        for text in ["1.2.0-rc1", "1.2.0-alpha.1+build.5"] {
+            let runtime = RuntimeVersion::parse(text);
+            let is_at_least = |minimum| runtime.map(|runtime| runtime.is_at_least(minimum));
+            assert_eq!(is_at_least(version(1, 1, 9)), Some(true), "{text}");
+            assert_eq!(is_at_least(version(1, 2, 0)), Some(false), "{text}");
+        }
+        let release = RuntimeVersion::parse("1.2.0+build-5");
+        assert_eq!(release, Some(RuntimeVersion { numbers: version(1, 2, 0), pre_release: None }));
+        assert_eq!(release.map(|release| release.is_at_least(version(1, 2, 0))), Some(true));
+        assert_eq!(
+            RuntimeVersion::parse("1.2.0-rc1").map(|version| version.to_string()),
+            Some("1.2.0-rc1".to_owned())
+        );
+        for bad in ["", "1.2-rc1", "1.2.0-", "-rc1", "1.2.0rc1"] {
+            assert_eq!(RuntimeVersion::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_workspace_has_a_version_that_is_understood() {
+        assert_eq!(
+            RuntimeVersion::this().to_string(),
+            env!("CARGO_PKG_VERSION").split('+').next().unwrap_or_default()
+        );
     }
 }

@@ -6,8 +6,8 @@
 
 use crate::header::{self, BLOCK_BYTES, Header, HeaderBlock, HeaderError};
 use crate::hex;
-use crate::made_for::{Architecture, Kind, Version};
-use crate::signatures::{self, Signature, SignaturesError};
+use crate::made_for::{Architecture, Kind, RuntimeVersion, Version};
+use crate::signatures::{self, Signatures, SignaturesError};
 use crate::trust::{KeyId, Keys, SignatureError};
 use core::fmt;
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ impl Wanted {
 #[derive(Debug, Clone)]
 pub struct Runtime {
     /// Its version.
-    pub version: Version,
+    pub version: RuntimeVersion,
     /// The architectures it can run.
     pub architectures: &'static [Architecture],
 }
@@ -73,7 +73,7 @@ impl Runtime {
             "x86_64" => &[Architecture::X86_64],
             _ => &[],
         };
-        Runtime { version: Version::parse(env!("CARGO_PKG_VERSION")).unwrap_or_default(), architectures }
+        Runtime { version: RuntimeVersion::this(), architectures }
     }
 }
 
@@ -88,7 +88,7 @@ pub fn open_trusted(path: &Path, keys: &Keys, wanted: &Wanted) -> Result<Trusted
         }
     }
     let signers = keys
-        .verify(&block, &read_signatures(&file, &header)?, wanted.threshold)
+        .verify(&block, &read_signatures(&file, &header)?.known, wanted.threshold)
         .map_err(|source| OpenError::Signature { source })?;
     check_requirements(&header, wanted)?;
     read_manifest(&file, &header)?;
@@ -110,7 +110,7 @@ pub fn read_header(mut file: &File) -> Result<(Header, HeaderBlock), OpenError> 
 }
 
 /// The signatures as they stand, not yet verified.
-pub fn read_signatures(file: &File, header: &Header) -> Result<Vec<Signature>, OpenError> {
+pub fn read_signatures(file: &File, header: &Header) -> Result<Signatures, OpenError> {
     let mut area = Box::new([0; signatures::AREA_BYTES as usize]);
     file.read_exact_at(area.as_mut_slice(), header.layout.signatures_offset())
         .map_err(|source| OpenError::Read { part: "signatures", source })?;
@@ -196,7 +196,7 @@ pub enum OpenError {
         /// The oldest that would do.
         needed: Version,
         /// This one.
-        have: Version,
+        have: RuntimeVersion,
     },
     /// The manifest is not the one that the header names.
     Manifest,
@@ -297,7 +297,7 @@ fn check_requirements(header: &Header, wanted: &Wanted) -> Result<(), OpenError>
     if !wanted.runtime.architectures.contains(&header.architecture) {
         return Err(OpenError::WrongArchitecture { found: header.architecture });
     }
-    if wanted.runtime.version < header.minimum_runtime {
+    if !wanted.runtime.version.is_at_least(header.minimum_runtime) {
         return Err(OpenError::NeedsRuntime { needed: header.minimum_runtime, have: wanted.runtime.version });
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! Adds a signature to an image that is already made. The header and so the fingerprint stay as they are.
+//! Adds signatures to an image that is already made. The header and so the fingerprint stay as they are.
 
+use crate::inspect::{self, InspectError};
 use crate::open::{OpenError, read_header, read_signatures};
 use crate::secret::SecretKey;
 use crate::signatures;
@@ -18,34 +19,49 @@ pub enum Added {
     AlreadySigned,
 }
 
-/// Signs an image in place. One place of the signature area is written, which lies within one sector: so the image has
-/// the new signature or not, but is never torn.
-pub fn add_signature(path: &Path, key: &SecretKey) -> Result<Added, SignError> {
+/// Signs an image in place, by each of these keys; answers for each in its order. A signature vouches for the whole image, so
+/// manifest, tree and payload are compared with the header before: whoever received an image that was changed does not sign it.
+///
+/// A place of the signature area is written at a time, which lies within one sector: so the image has a new signature or not,
+/// but is never torn.
+pub fn add_signatures(path: &Path, keys: &[SecretKey]) -> Result<Vec<Added>, SignError> {
     let file = File::options()
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|source| SignError::Open(OpenError::Open { source }))?;
-    let (header, block) = read_header(&file).map_err(SignError::Open)?;
-    let mut all = read_signatures(&file, &header).map_err(SignError::Open)?;
-    let signature = key.sign(&block);
-    if all.contains(&signature) {
-        return Ok(Added::AlreadySigned);
+        .map_err(|source| SignError::Image(InspectError::Open(OpenError::Open { source })))?;
+    inspect::check_parts(&file).map_err(SignError::Image)?;
+    let at_open = |error| SignError::Image(InspectError::Open(error));
+    let (header, block) = read_header(&file).map_err(at_open)?;
+    let mut signatures = read_signatures(&file, &header).map_err(at_open)?;
+    let mut outcome = Vec::new();
+    let mut new = Vec::new();
+    for signature in keys.iter().map(|key| key.sign(&block)) {
+        if signatures.known.contains(&signature) {
+            outcome.push(Added::AlreadySigned);
+            continue;
+        }
+        if signatures.taken_places == signatures::MAX_SIGNATURES {
+            return Err(SignError::Full);
+        }
+        new.push((signatures::place_of(signatures.taken_places), signatures::encode_place(&signature)));
+        signatures.taken_places += 1;
+        signatures.known.push(signature);
+        outcome.push(Added::New);
     }
-    all.push(signature);
-    let area = signatures::encode(&all).ok_or(SignError::Full)?;
-    let place = signatures::place_of(all.len() - 1);
-    file.write_all_at(&area[place.clone()], header.layout.signatures_offset() + place.start as u64)
-        .and_then(|()| file.sync_all())
-        .map_err(|source| SignError::Write { source })?;
-    Ok(Added::New)
+    for (place, bytes) in new {
+        file.write_all_at(&bytes, header.layout.signatures_offset() + place.start as u64)
+            .and_then(|()| file.sync_all())
+            .map_err(|source| SignError::Write { source })?;
+    }
+    Ok(outcome)
 }
 
 /// Why an image could not be signed.
 #[derive(Debug)]
 pub enum SignError {
-    /// It is no image.
-    Open(OpenError),
+    /// It is no image, or not the one that its header describes.
+    Image(InspectError),
     /// It carries as many signatures as it can.
     Full,
     /// It cannot be written.
@@ -58,7 +74,7 @@ pub enum SignError {
 impl fmt::Display for SignError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SignError::Open(source) => write!(out, "{source}"),
+            SignError::Image(source) => write!(out, "{source}"),
             SignError::Full => write!(out, "the image already has {} signatures", signatures::MAX_SIGNATURES),
             SignError::Write { source } => write!(out, "write the signature: {source}"),
         }

@@ -7,12 +7,19 @@
 //! | 4 | 28 | zero |
 //! | 32 | 32 | key id: SHA-256 of the public key |
 //! | 64 | 64 | the signature over the header block |
+//!
+//! A place with another algorithm's number is passed over: so images can carry signatures of a new one beside those that
+//! older devices know. What stands behind the number is that algorithm's own; one that needs more than a place takes
+//! several, each with its number. A signature that is passed over counts for nothing.
 
 use crate::trust::KeyId;
 use core::fmt;
 
 /// How many signatures an image can carry.
 pub const MAX_SIGNATURES: usize = 64;
+
+/// Length of a place.
+pub const PLACE_BYTES: usize = 128;
 
 /// Length of the area.
 pub const AREA_BYTES: u64 = (MAX_SIGNATURES * PLACE_BYTES) as u64;
@@ -26,29 +33,51 @@ pub struct Signature {
     pub bytes: [u8; 64],
 }
 
+/// What stands in the area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signatures {
+    /// Those of the algorithms that this version knows, in their order.
+    pub known: Vec<Signature>,
+    /// How many places are taken, also by algorithms that it does not know; the next signature goes behind them.
+    pub taken_places: usize,
+}
+
 /// Reads the area.
-pub fn parse(area: &[u8; AREA_BYTES as usize]) -> Result<Vec<Signature>, SignaturesError> {
-    let mut signatures = Vec::new();
+pub fn parse(area: &[u8; AREA_BYTES as usize]) -> Result<Signatures, SignaturesError> {
+    let mut known = Vec::new();
     for (index, place) in area.chunks_exact(PLACE_BYTES).enumerate() {
         match place[..4] {
             [0, 0, 0, 0] => {
                 let rest = &area[index * PLACE_BYTES..];
                 let clean = rest.iter().all(|&byte| byte == 0);
-                return if clean { Ok(signatures) } else { Err(SignaturesError::NotZero { place: index }) };
+                return if clean {
+                    Ok(Signatures { known, taken_places: index })
+                } else {
+                    Err(SignaturesError::NotZero { place: index })
+                };
             }
             [ED25519, 0, 0, 0] => {
                 if place[4..32].iter().any(|&byte| byte != 0) {
                     return Err(SignaturesError::NotZero { place: index });
                 }
-                signatures.push(Signature {
+                known.push(Signature {
                     key: KeyId(core::array::from_fn(|at| place[32 + at])),
                     bytes: core::array::from_fn(|at| place[64 + at]),
                 });
             }
-            _ => return Err(SignaturesError::UnknownAlgorithm { place: index }),
+            _ => {}
         }
     }
-    Ok(signatures)
+    Ok(Signatures { known, taken_places: MAX_SIGNATURES })
+}
+
+/// The bytes of the place that holds this signature.
+pub fn encode_place(Signature { key, bytes }: &Signature) -> [u8; PLACE_BYTES] {
+    let mut place = [0; PLACE_BYTES];
+    place[0] = ED25519;
+    place[32..64].copy_from_slice(&key.0);
+    place[64..].copy_from_slice(bytes);
+    place
 }
 
 /// The area that holds these signatures; `None` if they are more than it has places for.
@@ -57,10 +86,8 @@ pub fn encode(signatures: &[Signature]) -> Option<Box<[u8; AREA_BYTES as usize]>
         return None;
     }
     let mut area = Box::new([0; AREA_BYTES as usize]);
-    for (place, Signature { key, bytes }) in area.chunks_exact_mut(PLACE_BYTES).zip(signatures) {
-        place[0] = ED25519;
-        place[32..64].copy_from_slice(&key.0);
-        place[64..].copy_from_slice(bytes);
+    for (place, signature) in area.chunks_exact_mut(PLACE_BYTES).zip(signatures) {
+        place.copy_from_slice(&encode_place(signature));
     }
     Some(area)
 }
@@ -73,11 +100,6 @@ pub fn place_of(index: usize) -> core::ops::Range<usize> {
 /// Why the area cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignaturesError {
-    /// A place holds a kind of signature that this version does not know.
-    UnknownAlgorithm {
-        /// Counted from 0.
-        place: usize,
-    },
     /// Bytes that must be zero are not.
     NotZero {
         /// Counted from 0.
@@ -88,7 +110,6 @@ pub enum SignaturesError {
 impl fmt::Display for SignaturesError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SignaturesError::UnknownAlgorithm { place } => write!(out, "signature {place}: unknown algorithm"),
             SignaturesError::NotZero { place } => write!(out, "signature {place}: stray bytes"),
         }
     }
@@ -96,7 +117,6 @@ impl fmt::Display for SignaturesError {
 
 impl std::error::Error for SignaturesError {}
 
-const PLACE_BYTES: usize = 128;
 const ED25519: u8 = 1;
 
 #[cfg(test)]
@@ -111,7 +131,8 @@ mod tests {
     #[test]
     fn any_number_up_to_the_limit_survives_the_way_through_bytes() {
         for count in [0, 1, 2, 63, 64] {
-            assert_eq!(parse(&encode(&signatures(count)).unwrap()).unwrap(), signatures(count));
+            let parsed = Signatures { known: signatures(count), taken_places: count };
+            assert_eq!(parse(&encode(&signatures(count)).unwrap()), Ok(parsed));
         }
         assert_eq!(encode(&signatures(65)), None);
     }
@@ -126,13 +147,25 @@ mod tests {
     }
 
     #[test]
-    fn stray_bytes_and_unknown_algorithms_are_refused() {
+    fn a_signature_of_an_unknown_algorithm_is_passed_over_and_keeps_its_place() {
+        let mut area = encode(&signatures(3)).unwrap();
+        let (at, end) = (place_of(1).start, place_of(1).end);
+        area[at] = 2;
+        area[at + 4..end].fill(0x99);
+        let [first, _, third] = signatures(3).try_into().unwrap();
+        assert_eq!(parse(&area), Ok(Signatures { known: vec![first, third], taken_places: 3 }));
+        for (offset, byte) in [(0, 2), (1, 1), (3, 0x80)] {
+            let mut area = encode(&signatures(1)).unwrap();
+            area[offset] = byte;
+            assert_eq!(parse(&area), Ok(Signatures { known: Vec::new(), taken_places: 1 }), "{byte} at {offset}");
+        }
+    }
+
+    #[test]
+    fn stray_bytes_are_refused() {
         let refusals = [
-            (0, 2, SignaturesError::UnknownAlgorithm { place: 0 }),
-            (1, 1, SignaturesError::UnknownAlgorithm { place: 0 }),
             (4, 1, SignaturesError::NotZero { place: 0 }),
             (31, 1, SignaturesError::NotZero { place: 0 }),
-            (128, 7, SignaturesError::UnknownAlgorithm { place: 1 }),
             (132, 1, SignaturesError::NotZero { place: 1 }),
             (256, 1, SignaturesError::NotZero { place: 1 }),
             (8191, 1, SignaturesError::NotZero { place: 1 }),

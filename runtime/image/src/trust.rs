@@ -213,7 +213,7 @@ impl Keys {
 pub enum SignatureError {
     /// There is no key here to judge by.
     NoTrustedKeys,
-    /// The image carries no signature.
+    /// The image carries no signature of an algorithm that this version knows.
     Unsigned,
     /// Only keys that are not trusted here have signed it.
     UnknownKeys {
@@ -238,7 +238,7 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SignatureError::NoTrustedKeys => write!(out, "no trusted keys are installed"),
-            SignatureError::Unsigned => write!(out, "the image is not signed"),
+            SignatureError::Unsigned => write!(out, "the image is not signed with ed25519"),
             SignatureError::UnknownKeys { keys } => {
                 write!(out, "signed only by keys that are not trusted here:")?;
                 keys.iter().take(MAX_KEYS_NAMED).try_for_each(|key| write!(out, " {key}"))?;

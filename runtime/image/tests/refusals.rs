@@ -12,9 +12,12 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildError, Source};
 use yado_image::secret::SecretKey;
 use yado_image::sign::{self, Added, SignError};
+use yado_image::signatures;
 use yado_image::trust::SignatureError;
 use yado_image::verity::{self, Mismatch};
-use yado_image::{Architecture, HeaderError, Keys, Kind, Layout, OpenError, Version, Wanted, open_trusted};
+use yado_image::{
+    Architecture, HeaderError, Keys, Kind, Layout, OpenError, RuntimeVersion, Version, Wanted, open_trusted,
+};
 use yado_wire::Step;
 
 fn key(seed: u8) -> SecretKey {
@@ -131,7 +134,7 @@ fn each_unmet_demand_has_its_own_refusal() {
         error
     };
     let mut old = good.clone();
-    old.runtime.version = Version { major: 0, minor: 0, patch: 9 };
+    old.runtime.version = RuntimeVersion::parse("0.1.0-rc1").unwrap();
     assert!(matches!(refused(&[1], &old, Step::ImageRequires), OpenError::NeedsRuntime { .. }));
     let mut other = good.clone();
     other.runtime.architectures = &[];
@@ -177,19 +180,82 @@ fn a_signature_of_another_image_does_not_help() {
 fn signatures_are_added_without_another_fingerprint_and_one_key_counts_once() {
     let directory = tempfile::tempdir().unwrap();
     let (path, built) = build_sample(directory.path(), |options| options.keys = Vec::new());
-    assert_eq!(sign::add_signature(&path, &key(1)).unwrap(), Added::New);
-    assert_eq!(sign::add_signature(&path, &key(1)).unwrap(), Added::AlreadySigned);
+    let sign = |seeds: &[u8]| {
+        let keys: Vec<SecretKey> = seeds.iter().map(|&seed| key(seed)).collect();
+        sign::add_signatures(&path, &keys)
+    };
+    assert_eq!(sign(&[1, 1]).unwrap(), [Added::New, Added::AlreadySigned]);
+    assert_eq!(sign(&[1]).unwrap(), [Added::AlreadySigned]);
     let two = Wanted { threshold: 2, ..wanted(built.fingerprint) };
     let error = open_trusted(&path, &trusted(&[1, 2]), &two).unwrap_err();
     assert!(matches!(error, OpenError::Signature { source: SignatureError::TooFew { valid: 1, needed: 2 } }));
-    for seed in 2..=64 {
-        assert_eq!(sign::add_signature(&path, &key(seed)).unwrap(), Added::New);
-    }
-    assert!(matches!(sign::add_signature(&path, &key(65)), Err(SignError::Full)));
+    let seeds: Vec<u8> = (2..=63).collect();
+    assert_eq!(sign(&seeds).unwrap(), [Added::New; 62]);
+    // One place is left, and two are asked for: then neither is taken.
+    assert!(matches!(sign(&[64, 65]), Err(SignError::Full)));
+    assert_eq!(sign(&[64]).unwrap(), [Added::New]);
+    assert!(matches!(sign(&[65]), Err(SignError::Full)));
     assert!(open_trusted(&path, &trusted(&[1, 64]), &two).is_ok());
     let (description, signers) = inspect::verify(&path, &trusted(&[64]), 1).unwrap();
     assert_eq!((description.fingerprint, signers), (built.fingerprint, vec![key(64).public().id()]));
     assert_eq!(description.claimed_signers.len(), 64);
+}
+
+#[test]
+fn an_image_that_was_changed_is_not_signed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, built) = build_sample(directory.path(), |options| options.keys = Vec::new());
+    let layout = built.header.layout;
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let area = || {
+        let mut area = vec![0; 8192];
+        file.read_exact_at(&mut area, layout.signatures_offset()).unwrap();
+        area
+    };
+    let parts = [
+        (4096, Step::ImagePayload),
+        (layout.tree_offset() + 100, Step::ImageTree),
+        (layout.manifest_offset() + 5, Step::ImageManifest),
+        (layout.manifest_offset() - 1, Step::ImageTree),
+        (layout.signatures_offset() - 1, Step::ImageManifest),
+    ];
+    for (offset, step) in parts {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x20], offset).unwrap();
+        match sign::add_signatures(&path, &[key(1)]) {
+            Err(SignError::Image(error)) => assert_eq!(error.step(), step, "byte {offset}: {error}"),
+            other => panic!("byte {offset}: {other:?}"),
+        }
+        assert_eq!(area(), [0; 8192], "byte {offset}");
+        file.write_all_at(&byte, offset).unwrap();
+    }
+    assert_eq!(sign::add_signatures(&path, &[key(1)]).unwrap(), [Added::New]);
+}
+
+#[test]
+fn a_signature_of_an_unknown_algorithm_does_not_hurt_and_does_not_count() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, built) = build_sample(directory.path(), |options| options.keys = vec![key(1), key(2)]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let place = |index| built.header.layout.signatures_offset() + signatures::place_of(index).start as u64;
+    // The second becomes one of algorithm 2, and its key's signature is lost.
+    file.write_all_at(&[2], place(1)).unwrap();
+    let open = |threshold| {
+        let wanted = Wanted { threshold, ..wanted(built.fingerprint) };
+        open_trusted(&path, &trusted(&[1, 2, 3]), &wanted).map(|image| image.signers.len())
+    };
+    assert_eq!(open(1).unwrap(), 1);
+    let error = open(2).unwrap_err();
+    assert!(matches!(error, OpenError::Signature { source: SignatureError::TooFew { valid: 1, needed: 2 } }));
+    // The next one goes behind it.
+    assert_eq!(sign::add_signatures(&path, &[key(3)]).unwrap(), [Added::New]);
+    assert_eq!(open(2).unwrap(), 2);
+    // Where it is the only kind, nobody known has signed.
+    for index in [0, 2] {
+        file.write_all_at(&[2], place(index)).unwrap();
+    }
+    assert!(matches!(open(1).unwrap_err(), OpenError::Signature { source: SignatureError::Unsigned }));
 }
 
 #[test]

@@ -6,9 +6,9 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use yado_image::secret::SecretKey;
-use yado_image::sign::{Added, add_signature};
+use yado_image::sign::{Added, add_signatures};
 
-/// Add signatures to an image; its fingerprint stays
+/// Add signatures to an image; its fingerprint stays. It is checked whole before
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The image
@@ -23,9 +23,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let Arguments { image, keys } = arguments;
     // All keys are read before the first signature is written: a typo in the second leaves the image as it was.
     let keys = keys.iter().map(|path| SecretKey::read_file(path)).collect::<Result<Vec<_>, _>>()?;
-    for key in &keys {
+    let outcome = add_signatures(image, &keys).map_err(|error| format!("{}: {error}", image.display()))?;
+    for (key, added) in keys.iter().zip(outcome) {
         let id = key.public().id();
-        match add_signature(image, key).map_err(|error| format!("{}: {error}", image.display()))? {
+        match added {
             Added::New => output::print(&format!("signed by {id}\n"))?,
             Added::AlreadySigned => output::print(&format!("was signed by {id} already\n"))?,
         }
