@@ -6,6 +6,7 @@ use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{Disk, DiskSource};
@@ -45,6 +46,11 @@ fn open(
             };
             let shape = if found.is_dir() { Shape::Directory } else { Shape::File };
             let mount = mount::clone_tree(CWD, source, depth).map_err(at(Step::Mount, source))?;
+            // The data partition is mounted so that the system executes nothing from it; an instance may.
+            if std::fs::metadata(&order.places.layer).is_ok_and(|layer| layer.dev() == found.dev()) {
+                mount::clear_attributes(&mount, Depth::One, Attributes::MOUNT_ATTR_NOEXEC)
+                    .map_err(at(Step::Mount, source))?;
+            }
             if let (true, Some(user_namespace)) = (disk.shift, user_namespace) {
                 mount::map_owners(&mount, user_namespace, depth).map_err(at(Step::IdMap, source))?;
             }

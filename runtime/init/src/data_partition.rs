@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 use superblock::{Content, HEAD_BYTES};
-use yado_sys::mount::{FsOption, new_file_system};
+use yado_sys::mount::{Attributes, FsOption, new_file_system};
 use yado_sys::{loop_device, machine, mount, volume};
 use yado_wire::{Failure, Step};
 
@@ -29,6 +29,11 @@ const MAX_VOLATILE_BYTES: u64 = 256 << 20;
 
 /// With less room than this, a layer's directories cannot be counted on to be made.
 const MIN_FREE_BYTES: u64 = 64 * 1024;
+
+/// No program is executed from it, no device opened. An instance's root lies above it on a mount of its own, and its programs
+/// are executed there.
+const ATTRIBUTES: Attributes =
+    Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
 
 /// What is on `device`. A formatting that was cut off counts as blank.
 pub(crate) fn read_content(device: &Path) -> io::Result<Content> {
@@ -52,14 +57,13 @@ pub(crate) fn run_mount(device: &Path, kind: &str) -> ExitCode {
 
 fn mount(device: &Path, kind: &str) -> Result<(), Failure> {
     let source = device.to_string_lossy();
-    let attributes = mount::Attributes::MOUNT_ATTR_NOSUID | mount::Attributes::MOUNT_ATTR_NODEV;
     let failed = |reason: String, errno: Option<i32>| {
         let mut failure = Failure::refused(Step::Data, &source, &reason);
         failure.errno = errno.unwrap_or(0);
         failure
     };
     let options = [FsOption::Value("source", &source)];
-    let mounted = new_file_system(kind, &options, attributes)
+    let mounted = new_file_system(kind, &options, ATTRIBUTES)
         .map_err(|error| failed(format!("mount as {kind}: {error}"), error.source.raw_os_error()))?;
     mount::attach_at(&mounted, MOUNT_POINT)
         .map_err(|error| failed(format!("mount on {MOUNT_POINT}: {error}"), error.raw_os_error()))
@@ -85,8 +89,7 @@ pub(crate) fn mount_volatile(path: &Path) -> Result<(), Failure> {
 pub(crate) fn mount_tmpfs() -> Result<(), Failure> {
     let failed = |reason: &str| Failure::refused(Step::Data, MOUNT_POINT, reason);
     let size = (machine::memory_bytes() / VOLATILE_SHARE).min(MAX_VOLATILE_BYTES).to_string();
-    let attributes = mount::Attributes::MOUNT_ATTR_NOSUID | mount::Attributes::MOUNT_ATTR_NODEV;
-    let mounted = new_file_system("tmpfs", &[FsOption::Value("size", &size)], attributes)
+    let mounted = new_file_system("tmpfs", &[FsOption::Value("size", &size)], ATTRIBUTES)
         .map_err(|error| failed(&error.to_string()))?;
     mount::attach_at(&mounted, MOUNT_POINT).map_err(|error| failed(&error.to_string()))
 }

@@ -26,6 +26,7 @@ mod shutdown;
 
 mod asking;
 mod data_partition;
+mod data_watch;
 mod ending;
 mod events;
 mod fuse_connections;

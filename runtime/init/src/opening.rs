@@ -3,6 +3,7 @@
 
 use crate::boot::Boot;
 use crate::control::Clients;
+use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hotplug::Hotplug;
 use crate::job::Jobs;
@@ -69,6 +70,7 @@ impl Supervisor {
             watchdog: None,
             slot: None,
             data_failure: None,
+            data_watch: DataWatch::default(),
             unknown_ends: Vec::new(),
             started: clock::since_boot(),
             next_turn: Moment::ZERO,

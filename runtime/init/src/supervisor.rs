@@ -4,6 +4,7 @@
 
 use crate::boot::Boot;
 use crate::control::Clients;
+use crate::data_watch::DataWatch;
 use crate::ending::Launchers;
 use crate::events::Events;
 use crate::hotplug::Hotplug;
@@ -65,6 +66,7 @@ pub(crate) struct Supervisor {
     pub(crate) slot: Option<Slot>,
     /// What is wrong with the data partition.
     pub(crate) data_failure: Option<Failure>,
+    pub(crate) data_watch: DataWatch,
     /// Processes that ended before a launcher could tell whose they were.
     pub(crate) unknown_ends: Vec<(i32, Ended)>,
     /// When we were started.
@@ -121,6 +123,7 @@ impl Supervisor {
         self.advance_netd(now);
         self.release_queued(now);
         self.warm_images.expire(now);
+        self.watch_data(now);
         for number in 0..self.instances.len() {
             self.step_instance(number, lifecycle::Event::Wake, now);
             self.ask_again(number, now);

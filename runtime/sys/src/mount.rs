@@ -126,6 +126,12 @@ pub fn set_attributes(mount: &impl AsFd, depth: Depth, attributes: Attributes) -
     mount_setattr(mount.as_fd(), c"", depth, &change)
 }
 
+/// Takes attributes off a mount (off all below it too).
+pub fn clear_attributes(mount: &impl AsFd, depth: Depth, attributes: Attributes) -> io::Result<()> {
+    let change = libc::mount_attr { attr_clr: attributes.bits().into(), ..nothing() };
+    mount_setattr(mount.as_fd(), c"", depth, &change)
+}
+
 /// Maps the owners of a detached mount's files by a user namespace: what id 0 owns on disk, that namespace's root owns.
 pub fn map_owners(mount: &impl AsFd, user_namespace: &impl AsFd, depth: Depth) -> io::Result<()> {
     let userns_fd = user_namespace.as_fd().as_raw_fd() as u64;

@@ -11,6 +11,10 @@ pub struct Usage {
     pub total_bytes: u64,
     /// Free for ordinary users.
     pub free_bytes: u64,
+    /// How many files it can hold; 0 if that is not fixed.
+    pub total_files: u64,
+    /// How many more.
+    pub free_files: u64,
     /// `f_type` of statfs(2).
     pub magic: u64,
 }
@@ -28,6 +32,8 @@ pub fn usage(path: &Path) -> io::Result<Usage> {
     Ok(Usage {
         total_bytes: block_bytes.saturating_mul(found.f_blocks as u64),
         free_bytes: block_bytes.saturating_mul(found.f_bavail as u64),
+        total_files: found.f_files as u64,
+        free_files: found.f_ffree as u64,
         magic: u64::from(found.f_type as u32),
     })
 }

@@ -170,6 +170,7 @@ fn make_root(root: &Path) {
     fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
     let applets = [
         "sh", "true", "cat", "ls", "ln", "id", "mount", "umount", "sleep", "stat", "hostname", "grep", "touch", "ip",
+        "cp",
     ];
     for applet in applets {
         symlink("busybox", root.join("bin").join(applet)).unwrap();

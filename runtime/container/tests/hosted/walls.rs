@@ -1,6 +1,6 @@
 //! What root inside tries against the system and the other instances, and what the kernel answers.
 
-use crate::cases::{idle, run, script};
+use crate::cases::{disk, idle, run, script};
 use crate::fixture::{BASE, Fixture};
 use crate::init_role::{Payload, exec};
 use rustix::fs::{CWD, FileType, Mode, OFlags, inotify, makedev};
@@ -18,6 +18,8 @@ type Case = (&'static str, fn(&Fixture));
 
 pub(crate) const ALL: &[Case] = &[
     ("a_device_node_in_the_root_opens_nothing", nodes_in_the_root),
+    ("programs_run_from_a_data_partition_that_the_system_runs_none_from", from_a_partition_without_exec),
+    ("a_container_that_fills_the_disk_leaves_the_reserve_to_the_system", the_reserve_of_the_disk),
     ("what_hides_the_system_cannot_be_taken_away_inside", locked),
     ("what_one_instance_uses_up_the_others_and_the_system_still_have", own_counts),
 ];
@@ -54,6 +56,51 @@ fn own_counts(fixture: &Fixture) {
     ours.unwrap();
 }
 
+fn from_a_partition_without_exec(fixture: &Fixture) {
+    let partition = fixture.path("partition");
+    fs::create_dir_all(partition.join("disk")).unwrap();
+    mount_bind(&partition, &partition).unwrap();
+    mount_remount(&partition, MountFlags::BIND | MountFlags::NOEXEC, c"").unwrap();
+    fs::copy("/bin/busybox", partition.join("disk/busybox")).unwrap();
+    let outside = std::process::Command::new(partition.join("disk/busybox")).arg("true").output();
+    let script_of_both = "cp /bin/busybox /root/ && /root/busybox echo above; /mnt/busybox echo shared";
+    let mut order = script(fixture, "noexec", script_of_both);
+    order.places.layer = partition.join("layer").to_str().unwrap().to_owned();
+    order.spec.disks.push(disk(partition.join("disk").to_str().unwrap(), "/mnt", false));
+    let output = run(&order);
+    unmount(&partition, UnmountFlags::DETACH).unwrap();
+    assert_eq!(outside.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!(output, "above\nshared\n");
+}
+
+fn the_reserve_of_the_disk(fixture: &Fixture) {
+    let (image, partition) = (fixture.path("small.ext4"), fixture.path("small"));
+    fs::create_dir_all(&partition).unwrap();
+    fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+    let succeeds = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let (image, place) = (image.to_str().unwrap(), partition.to_str().unwrap());
+    if !succeeds("/sbin/mke2fs", &["-q", "-F", "-t", "ext4", "-m", "5", image])
+        || !succeeds("mount", &["-o", "loop", image, place])
+    {
+        println!("SKIPPED: needs mke2fs and loop devices");
+        return;
+    }
+    let mut order = script(fixture, "fill", "cat /dev/zero >/root/fill; echo cat=$?; ls /root/fill");
+    order.places.layer = format!("{place}/layer");
+    let output = run(&order);
+    let ours =
+        fs::write(partition.join("ours"), vec![1; 1 << 20]).and_then(|()| fs::File::open(&partition)?.sync_all());
+    drop(fs::remove_file(format!("{place}/layer/upper/root/fill")));
+    unmount(&partition, UnmountFlags::DETACH).unwrap();
+    assert!(output.contains("No space left on device\ncat=1\n/root/fill\n"), "{output}");
+    ours.unwrap();
+}
+
+/// As root inside: makes inotify instances until the kernel refuses. Gives how many there were; they are held until the
+/// descriptor is closed.
 fn take_inotify_instances(running: &Payload) -> (u64, OwnedFd) {
     let (taken, hold) = as_root_inside(running, NamespacesOf::USER, || {
         let mut held = Vec::new();
