@@ -99,7 +99,7 @@ fn one_user_namespace() -> io::Result<()> {
 
 /// A child makes it, and a descriptor keeps it when the child is gone.
 fn user_namespace() -> io::Result<File> {
-    match clone::fork(Namespaces::NEWUSER, Parent::Caller)? {
+    match clone::fork(Namespaces::NEWUSER, Parent::Caller, None)? {
         Forked::Child => loop {
             std::thread::park();
         },
@@ -181,7 +181,7 @@ fn open_files() -> Outcome {
     let mut total = 0;
     let outcome = take("processes full of files", 512, |_| {
         let (reader, writer) = rustix::pipe::pipe()?;
-        match clone::fork(Namespaces::empty(), Parent::Caller)? {
+        match clone::fork(Namespaces::empty(), Parent::Caller, None)? {
             Forked::Child => {
                 let last = loop {
                     match File::open("/dev/null") {

@@ -129,7 +129,7 @@ fn dying_groups() -> Outcome {
     take("groups that are gone and live on", 1024, |number| {
         let group = place.join(format!("dying-{number}"));
         fs::create_dir(&group)?;
-        match clone::fork(Namespaces::empty(), Parent::Caller)? {
+        match clone::fork(Namespaces::empty(), Parent::Caller, None)? {
             Forked::Child => {
                 let moved = fs::write(group.join("cgroup.procs"), "0");
                 let written = fs::write(files.join(format!("dying-{number}")), [7; 64]);

@@ -120,7 +120,11 @@ const ON_THE_MOUNTS: &[Attempt] = &[
     ("unmount what is read-only", || unmount("/proc/sysrq-trigger", UnmountFlags::DETACH), Errno::INVAL),
     ("move a cover", || mount_move("/proc/timer_list", "/mnt"), Errno::INVAL),
     ("make sysrq-trigger writable", || mount_remount("/proc/sysrq-trigger", MountFlags::BIND, c""), Errno::PERM),
-    ("write to it", || rustix::fs::open("/proc/sysrq-trigger", OFlags::WRONLY, Mode::empty()).map(drop), Errno::ROFS),
+    (
+        "write to it",
+        || rustix::fs::open("/proc/sysrq-trigger", OFlags::WRONLY, Mode::empty()).map(drop),
+        Errno::ACCESS,
+    ),
     ("make /sys writable", || mount_remount("/sys", MountFlags::BIND, c""), Errno::PERM),
     ("make all of sysfs writable", || mount_remount("/sys", MountFlags::empty(), c""), Errno::PERM),
     ("make a copy of /sys writable", || copy_writable("/sys"), Errno::PERM),
