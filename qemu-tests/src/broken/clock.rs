@@ -9,6 +9,8 @@ use crate::report::Observer;
 
 /// The first second of 2040.
 const IN_2040_S: u64 = 2_208_988_800;
+/// Beyond the 32 bits, and no time that the kernel would write by itself.
+const IN_2100_S: u64 = 4_102_444_800;
 /// An hour later is still the same boot.
 const SPAN_S: u64 = 3600;
 
@@ -39,6 +41,11 @@ pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
     let is_in_2040 = |seconds: Option<u64>| seconds.is_some_and(|s| (IN_2040_S..IN_2040_S + SPAN_S).contains(&s));
     observer.check("crab sees the year 2040", &said, is_in_2040(number("now_s")))?;
     observer.check("and so does a file that it writes", &said, is_in_2040(number("modified_s")))?;
+    // As init saves the time of a board without a clock chip; another program reads it back.
+    let said =
+        bench.inside_output("crab", &format!("{TOOL} date /root/saved {IN_2100_S} && stat -c %Y /root/saved"))?;
+    let is_kept = said.lines().eq([format!("modified_s={IN_2100_S}"), IN_2100_S.to_string()]);
+    observer.check("a time of 2100 is saved, and read back", &said, is_kept)?;
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
         uplink["ipv4"].is_string().then(|| uplink["ipv4"].clone())

@@ -3,8 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use yado_sys::calendar;
+use yado_sys::{calendar, file_time};
 
 /// When this code was written; an image says better in `build-time`.
 const WRITTEN_S: i64 = 1_795_300_000;
@@ -25,7 +24,7 @@ pub fn correction(now_s: i64, built_s: Option<i64>, saved_s: Option<i64>, chip_s
 /// Sets the clock if it is before what is known to have been. Returns the new time.
 pub(crate) fn raise(system: &Path, saved: &Path) -> Option<i64> {
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<i64>().ok();
-    let saved_s = fs::metadata(saved).and_then(|found| found.modified()).ok().and_then(since_1970);
+    let saved_s = File::open(saved).and_then(file_time::modified_s).ok();
     let to = correction(
         calendar::now_s(),
         number(&system.join("build-time")),
@@ -42,13 +41,8 @@ pub(crate) fn save(path: &Path) -> std::io::Result<()> {
         fs::create_dir_all(directory)?;
     }
     let file = File::options().write(true).create(true).truncate(false).open(path)?;
-    let now = u64::try_from(calendar::now_s()).unwrap_or(0);
-    file.set_modified(UNIX_EPOCH + Duration::from_secs(now))?;
+    file_time::set_modified_s(&file, calendar::now_s())?;
     file.sync_all()
-}
-
-fn since_1970(time: SystemTime) -> Option<i64> {
-    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 #[cfg(test)]

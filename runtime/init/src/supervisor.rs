@@ -318,7 +318,7 @@ impl Supervisor {
 
     fn next_feed(&self, watchdog: &Watchdog) -> Moment {
         // Three chances before it bites.
-        self.boot.fed_at.saturating_add(watchdog.timeout() / 3)
+        self.boot.fed_at.saturating_add(watchdog.feeding_pause())
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
-use yado_sys::watchdog::Watchdog;
+use yado_sys::watchdog::{Timeout, Watchdog};
 use yado_sys::{datagram, machine, reboot};
 
 /// The watchdog resets a machine whose PID 1 is not heard of for so long.
@@ -101,7 +101,13 @@ fn arm_watchdog(log: &mut Log) -> Option<Watchdog> {
     }
     match Watchdog::arm(path, WATCHDOG_TIMEOUT) {
         Ok(watchdog) => {
-            log.say(Priority::Info, format_args!("watchdog: {} s", watchdog.timeout().as_secs()));
+            match watchdog.timeout() {
+                Timeout::Known(timeout) => log.say(Priority::Info, format_args!("watchdog: {} s", timeout.as_secs())),
+                Timeout::Assumed => log.say(
+                    Priority::Warning,
+                    format_args!("watchdog: it does not say how long it waits: it is fed every second"),
+                ),
+            }
             Some(watchdog)
         }
         Err(error) => {

@@ -16,7 +16,8 @@ usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read 
        guest-tool fork MAX                           start children until one is refused
        guest-tool serve PORT TEXT                    answer every request with TEXT, for ever
        guest-tool get HOST PORT PATH                 fetch a page
-       guest-tool clock FILE                         touch a file, tell the time and the file's";
+       guest-tool clock FILE                         touch a file, tell the time and the file's
+       guest-tool date FILE SECONDS                  date a file as init dates the one that keeps the time";
 
 /// Any page size a board of ours has is a multiple of this.
 const PAGE_BYTES: usize = 4096;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["serve", port, text] => number(port).and_then(|port| serve(port, text)),
         ["get", host, port, path] => number(port).and_then(|port| get(host, port, path)),
         ["clock", file] => clock(file),
+        ["date", file, seconds] => date(file, seconds),
         // A child of `fork`: it lives until its parent lets go of its input.
         ["wait"] => {
             let _ = std::io::stdin().read(&mut [0]);
@@ -171,5 +173,14 @@ fn clock(file: &str) -> Result<(), String> {
     let modified = std::fs::metadata(file).and_then(|found| found.modified()).map_err(said)?;
     println!("now_s={}", since_1970(SystemTime::now())?.as_secs());
     println!("modified_s={}", since_1970(modified)?.as_secs());
+    Ok(())
+}
+
+fn date(path: &str, seconds: &str) -> Result<(), String> {
+    let said = |error: std::io::Error| format!("{path}: {error}");
+    let seconds = seconds.parse().map_err(|error| format!("{seconds}: {error}"))?;
+    let file = std::fs::File::create(path).map_err(said)?;
+    yado_sys::file_time::set_modified_s(&file, seconds).map_err(said)?;
+    println!("modified_s={}", yado_sys::file_time::modified_s(&file).map_err(said)?);
     Ok(())
 }
