@@ -5,6 +5,7 @@ use crate::clock_floor;
 use crate::data_partition::superblock::Content;
 use crate::data_partition::{self, format_mark};
 use crate::ending::how_it_ended;
+use crate::id_ranges;
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -291,6 +292,7 @@ impl Supervisor {
 
     fn finish_start(&mut self, found: specs::Found, now: Moment) {
         self.instances = found.instances;
+        id_ranges::stored::assign(&self.places, &mut self.instances, &mut self.log);
         for instance in &self.instances {
             if let Err(failure) = &instance.spec {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));

@@ -30,7 +30,7 @@ pub(crate) struct Instance {
     pub(crate) spec: Result<Box<InstanceSpec>, Box<Failure>>,
     /// Its image's file; `None`: no image of that fingerprint is on this machine.
     pub(crate) image: Option<PathBuf>,
-    /// First host id of its user namespace.
+    /// First host id of its user namespace; 0 until it was given a range.
     pub(crate) idmap_base: u32,
     /// Where it is in its life.
     pub(crate) state: State,
@@ -91,7 +91,6 @@ impl Instance {
         name: InstanceName,
         spec: Result<Box<InstanceSpec>, Box<Failure>>,
         image: Option<PathBuf>,
-        idmap_base: u32,
     ) -> Instance {
         let autostart = spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start);
         let last_run = u32::from(autostart);
@@ -102,7 +101,7 @@ impl Instance {
             last_failure: spec.as_ref().err().cloned(),
             spec,
             image,
-            idmap_base,
+            idmap_base: 0,
             state: if failed { State::Failed { run: 0 } } else { State::Stopped },
             wanted,
             last_run,
@@ -250,7 +249,7 @@ mod tests {
     fn a_start_after_a_stop_is_not_taken_for_the_run_that_was_ended_for_its_health() {
         let name = InstanceName::parse("one").unwrap();
         let failure = Failure::refused(yado_wire::Step::Spec, "one", "it was not compiled");
-        let mut instance = Instance::new(name, Err(Box::new(failure)), None, 0);
+        let mut instance = Instance::new(name, Err(Box::new(failure)), None);
         let second = Duration::from_secs(1);
         let rules = Rules {
             ready: Readiness::Alive { window: second },

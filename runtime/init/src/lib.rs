@@ -31,6 +31,7 @@ mod ending;
 mod events;
 mod fuse_connections;
 mod hotplug;
+mod id_ranges;
 mod job;
 mod late_launch;
 mod launch;

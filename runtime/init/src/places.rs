@@ -107,9 +107,24 @@ impl Places {
         self.run.join("instances").join(name.as_str())
     }
 
+    /// Where instances have their own directories on the data partition.
+    pub(crate) fn instances(&self) -> PathBuf {
+        self.data.join("instances")
+    }
+
+    /// An instance's own directory there.
+    pub(crate) fn instance(&self, name: &InstanceName) -> PathBuf {
+        self.instances().join(name.as_str())
+    }
+
     /// An instance's writable layer.
     pub(crate) fn layer(&self, name: &InstanceName) -> PathBuf {
-        self.data.join("instances").join(name.as_str()).join("layer")
+        self.instance(name).join("layer")
+    }
+
+    /// Which ids of the host each instance has.
+    pub(crate) fn id_ranges(&self) -> PathBuf {
+        self.data.join("state/ids")
     }
 
     /// An instance's control group.

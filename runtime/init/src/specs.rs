@@ -13,9 +13,6 @@ use yado_spec::file::{self, Digest};
 use yado_spec::sources::{self, Sources};
 use yado_wire::{Failure, InstanceName, Step};
 
-/// First host id of the first instance, where LXD begins.
-const FIRST_ID: u32 = 1_000_000;
-
 /// The longest text of the compiler's that is kept with an instance.
 const MAX_REASON_BYTES: u64 = 4096;
 
@@ -38,7 +35,6 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
         log.say(Priority::Error, format_args!("more than {MOST_INSTANCES} instances: the rest is left out"));
     }
     let mut is_stale = !sources.networks.is_empty() && networks_file(places).is_none();
-    let mut next_id = FIRST_ID;
     let mut instances = Vec::new();
     for name in sources.instances.keys().take(MOST_INSTANCES) {
         let spec = read_spec(places, name, sources.digest(name));
@@ -52,12 +48,8 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
                 Err(Box::new(compiler_failure(places, name)))
             }
         };
-        let idmap_base = next_id;
-        if let Ok(spec) = &spec {
-            next_id = next_id.saturating_add(spec.security.idmap_size);
-        }
         let image = spec.as_ref().ok().and_then(|spec| image_of(&sources, spec));
-        instances.push(Instance::new(name.clone(), spec, image, idmap_base));
+        instances.push(Instance::new(name.clone(), spec, image));
     }
     Found { instances: in_boot_order(instances), is_stale }
 }

@@ -1,6 +1,7 @@
 //! Starting instances, and commands in them.
 
 use crate::fuse_connections::{self, Whose};
+use crate::id_ranges;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
 use crate::instance::{Instance, cgroup};
@@ -74,6 +75,8 @@ impl Supervisor {
             .mode(0o700)
             .create(&layer)
             .map_err(|error| Failure::from_io(Step::Layer, &layer.to_string_lossy(), &error))?;
+        // The file of all ranges is the first witness, and enough while it is there.
+        let _ = id_ranges::stored::leave_witness(&self.places, &instance.name, instance.idmap_base);
 
         let runtime = self.places.runtime(&instance.name);
         let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);

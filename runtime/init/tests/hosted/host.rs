@@ -333,6 +333,28 @@ impl Running {
         self.processes().contains(&pid)
     }
 
+    /// As [`Host::add_instance`].
+    pub(crate) fn add_instance(&self, name: &str, rest: &str) {
+        self.host.add_instance(name, rest);
+    }
+
+    /// Takes an instance's configuration away; what it has left stays.
+    pub(crate) fn remove_instance(&self, name: &str) {
+        fs::remove_file(self.host.path(&format!("system/appliance/{name}.toml"))).unwrap();
+    }
+
+    /// A path below the host's directory.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.host.path(relative)
+    }
+
+    /// The first host id of an instance that runs, as the kernel maps it.
+    pub(crate) fn first_host_id(&self, name: &str) -> u32 {
+        let pid = self.status(name).pid.unwrap();
+        let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+        map.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// As [`Host::write_network`].
     pub(crate) fn write_network(&self, name: &str, text: &str) {
         self.host.write_network(name, text);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod host;
+mod host_ids;
 mod shutdown;
 mod stalled;
 

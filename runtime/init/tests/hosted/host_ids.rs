@@ -1,0 +1,62 @@
+//! Which ids of the host instances have, as the kernel maps them.
+
+use crate::host::{Host, Running};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use yado_wire::rescue::InstanceState;
+
+const RUNS: &str = "[config]\nboot.autostart = true\n";
+
+fn ids<const N: usize>(host: &Running, names: [&str; N]) -> [u32; N] {
+    names.map(|name| {
+        host.wait_for(name, InstanceState::Running);
+        host.first_host_id(name)
+    })
+}
+
+fn restarted(mut host: Running) -> Running {
+    assert!(host.end().success());
+    host.start_again()
+}
+
+#[test]
+fn the_ids_of_an_instance_stay_its_own_whoever_comes_or_goes_and_whatever_is_lost() {
+    let Some(host) = Host::with(&[("b", RUNS), ("c", RUNS), ("d", RUNS)]) else { return };
+    let host = host.start();
+    let [b, c, d] = ids(&host, ["b", "c", "d"]);
+    assert_eq!([b, c, d], [1_000_000, 1_065_536, 1_131_072]);
+    let file = host.path("data/state/ids");
+    let written = fs::metadata(&file).unwrap().ino();
+
+    // Nothing is written where nothing changed. One with an error in its file keeps what it has.
+    host.add_instance("c", "[config]\nboot.autostrat = true\n");
+    let host = restarted(host);
+    assert_eq!(ids(&host, ["b", "d"]), [b, d]);
+    assert_eq!(fs::metadata(&file).unwrap().ino(), written);
+
+    // One that comes first in the alphabet.
+    host.add_instance("c", RUNS);
+    host.add_instance("a", RUNS);
+    let host = restarted(host);
+    let [a] = ids(&host, ["a"]);
+    assert_eq!((a, ids(&host, ["b", "c", "d"])), (1_196_608, [b, c, d]));
+
+    // One that is gone, but for what it has left; then the file is lost, or damaged.
+    host.remove_instance("b");
+    fs::remove_file(&file).unwrap();
+    host.add_instance("e", RUNS);
+    let host = restarted(host);
+    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
+    fs::write(&file, "yado-ids 1\na 1000000 65536\n").unwrap();
+    host.add_instance("e", &format!("{RUNS}\"security.idmap.size\" = 200000\n"));
+    let host = restarted(host);
+    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
+    host.logs_until(None, "host ids are taken from the instances' directories");
+
+    // With what it has left, its ids are free.
+    fs::remove_dir_all(host.path("data/instances/b")).unwrap();
+    let mut host = restarted(host);
+    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
+    assert!(!fs::read_to_string(&file).unwrap().contains("\nb "));
+    assert!(host.end().success());
+}
