@@ -409,7 +409,7 @@ impl Running {
     }
 
     fn wait_until_up(&self) {
-        self.wait_until("init listens", |running| running.host.path("run/init.sock").exists());
+        self.wait_until("init listens", |running| packet::connect(&running.host.path("run/init.sock")).is_ok());
         self.wait_until("init is up", |running| {
             !matches!(running.ask(&Request::Status).as_slice(), [Reply::System(_), Reply::Done])
         });
