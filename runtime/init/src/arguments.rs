@@ -2,7 +2,7 @@
 
 use crate::modules::Loader;
 use crate::shutdown::unmount;
-use crate::{data_partition, host, initramfs, system};
+use crate::{data_partition, datagram_reader, host, initramfs, system};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
@@ -21,8 +21,9 @@ As PID 1 it takes no arguments. On any other Linux, as root:
 SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
-(--load-drivers [ALIAS...]), to mount the data partition (--mount DEVICE TYPE) and to
-unmount all disks at the end (--unmount FILE).
+(--load-drivers [ALIAS...]), to receive what instances and services send (--datagram-reader), to
+mount the data partition (--mount DEVICE TYPE) and to unmount all disks at the end (--unmount
+FILE).
 ";
 
 /// What the arguments ask for.
@@ -32,6 +33,8 @@ enum Role {
     Hosted(PathBuf),
     /// Drivers for these aliases; for all devices when there are none.
     LoadDrivers(Vec<String>),
+    /// To receive for init what others send.
+    ReadDatagrams,
     /// One module, for the kernel.
     LoadModule(String),
     /// This device, with a file system of this kind, mounted as the data partition.
@@ -49,6 +52,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::PidOne) => system::run(),
         Ok(Role::Hosted(directory)) => host::run(&directory),
         Ok(Role::LoadDrivers(aliases)) => load_drivers(aliases),
+        Ok(Role::ReadDatagrams) => datagram_reader::run(),
         Ok(Role::LoadModule(name)) => {
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -91,6 +95,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         }
         (["--mount", device, kind], _) => Ok(Role::Mount(PathBuf::from(device), (*kind).to_owned())),
         (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
+        (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
         (["-q", "--", name], _) => Ok(Role::LoadModule((*name).to_owned())),
         ([], _) => Err("it is not PID 1; --hosted DIR runs it as a daemon (--help says more)".to_owned()),
         ([word, ..], _) => Err(format!("unknown or incomplete argument {word} (--help says more)")),

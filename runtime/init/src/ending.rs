@@ -49,6 +49,8 @@ impl Supervisor {
             self.finish_launch(id);
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
+        } else if self.reader.is(pid) {
+            self.note_reader_end(ended, now);
         } else if let Some(lane) = self.jobs.lane_of(pid) {
             self.note_job_end(lane, ended, now);
         } else if !self.launches.is_empty() {

@@ -7,7 +7,9 @@ pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
 
+use crate::budget::Budget;
 use crate::moment::Moment;
+use crate::reader_link::UntrustedSocket;
 use console::Console;
 use counter::Counter;
 use lifecycle::{End, Event, Rules, State, Wanted};
@@ -20,6 +22,13 @@ use yado_sys::children::Ended;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
 use yado_wire::{Failure, InstanceName, Retry};
+
+/// A launcher prints only when something is badly wrong; a probe, and what a start leaves on its descriptors, print what they
+/// like.
+const PRINTED_BYTES_PER_SECOND: u32 = 1024;
+
+/// See [`PRINTED_BYTES_PER_SECOND`].
+const PRINTED_BURST_BYTES: u32 = 16 * 1024;
 
 /// One instance.
 #[derive(Debug)]
@@ -48,6 +57,8 @@ pub(crate) struct Instance {
     pub(crate) restarts: u32,
     /// Why it last failed.
     pub(crate) last_failure: Option<Box<Failure>>,
+    /// What its launchers, and what they start inside, may still print for the log.
+    pub(crate) printed: Budget,
 }
 
 /// What is open of a run, and what was seen of it.
@@ -64,7 +75,7 @@ pub(crate) struct Run {
     /// Its console.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
-    pub(crate) notify: Option<OwnedFd>,
+    pub(crate) notify: Option<UntrustedSocket>,
     /// Processes killed for want of memory.
     pub(crate) oom_kills: Counter,
     /// Forks refused.
@@ -109,12 +120,23 @@ impl Instance {
             is_queued: autostart,
             run: Run::default(),
             restarts: 0,
+            printed: Budget::new(PRINTED_BYTES_PER_SECOND, PRINTED_BURST_BYTES),
         }
     }
 
     /// The rules of its life; `None`: it has no spec, and none either.
     pub(crate) fn rules(&self) -> Option<Rules> {
         self.spec.as_ref().ok().map(|spec| Rules::of(spec))
+    }
+
+    /// Whether a user of the host's is one of its own. A privileged instance has the host's ids, and of these only root's is
+    /// known to be its own.
+    pub(crate) fn has_user(&self, uid: u32) -> bool {
+        let Ok(spec) = &self.spec else { return false };
+        match spec.security.privileged {
+            true => uid == 0,
+            false => uid.checked_sub(self.idmap_base).is_some_and(|inside| inside < spec.security.idmap_size),
+        }
     }
 
     /// Whether anything of it runs.

@@ -25,8 +25,10 @@ mod service;
 mod shutdown;
 
 mod asking;
+mod budget;
 mod data_partition;
 mod data_watch;
+mod datagram_reader;
 mod ending;
 mod events;
 mod fuse_connections;
@@ -39,6 +41,7 @@ mod named_partition;
 mod netd;
 mod power_key;
 mod process;
+mod reader_link;
 mod reports;
 mod service_list;
 mod service_process;

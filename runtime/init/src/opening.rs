@@ -11,6 +11,7 @@ use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::netd::Netd;
 use crate::places::Places;
+use crate::reader_link::ReaderLink;
 use crate::supervisor::Supervisor;
 use crate::waking::Sockets;
 use crate::warm_images::WarmImages;
@@ -19,6 +20,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use yado_sys::{clock, datagram, packet, signals, uevent};
+use yado_wire::datagrams::DatagramSource;
 
 impl Supervisor {
     /// A supervisor of nothing yet, with its sockets open. `Err`: it cannot be one; the log says why.
@@ -47,15 +49,19 @@ impl Supervisor {
             signals: Some(signals),
             uevents: told(Path::new("uevents"), uevent::open(), &mut log),
             control: told(&socket, packet::listen(&socket), &mut log),
-            notify: told(&notify, datagram::bind(&notify, 0o600), &mut log),
-            ..Sockets::default()
+            power_keys: Vec::new(),
         };
+        let mut reader = ReaderLink::default();
+        if let Some(notify) = told(&notify, datagram::bind(&notify, 0o600), &mut log) {
+            reader.watch(DatagramSource::Services, notify);
+        }
         log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
         Ok(Supervisor {
             places,
             log,
             events: Events::default(),
             sockets,
+            reader,
             clients: Clients::default(),
             instances: Vec::new(),
             services: Vec::new(),

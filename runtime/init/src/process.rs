@@ -81,15 +81,19 @@ impl Output {
         self.is_open.then_some(&self.reader)
     }
 
-    /// Reads what is there, at most a few KiB; each line goes to `log`.
-    pub(crate) fn read(&mut self, now: Duration, mut log: impl FnMut(&str)) {
+    /// Reads what is there, at most a few KiB, and says how many bytes that were; each line goes to `log`.
+    pub(crate) fn read(&mut self, now: Duration, mut log: impl FnMut(&str)) -> u32 {
         let mut buffer = [0; 2048];
         match self.reader.read(&mut buffer) {
-            Ok(len) if 0 < len => self.lines.feed(buffer.get(..len).unwrap_or(&[]), now, log),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Ok(len) if 0 < len => {
+                self.lines.feed(buffer.get(..len).unwrap_or(&[]), now, log);
+                len as u32
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             Ok(_) | Err(_) => {
                 self.is_open = false;
                 self.lines.finish(now, &mut log);
+                0
             }
         }
     }
@@ -104,6 +108,11 @@ impl Output {
             }
             self.read(now, &mut log);
         }
+        self.finish(now, log);
+    }
+
+    /// No more of it is read: what is left of a line goes to `log`.
+    pub(crate) fn finish(&mut self, now: Duration, mut log: impl FnMut(&str)) {
         self.lines.finish(now, &mut log);
     }
 }

@@ -4,7 +4,7 @@ use crate::ending::how_it_ended;
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
-use crate::instance::notify::{self, parse_notification};
+use crate::instance::notify::{self, Ping};
 use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -13,7 +13,8 @@ use crate::supervisor::Supervisor;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::children::Ended;
-use yado_sys::{datagram, packet, pidfd};
+use yado_sys::poll::Readiness;
+use yado_sys::{packet, pidfd};
 use yado_wire::launch::LaunchReport;
 use yado_wire::names::clipped;
 use yado_wire::rescue::EventKind;
@@ -21,6 +22,12 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
 /// Datagrams and packets that are taken from one socket before the others have their turn.
 const MOST_AT_ONCE: usize = 32;
+
+/// What a look at a launcher's output costs its instance besides the bytes.
+const LOOK_BYTES: u32 = 128;
+
+/// A pipe holds 64 KiB, and a read takes 2.
+const MOST_READS_OF_OUTPUT: usize = 33;
 
 impl Supervisor {
     /// Reads what a launcher has reported.
@@ -125,61 +132,39 @@ impl Supervisor {
         }
     }
 
-    /// Reads what an instance says of itself.
-    pub(crate) fn read_notifications(&mut self, number: usize, now: Moment) {
-        let mut buffer = [0; notify::MAX_DATAGRAM_BYTES];
-        for _ in 0..MOST_AT_ONCE {
-            let Some(instance) = self.instances.get_mut(number) else { return };
-            let Some(socket) = &instance.run.notify else { return };
-            // A descriptor that comes along (systemd's FDSTORE) is closed here.
-            let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
-            // Only its own processes can reach the socket; who is mapped to nobody here is not one of them.
-            if received.sender.is_none() {
-                continue;
-            }
-            let notification = parse_notification(buffer.get(..received.len).unwrap_or(&[]));
-            if let Some(status) = notification.status {
-                // It may come to a console.
-                let printable = status.replace(char::is_control, " ");
-                instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&printable).as_str().to_owned();
-            }
-            if let Some(ping) = notification.ping {
-                self.note_ping(number, ping, now);
-            }
-            let Some(instance) = self.instances.get_mut(number) else { return };
-            let may_be_ready = matches!(
-                instance.state,
-                lifecycle::State::Starting { .. }
-                    | lifecycle::State::Running { .. }
-                    | lifecycle::State::Unhealthy { .. }
-            );
-            if notification.ready && may_be_ready {
-                let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
-                self.events.publish(Some(&name), EventKind::Ready(status));
-                self.step_instance(number, lifecycle::Event::SaidReady, now);
-            }
+    /// An instance said something of itself. Only its own processes may: hosted, its socket lies in a directory that others
+    /// can reach.
+    pub(crate) fn take_notification(
+        &mut self,
+        number: usize,
+        uid: u32,
+        is_ready: bool,
+        status: Option<&str>,
+        ping: Option<Ping>,
+        now: Moment,
+    ) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        if !instance.has_user(uid) {
+            return;
         }
-    }
-
-    /// Reads what a launcher printed, or a command that it started.
-    pub(crate) fn read_launch_output(&mut self, id: LaunchId, now: Moment) {
-        self.take_launch_output(id, |output, log| output.read(now, log));
-    }
-
-    /// The last lines of a launcher that has ended.
-    pub(crate) fn drain_launch_output(&mut self, id: LaunchId, now: Moment) {
-        self.take_launch_output(id, |output, log| output.drain(now, log));
-    }
-
-    fn take_launch_output(&mut self, id: LaunchId, take: impl FnOnce(&mut Output, &mut dyn FnMut(&str))) {
-        let log = &mut self.log;
-        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
-        let Some(instance) = self.instances.get(launch.instance) else { return };
-        let (priority, identifier) = match launch.purpose.lends_its_output() {
-            true => (Priority::Info, console_identifier(instance.name.as_str())),
-            false => (Priority::Warning, "yado-container".to_owned()),
-        };
-        take(&mut launch.output, &mut |line| log.record(priority as u8, &identifier, 0, line));
+        if let Some(status) = status {
+            // It may come to a console.
+            let printable = status.replace(char::is_control, " ");
+            instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&printable).as_str().to_owned();
+        }
+        if let Some(ping) = ping {
+            self.note_ping(number, ping, now);
+        }
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let may_be_ready = matches!(
+            instance.state,
+            lifecycle::State::Starting { .. } | lifecycle::State::Running { .. } | lifecycle::State::Unhealthy { .. }
+        );
+        if is_ready && may_be_ready {
+            let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
+            self.events.publish(Some(&name), EventKind::Ready(status));
+            self.step_instance(number, lifecycle::Event::SaidReady, now);
+        }
     }
 
     /// Reads what an instance printed; each line is a line of the log.
@@ -189,7 +174,7 @@ impl Supervisor {
         let Some(console) = &mut instance.run.console else { return };
         let identifier = console_identifier(instance.name.as_str());
         console.write_input();
-        console.read_output(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
+        console.look(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
     }
 
     /// The last lines of an instance that has ended.
@@ -199,14 +184,56 @@ impl Supervisor {
         let Some(console) = &mut instance.run.console else { return };
         let identifier = console_identifier(instance.name.as_str());
         console.drain(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
-        console.serve_viewer();
+        console.serve_viewer(Readiness::default());
+    }
+
+    /// Reads what a launcher printed, or a command that it started. How many bytes that were is returned.
+    pub(crate) fn read_launch_output(&mut self, id: LaunchId, now: Moment) -> u32 {
+        let bytes = self.take_launch_output(id, |output, log| output.read(now, log));
+        let number = self.launches.iter().find(|launch| launch.id == id).map(|launch| launch.instance);
+        if let Some(instance) = number.and_then(|number| self.instances.get_mut(number)) {
+            instance.printed.spend(bytes.saturating_add(LOOK_BYTES), now);
+        }
+        bytes
+    }
+
+    /// The last lines of a launcher that has ended, as far as its instance may still print.
+    pub(crate) fn drain_launch_output(&mut self, id: LaunchId, now: Moment) {
+        for _ in 0..MOST_READS_OF_OUTPUT {
+            let launch = self.launches.iter().find(|launch| launch.id == id);
+            let instance = launch.and_then(|launch| self.instances.get(launch.instance));
+            if instance.is_none_or(|instance| instance.printed.paused(now).is_some())
+                || self.read_launch_output(id, now) == 0
+            {
+                break;
+            }
+        }
+        self.take_launch_output(id, |output, log| {
+            output.finish(now, log);
+            0
+        });
+    }
+
+    fn take_launch_output(
+        &mut self,
+        id: LaunchId,
+        take: impl FnOnce(&mut Output, &mut dyn FnMut(&str)) -> u32,
+    ) -> u32 {
+        let log = &mut self.log;
+        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return 0 };
+        let Some(instance) = self.instances.get(launch.instance) else { return 0 };
+        let (priority, identifier) = match launch.purpose.lends_its_output() {
+            true => (Priority::Info, console_identifier(instance.name.as_str())),
+            false => (Priority::Warning, "yado-container".to_owned()),
+        };
+        take(&mut launch.output, &mut |line| log.record(priority as u8, &identifier, 0, line))
     }
 
     /// Reads how often the kernel refused memory or processes.
     pub(crate) fn read_counts(&mut self, number: usize) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        instance.run.oom_kills.read();
-        instance.run.refused_forks.read();
+        instance.run.oom_kills.look();
+        instance.run.refused_forks.look();
     }
 
     /// Tells it, where that is due.
@@ -227,22 +254,14 @@ impl Supervisor {
         }
     }
 
-    /// Reads what our services say of themselves.
-    pub(crate) fn read_service_notifications(&mut self) {
-        let mut buffer = [0; notify::MAX_DATAGRAM_BYTES];
-        for _ in 0..MOST_AT_ONCE {
-            let Some(socket) = &self.sockets.notify else { return };
-            let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
-            let Some(sender) = received.sender else { continue };
-            let is_sender = |process: &(i32, OwnedFd)| process.0 == sender.pid;
-            let service = self.services.iter_mut().find(|service| service.process.as_ref().is_some_and(is_sender));
-            let Some(service) = service else { continue };
-            if parse_notification(buffer.get(..received.len).unwrap_or(&[])).ready && !service.is_ready {
-                service.is_ready = true;
-                let name = service.name.clone();
-                self.reach_stage(&name);
-            }
-        }
+    /// A service said that it is ready.
+    pub(crate) fn note_service_ready(&mut self, pid: i32) {
+        let is_sender = |process: &(i32, OwnedFd)| process.0 == pid;
+        let service = self.services.iter_mut().find(|service| service.process.as_ref().is_some_and(is_sender));
+        let Some(service) = service.filter(|service| !service.is_ready) else { return };
+        service.is_ready = true;
+        let name = service.name.clone();
+        self.reach_stage(&name);
     }
 }
 

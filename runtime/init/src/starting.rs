@@ -8,6 +8,7 @@ use crate::instance::{Instance, cgroup};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::reader_link;
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,6 +61,10 @@ impl Supervisor {
         let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
+        if self.reader.is_overdue() {
+            let reason = "it does not run, and too much waits for it";
+            return Err(Failure::refused(Step::Launcher, reader_link::NAME, reason));
+        }
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
         instance.run = crate::instance::Run { number: RunNumber(begun_us), ..Default::default() };
 
@@ -85,7 +90,8 @@ impl Supervisor {
         let _ = fs::remove_dir_all(&runtime);
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&runtime).map_err(|error| at(&runtime, error))?;
         let notify = runtime.join("notify");
-        instance.run.notify = Some(datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?);
+        let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
+        instance.run.notify = Some(self.reader.watch_run(socket));
         Ok(())
     }
 

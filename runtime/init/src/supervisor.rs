@@ -16,6 +16,7 @@ use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::netd::Netd;
 use crate::places::Places;
+use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
 use crate::shutdown::Shutdown;
 use crate::slot::Slot;
@@ -51,6 +52,7 @@ pub(crate) struct Supervisor {
     pub(crate) log: Log,
     pub(crate) events: Events,
     pub(crate) sockets: Sockets,
+    pub(crate) reader: ReaderLink,
     pub(crate) clients: Clients,
     pub(crate) instances: Vec<Instance>,
     pub(crate) services: Vec<Service>,
@@ -90,8 +92,8 @@ impl Supervisor {
             if self.finish_shutdown(now) {
                 return Finished;
             }
-            waking.collect(self);
-            let timeout = self.deadline().map(|at| at.saturating_sub(now));
+            waking.collect(self, now);
+            let timeout = self.deadline(now).map(|at| at.saturating_sub(now));
             let timeout = if is_at_rest { timeout } else { Some(timeout.map_or(IDLE, |timeout| timeout.min(IDLE))) };
             if let Err(error) = waking.wait(timeout) {
                 // Out of memory in the kernel, at worst: the next round may do better, and a full one is not spun.
@@ -130,24 +132,31 @@ impl Supervisor {
             self.watch_health(number, now);
             self.tell_counts(number, |counter| counter.news(now));
         }
+        // After the instances: a run that began has a socket, and one that is over has left one.
+        self.advance_reader(now);
         self.answer_waiting();
         self.serve_streams();
     }
 
     /// The earliest time at which something is to be done though nothing happens.
-    fn deadline(&self) -> Option<Moment> {
+    fn deadline(&self, now: Moment) -> Option<Moment> {
         let instances = self.instances.iter().flat_map(|instance| {
             let run = &instance.run;
             let health = run.watch.deadline().filter(|_| instance.is_up());
             let counts = run.oom_kills.deadline().into_iter().chain(run.refused_forks.deadline()).min();
-            [instance.state.deadline(), run.devices_due, run.ask_at, health, counts]
+            let console = run.console.as_ref().and_then(|console| console.deadline(now));
+            [instance.state.deadline(), run.devices_due, run.ask_at, health, counts, console]
         });
         let services = self.services.iter().map(Service::deadline);
-        let launches = self.launches.iter().map(|launch| launch.limit.deadline());
+        let launches = self.launches.iter().flat_map(|launch| {
+            let instance = self.instances.get(launch.instance);
+            [launch.limit.deadline(), instance.and_then(|instance| instance.printed.paused(now))]
+        });
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
         let others = [
             self.boot.deadline(),
             self.jobs.deadline(),
+            self.reader.deadline(),
             self.hotplug.deadline(),
             self.netd.deadline(),
             self.warm_images.deadline(),

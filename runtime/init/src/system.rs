@@ -16,6 +16,7 @@ use std::time::Duration;
 use yado_sys::children::Session;
 use yado_sys::watchdog::{Timeout, Watchdog};
 use yado_sys::{datagram, machine, reboot};
+use yado_wire::datagrams::DatagramSource;
 
 /// The watchdog resets a machine whose PID 1 is not heard of for so long.
 const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(30);
@@ -129,8 +130,13 @@ impl Supervisor {
                 .map_err(|error| log.say(Priority::Error, format_args!("listen on {path}: {error}")))
                 .ok()
         };
-        self.sockets.journal = bind(JOURNAL_SOCKET);
-        self.sockets.syslog = bind("/dev/log");
+        for (source, socket) in
+            [(DatagramSource::Journal, bind(JOURNAL_SOCKET)), (DatagramSource::Syslog, bind("/dev/log"))]
+        {
+            if let Some(socket) = socket {
+                self.reader.watch(source, socket);
+            }
+        }
     }
 }
 

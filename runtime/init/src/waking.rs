@@ -2,16 +2,14 @@
 
 use crate::job::Lane;
 use crate::launch::LaunchId;
-use crate::log::journal_protocol::{self, Extent};
-use crate::log::{self, Log, Priority, syslog_protocol};
+use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use yado_sys::memfd::{self, Beginning};
 use yado_sys::poll::{Interest, PollSet, Readiness};
-use yado_sys::{datagram, signals};
+use yado_sys::signals;
 
 /// One thing that can wake the process. Time is the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +18,10 @@ pub(crate) enum Event {
     Signal,
     /// The kernel tells of a device.
     Uevent,
-    /// Somebody logs by journald's protocol.
-    Journal,
-    /// Somebody logs by `/dev/log`.
-    Syslog,
-    /// A service says something of itself.
-    ServiceNotify,
+    /// The datagram reader tells what somebody said of itself or logged, or takes more.
+    Reader,
+    /// The datagram reader prints.
+    ReaderOutput,
     /// Somebody connects.
     Connection,
     /// A client asks, hangs up, or takes more.
@@ -42,8 +38,6 @@ pub(crate) enum Event {
     Console(usize),
     /// Somebody at an instance's console types, or takes what was printed.
     Viewer(usize),
-    /// An instance says something of itself.
-    Notify(usize),
     /// The kernel refused an instance memory or a process.
     Counts(usize),
     /// netd answers.
@@ -57,9 +51,6 @@ pub(crate) enum Event {
 pub(crate) struct Sockets {
     pub(crate) signals: Option<OwnedFd>,
     pub(crate) uevents: Option<OwnedFd>,
-    pub(crate) journal: Option<OwnedFd>,
-    pub(crate) syslog: Option<OwnedFd>,
-    pub(crate) notify: Option<OwnedFd>,
     pub(crate) control: Option<OwnedFd>,
     pub(crate) power_keys: Vec<std::fs::File>,
 }
@@ -73,15 +64,16 @@ pub(crate) struct Waking {
 
 impl Waking {
     /// Collects what is open now.
-    pub(crate) fn collect(&mut self, init: &Supervisor) {
+    pub(crate) fn collect(&mut self, init: &Supervisor, now: Moment) {
         self.set.clear();
         self.events.clear();
         let sockets = &init.sockets;
         self.add(sockets.signals.as_ref(), Interest::Read, Event::Signal);
         self.add(sockets.uevents.as_ref(), Interest::Read, Event::Uevent);
-        self.add(sockets.journal.as_ref(), Interest::Read, Event::Journal);
-        self.add(sockets.syslog.as_ref(), Interest::Read, Event::Syslog);
-        self.add(sockets.notify.as_ref(), Interest::Read, Event::ServiceNotify);
+        if let Some((link, interest)) = init.reader.link() {
+            self.add(Some(link), interest, Event::Reader);
+        }
+        self.add(init.reader.output(), Interest::Read, Event::ReaderOutput);
         let may_connect = !init.clients.is_full();
         self.add(sockets.control.as_ref().filter(|_| may_connect), Interest::Read, Event::Connection);
         for (number, key) in sockets.power_keys.iter().enumerate() {
@@ -92,7 +84,9 @@ impl Waking {
         }
         for launch in &init.launches {
             self.add(launch.reports.as_ref(), Interest::Read, Event::Report(launch.id));
-            self.add(launch.output.reader(), Interest::Read, Event::LaunchOutput(launch.id));
+            let may_print = init.instances.get(launch.instance).is_some_and(|of| of.printed.paused(now).is_none());
+            let output = launch.output.reader().filter(|_| may_print);
+            self.add(output, Interest::Read, Event::LaunchOutput(launch.id));
         }
         for (number, service) in init.services.iter().enumerate() {
             let reader = service.output.as_ref().and_then(|output| output.reader());
@@ -104,11 +98,10 @@ impl Waking {
         self.add(init.netd.socket(), Interest::Read, Event::Netd);
         for (number, instance) in init.instances.iter().enumerate() {
             let run = &instance.run;
-            self.add(run.notify.as_ref(), Interest::Read, Event::Notify(number));
             self.add(run.oom_kills.watched(), Interest::Change, Event::Counts(number));
             self.add(run.refused_forks.watched(), Interest::Change, Event::Counts(number));
             let Some(console) = &run.console else { continue };
-            if let Some((master, interest)) = console.master() {
+            if let Some((master, interest)) = console.master(now) {
                 self.add(Some(master), interest, Event::Console(number));
             }
             if let Some((viewer, interest)) = console.viewer() {
@@ -144,13 +137,14 @@ impl Supervisor {
         match event {
             Event::Signal => self.read_signals(now),
             Event::Uevent => self.read_uevents(now),
-            Event::Journal => self.read_journal(),
-            Event::Syslog => self.read_syslog(),
-            Event::ServiceNotify => self.read_service_notifications(),
+            Event::Reader => self.read_reader(readiness.writable, now),
+            Event::ReaderOutput => self.read_reader_output(now),
             Event::Connection => self.accept_client(),
             Event::Client(id) => self.serve_client(id, readiness, now),
             Event::Report(id) => self.read_reports(id, now),
-            Event::LaunchOutput(id) => self.read_launch_output(id, now),
+            Event::LaunchOutput(id) => {
+                self.read_launch_output(id, now);
+            }
             Event::ServiceOutput(number) => {
                 let log = &mut self.log;
                 if let Some(service) = self.services.get_mut(number) {
@@ -165,11 +159,10 @@ impl Supervisor {
             Event::Viewer(number) => {
                 if let Some(instance) = self.instances.get_mut(number) {
                     if let Some(console) = &mut instance.run.console {
-                        console.serve_viewer();
+                        console.serve_viewer(readiness);
                     }
                 }
             }
-            Event::Notify(number) => self.read_notifications(number, now),
             Event::Counts(number) => self.read_counts(number),
             Event::Netd => self.read_netd(now),
             Event::PowerKey(number) => self.read_power_key(number, now),
@@ -190,55 +183,4 @@ impl Supervisor {
             }
         }
     }
-
-    fn read_journal(&mut self) {
-        let mut buffer = vec![0; MAX_ENTRY_BYTES];
-        for _ in 0..MOST_AT_ONCE {
-            let Some(socket) = &self.sockets.journal else { return };
-            let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
-            let pid = received.sender.map_or(0, |sender| sender.pid);
-            // An entry too long for a datagram comes as a sealed memfd with an empty one.
-            match received.descriptors.into_iter().next() {
-                Some(descriptor) if received.len == 0 => {
-                    let beginning = memfd::read_sealed_beginning(descriptor, MAX_ENTRY_BYTES as u64);
-                    if let Ok(Beginning { bytes, is_all }) = beginning {
-                        let extent = if is_all { Extent::Whole } else { Extent::Beginning };
-                        record_entry(&mut self.log, pid, &bytes, extent);
-                    }
-                }
-                Some(_) | None => {
-                    let bytes = buffer.get(..received.len).unwrap_or(&[]);
-                    let extent = if received.is_cut { Extent::Beginning } else { Extent::Whole };
-                    record_entry(&mut self.log, pid, bytes, extent);
-                }
-            }
-        }
-    }
-
-    fn read_syslog(&mut self) {
-        let mut buffer = [0; MAX_SYSLOG_BYTES];
-        for _ in 0..MOST_AT_ONCE {
-            let Some(socket) = &self.sockets.syslog else { return };
-            let Ok(Some(received)) = datagram::recv(socket, &mut buffer) else { return };
-            let message = syslog_protocol::parse_syslog(buffer.get(..received.len).unwrap_or(&[]));
-            let pid = received.sender.map_or(0, |sender| sender.pid);
-            self.log.record(message.priority, message.identifier.unwrap_or("syslog"), pid, &message.message);
-        }
-    }
-}
-
-/// So much of a journal entry is looked at: more than a record of the log holds. Clients send more than their socket takes,
-/// some 200 KiB, as a memfd.
-const MAX_ENTRY_BYTES: usize = 64 * 1024;
-
-/// syslog(3) of musl cuts at 1 KiB; others do not, but a line is a line.
-const MAX_SYSLOG_BYTES: usize = 2048;
-
-/// Datagrams that are taken from one socket before the others have their turn.
-const MOST_AT_ONCE: usize = 64;
-
-fn record_entry(log: &mut Log, pid: i32, bytes: &[u8], extent: Extent) {
-    let Some(entry) = journal_protocol::parse_journal_entry(bytes, extent) else { return };
-    let identifier = entry.identifier.as_deref().filter(|name| !name.is_empty() && *name != log::OWN_IDENTIFIER);
-    log.record(entry.priority, identifier.unwrap_or("journal"), pid, &entry.message);
 }

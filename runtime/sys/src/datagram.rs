@@ -21,6 +21,8 @@ pub struct Datagram {
     pub sender: Option<Sender>,
     /// The descriptors that came with it.
     pub descriptors: Vec<OwnedFd>,
+    /// Descriptors were sent along that did not fit; the kernel has dropped them.
+    pub had_more_descriptors: bool,
 }
 
 /// A datagram's sender.
@@ -80,19 +82,37 @@ pub fn send(
 /// Room for the control messages, aligned as `cmsghdr` must be: a descriptor and credentials need 56 bytes. Descriptors that
 /// do not fit are never made.
 #[repr(C, align(8))]
-struct Control([u8; 128]);
+struct Control([u8; Control::ROOM]);
+
+impl Control {
+    const ROOM: usize = 128;
+}
 
 /// Receives one datagram into `buffer`. `None`: nothing is there.
+///
+/// Whoever receives, drops: the last reference to what was sent along may end here, and for some files that waits (a socket
+/// with `SO_LINGER`), inside this call too where the descriptor does not fit. Only for a process that may wait.
 pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    recv_with(socket, buffer, Control::ROOM)
+}
+
+/// As [`recv`], with room for the sender's credentials only: a descriptor that was sent along never gets a number here.
+pub fn recv_without_descriptors(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
+    // SAFETY: the macro only computes a length.
+    let room = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as libc::c_uint) } as usize;
+    recv_with(socket, buffer, room)
+}
+
+fn recv_with(socket: &impl AsFd, buffer: &mut [u8], room: usize) -> io::Result<Option<Datagram>> {
     // Not rustix's call: it asserts that the sender's pid is above 0, which is the sender's pid namespace to decide.
-    let mut control = Control([0; 128]);
+    let mut control = Control([0; Control::ROOM]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of 0.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
+    message.msg_controllen = room.min(control.0.len()) as _;
     let got = loop {
         // SAFETY: `message` points to one iovec over `buffer` and to `control`, all alive and exclusively borrowed.
         let got = unsafe {
@@ -109,7 +129,13 @@ pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram
         }
     };
     let is_cut = message.msg_flags & libc::MSG_TRUNC != 0;
-    let mut datagram = Datagram { len: got.min(buffer.len()), is_cut, sender: None, descriptors: Vec::new() };
+    let mut datagram = Datagram {
+        len: got.min(buffer.len()),
+        is_cut,
+        sender: None,
+        descriptors: Vec::new(),
+        had_more_descriptors: message.msg_flags & libc::MSG_CTRUNC != 0,
+    };
     // SAFETY: the kernel wrote `message` and the control buffer it points to, which is still alive.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     while !header.is_null() {
@@ -163,6 +189,26 @@ mod tests {
         let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..datagram.len], datagram.descriptors.len()), (&b"far too "[..], 0));
         assert!(datagram.is_cut);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_without_room_is_dropped_by_the_kernel_and_that_is_told() {
+        let path = std::env::temp_dir().join(format!("yado-datagram-none-{}", std::process::id()));
+        let receiver = bind(&path, 0o600).unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        send(&unbound().unwrap(), &path, b"READY=1", Some(writer.as_fd())).unwrap().unwrap();
+        send(&unbound().unwrap(), &path, b"none", None).unwrap().unwrap();
+        drop(writer);
+        let mut buffer = [0; 8];
+        let datagram = recv_without_descriptors(&receiver, &mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..datagram.len], datagram.had_more_descriptors), (&b"READY=1"[..], true));
+        assert_eq!(datagram.sender.unwrap().pid, std::process::id() as i32);
+        assert!(datagram.descriptors.is_empty());
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "nobody holds the other end any more");
+        let datagram = recv_without_descriptors(&receiver, &mut buffer).unwrap().unwrap();
+        assert!(!datagram.had_more_descriptors);
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -1,13 +1,28 @@
 //! Who this process is to the kernel, and the ids under which it touches files or makes namespaces, apart from those under
 //! which it does everything else.
 
-use rustix::process::Uid;
+use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 use std::io;
+
+/// By convention the ids of nobody, who owns nothing.
+pub const NOBODY: u32 = 65_534;
 
 /// Whether we are root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// This thread becomes another user for good, in no other groups: from root, that also takes all capabilities away. `EINVAL`:
+/// the largest id, which stands for "no change".
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(rustix::io::Errno::INVAL.into());
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
 /// What is created from now on belongs to these ids; `0, 0` is root again. Permission is checked as for root all the same:

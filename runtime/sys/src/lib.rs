@@ -22,6 +22,7 @@ pub mod hostile;
 pub mod identity;
 pub mod idmap;
 pub mod inherited;
+pub mod interruption;
 pub mod keyring;
 pub mod loop_device;
 pub mod loopback;

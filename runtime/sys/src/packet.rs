@@ -71,6 +71,22 @@ pub fn send(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) ->
     }
 }
 
+/// Sends one packet by send(2), which has no way to carry descriptors. Otherwise as [`send`].
+pub fn send_bytes(socket: &impl AsFd, bytes: &[u8]) -> io::Result<Option<()>> {
+    if bytes.is_empty() {
+        return Err(Errno::INVAL.into());
+    }
+    loop {
+        return match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(Some(())),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::CONNRESET) => Err(Errno::PIPE.into()),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
 /// Receives one packet into `buffer`. `None`: the socket does not block and nothing is there, or the time of
 /// [`set_timeout`] is over. The end of the connection is a packet for which [`Packet::is_end`] holds. A packet longer than
 /// `buffer`, or with more than [`MAX_DESCRIPTORS`] descriptors, is lost and reported as `EMSGSIZE`.
@@ -203,7 +219,7 @@ mod tests {
         let (here, there) = socketpair().unwrap();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         send(&here, b"two", &[reader.as_fd(), writer.as_fd()]).unwrap().unwrap();
-        send(&here, b"none", &[]).unwrap().unwrap();
+        send_bytes(&here, b"none").unwrap().unwrap();
 
         let mut buffer = [0; 16];
         let first = recv(&there, &mut buffer).unwrap().unwrap();

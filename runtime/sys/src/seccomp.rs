@@ -96,6 +96,44 @@ pub const DEFAULT_DENIALS: [Denial; 15] = [
     },
 ];
 
+/// What gives a program of ours reach beyond the descriptors that it holds, and the calls by which descriptors are sent. Where
+/// libc has no name for a call on some architecture, its number is the same on all of them.
+pub const OWN_REACH: &[libc::c_long] = &[
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    425, // io_uring_setup
+    426, // io_uring_enter
+    427, // io_uring_register
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_clone,
+    435, // clone3
+    libc::SYS_openat,
+    437, // openat2
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    424, // pidfd_send_signal
+    438, // pidfd_getfd
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_bpf,
+    libc::SYS_keyctl,
+    #[cfg(not(target_arch = "aarch64"))]
+    libc::SYS_open,
+    #[cfg(not(target_arch = "aarch64"))]
+    libc::SYS_fork,
+    #[cfg(not(target_arch = "aarch64"))]
+    libc::SYS_vfork,
+];
+
 const fn always(call: SystemCall) -> Denial {
     Denial { call, when: &[], errno: Errno::NOSYS }
 }
@@ -181,6 +219,23 @@ impl Filter {
     /// A filter that allows all but `denials`. A call under an architecture that is not ours is answered with `ENOSYS`.
     pub fn allow_all_but(denials: &[Denial]) -> Filter {
         Filter::for_abis(Abi::OF_THIS_KERNEL, denials)
+    }
+
+    /// A filter for a program of ours: these calls, by their numbers in libc, and every call under another architecture than
+    /// its own are answered with `EPERM`.
+    pub fn refuse(calls: &[libc::c_long]) -> Filter {
+        let own = Abi::OF_THIS_KERNEL.first().map_or(0, |abi| abi.audit_number());
+        let refused = deny(Errno::PERM);
+        let mut program = vec![statement(LOAD_WORD, ARCHITECTURE_AT), jump(JUMP_IF_EQUAL, own, 1, 0), refused];
+        program.push(statement(LOAD_WORD, NUMBER_AT));
+        if cfg!(target_arch = "x86_64") {
+            program.extend([jump(JUMP_IF_BITS, X32_BIT, 0, 1), refused]);
+        }
+        for call in calls {
+            program.extend([jump(JUMP_IF_EQUAL, *call as u32, 0, 1), refused]);
+        }
+        program.push(statement(RETURN, ALLOW));
+        Filter(program)
     }
 
     fn for_abis(abis: &[Abi], denials: &[Denial]) -> Filter {
@@ -416,6 +471,18 @@ mod tests {
         assert_eq!(names.len(), DEFAULT_DENIALS.len());
         for (name, denial) in names.into_iter().zip(DEFAULT_DENIALS) {
             assert_eq!(u32::try_from(name), Ok(abi.number(denial.call)));
+        }
+    }
+
+    #[test]
+    fn what_a_program_refuses_itself_it_does_not_get_by_another_architecture_either() {
+        let filter = Filter::refuse(&[7, 9]);
+        let own = Abi::OF_THIS_KERNEL[0].audit_number();
+        assert_eq!([6, 7, 8, 9].map(|call| run(&filter, own, call, [0; 3]) == ALLOW), [true, false, true, false]);
+        for other in EVERY_ABI {
+            if other.audit_number() != own {
+                assert_eq!(run(&filter, other.audit_number(), 6, [0; 3]), errno(Errno::PERM));
+            }
         }
     }
 

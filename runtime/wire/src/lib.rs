@@ -4,6 +4,7 @@
 // A message lives on the stack of whoever sends or reads it, one at a time: its bounds matter, not its largest variant.
 #![allow(clippy::large_enum_variant)]
 
+pub mod datagrams;
 pub mod failure;
 pub mod frame;
 pub mod hex;

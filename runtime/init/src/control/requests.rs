@@ -36,11 +36,14 @@ impl Supervisor {
             let reason = "one request at a time on a connection: it is closed, and what ran for it ends";
             client.reply(&Reply::Refused(Failure::refused(Step::Request, "request", reason)));
             client.is_lost = true;
-            return;
+            return self.reader.close(received.descriptors);
         }
         match yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])) {
             Ok(request) => self.take_request(id, request, received.descriptors, now),
-            Err(error) => client.refuse("request", &error.to_string()),
+            Err(error) => {
+                client.refuse("request", &error.to_string());
+                self.reader.close(received.descriptors);
+            }
         }
     }
 
@@ -76,6 +79,8 @@ impl Supervisor {
             Request::Poweroff => self.end_machine(id, Goal::PowerOff, now),
             Request::Events => self.set_exchange(id, Exchange::Events { sequence: 0 }),
         }
+        // What nobody else holds may be somebody's socket, whose end may wait.
+        self.reader.close(descriptors);
     }
 
     fn set_exchange(&mut self, id: u32, exchange: Exchange) {

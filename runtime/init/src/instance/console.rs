@@ -2,8 +2,14 @@
 //!
 //! The ring is a file on tmpfs: the kernel's memory, freed with the instance's directory. A viewer is a position in the
 //! ring, so nothing is queued for it, and a slow one misses text and holds nobody up.
+//!
+//! Whoever prints has a budget: what is over it stays in the pty, and its writers wait. To close the master waits in the
+//! kernel for those who are inside a write to the slave (`tty_ldisc_hangup`), so it is closed only when all processes of the
+//! instance have ended.
 
+use crate::budget::Budget;
 use crate::log::line_splitter::LineSplitter;
+use crate::moment::Moment;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -11,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
-use yado_sys::poll::Interest;
+use yado_sys::poll::{Interest, Readiness};
 use yado_sys::{packet, pty};
 
 /// Some three hundred lines: enough to see how a boot ended.
@@ -19,6 +25,24 @@ const RING_BYTES: u64 = 16 * 1024;
 
 /// What is read or written at once. A console that never stops printing takes turns with everybody else.
 const CHUNK_BYTES: usize = 4096;
+
+/// A pty holds two to three chunks; with the pause after it, one look takes them all.
+const MOST_CHUNKS: usize = 3;
+
+/// What a console may print for long: ten that never stop cost PID 1 of a slow board some hundredths of its time.
+const BYTES_PER_SECOND: u32 = 4096;
+
+/// What it may print at once: a boot that tells of every unit has some 40 KiB.
+const BURST_BYTES: u32 = 128 * 1024;
+
+/// What a look costs besides the bytes: who prints a byte at a time pays for each time.
+const LOOK_BYTES: u32 = 512;
+
+/// After a look nobody looks for a while: then more is read at once, which is cheaper.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// While somebody looks at it, it may print this much more.
+const VIEWER_FACTOR: u32 = 16;
 
 /// An instance's console while it runs.
 #[derive(Debug)]
@@ -30,6 +54,7 @@ pub(crate) struct Console {
     /// Bytes printed so far.
     printed: u64,
     lines: LineSplitter,
+    budget: Budget,
     viewer: Option<Viewer>,
 }
 
@@ -54,15 +79,28 @@ impl Console {
             ring,
             printed: 0,
             lines: LineSplitter::default(),
+            budget: Budget::new(BYTES_PER_SECOND, BURST_BYTES),
             viewer: None,
         })
     }
 
-    /// The master side, and what it is to be polled for.
-    pub(crate) fn master(&self) -> Option<(&File, Interest)> {
+    /// The master side, and what it is to be polled for now.
+    pub(crate) fn master(&self, now: Moment) -> Option<(&File, Interest)> {
         self.slave.as_ref()?;
         let has_input = self.viewer.as_ref().is_some_and(|viewer| !viewer.typed.is_empty());
-        Some((&self.master, if has_input { Interest::ReadWrite } else { Interest::Read }))
+        let interest = match (self.budget.paused(now), has_input) {
+            (None, false) => Interest::Read,
+            (None, true) => Interest::ReadWrite,
+            (Some(_), true) => Interest::Write,
+            (Some(_), false) => return None,
+        };
+        Some((&self.master, interest))
+    }
+
+    /// When it is looked at again, if it is not polled for output now.
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
+        self.slave.as_ref()?;
+        self.budget.paused(now)
     }
 
     /// The viewer's stream, and what it is to be polled for.
@@ -90,8 +128,29 @@ impl Console {
         Ok(theirs.into())
     }
 
-    /// Reads what was printed; each line of it goes to `log`. `false`: there was nothing.
-    pub(crate) fn read_output(&mut self, now: Duration, log: impl FnMut(&str)) -> bool {
+    /// Reads what was printed, as far as the budget goes; each line of it goes to `log`.
+    pub(crate) fn look(&mut self, now: Moment, mut log: impl FnMut(&str)) {
+        if self.budget.paused(now).is_some() {
+            return;
+        }
+        let before = self.printed;
+        for _ in 0..MOST_CHUNKS {
+            if !self.read_output(now, &mut log) {
+                break;
+            }
+        }
+        let bytes = u32::try_from(self.printed - before).unwrap_or(u32::MAX).saturating_add(LOOK_BYTES);
+        match self.viewer {
+            Some(_) => self.budget.spend(bytes / VIEWER_FACTOR, now),
+            None => {
+                self.budget.spend(bytes, now);
+                self.budget.pause_until(now.saturating_add(LOOK_PAUSE));
+            }
+        }
+    }
+
+    /// Reads a chunk of what was printed. `false`: there was nothing.
+    fn read_output(&mut self, now: Moment, log: impl FnMut(&str)) -> bool {
         let mut buffer = [0; CHUNK_BYTES];
         match (&self.master).read(&mut buffer) {
             Ok(len) if 0 < len => {
@@ -110,7 +169,7 @@ impl Console {
     }
 
     /// The instance has ended: what it printed last goes to `log`, a line without its end too.
-    pub(crate) fn drain(&mut self, now: Duration, mut log: impl FnMut(&str)) {
+    pub(crate) fn drain(&mut self, now: Moment, mut log: impl FnMut(&str)) {
         // A pty holds some 64 KiB at most; somebody else who still prints does not keep us here.
         const MOST_READS: usize = 32;
         for _ in 0..MOST_READS {
@@ -121,9 +180,12 @@ impl Console {
         self.lines.finish(now, &mut log);
     }
 
-    /// Moves bytes from and to the viewer, as far as both sides take them now.
-    pub(crate) fn serve_viewer(&mut self) {
-        if self.serve().is_none() {
+    /// Moves bytes from and to the viewer, as far as both sides take them now. A viewer that has hung up is gone as soon as the
+    /// pty does not take at once what was typed: nobody would be told when it does.
+    pub(crate) fn serve_viewer(&mut self, readiness: Readiness) {
+        let is_served = self.serve().is_some();
+        let is_stuck = self.viewer.as_ref().is_some_and(|viewer| !viewer.typed.is_empty());
+        if !is_served || (readiness.hung_up && is_stuck) {
             self.viewer = None;
         }
     }
@@ -169,11 +231,12 @@ impl Console {
     }
 
     fn keep(&mut self, printed: &[u8]) {
-        let Some(ring) = &self.ring else { return };
-        let offset = self.printed % RING_BYTES;
-        let (first, rest) = printed.split_at(printed.len().min((RING_BYTES - offset) as usize));
-        // On a full tmpfs old text stays where new text should be; there is nothing better to do.
-        let _ = ring.write_all_at(first, offset).and_then(|()| ring.write_all_at(rest, 0));
+        if let Some(ring) = &self.ring {
+            let offset = self.printed % RING_BYTES;
+            let (first, rest) = printed.split_at(printed.len().min((RING_BYTES - offset) as usize));
+            // On a full tmpfs old text stays where new text should be; there is nothing better to do.
+            let _ = ring.write_all_at(first, offset).and_then(|()| ring.write_all_at(rest, 0));
+        }
         self.printed += printed.len() as u64;
     }
 }

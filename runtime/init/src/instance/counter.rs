@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Between two tellings.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// Between two looks: at its limit a group's `memory.events` changes a hundred times a second, without anything to tell.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
 /// Longer than `memory.events` and `pids.events` are.
 const MAX_FILE_BYTES: usize = 512;
 
@@ -21,8 +24,10 @@ pub(crate) struct Counter {
     line: &'static str,
     count: u64,
     told: u64,
-    /// It was told, and is not looked at before.
+    /// It was told or looked at, and is not looked at before.
     quiet_until: Option<Moment>,
+    /// The kernel said that the file changed, and [`Counter::news`] was not asked since.
+    has_changed: bool,
 }
 
 impl Counter {
@@ -54,6 +59,12 @@ impl Counter {
         self.quiet_until
     }
 
+    /// Reads it because the kernel said that it changed.
+    pub(crate) fn look(&mut self) {
+        self.has_changed = true;
+        self.read();
+    }
+
     /// Reads it.
     pub(crate) fn read(&mut self) {
         self.count = self.count.max(self.read_file().unwrap_or(0));
@@ -66,8 +77,13 @@ impl Counter {
             Some(_) => self.read(),
             None => {}
         }
+        let has_changed = std::mem::take(&mut self.has_changed);
         let news = self.last_news();
-        self.quiet_until = news.map(|_| now.saturating_add(PAUSE));
+        self.quiet_until = match (news, has_changed) {
+            (Some(_), _) => Some(now.saturating_add(PAUSE)),
+            (None, true) => Some(now.saturating_add(LOOK_PAUSE)),
+            (None, false) => None,
+        };
         news
     }
 
@@ -101,13 +117,17 @@ mod tests {
         let mut counter = Counter::open(&path, "oom_kill");
         assert_eq!((counter.news(s(1)), counter.deadline(), counter.watched().is_some()), (None, None, true));
         write(1);
-        counter.read();
+        counter.look();
         assert_eq!(counter.news(s(2)), Some(1), "the first is told at once");
         write(900);
         assert_eq!((counter.news(s(11)), counter.watched().is_some()), (None, false), "then it is not looked at");
         assert_eq!(counter.deadline(), Some(s(12)));
         assert_eq!(counter.news(s(12)), Some(900), "and all that came meanwhile is told together");
         assert_eq!((counter.news(s(22)), counter.deadline(), counter.watched().is_some()), (None, None, true));
+        counter.look();
+        assert_eq!((counter.news(s(30)), counter.watched().is_some()), (None, false), "changes that tell nothing");
+        assert_eq!(counter.deadline(), Some(s(31)));
+        assert_eq!((counter.news(s(31)), counter.watched().is_some()), (None, true));
         write(901);
         counter.read();
         assert_eq!((counter.last_news(), counter.last_news()), (Some(901), None));

@@ -41,18 +41,25 @@ enum Escape {
 impl LineSplitter {
     /// Takes bytes, and gives each finished line to `log`.
     pub(crate) fn feed(&mut self, bytes: &[u8], now: Duration, mut log: impl FnMut(&str)) {
-        for &byte in bytes {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            if self.escape == Escape::None && is_text(byte) {
+                // Most bytes are plain text: they are taken together, as far as the line has room.
+                let room = MAX_LINE_BYTES - self.line.len().min(MAX_LINE_BYTES);
+                let len = rest.iter().take(room).position(|&byte| !is_text(byte)).unwrap_or(rest.len().min(room));
+                let (text, after) = rest.split_at(len);
+                self.line.extend_from_slice(text);
+                if MAX_LINE_BYTES <= self.line.len() {
+                    self.finish(now, &mut log);
+                }
+                rest = after;
+                continue;
+            }
+            rest = after;
             self.escape = match (self.escape, byte) {
                 (Escape::None, 0x1b) => Escape::Begun,
                 (Escape::None, b'\n') => {
                     self.finish(now, &mut log);
-                    Escape::None
-                }
-                (Escape::None, b'\t' | 0x20..=0x7e | 0x80..) => {
-                    self.line.push(byte);
-                    if MAX_LINE_BYTES <= self.line.len() {
-                        self.finish(now, &mut log);
-                    }
                     Escape::None
                 }
                 (Escape::None, _) => Escape::None,
@@ -71,6 +78,14 @@ impl LineSplitter {
     /// The source has ended: what is left is a line, too.
     pub(crate) fn finish(&mut self, now: Duration, log: &mut impl FnMut(&str)) {
         let line = core::mem::take(&mut self.line);
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        if now < self.window_start.saturating_add(REFILL) && BURST_LINES <= self.window_lines {
+            // Nobody will see it: it is not even made text.
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        }
         let mut text = String::from_utf8_lossy(&line).into_owned();
         // ECMA-48 has control characters beyond ASCII too, U+0080 to U+009F; one of them begins a sequence without ESC.
         text.retain(|char| char == '\t' || !char.is_control());
@@ -86,13 +101,14 @@ impl LineSplitter {
             self.window_lines = 0;
             self.left_out = 0;
         }
-        if self.window_lines < BURST_LINES {
-            self.window_lines += 1;
-            log(text);
-        } else {
-            self.left_out = self.left_out.saturating_add(1);
-        }
+        self.window_lines += 1;
+        log(text);
     }
+}
+
+/// What stands in a line as it is; all else begins or ends something.
+fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! A directory laid out for a hosted init, and the init that runs on it.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus as ProcessStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use yado_sys::packet;
+use yado_sys::{datagram, identity, packet};
 use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request};
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES};
 
@@ -44,7 +46,10 @@ impl Host {
             println!("SKIPPED: {reason}");
             return None;
         }
-        let host = Host { directory: TempDir::new().unwrap(), yado: Path::new(INIT).with_file_name("yado") };
+        let directory = TempDir::new().unwrap();
+        // As on a host: others can reach what is below.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let host = Host { directory, yado: Path::new(INIT).with_file_name("yado") };
         for directory in ["system/appliance", "system/trust", "system/images/aliases", "data", "run"] {
             fs::create_dir_all(host.path(directory)).unwrap();
         }
@@ -251,10 +256,59 @@ impl Running {
         }
     }
 
-    /// Says something on an instance's `$NOTIFY_SOCKET`.
+    /// Says something on an instance's `$NOTIFY_SOCKET`, as its root.
     pub(crate) fn notify(&self, instance: &str, text: &str) {
-        let socket = self.host.path("run/instances").join(instance).join("notify");
-        UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), socket).unwrap();
+        self.notify_as(self.root_of(instance), instance, text);
+    }
+
+    /// The same as somebody else.
+    pub(crate) fn notify_as(&self, uid: u32, instance: &str, text: &str) {
+        let socket = self.notify_socket(instance);
+        self.wait_until("the socket takes it", |_| send_as(uid, &socket, text, None).is_some());
+    }
+
+    /// The same as its root, with a descriptor.
+    pub(crate) fn notify_with(&self, instance: &str, text: &str, descriptor: OwnedFd) {
+        let sent = send_as(self.root_of(instance), &self.notify_socket(instance), text, Some(descriptor));
+        assert_eq!(sent, Some(()), "the socket is full");
+    }
+
+    fn notify_socket(&self, instance: &str) -> PathBuf {
+        self.host.path("run/instances").join(instance).join("notify")
+    }
+
+    /// Says it again and again, as often as the socket takes it, for so long.
+    pub(crate) fn flood(&self, instance: &str, text: &'static str, window: Duration) -> JoinHandle<()> {
+        let (socket, uid) = (self.notify_socket(instance), self.root_of(instance));
+        std::thread::spawn(move || {
+            identity::become_user(uid, uid).unwrap();
+            let (sender, end) = (datagram::unbound().unwrap(), Instant::now() + window);
+            while Instant::now() < end {
+                if datagram::send(&sender, &socket, text.as_bytes(), None).unwrap().is_none() {
+                    std::thread::yield_now();
+                }
+            }
+        })
+    }
+
+    /// The host's id of an instance's root.
+    fn root_of(&self, instance: &str) -> u32 {
+        let map = fs::read_to_string(format!("/proc/{}/uid_map", self.status(instance).pid.unwrap())).unwrap();
+        map.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// init's datagram reader.
+    pub(crate) fn reader(&self) -> Option<i32> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.init_pid())).unwrap();
+        let is_reader = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("--datagram-reader"))
+        };
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).find(is_reader)
+    }
+
+    /// Sends SIGKILL to a process.
+    pub(crate) fn kill_process(&self, pid: i32) {
+        signal(pid, 9);
     }
 
     /// The log, up to a line with this text.
@@ -318,6 +372,20 @@ impl Running {
         fs::create_dir(&below).unwrap();
         fs::write(below.join("cgroup.procs"), frozen.to_string()).unwrap();
         fs::write(below.join("cgroup.freeze"), "1").unwrap();
+    }
+
+    /// The share of one processor that init itself takes for so long.
+    pub(crate) fn share_of_processor(&self, window: Duration) -> f64 {
+        let ticks = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.init_pid())).unwrap();
+            let after_name = stat.rsplit_once(')').unwrap().1.to_owned();
+            // proc_pid_stat(5): utime and stime are fields 14 and 15, in ticks of a hundredth of a second.
+            after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum::<u64>()
+        };
+        let (before, began) = (ticks(), Instant::now());
+        let mut set = yado_sys::poll::PollSet::default();
+        set.wait(Some(window)).unwrap();
+        (ticks() - before) as f64 / 100.0 / began.elapsed().as_secs_f64()
     }
 
     /// How many processes of this host have this command line.
@@ -506,6 +574,28 @@ pub(crate) fn device_with_alias() -> Option<PathBuf> {
         fs::read_to_string(device.join("uevent"))
             .is_ok_and(|text| text.lines().any(|line| line.starts_with("MODALIAS=")))
     })
+}
+
+/// A thread has ids of its own: that of another user.
+fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> Option<()> {
+    let (socket, text) = (socket.to_owned(), text.to_owned());
+    let sender = std::thread::spawn(move || {
+        identity::become_user(uid, uid).unwrap();
+        let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
+        datagram::send(&datagram::unbound().unwrap(), &socket, text.as_bytes(), descriptor).unwrap()
+    });
+    sender.join().unwrap()
+}
+
+/// A TCP socket whose last close waits for so many seconds, because its peer, the second, takes nothing any more.
+pub(crate) fn lingering_socket(seconds: u64) -> (OwnedFd, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    client.set_nonblocking(true).unwrap();
+    while client.write(&[0; 65_536]).is_ok() {}
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::from_secs(seconds))).unwrap();
+    (client.into(), peer)
 }
 
 /// Replies up to the one that ends the exchange, or until the peer hangs up.

@@ -256,6 +256,134 @@ fn the_console_replays_is_taken_by_force_and_types() {
     assert!(host.end().success());
 }
 
+const NOTIFIES: &str = "[config]\nboot.autostart = true\nhealth.ready = \"notify\"\n";
+
+#[test]
+fn a_descriptor_whose_close_waits_holds_up_nobody_but_its_sender() {
+    let Some(host) = Host::with(&[("bad", NOTIFIES), ("good", NOTIFIES)]) else { return };
+    let mut host = host.start();
+    for instance in ["bad", "good"] {
+        host.wait_for(instance, InstanceState::Running);
+    }
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let (socket, peer) = host::lingering_socket(20);
+        host.notify_with("bad", "STATUS=mine is the last reference", socket);
+        peers.push(peer);
+        let began = std::time::Instant::now();
+        host.state("good");
+        assert!(began.elapsed() < Duration::from_secs(2), "status took {:?}", began.elapsed());
+    }
+    host.notify("good", "READY=1");
+    host.wait_for("good", InstanceState::Ready);
+    // It is not heard for a while; then it is.
+    host.notify("bad", "READY=1");
+    host.wait_for("bad", InstanceState::Ready);
+    // The last of its sockets is closed with more of them in its queue.
+    for _ in 0..3 {
+        let (socket, peer) = host::lingering_socket(20);
+        host.notify_with("bad", "STATUS=never read", socket);
+        peers.push(peer);
+    }
+    let began = std::time::Instant::now();
+    let stop = Request::Stop { instance: name("bad"), timeout_s: None, force: true };
+    assert_eq!(host.ask(&stop), [Reply::Done]);
+    host.state("good");
+    assert!(began.elapsed() < Duration::from_secs(10), "to stop it took {:?}", began.elapsed());
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn a_reader_that_is_killed_is_back_and_only_an_instances_own_users_are_heard() {
+    let Some(host) = Host::with(&[("one", NOTIFIES)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    host.wait_until("the reader runs", |host| host.reader().is_some());
+    let first = host.reader().unwrap();
+    host.kill_process(first);
+    host.wait_until("another reader runs", |host| host.reader().is_some_and(|pid| pid != first));
+    // Root of the host is none of them, and nobody else is.
+    host.notify_as(0, "one", "READY=1\nSTATUS=root");
+    host.notify_as(65_534, "one", "READY=1\nSTATUS=nobody");
+    host.notify("one", "STATUS=own");
+    host.notify("one", "WATCHDOG=trigger");
+    assert_eq!(host.state("one"), InstanceState::Running);
+    host.notify("one", "READY=1");
+    host.wait_for("one", InstanceState::Ready);
+    // It has no way to send us anything but bytes.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.reader().unwrap())).unwrap();
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "CapPrm:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    assert!(host.end().success());
+}
+
+#[test]
+fn floods_of_words_cost_init_little_and_the_others_are_heard() {
+    let Some(host) = Host::with(&[("bad", NOTIFIES), ("good", NOTIFIES)]) else { return };
+    let mut host = host.start();
+    for instance in ["bad", "good"] {
+        host.wait_for(instance, InstanceState::Running);
+    }
+    let window = Duration::from_secs(3);
+    let flood = host.flood("bad", "STATUS=again and again", window);
+    let share = host.share_of_processor(Duration::from_secs(2));
+    assert!(share < 0.05, "init takes {share} of a processor");
+    host.notify("good", "READY=1");
+    host.wait_for("good", InstanceState::Ready);
+    flood.join().unwrap();
+    // What was said last is heard, if late.
+    host.notify("bad", "READY=1");
+    host.wait_for("bad", InstanceState::Ready);
+    assert!(host.end().success());
+}
+
+#[test]
+fn floods_on_consoles_cost_init_little() {
+    let Some(host) = Host::with(&[("bad", "[config]\nboot.autostart = true\n")]) else { return };
+    host.use_image_with_init("bad", &["/bin/sh", "-c", "trap 'exit 0' USR2; while :; do echo flood; done"]);
+    let mut host = host.start();
+    host.wait_for("bad", InstanceState::Running);
+    let first = host.share_of_processor(Duration::from_secs(3));
+    let later = host.share_of_processor(Duration::from_secs(2));
+    assert!(first < 0.2 && later < 0.03, "init takes {first}, later {later} of a processor");
+    let began = std::time::Instant::now();
+    host.state("bad");
+    assert!(began.elapsed() < Duration::from_secs(1), "status took {:?}", began.elapsed());
+    let stop = Request::Stop { instance: name("bad"), timeout_s: Some(1), force: false };
+    assert_eq!(host.ask(&stop), [Reply::Done]);
+    assert!(host.end().success());
+}
+
+/// An init that reads nothing, and ends when it is asked to.
+const SLEEPER: [&str; 3] = ["/bin/sh", "-c", "trap 'exit 0' USR2; while :; do sleep 1; done"];
+
+#[test]
+fn a_console_that_nobody_reads_costs_nothing_when_its_viewer_hangs_up() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    host.use_image_with_init("one", &SLEEPER);
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let mut viewer = host.console(&Request::Console { instance: name("one"), force: false }).unwrap();
+    // More than the pty takes, and less than the socket before it.
+    viewer.write_all(&b"typed\n".repeat(7000)).unwrap();
+    // What the pty has taken it echoes; then it is quiet, and there is nothing to tell the viewer that would fail.
+    viewer.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    while viewer.read(&mut [0; 4096]).is_ok_and(|len| 0 < len) {}
+    drop(viewer);
+    let share = host.share_of_processor(Duration::from_secs(1));
+    assert!(share < 0.2, "init takes {share} of a processor");
+    assert!(host.console(&Request::Console { instance: name("one"), force: false }).is_ok(), "the viewer is gone");
+    assert!(host.end().success());
+}
+
 #[test]
 fn a_misspelt_word_on_verifying_is_told_and_the_safe_one_holds() {
     let Some(host) = Host::with(&[("one", "")]) else { return };

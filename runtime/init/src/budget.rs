@@ -1,0 +1,100 @@
+//! How often one source may be looked at, and how much of it: a bucket that empties with what is read and fills with time.
+//! Whoever feeds a source decides what comes, but not what it costs us: over its budget it is not even polled, and its writers
+//! wait. Pure: the time is an argument.
+
+use crate::moment::Moment;
+use std::time::Duration;
+
+/// The budget of one source.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// How long one unit takes to come back.
+    refill: Duration,
+    /// What may be spent at once, as the time that it takes to come back.
+    burst: Duration,
+    /// When all that was spent has come back.
+    full_at: Moment,
+    /// The source is not looked at before.
+    look_at: Moment,
+}
+
+impl Budget {
+    /// So many units a second, and at first so many at once. What a unit is, the source says.
+    pub(crate) const fn new(units_per_second: u32, burst_units: u32) -> Budget {
+        let refill = Duration::from_nanos(1_000_000_000 / units_per_second as u64);
+        Budget { refill, burst: refill.saturating_mul(burst_units), full_at: Moment::ZERO, look_at: Moment::ZERO }
+    }
+
+    /// Units were used. More than there are may be used once: the time to come back is then the longer.
+    pub(crate) fn spend(&mut self, units: u32, now: Moment) {
+        self.full_at = self.full_at.max(now).saturating_add(self.refill.saturating_mul(units));
+        self.pause_until(self.full_at.saturating_sub(self.burst));
+    }
+
+    /// The source is not looked at before this time.
+    pub(crate) fn pause_until(&mut self, at: Moment) {
+        self.look_at = self.look_at.max(at);
+    }
+
+    /// When the source is looked at again; `None`: it may be looked at now.
+    pub(crate) fn paused(&self, now: Moment) -> Option<Moment> {
+        (now < self.look_at).then_some(self.look_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Moment {
+        Moment::from_millis(milliseconds)
+    }
+
+    /// Units that a source gets through which always has more, in looks of `units` each.
+    fn spent_until(end: Moment, budget: &mut Budget, units: u32) -> u32 {
+        let (mut now, mut spent) = (ms(1000), 0);
+        while now < end {
+            match budget.paused(now) {
+                Some(at) => now = at,
+                None => {
+                    budget.spend(units, now);
+                    spent += units;
+                }
+            }
+        }
+        spent
+    }
+
+    #[test]
+    fn a_source_gets_its_burst_and_then_its_rate_whatever_the_size_of_a_look() {
+        for units in [1, 7, 100] {
+            let mut budget = Budget::new(50, 200);
+            let spent = spent_until(ms(11_000), &mut budget, units);
+            // Ten seconds: 200 + 500, and the last look may go beyond.
+            assert!((700..=700 + 2 * units).contains(&spent), "{units}: {spent}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_source_has_its_burst_again_and_no_more() {
+        let mut budget = Budget::new(10, 20);
+        budget.spend(20, ms(0));
+        assert_eq!(budget.paused(ms(0)), None);
+        budget.spend(1, ms(0));
+        assert_eq!(budget.paused(ms(0)), Some(ms(100)));
+        assert_eq!(budget.paused(ms(100)), None);
+        budget.spend(20, ms(1_000_000));
+        assert_eq!(budget.paused(ms(1_000_000)), None);
+        budget.spend(1, ms(1_000_000));
+        assert_eq!(budget.paused(ms(1_000_000)), Some(ms(1_000_100)));
+    }
+
+    #[test]
+    fn a_pause_is_kept_though_there_is_budget() {
+        let mut budget = Budget::new(10, 20);
+        budget.pause_until(ms(500));
+        budget.pause_until(ms(300));
+        budget.spend(1, ms(1));
+        assert_eq!((budget.paused(ms(499)), budget.paused(ms(500))), (Some(ms(500)), None));
+    }
+}

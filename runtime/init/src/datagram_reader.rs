@@ -1,0 +1,140 @@
+//! The process that receives, for init, from every socket that somebody else sends to: instances' and services'
+//! `$NOTIFY_SOCKET`, the journal's socket, `/dev/log`.
+//!
+//! Whoever receives a datagram gets the descriptors that were sent along, and whoever drops the last reference to one waits
+//! in the kernel if that is what it takes: a socket with `SO_LINGER` as long as its sender chose. It makes no difference how
+//! they are refused: without room for them the kernel drops them inside recvmsg(2). PID 1 must not wait, so it never receives
+//! here; this process may, a signal ends each wait after a moment, and one that hangs all the same is killed and replaced.
+//!
+//! It has no privileges, and tells init only what it understood, in messages of bounded size and number.
+
+mod restriction;
+mod source;
+
+use crate::moment::Moment;
+use restriction::restrict;
+use source::Watched;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::time::Duration;
+use yado_sys::poll::{Interest, PollSet};
+use yado_sys::{clock, inherited, interruption, packet, stack};
+use yado_wire::MAX_FRAME_BYTES;
+use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest};
+
+/// Where init has put its end of our socket.
+pub(crate) const LINK_FD: i32 = 3;
+
+/// One socket for each instance and each of our own; more than there are.
+const MOST_SOURCES: usize = 128;
+
+/// A wait that nobody asked for ends after so long; there may be one for each descriptor of a datagram that was sent along,
+/// but they all end with the same signal.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
+
+/// init has gone, or speaks another language.
+struct LinkLost;
+
+/// Runs until init hangs up.
+pub(crate) fn run() -> ExitCode {
+    let Ok(link) = inherited::take(LINK_FD) else {
+        eprintln!("yado-init: only init starts this");
+        return ExitCode::from(2);
+    };
+    if let Err(error) = restrict().and_then(|()| interruption::prepare()) {
+        eprintln!("give up privileges: {error}");
+        return ExitCode::FAILURE;
+    }
+    let mut reader = Reader { link, sources: Vec::new(), held: Vec::new() };
+    let mut set = PollSet::default();
+    while let Ok(()) = reader.turn(&mut set) {}
+    ExitCode::SUCCESS
+}
+
+struct Reader {
+    link: OwnedFd,
+    sources: Vec<Watched>,
+    /// What is closed here as soon as init has closed its own copies: the last one to close is the one who waits.
+    held: Vec<OwnedFd>,
+}
+
+impl Reader {
+    /// Waits for something, and reads what is there.
+    fn turn(&mut self, set: &mut PollSet) -> Result<(), LinkLost> {
+        let now = clock::since_boot();
+        set.clear();
+        set.add(&self.link, Interest::Read);
+        let mut polled = Vec::new();
+        for watched in self.sources.iter().filter(|watched| watched.paused(now).is_none()) {
+            set.add(&watched.socket, Interest::Read);
+            polled.push(watched.source);
+        }
+        let paused = self.sources.iter().filter_map(|watched| watched.paused(now)).min();
+        stack::give_back_unused();
+        // Out of memory in the kernel, at worst: the next turn may do better.
+        let _ = set.wait(paused.map(|at| at.saturating_sub(now)));
+        let now = clock::since_boot();
+        let _ = interruption::start(LONGEST_WAIT);
+        let done = self.read_ready(set, &polled, now);
+        let _ = interruption::stop();
+        done
+    }
+
+    fn read_ready(&mut self, set: &PollSet, polled: &[DatagramSource], now: Moment) -> Result<(), LinkLost> {
+        for (source, number) in polled.iter().zip(1..) {
+            if !set.readiness(number).is_none() {
+                self.read_source(*source, now)?;
+            }
+        }
+        if !set.readiness(0).is_none() {
+            self.read_request()?;
+        }
+        Ok(())
+    }
+
+    fn read_source(&mut self, source: DatagramSource, now: Moment) -> Result<(), LinkLost> {
+        let Some(watched) = self.sources.iter_mut().find(|watched| watched.source == source) else { return Ok(()) };
+        let link = &self.link;
+        watched.read(now, |report| send(link, report))
+    }
+
+    fn read_request(&mut self) -> Result<(), LinkLost> {
+        let mut buffer = [0; MAX_FRAME_BYTES];
+        let received = match packet::recv(&self.link, &mut buffer) {
+            Ok(Some(received)) if !received.is_end() => received,
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) | Err(_) => return Err(LinkLost),
+        };
+        let request = yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])).map_err(|_| LinkLost)?;
+        let socket = received.descriptors.into_iter().next();
+        match (request, socket) {
+            (ReaderRequest::Watch(source), Some(socket)) => {
+                self.forget(source);
+                if self.sources.len() < MOST_SOURCES {
+                    self.sources.push(Watched::new(source, socket));
+                }
+            }
+            (ReaderRequest::Discard(source), socket) => {
+                self.held.extend(socket);
+                self.forget(source);
+            }
+            (ReaderRequest::Hold, descriptor) => self.held.extend(descriptor),
+            (ReaderRequest::Release, _) => self.held.clear(),
+            (ReaderRequest::Watch(_) | ReaderRequest::Ping, _) => {}
+        }
+        send(&self.link, &ReaderReport::Done)
+    }
+
+    fn forget(&mut self, source: DatagramSource) {
+        self.sources.retain(|watched| watched.source != source);
+    }
+}
+
+/// Tells init. While it is busy with others we wait, and so do those who send to us.
+fn send(link: &OwnedFd, report: &ReaderReport) -> Result<(), LinkLost> {
+    let Some(packet) = yado_wire::encode(report) else { return Ok(()) };
+    match packet::send_bytes(link, &packet) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(LinkLost),
+    }
+}

@@ -1,0 +1,27 @@
+//! What the datagram reader gives up before it reads the first byte of somebody else's.
+
+use std::io;
+use yado_sys::capabilities::{self, Capabilities};
+use yado_sys::code_pages;
+use yado_sys::identity::{self, NOBODY};
+use yado_sys::rlimit::KernelResource;
+use yado_sys::seccomp::{Filter, OWN_REACH};
+
+/// Sockets of all instances and ours, and what one datagram may carry.
+const MOST_DESCRIPTORS: u64 = 192;
+
+/// From here on it can read, write and close what it is given, and nothing else: no files, no programs, no new sockets, and
+/// above all no call that sends descriptors, since init receives from it.
+pub(super) fn restrict() -> io::Result<()> {
+    // What only the start needed; the file cannot be asked for afterwards.
+    let _ = code_pages::unmap_unused();
+    if let Some(descriptors) = KernelResource::parse("nofile") {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        descriptors.set(own, Some(MOST_DESCRIPTORS), Some(MOST_DESCRIPTORS))?;
+    }
+    capabilities::keep_only(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
+    capabilities::drop_from_bounding_set(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
+    identity::become_user(NOBODY, NOBODY)?;
+    capabilities::set_no_new_privs()?;
+    Filter::refuse(OWN_REACH).install()
+}

@@ -1,0 +1,170 @@
+//! One socket of the datagram reader: what may come from it, how often it is looked at, and what of it init is told.
+
+use super::LinkLost;
+use crate::budget::Budget;
+use crate::instance::notify::{self, Ping, parse_notification};
+use crate::log::journal_protocol::{self, Extent};
+use crate::log::syslog_protocol::parse_syslog;
+use crate::moment::Moment;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use yado_sys::datagram::{self, Datagram};
+use yado_sys::memfd::{self, Beginning};
+use yado_wire::datagrams::{DatagramSource, ReaderReport, WatchdogPing};
+use yado_wire::names::clipped;
+use yado_wire::rescue::LogRecord;
+
+/// Datagrams that are taken from one socket before the others have their turn.
+const MOST_AT_ONCE: usize = 32;
+
+/// An instance says that it is ready, what it does while it starts, and that it is alive: at most twice a second.
+const NOTIFICATIONS_PER_SECOND: u32 = 5;
+
+/// systemd tells of each unit that it starts.
+const NOTIFICATIONS_BURST: u32 = 100;
+
+/// Who sends descriptors, which nobody asked for, is not looked at for so long.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Our own programs log a line now and then; one that logs in a loop waits.
+const RECORDS_PER_SECOND: u32 = 100;
+
+/// See [`RECORDS_PER_SECOND`].
+const RECORDS_BURST: u32 = 2000;
+
+/// So much of a journal entry is looked at: more than a record of the log holds. Clients send more than their socket takes,
+/// some 200 KiB, as a memfd.
+const MAX_ENTRY_BYTES: usize = 64 * 1024;
+
+/// syslog(3) of musl cuts at 1 KiB; others do not, but a line is a line.
+const MAX_SYSLOG_BYTES: usize = 2048;
+
+/// One socket.
+pub(super) struct Watched {
+    pub(super) source: DatagramSource,
+    pub(super) socket: OwnedFd,
+    budget: Budget,
+}
+
+impl Watched {
+    pub(super) fn new(source: DatagramSource, socket: OwnedFd) -> Watched {
+        let budget = match source {
+            DatagramSource::Instance { .. } | DatagramSource::Services => {
+                Budget::new(NOTIFICATIONS_PER_SECOND, NOTIFICATIONS_BURST)
+            }
+            DatagramSource::Journal | DatagramSource::Syslog => Budget::new(RECORDS_PER_SECOND, RECORDS_BURST),
+        };
+        Watched { source, socket, budget }
+    }
+
+    pub(super) fn paused(&self, now: Moment) -> Option<Moment> {
+        self.budget.paused(now)
+    }
+
+    /// Reads what is there, as far as the budget goes.
+    pub(super) fn read(
+        &mut self,
+        now: Moment,
+        mut tell: impl FnMut(&ReaderReport) -> Result<(), LinkLost>,
+    ) -> Result<(), LinkLost> {
+        let mut buffer = vec![0; self.longest()];
+        for _ in 0..MOST_AT_ONCE {
+            if self.budget.paused(now).is_some() {
+                break;
+            }
+            let received = match self.source {
+                // A long entry comes as a descriptor.
+                DatagramSource::Journal => datagram::recv(&self.socket, &mut buffer),
+                DatagramSource::Instance { .. } | DatagramSource::Services | DatagramSource::Syslog => {
+                    datagram::recv_without_descriptors(&self.socket, &mut buffer)
+                }
+            };
+            let received = match received {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                // Nothing that comes again at once: a datagram was taken.
+                Err(_) => {
+                    self.budget.spend(1, now);
+                    continue;
+                }
+            };
+            self.budget.spend(1, now);
+            if received.had_more_descriptors {
+                self.budget.pause_until(now.saturating_add(SILENCE));
+            }
+            if let Some(report) = self.report(&buffer, received, now) {
+                tell(&report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn longest(&self) -> usize {
+        match self.source {
+            DatagramSource::Instance { .. } | DatagramSource::Services => notify::MAX_DATAGRAM_BYTES,
+            DatagramSource::Journal => MAX_ENTRY_BYTES,
+            DatagramSource::Syslog => MAX_SYSLOG_BYTES,
+        }
+    }
+
+    /// What init is told of a datagram; `None`: nothing that it acts on.
+    fn report(&self, buffer: &[u8], received: Datagram, now: Moment) -> Option<ReaderReport> {
+        let bytes = buffer.get(..received.len)?;
+        let sender = received.sender;
+        let pid = sender.map_or(0, |sender| sender.pid);
+        match self.source {
+            DatagramSource::Instance { run } => notification_report(run, sender?.uid, bytes),
+            DatagramSource::Services => {
+                parse_notification(bytes).ready.then_some(ReaderReport::ServiceReady { pid: sender?.pid })
+            }
+            DatagramSource::Journal => match received.descriptors.into_iter().next() {
+                // An entry too long for a datagram comes as a sealed memfd with an empty one.
+                Some(descriptor) if bytes.is_empty() => {
+                    let Beginning { bytes, is_all } =
+                        memfd::read_sealed_beginning(descriptor, MAX_ENTRY_BYTES as u64).ok()?;
+                    entry_report(&bytes, if is_all { Extent::Whole } else { Extent::Beginning }, pid, now)
+                }
+                Some(_) | None => {
+                    entry_report(bytes, if received.is_cut { Extent::Beginning } else { Extent::Whole }, pid, now)
+                }
+            },
+            DatagramSource::Syslog => {
+                let message = parse_syslog(bytes);
+                let identifier = message.identifier.unwrap_or("syslog");
+                Some(record_report(message.priority, identifier, pid, &message.message, now))
+            }
+        }
+    }
+}
+
+fn notification_report(run: u32, uid: u32, bytes: &[u8]) -> Option<ReaderReport> {
+    let said = parse_notification(bytes);
+    let ping = said.ping.map(|ping| match ping {
+        Ping::Alive => WatchdogPing::Alive,
+        Ping::Trigger => WatchdogPing::Trigger,
+    });
+    let is_something = said.ready || said.status.is_some() || ping.is_some();
+    is_something.then(|| ReaderReport::Notification {
+        run,
+        uid,
+        is_ready: said.ready,
+        status: said.status.map(clipped),
+        ping,
+    })
+}
+
+fn entry_report(bytes: &[u8], extent: Extent, pid: i32, now: Moment) -> Option<ReaderReport> {
+    let entry = journal_protocol::parse_journal_entry(bytes, extent)?;
+    let identifier = entry.identifier.as_deref().filter(|name| !name.is_empty());
+    Some(record_report(entry.priority, identifier.unwrap_or("journal"), pid, &entry.message, now))
+}
+
+fn record_report(priority: u8, identifier: &str, pid: i32, message: &str, now: Moment) -> ReaderReport {
+    ReaderReport::Record(LogRecord {
+        monotonic_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        priority,
+        identifier: clipped(identifier),
+        pid,
+        message: clipped(message),
+    })
+}

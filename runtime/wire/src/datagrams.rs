@@ -1,0 +1,73 @@
+//! What init and its datagram reader say to each other. The reader is the process of ours that receives from sockets on which
+//! containers send, because whoever receives also gets, and has to close, whatever descriptors are sent along.
+
+use crate::names::Text;
+use crate::rescue::LogRecord;
+use serde::{Deserialize, Serialize};
+
+/// What init tells the reader. Each packet is answered by one [`ReaderReport::Done`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReaderRequest {
+    /// Receive from the socket that travels along, until it is discarded.
+    Watch(DatagramSource),
+    /// Hold the descriptor that travels along.
+    Hold,
+    /// Hold the socket that travels along, and stop receiving from it.
+    Discard(DatagramSource),
+    /// Close all that is held: init has closed its own copies meanwhile.
+    Release,
+    /// Only answer.
+    Ping,
+}
+
+/// Whose socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatagramSource {
+    /// `$NOTIFY_SOCKET` of one run of an instance.
+    Instance {
+        /// Numbers the run; never used again.
+        run: u32,
+    },
+    /// `$NOTIFY_SOCKET` of our own services.
+    Services,
+    /// journald's socket.
+    Journal,
+    /// `/dev/log`.
+    Syslog,
+}
+
+/// What the reader tells init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReaderReport {
+    /// A request was heard and done.
+    Done,
+    /// An instance said something of itself.
+    Notification {
+        /// Number of the run.
+        run: u32,
+        /// The sender's user id on the host, as the kernel attested it.
+        uid: u32,
+        /// `READY=1`.
+        is_ready: bool,
+        /// `STATUS=`.
+        status: Option<Text<128>>,
+        /// `WATCHDOG=`.
+        ping: Option<WatchdogPing>,
+    },
+    /// A service said `READY=1`.
+    ServiceReady {
+        /// The sender's process id, as the kernel attested it.
+        pid: i32,
+    },
+    /// Somebody logged.
+    Record(LogRecord),
+}
+
+/// `WATCHDOG=`: sd_notify(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WatchdogPing {
+    /// `1`.
+    Alive,
+    /// `trigger`.
+    Trigger,
+}
