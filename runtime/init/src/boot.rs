@@ -8,6 +8,7 @@ use crate::ending::how_it_ended;
 use crate::id_ranges;
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
+use crate::modules;
 use crate::moment::Moment;
 use crate::named_partition::{self, Disks, SYSFS};
 use crate::service_list;
@@ -134,6 +135,10 @@ impl Supervisor {
                     self.boot.has_drivers = true;
                     self.next_turn = now;
                     self.reach_stage("drivers");
+                    // Instances start only now.
+                    if let Err(error) = modules::forbid_requests() {
+                        self.log.say(Priority::Warning, format_args!("kernel.modprobe: {error}"));
+                    }
                 }
                 self.open_power_keys();
             }

@@ -6,6 +6,7 @@
 pub(crate) mod format_mark;
 pub mod superblock;
 
+use crate::modules::Loader;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -46,6 +47,8 @@ pub(crate) fn read_content(device: &Path) -> io::Result<Content> {
 /// Mounts `device` in a child of PID 1's, which shares its mounts: it may replay a journal, longer than the watchdog waits.
 /// What fails is printed.
 pub(crate) fn run_mount(device: &Path, kind: &str) -> ExitCode {
+    // The kernel may ask for modules no more.
+    Loader::new().load(&format!("fs-{kind}"));
     match mount(device, kind) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

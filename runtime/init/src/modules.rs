@@ -12,9 +12,49 @@ use std::io;
 use std::path::{Path, PathBuf};
 use yado_sys::module::{self, Stored};
 
-/// What the system needs besides drivers. Where the kernel can ask for a module it does (`fs-overlay`, `nft-chain-nat`); it
-/// cannot for nodes that devtmpfs only has once the module is there.
-const NEEDED: [&str; 5] = ["loop", "dm_verity", "erofs", "overlay", "veth"];
+/// What the system needs besides drivers: all that the kernel would otherwise ask for when we first use it. When these are
+/// there it asks no more ([`forbid_requests`]), so what a later use needs has to be in this list; a name that this kernel has
+/// built in, or that its image was made without, is passed over.
+const NEEDED: [&str; 24] = [
+    // Images, layers, and the stand-in for a data partition.
+    "loop",
+    "dm_verity",
+    "erofs",
+    "overlay",
+    "ext4",
+    // Links of instances, and DHCP before there is an address.
+    "veth",
+    "bridge",
+    "macvlan",
+    "af_packet",
+    // netd's rules.
+    "nfnetlink",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_masq",
+    "nft_nat",
+    "nft_ct",
+    "nft_connlimit",
+    "nft_limit",
+    "nft_reject_inet",
+    "nf_conntrack_netlink",
+    // What instances are given, and what systemd in them mounts.
+    "fuse",
+    "autofs4",
+    // The boot partition.
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+];
+
+/// Where the system image's builder lists more: modules-load.d(5).
+const LISTS: [&str; 2] = ["/usr/lib/modules-load.d", "/etc/modules-load.d"];
+
+/// From now on the kernel asks nobody for modules. Whoever is in a container makes it ask, by a file system, a protocol, or a
+/// link kind that there is not: for programs of ours, outside of every limit, hundreds of times a second.
+pub(crate) fn forbid_requests() -> io::Result<()> {
+    fs::write("/proc/sys/kernel/modprobe", "\n")
+}
 
 /// How deep soft dependencies of dependencies go.
 const MAX_DEPTH: u32 = 16;
@@ -60,6 +100,14 @@ impl Loader {
     pub(crate) fn load_all(&mut self) -> usize {
         for name in NEEDED {
             self.load(name);
+        }
+        for directory in LISTS {
+            let Ok(entries) = fs::read_dir(directory) else { continue };
+            for list in entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
+                for name in names_in(&list) {
+                    self.load(name);
+                }
+            }
         }
         for _ in 0..MOST_ROUNDS {
             let mut found = BTreeSet::new();
@@ -134,6 +182,11 @@ impl Loader {
     }
 }
 
+/// The names in a file of modules-load.d(5). Pure.
+fn names_in(list: &str) -> impl Iterator<Item = &str> {
+    list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+}
+
 fn stored(path: &str) -> Stored {
     if path.ends_with(".ko") { Stored::Plain } else { Stored::Compressed }
 }
@@ -152,5 +205,14 @@ fn collect_aliases(directory: &Path, depth: u32, found: &mut BTreeSet<String>) {
             }
             Ok(_) | Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_list_has_one_name_a_line_and_comments() {
+        let list = "# for the modem\ncdc-wdm\n\n  ip_tables \n; old\n";
+        assert_eq!(super::names_in(list).collect::<Vec<_>>(), ["cdc-wdm", "ip_tables"]);
     }
 }

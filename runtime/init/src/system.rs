@@ -69,7 +69,7 @@ pub(crate) fn run() -> ExitCode {
 
 fn prepare(log: &mut Log) {
     let _ = reboot::catch_ctrl_alt_del();
-    // The kernel asks for modules by this program, for file systems, nftables expressions, link kinds.
+    // Until all that is needed is loaded, the kernel asks for modules by this program.
     let settings = [
         ("/proc/sys/kernel/modprobe", "/sbin/yado-init"),
         // A container's root must not read kernel addresses or the kernel's log.
