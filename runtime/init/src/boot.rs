@@ -49,14 +49,12 @@ pub(crate) struct Boot {
     stage: Stage,
     /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
     has_drivers: bool,
-    /// When the watchdog was last fed.
-    pub(crate) fed_at: Moment,
 }
 
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, has_drivers: false, fed_at: Moment::ZERO }
+        Boot { stage: Stage::Begin, has_drivers: false }
     }
 
     /// Instances may start.

@@ -16,7 +16,7 @@ use yado_wire::rescue::Reply;
 use yado_wire::{Failure, Step};
 
 /// The most connections; the kernel holds further ones back until one ends.
-const MOST_CLIENTS: usize = 24;
+pub(crate) const MOST_CLIENTS: usize = 24;
 
 /// The most replies that wait for one client: a status of all instances and services.
 const MOST_QUEUED: usize = 128;

@@ -3,6 +3,7 @@
 
 use crate::instance::cgroup;
 use crate::log::{Log, Priority};
+use crate::open_files;
 use crate::places::{Places, read_verify, service_groups};
 use crate::supervisor::Supervisor;
 use std::fs;
@@ -22,6 +23,7 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
         log.say(Priority::Error, format_args!("a hosted init needs root: run it as root"));
         return ExitCode::FAILURE;
     }
+    open_files::raise_limit(&mut log);
     let directory = match fs::canonicalize(directory) {
         Ok(directory) => directory,
         Err(error) => {

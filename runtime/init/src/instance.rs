@@ -86,6 +86,8 @@ pub(crate) struct Run {
     pub(crate) start_us: Option<u32>,
     /// What was seen of its health.
     pub(crate) watch: health::Watch,
+    /// That FUSE connections of it were aborted was told.
+    pub(crate) are_aborts_told: bool,
     /// When its init was executed.
     pub(crate) started: Option<Moment>,
     /// It is to stop, and its init may not have listened yet: when it is asked again.

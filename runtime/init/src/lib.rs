@@ -14,6 +14,7 @@ mod system;
 
 mod control;
 mod moment;
+mod open_files;
 mod opening;
 mod supervisor;
 mod waking;
@@ -32,6 +33,7 @@ mod datagram_reader;
 mod ending;
 mod events;
 mod fuse_connections;
+mod hardware_watchdog;
 mod hotplug;
 mod id_ranges;
 mod job;

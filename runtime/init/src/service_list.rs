@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use yado_wire::rescue::Mode;
 
 /// The most services of the image's own.
-const MOST_SERVICES: usize = 16;
+pub(crate) const MOST_SERVICES: usize = 16;
 
 /// All of them, none running.
 pub(crate) fn services(places: &Places, instances: &[Instance], log: &mut Log) -> Vec<Service> {

@@ -132,7 +132,7 @@ impl Supervisor {
             if stage == before {
                 return false;
             }
-            if std::mem::discriminant(&before) != std::mem::discriminant(&stage) && before.deadline() <= now {
+            if std::mem::discriminant(&before) != std::mem::discriminant(&stage) && left.is_of(before) {
                 self.tell_who_is_left(before);
             }
             if let Some(shutdown) = &mut self.shutdown {
@@ -160,7 +160,7 @@ impl Supervisor {
                         self.leave_host();
                         return true;
                     }
-                    (Goal::Reboot | Goal::PowerOff, Mode::System) => self.end_machine_now(goal),
+                    (Goal::Reboot | Goal::PowerOff, Mode::System) => self.end_machine_now(goal, now),
                 },
             }
             if action == Action::End {
@@ -180,30 +180,28 @@ impl Supervisor {
     }
 
     fn tell_who_is_left(&mut self, stage: Stage) {
-        let names: Vec<&str> = match stage {
+        let left = match stage {
             Stage::Instances { .. } | Stage::InstancesKilled { .. } => {
                 let active = self.instances.iter().filter(|instance| instance.is_active());
-                active.map(|instance| instance.name.as_str()).collect()
+                active.map(|instance| instance.name.as_str()).collect::<Vec<_>>().join(", ")
             }
             Stage::Services { .. } => {
                 let left = self.services.iter().filter(|service| service.state != service::State::Stopped);
-                left.map(|service| service.name.as_str()).collect()
+                left.map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ")
             }
-            Stage::OthersAsked { .. } | Stage::OthersKilled { .. } => Vec::new(),
-            Stage::Flushing { .. } | Stage::Over { .. } => vec!["unmount"],
+            Stage::OthersAsked { .. } | Stage::OthersKilled { .. } => remaining::names(&remaining::children()),
+            Stage::Flushing { .. } | Stage::Over { .. } => "unmount".to_owned(),
         };
-        let mut names = names.join(", ");
-        if matches!(stage, Stage::OthersAsked { .. } | Stage::OthersKilled { .. }) {
-            names = remaining::names(&remaining::children());
-        }
-        let priority = match stage {
-            Stage::Instances { .. } | Stage::Services { .. } | Stage::OthersAsked { .. } => Priority::Warning,
+        // What was asked is now killed; what was killed, or cannot be, is left.
+        let (priority, what) = match stage {
+            Stage::Instances { .. } | Stage::OthersAsked { .. } => (Priority::Warning, "is killed"),
             Stage::InstancesKilled { .. }
+            | Stage::Services { .. }
             | Stage::OthersKilled { .. }
             | Stage::Flushing { .. }
-            | Stage::Over { .. } => Priority::Error,
+            | Stage::Over { .. } => (Priority::Error, "does not end, and is not waited for any more"),
         };
-        self.log.say(priority, format_args!("shutdown: not ended in time: {names}"));
+        self.log.say(priority, format_args!("shutdown: {what}: {left}"));
     }
 
     /// Sends signals to everybody who is ours to end: on a board all others, on a host our own children; theirs become
@@ -248,11 +246,9 @@ impl Supervisor {
         self.log.say(Priority::Notice, format_args!("ended"));
     }
 
-    fn end_machine_now(&mut self, goal: Goal) {
-        if let Some(watchdog) = &self.watchdog {
-            // It stays armed: a machine that hangs on its way down is reset.
-            let _ = watchdog.feed();
-        }
+    fn end_machine_now(&mut self, goal: Goal, now: Moment) {
+        // It stays armed: a machine that hangs on its way down is reset.
+        self.feed_watchdog_now(now);
         let (word, ended) = match goal {
             Goal::Reboot => ("reboot", reboot::restart as fn() -> std::io::Result<()>),
             Goal::PowerOff | Goal::Exit => ("power off", reboot::power_off as fn() -> std::io::Result<()>),

@@ -204,14 +204,15 @@ impl Supervisor {
 
     /// Ends the waiting for FUSE servers in an instance that is about to be killed, or does not die.
     pub(crate) fn abort_fuse(&mut self, number: usize) {
-        let Some(instance) = self.instances.get(number) else { return };
+        let Some(instance) = self.instances.get_mut(number) else { return };
         let Ok(spec) = &instance.spec else { return };
         if spec.security.privileged {
             return;
         }
         let ids = instance.idmap_base..instance.idmap_base.saturating_add(spec.security.idmap_size);
         let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
-        if count != 0 {
+        // One that was aborted stays in the list until it is unmounted.
+        if count != 0 && !std::mem::replace(&mut instance.run.are_aborts_told, true) {
             let name = instance.name.clone();
             self.log.say(Priority::Notice, format_args!("{name}: {count} FUSE connections were aborted"));
         }

@@ -7,6 +7,7 @@ use crate::control::Clients;
 use crate::data_watch::DataWatch;
 use crate::ending::Launchers;
 use crate::events::Events;
+use crate::hardware_watchdog::HardwareWatchdog;
 use crate::hotplug::Hotplug;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
@@ -24,7 +25,6 @@ use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
 use std::time::Duration;
 use yado_sys::children::Ended;
-use yado_sys::watchdog::Watchdog;
 use yado_sys::{clock, stack};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
@@ -64,7 +64,7 @@ pub(crate) struct Supervisor {
     pub(crate) netd: Netd,
     pub(crate) warm_images: WarmImages,
     pub(crate) shutdown: Option<Shutdown>,
-    pub(crate) watchdog: Option<Watchdog>,
+    pub(crate) watchdog: Option<HardwareWatchdog>,
     pub(crate) slot: Option<Slot>,
     /// What is wrong with the data partition.
     pub(crate) data_failure: Option<Failure>,
@@ -161,7 +161,7 @@ impl Supervisor {
             self.netd.deadline(),
             self.warm_images.deadline(),
             self.shutdown.as_ref().and_then(Shutdown::deadline),
-            self.watchdog.as_ref().map(|watchdog| self.next_feed(watchdog)),
+            self.watchdog.as_ref().map(HardwareWatchdog::next_feed),
             queued.then_some(self.next_turn),
             self.netd_patience(),
         ];
@@ -313,21 +313,6 @@ impl Supervisor {
             instance.is_queued = false;
         }
         self.step_instance(number, lifecycle::Event::Wake, now);
-    }
-
-    fn feed_watchdog(&mut self, now: Moment) {
-        let Some(watchdog) = &self.watchdog else { return };
-        if self.next_feed(watchdog) <= now {
-            if let Err(error) = watchdog.feed() {
-                self.log.say(Priority::Error, format_args!("feed the watchdog: {error}"));
-            }
-            self.boot.fed_at = now;
-        }
-    }
-
-    fn next_feed(&self, watchdog: &Watchdog) -> Moment {
-        // Three chances before it bites.
-        self.boot.fed_at.saturating_add(watchdog.feeding_pause())
     }
 }
 

@@ -1,8 +1,10 @@
 //! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
 
+use crate::hardware_watchdog::HardwareWatchdog;
 use crate::instance::cgroup;
 use crate::kernel_mounts;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
+use crate::open_files;
 use crate::places::Places;
 use crate::profiles;
 use crate::slot::Slot;
@@ -14,12 +16,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
-use yado_sys::watchdog::{Timeout, Watchdog};
 use yado_sys::{datagram, machine, reboot};
 use yado_wire::datagrams::DatagramSource;
-
-/// The watchdog resets a machine whose PID 1 is not heard of for so long.
-const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What starts on the console when the kernel's command line has `yado.rescue=1`.
 const RESCUE_SHELL: &str = "/usr/lib/yado/rescue-shell";
@@ -37,6 +35,7 @@ pub(crate) fn run() -> ExitCode {
     for problem in &problems {
         log.say(Priority::Error, format_args!("{problem}"));
     }
+    open_files::raise_limit(&mut log);
     prepare(&mut log);
     let places = Places::of_system();
     if let Some(parent) = places.groups.parent() {
@@ -51,7 +50,7 @@ pub(crate) fn run() -> ExitCode {
             supervisor.reach_stage("system");
             supervisor.open_system_sockets();
             supervisor.slot = Slot::read();
-            supervisor.watchdog = arm_watchdog(&mut supervisor.log);
+            supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
             profiles::load(&mut supervisor.log);
             start_rescue_shell(&mut supervisor.log);
             loop {
@@ -91,30 +90,6 @@ fn prepare(log: &mut Log) {
     let name = if name.trim().is_empty() { "yadokari" } else { name.trim() };
     if let Err(error) = machine::set_host_name(name) {
         log.say(Priority::Warning, format_args!("set the host name {name}: {error}"));
-    }
-}
-
-/// A board with a watchdog has it armed. Without one there is nothing to say.
-fn arm_watchdog(log: &mut Log) -> Option<Watchdog> {
-    let path = Path::new("/dev/watchdog");
-    if !path.exists() {
-        return None;
-    }
-    match Watchdog::arm(path, WATCHDOG_TIMEOUT) {
-        Ok(watchdog) => {
-            match watchdog.timeout() {
-                Timeout::Known(timeout) => log.say(Priority::Info, format_args!("watchdog: {} s", timeout.as_secs())),
-                Timeout::Assumed => log.say(
-                    Priority::Warning,
-                    format_args!("watchdog: it does not say how long it waits: it is fed every second"),
-                ),
-            }
-            Some(watchdog)
-        }
-        Err(error) => {
-            log.say(Priority::Warning, format_args!("open {}: {error}", path.display()));
-            None
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 const KEEP: Duration = Duration::from_secs(10);
 
 /// Each takes a loop device, a device of the mapper and a superblock.
-const MOST: usize = 8;
+pub(crate) const MOST: usize = 8;
 
 /// Mounts of images that nobody uses.
 #[derive(Debug, Default)]

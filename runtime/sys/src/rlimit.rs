@@ -32,7 +32,13 @@ impl KernelResource {
         Some(KernelResource(resource))
     }
 
-    /// Sets the limits of another process; `None` is unlimited.
+    /// Our own limits, soft and hard; `None` is unlimited.
+    pub fn own(self) -> (Option<u64>, Option<u64>) {
+        let limits = rustix::process::getrlimit(self.0);
+        (limits.current, limits.maximum)
+    }
+
+    /// Sets the limits of a process; `None` is unlimited.
     pub fn set(self, pid: i32, soft: Option<u64>, hard: Option<u64>) -> io::Result<()> {
         let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
         rustix::process::prlimit(Some(pid), self.0, Rlimit { current: soft, maximum: hard })?;
@@ -49,8 +55,7 @@ mod tests {
     fn a_limit_set_by_name_is_the_one_the_kernel_has() {
         let resource = KernelResource::parse("core").unwrap();
         resource.set(std::process::id() as i32, Some(4096), Some(8192)).unwrap();
-        let now = rustix::process::getrlimit(Resource::Core);
-        assert_eq!((now.current, now.maximum), (Some(4096), Some(8192)));
+        assert_eq!(resource.own(), (Some(4096), Some(8192)));
         assert_eq!(KernelResource::parse("NOFILE"), None);
         assert_eq!(KernelResource::parse(""), None);
     }

@@ -64,6 +64,19 @@ pub(crate) struct Left {
     pub(crate) flush: bool,
 }
 
+impl Left {
+    /// Whether a stage still has something to wait for.
+    pub(crate) fn is_of(self, stage: Stage) -> bool {
+        match stage {
+            Stage::Instances { .. } | Stage::InstancesKilled { .. } => self.instances,
+            Stage::Services { .. } => self.services,
+            Stage::OthersAsked { .. } | Stage::OthersKilled { .. } => self.processes,
+            Stage::Flushing { .. } => self.flush,
+            Stage::Over { .. } => true,
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -114,7 +127,7 @@ impl Stage {
 pub(crate) fn step(stage: Stage, left: Left, mode: Mode, now: Moment) -> (Stage, Action) {
     let after = |limit| now.saturating_add(limit);
     match stage {
-        Stage::Instances { .. } | Stage::InstancesKilled { .. } if !left.instances => {
+        Stage::Instances { .. } | Stage::InstancesKilled { .. } if !left.is_of(stage) => {
             (Stage::Services { until: after(SERVICES_LIMIT) }, Action::None)
         }
         Stage::Instances { kill_at } if kill_at <= now => {
@@ -123,10 +136,10 @@ pub(crate) fn step(stage: Stage, left: Left, mode: Mode, now: Moment) -> (Stage,
         Stage::InstancesKilled { until } if until <= now => {
             (Stage::Services { until: after(SERVICES_LIMIT) }, Action::None)
         }
-        Stage::Services { until } if !left.services || until <= now => {
+        Stage::Services { until } if !left.is_of(stage) || until <= now => {
             (Stage::OthersAsked { kill_at: after(ASKED_LIMIT) }, Action::AskOthers)
         }
-        Stage::OthersAsked { .. } | Stage::OthersKilled { .. } if !left.processes => flush(mode, now),
+        Stage::OthersAsked { .. } | Stage::OthersKilled { .. } if !left.is_of(stage) => flush(mode, now),
         Stage::OthersAsked { kill_at } if kill_at <= now => {
             (Stage::OthersKilled { until: after(KILLED_LIMIT), again_at: after(KILL_AGAIN) }, Action::KillOthers)
         }
@@ -134,7 +147,7 @@ pub(crate) fn step(stage: Stage, left: Left, mode: Mode, now: Moment) -> (Stage,
         Stage::OthersKilled { until, again_at } if again_at <= now => {
             (Stage::OthersKilled { until, again_at: after(KILL_AGAIN) }, Action::KillOthers)
         }
-        Stage::Flushing { until } if !left.flush || until <= now => {
+        Stage::Flushing { until } if !left.is_of(stage) || until <= now => {
             (Stage::Over { again_at: after(END_AGAIN) }, Action::End)
         }
         Stage::Over { again_at } if again_at <= now => (Stage::Over { again_at: after(END_AGAIN) }, Action::End),

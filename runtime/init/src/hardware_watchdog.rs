@@ -1,0 +1,70 @@
+//! The board's watchdog: it resets a machine whose PID 1 is not heard of any more.
+
+use crate::log::{Log, Priority};
+use crate::moment::Moment;
+use crate::supervisor::Supervisor;
+use std::path::Path;
+use std::time::Duration;
+use yado_sys::watchdog::{Timeout, Watchdog};
+
+/// The watchdog resets a machine whose PID 1 is not heard of for so long.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An armed watchdog.
+#[derive(Debug)]
+pub(crate) struct HardwareWatchdog {
+    device: Watchdog,
+    fed_at: Moment,
+}
+
+impl HardwareWatchdog {
+    /// A board with a watchdog has it armed. Without one there is nothing to say.
+    pub(crate) fn arm(log: &mut Log) -> Option<HardwareWatchdog> {
+        let path = Path::new("/dev/watchdog");
+        if !path.exists() {
+            return None;
+        }
+        match Watchdog::arm(path, TIMEOUT) {
+            Ok(device) => {
+                match device.timeout() {
+                    Timeout::Known(timeout) => {
+                        log.say(Priority::Info, format_args!("watchdog: {} s", timeout.as_secs()));
+                    }
+                    Timeout::Assumed => log.say(
+                        Priority::Warning,
+                        format_args!("watchdog: it does not say how long it waits: it is fed every second"),
+                    ),
+                }
+                Some(HardwareWatchdog { device, fed_at: Moment::ZERO })
+            }
+            Err(error) => {
+                log.say(Priority::Warning, format_args!("open {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// When it is fed next.
+    pub(crate) fn next_feed(&self) -> Moment {
+        // Three chances before it bites.
+        self.fed_at.saturating_add(self.device.feeding_pause())
+    }
+}
+
+impl Supervisor {
+    /// Feeds it when it is time.
+    pub(crate) fn feed_watchdog(&mut self, now: Moment) {
+        if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.next_feed() <= now) {
+            self.feed_watchdog_now(now);
+        }
+    }
+
+    /// Feeds it.
+    pub(crate) fn feed_watchdog_now(&mut self, now: Moment) {
+        let Some(watchdog) = &mut self.watchdog else { return };
+        watchdog.fed_at = now;
+        if let Err(error) = watchdog.device.feed() {
+            self.log.say(Priority::Error, format_args!("feed the watchdog: {error}"));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! How many descriptors this process may have open: as many as its tables can fill, so that a full board does not fail for
+//! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
+
+use crate::control::MOST_CLIENTS;
+use crate::launch::MOST_LAUNCHES;
+use crate::log::{Log, Priority};
+use crate::service_list::MOST_SERVICES;
+use crate::supervisor::MOST_INSTANCES;
+use crate::warm_images;
+use yado_sys::rlimit::KernelResource;
+
+/// Its first process, its mounts (`/dev`, image), its console and who looks at it, its socket, two counters.
+const PER_INSTANCE: usize = 8;
+
+/// The launcher, its reports, its output, the command that it started.
+const PER_LAUNCH: usize = 4;
+
+/// The process and its output. netd is one more than the image lists.
+const PER_SERVICE: usize = 2;
+
+/// Our own sockets, power keys, the log, the watchdog, two jobs, the question to netd, and what a call opens for itself:
+/// starting a launcher, listing a directory, descriptors that a client sends.
+const OTHERS: usize = 128;
+
+/// All of that.
+const MOST_OPEN: usize = MOST_INSTANCES * PER_INSTANCE
+    + MOST_LAUNCHES * PER_LAUNCH
+    + (MOST_SERVICES + 1) * PER_SERVICE
+    + MOST_CLIENTS
+    + warm_images::MOST
+    + OTHERS;
+
+/// Raises the limit where it is lower, as far as we may. It is inherited by what we start.
+pub(crate) fn raise_limit(log: &mut Log) {
+    const NEEDED: u64 = MOST_OPEN as u64;
+    let Some(resource) = KernelResource::parse("nofile") else { return };
+    let (soft, hard) = resource.own();
+    if soft.is_none_or(|soft| NEEDED <= soft) {
+        return;
+    }
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let raised = hard.map(|hard| hard.max(NEEDED));
+    if resource.set(own, Some(NEEDED), raised).is_ok() {
+        return;
+    }
+    // Who may not raise the hard limit (a service of systemd's without the capability) may go up to it.
+    let _ = resource.set(own, hard, hard);
+    if hard.is_some_and(|hard| hard < NEEDED) {
+        log.say(
+            Priority::Warning,
+            format_args!("full tables need {NEEDED} open files, and the limit cannot be raised"),
+        );
+    }
+}
