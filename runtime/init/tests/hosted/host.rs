@@ -122,7 +122,17 @@ impl Host {
 
     /// Starts init, in network and mount namespaces of its own.
     pub(crate) fn start(self) -> Running {
-        let init = spawn(self.directory.path());
+        self.start_on(None)
+    }
+
+    /// The same on a host that has the list of FUSE connections mounted. They are the whole machine's, and other tests'
+    /// instances have the same ids.
+    pub(crate) fn start_with_fusectl(self) -> Running {
+        self.start_on(Some("/sys/fs/fuse/connections"))
+    }
+
+    fn start_on(self, fusectl: Option<&str>) -> Running {
+        let init = spawn(self.directory.path(), fusectl);
         let running = Running { host: self, init, is_over: false };
         running.wait_until_up();
         running
@@ -439,6 +449,13 @@ impl Running {
         routes.lines().any(|line| line.ends_with(&format!("|-- {address}")))
     }
 
+    /// How many files init may have open. It was started with 256.
+    pub(crate) fn open_files_limit(&self) -> u64 {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", self.init_pid())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// How many children init has now.
     pub(crate) fn children(&self) -> usize {
         let pid = self.init_pid();
@@ -471,7 +488,7 @@ impl Running {
         // Who was killed left it.
         let _ = fs::remove_file(self.host.path("run/init.sock"));
         self.is_over = false;
-        self.init = spawn(self.host.directory.path());
+        self.init = spawn(self.host.directory.path(), None);
         self.wait_until_up();
         self
     }
@@ -559,6 +576,16 @@ pub(crate) fn count_everywhere(words: &str) -> usize {
     lines.filter(|line| line.as_ref().is_ok_and(|line| *line == wanted)).count()
 }
 
+/// Answers for the FUSE server whose file system this process sees at `target`, if it has one there.
+pub(crate) fn abort_fuse(pid: i32, target: &str) {
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let line = mounts.lines().find(|line| line.contains(&format!(" {target} ")) && line.contains(" - fuse "));
+    let Some((_, minor)) = line.and_then(|line| line.split(' ').nth(2)?.split_once(':')) else { return };
+    let list = "/sys/fs/fuse/connections";
+    let script = format!("mount -t fusectl none {list} 2>/dev/null; echo 1 >{list}/{minor}/abort");
+    assert!(Command::new("unshare").args(["--mount", "sh", "-c", &script]).status().unwrap().success());
+}
+
 /// The control group that this test runs in.
 pub(crate) fn own_group() -> String {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -629,14 +656,13 @@ fn next_reply(socket: &OwnedFd) -> Option<Reply> {
     (!received.is_end()).then(|| yado_wire::decode(&buffer[..received.len]).unwrap())
 }
 
-fn spawn(directory: &Path) -> Child {
+fn spawn(directory: &Path, fusectl: Option<&str>) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
-    // As somebody's shell would start it with `&`, and with `nohup`.
-    let ignoring = "trap '' INT QUIT HUP; exec unshare --net --mount sh -c \"$0\" sh \"$@\"";
-    // As most hosts have it mounted.
-    let mounting = "mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null; exec \"$@\"";
+    // As somebody's shell would start it with `&`, and with `nohup`, and after it lowered a limit.
+    let ignoring = "trap '' INT QUIT HUP; ulimit -S -n 256; exec unshare --net --mount sh -c \"$0\" \"$@\"";
+    let mounting = "[ -z \"$0\" ] || mount -t fusectl none \"$0\" 2>/dev/null; exec \"$@\"";
     Command::new("sh")
-        .args(["-c", ignoring, mounting, INIT, "--hosted"])
+        .args(["-c", ignoring, mounting, fusectl.unwrap_or(""), INIT, "--hosted"])
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

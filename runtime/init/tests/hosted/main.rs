@@ -398,6 +398,15 @@ fn a_misspelt_word_on_verifying_is_told_and_the_safe_one_holds() {
 }
 
 #[test]
+fn init_may_open_as_many_files_as_its_tables_hold() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    let mut host = host.start();
+    let limit = host.open_files_limit();
+    assert!((900..2048).contains(&limit), "{limit}");
+    assert!(host.end().success());
+}
+
+#[test]
 fn a_device_that_comes_makes_a_hosted_init_load_nothing() {
     let Some(host) = Host::with(&[("one", "")]) else { return };
     let Some(device) = host::device_with_alias() else {
