@@ -6,6 +6,7 @@ use crate::control::{self, Call};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::Leases;
 use crate::dns::zone::Zones;
+use crate::filter::Unlimited;
 use crate::firewall::rules::Ruleset;
 use crate::firewall::transaction::Firewall;
 use crate::held_ports::HeldPorts;
@@ -94,7 +95,11 @@ pub(crate) struct Netd {
     pub(crate) kernel: Kernel,
     pub(crate) firewall: Firewall,
     /// The rules that stand; `None`: they have to be put there (again).
-    pub(crate) rules: Option<Ruleset>,
+    pub(crate) rules: Option<Vec<Ruleset>>,
+    /// What this kernel cannot limit, as it lacks the modules.
+    pub(crate) unlimited: Unlimited,
+    /// The table of connections has the size and the times that it should have.
+    pub(crate) is_conntrack_set: bool,
     pub(crate) observed: Observed,
     pub(crate) uplinks: Vec<Uplink>,
     pub(crate) attachments: Vec<Attachment>,
@@ -152,6 +157,8 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         kernel,
         firewall,
         rules: None,
+        unlimited: Unlimited::default(),
+        is_conntrack_set: false,
         observed: Observed::default(),
         uplinks: Vec::new(),
         attachments: saved.attachments.clone(),

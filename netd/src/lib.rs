@@ -17,6 +17,7 @@ pub mod runs;
 pub mod saved;
 
 // What it keeps.
+mod filter;
 pub mod firewall;
 pub mod held_ports;
 pub mod link;

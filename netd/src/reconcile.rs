@@ -7,7 +7,6 @@ use crate::dhcp::lease::{Lease, MAX_NAME_SERVERS};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::{Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
-use crate::firewall::rules::{Others, ruleset};
 use crate::held_ports::Reason;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::{Link, LinkKind};
@@ -17,7 +16,6 @@ use crate::serving::Serving;
 use crate::subnets::{Move, Place, Subnet, host_in, place};
 use crate::uplink::Uplink;
 use std::fmt::Write as _;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +32,6 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long a port is down when its network has moved. The kernel tells that a carrier went at most once a second.
 const MOVED: Duration = Duration::from_secs(2);
 const DEFAULT_MTU: u16 = 1500;
-const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 impl Netd {
     /// Makes things be what they should be, as far as the kernel lets us; what fails is said once and tried again.
@@ -251,24 +248,6 @@ impl Netd {
             }
         }
         self.serving = kept;
-    }
-
-    fn put_rules(&mut self, failing: &mut Vec<String>) {
-        let others = if self.arguments.is_hosted { Others::Undecided } else { Others::Denied };
-        let rules = ruleset(self.bridges(), others);
-        if self.rules.as_ref() != Some(&rules) {
-            match self.firewall.replace(&rules) {
-                Ok(()) => self.rules = Some(rules),
-                Err(error) => failing.push(format!("firewall table yado: {error}")),
-            }
-        }
-        let is_routing = self.bridges().filter_map(|b| b.ipv4.as_ref()).any(|ipv4| ipv4.routing);
-        // Only where rules say for whom. Never switched off again: whoever else routes on this machine may rely on it.
-        if is_routing && self.rules.is_some() && fs::read(IP_FORWARD).is_ok_and(|now| now.starts_with(b"0")) {
-            if let Err(error) = fs::write(IP_FORWARD, "1") {
-                failing.push(format!("write {IP_FORWARD}: {error}"));
-            }
-        }
     }
 
     /// Names, resolv.conf and the state file follow what is known now.

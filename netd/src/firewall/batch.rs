@@ -1,10 +1,10 @@
 //! A ruleset as one nf_tables transaction: the bytes of its netlink messages. Pure. The numbers are those of
 //! linux/netfilter/nf_tables.h, each named as there.
 
-use super::rules::{Chain, Entry, Hook, Match, Policy, Rule, Ruleset, Verdict};
+use super::rules::{Chain, Entry, Family, Hook, Key, Limit, Match, Policy, Rule, Ruleset, Set, Verdict};
 use std::net::Ipv4Addr;
 
-/// The table's name, in family inet.
+/// The tables' name.
 pub const TABLE: &str = "yado";
 
 /// A transaction ready to be sent.
@@ -23,6 +23,7 @@ const NFT_MSG_NEWTABLE: u16 = NFNL_SUBSYS_NFTABLES << 8;
 const NFT_MSG_DELTABLE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 2;
 const NFT_MSG_NEWCHAIN: u16 = NFNL_SUBSYS_NFTABLES << 8 | 3;
 const NFT_MSG_NEWRULE: u16 = NFNL_SUBSYS_NFTABLES << 8 | 6;
+const NFT_MSG_NEWSET: u16 = NFNL_SUBSYS_NFTABLES << 8 | 9;
 
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -33,8 +34,17 @@ const NLA_F_NESTED: u16 = 0x8000;
 const AF_UNSPEC: u8 = 0;
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_BRIDGE: u8 = 7;
 const NFT_REG_VERDICT: u32 = 0;
 const NFT_REG_1: u32 = 1;
+const NFT_SET_TIMEOUT: u32 = 0x10;
+const NFT_SET_EVAL: u32 = 0x20;
+/// More sources than a network has, or ports than a board. Who makes up more is limited with all others of its network.
+const MAX_SET_ENTRIES: u32 = 1024;
+/// linux/if_ether.h.
+const ETH_P_IP: u16 = 0x0800;
+/// linux/netfilter_ipv4.h: before connection tracking.
+const NF_IP_PRI_RAW: i32 = -300;
 /// linux/netfilter.h.
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
@@ -46,37 +56,71 @@ pub fn replace_table(ruleset: &Ruleset, sequence: u32) -> Batch {
     let mut writer = Writer { bytes: Vec::with_capacity(4096), sequence };
     writer.message(NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, |_| {});
     // Made first so that taking it away never fails, then made anew.
-    writer.message(NFT_MSG_NEWTABLE, NLM_F_CREATE, NFPROTO_INET, |out| out.text(1, TABLE));
-    writer.message(NFT_MSG_DELTABLE, 0, NFPROTO_INET, |out| out.text(1, TABLE));
-    writer.message(NFT_MSG_NEWTABLE, NLM_F_CREATE, NFPROTO_INET, |out| out.text(1, TABLE));
+    let family = match ruleset.family {
+        Family::Inet => NFPROTO_INET,
+        Family::Bridge => NFPROTO_BRIDGE,
+    };
+    writer.message(NFT_MSG_NEWTABLE, NLM_F_CREATE, family, |out| out.text(1, TABLE));
+    writer.message(NFT_MSG_DELTABLE, 0, family, |out| out.text(1, TABLE));
+    writer.message(NFT_MSG_NEWTABLE, NLM_F_CREATE, family, |out| out.text(1, TABLE));
+    for (number, set) in (1..).zip(&ruleset.sets) {
+        writer.message(NFT_MSG_NEWSET, NLM_F_CREATE, family, |out| put_set(out, set, number));
+    }
     for chain in &ruleset.chains {
-        writer.message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, NFPROTO_INET, |out| put_chain(out, chain));
+        writer.message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, family, |out| put_chain(out, chain, ruleset.family));
     }
     // After all chains: a rule jumps only to a chain that is there.
     for chain in &ruleset.chains {
         for rule in &chain.rules {
             let flags = NLM_F_CREATE | NLM_F_APPEND;
-            writer.message(NFT_MSG_NEWRULE, flags, NFPROTO_INET, |out| put_rule(out, chain.entry.name(), rule));
+            writer.message(NFT_MSG_NEWRULE, flags, family, |out| put_rule(out, chain.entry.name(), rule));
         }
     }
     // Errors are always told; success only of the last message, so that the answers are few.
-    let last_sequence = writer.acknowledged(NFT_MSG_NEWTABLE, NLM_F_CREATE, NFPROTO_INET, |out| out.text(1, TABLE));
+    let last_sequence = writer.acknowledged(NFT_MSG_NEWTABLE, NLM_F_CREATE, family, |out| out.text(1, TABLE));
     writer.message(NFNL_MSG_BATCH_END, 0, AF_UNSPEC, |_| {});
     Batch { bytes: writer.bytes, last_sequence }
 }
 
-fn put_chain(out: &mut Writer, chain: &Chain) {
+fn put_set(out: &mut Writer, set: &Set, number: u32) {
+    // The types are libnftables' own, for who lists the set: ipv4_addr and ifname.
+    let (kind, len) = match set.key {
+        Key::Source => (7, 4),
+        Key::Port => (41, 16),
+    };
+    let timeout = if set.timeout_s.is_some() { NFT_SET_TIMEOUT } else { 0 };
+    out.text(1, TABLE); // NFTA_SET_TABLE
+    out.text(2, set.name); // NFTA_SET_NAME
+    out.number(3, NFT_SET_EVAL | timeout); // NFTA_SET_FLAGS
+    out.number(4, kind); // NFTA_SET_KEY_TYPE
+    out.number(5, len); // NFTA_SET_KEY_LEN
+    out.nest(9, |out| out.number(1, MAX_SET_ENTRIES)); // NFTA_SET_DESC: NFTA_SET_DESC_SIZE
+    out.number(10, number); // NFTA_SET_ID
+    if let Some(timeout_s) = set.timeout_s {
+        out.value(11, &(u64::from(timeout_s) * 1000).to_be_bytes()); // NFTA_SET_TIMEOUT
+    }
+}
+
+fn put_chain(out: &mut Writer, chain: &Chain, family: Family) {
     out.text(1, TABLE); // NFTA_CHAIN_TABLE
     out.text(3, chain.entry.name()); // NFTA_CHAIN_NAME
     let Entry::Hook { hook, policy } = &chain.entry else { return };
     let (number, priority) = match hook {
+        Hook::BeforeTracking => (0, NF_IP_PRI_RAW),
+        // After conntrack's own, -200, and before NAT's, -100.
+        Hook::Tracked => (0, -150),
         Hook::Input => (1, 0),
         Hook::Forward => (2, 0),
+        Hook::BeforeTrackingOutput => (3, NF_IP_PRI_RAW),
         Hook::Postrouting => (4, 100),
     };
+    debug_assert!(
+        family == Family::Inet || *hook == Hook::Input,
+        "bridges number their hooks alike, and have no connections"
+    );
     out.nest(4, |out| {
         out.number(1, number); // NFTA_HOOK_HOOKNUM
-        out.number(2, priority); // NFTA_HOOK_PRIORITY
+        out.value(2, &i32::to_be_bytes(priority)); // NFTA_HOOK_PRIORITY
     });
     let policy = match policy {
         Policy::Accept => NF_ACCEPT,
@@ -98,6 +142,7 @@ fn put_rule(out: &mut Writer, chain: &str, rule: &Rule) {
             Verdict::Drop => put_verdict(out, NF_DROP, None),
             Verdict::Jump(chain) => put_verdict(out, NFT_JUMP, Some(chain)),
             Verdict::Masquerade => out.expression("masq", |_| {}),
+            Verdict::Untracked => out.expression("notrack", |_| {}),
         }
     });
 }
@@ -114,8 +159,34 @@ fn put_match(out: &mut Writer, condition: &Match) {
         }
         Match::Source(network, prefix_len) => put_address(out, 12, Compare::Equal, *network, *prefix_len),
         Match::NotDestination(network, prefix_len) => put_address(out, 16, Compare::Differ, *network, *prefix_len),
-        Match::Udp(port) => put_port(out, 17, *port),
-        Match::Tcp(port) => put_port(out, 6, *port),
+        Match::UdpFrom(port) => put_port(out, 17, 0, *port),
+        Match::Udp(port) => put_port(out, 17, 2, *port),
+        Match::Tcp(port) => put_port(out, 6, 2, *port),
+        Match::BridgedTo(address) => {
+            put_meta(out, 1); // NFT_META_PROTOCOL
+            put_compare(out, Compare::Equal, &ETH_P_IP.to_be_bytes());
+            put_payload(out, 1, 16, 4); // NFT_PAYLOAD_NETWORK_HEADER
+            put_compare(out, Compare::Equal, &address.octets());
+        }
+        Match::NewConnection => {
+            out.expression("ct", |out| {
+                out.number(1, NFT_REG_1); // NFTA_CT_DREG
+                out.number(2, 0); // NFTA_CT_KEY: NFT_CT_STATE
+            });
+            // IP_CT_NEW as a bit, in this machine's byte order.
+            put_mask(out, &8u32.to_ne_bytes());
+            put_compare(out, Compare::Differ, &[0; 4]);
+        }
+        Match::EchoRequest => {
+            put_meta(out, 15); // NFT_META_NFPROTO
+            put_compare(out, Compare::Equal, &[NFPROTO_IPV4]);
+            put_meta(out, 16); // NFT_META_L4PROTO
+            put_compare(out, Compare::Equal, &[1]);
+            put_payload(out, 2, 0, 1); // NFT_PAYLOAD_TRANSPORT_HEADER: the type
+            put_compare(out, Compare::Equal, &[8]);
+        }
+        Match::Over(limit) => put_limit(out, *limit),
+        Match::OverEach(set, limit) => put_limit_each(out, set, *limit),
     }
 }
 
@@ -129,10 +200,51 @@ fn put_address(out: &mut Writer, offset: u32, compare: Compare, network: Ipv4Add
     put_compare(out, compare, &network.octets());
 }
 
-fn put_port(out: &mut Writer, protocol: u8, port: u16) {
+/// Goes on with the rule if there is more than `limit`.
+fn put_limit(out: &mut Writer, limit: Limit) {
+    match limit {
+        Limit::Rate { per_second, burst } => out.expression("limit", |out| {
+            out.value(1, &u64::from(per_second).to_be_bytes()); // NFTA_LIMIT_RATE
+            out.value(2, &1u64.to_be_bytes()); // NFTA_LIMIT_UNIT: a second
+            out.number(3, burst); // NFTA_LIMIT_BURST
+            out.number(4, 0); // NFTA_LIMIT_TYPE: packets
+            out.number(5, 1); // NFTA_LIMIT_FLAGS: NFT_LIMIT_F_INV
+        }),
+        Limit::Connections(count) => out.expression("connlimit", |out| {
+            out.number(1, count); // NFTA_CONNLIMIT_COUNT
+            out.number(2, 1); // NFTA_CONNLIMIT_FLAGS: NFT_CONNLIMIT_F_INV
+        }),
+    }
+}
+
+fn put_limit_each(out: &mut Writer, set: &Set, limit: Limit) {
+    match set.key {
+        Key::Source => {
+            put_meta(out, 15); // NFT_META_NFPROTO
+            put_compare(out, Compare::Equal, &[NFPROTO_IPV4]);
+            put_payload(out, 1, 12, 4); // NFT_PAYLOAD_NETWORK_HEADER: the source
+        }
+        Key::Port => put_meta(out, 6), // NFT_META_IIFNAME
+    }
+    // NFT_DYNSET_OP_ADD leaves an entry's age as it is, NFT_DYNSET_OP_UPDATE begins it anew.
+    let operation = u32::from(set.timeout_s.is_some());
+    out.expression("dynset", |out| {
+        out.text(1, set.name); // NFTA_DYNSET_SET_NAME
+        out.number(3, operation); // NFTA_DYNSET_OP
+        out.number(4, NFT_REG_1); // NFTA_DYNSET_SREG_KEY
+        // NFTA_DYNSET_EXPR has what an element of NFTA_RULE_EXPRESSIONS has.
+        let start = out.bytes.len();
+        put_limit(out, limit);
+        let kind = (7 | NLA_F_NESTED).to_ne_bytes();
+        out.bytes[start + 2..start + 4].copy_from_slice(&kind);
+    });
+}
+
+/// `offset`: 0 is the source port, 2 the destination port.
+fn put_port(out: &mut Writer, protocol: u8, offset: u32, port: u16) {
     put_meta(out, 16); // NFT_META_L4PROTO
     put_compare(out, Compare::Equal, &[protocol]);
-    put_payload(out, 2, 2, 2); // NFT_PAYLOAD_TRANSPORT_HEADER: the destination port
+    put_payload(out, 2, offset, 2); // NFT_PAYLOAD_TRANSPORT_HEADER
     put_compare(out, Compare::Equal, &port.to_be_bytes());
 }
 
@@ -204,6 +316,9 @@ impl Entry {
     /// The chain's name.
     fn name(&self) -> &str {
         match self {
+            Entry::Hook { hook: Hook::BeforeTracking, .. } => "before-tracking",
+            Entry::Hook { hook: Hook::Tracked, .. } => "connections",
+            Entry::Hook { hook: Hook::BeforeTrackingOutput, .. } => "output-before-tracking",
             Entry::Hook { hook: Hook::Input, .. } => "input",
             Entry::Hook { hook: Hook::Forward, .. } => "forward",
             Entry::Hook { hook: Hook::Postrouting, .. } => "postrouting",

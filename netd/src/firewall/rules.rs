@@ -10,6 +10,10 @@ use yado_spec::network::{BridgeIpv4, BridgeSpec};
 /// The whole table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
+    /// What packets it sees.
+    pub family: Family,
+    /// What its rules count for each source or port.
+    pub sets: Vec<Set>,
     /// Its chains. A chain that others jump to comes with the rest; the order does not matter.
     pub chains: Vec<Chain>,
 }
@@ -21,6 +25,49 @@ pub struct Chain {
     pub entry: Entry,
     /// Its rules, in order.
     pub rules: Vec<Rule>,
+}
+
+/// What packets a table sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IP packets.
+    Inet,
+    /// Frames on bridges.
+    Bridge,
+}
+
+/// A set that rules fill, one entry for each source or port that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: &'static str,
+    /// What is told apart.
+    pub key: Key,
+    /// When an entry that is not used is forgotten; `None`: when it counts nothing any more.
+    pub timeout_s: Option<u32>,
+}
+
+/// What a set tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// IPv4 source addresses.
+    Source,
+    /// The ports of a bridge that frames come in by.
+    Port,
+}
+
+/// What is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// More packets than this, on average and at once.
+    Rate {
+        /// On average.
+        per_second: u32,
+        /// At once.
+        burst: u32,
+    },
+    /// More connections than this at a time.
+    Connections(u32),
 }
 
 /// When packets come to a chain.
@@ -40,6 +87,12 @@ pub enum Entry {
 /// Where packets are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
+    /// All that come in, before they are tracked.
+    BeforeTracking,
+    /// All that come in, once it is known to which connection they belong.
+    Tracked,
+    /// What this machine sends, before it is tracked.
+    BeforeTrackingOutput,
     /// Those for this machine.
     Input,
     /// Those that pass through.
@@ -86,6 +139,18 @@ pub enum Match {
     Source(Ipv4Addr, u8),
     /// IPv4, not to this network.
     NotDestination(Ipv4Addr, u8),
+    /// IPv4, to this address; in a table of bridges.
+    BridgedTo(Ipv4Addr),
+    /// The first packet of a connection.
+    NewConnection,
+    /// An ICMP echo request.
+    EchoRequest,
+    /// All that matched so far together are more than this.
+    Over(Limit),
+    /// Those that matched so far and have the same key are more than this.
+    OverEach(Set, Limit),
+    /// UDP from this port.
+    UdpFrom(u16),
     /// UDP to this port.
     Udp(u16),
     /// TCP to this port.
@@ -101,12 +166,14 @@ pub enum Verdict {
     Drop,
     /// It gets the address of the link it leaves by.
     Masquerade,
+    /// It belongs to no connection, and takes no room in the table of connections.
+    Untracked,
     /// The chain of this name decides; if it does not, the next rule.
     Jump(String),
 }
 
-const DHCP: u16 = 67;
-const DNS: u16 = 53;
+pub(super) const DHCP: u16 = 67;
+pub(super) const DNS: u16 = 53;
 
 /// The rules that `bridges` need.
 pub fn ruleset<'a>(bridges: impl Iterator<Item = &'a BridgeSpec>, others: Others) -> Ruleset {
@@ -156,7 +223,7 @@ pub fn ruleset<'a>(bridges: impl Iterator<Item = &'a BridgeSpec>, others: Others
         at(Hook::Forward, policy, forward),
         at(Hook::Postrouting, Policy::Accept, postrouting),
     ]);
-    Ruleset { chains: networks }
+    Ruleset { family: Family::Inet, sets: Vec::new(), chains: networks }
 }
 
 #[cfg(test)]

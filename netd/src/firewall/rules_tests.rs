@@ -53,7 +53,7 @@ fn passes(rules: &Ruleset, chain: &[Rule], from: &str, to: &str) -> Option<bool>
     chain.iter().filter(|rule| rule.matches.iter().all(holds)).find_map(|rule| match &rule.verdict {
         Verdict::Accept => Some(true),
         Verdict::Drop => Some(false),
-        Verdict::Masquerade => panic!("masquerade when forwarding"),
+        Verdict::Masquerade | Verdict::Untracked => panic!("{:?} when forwarding", rule.verdict),
         Verdict::Jump(name) => {
             let target = rules.chains.iter().find(|chain| chain.entry == Entry::Jump(name.clone())).unwrap();
             passes(rules, &target.rules, from, to)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod containers;
+mod floods;
 mod forged;
 mod ipv6;
 mod isolation;

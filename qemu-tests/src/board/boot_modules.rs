@@ -36,6 +36,8 @@ pub const SYSTEM: &[&str] = &[
     "nft_masq",
     "nft_nat",
     "nft_ct",
+    "nft_limit",
+    "nft_connlimit",
     "nf_nat",
     "nf_conntrack",
     "bridge",

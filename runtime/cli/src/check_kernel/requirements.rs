@@ -90,7 +90,12 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option("VETH", Required, "the interface of an instance").module("veth"),
     option("BRIDGE", Required, "networks of instances").module("bridge"),
     option("NF_TABLES", Required, "NAT").module("nf_tables"),
-    option("NF_TABLES_INET", Required, "NAT: the one table that netd keeps"),
+    option("NF_TABLES_INET", Required, "NAT: netd's table of rules"),
+    option("NF_TABLES_BRIDGE", Recommended, "what one instance may ask of netd is limited"),
+    option("NFT_LIMIT", Recommended, "what one instance may ask of netd, and begin of connections, is limited")
+        .module("nft_limit"),
+    option("NFT_CONNLIMIT", Recommended, "one instance does not use up the table of connections")
+        .module("nft_connlimit"),
     option("NFT_NAT", Required, "NAT").module("nft_chain_nat"),
     option("NFT_MASQ", Required, "NAT").module("nft_masq"),
     option("NFT_CT", Required, "NAT").module("nft_ct"),

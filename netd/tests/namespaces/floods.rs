@@ -1,0 +1,177 @@
+//! What one container can make netd and the machine's tables do: little, and nothing that its neighbours notice.
+
+use crate::can_run;
+use crate::machines::{Board, Machine, Outside, nic, udhcpc};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use yado_spec::NetworksSpec;
+use yado_spec::network::LinkSelector;
+use yado_wire::names::clipped;
+use yado_wire::network::NetReply;
+
+/// How long each flood lasts.
+const FLOOD: Duration = Duration::from_secs(8);
+
+/// Processor time that netd has had.
+fn processor_time(board: &Board) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", board.netd_pid())).unwrap();
+    // proc_pid_stat(5): utime and stime are the fields 14 and 15, in hundredths of a second; the name ends with `)`.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+/// What a container does without end; it ends with the test.
+struct Flood(Child);
+
+impl Flood {
+    fn start(machine: &Machine, line: &str) -> Flood {
+        let mut command = machine.command("timeout");
+        Flood(command.args(["60", "sh", "-c", line]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        // timeout(1) ends with what it started.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// Changes the carrier without end, in pairs.
+const FLAPS: &str = "while :; do ip link set eth0 down; ip link set eth0 up; sleep 0.01; done";
+
+/// Asks for addresses without end, each time as another client.
+const DHCP: &str = "python3 -c '
+import os, socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+while True:
+    discover = bytes([1, 1, 6, 0]) + os.urandom(4) + bytes(20) + bytes([2]) + os.urandom(5) + bytes(202)
+    discover += bytes([0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255])
+    try: s.sendto(discover, (\"10.158.0.1\", 67))
+    except OSError: pass
+    time.sleep(0.0005)
+'";
+
+/// Asks for a name without end.
+const DNS: &str = "python3 -c '
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+query = bytes([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4]) + b\"good\" + bytes([3]) + b\"lxd\" + bytes([0, 0, 1, 0, 1])
+while True:
+    try: s.sendto(query, (\"10.158.0.1\", 53))
+    except OSError: pass
+    time.sleep(0.0005)
+'";
+
+/// Asks for a name over TCP without end.
+const DNS_TCP: &str = "python3 -c '
+import socket
+query = bytes([0, 26, 0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4]) + b\"good\" + bytes([3]) + b\"lxd\" + bytes([0, 0, 1, 0, 1])
+while True:
+    try:
+        s = socket.create_connection((\"10.158.0.1\", 53))
+        while True:
+            s.sendall(query)
+            s.recv(4096)
+    except OSError: pass
+'";
+
+#[test]
+fn a_flood_costs_netd_little_and_a_neighbour_is_served_meanwhile() {
+    if !can_run(&["ip", "busybox", "dig", "python3"]) {
+        return;
+    }
+    let mut results = Vec::new();
+    for (what, flood) in [("link flaps", FLAPS), ("DHCP", DHCP), ("DNS", DNS), ("DNS over TCP", DNS_TCP)] {
+        let board = Board::start(None);
+        let (bad, good) = (Machine::container(), Machine::container());
+        assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
+        assert_eq!(board.attach("good", &good, &[nic("yado0")]), NetReply::Attached);
+        bad.sh("ip addr add 10.158.0.250/24 dev eth0");
+        let before = processor_time(&board);
+        let start = Instant::now();
+        let flood = Flood::start(&bad, flood);
+        let mut served = Vec::new();
+        while start.elapsed() < FLOOD {
+            let asked = Instant::now();
+            good.sh("ip addr flush dev eth0");
+            udhcpc(&good, board.run.path());
+            good.sh("dig +short +time=1 +tries=5 @10.158.0.1 good.lxd | grep -q ^10.158");
+            served.push(asked.elapsed());
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+        let (spent, elapsed) = (processor_time(&board).saturating_sub(before), start.elapsed());
+        drop(flood);
+        let slowest = *served.iter().max().unwrap();
+        eprintln!(
+            "{what}: netd had {spent:?} of {elapsed:?}; the slowest of {} leases took {slowest:?}",
+            served.len()
+        );
+        results.push((what, spent, elapsed, slowest));
+    }
+    for (what, spent, elapsed, slowest) in results {
+        assert!(spent < elapsed / 12, "{what}: netd had {spent:?} of {elapsed:?}");
+        assert!(slowest < Duration::from_secs(8), "{what}: {slowest:?}");
+    }
+}
+
+/// Begins a connection to each port, over and over: of UDP, which nobody answers, or of TCP, which is refused.
+fn connections(kind: &str) -> String {
+    format!(
+        "python3 -c '
+import socket
+while True:
+    for port in range(1000, 60000):
+        s = socket.socket(socket.AF_INET, socket.{kind})
+        s.setblocking(False)
+        try:
+            s.connect((\"192.168.77.1\", port))
+            s.send(b\"x\")
+        except OSError: pass
+        s.close()
+'"
+    )
+}
+
+#[test]
+fn one_container_does_not_fill_the_table_of_connections() {
+    if !can_run(&["ip", "nft", "busybox", "dnsmasq", "python3"]) {
+        return;
+    }
+    let mut networks = NetworksSpec::default_networks();
+    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    let board = Board::start(Some(networks));
+    let outside = Outside::new(&board.machine);
+    board.machine.wait_for("busybox ping -c 1 -W 1 192.168.77.1");
+    let (bad, good) = (Machine::container(), Machine::container());
+    for (name, machine) in [("bad", &bad), ("good", &good)] {
+        assert_eq!(board.attach(name, machine, &[nic("yado0")]), NetReply::Attached);
+        udhcpc(machine, board.run.path());
+    }
+    let count = || board.machine.sh("cat /proc/sys/net/netfilter/nf_conntrack_count").trim().parse::<u32>().unwrap();
+    for kind in ["SOCK_DGRAM", "SOCK_STREAM"] {
+        let flood = Flood::start(&bad, &connections(kind));
+        let (start, mut most, mut pings) = (Instant::now(), 0, 0);
+        while start.elapsed() < FLOOD {
+            most = most.max(count());
+            good.sh("busybox ping -c 1 -W 2 192.168.77.1");
+            board.machine.sh("busybox ping -c 1 -W 2 192.168.77.1");
+            pings += 1;
+        }
+        drop(flood);
+        eprintln!("{kind}: {most} entries at most; {pings} pings of a neighbour and of the machine answered");
+        // Half of a network's share is open, and as much was closed lately.
+        assert!(most < 4096, "{kind}: {most} entries");
+    }
+    let own = board.machine.sh("ip -4 -o addr show dev up0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'");
+    let tracked = board
+        .machine
+        .sh(&format!("grep -c 'icmp.*src={} dst=192.168.77.1' /proc/net/nf_conntrack || true", own.trim()));
+    assert_eq!(tracked.trim(), "0", "the machine's own pings take no room");
+    assert_eq!(board.machine.sh("cat /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close").trim(), "2");
+    assert!(!board.log().contains("cannot limit"), "{}", board.log());
+    drop(outside);
+}
