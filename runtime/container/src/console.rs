@@ -1,12 +1,39 @@
-//! The instance's console: the first pty of its own devpts, so that its name inside is true and no path leads to the
-//! system's ptys.
+//! The instance's terminals: its own devpts, and its console, which is the first pty there, so that its name inside is true
+//! and no path leads to the system's ptys.
 
-use crate::report::at;
+use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::pty::OpenptFlags;
-use yado_sys::mount::{self, Depth};
+use yado_spec::share;
+use yado_sys::machine;
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
+
+/// `/dev/pts` of a new instance, detached. Made from outside: root inside cannot raise `max`. And in the mount namespace that
+/// we were started in: if that is the machine's first, the kernel lets these terminals, and none of a devpts that is mounted
+/// inside, use the reserve (`/proc/sys/kernel/pty/reserve`).
+pub(crate) fn new_terminals(base: u32) -> Result<OwnedFd, Failure> {
+    const GROUP_TTY: u32 = 5;
+    let gid = base.saturating_add(GROUP_TTY).to_string();
+    let max = share::terminals(machine::memory_bytes()).to_string();
+    let options = [
+        FsOption::Value("source", "devpts"),
+        FsOption::Value("mode", "0620"),
+        FsOption::Value("gid", &gid),
+        FsOption::Value("ptmxmode", "0666"),
+        FsOption::Value("max", &max),
+    ];
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
+    let terminals =
+        mount::new_file_system("devpts", &options, attributes).map_err(at_new(Step::Console, "/dev/pts"))?;
+    let (uid, gid) = (Some(Uid::from_raw(base)), Some(Gid::from_raw(base)));
+    for path in ["", "ptmx"] {
+        rustix::fs::chownat(&terminals, path, uid, gid, AtFlags::EMPTY_PATH)
+            .map_err(at(Step::Console, "/dev/pts"))?;
+    }
+    Ok(terminals)
+}
 
 /// Opens a pty, puts it on `/dev/console` and on our standard descriptors, and gives its master side.
 pub(crate) fn open() -> Result<OwnedFd, Failure> {

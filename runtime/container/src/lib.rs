@@ -33,6 +33,7 @@ mod console;
 mod payload;
 mod proc_and_sys;
 mod program;
+mod resource_limits;
 mod talk;
 
 mod command_group;

@@ -54,9 +54,11 @@ fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) 
     drop((proc, sys, cgroup));
     let Some(Heard { message: Go::Build, descriptors }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     let mut descriptors = descriptors.into_iter();
-    let (Some(dev), Some(run)) = (descriptors.next(), descriptors.next()) else { return Err(Gave::In) };
+    let (Some(dev), Some(terminals), Some(run)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
+        return Err(Gave::In);
+    };
     let notify = descriptors.next();
-    stopwatch.step(Step::Mount, || build(&dev, &run, notify.as_ref()))?;
+    stopwatch.step(Step::Mount, || build(&dev, &terminals, &run, notify.as_ref()))?;
     let master = stopwatch.step(Step::Console, console::open)?;
     talk.say(&Word::Built, &[master.as_fd()])?;
     drop(master);
@@ -83,7 +85,7 @@ fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
     yado_sys::loopback::bring_up().map_err(at(Step::Network, "lo"))
 }
 
-fn build(dev: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), Failure> {
+fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), Failure> {
     become_root_inside()?;
     // Of what lies on the stage the kernel locked all but the tops, and so it stays in these copies. The copies are
     // attached at places that root inside may rearrange, covers and all.
@@ -98,7 +100,7 @@ fn build(dev: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), F
     attach_at_directory(&proc, "/proc")?;
     attach_at_directory(&sys, "/sys")?;
     attach_at_directory(dev, "/dev")?;
-    attach_new("devpts", &[("mode", "0620"), ("gid", "5"), ("ptmxmode", "0666"), ("max", "1024")], "/dev/pts")?;
+    mount::attach_at(terminals, "/dev/pts").map_err(at(Step::Mount, "/dev/pts"))?;
     attach_new("tmpfs", &[("mode", "1777")], "/dev/shm")?;
     match attach_new("mqueue", &[], "/dev/mqueue") {
         // A kernel without POSIX message queues.
@@ -123,9 +125,7 @@ fn become_root_inside() -> Result<(), Failure> {
 fn attach_new(kind: &str, options: &[(&str, &str)], place: &str) -> Result<(), Failure> {
     let mut all = vec![FsOption::Value("source", kind)];
     all.extend(options.iter().map(|(name, value)| FsOption::Value(name, value)));
-    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC;
-    // A pty is a device.
-    let attributes = if kind == "devpts" { attributes } else { attributes | Attributes::MOUNT_ATTR_NODEV };
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NOEXEC | Attributes::MOUNT_ATTR_NODEV;
     let mount = mount::new_file_system(kind, &all, attributes).map_err(at_new(Step::Mount, place))?;
     mount::attach_at(&mount, place).map_err(at(Step::Mount, place))
 }

@@ -2,6 +2,7 @@
 
 use crate::clocks;
 use crate::confinement::NextLabel;
+use crate::console;
 use crate::dev_directory;
 use crate::devices;
 use crate::disks;
@@ -12,6 +13,7 @@ use crate::network;
 use crate::payload;
 use crate::proc_and_sys::{Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at, show};
+use crate::resource_limits;
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
 use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
@@ -23,7 +25,6 @@ use yado_spec::LaunchOrder;
 use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
-use yado_sys::rlimit::KernelResource;
 use yado_sys::{children, device_filter, identity, mount};
 use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
@@ -35,6 +36,7 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
     let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(order))?;
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
+    let terminals = stopwatch.step(Step::Console, || console::new_terminals(order.idmap_base))?;
     let (born, stage) = stopwatch.step(Step::Namespaces, || {
         // All mounts below are made in a namespace of our own: with us, whatever happens, they are gone.
         clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
@@ -45,7 +47,7 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
         go_to_runtime_directory(order)?;
         Ok((born, stage))
     })?;
-    let outcome = build(order, &cgroup, &born, &stage, reporter, &mut stopwatch);
+    let outcome = build(order, &cgroup, &born, &stage, &terminals, reporter, &mut stopwatch);
     if outcome.is_err() {
         // Its end is init's to see.
         children::kill(born.pidfd.as_fd());
@@ -92,6 +94,7 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
         true => Namespaces::NEWPID,
         false => Namespaces::NEWPID | Namespaces::NEWUSER,
     };
+    resource_limits::bound_namespace(order);
     set_effective_user(order.idmap_base)?;
     let forked = clone::fork(namespaces, Parent::CallersParent, None);
     if !matches!(forked, Ok(Forked::Child)) {
@@ -112,6 +115,7 @@ fn build(
     cgroup: &OwnedFd,
     born: &Born,
     stage: &Stage,
+    terminals: &OwnedFd,
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
@@ -133,8 +137,11 @@ fn build(
         let run = disks::open_run(order.idmap_base)?;
         Ok((dev, run, disks::open_notify_socket(Path::new(&order.places.runtime))?))
     })?;
-    let to_payload: Vec<BorrowedFd<'_>> =
-        [Some(&dev.theirs), Some(&run), notify.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
+    let to_payload: Vec<BorrowedFd<'_>> = [Some(&dev.theirs), Some(terminals), Some(&run), notify.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(AsFd::as_fd)
+        .collect();
     born.talk.say(&Go::Build, &to_payload)?;
 
     // From here on both processes work.
@@ -196,6 +203,11 @@ fn ask_for_network(order: &LaunchOrder, born: &Born) -> Result<Option<network::A
 
 /// Takes what an earlier start may have left on the cgroup, and gives the instance's root the right to make cgroups below
 /// its own: cgroups(7), "Cgroups v2 delegation".
+///
+/// To pass controllers on to them is only for who has `security.nesting`. A group with the memory controller that is removed
+/// while a page is still charged to it stays, and takes tens of KiB that no limit counts, nor does `cgroup.max.descendants`:
+/// with 32 MB of such pages a machine's memory is gone. Without controllers a removed group is gone. What systemd then does
+/// without are the limits that units set for themselves.
 fn claim_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
     let path = &order.places.cgroup;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -204,23 +216,22 @@ fn claim_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
     device_filter::remove(&cgroup).map_err(at(Step::DeviceFilter, path))?;
     if !order.spec.security.privileged {
         let owner = (Some(Uid::from_raw(order.idmap_base)), Some(Gid::from_raw(order.idmap_base)));
-        for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
-            rustix::fs::chownat(&cgroup, file, owner.0, owner.1, AtFlags::EMPTY_PATH)
+        let files: &[&str] = match order.spec.security.nesting {
+            false => &["", "cgroup.procs", "cgroup.threads"],
+            true => &["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"],
+        };
+        for file in files {
+            rustix::fs::chownat(&cgroup, *file, owner.0, owner.1, AtFlags::EMPTY_PATH)
                 .map_err(at(Step::Cgroup, path))?;
         }
     }
     Ok(cgroup)
 }
 
-/// From outside: raising a hard limit needs a privilege that nobody inside a user namespace has. As the namespace's owner:
-/// a system that is a container itself may lack the one to change other users' limits.
+/// As the namespace's owner: a system that is a container itself may lack the privilege to change other users' limits.
 fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
     set_effective_user(order.idmap_base)?;
-    let outcome = order.spec.limits.kernel.iter().try_for_each(|limit| {
-        let resource = KernelResource::parse(&limit.resource)
-            .ok_or_else(|| Failure::refused(Step::Rlimits, &limit.resource, "the kernel has no such limit"))?;
-        resource.set(pid, limit.soft, limit.hard).map_err(at(Step::Rlimits, &limit.resource))
-    });
+    let outcome = resource_limits::set(order, pid);
     set_effective_user(0)?;
     outcome
 }

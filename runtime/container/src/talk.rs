@@ -12,8 +12,8 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 /// From the launcher to the payload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Go {
-    /// The id maps are written, everything outside is mounted and lies on the stage. With it travel `/dev`, `/run`, and the
-    /// notify socket if there is one.
+    /// The id maps are written, everything outside is mounted and lies on the stage. With it travel `/dev`, `/dev/pts`, `/run`,
+    /// and the notify socket if there is one.
     Build,
     /// Devices, interfaces and limits are in place too.
     Exec,

@@ -8,6 +8,7 @@ mod arguments;
 mod host;
 mod initramfs;
 mod kernel_mounts;
+mod kernel_settings;
 mod places;
 mod profiles;
 mod system;

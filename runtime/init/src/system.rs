@@ -3,6 +3,7 @@
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::instance::cgroup;
 use crate::kernel_mounts;
+use crate::kernel_settings;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
 use crate::open_files;
 use crate::places::Places;
@@ -68,24 +69,7 @@ pub(crate) fn run() -> ExitCode {
 
 fn prepare(log: &mut Log) {
     let _ = reboot::catch_ctrl_alt_del();
-    // Until all that is needed is loaded, the kernel asks for modules by this program.
-    let settings = [
-        ("/proc/sys/kernel/modprobe", "/sbin/yado-init"),
-        // A container's root must not read kernel addresses or the kernel's log.
-        ("/proc/sys/kernel/dmesg_restrict", "1"),
-        ("/proc/sys/kernel/kptr_restrict", "1"),
-        ("/proc/sys/fs/protected_hardlinks", "1"),
-        ("/proc/sys/fs/protected_symlinks", "1"),
-        ("/proc/sys/fs/protected_fifos", "1"),
-        ("/proc/sys/fs/protected_regular", "1"),
-        // systemd in each container watches many files.
-        ("/proc/sys/fs/inotify/max_user_instances", "1024"),
-    ];
-    for (path, value) in settings {
-        if let Err(error) = fs::write(path, value) {
-            log.say(Priority::Info, format_args!("set {path}: {error}"));
-        }
-    }
+    kernel_settings::apply(machine::memory_bytes(), log);
     let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
     let name = if name.trim().is_empty() { "yadokari" } else { name.trim() };
     if let Err(error) = machine::set_host_name(name) {

@@ -6,6 +6,7 @@ pub mod file;
 pub mod instance;
 pub mod network;
 pub mod order;
+pub mod share;
 pub mod sources;
 
 #[cfg(feature = "compile")]

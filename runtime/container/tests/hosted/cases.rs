@@ -289,6 +289,12 @@ fn limits(fixture: &Fixture) {
     order.spec.limits.kernel =
         vec![KernelLimit { resource: "nofile".to_owned(), soft: Some(77), hard: Some(ceiling - 1) }];
     assert_eq!(run(&order), format!("77\n{}\n", ceiling - 1));
+
+    let order = script(fixture, "limits-default", "ulimit -n; ulimit -H -n");
+    let usual = yado_spec::share::open_files(yado_sys::machine::memory_bytes());
+    let output = run(&order);
+    let may_raise = output == format!("1024\n{usual}\n");
+    assert!(may_raise || ceiling < usual && output.ends_with(&format!("\n{ceiling}\n")), "{output}");
 }
 
 fn privileged(fixture: &Fixture) {

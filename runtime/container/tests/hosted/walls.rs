@@ -20,6 +20,8 @@ pub(crate) const ALL: &[Case] = &[
     ("a_device_node_in_the_root_opens_nothing", nodes_in_the_root),
     ("programs_run_from_a_data_partition_that_the_system_runs_none_from", from_a_partition_without_exec),
     ("a_container_that_fills_the_disk_leaves_the_reserve_to_the_system", the_reserve_of_the_disk),
+    ("terminals_are_limited_and_root_inside_cannot_raise_it", terminals),
+    ("controllers_are_passed_on_to_who_nests_only", own_group),
     ("what_hides_the_system_cannot_be_taken_away_inside", locked),
     ("what_one_instance_uses_up_the_others_and_the_system_still_have", own_counts),
 ];
@@ -97,6 +99,38 @@ fn the_reserve_of_the_disk(fixture: &Fixture) {
     unmount(&partition, UnmountFlags::DETACH).unwrap();
     assert!(output.contains("No space left on device\ncat=1\n/root/fill\n"), "{output}");
     ours.unwrap();
+}
+
+fn terminals(fixture: &Fixture) {
+    let order = fixture.order("terminals", &["/bin/sleep", "1000"]);
+    let running = idle(&order);
+    let (answer, _hold) = as_root_inside(&running, NamespacesOf::USER | NamespacesOf::MOUNT, || {
+        let mut held = Vec::new();
+        let refusal = loop {
+            match rustix::fs::open("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY, Mode::empty()) {
+                Ok(terminal) => held.push(terminal),
+                Err(errno) => break errno.raw_os_error(),
+            }
+        };
+        let raised = rustix::mount::mount_remount("/dev/pts", MountFlags::empty(), c"max=100000").err();
+        vec![held.len() as i32, refusal, raised.map_or(0, Errno::raw_os_error)]
+    });
+    let share = yado_spec::share::terminals(yado_sys::machine::memory_bytes());
+    // One is the console.
+    let taken = share as i32 - 1;
+    assert_eq!(answer, [taken, Errno::NOSPC.raw_os_error(), Errno::PERM.raw_os_error()]);
+    let (_, output) = exec(&order, &running, &["ls", "-ln", "/dev/pts/0", "/dev/pts/ptmx"]).unwrap();
+    assert!(output.contains(" 0        5 ") && !output.contains("65534"), "{output}");
+    running.kill();
+}
+
+fn own_group(fixture: &Fixture) {
+    let whose = "stat -c %u:%n /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/cgroup.subtree_control";
+    let mut order = script(fixture, "group", whose);
+    let files = |owner| format!("0:/sys/fs/cgroup/cgroup.procs\n{owner}:/sys/fs/cgroup/cgroup.subtree_control\n");
+    assert_eq!(run(&order), files(65_534));
+    order.spec.security.nesting = true;
+    assert_eq!(run(&order), files(0));
 }
 
 /// As root inside: makes inotify instances until the kernel refuses. Gives how many there were; they are held until the

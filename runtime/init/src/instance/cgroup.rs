@@ -4,18 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
+use yado_spec::share;
 use yado_sys::directory_tree::{self, Removal};
+use yado_sys::machine;
 use yado_wire::{Failure, Step};
 
 /// The controllers that limits and figures need.
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
 
-/// How deep below an instance's group others may lie; systemd makes five levels.
-const MAX_DEPTH: u32 = 32;
-
-/// How many groups may lie below an instance's. Each costs the kernel tens of KiB, and init a call when they are removed;
-/// systemd with all its services makes a hundred.
-const MAX_DESCENDANTS: u32 = 1000;
+/// How deep below an instance's group others may lie; systemd makes five levels, and containers in its services some more.
+const MAX_DEPTH: u32 = 16;
 
 /// How many groups one call removes. Each may take a slow board half a millisecond, and init does nothing else meanwhile.
 const MAX_REMOVALS: u32 = 32;
@@ -125,7 +123,8 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
     }
     fs::create_dir(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
     // Its root may make groups below. These two files stay ours.
-    for (file, value) in [("cgroup.max.depth", MAX_DEPTH), ("cgroup.max.descendants", MAX_DESCENDANTS)] {
+    let descendants = share::control_groups(machine::memory_bytes());
+    for (file, value) in [("cgroup.max.depth", MAX_DEPTH), ("cgroup.max.descendants", descendants)] {
         fs::write(group.join(file), value.to_string())
             .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;
     }

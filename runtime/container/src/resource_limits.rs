@@ -1,0 +1,43 @@
+//! Resource limits (setrlimit(2)) of an instance's processes: `limits.kernel.*`, and what stands where that says nothing.
+
+use crate::report::at;
+use yado_spec::LaunchOrder;
+use yado_spec::instance::KernelLimit;
+use yado_spec::share;
+use yado_sys::machine;
+use yado_sys::rlimit::KernelResource;
+use yado_wire::{Failure, Step};
+
+/// What the kernel also sums up over a whole user namespace, with the maker's own limits as the bound: user_namespaces(7).
+const OF_THE_NAMESPACE: [&str; 3] = ["sigpending", "msgqueue", "memlock"];
+
+/// Soft limit of open files: what select(2) can take. Programs that know more raise it themselves.
+const OPEN_FILES: u64 = 1024;
+
+/// On ourselves, before the user namespace is made: what the instance was given of these is what its namespace may have.
+pub(crate) fn bound_namespace(order: &LaunchOrder) {
+    let own = std::process::id() as i32;
+    for limit in order.spec.limits.kernel.iter().filter(|limit| OF_THE_NAMESPACE.contains(&limit.resource.as_str())) {
+        if let Some(resource) = KernelResource::parse(&limit.resource) {
+            // Where this may not be raised, setting it on the payload fails too, and says so.
+            let _ = resource.set(own, limit.hard, limit.hard);
+        }
+    }
+}
+
+/// On the payload, from outside: raising a hard limit needs a privilege that nobody inside a user namespace has.
+pub(crate) fn set(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
+    let limits = &order.spec.limits.kernel;
+    if !limits.iter().any(|limit| limit.resource == "nofile") {
+        // The kernel's own 4096 is too few for databases; systemd sets as many as it can. Hosted, we may lack the privilege
+        // to raise it: then it stays.
+        if let Some(resource) = KernelResource::parse("nofile") {
+            let _ = resource.set(pid, Some(OPEN_FILES), Some(share::open_files(machine::memory_bytes())));
+        }
+    }
+    limits.iter().try_for_each(|KernelLimit { resource: name, soft, hard }| {
+        let resource = KernelResource::parse(name)
+            .ok_or_else(|| Failure::refused(Step::Rlimits, name, "the kernel has no such limit"))?;
+        resource.set(pid, *soft, *hard).map_err(at(Step::Rlimits, name))
+    })
+}
