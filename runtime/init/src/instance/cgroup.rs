@@ -128,6 +128,10 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         fs::write(group.join(file), value.to_string())
             .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;
     }
+    if let Some(processes) = usual_processes() {
+        // Without the controller there is no such file, and only a limit that was asked for is missed.
+        let _ = fs::write(group.join("pids.max"), processes.to_string());
+    }
     for write in writes {
         let path = group.join(write.file);
         if let Err(error) = fs::write(&path, &write.value) {
@@ -135,6 +139,13 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+/// How many processes an instance may have where `limits.processes` does not say: half of what the machine may, so that no
+/// single instance keeps all others from starting any.
+fn usual_processes() -> Option<u64> {
+    let threads = fs::read_to_string("/proc/sys/kernel/threads-max").ok()?;
+    Some(threads.trim().parse::<u64>().ok()? / 2)
 }
 
 /// Gives the children of `parent` all controllers that there are. A controller that cannot be had is missed only by the
@@ -267,6 +278,19 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(written(&soft), ["memory.high=134217700", "memory.oom.group=0", "cpu.weight=1"]);
+    }
+
+    #[test]
+    fn no_instance_may_have_all_processes_and_a_limit_of_its_own_stands() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = |name: &str, limits: &Limits| {
+            let group = directory.path().join(name);
+            create(&group, &limit_writes(limits, 256 << 20, &[])).unwrap();
+            read_number(&group, "pids.max").unwrap()
+        };
+        let threads: u64 = fs::read_to_string("/proc/sys/kernel/threads-max").unwrap().trim().parse().unwrap();
+        assert_eq!(made("usual", &Limits { cpu_priority: 10, ..Limits::default() }), threads / 2);
+        assert_eq!(made("own", &Limits { cpu_priority: 10, processes: Some(50), ..Limits::default() }), 50);
     }
 
     #[test]
