@@ -42,7 +42,8 @@ pub enum Request {
     },
     /// Start a stopped or failed instance. Answered when its init runs, or `Refused` with what failed.
     Start(InstanceName),
-    /// Stop: ask the payload by its halt signal, wait, then kill the group. Answered when it is gone.
+    /// Stop: ask the payload by its halt signal, wait, then kill the group. Answered when it is gone, or `Refused` when
+    /// something of it does not end.
     Stop {
         /// Which.
         instance: InstanceName,

@@ -406,6 +406,19 @@ impl Running {
         self.processes().iter().filter(|pid| is_it(pid)).count()
     }
 
+    /// SIGSTOP to init's launchers for this job.
+    pub(crate) fn stop_launchers(&self, job: &str) {
+        let init = self.init_pid();
+        let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+        let is_launcher = |pid: &i32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words == format!("yado-container\0{job}\0").into_bytes()
+        };
+        for pid in children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_launcher) {
+            signal(pid, 19);
+        }
+    }
+
     /// Whether a process is in one of this host's groups.
     pub(crate) fn is_process_of_ours(&self, pid: i32) -> bool {
         self.processes().contains(&pid)

@@ -520,6 +520,22 @@ fn starts_that_hang_in_the_kernel_hold_up_nobody_and_are_told_until_they_end() {
 }
 
 #[test]
+fn a_probe_whose_launcher_hangs_has_failed_and_the_next_one_is_tried() {
+    let config = "[config]\nboot.autostart = true\nhealth.window = \"100ms\"\n\
+        \"health.probe\" = \"exec:/bin/sleep 1003\"\n\"health.probe.timeout\" = \"2s\"\n\
+        \"health.probe.interval\" = 1\n\"health.probe.failures\" = 2\n";
+    let Some(host) = Host::with(&[("one", config)]) else { return };
+    let mut host = host.start();
+    host.wait_until("a probe is tried", |host| host.processes_named("sleep 1003") == 1);
+    host.stop_launchers("probe");
+    host.wait_for("one", InstanceState::Unhealthy);
+    let told = host.logs_until(Some("one"), "one: unhealthy");
+    assert!(told.iter().any(|line| line.contains("the probe did not end within 7 s")), "{told:?}");
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
 fn who_comes_after_an_instance_that_does_not_become_ready_starts_and_is_told() {
     let never_ready = "[config]\nboot.autostart = true\nhealth.ready = \"notify\"\nhealth.timeout = \"1s\"\n";
     let after = "after = [\"db\"]\n[config]\nboot.autostart = true\n";
