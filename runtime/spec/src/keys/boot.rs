@@ -65,7 +65,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "30",
         applies: AtOnce,
         origin: LXD,
-        help: "How long the instance's init may take to power off before everything in the instance is killed.",
+        help: "How long the instance's init may take to power off before everything in the instance is killed. \
+            When the system goes down, all instances together have 120 seconds.",
     },
     Setting {
         name: "boot.host_shutdown_action",
