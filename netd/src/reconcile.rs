@@ -11,7 +11,7 @@ use crate::held_ports::Reason;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::{Link, LinkKind};
 use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
-use crate::saved::{Attachment, Borrowed, Saved, replace_file};
+use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
 use crate::subnets::{Move, Place, Subnet, host_in, place};
 use crate::uplink::Uplink;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, DnsMode};
+use yado_sys::replace_file::replace_on_tmpfs;
 use yado_wire::network::NicKind;
 
 /// Make, find, address: no goal needs more rounds than this.
@@ -294,7 +295,7 @@ impl Netd {
         let bytes = self.saved.encode();
         if bytes != self.written_saved {
             let path = self.arguments.run.join("netd.state");
-            match replace_file(&path, &bytes) {
+            match replace_on_tmpfs(&path, 0o644, &bytes) {
                 Ok(()) => self.written_saved = bytes,
                 Err(error) => failing.push(format!("write {}: {error}", path.display())),
             }
@@ -315,7 +316,7 @@ impl Netd {
             return;
         }
         let path = self.arguments.run.join("resolv.conf");
-        match replace_file(&path, text.as_bytes()) {
+        match replace_on_tmpfs(&path, 0o644, text.as_bytes()) {
             Ok(()) => self.written_resolv_conf = Some(text),
             Err(error) => failing.push(format!("write {}: {error}", path.display())),
         }

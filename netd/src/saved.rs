@@ -8,7 +8,6 @@ use crate::runs::Runs;
 use crate::subnets::Move;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use yado_wire::network::NicKind;
@@ -87,14 +86,6 @@ impl Saved {
         let bytes = fs::read(path).unwrap_or_default();
         Saved::decode(&bytes).unwrap_or_default()
     }
-}
-
-/// Puts `bytes` in the file's place at once: a reader finds the old ones or the new ones. The file lies on tmpfs, so nothing
-/// is synced.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("new");
-    fs::write(&aside, bytes)?;
-    fs::rename(&aside, path)
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ impl Key {
 
     /// The first 64 bits in hex: enough against accident, and nobody attacks a developer's own cache.
     pub fn short(&self) -> String {
-        self.digest.clone().finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        yado_wire::hex::encode(&self.digest.clone().finalize()[..8])
     }
 
     fn file_name(&self, name: &str) -> String {

@@ -3,10 +3,11 @@
 use crate::boot_state::{BootState, PARTITION, Slot};
 use crate::state_partition;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use yado_sys::named_partition::{self, Disks, SYSFS};
+use yado_wire::{columns, hex};
 
 const USAGE: &str = "usage: yado-updater status [--state DEVICE] [--format table|json]
 
@@ -75,25 +76,13 @@ fn parse_arguments(args: &[OsString]) -> Result<Command, String> {
 fn read_state(device: Option<PathBuf>) -> Result<BootState, String> {
     let path = match device {
         Some(path) => path,
-        None => find_partition()
-            .map_err(|error| format!("read /sys/class/block: {error}"))?
+        // As init takes `data`: another disk's partition of that name is not ours.
+        None => named_partition::find(Path::new(SYSFS), &[PARTITION], &Disks::of_system(true))
+            .map_err(|error| format!("partition `{PARTITION}`: {error}"))?
             .ok_or_else(|| format!("no partition is named `{PARTITION}`; name its device or a file with --state"))?,
     };
     let file = File::open(&path).map_err(|error| format!("open {}: {error}", path.display()))?;
     state_partition::read(&file).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The device of the partition named [`PARTITION`] in the GPT.
-fn find_partition() -> io::Result<Option<PathBuf>> {
-    for entry in fs::read_dir("/sys/class/block")? {
-        let entry = entry?;
-        // A device that left between the two reads is none that we look for.
-        let Ok(uevent) = fs::read_to_string(entry.path().join("uevent")) else { continue };
-        if uevent.lines().any(|line| line.strip_prefix("PARTNAME=") == Some(PARTITION)) {
-            return Ok(Some(PathBuf::from("/dev").join(entry.file_name())));
-        }
-    }
-    Ok(None)
 }
 
 fn render(state: &BootState, format: Format) -> String {
@@ -104,17 +93,16 @@ fn render(state: &BootState, format: Format) -> String {
 }
 
 fn render_table(state: &BootState) -> String {
-    let mut out = String::from("SLOT  ORDER  TRIES  STATE\n");
-    for slot in Slot::ALL {
+    let rows = Slot::ALL.into_iter().map(|slot| {
         let order = state.order.slots().iter().position(|other| *other == slot);
         let order = order.map_or("-".to_owned(), |at| (at + 1).to_string());
-        let row = format!("{slot:<4}  {order:<5}  {:<5}  {}\n", state.slot(slot).left.count(), word_for(state, slot));
-        out.push_str(&row);
-    }
+        vec![slot.to_string(), order, state.slot(slot).left.count().to_string(), word_for(state, slot).to_owned()]
+    });
+    let mut out = columns::text(&["SLOT", "ORDER", "TRIES", "STATE"], rows);
     let next = state.next().map_or("the boot script refills the tries".to_owned(), |slot| format!("slot {slot}"));
     out.push_str(&format!("next boot: {next}\nchanges so far: {}\n", state.sequence));
     for fingerprint in state.blocked.fingerprints() {
-        out.push_str(&format!("blocked image: {}\n", hex(fingerprint)));
+        out.push_str(&format!("blocked image: {}\n", hex::encode(fingerprint)));
     }
     out
 }
@@ -134,7 +122,7 @@ fn render_json(state: &BootState) -> String {
         .collect();
     let order: Vec<String> = state.order.slots().iter().map(|slot| format!("\"{slot}\"")).collect();
     let blocked: Vec<String> =
-        state.blocked.fingerprints().iter().map(|fingerprint| format!("\"{}\"", hex(fingerprint))).collect();
+        state.blocked.fingerprints().iter().map(|fingerprint| format!("\"{}\"", hex::encode(fingerprint))).collect();
     format!(
         "{{\"sequence\":{},\"order\":[{}],\"next\":{},\"trial\":{},\"slots\":[{}],\"blocked\":[{}]}}\n",
         state.sequence,
@@ -156,10 +144,6 @@ fn word_for(state: &BootState, slot: Slot) -> &'static str {
 
 fn quoted(slot: Option<Slot>) -> String {
     slot.map_or("null".to_owned(), |slot| format!("\"{slot}\""))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

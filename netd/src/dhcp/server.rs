@@ -363,9 +363,9 @@ fn reply_to(request: &Message, kind: Kind, options: Options) -> Message {
     }
 }
 
-/// FNV-1a: spreads hardware addresses that differ in their last bytes over the pool, and never changes.
+/// Spreads hardware addresses that differ in their last bytes over the pool, and never changes.
 fn hash(hwaddr: [u8; 6]) -> u32 {
-    hwaddr.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    yado_wire::hash::fnv32(hwaddr)
 }
 
 #[cfg(test)]

@@ -28,12 +28,9 @@ pub fn host_name(instance: &str, nic: &str) -> String {
     format!("veth{:08x}", hash(&[b"host", instance.as_bytes(), nic.as_bytes()]) >> 32)
 }
 
-/// FNV-1a of 64 bits with murmur's finish; each part is ended by a byte that no name has. Never changes.
+/// FNV-1a with murmur's finish; each part is ended by a byte that no name has. Never changes.
 fn hash(parts: &[&[u8]]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for &byte in parts.iter().flat_map(|part| part.iter().chain(&[0])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let mut hash = yado_wire::hash::fnv64(parts.iter().flat_map(|part| part.iter().chain(&[0])).copied());
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)

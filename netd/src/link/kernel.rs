@@ -271,7 +271,7 @@ fn set_down(link: u32) -> LinkMessage {
 
 /// The name of a link between being made and being inside: nobody else's, as it is its own address.
 fn passage_name(hwaddr: [u8; 6]) -> String {
-    hwaddr.iter().fold("in".to_owned(), |name, byte| name + &format!("{byte:02x}"))
+    format!("in{}", yado_wire::hex::encode(&hwaddr))
 }
 
 fn made_inside(passage: &str, inside: Inside<'_>) -> LinkMessage {

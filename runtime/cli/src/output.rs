@@ -1,11 +1,10 @@
 //! How the command shows what it knows: tables for people, JSON for programs, and texts of others made safe to print.
 
 use clap::ValueEnum;
-use comfy_table::{Table, presets};
 use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::time::Duration;
-use yado_wire::hex;
+use yado_wire::{columns, hex};
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,19 +15,10 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Plain columns under upper-case headings, without colours: it must read well in a serial log too.
+/// Columns under upper-case headings, of texts that others may have written.
 pub(crate) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(headings.to_vec());
-    for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
-    }
-    let mut out = String::new();
-    for line in table.lines() {
-        out.push_str(line.trim_end().strip_prefix(' ').unwrap_or(line.trim_end()));
-        out.push('\n');
-    }
-    out
+    let printable_row = |row: Vec<String>| row.iter().map(|cell| printable(cell).into_owned()).collect();
+    columns::text(headings, rows.into_iter().map(printable_row))
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is the end of the work, not an error worth words.

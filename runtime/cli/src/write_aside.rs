@@ -1,9 +1,10 @@
-//! Replaces a file as a whole: written aside, synced, renamed, and the directory synced. The rename makes it real.
+//! Replaces and removes files of a directory; an error names the file.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use yado_sys::replace_file;
 
 /// Why a file was not replaced. The old one is as it was.
 #[derive(Debug)]
@@ -15,15 +16,7 @@ pub(crate) struct ReplaceError {
 /// Writes `NAME` in `directory`.
 pub(crate) fn replace(directory: &Path, name: &str, content: &[u8]) -> Result<(), ReplaceError> {
     let path = directory.join(name);
-    let aside = directory.join(format!(".{name}.new"));
-    let written = write_synced(&aside, content)
-        .and_then(|()| fs::rename(&aside, &path))
-        .and_then(|()| File::open(directory)?.sync_all());
-    written.map_err(|source| {
-        // Best effort: what was written aside is overwritten next time anyhow.
-        let _ = fs::remove_file(&aside);
-        ReplaceError { path, source }
-    })
+    replace_file::replace(&path, 0o666, content).map_err(|source| ReplaceError { path, source })
 }
 
 /// Removes `NAME` from `directory`, if it is there.
@@ -34,12 +27,6 @@ pub(crate) fn remove(directory: &Path, name: &str) -> Result<(), ReplaceError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(ReplaceError { path, source }),
     }
-}
-
-fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 impl fmt::Display for ReplaceError {

@@ -7,15 +7,15 @@ use crate::order;
 use crate::report::{Reporter, at, show};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
+use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_sys::device_filter::{self, DeviceKind};
+use yado_sys::replace_file;
 use yado_wire::{Failure, Step};
 
 /// The record, in the instance's runtime directory, of which nothing but the socket `notify` is seen inside: one node a line.
 const RECORD: &str = "devices";
-const NEXT_RECORD: &str = "devices.next";
 /// A thousand nodes; more is not ours.
 const MAX_RECORD_BYTES: u64 = 128 * 1024;
 
@@ -89,11 +89,9 @@ fn read_record() -> io::Result<Vec<Node>> {
     text.lines().map(parse_line).collect::<Option<_>>().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Written aside and renamed; it lives on a tmpfs, so there is nothing to sync.
+/// It lives on a tmpfs.
 fn write_record(nodes: &[Node]) -> io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(NEXT_RECORD)?;
-    file.write_all(nodes.iter().map(line).collect::<String>().as_bytes())?;
-    std::fs::rename(NEXT_RECORD, RECORD)
+    replace_file::replace_on_tmpfs(Path::new(RECORD), 0o600, nodes.iter().map(line).collect::<String>().as_bytes())
 }
 
 /// `c 189 2 0 0 432 bus/usb/001/003`; the path last, as it may hold anything but a line's end.

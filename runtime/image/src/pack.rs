@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use yado_sys::replace_file;
 
 /// What to build from what.
 #[derive(Debug)]
@@ -185,16 +186,9 @@ fn write_image(
         .and_then(|()| file.write_all_at(&block, layout.header_offset()))
         .and_then(|()| file.sync_all())
         .map_err(aside_error)?;
-    put_in_place(aside, &options.output)
+    replace_file::put_in_place(aside, &options.output)
         .map_err(|source| BuildError::Write { path: options.output.clone(), source })?;
     Ok(Built { fingerprint: header.fingerprint(), header })
-}
-
-/// Renames the finished file and makes the rename last.
-fn put_in_place(aside: &Path, output: &Path) -> io::Result<()> {
-    fs::rename(aside, output)?;
-    let directory = output.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 /// Beside the output, so that the rename stays within one file system.

@@ -10,7 +10,6 @@ use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::modules;
 use crate::moment::Moment;
-use crate::named_partition::{self, Disks, SYSFS};
 use crate::service_list;
 use crate::specs;
 use crate::supervisor::Supervisor;
@@ -18,6 +17,7 @@ use crate::trusted_keys;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::children::{EXIT_NOT_EXECUTED, Ended};
+use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_wire::rescue::Mode;
 use yado_wire::{Failure, Step};
 

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::directory_tree::Removal;
 use yado_sys::{children, identity, signals};
+use yado_wire::hash::fnv32;
 use yado_wire::rescue::Verify;
 
 /// Runs until a signal ends it.
@@ -69,7 +70,7 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     };
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("").to_owned();
-    let name = format!("yado-{:08x}", name_hash(directory));
+    let name = format!("yado-{:08x}", fnv32(directory.as_os_str().as_encoded_bytes().iter().copied()));
     let own = mount.join(own);
     let is_alone = own != mount
         && fs::read_to_string(own.join("cgroup.procs"))
@@ -121,14 +122,6 @@ fn find_cgroup2(mountinfo: &str) -> Option<PathBuf> {
         let (fields, kind) = line.split_once(" - ")?;
         kind.starts_with("cgroup2 ").then(|| fields.split(' ').nth(4).map(PathBuf::from))?
     })
-}
-
-/// FNV-1a: any hash that is the same next time.
-fn name_hash(path: &Path) -> u32 {
-    path.as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

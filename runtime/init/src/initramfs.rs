@@ -7,7 +7,6 @@
 use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
-use crate::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use crate::slot::{self, Slot};
 use std::fmt;
 use std::fs::{self, File};
@@ -22,6 +21,7 @@ use yado_image::trust::ReadKeysError;
 use yado_image::{Header, Keys, Wanted, open_trusted, verity};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
+use yado_sys::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use yado_sys::poll::{Interest, PollSet};
 use yado_sys::{clock, reboot, root, uevent, volume};
 

@@ -40,7 +40,6 @@ mod id_ranges;
 mod job;
 mod late_launch;
 mod launch;
-mod named_partition;
 mod netd;
 mod power_key;
 mod process;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use yado_sys::boot_parameter;
 
 /// The file.
 const FILE: &str = "/run/yado/boot";
@@ -38,16 +39,11 @@ impl Slot {
 
 /// The slot that the kernel's command line names.
 pub(crate) fn parse_command_line(command_line: &str) -> Option<char> {
-    match parameter(command_line, "yado.slot=")? {
+    match boot_parameter::value(command_line, "yado.slot=")? {
         "A" => Some('A'),
         "B" => Some('B'),
         _ => None,
     }
-}
-
-/// What follows `name`, which ends with `=`, on the kernel's command line.
-pub(crate) fn parameter<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
-    command_line.split_whitespace().find_map(|word| word.strip_prefix(name))
 }
 
 fn parse_slot(text: &str) -> Option<Slot> {

@@ -257,8 +257,7 @@ impl Ipv4Prefix {
     /// 10.158.0.0/16. LXD picks one at random and remembers it; a name needs no memory. Two names can meet in one network,
     /// which the compiler reports.
     pub fn auto(name: &str) -> Ipv4Prefix {
-        // FNV-1a, 32 bit: any well-mixed hash that never changes will do.
-        let hash = name.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let hash = yado_wire::hash::fnv32(name.bytes());
         let third = if name == "yado0" { 0 } else { 1 + (hash % 255) as u8 };
         Ipv4Prefix { address: Ipv4Addr::new(10, 158, third, 1), prefix_len: 24 }
     }

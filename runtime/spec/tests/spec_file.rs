@@ -4,6 +4,7 @@ use std::time::Duration;
 use yado_spec::file::{Digest, MAX_FILE_BYTES, SCHEMA, SpecFileError, decode, encode, sources_digest};
 use yado_spec::instance::*;
 use yado_wire::InstanceName;
+use yado_wire::hex;
 use yado_wire::names::clipped;
 use yado_wire::network::{NicKind, NicOrder};
 
@@ -87,15 +88,11 @@ fn spec() -> InstanceSpec {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[test]
 fn schema_3_bytes_are_frozen() {
     let file = encode(&spec(), Digest([0xda; 32])).expect("it fits");
     assert_eq!(SCHEMA, 3, "a new schema has a test of its own");
-    assert_eq!(hex(&file), FROZEN.concat());
+    assert_eq!(hex::encode(&file), FROZEN.concat());
     assert_eq!(decode(&file), Ok((spec(), Digest([0xda; 32]))));
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod boot_parameter;
 pub mod calendar;
 pub mod capabilities;
 pub mod children;
@@ -30,6 +31,7 @@ pub mod machine;
 pub mod memfd;
 pub mod module;
 pub mod mount;
+pub mod named_partition;
 pub mod netlink;
 pub mod packet;
 pub mod pidfd;
@@ -38,6 +40,7 @@ pub mod pty;
 pub mod random;
 pub mod raw_socket;
 pub mod reboot;
+pub mod replace_file;
 pub mod rlimit;
 pub mod root;
 pub mod seccomp;

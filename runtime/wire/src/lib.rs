@@ -1,12 +1,16 @@
 //! The messages between our processes: what is said, and its bytes. Postcard over `SOCK_SEQPACKET`, one message a
 //! packet, every size bounded. No I/O here: `sys` moves the packets and the descriptors that travel with them.
+//!
+//! Beside them what all parts write the same way: hexadecimal digits, hashes of names, columns.
 
 // A message lives on the stack of whoever sends or reads it, one at a time: its bounds matter, not its largest variant.
 #![allow(clippy::large_enum_variant)]
 
+pub mod columns;
 pub mod datagrams;
 pub mod failure;
 pub mod frame;
+pub mod hash;
 pub mod hex;
 pub mod launch;
 pub mod names;

@@ -2,6 +2,7 @@
 //! which is what stands in the environment, and reads nothing else.
 
 use std::fmt;
+use yado_wire::hex;
 
 /// One of the two places for a system image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,7 +138,7 @@ impl Blocked {
     }
 
     pub(super) fn parse(text: &str) -> Option<Blocked> {
-        let all: Option<Vec<[u8; 32]>> = text.split(' ').map(parse_fingerprint).collect();
+        let all: Option<Vec<[u8; 32]>> = text.split(' ').map(hex::parse_digest).collect();
         all.filter(|all| all.len() <= Blocked::MAX).map(Blocked)
     }
 }
@@ -157,22 +158,8 @@ impl fmt::Display for Blocked {
             if index != 0 {
                 out.write_str(" ")?;
             }
-            for byte in fingerprint {
-                write!(out, "{byte:02x}")?;
-            }
+            out.write_str(&hex::encode(fingerprint))?;
         }
         Ok(())
     }
-}
-
-fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (byte, digits) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digits = std::str::from_utf8(digits).ok()?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(out)
 }

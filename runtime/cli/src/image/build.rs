@@ -4,16 +4,14 @@ use super::description_json;
 use crate::command_line::Outcome;
 use crate::output::{self, Format, bytes};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use yado_image::erofs::{Compression, Owners};
 use yado_image::manifest::{Manifest, Requires};
 use yado_image::pack::{self, BuildOptions, Built, Source};
@@ -97,9 +95,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Outcome {
     let format = arguments.format;
     let options = options(arguments)?;
-    let progress = spinner(&options.output);
+    say_begun(&options.output);
     let built = pack::build(&options);
-    progress.finish_and_clear();
+    say_ended();
     let Built { fingerprint, header } = built?;
     match format {
         Format::Json => output::print_json(&description_json(&inspect::describe(&options.output)?))?,
@@ -186,15 +184,18 @@ fn digest_of(path: &Path) -> Result<String, String> {
     Ok(hex::encode(&hasher.finalize()))
 }
 
-/// Shown on a terminal only; nothing of it gets into a log.
-fn spinner(output: &Path) -> ProgressBar {
-    let progress = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-        progress.set_style(style);
+/// A large image takes a while: on a terminal that is said, on a line which the result then takes.
+fn say_begun(output: &Path) {
+    if io::stderr().is_terminal() {
+        eprint!("building {} …\r", output.display());
     }
-    progress.set_message(format!("building {}", output.display()));
-    progress.enable_steady_tick(Duration::from_millis(120));
-    progress
+}
+
+/// Clears that line.
+fn say_ended() {
+    if io::stderr().is_terminal() {
+        eprint!("\x1b[K");
+    }
 }
 
 fn parse_architecture(text: &str) -> Result<Architecture, String> {

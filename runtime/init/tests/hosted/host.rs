@@ -546,11 +546,7 @@ impl Running {
     fn group_path(&self) -> Option<PathBuf> {
         // As init names it.
         let hash = self.host.directory.path().canonicalize().unwrap();
-        let hash = hash
-            .as_os_str()
-            .as_encoded_bytes()
-            .iter()
-            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        let hash = yado_wire::hash::fnv32(hash.as_os_str().as_encoded_bytes().iter().copied());
         Some(cgroup2()?.join(format!("yado-{hash:08x}")))
     }
 

@@ -8,18 +8,17 @@
 //!
 //! No secret and no identifier could replace that word: containers see the kernel's command line and could copy it.
 
-use crate::slot;
+use crate::{boot_parameter, volume};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use yado_sys::volume;
 
 /// Where the kernel shows its devices.
-pub(crate) const SYSFS: &str = "/sys";
+pub const SYSFS: &str = "/sys";
 
 /// The disks that a partition may be on. A device's path is that below `/sys`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Disks {
+pub enum Disks {
     /// The one with this path.
     Only(String),
     /// Those with this word between two slashes of their path: the disk's name, or where it is plugged in.
@@ -32,14 +31,14 @@ pub(crate) enum Disks {
 
 /// Several disks have such a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SeveralDisks {
+pub struct SeveralDisks {
     /// The paths of two.
     paths: String,
 }
 
 impl Disks {
     /// The running system's disk, if its root is on one; else what [`Disks::named`] says.
-    pub(crate) fn of_system(is_late: bool) -> Disks {
+    pub fn of_system(is_late: bool) -> Disks {
         let number = volume::device_number(Path::new("/")).ok();
         match number.and_then(|number| disk_of(Path::new(SYSFS), number)) {
             Some(disk) => Disks::Only(disk),
@@ -48,8 +47,8 @@ impl Disks {
     }
 
     /// What the kernel's command line names, or, while it is not late, all but those on USB.
-    pub(crate) fn named(command_line: &str, is_late: bool) -> Disks {
-        match slot::parameter(command_line, "yado.disk=") {
+    pub fn named(command_line: &str, is_late: bool) -> Disks {
+        match boot_parameter::value(command_line, "yado.disk=") {
             Some(word) if !word.is_empty() => Disks::At(word.to_owned()),
             Some(_) | None if is_late => Disks::Any,
             Some(_) | None => Disks::NotOnUsb,
@@ -58,12 +57,12 @@ impl Disks {
 }
 
 /// The device of the partition that has one of these names.
-pub(crate) fn find(sysfs: &Path, names: &[&str], disks: &Disks) -> Result<Option<PathBuf>, SeveralDisks> {
+pub fn find(sysfs: &Path, names: &[&str], disks: &Disks) -> Result<Option<PathBuf>, SeveralDisks> {
     choose(&all(sysfs), names, disks)
 }
 
 /// All partitions that have names, with their paths.
-pub(crate) fn all(sysfs: &Path) -> Vec<(String, String)> {
+pub fn all(sysfs: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(sysfs.join("class/block")) else { return found };
     for entry in entries.flatten() {
@@ -107,7 +106,7 @@ fn choose(partitions: &[(String, String)], names: &[&str], disks: &Disks) -> Res
 }
 
 /// A device's own name, the last of its path.
-pub(crate) fn device_name(path: &str) -> &str {
+pub fn device_name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 

@@ -1,0 +1,66 @@
+//! Replacing a file as a whole: a reader finds the old one or the new one, also after the power was cut.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Writes a file of this mode aside, syncs it, renames it, and syncs the directory. The rename makes the change real. After an
+/// error the old file is as it was, or, when only the directory could not be synced, one of the two is there.
+pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let aside = aside_of(path);
+    write(&aside, mode, content)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| put_in_place(&aside, path))
+        // Best effort: what was written aside is overwritten next time anyhow.
+        .inspect_err(|_| drop(fs::remove_file(&aside)))
+}
+
+/// As [`replace`] on a tmpfs, whose files no cut of the power leaves: nothing is synced.
+pub fn replace_on_tmpfs(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let aside = aside_of(path);
+    write(&aside, mode, content).and_then(|_| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
+}
+
+/// The last two of those steps, for a file that was written aside in the same directory, and synced.
+pub fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(aside, path)?;
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Hidden, so that whoever reads the directory's files does not meet it.
+fn aside_of(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn write(aside: &Path, mode: u32, content: &[u8]) -> io::Result<File> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(aside)?;
+    file.write_all(content)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_content_is_there_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for (content, replace) in [("old", replace as fn(&Path, u32, &[u8]) -> _), ("new", replace_on_tmpfs)] {
+            replace(&path, 0o600, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+        // It cannot take the place of a directory.
+        let taken = directory.path().join("directory");
+        fs::create_dir_all(taken.join("inside")).unwrap();
+        assert!(replace(&taken, 0o600, b"x").is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+}
