@@ -131,7 +131,7 @@ impl Key {
 
     /// The first 64 bits in hex: enough against accident, and nobody attacks a developer's own cache.
     pub fn short(&self) -> String {
-        yado_wire::hex::encode(&self.digest.clone().finalize()[..8])
+        yado_image::hex::encode(&self.digest.clone().finalize()[..8])
     }
 
     fn file_name(&self, name: &str) -> String {
