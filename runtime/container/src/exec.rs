@@ -1,6 +1,7 @@
 //! A command in a running instance: one fork, so that the command is in its pid namespace and its control group, and a child
 //! of init; the child joins the other namespaces, and is confined like the instance's init.
 
+use crate::become_untraceable;
 use crate::command_group::{self, CommandGroup};
 use crate::confinement::{self, NextLabel};
 use crate::order;
@@ -123,6 +124,7 @@ fn become_command(
     Err(program::execute(argv, &Environment::of_command(&order.spec, environment, *uid)))
 }
 
+/// Becomes a user inside, and nobody inside may look into us all the same.
 pub(crate) fn become_user(uid: u32, gid: u32) -> Result<(), Failure> {
     // The largest id stands for "no change" in these calls.
     if uid == u32::MAX || gid == u32::MAX {
@@ -131,5 +133,7 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> Result<(), Failure> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_groups(&[]).map_err(at(Step::Exec, "groups"))?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Exec, "gid"))?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::Exec, "uid"))
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::Exec, "uid"))?;
+    // Other ids make a process what fs.suid_dumpable says, which may be traceable.
+    become_untraceable()
 }

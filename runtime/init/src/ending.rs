@@ -99,6 +99,9 @@ impl Supervisor {
         self.finish_launch(id);
         match (purpose, failure) {
             (Purpose::Run, Some(failure)) => self.fail_launched(number, *failure, now),
+            (Purpose::Probe, Some(failure)) if failure.step == Step::Cgroup => {
+                self.note_unmade_probe(number, *failure, now);
+            }
             (Purpose::Probe, failure) => self.note_probe(number, failure, now),
             (Purpose::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
             (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. }, _) => {}

@@ -45,7 +45,7 @@ impl Supervisor {
 
     /// A try could not be made. That says something about the instance only if its own limit is in the way; else others
     /// could have it taken for ill by using up what all share.
-    fn note_unmade_probe(&mut self, number: usize, failure: Failure, now: Moment) {
+    pub(crate) fn note_unmade_probe(&mut self, number: usize, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         if cgroup::is_at_process_limit(&self.places.group(&instance.name)) {
             return self.note_probe(number, Some(Box::new(failure)), now);

@@ -1,13 +1,13 @@
 //! What root inside a running instance tries on us when we come in, or change something of its. The witness is the host.
 
-use crate::cases::{disk, idle, node};
+use crate::cases::{disk, idle, node, script};
 use crate::fixture::Fixture;
 use crate::init_role::{Payload, exec, exec_as, probe, sync_devices};
 use rustix::fs::{CWD, FileType, Mode, makedev};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{NodeKind, Probe, ProbeAttempt, Required};
 use yado_sys::children::Ended;
@@ -20,6 +20,7 @@ pub(crate) const ALL: &[Case] = &[
     ("what_stands_in_the_way_of_one_device_keeps_no_other_away", obstacles_in_dev),
     ("a_label_is_written_nowhere_but_to_the_kernel", false_proc),
     ("a_command_and_a_probe_in_a_frozen_group_are_given_up", frozen_group),
+    ("a_command_goes_into_no_group_that_the_instance_has_made", taken_leaf),
 ];
 
 /// A directory of the host with a file of root's, which the instance is given at `/mnt`.
@@ -173,5 +174,53 @@ fn frozen_group(fixture: &Fixture) {
     assert_eq!(inside(&order, &running, "echo thawed"), "thawed\n");
     let left = fs::read_to_string(group.join("cgroup.procs")).unwrap();
     assert_eq!(left.trim(), running.pid.to_string(), "what was given up is gone");
+    running.kill();
+}
+
+fn taken_leaf(fixture: &Fixture) {
+    let order = script(
+        fixture,
+        "taken-leaf",
+        "exec 2>/tmp/said; cd /sys/fs/cgroup; busybox mkdir init .yado; echo $$ >init/cgroup.procs
+         until echo +pids >cgroup.subtree_control; do :; done
+         echo 1 >.yado/cgroup.freeze; exec sleep 1000",
+    );
+    let group = Path::new(&order.places.cgroup);
+    let (tests, all) = (group.parent().unwrap(), group.parent().and_then(Path::parent).unwrap());
+    if !fs::read_to_string(all.join("cgroup.controllers")).unwrap().contains("pids") {
+        println!("SKIPPED: version 2 has no controllers here");
+        return;
+    }
+    for above in [all, tests] {
+        fs::write(above.join("cgroup.subtree_control"), "+pids").unwrap();
+    }
+    let running = idle(&order);
+    let until = Instant::now() + Duration::from_secs(10);
+    let is_frozen = || fs::read_to_string(group.join(".yado/cgroup.freeze")).is_ok_and(|text| text == "1\n");
+    while !is_frozen() {
+        assert!(Instant::now() < until, "it has not made its group");
+        std::thread::yield_now();
+    }
+    assert_eq!(inside(&order, &running, "grep ^0: /proc/self/cgroup"), "0::/.yado-1\n");
+    let refused =
+        "! echo 1 >/sys/fs/cgroup/.yado-1/cgroup.freeze; ! echo 1 >/sys/fs/cgroup/.yado-1/pids.max; echo tried";
+    assert!(inside(&order, &running, refused).ends_with("tried\n"));
+    let text = |file: &str| fs::read_to_string(group.join(".yado-1").join(file)).unwrap();
+    assert_eq!((text("cgroup.freeze").trim(), text("pids.max").trim()), ("0", "max"));
+    // It can take all names; then there are no commands in it, and that is told.
+    inside(
+        &order,
+        &running,
+        "cd /sys/fs/cgroup; for n in 2 3 4 5 6 7; do busybox mkdir .yado-$n; done
+         (until busybox rmdir .yado-1; do :; done; busybox mkdir .yado-1; : >/tmp/taken) >/dev/null 2>&1 &
+         echo $! >init/cgroup.procs",
+    );
+    let until = Instant::now() + Duration::from_secs(10);
+    while !fs::exists(Path::new(&order.places.layer).join("upper/tmp/taken")).unwrap() {
+        assert!(Instant::now() < until, "it has not taken the last name");
+        std::thread::yield_now();
+    }
+    let failure = exec(&order, &running, &["/bin/true"]).expect_err("there is no group for it");
+    assert_eq!((failure.step, failure.errno), (Step::Cgroup, 17), "{failure}");
     running.kill();
 }
