@@ -190,7 +190,7 @@ impl Netd {
 fn held_note(left: Duration, reason: Reason) -> LinkNote {
     let left_s = seconds(left.as_secs());
     match reason {
-        Reason::Moved => LinkNote::HeldDown { left_s },
+        Reason::Moved | Reason::Flapped => LinkNote::HeldDown { left_s },
     }
 }
 

@@ -2,6 +2,7 @@
 //! be is computed from configuration, attachments and leases (`reconcile.rs`), never remembered as orders.
 
 use crate::arguments::Arguments;
+use crate::budget::Budget;
 use crate::control::{self, Call};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::Leases;
@@ -127,6 +128,9 @@ pub(crate) struct Netd {
 const MAX_EVENTS: usize = 32;
 /// Changes come in bursts (a container's start is a dozen messages); they are looked at together.
 pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+/// Looks at the links at once, and the pause between those that follow. The start of ten containers is some dozen.
+const LINK_LOOKS: u32 = 50;
+const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// After so long without an event the next one is not near, and netd takes no more memory than waiting needs.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -315,6 +319,7 @@ fn read_networks(arguments: &Arguments) -> NetworksSpec {
 
 fn monitor_links(monitor: LinkMonitor, events: mpsc::Sender<Event>) -> Task {
     Task::spawn(async move {
+        let mut budget = Budget::new(LINK_LOOKS, LINK_LOOK_PAUSE);
         loop {
             let event = match monitor.changed().await {
                 Ok(()) => Event::LinksChanged,
@@ -323,8 +328,8 @@ fn monitor_links(monitor: LinkMonitor, events: mpsc::Sender<Event>) -> Task {
             if events.send(event).await.is_err() {
                 return;
             }
-            // A burst is one event.
-            tokio::time::sleep(SETTLE).await;
+            // A burst is one event, and whoever changes something without end is looked at now and then.
+            tokio::time::sleep(SETTLE.max(budget.spend(1, since_boot()))).await;
         }
     })
 }

@@ -1,8 +1,10 @@
 //! Waiting for descriptors that tokio has no type of its own for: netlink, packet and SEQPACKET sockets.
 
+use crate::budget::Budget;
 use std::io;
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
+use yado_sys::clock::since_boot;
 
 /// A descriptor that does not block, with its readiness.
 pub(crate) type Watched = AsyncFd<OwnedFd>;
@@ -27,5 +29,14 @@ pub(crate) async fn read_from<T>(
             Some(found) => return Ok(found),
             None => ready.clear_ready(),
         }
+    }
+}
+
+/// Takes one event out of the budget; waits if there is none in it. What comes meanwhile waits in the socket.
+pub(crate) async fn take_one(budget: &mut Budget) {
+    let wait = budget.spend(1, since_boot());
+    // A sleep of nothing takes a millisecond.
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
 }

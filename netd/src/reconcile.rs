@@ -51,6 +51,7 @@ impl Netd {
             self.notice_gone(now).await;
             self.look_at_uplinks(now);
             self.place_networks(now);
+            self.hold_flapping_ports(now);
             let steps = plan(&self.wish(), &self.observed);
             failing.clear();
             // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
@@ -158,6 +159,18 @@ impl Netd {
         }
         self.moves = networks.iter().filter_map(move_of).collect();
         self.networks = networks;
+    }
+
+    /// A container that takes its interface down and up without end would have us look at the links as often.
+    fn hold_flapping_ports(&mut self, now: Duration) {
+        let names = self.attachments.iter().filter_map(|attachment| attachment.host_link.as_ref());
+        let ports = names.filter_map(|name| self.observed.link(name));
+        for (port, pause) in self.held_ports.look(ports, now) {
+            tracing::warn!(
+                "{port}: its carrier comes and goes all the time; it is left down for {} s",
+                pause.as_secs()
+            );
+        }
     }
 
     /// The networks that this machine is, or is about to be, connected to by links that are not ours.

@@ -1,11 +1,12 @@
 //! The sockets of one bridge: its DHCP server's, and its name server's. They are bound to the link itself, so nobody outside
 //! is heard, and are opened anew when the bridge is another link than before.
 
+use crate::budget::Budget;
 use crate::daemon::Event;
 use crate::dhcp::message::{MAX_BYTES, Message, parse_message};
 use crate::dns;
 use crate::dns::zone::Zones;
-use crate::readiness::{Watched, read_from, watch};
+use crate::readiness::{Watched, read_from, take_one, watch};
 use crate::task::Task;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,6 +29,9 @@ pub(crate) struct Serving {
     _tasks: Vec<Task>,
 }
 
+/// What all clients of a network may ask together, should the kernel not limit each of them: the start of 64 at once.
+const DHCP_BURST: u32 = 256;
+const DHCP_PAUSE: Duration = Duration::from_millis(20);
 const SERVER_PORT: u16 = 67;
 
 impl Serving {
@@ -66,6 +70,7 @@ impl Serving {
 }
 
 async fn hear(socket: Arc<Watched>, bridge: Text<15>, events: mpsc::Sender<Event>) {
+    let mut budget = Budget::new(DHCP_BURST, DHCP_PAUSE);
     loop {
         let read = read_from(&socket, |socket| {
             let mut buffer = [0; MAX_BYTES];
@@ -84,5 +89,6 @@ async fn hear(socket: Arc<Watched>, bridge: Text<15>, events: mpsc::Sender<Event
             // ENETDOWN: the bridge went down or away, which the monitor reports.
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
         }
+        take_one(&mut budget).await;
     }
 }

@@ -1,5 +1,6 @@
 //! One uplink: which link it is, and its DHCP client with the socket that the client's state needs.
 
+use crate::budget::Budget;
 use crate::daemon::Event;
 use crate::dhcp::client::{self, Destination, Hearing, Send, State};
 use crate::dhcp::datagram::{encode_datagram, parse_datagram};
@@ -7,7 +8,7 @@ use crate::dhcp::lease::Lease;
 use crate::dhcp::message::{MAX_BYTES, parse_message};
 use crate::link::observed::{Link, LinkKind, Observed};
 use crate::link::plan::WishedUplink;
-use crate::readiness::{read_from, watch};
+use crate::readiness::{read_from, take_one, watch};
 use crate::task::Task;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -62,6 +63,9 @@ enum SocketKind {
     Udp,
 }
 
+/// Datagrams to the client's port that are looked at: a network with some servers, and whoever floods it.
+const BURST: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(50);
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 /// IP and UDP headers before the message.
@@ -306,7 +310,9 @@ fn open(kind: SocketKind, link: &Selected, uplink: usize, events: &mpsc::Sender<
     let watched = descriptor.clone();
     let events = events.clone();
     let reader = Task::spawn(async move {
+        let mut budget = Budget::new(BURST, PAUSE);
         loop {
+            take_one(&mut budget).await;
             let read = read_from(&watched, |socket| {
                 let mut buffer = [0; MAX_PACKET_BYTES];
                 let Some(len) = raw_socket::recv_packet(socket, &mut buffer)? else { return Ok(None) };

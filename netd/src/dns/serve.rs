@@ -4,6 +4,8 @@
 use super::answer::{Answer, answer, refusal};
 use super::forward::{Transport, forward, write_framed};
 use super::zone::Zones;
+use crate::budget::Budget;
+use crate::readiness::take_one;
 use crate::task::Task;
 use simple_dns::RCODE;
 use std::io;
@@ -19,6 +21,12 @@ use yado_wire::Text;
 
 /// Questions of one bridge that wait for the uplink's servers at a time; more are dropped, and asked again by whoever cares.
 const MAX_FORWARDED: usize = 32;
+/// Questions of all instances of one bridge together, should the kernel not limit each of them.
+const BURST: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(2);
+/// Questions of one TCP connection.
+const CONNECTION_BURST: u32 = 50;
+const CONNECTION_PAUSE: Duration = Duration::from_millis(50);
 /// TCP connections of one bridge at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8;
 /// How long a TCP connection may be silent.
@@ -52,7 +60,9 @@ struct Server {
 
 async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
     let mut buffer = [0; MAX_QUERY_BYTES];
+    let mut budget = Budget::new(BURST, PAUSE);
     loop {
+        take_one(&mut budget).await;
         let (len, from) = match socket.recv_from(&mut buffer).await {
             Ok(received) => received,
             // A reply that could not be delivered, or the bridge going away, which the monitor reports.
@@ -100,7 +110,9 @@ async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
 }
 
 async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+    let mut budget = Budget::new(CONNECTION_BURST, CONNECTION_PAUSE);
     loop {
+        take_one(&mut budget).await;
         let len = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
         if MAX_QUERY_BYTES < len {
             return Ok(());

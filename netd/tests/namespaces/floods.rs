@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use yado_spec::NetworksSpec;
 use yado_spec::network::LinkSelector;
 use yado_wire::names::clipped;
-use yado_wire::network::NetReply;
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply};
 
 /// How long each flood lasts.
 const FLOOD: Duration = Duration::from_secs(8);
@@ -104,6 +104,15 @@ fn a_flood_costs_netd_little_and_a_neighbour_is_served_meanwhile() {
             std::thread::park_timeout(Duration::from_millis(500));
         }
         let (spent, elapsed) = (processor_time(&board).saturating_sub(before), start.elapsed());
+        if what == "link flaps" {
+            let is_held = |link: &LinkStatus| matches!(link.note, Some(LinkNote::HeldDown { .. }));
+            let status = board.status();
+            let held: Vec<&LinkStatus> = status.iter().filter(|link| is_held(link)).collect();
+            assert!(
+                matches!(&held[..], [link] if matches!(&link.role, LinkRole::Nic { instance, .. } if instance.as_str() == "bad"))
+            );
+            assert!(board.log().contains("it is left down for 30 s"), "{}", board.log());
+        }
         drop(flood);
         let slowest = *served.iter().max().unwrap();
         eprintln!(
