@@ -134,6 +134,6 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> Result<(), Failure> {
     rustix::thread::set_thread_groups(&[]).map_err(at(Step::Exec, "groups"))?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Exec, "gid"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::Exec, "uid"))?;
-    // Other ids make a process what fs.suid_dumpable says, which may be traceable.
+    // Other ids make a process what fs.suid_dumpable says. With 1, "for debugging only", it is traceable up to here.
     become_untraceable()
 }
