@@ -75,6 +75,9 @@ impl Netd {
             if let NicKind::Physical { parent } = &one.attachment.kind {
                 self.remember_borrowed(parent);
             }
+            if let Some(port) = &one.attachment.host_link {
+                self.held_ports.forget(port);
+            }
             self.attachments.push(one.attachment);
         }
         let mut failing = Vec::new();

@@ -73,6 +73,11 @@ impl HeldPorts {
         self.until.retain(|_, (until, _)| now < *until);
     }
 
+    /// The port is made anew, for another run of its instance.
+    pub fn forget(&mut self, port: &str) {
+        self.until.remove(port);
+    }
+
     /// When the next one is let up.
     pub fn deadline(&self) -> Option<Duration> {
         self.until.values().map(|(until, _)| *until).min()
@@ -126,7 +131,10 @@ mod tests {
             assert_eq!(held.of("veth1"), None);
             changes += 2;
         }
-        // Another run of the instance has another link.
+        // Another run of the instance has another link of the same name.
+        assert_eq!(look(&mut held, port(5, changes + CHANGES + 1), now).len(), 1);
+        held.forget("veth1");
         assert_eq!(look(&mut held, port(6, 3), now), []);
+        assert_eq!(held.of("veth1"), None);
     }
 }
