@@ -200,7 +200,7 @@ impl Supervisor {
         instance.run.oom_kills = run.oom_kills.closed();
         instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {
-            self.netd.detach(name, run.number);
+            self.detach(name, run.number, now);
         }
         lifecycle::Event::Gone
     }

@@ -1,10 +1,13 @@
 //! What init tells netd: that a run of an instance is over. Asked without waiting, in a queue, and tried again; the launcher's
 //! questions are its own.
 
+mod detach_queue;
+
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::service::Wanted;
 use crate::supervisor::Supervisor;
-use std::collections::VecDeque;
+use detach_queue::{Action, DetachQueue, Event, Peer};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::packet;
@@ -18,42 +21,24 @@ pub(crate) const SERVICE: &str = "netd";
 /// netd's reason.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A netd that is being started again is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// As many instances as there can be.
-const MOST_QUEUED: usize = crate::supervisor::MOST_INSTANCES;
-
-/// The queue, and the question that is on its way.
+/// What netd is to be told, and the question that is on its way.
 #[derive(Debug, Default)]
 pub(crate) struct Netd {
-    queue: VecDeque<(InstanceName, RunNumber)>,
-    asked: Option<OwnedFd>,
-    ask_at: Option<Moment>,
+    queue: DetachQueue,
+    socket: Option<OwnedFd>,
     /// When services were first started.
     pub(crate) since: Option<Moment>,
 }
 
 impl Netd {
-    /// A run of an instance is over.
-    pub(crate) fn detach(&mut self, name: InstanceName, run: RunNumber) {
-        // The first of the queue may be on its way already. Of the others, the later run's end means the earlier's too.
-        let is_asked = usize::from(self.asked.is_some());
-        if let Some((_, queued)) = self.queue.iter_mut().skip(is_asked).find(|(queued, _)| *queued == name) {
-            *queued = run.max(*queued);
-        } else if self.queue.len() < MOST_QUEUED {
-            self.queue.push_back((name, run));
-        }
-    }
-
     /// Where an answer comes from.
     pub(crate) fn socket(&self) -> Option<&OwnedFd> {
-        self.asked.as_ref()
+        self.socket.as_ref()
     }
 
-    /// When it is asked again.
+    /// When something is to be done.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        if self.asked.is_none() && !self.queue.is_empty() { self.ask_at } else { None }
+        self.queue.deadline()
     }
 }
 
@@ -71,32 +56,46 @@ impl Supervisor {
         (!is_ready && yado_sys::clock::since_boot() < until).then_some(until)
     }
 
+    /// A run of an instance is over.
+    pub(crate) fn detach(&mut self, name: InstanceName, run: RunNumber, now: Moment) {
+        self.step_netd(Event::Ended((name, run)), now);
+    }
+
     /// Asks what waits to be asked.
     pub(crate) fn advance_netd(&mut self, now: Moment) {
-        if self.netd.asked.is_some() || self.netd.ask_at.is_some_and(|at| now < at) {
-            return;
-        }
-        let Some((name, run)) = self.netd.queue.front() else { return };
-        let request = NetRequest::Detach { instance: name.clone(), run: *run };
-        let asked = packet::connect_now(&self.places.netd_socket()).and_then(|socket| {
-            let packet = yado_wire::encode(&request).unwrap_or_default();
-            packet::send(&socket, &packet, &[])?;
-            Ok(socket)
-        });
-        match asked {
-            Ok(socket) => self.netd.asked = Some(socket),
-            Err(_) => self.netd.ask_at = Some(now.saturating_add(ASK_AGAIN)),
-        }
-        // Nobody is there to be asked any more.
-        if !self.services.iter().any(|service| service.name == SERVICE) || self.shutdown.is_some() {
-            self.netd.queue.clear();
+        self.step_netd(Event::Wake, now);
+    }
+
+    /// Tells the table that something happened, and does what it says.
+    fn step_netd(&mut self, event: Event, now: Moment) {
+        let has_netd = self.services.iter().any(|service| service.name == SERVICE);
+        let peer = match self.wanted_services() {
+            Wanted::Up if has_netd => Peer::Here,
+            Wanted::Up | Wanted::Down => Peer::Gone,
+        };
+        let (queue, action) = detach_queue::step(std::mem::take(&mut self.netd.queue), peer, event, now);
+        self.netd.queue = queue;
+        match action {
+            Action::None => {}
+            Action::HangUp => self.netd.socket = None,
+            Action::Ask((instance, run)) => {
+                let packet = yado_wire::encode(&NetRequest::Detach { instance, run }).unwrap_or_default();
+                let asked = packet::connect_now(&self.places.netd_socket()).and_then(|socket| {
+                    packet::send(&socket, &packet, &[])?;
+                    Ok(socket)
+                });
+                match asked {
+                    Ok(socket) => self.netd.socket = Some(socket),
+                    Err(_) => self.step_netd(Event::Lost, now),
+                }
+            }
         }
     }
 
     /// Reads netd's answer.
     pub(crate) fn read_netd(&mut self, now: Moment) {
         let mut buffer = [0; MAX_FRAME_BYTES];
-        let Some(socket) = &self.netd.asked else { return };
+        let Some(socket) = &self.netd.socket else { return };
         let answer = match packet::recv(socket, &mut buffer) {
             Ok(None) => return,
             Ok(Some(received)) if !received.is_end() => {
@@ -104,40 +103,14 @@ impl Supervisor {
             }
             Ok(Some(_)) | Err(_) => None,
         };
-        self.netd.asked = None;
-        match answer {
+        let event = match answer {
             Some(NetReply::Failed(failure)) => {
                 self.log.say(Priority::Warning, format_args!("netd: {failure}"));
-                self.netd.queue.pop_front();
+                Event::Answered
             }
-            Some(NetReply::Attached | NetReply::Link(_) | NetReply::Done) => {
-                self.netd.queue.pop_front();
-            }
-            None => self.netd.ask_at = Some(now.saturating_add(ASK_AGAIN)),
-        }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_later_run_is_not_lost_behind_one_that_is_being_told() {
-        let name = |text: &str| InstanceName::parse(text).unwrap();
-        let mut netd = Netd::default();
-        netd.detach(name("one"), RunNumber(10));
-        netd.detach(name("two"), RunNumber(11));
-        netd.detach(name("one"), RunNumber(12));
-        assert_eq!(
-            netd.queue,
-            [(name("one"), RunNumber(12)), (name("two"), RunNumber(11))],
-            "one question is enough"
-        );
-        netd.asked = Some(std::fs::File::open("/dev/null").unwrap().into());
-        netd.detach(name("one"), RunNumber(13));
-        assert_eq!(netd.queue.back(), Some(&(name("one"), RunNumber(13))), "the first is on its way");
-        assert_eq!(netd.queue.len(), 3);
+            Some(NetReply::Attached | NetReply::Link(_) | NetReply::Done) => Event::Answered,
+            None => Event::Lost,
+        };
+        self.step_netd(event, now);
     }
 }

@@ -1,0 +1,202 @@
+//! The ended runs that netd has not been told of yet, as one table: one question at a time, asked again until it is answered.
+
+use crate::moment::Moment;
+use std::collections::VecDeque;
+use std::time::Duration;
+use yado_wire::InstanceName;
+use yado_wire::network::RunNumber;
+
+/// A netd that is being started again is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A netd that has not answered after this long is asked again: taking a link away takes it milliseconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// As many instances as there can be.
+const MOST_QUEUED: usize = crate::supervisor::MOST_INSTANCES;
+
+/// A run that is over.
+pub(super) type EndedRun = (InstanceName, RunNumber);
+
+/// What is to be told, and where the first of it is.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct DetachQueue {
+    runs: VecDeque<EndedRun>,
+    question: Question,
+}
+
+/// The question about the first of the queue.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// It was not asked.
+    #[default]
+    None,
+    /// It was asked; the answer is waited for until then.
+    Asked { until: Moment },
+    /// There was no answer; it is asked again.
+    Waiting { until: Moment },
+}
+
+/// Whether there is somebody to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// netd runs, or will again.
+    Here,
+    /// There is no netd, or it is told to end.
+    Gone,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Time passed.
+    Wake,
+    /// A run is over.
+    Ended(EndedRun),
+    /// netd answered, whatever it said.
+    Answered,
+    /// It could not be asked, or hung up.
+    Lost,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Nothing.
+    None,
+    /// Ask about this run.
+    Ask(EndedRun),
+    /// Do not wait for the answer any more.
+    HangUp,
+}
+
+impl DetachQueue {
+    /// When something is to be done.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        match self.question {
+            // At once.
+            Question::None => (!self.runs.is_empty()).then_some(Moment::ZERO),
+            Question::Asked { until } => Some(until),
+            Question::Waiting { until } => (!self.runs.is_empty()).then_some(until),
+        }
+    }
+}
+
+/// The table.
+pub(super) fn step(queue: DetachQueue, peer: Peer, event: Event, now: Moment) -> (DetachQueue, Action) {
+    let DetachQueue { mut runs, question } = queue;
+    match (event, question, peer) {
+        (Event::Ended(run), question, _) => {
+            add(&mut runs, run, question);
+            (DetachQueue { runs, question }, Action::None)
+        }
+        (Event::Wake, Question::Asked { .. }, Peer::Gone) => (DetachQueue::default(), Action::HangUp),
+        (Event::Wake, Question::None | Question::Waiting { .. }, Peer::Gone) => {
+            (DetachQueue::default(), Action::None)
+        }
+        (Event::Wake, Question::Asked { until }, Peer::Here) if until <= now => {
+            (DetachQueue { runs, question: waiting(now) }, Action::HangUp)
+        }
+        (Event::Wake, Question::Waiting { until }, Peer::Here) if now < until => {
+            (DetachQueue { runs, question }, Action::None)
+        }
+        (Event::Wake, Question::None | Question::Waiting { .. }, Peer::Here) => match runs.front().cloned() {
+            Some(first) => {
+                let until = now.saturating_add(ANSWER_LIMIT);
+                (DetachQueue { runs, question: Question::Asked { until } }, Action::Ask(first))
+            }
+            None => (DetachQueue { runs, question: Question::None }, Action::None),
+        },
+        (Event::Answered, Question::Asked { .. }, _) => {
+            runs.pop_front();
+            (DetachQueue { runs, question: Question::None }, Action::HangUp)
+        }
+        (Event::Lost, Question::Asked { .. }, _) => (DetachQueue { runs, question: waiting(now) }, Action::HangUp),
+        (Event::Wake, Question::Asked { .. }, Peer::Here)
+        | (Event::Answered | Event::Lost, Question::None | Question::Waiting { .. }, _) => {
+            (DetachQueue { runs, question }, Action::None)
+        }
+    }
+}
+
+fn waiting(now: Moment) -> Question {
+    Question::Waiting { until: now.saturating_add(ASK_AGAIN) }
+}
+
+/// The first of the queue may be on its way already. Of the others, the later run's end means the earlier's too.
+fn add(runs: &mut VecDeque<EndedRun>, (name, run): EndedRun, question: Question) {
+    let asked = match question {
+        Question::Asked { .. } => 1,
+        Question::None | Question::Waiting { .. } => 0,
+    };
+    if let Some((_, queued)) = runs.iter_mut().skip(asked).find(|(queued, _)| *queued == name) {
+        *queued = run.max(*queued);
+    } else if runs.len() < MOST_QUEUED {
+        runs.push_back((name, run));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Moment {
+        Moment::from_secs(seconds)
+    }
+
+    fn run(name: &str, number: u64) -> EndedRun {
+        (InstanceName::parse(name).unwrap(), RunNumber(number))
+    }
+
+    /// After events at second 0, with netd there; the last one's action.
+    fn after(events: &[Event]) -> (DetachQueue, Action) {
+        events.iter().fold((DetachQueue::default(), Action::None), |(queue, _), event| {
+            step(queue, Peer::Here, event.clone(), at(0))
+        })
+    }
+
+    #[test]
+    fn the_end_of_a_later_run_is_not_lost_behind_one_that_is_being_told() {
+        let ended = [run("one", 10), run("two", 11), run("one", 12)].map(Event::Ended);
+        let (queue, _) = after(&ended);
+        assert_eq!(queue.runs, [run("one", 12), run("two", 11)], "one question is enough");
+        let (queue, action) = step(queue, Peer::Here, Event::Wake, at(0));
+        assert_eq!(action, Action::Ask(run("one", 12)));
+        let (queue, _) = step(queue, Peer::Here, Event::Ended(run("one", 13)), at(0));
+        assert_eq!(queue.runs, [run("one", 12), run("two", 11), run("one", 13)], "the first is on its way");
+        let (queue, action) = step(queue, Peer::Here, Event::Answered, at(0));
+        assert_eq!((queue.runs.len(), action), (2, Action::HangUp));
+        assert_eq!(step(queue, Peer::Here, Event::Wake, at(0)).1, Action::Ask(run("two", 11)));
+    }
+
+    #[test]
+    fn who_is_not_there_or_does_not_answer_is_asked_again() {
+        let (asked, action) = after(&[Event::Ended(run("one", 1)), Event::Wake]);
+        assert_eq!(action, Action::Ask(run("one", 1)));
+        assert_eq!(step(asked.clone(), Peer::Here, Event::Wake, at(9)), (asked.clone(), Action::None));
+        let (silent, action) = step(asked.clone(), Peer::Here, Event::Wake, at(10));
+        assert_eq!((silent.deadline(), action), (Some(at(11)), Action::HangUp));
+        let (lost, _) = step(asked, Peer::Here, Event::Lost, at(3));
+        assert_eq!(step(lost.clone(), Peer::Here, Event::Wake, at(3)).1, Action::None);
+        assert_eq!(step(lost, Peer::Here, Event::Wake, at(4)).1, Action::Ask(run("one", 1)));
+    }
+
+    #[test]
+    fn where_nobody_is_to_be_asked_nothing_is_kept() {
+        for events in [vec![Event::Ended(run("one", 1))], vec![Event::Ended(run("one", 1)), Event::Wake]] {
+            let (queue, _) = after(&events);
+            let (queue, action) = step(queue, Peer::Gone, Event::Wake, at(0));
+            let hangs_up = if events.len() == 2 { Action::HangUp } else { Action::None };
+            assert_eq!((queue.deadline(), &queue, action), (None, &DetachQueue::default(), hangs_up));
+        }
+        // A late answer is none to the next question.
+        assert_eq!(after(&[Event::Answered, Event::Lost]), (DetachQueue::default(), Action::None));
+    }
+
+    #[test]
+    fn the_queue_has_a_limit() {
+        let many = (0..200).map(|number| Event::Ended(run(&format!("i{number}"), 1))).collect::<Vec<_>>();
+        assert_eq!(after(&many).0.runs.len(), MOST_QUEUED);
+    }
+}
