@@ -1,11 +1,11 @@
-//! The stages of our own start. Each ends with something that happens (a job ends, a partition appears, a deadline
-//! passes), and none of them can keep the system from coming up.
+//! Our own start: what its table says is done here.
+
+mod table;
 
 use crate::clock_floor;
-use crate::data_partition::superblock::Content;
 use crate::data_partition::{self, format_mark};
-use crate::ending::how_it_ended;
 use crate::id_ranges;
+use crate::instance::Instance;
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::modules;
@@ -14,34 +14,12 @@ use crate::service_list;
 use crate::specs;
 use crate::supervisor::Supervisor;
 use crate::trusted_keys;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use yado_sys::children::{EXIT_NOT_EXECUTED, Ended};
+use table::{Action, Event, Search, Stage};
 use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_wire::rescue::Mode;
 use yado_wire::{Failure, Step};
-
-/// A card reader behind a USB hub takes some seconds to tell of its card.
-const DATA_PATIENCE: Duration = Duration::from_secs(15);
-
-/// Where we are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
-    /// Nothing was begun.
-    Begin,
-    /// The data partition is looked for.
-    FindData { until: Moment },
-    /// Its file system is being repaired or made.
-    PrepareData { device: PathBuf },
-    /// It is being mounted.
-    MountData { device: PathBuf },
-    /// A stand-in for it is being made.
-    PrepareVolatile { file: PathBuf },
-    /// Specs are being compiled.
-    Compile,
-    /// Up.
-    Done,
-}
 
 /// Our own start.
 #[derive(Debug)]
@@ -49,12 +27,14 @@ pub(crate) struct Boot {
     stage: Stage,
     /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
     has_drivers: bool,
+    /// The instances that were last read from specs, until they are taken.
+    instances: Vec<Instance>,
 }
 
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, has_drivers: false }
+        Boot { stage: Stage::Begin, has_drivers: false, instances: Vec::new() }
     }
 
     /// Instances may start.
@@ -68,10 +48,17 @@ impl Boot {
             // Nothing is given up before the drivers are there, and their end wakes us.
             Stage::FindData { until } => self.has_drivers.then_some(until),
             Stage::Begin
+            | Stage::ReadData { .. }
+            | Stage::MarkData { .. }
             | Stage::PrepareData { .. }
+            | Stage::ClearMark { .. }
             | Stage::MountData { .. }
-            | Stage::PrepareVolatile { .. }
+            | Stage::MakeVolatile
+            | Stage::FormatVolatile { .. }
+            | Stage::MountVolatile
+            | Stage::ReadSpecs
             | Stage::Compile
+            | Stage::ReadCompiled
             | Stage::Done => None,
         }
     }
@@ -84,153 +71,115 @@ impl Supervisor {
             return;
         }
         match self.boot.stage {
-            Stage::Begin => match self.places.mode {
-                // Meanwhile the rest goes on: the initramfs has loaded what this partition's disk needs.
-                Mode::System => {
-                    self.start_job(Job::AllDrivers, now);
-                    self.boot.stage = Stage::FindData { until: now.saturating_add(DATA_PATIENCE) };
-                }
-                Mode::Hosted => {
-                    self.boot.has_drivers = true;
-                    self.begin_specs(now);
-                }
-            },
-            Stage::FindData { until } => {
-                let is_late = until <= now && self.boot.has_drivers;
-                let name = data_partition::PARTITION;
-                match named_partition::find(Path::new(SYSFS), &[name], &Disks::of_system(is_late)) {
-                    Ok(Some(device)) => self.prepare_data(device, now),
-                    Ok(None) if is_late => {
-                        let reason = "no partition has this name on the system's disk; \
-                            a file system in memory stands in";
-                        self.give_up_data(Failure::refused(Step::Data, name, reason), now);
-                    }
-                    Ok(None) => {}
-                    Err(several) => {
-                        self.give_up_data(Failure::refused(Step::Data, name, &several.to_string()), now);
-                    }
-                }
+            Stage::Begin => {
+                // On a host nothing is loaded.
+                self.boot.has_drivers = self.places.mode == Mode::Hosted;
+                self.step_boot(Event::Begin(self.places.mode), now);
             }
-            Stage::PrepareData { .. }
+            Stage::FindData { until } => {
+                let search = self.look_for_data(until <= now);
+                self.step_boot(Event::Looked(search), now);
+            }
+            Stage::ReadData { .. }
+            | Stage::MarkData { .. }
+            | Stage::PrepareData { .. }
+            | Stage::ClearMark { .. }
             | Stage::MountData { .. }
-            | Stage::PrepareVolatile { .. }
+            | Stage::MakeVolatile
+            | Stage::FormatVolatile { .. }
+            | Stage::MountVolatile
+            | Stage::ReadSpecs
             | Stage::Compile
+            | Stage::ReadCompiled
             | Stage::Done => {}
         }
     }
 
     /// Goes on after a job.
     pub(crate) fn advance_boot_after(&mut self, job: &Job, end: &JobEnd, now: Moment) {
+        if *job == Job::AllDrivers && self.shutdown.is_none() {
+            self.finish_drivers(now);
+        }
+        self.step_boot(Event::JobEnded(job, end), now);
+    }
+
+    /// Tells the table that something happened, and does what it says, until something has to be waited for.
+    fn step_boot(&mut self, event: Event<'_>, now: Moment) {
+        let mut event = event;
         // Nothing is begun any more; that a repair was cut off is no failure of the partition.
-        if self.shutdown.is_some() {
-            return;
-        }
-        let ended = end.ended;
-        let is_good = ended == Ended::Code(0);
-        match (job, self.boot.stage.clone()) {
-            (Job::AllDrivers, _) => {
-                if !self.boot.has_drivers {
-                    self.boot.has_drivers = true;
-                    self.next_turn = now;
-                    self.reach_stage("drivers");
-                    // Instances start only now.
-                    if let Err(error) = modules::forbid_requests() {
-                        self.log.say(Priority::Warning, format_args!("kernel.modprobe: {error}"));
-                    }
+        while self.shutdown.is_none() {
+            let stage = std::mem::replace(&mut self.boot.stage, Stage::Done);
+            let (stage, action) = table::step(stage, event, now);
+            self.boot.stage = stage;
+            event = match action {
+                Action::None => return,
+                Action::Start(job) => return self.start_job(job, now),
+                Action::Read(device) => {
+                    Event::Read(data_partition::read_content(&device).map_err(|error| failure_of(&device, &error)))
                 }
-                self.open_power_keys();
-            }
-            // e2fsck(8): 1 and 2 are "errors corrected".
-            (Job::Check(_), Stage::PrepareData { device }) => match ended {
-                Ended::Code(0..=2 | EXIT_NOT_EXECUTED) => self.mount_data(device, "ext4", now),
-                Ended::Code(_) | Ended::Signal(_) => {
-                    let reason = format!("its file system is broken: e2fsck -p {}", how_it_ended(ended));
-                    self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
+                Action::Mark(device) => {
+                    self.log.say(Priority::Notice, format_args!("{} is blank: it is formatted", device.display()));
+                    Event::Marked(format_mark::set(&device).map_err(|error| failure_of(&device, &error)))
                 }
-            },
-            (Job::Format { .. }, Stage::PrepareData { device }) => {
-                let cleared = if is_good { format_mark::clear(&device).err() } else { None };
-                match (is_good, cleared) {
-                    (true, None) => self.mount_data(device, "ext4", now),
-                    (true, Some(error)) => {
-                        self.give_up_data(Failure::from_io(Step::Data, &device.to_string_lossy(), &error), now);
-                    }
-                    (false, _) => {
-                        let reason =
-                            format!("it is blank and could not be formatted: mke2fs {}", how_it_ended(ended));
-                        self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
-                    }
+                Action::ClearMark(device) => {
+                    Event::Cleared(format_mark::clear(&device).map_err(|error| failure_of(&device, &error)))
                 }
-            }
-            (Job::Mount { .. }, Stage::MountData { .. }) if is_good => self.finish_data(now),
-            (Job::Mount { kind, .. }, Stage::MountData { device }) => {
-                let reason = match end.last_line.as_str() {
-                    "" => format!("mount as {kind}: {}", how_it_ended(ended)),
-                    reason => reason.to_owned(),
-                };
-                self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), &reason), now);
-            }
-            (Job::FormatVolatile(_), Stage::PrepareVolatile { file }) => {
-                let mounted =
-                    if is_good { data_partition::mount_volatile(&file) } else { data_partition::mount_tmpfs() };
-                self.finish_volatile(mounted, now);
-            }
-            (Job::Compile, Stage::Compile) => self.finish_specs(now),
-            (
-                Job::Drivers(_)
-                | Job::Check(_)
-                | Job::Format { .. }
-                | Job::Mount { .. }
-                | Job::FormatVolatile(_)
-                | Job::Compile
-                | Job::Unmount { .. },
-                _,
-            ) => {}
+                Action::MakeVolatile(failure) => {
+                    self.log.say(Priority::Error, format_args!("{failure}"));
+                    self.data_failure = Some(*failure);
+                    let file = self.places.run.join("volatile.ext4");
+                    Event::FileMade(data_partition::create_volatile(&file).is_ok().then_some(file))
+                }
+                Action::MountVolatile(file) => {
+                    let mounted = match file {
+                        Some(file) => data_partition::mount_volatile(&file),
+                        None => data_partition::mount_tmpfs(),
+                    };
+                    if let Err(failure) = mounted {
+                        // Layers then have no place to be made in, and each instance says so.
+                        self.log.say(Priority::Error, format_args!("{failure}"));
+                    }
+                    Event::DataMounted
+                }
+                Action::UseData => {
+                    self.finish_data();
+                    self.read_specs()
+                }
+                Action::UseVolatile => {
+                    self.reach_stage("data-volatile");
+                    self.raise_clock();
+                    self.read_specs()
+                }
+                Action::ReadSpecs => self.read_specs(),
+                Action::Finish => return self.finish_start(now),
+            };
         }
     }
 
-    fn prepare_data(&mut self, device: PathBuf, now: Moment) {
-        let content = match data_partition::read_content(&device) {
-            Ok(content) => content,
-            Err(error) => {
-                let failure = Failure::from_io(Step::Data, &device.to_string_lossy(), &error);
-                return self.give_up_data(failure, now);
-            }
-        };
-        match content {
-            Content::Ext4Clean => self.mount_data(device, "ext4", now),
-            Content::F2fs => self.mount_data(device, "f2fs", now),
-            Content::Btrfs => self.mount_data(device, "btrfs", now),
-            Content::Ext4Dirty => {
-                self.boot.stage = Stage::PrepareData { device: device.clone() };
-                self.start_job(Job::Check(device), now);
-            }
-            Content::Blank => {
-                self.log.say(Priority::Notice, format_args!("{} is blank: it is formatted", device.display()));
-                let kib = match format_mark::set(&device) {
-                    Ok(kib) => kib,
-                    Err(error) => {
-                        let failure = Failure::from_io(Step::Data, &device.to_string_lossy(), &error);
-                        return self.give_up_data(failure, now);
-                    }
-                };
-                self.boot.stage = Stage::PrepareData { device: device.clone() };
-                self.start_job(Job::Format { device, kib }, now);
-            }
-            Content::Unknown => {
-                let reason = "neither blank nor a file system we know: it is left as it is";
-                self.give_up_data(Failure::refused(Step::Data, &device.to_string_lossy(), reason), now);
-            }
+    fn look_for_data(&self, is_late: bool) -> Search {
+        let is_late = is_late && self.boot.has_drivers;
+        match named_partition::find(Path::new(SYSFS), &[data_partition::PARTITION], &Disks::of_system(is_late)) {
+            Ok(Some(device)) => Search::Device(device),
+            Ok(None) if self.boot.has_drivers => Search::Nothing,
+            Ok(None) => Search::NotYet,
+            Err(several) => Search::Several(several.to_string()),
         }
     }
 
-    /// In a child: a journal may have to be replayed, and a slow card takes longer than the watchdog waits.
-    fn mount_data(&mut self, device: PathBuf, kind: &'static str, now: Moment) {
-        self.boot.stage = Stage::MountData { device: device.clone() };
-        self.start_job(Job::Mount { device, kind }, now);
+    fn finish_drivers(&mut self, now: Moment) {
+        if !self.boot.has_drivers {
+            self.boot.has_drivers = true;
+            self.next_turn = now;
+            self.reach_stage("drivers");
+            // Instances start only now.
+            if let Err(error) = modules::forbid_requests() {
+                self.log.say(Priority::Warning, format_args!("kernel.modprobe: {error}"));
+            }
+        }
+        self.open_power_keys();
     }
 
-    fn finish_data(&mut self, now: Moment) {
+    fn finish_data(&mut self) {
         self.data_failure = data_partition::fullness();
         if let Some(failure) = &self.data_failure {
             let text = failure.to_string();
@@ -238,34 +187,6 @@ impl Supervisor {
         }
         self.reach_stage("data");
         self.raise_clock();
-        self.begin_specs(now);
-    }
-
-    /// The data partition cannot be used: a file system in memory stands in for it.
-    fn give_up_data(&mut self, failure: Failure, now: Moment) {
-        self.log.say(Priority::Error, format_args!("{failure}"));
-        self.data_failure = Some(failure);
-        let file = self.places.run.join("volatile.ext4");
-        match data_partition::create_volatile(&file) {
-            Ok(()) => {
-                self.boot.stage = Stage::PrepareVolatile { file: file.clone() };
-                self.start_job(Job::FormatVolatile(file), now);
-            }
-            Err(_) => {
-                let mounted = data_partition::mount_tmpfs();
-                self.finish_volatile(mounted, now);
-            }
-        }
-    }
-
-    fn finish_volatile(&mut self, mounted: Result<(), Failure>, now: Moment) {
-        if let Err(failure) = mounted {
-            // Layers then have no place to be made in, and each instance says so.
-            self.log.say(Priority::Error, format_args!("{failure}"));
-        }
-        self.reach_stage("data-volatile");
-        self.raise_clock();
-        self.begin_specs(now);
     }
 
     fn raise_clock(&mut self) {
@@ -278,23 +199,14 @@ impl Supervisor {
         self.places.data.join("state/clock")
     }
 
-    fn begin_specs(&mut self, now: Moment) {
+    fn read_specs(&mut self) -> Event<'static> {
         let found = specs::read(&self.places, &mut self.log);
-        if found.is_stale {
-            self.boot.stage = Stage::Compile;
-            self.start_job(Job::Compile, now);
-        } else {
-            self.finish_start(found, now);
-        }
+        self.boot.instances = found.instances;
+        Event::SpecsRead { are_stale: found.is_stale }
     }
 
-    fn finish_specs(&mut self, now: Moment) {
-        let found = specs::read(&self.places, &mut self.log);
-        self.finish_start(found, now);
-    }
-
-    fn finish_start(&mut self, found: specs::Found, now: Moment) {
-        self.instances = found.instances;
+    fn finish_start(&mut self, now: Moment) {
+        self.instances = std::mem::take(&mut self.boot.instances);
         id_ranges::stored::assign(&self.places, &mut self.instances, &mut self.log);
         for instance in &self.instances {
             if let Err(failure) = &instance.spec {
@@ -305,7 +217,10 @@ impl Supervisor {
         self.services = service_list::services(&self.places, &self.instances, &mut self.log);
         self.netd.since = Some(now);
         self.next_turn = now;
-        self.boot.stage = Stage::Done;
         self.reach_stage("specs");
     }
+}
+
+fn failure_of(device: &Path, error: &io::Error) -> Failure {
+    Failure::from_io(Step::Data, &device.to_string_lossy(), error)
 }

@@ -19,6 +19,9 @@ use yado_wire::{Failure, Step};
 /// The partition's GPT name.
 pub(crate) const PARTITION: &str = "data";
 
+/// What a blank one is formatted with, and what is repaired.
+pub(crate) const PREFERRED: &str = "ext4";
+
 /// Its mount point.
 pub(crate) const MOUNT_POINT: &str = "/data";
 
