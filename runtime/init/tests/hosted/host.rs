@@ -374,7 +374,7 @@ impl Running {
         let mut current = File::open(&group).unwrap();
         for _ in 0..depth {
             // Its path would be too long.
-            let below = format!("/proc/self/fd/{}/{}", current.as_raw_fd(), "n".repeat(250));
+            let below = format!("/proc/self/fd/{}/{}", current.as_raw_fd(), "n".repeat(255));
             fs::create_dir(&below).unwrap();
             current = File::open(&below).unwrap();
         }

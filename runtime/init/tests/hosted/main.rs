@@ -224,13 +224,13 @@ fn groups_that_are_nested_and_frozen_do_not_outlive_their_instance() {
     host.wait_for("one", InstanceState::Running);
     let mut frozen = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     // As deep as an instance's group allows, and more than are removed at once.
-    host.nest_groups("one", 31, frozen.id());
+    host.nest_groups("one", 16, frozen.id());
     assert_eq!(host.ask(&Request::Restart(name("one"))), [Reply::Done]);
     assert_eq!(frozen.wait().unwrap().signal(), Some(9));
     host.wait_for("one", InstanceState::Running);
     // Those that are there when init ends.
     let mut frozen = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-    host.nest_groups("one", 31, frozen.id());
+    host.nest_groups("one", 16, frozen.id());
     assert!(host.end().success());
     assert_eq!(frozen.wait().unwrap().signal(), Some(9));
     assert_eq!(host.left_over(), [""; 0]);
