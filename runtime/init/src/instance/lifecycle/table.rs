@@ -20,14 +20,14 @@ const MOST_KILLS: u32 = 15;
 
 /// Killed processes leave their group a moment after their first process was reaped. The pause is doubled from try to try,
 /// up to the longest one.
-const COLLECT_AGAIN: Duration = Duration::from_millis(20);
+const COLLECT_AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_COLLECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// After so many tries, some 5 s, something hangs in the kernel.
-const MOST_COLLECTIONS: u32 = 10;
+const MOST_COLLECTIONS: u32 = 13;
 
 /// A launcher may be about to tell why a start failed: it is killed with the rest only after so many tries, about a second.
-const GENTLE_COLLECTIONS: u32 = 6;
+const GENTLE_COLLECTIONS: u32 = 9;
 
 /// What hangs in the kernel ends in its own time, if ever: most such ends wake us anyway.
 const STUCK_AGAIN: Duration = Duration::from_secs(30);
@@ -208,9 +208,10 @@ pub(crate) fn step(
             (Collecting { then, tries, again_at: collect_again(tries, now) }, collect(tries))
         }
         (Collecting { then, tries, .. }, Down { .. } | Up { .. }, Remains) => {
+            let again_at = collect_again(tries, now);
             let tries = tries.saturating_add(1);
             match tries < MOST_COLLECTIONS {
-                true => (Collecting { then, tries, again_at: collect_again(tries, now) }, Action::None),
+                true => (Collecting { then, tries, again_at }, Action::None),
                 false => stuck(then, now),
             }
         }
@@ -689,7 +690,7 @@ mod tests {
             actions.push(action);
             state = next;
         };
-        assert_eq!(actions, [vec![Action::Collect; 5], vec![Action::CollectByForce; 4]].concat());
+        assert_eq!(actions, [vec![Action::Collect; 8], vec![Action::CollectByForce; 4]].concat());
         assert!(s(4) <= now && now <= s(6), "{now:?}");
         assert_eq!((told.0.shown(), told.1), (InstanceState::Stuck, Action::ReportStuck));
         // What its end says still holds when it is gone.
