@@ -182,7 +182,7 @@ fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, length: Length) {
     let directory = report::directory("hostile", arch);
     let name = format!("a board of {arch} to be attacked is prepared");
     if let Some(report) = tally.check(&name, || hostile::run(cache, arch, &directory, length)) {
-        count_steps(tally, &report, hostile::planned_steps(), &directory);
+        count_steps(tally, &report, hostile::planned_steps(arch), &directory);
     }
 }
 

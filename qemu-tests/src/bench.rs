@@ -4,7 +4,7 @@
 //!
 //! An emulated board tells ratios and memory; its absolute times mean nothing on their own.
 
-mod appliance;
+pub(crate) mod appliance;
 mod boot_times;
 mod command_line;
 mod hosted;

@@ -7,6 +7,7 @@ mod appliance;
 mod arena;
 mod attempts;
 mod failure;
+mod lxc;
 mod machine;
 mod outside;
 mod together;
@@ -49,17 +50,31 @@ const STEPS: &[Step] = &[
     Step { title: "a board of 256 MiB boots, with a hostile container and a calm one", take: attempts::boot },
     Step { title: "what is tried inside is refused or bounded", take: attempts::inside },
     Step { title: "what one takes all of, its neighbour still gets", take: attempts::neighbours },
+    Step { title: "beside one that has taken all it can get, another one starts", take: attempts::at_every_limit },
     Step { title: "no memory of the machine's is taken beyond the limit", take: attempts::memory },
     Step { title: "work for PID 1 and netd is bounded, and status answers", take: attempts::services },
     Step { title: "nobody outside is held up, or acts for those inside", take: outside::look },
     Step { title: "afterwards the machine is as it was", take: attempts::afterwards },
     Step { title: "ten hostile containers together", take: together::ten },
-    Step { title: "the board is powered off in time", take: attempts::power_off },
 ];
 
+/// LXC's programs come to this board only.
+const STEPS_ON_ARM64: &[Step] =
+    &[Step { title: "the same inside a container of LXC's, with its defaults", take: lxc::compare }];
+
+const LAST: &[Step] = &[Step { title: "the board is powered off in time", take: attempts::power_off }];
+
 /// How many steps a whole run has.
-pub fn planned_steps() -> usize {
-    STEPS.len()
+pub fn planned_steps(arch: Arch) -> usize {
+    steps(arch).count()
+}
+
+fn steps(arch: Arch) -> impl Iterator<Item = &'static Step> {
+    STEPS.iter().chain(if has_lxc(arch) { STEPS_ON_ARM64 } else { &[] }).chain(LAST)
+}
+
+fn has_lxc(arch: Arch) -> bool {
+    arch == Arch::Arm64
 }
 
 /// Boots, attacks, and looks. The report tells how it went; an error is about what comes before the board.
@@ -67,10 +82,11 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path, length: Length) -> Resul
     let began = Instant::now();
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
+    let lxc = has_lxc(arch).then(|| lxc::stick(cache, &prepared, directory)).transpose()?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     let switched_on = Instant::now();
-    let mut arena = Arena::new(&prepared, directory, length);
-    let steps = STEPS.iter().enumerate().map(|(index, step)| take(&mut arena, index + 1, step)).collect();
+    let mut arena = Arena::new(&prepared, directory, length, lxc);
+    let steps = steps(arch).enumerate().map(|(index, step)| take(&mut arena, index + 1, step)).collect();
     arena.print_table();
     arena.clear_away();
     Ok(Report {

@@ -1,6 +1,7 @@
 //! The system that is measured: the demo's Debian, ten containers of busybox, and one that runs `true` and is gone. And the
 //! data partition with those whom we are compared with, and the same root for them.
 
+use crate::arch::Arch;
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOrder;
@@ -96,19 +97,30 @@ pub(super) fn data_partition(
     lay_out_busybox(&tree.root().join(place(ROOT)), ingredients)?;
     tree.copy(&place(RACE), 0o755, &ingredients.programs.guest_race)?;
     let peers = provision::peers(cache, ingredients.arch)?;
-    for program in ["crun", "lxc-start"] {
-        tree.copy(&format!("{}/bin/{program}", place(PEERS)), 0o755, &peers.join("usr/bin").join(program))?;
-    }
-    let triplet = ingredients.arch.gnu_triplet();
-    for folder in ["lib", "usr/lib"] {
-        copy_libraries(&tree, &format!("{}/lib", place(PEERS)), &peers.join(folder).join(triplet))?;
-    }
+    lay_out_peers(&tree, &place(PEERS), &peers, &["crun", "lxc-start"], ingredients.arch)?;
     let part = directory.join("data.ext4");
     // That there is none yet is as good.
     let _ = fs::remove_file(&part);
     let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
     format.arg(tree.root()).arg(&part).arg(format!("{DATA_MIB}M")).run()?;
     Ok(part)
+}
+
+/// Programs of [`provision::peers`] and their libraries, in `bin` and `lib` below `to`.
+pub(crate) fn lay_out_peers(
+    tree: &Tree,
+    to: &str,
+    peers: &Path,
+    programs: &[&str],
+    arch: Arch,
+) -> Result<(), BuildError> {
+    for program in programs {
+        tree.copy(&format!("{to}/bin/{program}"), 0o755, &peers.join("usr/bin").join(program))?;
+    }
+    for folder in ["lib", "usr/lib"] {
+        copy_libraries(tree, &format!("{to}/lib"), &peers.join(folder).join(arch.gnu_triplet()))?;
+    }
+    Ok(())
 }
 
 /// All shared libraries in one place: a link among them becomes what it points to.

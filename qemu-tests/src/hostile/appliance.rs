@@ -4,15 +4,15 @@
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOrder;
+use crate::board::ingredients::Ingredients;
 use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
-use crate::board::tree::Tree;
+use crate::board::tree::{Tree, TreeError};
+use std::path::Path;
 
 /// Attacks.
 pub(super) const HOSTILE: &str = "hostile";
 /// Must not notice.
 pub(super) const CALM: &str = "calm";
-/// Its probe forges words.
-pub(super) const FORGER: &str = "forger";
 /// Was given `/dev/fuse`.
 pub(super) const FUSER: &str = "fuser";
 /// Starts late.
@@ -49,11 +49,16 @@ pub(super) const APPLIANCE: Appliance = Appliance {
     fill,
 };
 
+/// The root that all of them run.
+pub(super) fn lay_out_crowd(root: &Path, ingredients: &Ingredients) -> Result<Tree, TreeError> {
+    let tree = lay_out_busybox(root, ingredients)?;
+    tree.copy(ATTACK, 0o755, &ingredients.programs.guest_attack)?;
+    tree.file("etc/start", 0o755, format!("#!/bin/sh\nip link set lo up\nip link set eth0 up\n{ATTACK} ready\n"))?;
+    Ok(tree)
+}
+
 fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
-    let root = lay_out_busybox(&workshop.scratch.join("crowd"), workshop.ingredients)?;
-    root.copy(ATTACK, 0o755, &workshop.ingredients.programs.guest_attack)?;
-    // It says READY=1 when it has an address.
-    root.file("etc/start", 0o755, format!("#!/bin/sh\nip link set lo up\nip link set eth0 up\n{ATTACK} ready\n"))?;
+    let root = lay_out_crowd(&workshop.scratch.join("crowd"), workshop.ingredients)?;
     let image = workshop.scratch.join("crowd.image");
     let order = ImageOrder {
         source: root.root(),

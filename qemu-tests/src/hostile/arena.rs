@@ -32,6 +32,8 @@ pub(super) struct Arena<'a> {
     directory: PathBuf,
     /// How long the ten are let loose.
     pub(super) length: Length,
+    /// The stick with LXC, where there is one.
+    pub(super) lxc: Option<PathBuf>,
     board: Option<Board>,
     /// As it was before the first attempt.
     pub(super) before: Option<Machine>,
@@ -47,8 +49,9 @@ struct Row {
 
 impl<'a> Arena<'a> {
     /// Without a board.
-    pub(super) fn new(prepared: &'a Prepared, directory: &Path, length: Length) -> Arena<'a> {
-        Arena { prepared, directory: directory.to_owned(), length, board: None, before: None, rows: Vec::new() }
+    pub(super) fn new(prepared: &'a Prepared, directory: &Path, length: Length, lxc: Option<PathBuf>) -> Arena<'a> {
+        let directory = directory.to_owned();
+        Arena { prepared, directory, length, lxc, board: None, before: None, rows: Vec::new() }
     }
 
     /// Switches the board on; says how long it took until its agent spoke.
@@ -91,7 +94,7 @@ impl<'a> Arena<'a> {
     /// Ends the board, and removes its disk; logs stay.
     pub(super) fn clear_away(&mut self) {
         self.board = None;
-        for name in ["disk.img", "flash.img", "crossing.img"] {
+        for name in ["disk.img", "flash.img", "crossing.img", "lxc.stick"] {
             // What cannot be removed is overwritten by the next run.
             let _ = std::fs::remove_file(self.directory.join(name));
         }
@@ -183,6 +186,11 @@ impl<'a> Arena<'a> {
     /// How many attempts were noted so far.
     pub(super) fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    /// What came of an attempt that was noted.
+    pub(super) fn outcome_of(&self, name: &str) -> Option<&Outcome> {
+        self.rows.iter().find(|row| row.attempt.name == name).map(|row| &row.outcome)
     }
 
     /// Attempt, verdict, errno or figure.

@@ -4,6 +4,7 @@ use super::appliance::{CALM, HOSTILE};
 use super::arena::{Arena, TIMEOUT};
 use super::failure::HostileError;
 use super::machine::Machine;
+use super::together::late;
 use crate::report::Observer;
 use qemu_guest::attack::{self, Attempt, Line, Outcome, Verdict, Watched};
 use std::time::Duration;
@@ -108,6 +109,33 @@ fn held(
     arena.shell(&format!("rm -f {taken}"))?;
     holding.ran()?;
     Ok(outcome)
+}
+
+/// What is taken all at once while another one starts.
+const EVERY_LIMIT: [&str; 8] =
+    ["inotify", "sigpending", "user-namespaces", "aio", "ptys", "keys", "netlink-queues", "open-files"];
+
+/// One container has taken all that it can get, and another one starts, is asked, and gets an address.
+pub(super) fn at_every_limit(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
+    let pid = arena.instance(HOSTILE)?["pid"].to_string();
+    let place = |name: &str| format!("{TAKEN}-{name}");
+    let mut holding = Vec::new();
+    let mut said = Vec::new();
+    for name in EVERY_LIMIT {
+        let taken = format!("/proc/{pid}/root{}", place(name));
+        holding.push(arena.start_attack(HOSTILE, &["hold", name, &place(name)], TIMEOUT)?);
+        // What has no process or descriptor left to come that far has found its limit too.
+        if arena.wait_file(&taken, Duration::from_secs(15))? {
+            said.push(arena.board()?.agent.read_file(&taken)?.replace('\t', " "));
+        }
+    }
+    observer.check("one container is at its limits", said.join("; "), EVERY_LIMIT.len() / 2 <= said.len())?;
+    let outcome = late(arena, observer);
+    arena.shell(&format!("rm -f /proc/{pid}/root{TAKEN}-*"))?;
+    for one in holding {
+        one.ran()?;
+    }
+    outcome
 }
 
 pub(super) fn memory(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {

@@ -1,6 +1,6 @@
 //! Attempts whose effect only the board sees: each is looked at in a way of its own.
 
-use super::appliance::{CALM, FORGER, FUSER, HOSTILE};
+use super::appliance::{CALM, FUSER, HOSTILE};
 use super::arena::{Arena, TIMEOUT};
 use super::attempts::slowest_allowed;
 use super::failure::HostileError;
@@ -102,7 +102,7 @@ fn unflushed(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
 /// The client types and hangs up; PID 1 must not spin on what it could not get rid of.
 fn typed(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     arena.shell(&format!(
-        "head -c 20480 /dev/zero | tr '\\0' x | timeout 3 yado rescue console --force {HOSTILE} > /dev/null 2>&1; true"
+        "head -c 20480 /dev/zero | tr '\\0' x | busybox timeout 3 yado rescue console --force {HOSTILE} > /dev/null 2>&1; true"
     ))?;
     let before = arena.machine()?;
     arena.shell("sleep 3")?;
@@ -210,7 +210,6 @@ fn no_inodes(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
 
 /// Every line with the forged words must say whose they are, and send nothing to a terminal.
 fn forged(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
-    arena.wait_settled(FORGER)?;
     let script = "{ yado rescue logs; dmesg; } | grep FORGER || true";
     let ask = || Ok(serde_json::Value::String(arena.shell(script).unwrap_or_default()));
     let lines = arena.board()?.wait_for("words of a probe", SOON, ask, |said| {

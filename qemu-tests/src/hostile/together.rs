@@ -92,7 +92,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
 }
 
 /// Another one starts all the same, has its lease, and can be asked.
-fn late(arena: &Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
+pub(super) fn late(arena: &Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     arena.board()?.yado(&["rescue", "start", LATE])?;
     let status = arena.wait_settled(LATE)?;
     observer.check("another one starts", &status["state"], status["state"] == "ready")?;

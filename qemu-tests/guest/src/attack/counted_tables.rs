@@ -4,11 +4,12 @@
 use super::verdict::errno_name;
 use super::{Attempt, Expected, Outcome, Watched};
 use rustix::fs::inotify;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::hostile;
@@ -249,22 +250,31 @@ fn neighbours() -> Outcome {
     outcome
 }
 
-/// One datagram for each of many ports of one that is outside: each is a connection to the one who tracks them.
+/// Datagrams to one who is not there, and connections that are refused: each is an entry for the one who tracks them.
 fn connections() -> Outcome {
-    const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+    const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
+    const CLOSED: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
     if gateway().is_none() {
         return Outcome::not_here("a network");
     }
-    match UdpSocket::bind("0.0.0.0:0") {
-        Err(error) => Outcome::refused(&error),
-        Ok(socket) => take("connections", 16_384, |number| {
-            // EPERM is what the sender of a dropped packet hears; ECONNREFUSED is the answer to an earlier one.
-            match socket.send_to(b"x", (OUTSIDE, 1024 + number as u16)) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-                sent => sent.map(drop),
-            }
-        }),
-    }
+    let socket = match UdpSocket::bind("0.0.0.0:0") {
+        Ok(socket) => socket,
+        Err(error) => return Outcome::refused(&error),
+    };
+    take("connections", 8192, |number| {
+        let port = 1024 + number as u16;
+        // EPERM is what the sender of a dropped packet hears: the next one is tried all the same.
+        let _ = socket.send_to(b"x", (NOBODY, port));
+        if number < 4096 { connect_without_waiting(SocketAddrV4::new(CLOSED, port)) } else { Ok(()) }
+    })
+}
+
+fn connect_without_waiting(to: SocketAddrV4) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    // It goes on, or it was dropped.
+    let _ = rustix::net::connect(&socket, &to);
+    Ok(())
 }
 
 /// The router answers, be it with a refusal.

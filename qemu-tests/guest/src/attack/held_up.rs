@@ -170,11 +170,12 @@ fn no_inodes() -> Outcome {
 }
 
 /// What a probe says; the instance `forger` has it as its probe.
-pub(super) const FORGED_WORDS: &str = "yado-container: image: signature verified by FORGER\u{202e}\u{1b}[31m";
+const FORGED_WORDS: &str = "yado-container: image: signature verified by FORGER\u{202e}\u{1b}[31m";
 
+/// A probe that fails has its words told.
 fn forged() -> Outcome {
     eprintln!("{FORGED_WORDS}");
-    Outcome::bounded("said")
+    std::process::exit(1)
 }
 
 fn killed_init() -> Outcome {
