@@ -6,7 +6,7 @@ use super::failure::HostileError;
 use super::machine::Machine;
 use super::together::late;
 use crate::report::Observer;
-use qemu_guest::attack::{self, Attempt, Line, Outcome, Verdict, Watched};
+use qemu_guest::attack::{self, Attempt, Expected, Line, Outcome, Verdict, Watched};
 use std::time::Duration;
 
 /// Where one that holds says so, inside.
@@ -58,9 +58,10 @@ pub(super) fn inside(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(
 fn smuggle(arena: &Arena<'_>) -> Result<(), HostileError> {
     let pid = arena.instance(HOSTILE)?["pid"].to_string();
     let place = format!("/proc/{pid}/root{}", attack::SMUGGLED);
+    // Where no node can be put there, there is none to be opened: the attempt says so.
     arena.shell(&format!(
         "mkdir -p {place} && cd {place} && mknod -m 666 console c 5 1 && mknod -m 666 kmsg c 1 11 &&
-         mknod -m 666 mem c 1 1 && mknod -m 666 serial c 204 64 && mknod -m 666 disk b $(tr : ' ' < /sys/block/vda/dev)"
+         mknod -m 666 mem c 1 1 && mknod -m 666 serial c 204 64 && mknod -m 666 disk b $(tr : ' ' < /sys/block/vda/dev) || true"
     ))?;
     Ok(())
 }
@@ -76,6 +77,8 @@ pub(super) fn neighbours(arena: &mut Arena<'_>, observer: &mut Observer) -> Resu
                 Some(Outcome { verdict: Verdict::Succeeded, .. }) => {
                     Outcome { figure: format!("{}; calm has its own, status {latency:?}", outcome.figure), ..outcome }
                 }
+                // Where nobody gets any, nobody takes it from anybody.
+                Some(Outcome { verdict: Verdict::Refused, .. }) if outcome.verdict == Verdict::Refused => outcome,
                 Some(refused) => Outcome::succeeded(format!("{}; calm gets {}", outcome.figure, refused.figure)),
                 None => {
                     Outcome::succeeded(format!("{}; calm: {:?} {}", outcome.figure, spare.ended, spare.stderr.trim()))
@@ -121,7 +124,10 @@ pub(super) fn at_every_limit(arena: &mut Arena<'_>, observer: &mut Observer) -> 
     let place = |name: &str| format!("{TAKEN}-{name}");
     let mut holding = Vec::new();
     let mut said = Vec::new();
-    for name in EVERY_LIMIT {
+    // What is known to succeed would only be seen once more.
+    let is_held = |name: &&str| attack::find(name).is_some_and(|attempt| attempt.expected == Expected::Held);
+    let names: Vec<&str> = EVERY_LIMIT.into_iter().filter(is_held).collect();
+    for name in &names {
         let taken = format!("/proc/{pid}/root{}", place(name));
         holding.push(arena.start_attack(HOSTILE, &["hold", name, &place(name)], TIMEOUT)?);
         // What has no process or descriptor left to come that far has found its limit too.
@@ -129,7 +135,7 @@ pub(super) fn at_every_limit(arena: &mut Arena<'_>, observer: &mut Observer) -> 
             said.push(arena.board()?.agent.read_file(&taken)?.replace('\t', " "));
         }
     }
-    observer.check("one container is at its limits", said.join("; "), EVERY_LIMIT.len() / 2 <= said.len())?;
+    observer.check("one container is at its limits", said.join("; "), names.len() / 2 <= said.len())?;
     let outcome = late(arena, observer);
     arena.shell(&format!("rm -f /proc/{pid}/root{TAKEN}-*"))?;
     for one in holding {

@@ -20,7 +20,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
 ];
 
 /// Where the outside puts nodes for [`smuggled`].
-pub const SMUGGLED: &str = "/root/smuggled";
+pub const SMUGGLED: &str = "/dev/smuggled";
 
 const fn node(name: &'static str, what: &'static str) -> Attempt {
     Attempt { name, what, run: disk, watched: Watched::Inside, expected: Expected::Held }
