@@ -153,7 +153,10 @@ impl<'a> Arena<'a> {
 
     /// The machine as it is now.
     pub(super) fn machine(&self) -> Result<Machine, HostileError> {
-        Machine::parse(&self.shell(&Machine::script())?)
+        let status = self.board()?.status()?;
+        let services = status["services"].as_array().into_iter().flatten();
+        let netd = services.filter(|service| service["name"] == "netd").find_map(|service| service["pid"].as_u64());
+        Machine::parse(&self.shell(&Machine::script(netd.unwrap_or(0)))?)
     }
 
     /// Notes what came of an attempt: a check where it is promised to be held.

@@ -187,7 +187,8 @@ pub(super) fn services(arena: &mut Arena<'_>, observer: &mut Observer) -> Result
             && more(|seen| seen.netd_percent) < SERVICE_PERCENT
             && more(|seen| seen.outside_percent) < OUTSIDE_PERCENT
             && seen.slowest < slowest_allowed(idle.slowest);
-        let verdict = if is_held || !outcome.is_held() { outcome.verdict } else { Verdict::Succeeded };
+        let is_made = outcome.verdict == Verdict::Bounded;
+        let verdict = if is_held || !is_made { outcome.verdict } else { Verdict::Succeeded };
         arena.note(observer, attempt, Outcome { verdict, figure: format!("{}; {}", outcome.figure, seen.shown) });
     }
     arena.judge(first, observer)

@@ -24,15 +24,12 @@ pub(super) struct Spent {
 }
 
 impl Machine {
-    /// A shell script that prints what [`Machine::parse`] reads: a name, a number, one to a line.
-    pub(super) fn script() -> String {
+    /// A shell script that prints what [`Machine::parse`] reads, netd being process `netd`: a name, a number, one to a line.
+    pub(super) fn script(netd: u64) -> String {
         format!(
             "awk '{{print \"uptime_ms\", int($1 * 1000)}}' /proc/uptime
              awk '{{print \"init_ticks\", $14 + $15}}' /proc/1/stat
-             for stat in /proc/[0-9]*/stat; do
-                 read pid name rest < $stat && case $name in '(yado-netd)') set -- $rest
-                 shift 11; echo netd_ticks $(($1 + $2)) ;; esac
-             done 2> /dev/null
+             awk '{{print \"netd_ticks\", $14 + $15}}' /proc/{netd}/stat 2> /dev/null
              awk '{{sub(\":\", \"\", $1); print $1, $2}}' /proc/meminfo
              grep '^oom_kill ' /proc/vmstat
              awk '{{print \"open_files\", $1}}' /proc/sys/fs/file-nr
