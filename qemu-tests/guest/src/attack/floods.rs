@@ -20,9 +20,10 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     Attempt { run: memory_events, ..flood("memory-events", "processes that are killed for want of memory") },
     Attempt { run: refused_forks, ..flood("fork-storm", "forks that are refused") },
     Attempt { run: modules, ..flood("modprobe-storm", "requests for kernel modules, by unknown file systems") },
-    Attempt { run: link_flaps, ..flood("link-flaps", "the instance's link goes up and down") },
     Attempt { run: dhcp, ..flood("dhcp-flood", "requests for leases, each from another address") },
     Attempt { run: dns, ..flood("dns-flood", "questions for names, each for another one") },
+    // Last: netd keeps a port that flaps down for a while.
+    Attempt { run: link_flaps, ..flood("link-flaps", "the instance's link goes up and down") },
 ];
 
 /// Where systemd's "Container Interface" has the socket.
