@@ -1,10 +1,11 @@
 //! How the command shows what it knows: tables for people, JSON for programs, and texts of others made safe to print.
 
 use clap::ValueEnum;
-use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::time::Duration;
 use yado_wire::{columns, hex};
+
+pub(crate) use yado_wire::printable::printable;
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,26 +31,6 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// Writes one JSON value on lines of its own.
 pub(crate) fn print_json(value: &serde_json::Value) -> io::Result<()> {
     print(&format!("{value:#}\n"))
-}
-
-/// `text` without anything that a terminal would obey: a container writes the messages that we print.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_obeyed) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        if is_obeyed(char) {
-            out.extend(char.escape_unicode());
-        } else {
-            out.push(char);
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn is_obeyed(char: char) -> bool {
-    char.is_control() && char != '\t'
 }
 
 /// The first 12 digits of a fingerprint: what LXD shows.
@@ -101,12 +82,6 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
         assert_eq!(duration(Duration::from_secs(183_600)), "2d 3h");
-    }
-
-    #[test]
-    fn what_a_terminal_would_obey_is_written_out() {
-        assert_eq!(printable("fine\täß"), "fine\täß");
-        assert_eq!(printable("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ pub mod syslog_protocol;
 pub(crate) mod kmsg;
 pub(crate) mod line_splitter;
 pub(crate) mod ring;
+pub(crate) mod rings;
 
-use ring::LogRing;
+use rings::LogRings;
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use yado_sys::poll::{Interest, PollSet};
 use yado_sys::{clock, datagram};
 use yado_wire::names::clipped;
+use yado_wire::printable::printable;
 use yado_wire::rescue::{LogRecord, Reply};
 
 /// syslog(3)'s priorities, as far as we use them ourselves.
@@ -38,6 +40,9 @@ pub(crate) enum Priority {
 /// Our own name in the log.
 pub(crate) const OWN_IDENTIFIER: &str = "yado-init";
 
+/// What comes from inside an instance is logged as `instance/NAME`; nobody else may have a name that begins so.
+pub(crate) const INSTANCE_PREFIX: &str = "instance/";
+
 /// The journal of a systemd host; as PID 1 the same path is ours to listen on.
 pub(crate) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -52,34 +57,34 @@ enum Mirror {
 /// The log.
 #[derive(Debug)]
 pub(crate) struct Log {
-    ring: Option<LogRing>,
+    rings: Option<LogRings>,
     mirror: Mirror,
 }
 
 impl Log {
     /// The log of PID 1: the kernel's, until there is a ring.
     pub(crate) fn of_system() -> Log {
-        Log { ring: None, mirror: kmsg::open().map_or(Mirror::Nowhere, Mirror::Kernel) }
+        Log { rings: None, mirror: kmsg::open().map_or(Mirror::Nowhere, Mirror::Kernel) }
     }
 
     /// The log of a hosted init.
     pub(crate) fn of_host() -> Log {
         let has_journal = Path::new(JOURNAL_SOCKET).exists();
         let journal = if has_journal { datagram::unbound().ok() } else { None };
-        Log { ring: None, mirror: Mirror::Host { journal } }
+        Log { rings: None, mirror: Mirror::Host { journal } }
     }
 
-    /// From now on records are kept in the ring at `path`, too.
-    pub(crate) fn open_ring(&mut self, path: &Path) {
-        match LogRing::create(path) {
-            Ok(ring) => self.ring = Some(ring),
-            Err(error) => self.say(Priority::Warning, format_args!("create {}: {error}", path.display())),
+    /// From now on records are kept in rings in `directory`, too.
+    pub(crate) fn open_rings(&mut self, directory: &Path) {
+        match LogRings::create(directory) {
+            Ok(rings) => self.rings = Some(rings),
+            Err(error) => self.say(Priority::Warning, format_args!("create {}: {error}", directory.display())),
         }
     }
 
-    /// The ring, for readers.
-    pub(crate) fn ring(&self) -> Option<&LogRing> {
-        self.ring.as_ref()
+    /// The rings, for readers.
+    pub(crate) fn rings(&self) -> Option<&LogRings> {
+        self.rings.as_ref()
     }
 
     /// A line of our own.
@@ -90,7 +95,8 @@ impl Log {
     /// A line of anybody. `pid` 0: not known.
     pub(crate) fn record(&mut self, priority: u8, identifier: &str, pid: i32, message: &str) {
         let now = clock::since_boot();
-        if let Some(ring) = &mut self.ring {
+        let instance = identifier.strip_prefix(INSTANCE_PREFIX);
+        if let Some(rings) = &mut self.rings {
             let record = Reply::Log(LogRecord {
                 monotonic_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
                 priority: priority.min(7),
@@ -100,19 +106,20 @@ impl Log {
             });
             if let Some(frame) = yado_wire::encode(&record) {
                 // A full tmpfs costs the record; the mirror below still has it.
-                let _ = ring.append(&frame);
+                let _ = rings.append(instance, &frame);
             }
         }
         let is_ours = identifier == OWN_IDENTIFIER;
         match &mut self.mirror {
             Mirror::Kernel(kmsg) => {
-                if is_ours || priority <= Priority::Warning as u8 {
-                    kmsg::write(kmsg, priority, identifier, pid, message);
+                // What an instance prints is not written where a serial line may hold us up.
+                if is_ours || (instance.is_none() && priority <= Priority::Warning as u8) {
+                    kmsg::write(kmsg, priority, &printable(identifier), pid, &printable(message));
                 }
             }
             Mirror::Host { journal } => {
-                if is_ours || !identifier.starts_with("instance/") {
-                    write_stderr(now, identifier, message);
+                if instance.is_none() {
+                    write_stderr(now, &printable(identifier), &printable(message));
                 }
                 if let Some(socket) = journal {
                     let entry = journal_protocol::write_journal_entry(priority, identifier, message);

@@ -38,7 +38,7 @@ impl Supervisor {
                 log.say(Priority::Error, format_args!("create {}: {error}", directory.display()));
             }
         }
-        log.open_ring(&places.run.join("log/ring"));
+        log.open_rings(&places.run.join("log"));
         let told = |path: &Path, result: io::Result<OwnedFd>, log: &mut Log| {
             result
                 .map_err(|error| log.say(Priority::Error, format_args!("listen on {}: {error}", path.display())))

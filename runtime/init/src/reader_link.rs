@@ -6,7 +6,7 @@
 
 use crate::ending::how_it_ended;
 use crate::instance::notify::Ping;
-use crate::log::{OWN_IDENTIFIER, Priority};
+use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
 use crate::moment::Moment;
 use crate::process::{Output, Start};
 use crate::service::{self, State, Wanted};
@@ -410,7 +410,7 @@ impl Supervisor {
             ReaderReport::ServiceReady { pid } => self.note_service_ready(pid),
             ReaderReport::Record(record) => {
                 let identifier = record.identifier.as_str();
-                let is_ours = identifier == OWN_IDENTIFIER || identifier.starts_with("instance/");
+                let is_ours = identifier == OWN_IDENTIFIER || identifier.starts_with(INSTANCE_PREFIX);
                 let identifier = if is_ours { "journal" } else { identifier };
                 self.log.record(record.priority, identifier, record.pid, &record.message);
             }

@@ -6,7 +6,7 @@ use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
 use crate::instance::notify::{self, Ping};
 use crate::launch::{LaunchId, Limit, Purpose};
-use crate::log::Priority;
+use crate::log::{INSTANCE_PREFIX, Priority};
 use crate::moment::Moment;
 use crate::process::Output;
 use crate::supervisor::Supervisor;
@@ -273,5 +273,5 @@ fn take_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, pidfd: &OwnedFd) -> 
 
 /// The log's name for an instance's console.
 pub(crate) fn console_identifier(name: &str) -> String {
-    format!("instance/{name}")
+    format!("{INSTANCE_PREFIX}{name}")
 }

@@ -15,6 +15,7 @@ pub mod hex;
 pub mod launch;
 pub mod names;
 pub mod network;
+pub mod printable;
 pub mod rescue;
 
 pub use failure::{Failure, Retry, Step};

@@ -4,6 +4,7 @@ use super::Client;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::LaunchId;
+use crate::log::rings::LogPosition;
 use crate::reports::console_identifier;
 use crate::supervisor::Supervisor;
 use yado_wire::rescue::{ExitStatus, Reply};
@@ -20,7 +21,7 @@ pub(super) enum Exchange {
     /// Records of the log.
     Logs {
         /// How far it has read.
-        position: u64,
+        position: LogPosition,
         /// Only this instance's.
         instance: Option<InstanceName>,
         /// It goes on after the last one.
@@ -54,7 +55,7 @@ impl Exchange {
     /// Something can be sent without anything happening first.
     pub(super) fn has_more(&self, init: &Supervisor) -> bool {
         match self {
-            Exchange::Logs { position, .. } => init.log.ring().is_some_and(|ring| *position < ring.head()),
+            Exchange::Logs { position, .. } => init.log.rings().is_some_and(|rings| rings.has_more(position)),
             Exchange::Events { sequence } => *sequence < init.events.next(),
             Exchange::Idle | Exchange::Starting { .. } | Exchange::Stopping { .. } | Exchange::Command { .. } => {
                 false
@@ -68,7 +69,7 @@ impl Client {
     pub(super) fn stream(&mut self, init: &Supervisor) {
         match &self.exchange {
             Exchange::Logs { position, instance, follow } => {
-                let (position, instance, follow) = (*position, instance.clone(), *follow);
+                let (position, instance, follow) = (position.clone(), instance.clone(), *follow);
                 self.stream_log(init, position, instance, follow);
             }
             Exchange::Events { sequence } => {
@@ -86,29 +87,23 @@ impl Client {
         }
     }
 
-    fn stream_log(&mut self, init: &Supervisor, position: u64, instance: Option<InstanceName>, follow: bool) {
+    fn stream_log(&mut self, init: &Supervisor, position: LogPosition, instance: Option<InstanceName>, follow: bool) {
         let mut position = position;
         let mut packet = Vec::new();
         for _ in 0..MOST_AT_ONCE {
-            let read = init.log.ring().map(|ring| ring.read(position, &mut packet));
-            match read {
-                Some(Ok(Some(next))) => {
-                    if instance.as_ref().is_none_or(|name| is_about(&packet, name)) && !self.send(&packet) {
-                        break;
-                    }
-                    position = next;
-                }
-                // The end; or a ring that somebody damaged, which has no more to give.
-                Some(Ok(None)) | Some(Err(_)) | None if !follow => {
+            let before = position.clone();
+            let is_record = init.log.rings().is_some_and(|rings| rings.read(&mut position, &mut packet));
+            if !is_record {
+                if !follow {
                     self.exchange = Exchange::Idle;
                     self.reply(&Reply::Done);
                     return;
                 }
-                Some(Ok(None)) | None => break,
-                Some(Err(_)) => {
-                    position = init.log.ring().map_or(0, |ring| ring.head());
-                    break;
-                }
+                break;
+            }
+            if instance.as_ref().is_none_or(|name| is_about(&packet, name)) && !self.send(&packet) {
+                position = before;
+                break;
             }
         }
         self.exchange = Exchange::Logs { position, instance, follow };

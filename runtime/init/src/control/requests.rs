@@ -5,6 +5,7 @@ use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::Ask;
 use crate::log::Priority;
+use crate::log::rings::LogPosition;
 use crate::moment::Moment;
 use crate::shutdown::Goal;
 use crate::supervisor::Supervisor;
@@ -51,8 +52,7 @@ impl Supervisor {
         match request {
             Request::Status => self.answer_status(id, now),
             Request::Logs { instance, follow } => {
-                let position = self.log.ring().map_or(0, |ring| ring.tail());
-                self.set_exchange(id, Exchange::Logs { position, instance, follow });
+                self.set_exchange(id, Exchange::Logs { position: LogPosition::default(), instance, follow });
             }
             Request::Exec { instance, argv, environment, cwd, uid, gid } => {
                 let command = Command {

@@ -1,13 +1,10 @@
-//! The log's last records, in a file on tmpfs: the kernel's memory and not ours, and still there for whoever looks after a
+//! The last records of one source, in a file on tmpfs: the kernel's memory and not ours, and still there for whoever looks after a
 //! crash. The bytes of a record are those of the reply that carries it to a reader, so reading is copying.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-
-/// About two thousand lines: a boot of several containers and what came before a fault.
-const CAPACITY_BYTES: u64 = 256 * 1024;
 
 /// Each record is preceded by its length as 32 bits.
 const HEAD_BYTES: u64 = 4;
@@ -24,12 +21,8 @@ pub(crate) struct LogRing {
 }
 
 impl LogRing {
-    /// Opens an empty ring at `path`.
-    pub(crate) fn create(path: &Path) -> io::Result<LogRing> {
-        LogRing::with_capacity(path, CAPACITY_BYTES)
-    }
-
-    fn with_capacity(path: &Path, capacity: u64) -> io::Result<LogRing> {
+    /// Opens an empty ring of so many bytes at `path`.
+    pub(crate) fn create(path: &Path, capacity: u64) -> io::Result<LogRing> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(LogRing { file, capacity, tail: 0, head: 0 })
     }
@@ -74,6 +67,19 @@ impl LogRing {
         Ok(Some(position + HEAD_BYTES + len))
     }
 
+    /// Reads the beginning of the record at `position`, as [`LogRing::read`] would find it. `false`: there is none.
+    pub(crate) fn peek(&self, position: u64, beginning: &mut [u8]) -> io::Result<bool> {
+        let position = position.max(self.tail);
+        if self.head <= position {
+            return Ok(false);
+        }
+        if self.len_at(position)? < beginning.len() as u64 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.read_at(beginning, position + HEAD_BYTES)?;
+        Ok(true)
+    }
+
     fn len_at(&self, position: u64) -> io::Result<u64> {
         let mut head = [0; HEAD_BYTES as usize];
         self.read_at(&mut head, position)?;
@@ -108,7 +114,7 @@ mod tests {
     #[test]
     fn the_newest_records_stay_whole_whatever_their_lengths() {
         let path = std::env::temp_dir().join(format!("yado-log-ring-{}", std::process::id()));
-        let mut ring = LogRing::with_capacity(&path, 100).unwrap();
+        let mut ring = LogRing::create(&path, 100).unwrap();
         let mut buffer = Vec::new();
         assert_eq!(ring.read(0, &mut buffer).unwrap(), None);
         for number in 0..200u8 {
@@ -132,7 +138,7 @@ mod tests {
     #[test]
     fn a_ring_that_somebody_cut_off_gives_errors_and_takes_new_records() {
         let path = std::env::temp_dir().join(format!("yado-log-ring-cut-{}", std::process::id()));
-        let mut ring = LogRing::with_capacity(&path, 100).unwrap();
+        let mut ring = LogRing::create(&path, 100).unwrap();
         ring.append(b"one").unwrap();
         File::options().write(true).truncate(true).open(&path).unwrap();
         assert!(ring.read(0, &mut Vec::new()).is_err());

@@ -1,0 +1,37 @@
+//! Texts of others made safe to print: a container writes messages that a person reads in a terminal.
+
+use std::borrow::Cow;
+
+/// `text` with all that a terminal would obey, or that would show it in another order than it has, written out: `\u{1b}`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_obeyed(char) {
+            out.extend(char.escape_unicode());
+        } else {
+            out.push(char);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters of ASCII and of ECMA-48, line separators, and what turns the direction of writing (UAX #9).
+fn is_obeyed(char: char) -> bool {
+    (char.is_control() && char != '\t')
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out() {
+        assert_eq!(printable("fine\täß\u{5e9}"), "fine\täß\u{5e9}");
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
+        assert_eq!(printable("gpj\u{202e}exe.\u{9b}m\u{2066}"), "gpj\\u{202e}exe.\\u{9b}m\\u{2066}");
+    }
+}
