@@ -3,7 +3,6 @@
 use crate::attach::{AttachError, attach, delete_pair, plan_attach};
 use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
-use crate::held_ports::Reason;
 use crate::link::observed::{Link, LinkKind};
 use crate::reconcile::is_of;
 use crate::runs::OutOfDate;
@@ -181,19 +180,12 @@ impl Netd {
             gateway: None,
             nameservers: Default::default(),
             lease_left_s: lease.map(|lease| seconds(lease.until_s.saturating_sub(now.as_secs()))),
-            note: held.map(|(until, reason)| self::held_note(until.saturating_sub(now), reason)),
+            note: held.map(|until| LinkNote::HeldDown { left_s: seconds(until.saturating_sub(now).as_secs()) }),
         }
     }
 
     fn first_address(&self, link: &Link) -> Option<([u8; 4], u8)> {
         self.observed.addresses_of(link.index).next().map(|found| (found.address.octets(), found.prefix_len))
-    }
-}
-
-fn held_note(left: Duration, reason: Reason) -> LinkNote {
-    let left_s = seconds(left.as_secs());
-    match reason {
-        Reason::Moved | Reason::Flapped => LinkNote::HeldDown { left_s },
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The ports that are down on purpose, by the name of the host's end.
 #[derive(Debug, Default)]
 pub struct HeldPorts {
-    until: BTreeMap<String, (Duration, Reason)>,
+    until: BTreeMap<String, Duration>,
     carriers: BTreeMap<u32, Carrier>,
 }
 
@@ -27,19 +27,10 @@ const CHANGE_PAUSE: Duration = Duration::from_secs(3);
 const FIRST_HOLD: Duration = Duration::from_secs(30);
 const MAX_HOLD: Duration = Duration::from_secs(480);
 
-/// Why a port is left down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Its network has another address: who is behind it sees that the carrier went, and asks for a new lease.
-    Moved,
-    /// Its carrier came and went too often.
-    Flapped,
-}
-
 impl HeldPorts {
-    /// Leaves a port down for `pause`.
-    pub fn hold(&mut self, port: &str, reason: Reason, until: Duration) {
-        self.until.insert(port.to_owned(), (until, reason));
+    /// Leaves a port down until this time.
+    pub fn hold(&mut self, port: &str, until: Duration) {
+        self.until.insert(port.to_owned(), until);
     }
 
     /// Looks at the ports of instances. Returns those that are held from now on, and how long.
@@ -60,7 +51,7 @@ impl HeldPorts {
                 carrier.holds = carrier.holds.saturating_add(1);
                 // What it owes is paid by the time it is down, and its going down and up is our own doing.
                 carrier.budget = Budget::new(CHANGES, CHANGE_PAUSE);
-                self.hold(&port.name, Reason::Flapped, now + pause);
+                self.hold(&port.name, now + pause);
                 flapping.push((port.name.clone(), pause));
             }
             self.carriers.insert(port.index, carrier);
@@ -70,7 +61,7 @@ impl HeldPorts {
 
     /// Lets those up whose time is over.
     pub fn release(&mut self, now: Duration) {
-        self.until.retain(|_, (until, _)| now < *until);
+        self.until.retain(|_, until| now < *until);
     }
 
     /// The port is made anew, for another run of its instance.
@@ -80,11 +71,11 @@ impl HeldPorts {
 
     /// When the next one is let up.
     pub fn deadline(&self) -> Option<Duration> {
-        self.until.values().map(|(until, _)| *until).min()
+        self.until.values().min().copied()
     }
 
-    /// Until when and why a port is left down.
-    pub fn of(&self, port: &str) -> Option<(Duration, Reason)> {
+    /// Until when a port is left down.
+    pub fn of(&self, port: &str) -> Option<Duration> {
         self.until.get(port).copied()
     }
 }

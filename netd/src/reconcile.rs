@@ -7,7 +7,6 @@ use crate::dhcp::lease::{Lease, MAX_NAME_SERVERS};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::{Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
-use crate::held_ports::Reason;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::{Link, LinkKind};
 use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
@@ -153,7 +152,8 @@ impl Netd {
             if old.is_some_and(|old| old != address) {
                 let ports = self.attachments.iter().filter(|attachment| is_of(attachment, bridge));
                 for port in ports.filter_map(|attachment| attachment.host_link.as_ref()) {
-                    self.held_ports.hold(port, Reason::Moved, now + MOVED);
+                    // Its containers see that the carrier went, and ask for a new lease.
+                    self.held_ports.hold(port, now + MOVED);
                 }
             }
         }
