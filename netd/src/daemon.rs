@@ -7,8 +7,7 @@ use crate::control::{self, Call};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::Leases;
 use crate::dns::zone::Zones;
-use crate::filter::Unlimited;
-use crate::firewall::rules::Ruleset;
+use crate::filter::{Tables, Unlimited};
 use crate::firewall::transaction::Firewall;
 use crate::held_ports::HeldPorts;
 use crate::link::kernel::Kernel;
@@ -96,7 +95,7 @@ pub(crate) struct Netd {
     pub(crate) kernel: Kernel,
     pub(crate) firewall: Firewall,
     /// The rules that stand; `None`: they have to be put there (again).
-    pub(crate) rules: Option<Vec<Ruleset>>,
+    pub(crate) rules: Option<Tables>,
     /// What this kernel cannot limit, as it lacks the modules.
     pub(crate) unlimited: Unlimited,
     /// The table of connections has the size and the times that it should have.

@@ -10,8 +10,18 @@ use yado_sys::clock::since_boot;
 use yado_sys::machine;
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-/// What nf_tables answers for an expression or a family that it does not know and finds no module for.
+/// `ENOENT`, `EOPNOTSUPP` and `EAFNOSUPPORT`: what nf_tables answers for an expression or a family that it does not know and
+/// finds no module for.
 const UNKNOWN: [i32; 3] = [2, 95, 97];
+
+/// The tables of this machine.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tables {
+    /// What may pass, and how many connections there may be.
+    rules: Ruleset,
+    /// What the ports of bridges may send; `None`: the kernel cannot limit it.
+    ports: Option<Ruleset>,
+}
 
 /// What this kernel cannot limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,7 +56,7 @@ impl Netd {
         }
     }
 
-    fn tables(&self) -> Vec<Ruleset> {
+    fn tables(&self) -> Tables {
         let others = if self.arguments.is_hosted { Others::Undecided } else { Others::Denied };
         let mut rules = ruleset(self.bridges(), others);
         if !self.unlimited.connections {
@@ -55,14 +65,13 @@ impl Netd {
             limit_connections(&mut rules, self.bridges(), others, size);
         }
         let ports = (!self.unlimited.ports).then(|| port_budgets(self.bridges()));
-        [rules].into_iter().chain(ports).collect()
+        Tables { rules, ports }
     }
 
     /// Returns what stands: where the kernel lacks what limits need, the tables without them.
-    fn put_tables(&mut self, mut wanted: Vec<Ruleset>) -> io::Result<Vec<Ruleset>> {
+    fn put_tables(&mut self, mut wanted: Tables) -> io::Result<Tables> {
         let is_unknown = |error: &io::Error| error.raw_os_error().is_some_and(|errno| UNKNOWN.contains(&errno));
-        let Some(rules) = wanted.first() else { return Ok(wanted) };
-        match self.firewall.replace(rules) {
+        match self.firewall.replace(&wanted.rules) {
             Ok(()) => {}
             Err(error) if !self.unlimited.connections && is_unknown(&error) => {
                 tracing::warn!(
@@ -71,12 +80,11 @@ impl Netd {
                 );
                 self.unlimited.connections = true;
                 wanted = self.tables();
-                let Some(rules) = wanted.first() else { return Ok(wanted) };
-                self.firewall.replace(rules)?;
+                self.firewall.replace(&wanted.rules)?;
             }
             Err(error) => return Err(error),
         }
-        let Some(ports) = wanted.get(1) else { return Ok(wanted) };
+        let Some(ports) = &wanted.ports else { return Ok(wanted) };
         match self.firewall.replace(ports) {
             Ok(()) => {}
             Err(error) if is_unknown(&error) => {
@@ -84,7 +92,7 @@ impl Netd {
                     "the kernel cannot limit what ports of bridges send (nft_limit, NF_TABLES_BRIDGE): {error}"
                 );
                 self.unlimited.ports = true;
-                wanted.truncate(1);
+                wanted.ports = None;
             }
             Err(error) => return Err(error),
         }
