@@ -39,7 +39,8 @@ const NFT_REG_VERDICT: u32 = 0;
 const NFT_REG_1: u32 = 1;
 const NFT_SET_TIMEOUT: u32 = 0x10;
 const NFT_SET_EVAL: u32 = 0x20;
-/// More sources than a network has, or ports than a board. Who makes up more is limited with all others of its network.
+/// More sources than a network has, or ports than a board. A container that makes up more is limited together with the rest
+/// of its network.
 const MAX_SET_ENTRIES: u32 = 1024;
 /// linux/if_ether.h.
 const ETH_P_IP: u16 = 0x0800;

@@ -9,6 +9,7 @@ const SETTINGS: &str = "/proc/sys/net/netfilter";
 const SIZE: &str = "nf_conntrack_max";
 /// An entry takes about 320 bytes: with so many for each MiB the table takes one hundredth of the memory at most.
 const ENTRIES_PER_MIB: u64 = 32;
+/// The least is what 64 MiB give, for ten containers and this machine itself; the most is more connections than a device has.
 const SIZES: std::ops::RangeInclusive<u64> = 2048..=65536;
 
 /// Seconds, where the kernel's own are made for servers with memory to spare: connections that never became one, and

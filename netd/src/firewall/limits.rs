@@ -19,7 +19,7 @@ const FORGET_S: u32 = 60;
 
 /// The kernel looks through a network's connections when a new one is begun, so that more would take processor time.
 const MAX_CONNECTIONS: u32 = 4096;
-/// For so long closed connections may stay in the table (`conntrack.rs`).
+/// Seconds that a closed connection stays in the table: the close time-outs in `conntrack.rs`.
 const CLOSED_S: u32 = 10;
 
 const CONNECTIONS: Set = Set { name: "source-connections", key: Key::Source, timeout_s: None };

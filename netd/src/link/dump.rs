@@ -23,7 +23,7 @@ const MAX_ATTEMPTS: usize = 8;
 impl Kernel {
     /// Looks at everything.
     pub async fn observe(&self) -> io::Result<Observed> {
-        let mut observed = Observed { tells_makers: self.tells_makers, ..Observed::default() };
+        let mut observed = Observed { keeps_address_protocols: self.keeps_address_protocols, ..Observed::default() };
         for message in self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
             if let RouteNetlinkMessage::NewLink(message) = message {
                 observed.links.push(link(message));

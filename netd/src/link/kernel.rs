@@ -33,8 +33,8 @@ pub(super) const STRICT: i32 = 1;
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub(super) handle: Handle,
-    /// It keeps the protocol numbers of addresses.
-    pub(super) tells_makers: bool,
+    /// It keeps the protocol numbers of addresses (Linux 5.18), so ours are known.
+    pub(super) keeps_address_protocols: bool,
 }
 
 /// An interface to make inside another network namespace, up.
@@ -58,7 +58,7 @@ impl Kernel {
         connection.set_forward_done(true);
         tokio::spawn(connection);
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        Ok(Kernel { handle, tells_makers: keeps_address_protocols(&release) })
+        Ok(Kernel { handle, keeps_address_protocols: keeps_address_protocols(&release) })
     }
 
     /// Does one step.

@@ -10,8 +10,8 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// IPv4 addresses.
     pub addresses: Vec<Address>,
-    /// The kernel keeps who made an address.
-    pub tells_makers: bool,
+    /// The kernel keeps the protocol numbers of addresses (Linux 5.18), so ours are known.
+    pub keeps_address_protocols: bool,
     /// IPv4 routes of the main table that somebody added (not those the kernel derives from addresses).
     pub routes: Vec<Route>,
 }

@@ -231,7 +231,8 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &
         steps.push(Step::SetUp { link: link.index });
     }
     // Where the kernel does not say which are ours, all of them are: on such a link we were alone when we took it.
-    let ours = observed.addresses_of(link.index).filter(|address| address.is_ours || !observed.tells_makers);
+    let ours =
+        observed.addresses_of(link.index).filter(|address| address.is_ours || !observed.keeps_address_protocols);
     plan_addresses(link.index, uplink.address, ours, observed, steps);
     let wished = uplink.routes.iter().map(|&(destination, prefix_len, gateway)| Route {
         link: link.index,

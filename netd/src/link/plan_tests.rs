@@ -174,7 +174,7 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
     there.addresses.push(Address { is_ours: false, ..address(2, 77) });
     let remove = |last: u8, is_ours| Step::RemoveAddress(Address { is_ours, ..address(2, last) });
     assert_eq!(plan(&ended, &there), [remove(15, true), remove(77, false), Step::RemoveRoute(route)]);
-    there.tells_makers = true;
+    there.keeps_address_protocols = true;
     assert_eq!(plan(&ended, &there), [remove(15, true), Step::RemoveRoute(route)]);
     // What is wanted and was made by somebody else is as good.
     there.routes = vec![Route { is_ours: false, ..route }];
