@@ -2,7 +2,6 @@
 //! be is computed from configuration, attachments and leases (`reconcile.rs`), never remembered as orders.
 
 use crate::arguments::Arguments;
-use crate::budget::Budget;
 use crate::control::{self, Call};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::Leases;
@@ -34,6 +33,7 @@ use tokio::time::timeout;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, LinkSelector};
 use yado_sys::clock::since_boot;
+use yado_wire::Budget;
 use yado_wire::Text;
 
 /// Everything that can wake netd, besides the time.
@@ -318,7 +318,7 @@ fn read_networks(arguments: &Arguments) -> NetworksSpec {
 
 fn monitor_links(monitor: LinkMonitor, events: mpsc::Sender<Event>) -> Task {
     Task::spawn(async move {
-        let mut budget = Budget::new(LINK_LOOKS, LINK_LOOK_PAUSE);
+        let mut budget = Budget::each(LINK_LOOKS, LINK_LOOK_PAUSE);
         loop {
             let event = match monitor.changed().await {
                 Ok(()) => Event::LinksChanged,

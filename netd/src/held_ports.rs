@@ -1,9 +1,9 @@
 //! Ports of instances that are left down for a while. Pure; the time is on the boot clock.
 
-use crate::budget::Budget;
 use crate::link::observed::Link;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use yado_wire::Budget;
 
 /// The ports that are down on purpose, by the name of the host's end.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl HeldPorts {
             // A link that is made anew has another index.
             let mut carrier = carriers.remove(&port.index).unwrap_or_else(|| Carrier {
                 changes: port.carrier_changes,
-                budget: Budget::new(CHANGES, CHANGE_PAUSE),
+                budget: Budget::each(CHANGES, CHANGE_PAUSE),
                 holds: 0,
             });
             let changes = port.carrier_changes.wrapping_sub(carrier.changes);
@@ -50,7 +50,7 @@ impl HeldPorts {
                 let pause = FIRST_HOLD.saturating_mul(1 << carrier.holds.min(4)).min(MAX_HOLD);
                 carrier.holds = carrier.holds.saturating_add(1);
                 // What it owes is paid by the time it is down, and its going down and up is our own doing.
-                carrier.budget = Budget::new(CHANGES, CHANGE_PAUSE);
+                carrier.budget = Budget::each(CHANGES, CHANGE_PAUSE);
                 self.hold(&port.name, now + pause);
                 flapping.push((port.name.clone(), pause));
             }

@@ -5,7 +5,6 @@
 // The process, from outside in.
 pub mod arguments;
 pub mod attach;
-pub mod budget;
 mod calls;
 pub mod control;
 pub mod daemon;

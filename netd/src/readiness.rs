@@ -1,10 +1,10 @@
 //! Waiting for descriptors that tokio has no type of its own for: netlink, packet and SEQPACKET sockets.
 
-use crate::budget::Budget;
 use std::io;
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 use yado_sys::clock::since_boot;
+use yado_wire::Budget;
 
 /// A descriptor that does not block, with its readiness.
 pub(crate) type Watched = AsyncFd<OwnedFd>;

@@ -1,7 +1,6 @@
 //! The sockets of one bridge: its DHCP server's, and its name server's. They are bound to the link itself, so nobody outside
 //! is heard, and are opened anew when the bridge is another link than before.
 
-use crate::budget::Budget;
 use crate::daemon::Event;
 use crate::dhcp::message::{MAX_BYTES, Message, parse_message};
 use crate::dns;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch as latest};
 use yado_sys::raw_socket;
+use yado_wire::Budget;
 use yado_wire::Text;
 
 /// What a bridge serves.
@@ -70,7 +70,7 @@ impl Serving {
 }
 
 async fn hear(socket: Arc<Watched>, bridge: Text<15>, events: mpsc::Sender<Event>) {
-    let mut budget = Budget::new(DHCP_BURST, DHCP_PAUSE);
+    let mut budget = Budget::each(DHCP_BURST, DHCP_PAUSE);
     loop {
         let read = read_from(&socket, |socket| {
             let mut buffer = [0; MAX_BYTES];

@@ -1,6 +1,5 @@
 //! One uplink: which link it is, and its DHCP client with the socket that the client's state needs.
 
-use crate::budget::Budget;
 use crate::daemon::Event;
 use crate::dhcp::client::{self, Destination, Hearing, Send, State};
 use crate::dhcp::datagram::{encode_datagram, parse_datagram};
@@ -19,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use yado_spec::network::{LinkSelector, UplinkIpv4, UplinkSpec};
 use yado_sys::{random, raw_socket};
+use yado_wire::Budget;
 
 /// One uplink.
 #[derive(Debug)]
@@ -310,7 +310,7 @@ fn open(kind: SocketKind, link: &Selected, uplink: usize, events: &mpsc::Sender<
     let watched = descriptor.clone();
     let events = events.clone();
     let reader = Task::spawn(async move {
-        let mut budget = Budget::new(BURST, PAUSE);
+        let mut budget = Budget::each(BURST, PAUSE);
         loop {
             take_one(&mut budget).await;
             let read = read_from(&watched, |socket| {

@@ -4,7 +4,6 @@
 use super::answer::{Answer, answer, refusal};
 use super::forward::{Transport, forward, write_framed};
 use super::zone::Zones;
-use crate::budget::Budget;
 use crate::readiness::take_one;
 use crate::task::Task;
 use simple_dns::RCODE;
@@ -17,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch as latest};
 use tokio::time::timeout;
 use yado_sys::raw_socket;
+use yado_wire::Budget;
 use yado_wire::Text;
 
 /// Questions of one bridge that wait for the uplink's servers at a time; more are dropped, and asked again by whoever cares.
@@ -60,7 +60,7 @@ struct Server {
 
 async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
     let mut buffer = [0; MAX_QUERY_BYTES];
-    let mut budget = Budget::new(BURST, PAUSE);
+    let mut budget = Budget::each(BURST, PAUSE);
     loop {
         take_one(&mut budget).await;
         let (len, from) = match socket.recv_from(&mut buffer).await {
@@ -110,7 +110,7 @@ async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
 }
 
 async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
-    let mut budget = Budget::new(CONNECTION_BURST, CONNECTION_PAUSE);
+    let mut budget = Budget::each(CONNECTION_BURST, CONNECTION_PAUSE);
     loop {
         take_one(&mut budget).await;
         let len = usize::from(timeout(PATIENCE, stream.read_u16()).await??);

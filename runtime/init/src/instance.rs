@@ -7,7 +7,6 @@ pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
 
-use crate::budget::Budget;
 use crate::moment::Moment;
 use crate::reader_link::UntrustedSocket;
 use console::Console;
@@ -19,6 +18,7 @@ use std::time::Duration;
 use yado_spec::InstanceSpec;
 use yado_spec::instance::{DeviceSelect, Required};
 use yado_sys::children::Ended;
+use yado_wire::Budget;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
 use yado_wire::{Failure, InstanceName, Retry};
@@ -122,7 +122,7 @@ impl Instance {
             is_queued: autostart,
             run: Run::default(),
             restarts: 0,
-            printed: Budget::new(PRINTED_BYTES_PER_SECOND, PRINTED_BURST_BYTES),
+            printed: Budget::per_second(PRINTED_BYTES_PER_SECOND, PRINTED_BURST_BYTES),
         }
     }
 

@@ -27,7 +27,6 @@ mod service;
 mod shutdown;
 
 mod asking;
-mod budget;
 mod data_partition;
 mod data_watch;
 mod datagram_reader;

@@ -1,11 +1,12 @@
 //! The messages between our processes: what is said, and its bytes. Postcard over `SOCK_SEQPACKET`, one message a
 //! packet, every size bounded. No I/O here: `sys` moves the packets and the descriptors that travel with them.
 //!
-//! Beside them what all parts write the same way: hexadecimal digits, hashes of names, columns.
+//! Beside them what all parts do the same way: write hexadecimal digits, hashes of names and columns, and give a source a budget.
 
 // A message lives on the stack of whoever sends or reads it, one at a time: its bounds matter, not its largest variant.
 #![allow(clippy::large_enum_variant)]
 
+pub mod budget;
 pub mod columns;
 pub mod datagrams;
 pub mod failure;
@@ -18,6 +19,7 @@ pub mod network;
 pub mod printable;
 pub mod rescue;
 
+pub use budget::Budget;
 pub use failure::{Failure, Retry, Step};
 pub use frame::{DecodeError, MAX_FRAME_BYTES, decode, encode};
 pub use names::{InstanceName, NameError, Text};

@@ -1,7 +1,6 @@
 //! One socket of the datagram reader: what may come from it, how often it is looked at, and what of it init is told.
 
 use super::LinkLost;
-use crate::budget::Budget;
 use crate::instance::notify::{self, Ping, parse_notification};
 use crate::log::journal_protocol::{self, Extent};
 use crate::log::syslog_protocol::parse_syslog;
@@ -10,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::datagram::{self, Datagram};
 use yado_sys::memfd::{self, Beginning};
+use yado_wire::Budget;
 use yado_wire::datagrams::{DatagramSource, ReaderReport, WatchdogPing};
 use yado_wire::names::clipped;
 use yado_wire::rescue::LogRecord;
@@ -50,9 +50,9 @@ impl Watched {
     pub(super) fn new(source: DatagramSource, socket: OwnedFd) -> Watched {
         let budget = match source {
             DatagramSource::Instance { .. } | DatagramSource::Services => {
-                Budget::new(NOTIFICATIONS_PER_SECOND, NOTIFICATIONS_BURST)
+                Budget::per_second(NOTIFICATIONS_PER_SECOND, NOTIFICATIONS_BURST)
             }
-            DatagramSource::Journal | DatagramSource::Syslog => Budget::new(RECORDS_PER_SECOND, RECORDS_BURST),
+            DatagramSource::Journal | DatagramSource::Syslog => Budget::per_second(RECORDS_PER_SECOND, RECORDS_BURST),
         };
         Watched { source, socket, budget }
     }

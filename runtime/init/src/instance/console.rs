@@ -7,7 +7,6 @@
 //! kernel for those who are inside a write to the slave (`tty_ldisc_hangup`), so it is closed only when all processes of the
 //! instance have ended.
 
-use crate::budget::Budget;
 use crate::log::line_splitter::LineSplitter;
 use crate::moment::Moment;
 use std::fs::File;
@@ -19,6 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 use yado_sys::poll::{Interest, Readiness};
 use yado_sys::{packet, pty};
+use yado_wire::Budget;
 
 /// Some three hundred lines: enough to see how a boot ended.
 const RING_BYTES: u64 = 16 * 1024;
@@ -79,7 +79,7 @@ impl Console {
             ring,
             printed: 0,
             lines: LineSplitter::default(),
-            budget: Budget::new(BYTES_PER_SECOND, BURST_BYTES),
+            budget: Budget::per_second(BYTES_PER_SECOND, BURST_BYTES),
             viewer: None,
         })
     }
@@ -141,7 +141,9 @@ impl Console {
         }
         let bytes = u32::try_from(self.printed - before).unwrap_or(u32::MAX).saturating_add(LOOK_BYTES);
         match self.viewer {
-            Some(_) => self.budget.spend(bytes / VIEWER_FACTOR, now),
+            Some(_) => {
+                self.budget.spend(bytes / VIEWER_FACTOR, now);
+            }
             None => {
                 self.budget.spend(bytes, now);
                 self.budget.pause_until(now.saturating_add(LOOK_PAUSE));
