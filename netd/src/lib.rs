@@ -9,6 +9,7 @@ mod calls;
 pub mod control;
 pub mod daemon;
 pub mod log;
+mod network_places;
 pub mod notify;
 mod privileges;
 mod reconcile;

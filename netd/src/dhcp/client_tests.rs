@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::dhcp::message::Options;
 
 const HWADDR: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
