@@ -12,6 +12,7 @@ use crate::reader_link::UntrustedSocket;
 use console::Console;
 use counter::Counter;
 use lifecycle::{End, Event, Rules, State, Wanted};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(crate) struct Instance {
     pub(crate) spec: Result<Box<InstanceSpec>, Box<Failure>>,
     /// Its image's file; `None`: no image of that fingerprint is on this machine.
     pub(crate) image: Option<PathBuf>,
-    /// First host id of its user namespace; 0 until it was given a range.
-    pub(crate) idmap_base: u32,
+    /// First host id of its user namespace; `None`: it was given no range.
+    pub(crate) idmap_base: Option<u32>,
     /// Where it is in its life.
     pub(crate) state: State,
     /// What somebody wants of it.
@@ -114,7 +115,7 @@ impl Instance {
             last_failure: spec.as_ref().err().cloned(),
             spec,
             image,
-            idmap_base: 0,
+            idmap_base: None,
             state: if failed { State::Failed { run: 0 } } else { State::Stopped },
             wanted,
             last_run,
@@ -137,8 +138,15 @@ impl Instance {
         let Ok(spec) = &self.spec else { return false };
         match spec.security.privileged {
             true => uid == 0,
-            false => uid.checked_sub(self.idmap_base).is_some_and(|inside| inside < spec.security.idmap_size),
+            false => self.host_ids().is_some_and(|ids| ids.contains(&uid)),
         }
+    }
+
+    /// The host's ids that are its own; `None`: it is privileged, or was given no range.
+    pub(crate) fn host_ids(&self) -> Option<Range<u32>> {
+        let security = &self.spec.as_ref().ok()?.security;
+        let first = self.idmap_base.filter(|_| !security.privileged)?;
+        Some(first..first.saturating_add(security.idmap_size))
     }
 
     /// Whether anything of it runs.
@@ -267,7 +275,64 @@ pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
 mod tests {
     use super::*;
     use lifecycle::{Action, Gate, Then};
-    use yado_spec::instance::{Readiness, Restart, RestartPolicy};
+    use yado_spec::instance::{Boot, Health, Limits, Readiness, Restart, RestartPolicy, Security};
+
+    fn spec(name: &InstanceName, privileged: bool) -> InstanceSpec {
+        let second = Duration::from_secs(1);
+        InstanceSpec {
+            name: name.clone(),
+            image: [0; 32],
+            init: vec!["/sbin/init".to_owned()],
+            halt_signal: 15,
+            environment: Vec::new(),
+            boot: Boot {
+                autostart: false,
+                delay: Duration::ZERO,
+                priority: 0,
+                after: Vec::new(),
+                shutdown_timeout: second,
+                stop_priority: 0,
+            },
+            health: Health { ready: Readiness::Alive { window: second }, probe: None, watchdog: None },
+            restart: Restart {
+                policy: RestartPolicy::Never,
+                first_pause: second,
+                longest_pause: second,
+                attempts: 1,
+            },
+            limits: Limits::default(),
+            security: Security {
+                privileged,
+                nesting: false,
+                idmap_size: 65_536,
+                no_new_privs: false,
+                time_namespace: false,
+                label: None,
+                syscalls_deny_default: true,
+                protection_start: false,
+                protection_delete: false,
+            },
+            nics: Vec::new(),
+            disks: Vec::new(),
+            devices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn no_id_of_the_host_belongs_to_an_instance_that_was_given_no_range() {
+        let name = InstanceName::parse("one").unwrap();
+        let mut instance = Instance::new(name.clone(), Ok(Box::new(spec(&name, false))), None);
+        assert_eq!(instance.host_ids(), None);
+        assert!(!instance.has_user(0) && !instance.has_user(1000));
+        instance.idmap_base = Some(1_000_000);
+        assert_eq!(instance.host_ids(), Some(1_000_000..1_065_536));
+        let users = [0, 999_999, 1_000_000, 1_065_535, 1_065_536].map(|uid| instance.has_user(uid));
+        assert_eq!(users, [false, false, true, true, false]);
+        // It keeps the range that it once had, and does not use it.
+        instance.spec = Ok(Box::new(spec(&name, true)));
+        assert_eq!(instance.host_ids(), None);
+        assert!(instance.has_user(0) && !instance.has_user(1_000_000));
+    }
 
     #[test]
     fn a_start_after_a_stop_is_not_taken_for_the_run_that_was_ended_for_its_health() {

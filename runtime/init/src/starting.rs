@@ -80,8 +80,10 @@ impl Supervisor {
             .mode(0o700)
             .create(&layer)
             .map_err(|error| Failure::from_io(Step::Layer, &layer.to_string_lossy(), &error))?;
-        // The file of all ranges is the first witness, and enough while it is there.
-        let _ = id_ranges::stored::leave_witness(&self.places, &instance.name, instance.idmap_base);
+        if let Some(first) = instance.idmap_base {
+            // The file of all ranges is the first witness, and enough while it is there.
+            let _ = id_ranges::stored::leave_witness(&self.places, &instance.name, first);
+        }
 
         let runtime = self.places.runtime(&instance.name);
         let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);
@@ -146,7 +148,8 @@ impl Supervisor {
         let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
         let group = self.places.group(name);
         let order = LaunchOrder {
-            idmap_base: if spec.security.privileged { 0 } else { instance.idmap_base },
+            // The launcher refuses 0 to who is not privileged.
+            idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
             run: instance.run.number,
             spec,
             places: LaunchPlaces {
@@ -205,11 +208,7 @@ impl Supervisor {
     /// Ends the waiting for FUSE servers in an instance that is about to be killed, or does not die.
     pub(crate) fn abort_fuse(&mut self, number: usize) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Ok(spec) = &instance.spec else { return };
-        if spec.security.privileged {
-            return;
-        }
-        let ids = instance.idmap_base..instance.idmap_base.saturating_add(spec.security.idmap_size);
+        let Some(ids) = instance.host_ids() else { return };
         let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
         // One that was aborted stays in the list until it is unmounted.
         if count != 0 && !std::mem::replace(&mut instance.run.are_aborts_told, true) {

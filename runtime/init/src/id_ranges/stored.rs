@@ -41,8 +41,8 @@ pub(crate) fn assign(places: &Places, instances: &mut [Instance], log: &mut Log)
     for instance in instances {
         let had = stored.as_ref().and_then(|stored| stored.first_id(&instance.name));
         // Without one it does not start, and says so.
-        instance.idmap_base = ranges.first_id(&instance.name).unwrap_or(0);
-        if had.is_some_and(|had| had != instance.idmap_base) {
+        instance.idmap_base = ranges.first_id(&instance.name);
+        if had.is_some() && had != instance.idmap_base {
             let name = &instance.name;
             let words = "needs more host ids than there were in its place: files of its on disks without shift have the old ones";
             log.say(Priority::Warning, format_args!("{name}: {words}"));
