@@ -8,6 +8,7 @@ pub(crate) mod stored;
 
 use std::fmt::Write;
 use yado_wire::InstanceName;
+use yado_wire::hash::fnv32;
 
 /// The first id that is given, where LXD begins.
 pub(crate) const FIRST_ID: u32 = 1_000_000;
@@ -84,7 +85,8 @@ impl IdRanges {
         for Range { name, first, count } in &self.ranges {
             let _ = writeln!(text, "{name} {first} {count}");
         }
-        let sum = fnv_1a(text.as_bytes());
+        // Against a bit that flipped, not against anybody.
+        let sum = fnv32(text.bytes());
         let _ = writeln!(text, "sum {sum:08x}");
         text
     }
@@ -151,11 +153,6 @@ fn parse_line(line: &str) -> Option<(InstanceName, u32, u32)> {
     let mut words = line.split(' ');
     let name = InstanceName::parse(words.next()?).ok()?;
     Some((name, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
-/// FNV-1a: against a bit that flipped, not against anybody.
-fn fnv_1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -246,7 +243,7 @@ mod tests {
         }
         assert_eq!(IdRanges::parse(b"yado-ids 2\nwhatever\n"), Err(ParseError::OtherVersion));
         let overlapping = "yado-ids 1\nb 1000000 65536\nc 1000001 65536\n";
-        let overlapping = format!("{overlapping}sum {:08x}\n", fnv_1a(overlapping.as_bytes()));
+        let overlapping = format!("{overlapping}sum {:08x}\n", fnv32(overlapping.bytes()));
         assert_eq!(IdRanges::parse(overlapping.as_bytes()), Err(ParseError::Damaged));
     }
 

@@ -6,9 +6,10 @@ use crate::instance::Instance;
 use crate::log::{Log, Priority};
 use crate::places::Places;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::Path;
+use yado_sys::replace_file;
 use yado_wire::InstanceName;
 
 /// Longer than what as many ranges as there can be take.
@@ -101,14 +102,8 @@ fn read(path: &Path) -> io::Result<Option<Result<IdRanges, ParseError>>> {
     Ok(Some(IdRanges::parse(&bytes)))
 }
 
-/// Renaming makes it real: before that the old file is whole, after that the new one.
 fn write(path: &Path, ranges: &IdRanges) -> io::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    let aside = path.with_extension("new");
-    let mut file = File::create(&aside)?;
-    file.write_all(ranges.text().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
-    File::open(directory)?.sync_all()
+    replace_file::replace(path, 0o644, ranges.text().as_bytes())
 }
