@@ -100,7 +100,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: LXD,
-        help: "The most processes and threads in the instance. Without it: as many as the system allows.",
+        help: "The most processes and threads in the instance. Without it: half of what the machine allows.",
     },
     Setting {
         name: "limits.kernel.*",
@@ -118,7 +118,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         applies: AtRestart,
         origin: LXD,
         help: "A resource limit of the instance's init, which every process in it inherits: setrlimit(2), as in \
-               limits.kernel.nofile.",
+               limits.kernel.nofile. Without it, nofile is 1024 and can be raised to a number that depends on the \
+               machine's memory.",
     },
     Setting {
         name: "limits.memory.swap.priority",
