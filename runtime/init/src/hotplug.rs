@@ -16,9 +16,6 @@ use yado_wire::rescue::Mode;
 /// A stick that is plugged in makes a dozen events in a tenth of a second; they are answered once.
 const DEBOUNCE: Duration = Duration::from_millis(150);
 
-/// Making and removing nodes takes milliseconds.
-pub(crate) const DEVICES_PATIENCE: Duration = Duration::from_secs(10);
-
 /// When it is tried again; each further time after twice as long, until the devices of the machine change. What an instance
 /// puts in the way of a node is still there the next time.
 const TRY_AGAIN: Duration = Duration::from_secs(30);

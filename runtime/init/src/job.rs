@@ -5,7 +5,7 @@ use crate::ending::how_it_ended;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::places::Places;
-use crate::process::{Output, Start};
+use crate::process::{KILLED_LIMIT, Output, Start};
 use crate::shutdown::FLUSH_LIMIT;
 use crate::supervisor::Supervisor;
 use std::collections::VecDeque;
@@ -37,9 +37,6 @@ pub(crate) enum Job {
     /// Saves the time in this file, unmounts what is on disks, and writes everything back.
     Unmount { clock: PathBuf },
 }
-
-/// What was killed and has not ended after this long hangs in the kernel.
-const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
 /// The job that runs.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Launchers that take too long. A launcher that hangs, wherever that is, is killed, what it was for has failed, and its
 //! place is free: also when it hangs in the kernel so that not even that ends it.
 
-use crate::hotplug::DEVICES_PATIENCE;
 use crate::launch::{Launch, LaunchId, Limit, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::process::KILLED_LIMIT;
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::path::Path;
@@ -23,11 +23,11 @@ const LEAST_BYTES_PER_S: u64 = 1 << 20;
 /// A command is entered and executed in milliseconds; it is looked up in the instance's own files.
 const EXEC_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Making and removing nodes takes milliseconds.
+const DEVICES_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The launcher ends a probe in time itself. If it does not, it is given up after so much longer.
 const PROBE_SLACK: Duration = Duration::from_secs(5);
-
-/// What was killed and has not ended after this long hangs in the kernel.
-const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
 impl Supervisor {
     /// How long a launch may take.

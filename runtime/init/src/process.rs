@@ -13,6 +13,9 @@ use yado_sys::children::{self, Child, Program, Session};
 /// What our own programs find theirs by.
 pub(crate) const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What was killed and has not ended after this long hangs in the kernel.
+pub(crate) const KILLED_LIMIT: Duration = Duration::from_secs(10);
+
 /// A program to be started. Its stdin is `/dev/null` unless `descriptors` say otherwise.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {

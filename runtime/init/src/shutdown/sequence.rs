@@ -2,15 +2,13 @@
 //! [`MAX_DURATION`] after it began a board restarts or powers off, whatever is left, and a hosted init has ended.
 
 use crate::moment::Moment;
+use crate::process::KILLED_LIMIT;
 use std::time::Duration;
 use yado_wire::rescue::Mode;
 
 /// All instances together have no longer than this to end by themselves, however long each might take: a board that was
 /// told to restart is expected back within minutes.
 const MAX_PATIENCE: Duration = Duration::from_secs(120);
-
-/// What was killed and has not ended after this long hangs in the kernel.
-const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Services are asked and then killed by their own table, each step in 5 s.
 const SERVICES_LIMIT: Duration = Duration::from_secs(11);
