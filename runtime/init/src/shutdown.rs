@@ -124,7 +124,7 @@ impl Supervisor {
 
     /// Goes on with a shutdown as far as nothing has to be waited for. `true`: the process is to end.
     pub(crate) fn finish_shutdown(&mut self, now: Moment) -> bool {
-        // Each round is one stage further, and there are six.
+        // Each round is one stage further.
         while let Some(shutdown) = &self.shutdown {
             let (goal, before) = (shutdown.goal, shutdown.stage);
             let left = self.left();
@@ -160,11 +160,11 @@ impl Supervisor {
                         self.leave_host();
                         return true;
                     }
-                    (Goal::Reboot | Goal::PowerOff, Mode::System) => self.end_machine_now(goal, now),
+                    (Goal::Reboot | Goal::PowerOff, Mode::System) => {
+                        self.end_machine_now(goal, now);
+                        return false;
+                    }
                 },
-            }
-            if action == Action::End {
-                return false;
             }
         }
         false
