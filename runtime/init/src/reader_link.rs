@@ -269,8 +269,7 @@ impl ReaderLink {
             session: Session::Own,
         }
         .start()?;
-        // Whoever is killed when memory is short, it is not what instances are heard by.
-        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "-900");
+        service::group::spare(pid);
         self.generation = self.generation.wrapping_add(1).max(1);
         self.process = Some((pid, pidfd));
         self.output = Some(output);

@@ -8,7 +8,6 @@ use crate::process::{Output, Start};
 use crate::service;
 use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
-use std::fs;
 use std::os::fd::AsFd;
 use yado_sys::children::{self, Ended, SIGKILL, Session};
 use yado_wire::names::clipped;
@@ -40,8 +39,7 @@ impl Supervisor {
         });
         match started {
             Ok((child, output)) => {
-                // Whoever is killed when memory is short, it is not what the device is reached by.
-                let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), "-900");
+                service::group::spare(child.pid);
                 service.process = Some((child.pid, child.pidfd));
                 service.output = Some(output);
             }

@@ -30,6 +30,11 @@ pub(crate) fn remove(parent: &Path, name: &str) {
     let _ = cgroup::remove(&group);
 }
 
+/// Whoever is killed when memory is short, it is not this process: by it the device is reached, or instances are heard.
+pub(crate) fn spare(pid: i32) {
+    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "-900");
+}
+
 /// Whether it was not there.
 fn create(group: &Path) -> io::Result<bool> {
     match fs::create_dir(group) {
