@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use yado_spec::InstanceSpec;
 use yado_spec::instance::{DeviceSelect, Required};
-use yado_sys::children::Ended;
+use yado_sys::children::{Ended, SIGHUP, SIGINT};
 use yado_wire::Budget;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
@@ -254,8 +254,6 @@ impl Instance {
 /// How the end of its first process is to be understood. A pid namespace whose init calls reboot(2) ends by a signal that
 /// says what was asked for.
 pub(crate) fn end_of_payload(ended: Ended) -> End {
-    const SIGHUP: u8 = 1;
-    const SIGINT: u8 = 2;
     match ended {
         Ended::Code(0) | Ended::Signal(SIGINT) => End::InOrder,
         Ended::Signal(SIGHUP) => End::Reboot,

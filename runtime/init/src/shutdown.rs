@@ -18,15 +18,12 @@ use crate::supervisor::Supervisor;
 use sequence::{Action, Left, Stage};
 use std::fs;
 use std::time::Duration;
-use yado_sys::children::{self, SIGKILL};
+use yado_sys::children::{self, SIGHUP, SIGKILL, SIGTERM};
 use yado_sys::reboot;
 use yado_sys::signals::Signal;
 use yado_wire::rescue::Mode;
 
 pub(crate) use sequence::FLUSH_LIMIT;
-
-const SIGHUP: u8 = 1;
-const SIGTERM: u8 = 15;
 
 /// What is wanted in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

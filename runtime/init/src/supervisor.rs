@@ -24,7 +24,7 @@ use crate::slot::Slot;
 use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
 use std::time::Duration;
-use yado_sys::children::Ended;
+use yado_sys::children::{Ended, SIGTERM};
 use yado_sys::{clock, stack};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
@@ -315,8 +315,6 @@ impl Supervisor {
         self.step_instance(number, lifecycle::Event::Wake, now);
     }
 }
-
-const SIGTERM: u8 = 15;
 
 /// Keeps an end that may belong to a process of which a launcher has not told us yet.
 pub(crate) fn keep_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, ended: Ended) {

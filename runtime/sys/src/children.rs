@@ -157,8 +157,17 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Pid::from_raw(1))?)
 }
 
+/// A terminal hung up: signal(7). Of a pid namespace: it wants to start again (reboot(2)).
+pub const SIGHUP: u8 = 1;
+
+/// ctrl-C: signal(7). Of a pid namespace: it wants to be off (reboot(2)).
+pub const SIGINT: u8 = 2;
+
 /// The signal that cannot be refused: signal(7).
 pub const SIGKILL: u8 = 9;
+
+/// Asks a process to end: signal(7).
+pub const SIGTERM: u8 = 15;
 
 /// Kills the process that `pidfd` stands for. Root is refused it for no process but one that has ended, which is as well.
 pub fn kill(pidfd: BorrowedFd<'_>) {
