@@ -5,7 +5,7 @@
 //! an [`UntrustedSocket`] that is dropped goes into a list, and from there to the reader.
 
 use crate::ending::how_it_ended;
-use crate::instance::notify::Ping;
+use crate::instance::notify::{Notification, Ping};
 use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
 use crate::moment::Moment;
 use crate::process::{Output, Start};
@@ -404,7 +404,8 @@ impl Supervisor {
                     WatchdogPing::Alive => Ping::Alive,
                     WatchdogPing::Trigger => Ping::Trigger,
                 });
-                self.take_notification(number, uid, is_ready, status.as_deref(), ping, now);
+                let notification = Notification { ready: is_ready, status: status.as_deref(), ping };
+                self.take_notification(number, uid, &notification, now);
             }
             ReaderReport::ServiceReady { pid } => self.note_service_ready(pid),
             ReaderReport::Record(record) => {

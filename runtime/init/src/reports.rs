@@ -4,7 +4,7 @@ use crate::ending::how_it_ended;
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
-use crate::instance::notify::{self, Ping};
+use crate::instance::notify::{self, Notification};
 use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::{INSTANCE_PREFIX, Priority};
 use crate::moment::Moment;
@@ -138,15 +138,14 @@ impl Supervisor {
         &mut self,
         number: usize,
         uid: u32,
-        is_ready: bool,
-        status: Option<&str>,
-        ping: Option<Ping>,
+        notification: &Notification<'_>,
         now: Moment,
     ) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         if !instance.has_user(uid) {
             return;
         }
+        let Notification { ready, status, ping } = *notification;
         if let Some(status) = status {
             // It may come to a console.
             let printable = status.replace(char::is_control, " ");
@@ -160,7 +159,7 @@ impl Supervisor {
             instance.state,
             lifecycle::State::Starting { .. } | lifecycle::State::Running { .. } | lifecycle::State::Unhealthy { .. }
         );
-        if is_ready && may_be_ready {
+        if ready && may_be_ready {
             let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
             self.events.publish(Some(&name), EventKind::Ready(status));
             self.step_instance(number, lifecycle::Event::SaidReady, now);
