@@ -8,7 +8,7 @@ pub(crate) mod lifecycle;
 pub mod notify;
 
 use crate::moment::Moment;
-use crate::reader_link::UntrustedSocket;
+use crate::untrusted_socket::UntrustedSocket;
 use console::Console;
 use counter::Counter;
 use lifecycle::{End, Event, Rules, State, Wanted};

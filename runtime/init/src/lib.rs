@@ -50,6 +50,7 @@ mod slot;
 mod specs;
 mod starting;
 mod trusted_keys;
+mod untrusted_socket;
 mod warm_images;
 mod watching;
 

@@ -11,14 +11,12 @@ use crate::moment::Moment;
 use crate::process::{Output, Start};
 use crate::service::{self, State, Wanted};
 use crate::supervisor::Supervisor;
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use crate::untrusted_socket::{Discarded, UntrustedSocket};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::packet;
@@ -43,45 +41,6 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many descriptors may wait for a reader that is not there. With more, no instance starts.
 const MOST_DISCARDED: usize = 64;
-
-/// A socket on which others send: we hold it, and never receive from it. Dropped, it is closed by the reader.
-#[derive(Debug)]
-pub(crate) struct UntrustedSocket {
-    source: DatagramSource,
-    socket: Option<OwnedFd>,
-    /// Which reader was told of it.
-    told: u32,
-    discarded: Discarded,
-}
-
-/// What is to be closed by the reader.
-#[derive(Debug, Clone, Default)]
-struct Discarded(Rc<RefCell<VecDeque<(ReaderRequest, OwnedFd)>>>);
-
-impl Discarded {
-    fn put(&self, request: ReaderRequest, descriptor: OwnedFd) {
-        match self.0.try_borrow_mut() {
-            Ok(mut list) => list.push_back((request, descriptor)),
-            // It cannot be; but a descriptor that stays open harms less than one that is closed here.
-            Err(_) => std::mem::forget(descriptor),
-        }
-    }
-}
-
-impl Drop for UntrustedSocket {
-    fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            self.discarded.put(ReaderRequest::Discard(self.source), socket);
-        }
-    }
-}
-
-impl UntrustedSocket {
-    /// Whether it is the socket of this run.
-    fn is_of(&self, number: u32) -> bool {
-        self.source == (DatagramSource::Instance { run: number })
-    }
-}
 
 /// The reader, as we see it.
 #[derive(Debug)]
