@@ -103,7 +103,7 @@ impl ReaderLink {
     }
 
     fn hold(&self, source: DatagramSource, socket: OwnedFd) -> UntrustedSocket {
-        UntrustedSocket { source, socket: Some(socket), told: 0, discarded: self.discarded.clone() }
+        UntrustedSocket::new(source, socket, &self.discarded)
     }
 
     /// Has descriptors closed that a client sent, who is root: what is too much for the reader is closed here. (A file of FUSE
@@ -118,7 +118,7 @@ impl ReaderLink {
 
     /// Too much waits to be closed.
     pub(crate) fn is_overdue(&self) -> bool {
-        self.discarded.0.try_borrow().is_ok_and(|list| MOST_DISCARDED <= list.len())
+        MOST_DISCARDED <= self.discarded.len()
     }
 
     /// The link, and what it is polled for.
@@ -174,7 +174,7 @@ impl ReaderLink {
 
     fn tell(&mut self, socket: &mut UntrustedSocket, now: Moment) {
         let generation = self.generation;
-        if socket.told != generation && self.ask(&ReaderRequest::Watch(socket.source), socket.socket.as_ref(), now) {
+        if socket.told != generation && self.ask(&ReaderRequest::Watch(socket.source()), socket.socket(), now) {
             socket.told = generation;
         }
     }
@@ -183,13 +183,9 @@ impl ReaderLink {
     /// close them, so that it is the last.
     fn hand_over_discarded(&mut self, now: Moment) {
         loop {
-            let next = self.discarded.0.try_borrow_mut().ok().and_then(|mut list| list.pop_front());
-            let Some((request, descriptor)) = next else { break };
+            let Some((request, descriptor)) = self.discarded.take_first() else { break };
             if !self.ask(&request, Some(&descriptor), now) {
-                match self.discarded.0.try_borrow_mut() {
-                    Ok(mut list) => list.push_front((request, descriptor)),
-                    Err(_) => std::mem::forget(descriptor),
-                }
+                self.discarded.put_back(request, descriptor);
                 break;
             }
             self.is_holding = true;
