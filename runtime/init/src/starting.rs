@@ -90,7 +90,9 @@ impl Supervisor {
         // What a run that was cut off left there: only our own files and empty mount points, and nothing is mounted in
         // our namespace.
         let _ = fs::remove_dir_all(&runtime);
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(&runtime).map_err(|error| at(&runtime, error))?;
+        // Nobody else on the machine gets at what is in it: whoever reached the socket could use up the budget of the instance's
+        // notifications. The launcher is root, and the instance has the socket by a mount.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&runtime).map_err(|error| at(&runtime, error))?;
         let notify = runtime.join("notify");
         let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
         instance.run.notify = Some(self.reader.watch_run(socket));

@@ -12,7 +12,7 @@ use crate::moment::Moment;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Console {
     pub(crate) fn new(master: OwnedFd, ring: &Path) -> io::Result<Console> {
         packet::set_nonblocking(&master)?;
         let slave = Some(pty::open_slave(&master)?);
-        let ring = File::options().read(true).write(true).create(true).truncate(true).open(ring).ok();
+        let ring = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(ring).ok();
         Ok(Console {
             master: File::from(master),
             slave,

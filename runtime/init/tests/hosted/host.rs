@@ -1,7 +1,8 @@
 //! A directory laid out for a hosted init, and the init that runs on it.
 
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -273,24 +274,39 @@ impl Running {
 
     /// The same as somebody else.
     pub(crate) fn notify_as(&self, uid: u32, instance: &str, text: &str) {
-        let socket = self.notify_socket(instance);
-        self.wait_until("the socket takes it", |_| send_as(uid, &socket, text, None).is_some());
+        let (_open, socket) = self.notify_socket(instance);
+        self.wait_until("the socket takes it", |_| send_as(uid, &socket, text, None).unwrap().is_some());
     }
 
     /// The same as its root, with a descriptor.
     pub(crate) fn notify_with(&self, instance: &str, text: &str, descriptor: OwnedFd) {
-        let sent = send_as(self.root_of(instance), &self.notify_socket(instance), text, Some(descriptor));
+        let (_open, socket) = self.notify_socket(instance);
+        let sent = send_as(self.root_of(instance), &socket, text, Some(descriptor)).unwrap();
         assert_eq!(sent, Some(()), "the socket is full");
     }
 
-    fn notify_socket(&self, instance: &str) -> PathBuf {
+    /// What the kernel answers to somebody else on the machine who says something on an instance's `$NOTIFY_SOCKET`.
+    pub(crate) fn notify_from_outside(&self, uid: u32, instance: &str, text: &str) -> io::Result<Option<()>> {
+        send_as(uid, &self.notify_path(instance), text, None)
+    }
+
+    fn notify_path(&self, instance: &str) -> PathBuf {
         self.host.path("run/instances").join(instance).join("notify")
+    }
+
+    /// The socket as an instance has it, whose way to it is a mount: past the directory that only root may enter.
+    fn notify_socket(&self, instance: &str) -> (OwnedFd, PathBuf) {
+        let open =
+            rustix::fs::open(self.notify_path(instance), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        (open, path)
     }
 
     /// Says it again and again, as often as the socket takes it, for so long.
     pub(crate) fn flood(&self, instance: &str, text: &'static str, window: Duration) -> JoinHandle<()> {
-        let (socket, uid) = (self.notify_socket(instance), self.root_of(instance));
+        let ((open, socket), uid) = (self.notify_socket(instance), self.root_of(instance));
         std::thread::spawn(move || {
+            let _open = open;
             identity::become_user(uid, uid).unwrap();
             let (sender, end) = (datagram::unbound().unwrap(), Instant::now() + window);
             while Instant::now() < end {
@@ -613,12 +629,12 @@ pub(crate) fn device_with_alias() -> Option<PathBuf> {
 }
 
 /// A thread has ids of its own: that of another user.
-fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> Option<()> {
+fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> io::Result<Option<()>> {
     let (socket, text) = (socket.to_owned(), text.to_owned());
     let sender = std::thread::spawn(move || {
         identity::become_user(uid, uid).unwrap();
         let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
-        datagram::send(&datagram::unbound().unwrap(), &socket, text.as_bytes(), descriptor).unwrap()
+        datagram::send(&datagram::unbound().unwrap(), &socket, text.as_bytes(), descriptor)
     });
     sender.join().unwrap()
 }

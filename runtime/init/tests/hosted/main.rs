@@ -311,6 +311,9 @@ fn a_reader_that_is_killed_is_back_and_only_an_instances_own_users_are_heard() {
     assert_eq!(host.state("one"), InstanceState::Running);
     host.notify("one", "READY=1");
     host.wait_for("one", InstanceState::Ready);
+    // Whoever is not in it does not even reach the socket, whose budget is the instance's.
+    let refused = host.notify_from_outside(65_534, "one", "STATUS=outside").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
     // It has no way to send us anything but bytes.
     let status = std::fs::read_to_string(format!("/proc/{}/status", host.reader().unwrap())).unwrap();
     for line in [
