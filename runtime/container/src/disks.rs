@@ -5,12 +5,14 @@ use crate::inside::{Inside, Shape};
 use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{Disk, DiskSource};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_wire::names::clipped;
 use yado_wire::{Failure, Step};
 
 /// Attaches all disks of the instance.
@@ -21,10 +23,25 @@ pub(crate) fn attach_all(
 ) -> Result<(), Failure> {
     for disk in &order.spec.disks {
         let Some((mount, shape)) = open(disk, order, inside.base, user_namespace)? else { continue };
-        let target = inside.open_or_make(&disk.path, shape).map_err(at(Step::Mount, &disk.path))?;
+        let target = inside.open_or_make(&disk.path, shape).map_err(no_mount_point(&disk.path))?;
         mount::attach(&mount, &target).map_err(at(Step::Mount, &disk.path))?;
     }
     Ok(())
+}
+
+/// The path may lead to a disk that is attached already, and that is the system's: we make nothing there that the instance's
+/// root may not make.
+fn no_mount_point(path: &str) -> impl FnOnce(Errno) -> Failure {
+    move |errno| {
+        let failure = Failure::from_io(Step::Mount, path, &errno.into());
+        match errno {
+            Errno::ACCESS | Errno::ROFS => {
+                let reason = format!("{}: on another disk a mount point must exist already", failure.reason);
+                Failure { reason: clipped(&reason), ..failure }
+            }
+            _ => failure,
+        }
+    }
 }
 
 /// The disk as a detached mount. `None`: its source is not there, and it may be missing.

@@ -64,11 +64,15 @@ impl Inside<'_> {
     }
 
     /// Makes one entry in `directory`. As the id that will own it: the file system refuses ids that the map does not have.
+    /// `EACCES`: the instance's links lead to a disk, where its root may not make this itself.
     fn make(&self, directory: &OwnedFd, name: &str, shape: Shape) -> Result<(), Errno> {
-        let made = as_ids(self.base, self.base, || match shape {
+        let make = || match shape {
             Shape::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),
             Shape::File => rustix::fs::mknodat(directory, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0),
-        });
+        };
+        // In the root's own file system root inside may write everywhere: whose a directory is there is of no interest.
+        let is_own = rustix::fs::fstat(directory)?.st_dev == rustix::fs::fstat(self.root)?.st_dev;
+        let made = if is_own { as_ids(self.base, self.base, make) } else { with_rights_of(self.base, make) };
         match made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))? {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(errno),
@@ -79,6 +83,14 @@ impl Inside<'_> {
 /// Does something with files as these ids, but with our own privileges: what it makes is theirs from the beginning.
 pub(crate) fn as_ids<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
     identity::set_file_ids(uid, gid)?;
+    let outcome = work();
+    identity::set_file_ids(0, 0)?;
+    Ok(outcome)
+}
+
+/// As [`as_ids`], but without our own privileges about files.
+fn with_rights_of<T>(id: u32, work: impl FnOnce() -> T) -> io::Result<T> {
+    identity::set_file_ids_and_rights(id, id)?;
     let outcome = work();
     identity::set_file_ids(0, 0)?;
     Ok(outcome)

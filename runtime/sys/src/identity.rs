@@ -35,6 +35,17 @@ pub fn set_file_ids(uid: u32, gid: u32) -> io::Result<()> {
     raise_capabilities()
 }
 
+/// As [`set_file_ids`], but permission is checked as for these ids, unless they are root's; `set_file_ids(0, 0)` ends it. Our
+/// other groups are given up for good, because they would be asked, too.
+pub fn set_file_ids_and_rights(uid: u32, gid: u32) -> io::Result<()> {
+    rustix::thread::set_thread_groups(&[])?;
+    // SAFETY: a plain number. The call cannot fail for root, and says nothing when it does.
+    unsafe { libc::setfsgid(gid) };
+    // SAFETY: as above. It takes the capabilities about files away: setfsuid(2).
+    unsafe { libc::setfsuid(uid) };
+    Ok(())
+}
+
 /// From now on our effective user id is `uid`; 0 is root again. Capabilities stay as they are for root. A user namespace
 /// that is made meanwhile is owned by `uid`, and what the kernel counts for its owner is counted for `uid`: namespaces(7),
 /// `/proc/sys/user`. Root stays our real and saved id, so no process of `uid` may send us signals.

@@ -1,15 +1,15 @@
 //! What root inside a running instance tries on us when we come in, or change something of its. The witness is the host.
 
 use crate::cases::{disk, idle, node, script};
-use crate::fixture::Fixture;
-use crate::init_role::{Payload, exec, exec_as, probe, sync_devices};
+use crate::fixture::{BASE, Fixture};
+use crate::init_role::{Payload, exec, exec_as, launch, probe, sync_devices};
 use rustix::fs::{CWD, FileType, Mode, makedev};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_spec::instance::{NodeKind, Probe, ProbeAttempt, Required};
+use yado_spec::instance::{DiskSource, NodeKind, Probe, ProbeAttempt, Required};
 use yado_sys::children::Ended;
 use yado_wire::Step;
 
@@ -19,6 +19,7 @@ pub(crate) const ALL: &[Case] = &[
     ("what_is_mounted_over_dev_is_not_touched_when_devices_come", mounts_over_dev),
     ("what_stands_in_the_way_of_one_device_keeps_no_other_away", obstacles_in_dev),
     ("a_label_is_written_nowhere_but_to_the_kernel", false_proc),
+    ("a_mount_point_is_made_on_no_disk_where_the_instance_may_not_write", mount_points_on_disks),
     ("a_command_and_a_probe_in_a_frozen_group_are_given_up", frozen_group),
     ("a_command_goes_into_no_group_that_the_instance_has_made", taken_leaf),
 ];
@@ -117,6 +118,46 @@ fn obstacles_in_dev(fixture: &Fixture) {
     }
     inside(&order, &running, "cd /dev; busybox rm -r link directory file hop");
     assert_eq!(sync_devices(&order, &running).unwrap().0.len(), 4);
+    running.kill();
+}
+
+fn mount_points_on_disks(fixture: &Fixture) {
+    let mut order = fixture.order("mount-points", &["/bin/sleep", "1000"]);
+    let host = host_directory(fixture, "host-mount-points", &mut order);
+    // Root's group may write there, and the launcher is a member of it, as where a shell of root starts init.
+    rustix::thread::set_thread_groups(&[rustix::process::Gid::ROOT]).unwrap();
+    fs::set_permissions(&host, fs::Permissions::from_mode(0o775)).unwrap();
+    let open = fixture.path("host-mount-points-open");
+    fs::create_dir(&open).unwrap();
+    std::os::unix::fs::chown(&open, Some(BASE), Some(BASE)).unwrap();
+    order.spec.disks.push(disk(open.to_str().unwrap(), "/open", false));
+    let running = idle(&order);
+    // A directory that is another's inside is the instance's all the same.
+    inside(&order, &running, "busybox mkdir -p /home/user; busybox chown 1000:1000 /home/user");
+    inside(&order, &running, "busybox mv /etc /etc.before; ln -s /mnt /etc");
+    running.kill();
+
+    let secret = host.join("secret");
+    order.spec.disks.push(disk(secret.to_str().unwrap(), "/etc/app.conf", true));
+    order.spec.disks.push(disk(secret.to_str().unwrap(), "/home/user/data/file", true));
+    for shape in ["a file", "a directory"] {
+        let failure = launch(&order).err().expect(shape);
+        assert_eq!(
+            (failure.step, failure.object.as_str(), failure.errno),
+            (Step::Mount, "/etc/app.conf", 13),
+            "{failure}"
+        );
+        assert!(failure.reason.ends_with("on another disk a mount point must exist already"), "{failure}");
+        assert_eq!(fs::read_dir(&host).unwrap().count(), 2, "nothing was made there");
+        order.spec.disks[2].source = DiskSource::Path(host.join("below").to_str().unwrap().to_owned());
+    }
+
+    // Where root inside may write it is made, and what is there already is taken.
+    order.spec.disks[2].path = "/etc/below".to_owned();
+    order.spec.disks.push(disk(secret.to_str().unwrap(), "/open/made/file", true));
+    let running = idle(&order);
+    inside(&order, &running, "ls -d /etc/below /open/made/file /home/user/data/file");
+    assert_eq!(fs::metadata(open.join("made")).unwrap().uid(), BASE);
     running.kill();
 }
 
