@@ -4,3 +4,26 @@ use std::time::Duration;
 
 /// Time since the kernel started, as [`yado_sys::clock::since_boot`] reads it.
 pub(crate) type Moment = Duration;
+
+/// When sources that are looked at once a `round` are looked at next: at the same time for all of them, so that ten that
+/// never stop wake us as often as one.
+pub(crate) fn next_round(now: Moment, round: Duration) -> Moment {
+    let left = now.as_nanos().checked_rem(round.as_nanos()).unwrap_or(0);
+    let gone = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
+    now.saturating_sub(gone).saturating_add(round)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_round_waits_for_the_same_one_and_never_longer_than_it_is() {
+        let round = Duration::from_millis(200);
+        for (now_ms, next_ms) in [(0, 200), (1, 200), (199, 200), (200, 400), (86_400_123, 86_400_200)] {
+            assert_eq!(next_round(Moment::from_millis(now_ms), round), Moment::from_millis(next_ms), "{now_ms}");
+        }
+        assert_eq!(next_round(Moment::from_millis(5), Duration::ZERO), Moment::from_millis(5));
+        assert_eq!(next_round(Moment::MAX, round), Moment::MAX);
+    }
+}

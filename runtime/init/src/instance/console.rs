@@ -8,7 +8,7 @@
 //! instance have ended.
 
 use crate::log::line_splitter::LineSplitter;
-use crate::moment::Moment;
+use crate::moment::{Moment, next_round};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -29,19 +29,20 @@ const CHUNK_BYTES: usize = 4096;
 /// A pty holds two to three chunks; with the pause after it, one look takes them all.
 const MOST_CHUNKS: usize = 3;
 
-/// What a console may print for long: ten that never stop cost PID 1 of a slow board some hundredths of its time.
-const BYTES_PER_SECOND: u32 = 4096;
+/// What a console may print for long: reading costs PID 1 of a slow board about a microsecond a byte, so ten that never stop
+/// cost a fiftieth of its time.
+const BYTES_PER_SECOND: u32 = 2048;
 
 /// What it may print at once: a boot that tells of every unit has some 40 KiB.
-const BURST_BYTES: u32 = 128 * 1024;
+const BURST_BYTES: u32 = 64 * 1024;
 
 /// What a look costs besides the bytes: who prints a byte at a time pays for each time.
 const LOOK_BYTES: u32 = 512;
 
-/// After a look nobody looks for a while: then more is read at once, which is cheaper.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Nobody looks twice in one round: then more is read at once, which is cheaper, and all consoles together.
+const ROUND: Duration = Duration::from_millis(200);
 
-/// While somebody looks at it, it may print this much more.
+/// While somebody looks at it, it may print this much more: 32 KiB a second, more than anybody reads.
 const VIEWER_FACTOR: u32 = 16;
 
 /// An instance's console while it runs.
@@ -146,7 +147,7 @@ impl Console {
             }
             None => {
                 self.budget.spend(bytes, now);
-                self.budget.pause_until(now.saturating_add(LOOK_PAUSE));
+                self.budget.pause_until(next_round(now, ROUND));
             }
         }
     }

@@ -2,7 +2,7 @@
 //! it count thousands of times a second, so it is told, and even looked at, only so often.
 
 use super::cgroup;
-use crate::moment::Moment;
+use crate::moment::{Moment, next_round};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -11,8 +11,9 @@ use std::time::Duration;
 /// Between two tellings.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Between two looks: at its limit a group's `memory.events` changes a hundred times a second, without anything to tell.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// There is one look in a round: at its limit a group's `memory.events` changes a hundred times a second, without anything to
+/// tell.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Longer than `memory.events` and `pids.events` are.
 const MAX_FILE_BYTES: usize = 512;
@@ -81,7 +82,7 @@ impl Counter {
         let news = self.last_news();
         self.quiet_until = match (news, has_changed) {
             (Some(_), _) => Some(now.saturating_add(PAUSE)),
-            (None, true) => Some(now.saturating_add(LOOK_PAUSE)),
+            (None, true) => Some(next_round(now, ROUND)),
             (None, false) => None,
         };
         news
