@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, LinkSelector};
 use yado_sys::clock::since_boot;
+use yado_sys::machine;
 use yado_wire::Budget;
 use yado_wire::Text;
 
@@ -149,7 +150,8 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         hear_signal(SignalKind::terminate(), || Event::Terminate, events.clone()).map_err(failed("SIGTERM"))?,
     ];
     let state_path = arguments.run.join("netd.state");
-    let saved = Saved::read(&state_path);
+    let boot = machine::boot_id().map_err(failed("boot_id"))?;
+    let saved = Saved::read(&state_path, &boot);
     let spec = read_networks(&arguments);
     let mut netd = Netd {
         // Until the first look, which finds out what they collide with.

@@ -229,6 +229,7 @@ impl Netd {
         }
         let leased = leased.into_iter().filter_map(|(hwaddr, lease)| Some((hwaddr, lease?)));
         self.saved = Saved {
+            boot: self.saved.boot.clone(),
             attachments: self.attachments.clone(),
             runs: self.runs.clone(),
             leases: self.leases.iter().map(|(name, leases)| (name.clone(), leases.clone())).collect(),

@@ -182,7 +182,7 @@ fn questions_of_any_bytes_get_a_readable_answer_or_none() {
 
 #[test]
 fn the_state_file_and_resolv_conf_of_any_bytes_are_read_or_nothing() {
-    fuzz("netd.state", &[Saved::default().encode(), b"YNS\x02\x01\x03box".to_vec()], &[], |bytes| {
+    fuzz("netd.state", &[Saved::default().encode(), b"YNS\x03\x00\x01\x03box".to_vec()], &[], |bytes| {
         if let Some(saved) = Saved::decode(bytes) {
             assert_eq!(Saved::decode(&saved.encode()), Some(saved));
         }

@@ -2,6 +2,7 @@
 
 use crate::can_run;
 use crate::machines::{Board, Machine, nic, udhcpc, wait_until};
+use yado_netd::saved::Saved;
 use yado_wire::network::{LinkRole, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, names::clipped};
 
@@ -258,4 +259,26 @@ END",
     let kib =
         rss.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse::<u32>().ok());
     assert!(kib.is_some_and(|kib| kib < 8 * 1024), "{kib:?} KiB of its own after the flood");
+}
+
+#[test]
+fn after_a_reboot_that_left_the_state_file_instances_get_their_interfaces() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let mut board = Board::start(None);
+    let container = Machine::container();
+    assert_eq!(board_run(&board, 7_000_000, &container), NetReply::Attached);
+    assert!(matches!(board_run(&board, 1_000_000, &container), NetReply::Failed(_)), "an earlier run of this boot");
+    board.kill_netd();
+    let path = board.run.path().join("netd.state");
+    let mut saved = Saved::decode(&std::fs::read(&path).unwrap()).unwrap();
+    saved.boot = clipped("00000000-0000-0000-0000-000000000000");
+    std::fs::write(&path, saved.encode()).unwrap();
+    board.start_netd();
+    assert_eq!(board_run(&board, 1_000_000, &Machine::container()), NetReply::Attached);
+}
+
+fn board_run(board: &Board, number: u64, container: &Machine) -> NetReply {
+    board.attach_run("busybox", RunNumber(number), container, &[nic("yado0")])
 }

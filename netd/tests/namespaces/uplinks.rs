@@ -123,7 +123,7 @@ fn a_netd_that_is_killed_once_the_address_stands_has_written_its_lease_down() {
     let outside = Outside::new(&board.machine);
     assert_eq!(lines.next().unwrap(), "stopped");
     stopping.wait().unwrap();
-    let saved = Saved::read(&board.run.path().join("netd.state"));
+    let saved = Saved::decode(&std::fs::read(board.run.path().join("netd.state")).unwrap()).unwrap();
     let address = saved.uplinks.first().map(|(_, lease)| lease.address).expect("a lease in netd.state");
     assert!(board.machine.sh("ip -4 -o addr show dev up0").contains(&address.to_string()));
     board.kill_netd();

@@ -15,6 +15,11 @@ pub fn processors() -> u16 {
     u16::try_from(count.max(1)).unwrap_or(u16::MAX)
 }
 
+/// The kernel's name of this boot, a UUID as text; another boot has another one.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
 /// Sets the host name.
 pub fn set_host_name(name: &str) -> io::Result<()> {
     Ok(rustix::system::sethostname(name.as_bytes())?)
