@@ -17,8 +17,14 @@ use yado_wire::rescue::Mode;
 /// Where the kernel lists them, if it knows FUSE at all (its module may not be loaded).
 const DIRECTORY: &str = "/sys/fs/fuse/connections";
 
-/// As many are looked at in one call.
-const MOST_CONNECTIONS: usize = 4096;
+/// As many are looked at in one call. More than a machine has memory for, where looking is slow.
+const MOST_CONNECTIONS: usize = 65_536;
+
+/// As many are aborted in one call. Then nothing waits for them any more, and the next call takes others.
+const MOST_ABORTS: usize = 4096;
+
+/// As many of those are aborted that nothing waits for: something may before it is killed. They are again found the next time.
+const MOST_IDLE: usize = 1024;
 
 /// Whose connections are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +50,23 @@ pub(crate) fn abort(whose: &Whose, mode: Mode) -> usize {
 
 fn abort_below(directory: &Path, whose: &Whose, root: &str) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let connections = entries.flatten().take(MOST_CONNECTIONS).filter(|entry| match whose {
+    let owned = entries.flatten().take(MOST_CONNECTIONS).filter(|entry| match whose {
         Whose::Ids(ids) => entry.metadata().is_ok_and(|found| ids.contains(&found.uid())),
         Whose::All => entry.file_name() != *root,
     });
-    connections.filter(|entry| fs::write(entry.path().join("abort"), "1").is_ok()).count()
+    let mut idle = 0;
+    let chosen = owned.map(|entry| entry.path()).filter(|connection| {
+        if is_waited_for(connection) {
+            return true;
+        }
+        idle += 1;
+        idle <= MOST_IDLE
+    });
+    chosen.filter(|connection| fs::write(connection.join("abort"), "1").is_ok()).take(MOST_ABORTS).count()
+}
+
+fn is_waited_for(connection: &Path) -> bool {
+    fs::read_to_string(connection.join("waiting")).is_ok_and(|requests| requests.trim() != "0")
 }
 
 #[cfg(test)]
@@ -77,5 +95,25 @@ mod tests {
         assert_eq!(abort_below(directory.path(), &Whose::All, "44"), 3);
         assert_eq!(aborted(), ["45", "46", "47"]);
         assert_eq!(abort_below(&connection("none"), &Whose::All, "44"), 0);
+    }
+
+    #[test]
+    fn the_one_that_is_waited_for_is_found_among_any_number_of_others() {
+        // In memory, where it can be: so many directories take long on a disk.
+        let directory = tempfile::TempDir::new_in("/dev/shm").or_else(|_| tempfile::TempDir::new()).unwrap();
+        // As the kernel lists them in any order, some would be behind the others.
+        for number in 0..6000 {
+            fs::create_dir(directory.path().join(number.to_string())).unwrap();
+        }
+        for (number, waiting) in (6000..6020).map(|number| (number, if number % 2 == 0 { "0\n" } else { "1\n" })) {
+            let connection = directory.path().join(number.to_string());
+            fs::create_dir(&connection).unwrap();
+            fs::write(connection.join("abort"), "").unwrap();
+            fs::write(connection.join("waiting"), waiting).unwrap();
+            if chown(&connection, Some(1_000_000), None).is_err() {
+                return println!("SKIPPED: needs root");
+            }
+        }
+        assert_eq!(abort_below(directory.path(), &Whose::Ids(1_000_000..1_065_536), "0"), 20);
     }
 }
