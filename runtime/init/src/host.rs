@@ -92,6 +92,7 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     }
     cgroup::enable_controllers(&parent);
     cgroup::enable_controllers(&groups);
+    cgroup::bound_all(&groups);
     Ok(groups)
 }
 

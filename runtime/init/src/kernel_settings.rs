@@ -23,7 +23,7 @@ pub(crate) fn apply(memory_bytes: u64, log: &mut Log) {
     }
 }
 
-const FIXED: [(&str, &str); 9] = [
+const FIXED: [(&str, &str); 10] = [
     // Until all that is needed is loaded, the kernel asks for modules by this program.
     ("kernel.modprobe", "/sbin/yado-init"),
     // A container's root must not read kernel addresses or the kernel's log.
@@ -39,6 +39,9 @@ const FIXED: [(&str, &str); 9] = [
     // The largest that every kernel takes. Open files count as memory of the container that opened them, and that is the
     // bound; by this one a single container would keep all others, and us, from opening any.
     ("fs.file-max", "2147483647"),
+    // The most that the kernel takes: where there is memory for more threads than its usual 32768, there are ids for them. Of a
+    // 32-bit kernel it is the most already.
+    ("kernel.pid_max", if cfg!(target_pointer_width = "64") { "4194304" } else { "32768" }),
 ];
 
 fn by_memory(memory_bytes: u64) -> Vec<(&'static str, String)> {

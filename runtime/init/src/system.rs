@@ -45,6 +45,7 @@ pub(crate) fn run() -> ExitCode {
             log.say(Priority::Error, format_args!("create {}: {error}", places.groups.display()));
         }
         cgroup::enable_controllers(&places.groups);
+        cgroup::bound_all(&places.groups);
     }
     match Supervisor::new(places, log) {
         Ok(mut supervisor) => {

@@ -18,6 +18,9 @@ const MAX_DEPTH: u32 = 16;
 /// How many groups one call removes. Each may take a slow board half a millisecond, and init does nothing else meanwhile.
 const MAX_REMOVALS: u32 = 32;
 
+/// So many processes are kept for the system where the kernel gives few: threads of its own, services and launchers.
+const MIN_RESERVE: u64 = 64;
+
 /// One file of a control group and what is written into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CgroupWrite {
@@ -128,7 +131,9 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         fs::write(group.join(file), value.to_string())
             .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;
     }
-    if let Some(processes) = usual_processes() {
+    if let Some(processes) = read_processes_of_all() {
+        // Half of what all may have: no single instance keeps all others from starting any.
+        let processes = processes / 2;
         // Without the controller there is no such file, and only a limit that was asked for is missed.
         let _ = fs::write(group.join("pids.max"), processes.to_string());
     }
@@ -141,11 +146,24 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
     Ok(())
 }
 
-/// How many processes an instance may have where `limits.processes` does not say: half of what the machine may, so that no
-/// single instance keeps all others from starting any.
-fn usual_processes() -> Option<u64> {
-    let threads = fs::read_to_string("/proc/sys/kernel/threads-max").ok()?;
-    Some(threads.trim().parse::<u64>().ok()? / 2)
+/// Bounds the group that holds all instances: whatever they do together, processes are left for the system. Without the
+/// controller there is no such file, and no bound.
+pub(crate) fn bound_all(groups: &Path) {
+    if let Some(processes) = read_processes_of_all() {
+        let _ = fs::write(groups.join("pids.max"), processes.to_string());
+    }
+}
+
+fn read_processes_of_all() -> Option<u64> {
+    let kernel = Path::new("/proc/sys/kernel");
+    Some(processes_of_all(read_number(kernel, "threads-max")?, read_number(kernel, "pid_max")?))
+}
+
+/// How many processes all instances together may have: what the kernel gives, by number of threads or of ids, but an eighth of
+/// it, and at least [`MIN_RESERVE`].
+fn processes_of_all(max_threads: u64, max_pid: u64) -> u64 {
+    let all = max_threads.min(max_pid);
+    all.saturating_sub((all / 8).max(MIN_RESERVE)).max(1)
 }
 
 /// Gives the children of `parent` all controllers that there are. A controller that cannot be had is missed only by the
@@ -288,9 +306,20 @@ mod tests {
             create(&group, &limit_writes(limits, 256 << 20, &[])).unwrap();
             read_number(&group, "pids.max").unwrap()
         };
-        let threads: u64 = fs::read_to_string("/proc/sys/kernel/threads-max").unwrap().trim().parse().unwrap();
-        assert_eq!(made("usual", &Limits { cpu_priority: 10, ..Limits::default() }), threads / 2);
+        bound_all(directory.path());
+        let all = read_number(directory.path(), "pids.max").unwrap();
+        assert_eq!(made("usual", &Limits { cpu_priority: 10, ..Limits::default() }), all / 2);
         assert_eq!(made("own", &Limits { cpu_priority: 10, processes: Some(50), ..Limits::default() }), 50);
+    }
+
+    #[test]
+    fn all_instances_together_leave_processes_for_the_system() {
+        // 64 MiB; 256 MiB; and a machine that has fewer ids than threads.
+        assert_eq!(processes_of_all(440, 32_768), 376);
+        assert_eq!(processes_of_all(1_900, 32_768), 1_663);
+        assert_eq!(processes_of_all(256_000, 32_768), 28_672);
+        // Nothing is left to give, and no limit would be none.
+        assert_eq!(processes_of_all(20, 32_768), 1);
     }
 
     #[test]
