@@ -5,6 +5,7 @@ mod table;
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::id_ranges;
+use crate::id_ranges::stored::Kept;
 use crate::instance::Instance;
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
@@ -27,6 +28,8 @@ pub(crate) struct Boot {
     stage: Stage,
     /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
     has_drivers: bool,
+    /// Whether the data partition is used, or a stand-in for it.
+    data: Kept,
     /// The instances that were last read from specs, until they are taken.
     instances: Vec<Instance>,
 }
@@ -34,7 +37,7 @@ pub(crate) struct Boot {
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, has_drivers: false, instances: Vec::new() }
+        Boot { stage: Stage::Begin, has_drivers: false, data: Kept::ForGood, instances: Vec::new() }
     }
 
     /// Instances may start.
@@ -146,6 +149,7 @@ impl Supervisor {
                     self.read_specs()
                 }
                 Action::UseVolatile => {
+                    self.boot.data = Kept::UntilReboot;
                     self.reach_stage("data-volatile");
                     self.raise_clock();
                     self.read_specs()
@@ -207,7 +211,7 @@ impl Supervisor {
 
     fn finish_start(&mut self, now: Moment) {
         self.instances = std::mem::take(&mut self.boot.instances);
-        id_ranges::stored::assign(&self.places, &mut self.instances, &mut self.log);
+        id_ranges::stored::assign(&self.places, self.boot.data, &mut self.instances, &mut self.log);
         for instance in &self.instances {
             if let Err(failure) = &instance.spec {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));

@@ -13,6 +13,10 @@ use yado_wire::hash::fnv32;
 /// The first id that is given, where LXD begins.
 pub(crate) const FIRST_ID: u32 = 1_000_000;
 
+/// The first id that is given while the real data partition, which says whose the others are, is not there. So many ranges as
+/// there can be do not reach it from [`FIRST_ID`], if they are not many times the usual size.
+const FIRST_ID_APART: u32 = 1 << 30;
+
 /// What an instance has if nobody says otherwise, and at least.
 const USUAL_COUNT: u32 = 65_536;
 
@@ -97,7 +101,17 @@ impl IdRanges {
     }
 
     /// The ranges when these are all that claim one: who has none gets one, and who claims nothing any more loses it.
-    pub(crate) fn settle(mut self, claims: &[Claim]) -> IdRanges {
+    pub(crate) fn settle(self, claims: &[Claim]) -> IdRanges {
+        self.settle_from(FIRST_ID, claims)
+    }
+
+    /// The same where something stands in for the data partition: new ranges are none that may be another instance's there, whose
+    /// files may lie on a disk that is there.
+    pub(crate) fn settle_apart(self, claims: &[Claim]) -> IdRanges {
+        self.settle_from(FIRST_ID_APART, claims)
+    }
+
+    fn settle_from(mut self, first: u32, claims: &[Claim]) -> IdRanges {
         self.ranges.retain(|range| claims.iter().any(|claim| claim.name == range.name));
         // What somebody had is nobody else's, before anybody gets a new one.
         for claim in claims {
@@ -107,14 +121,15 @@ impl IdRanges {
         }
         for claim in claims {
             if let Some(count) = claim.count {
-                self.provide(&claim.name, count);
+                self.provide(&claim.name, count, first);
             }
         }
         self
     }
 
-    /// Sees to it that an instance has so many ids. If there is room behind its range it keeps its first one.
-    fn provide(&mut self, name: &InstanceName, count: u32) {
+    /// Sees to it that an instance has so many ids. If there is room behind its range it keeps its first one; a new one is not
+    /// before `from`.
+    fn provide(&mut self, name: &InstanceName, count: u32, from: u32) {
         let had = match self.ranges.iter().position(|range| range.name == *name) {
             Some(at) => self.ranges.remove(at),
             None => Range { name: name.clone(), first: 0, count: 0 },
@@ -124,9 +139,9 @@ impl IdRanges {
             return;
         }
         // Behind all others first: what an instance that is gone has left belongs to nobody for as long as that goes.
-        let ends = self.ranges.iter().map(|range| range.first.saturating_add(range.count));
-        let last = ends.clone().max().unwrap_or(FIRST_ID);
-        let mut places: Vec<u32> = [FIRST_ID].into_iter().chain(ends).collect();
+        let ends = self.ranges.iter().map(|range| range.first.saturating_add(range.count)).filter(|end| from <= *end);
+        let last = ends.clone().max().unwrap_or(from);
+        let mut places: Vec<u32> = [from].into_iter().chain(ends).collect();
         places.insert(0, last);
         if !places.into_iter().any(|first| self.add(had.name.clone(), first, count)) && 0 < had.count {
             self.add(had.name, had.first, had.count);
@@ -231,6 +246,20 @@ mod tests {
         let a_gigabyte =
             |name: &str| ranges.first_id(&super::tests::name(name)).map(|first| (first - FIRST_ID) >> 30);
         assert_eq!(["a", "c", "d", "e"].map(a_gigabyte), [Some(0), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn without_the_data_partition_nobody_gets_what_may_be_anothers_there() {
+        // Of two that are on the partition too, one with many ids; and one that is only in the system image.
+        let many = Claim { count: Some(1 << 28), ..claim("b") };
+        let real = IdRanges::default().settle(&[claim("a"), many.clone(), claim("c")]);
+        let apart = IdRanges::default().settle_apart(&[many, claim("c"), claim("d")]);
+        let end = real.ranges.iter().map(|range| range.first + range.count).max().unwrap();
+        assert_eq!(apart.ranges.len(), 3);
+        assert!(apart.ranges.iter().all(|range| end <= range.first), "{apart:?}");
+        assert_eq!(apart.first_id(&name("b")), Some(FIRST_ID_APART));
+        // It has its own again when the partition is back.
+        assert_eq!(real.clone().settle(&[claim("a"), claim("b"), claim("c")]), real);
     }
 
     #[test]

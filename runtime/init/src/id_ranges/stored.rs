@@ -18,8 +18,17 @@ const MAX_FILE_BYTES: u64 = 128 * 1024;
 /// Instances' directories that are looked at.
 const MOST_DIRECTORIES: usize = 4096;
 
+/// How long what is written to the data partition is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It lies on a disk.
+    ForGood,
+    /// Something in memory stands in for the partition.
+    UntilReboot,
+}
+
 /// Gives each instance its range, and writes down what is new. Nothing is written where nothing changed.
-pub(crate) fn assign(places: &Places, instances: &mut [Instance], log: &mut Log) {
+pub(crate) fn assign(places: &Places, kept: Kept, instances: &mut [Instance], log: &mut Log) {
     let path = places.id_ranges();
     let (stored, may_write) = match read(&path) {
         Ok(None) => (None, true),
@@ -38,7 +47,11 @@ pub(crate) fn assign(places: &Places, instances: &mut [Instance], log: &mut Log)
         }
     };
     let claims = claims(places, instances);
-    let ranges = stored.clone().unwrap_or_default().settle(&claims);
+    let ranges = stored.clone().unwrap_or_default();
+    let ranges = match kept {
+        Kept::ForGood => ranges.settle(&claims),
+        Kept::UntilReboot => ranges.settle_apart(&claims),
+    };
     for instance in instances {
         let had = stored.as_ref().and_then(|stored| stored.first_id(&instance.name));
         // Without one it does not start, and says so.
