@@ -16,11 +16,10 @@ const OPEN_FILES: u64 = 1024;
 
 /// On ourselves, before the user namespace is made: what the instance was given of these is what its namespace may have.
 pub(crate) fn bound_namespace(order: &LaunchOrder) {
-    let own = std::process::id() as i32;
     for limit in order.spec.limits.kernel.iter().filter(|limit| OF_THE_NAMESPACE.contains(&limit.resource.as_str())) {
         if let Some(resource) = KernelResource::parse(&limit.resource) {
             // Where this may not be raised, setting it on the payload fails too, and says so.
-            let _ = resource.set(own, limit.hard, limit.hard);
+            let _ = resource.set_own(limit.hard, limit.hard);
         }
     }
 }
@@ -31,9 +30,8 @@ pub(crate) fn set(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
     if !limits.iter().any(|limit| limit.resource == "nofile") {
         // The kernel's own 4096 is too few for databases; systemd sets as many as it can. Hosted, we may lack the privilege
         // to raise it: then it stays.
-        if let Some(resource) = KernelResource::parse("nofile") {
-            let _ = resource.set(pid, Some(OPEN_FILES), Some(share::open_files(machine::memory_bytes())));
-        }
+        let most = share::open_files(machine::memory_bytes());
+        let _ = KernelResource::OPEN_FILES.set(pid, Some(OPEN_FILES), Some(most));
     }
     limits.iter().try_for_each(|KernelLimit { resource: name, soft, hard }| {
         let resource = KernelResource::parse(name)

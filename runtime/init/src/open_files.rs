@@ -33,18 +33,16 @@ const MOST_OPEN: usize = MOST_INSTANCES * PER_INSTANCE
 /// Raises the limit where it is lower, as far as we may. It is inherited by what we start.
 pub(crate) fn raise_limit(log: &mut Log) {
     const NEEDED: u64 = MOST_OPEN as u64;
-    let Some(resource) = KernelResource::parse("nofile") else { return };
-    let (soft, hard) = resource.own();
+    let (soft, hard) = KernelResource::OPEN_FILES.own();
     if soft.is_none_or(|soft| NEEDED <= soft) {
         return;
     }
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
     let raised = hard.map(|hard| hard.max(NEEDED));
-    if resource.set(own, Some(NEEDED), raised).is_ok() {
+    if KernelResource::OPEN_FILES.set_own(Some(NEEDED), raised).is_ok() {
         return;
     }
     // Who may not raise the hard limit (a service of systemd's without the capability) may go up to it.
-    let _ = resource.set(own, hard, hard);
+    let _ = KernelResource::OPEN_FILES.set_own(hard, hard);
     if hard.is_some_and(|hard| hard < NEEDED) {
         log.say(
             Priority::Warning,

@@ -8,6 +8,9 @@ use std::io;
 pub struct KernelResource(Resource);
 
 impl KernelResource {
+    /// `nofile`: open files, each process's own.
+    pub const OPEN_FILES: KernelResource = KernelResource(Resource::Nofile);
+
     /// `RLIMIT_NOFILE` is `nofile`, and so on. `None`: the kernel has no such limit.
     pub fn parse(name: &str) -> Option<KernelResource> {
         let resource = match name {
@@ -44,6 +47,11 @@ impl KernelResource {
         rustix::process::prlimit(Some(pid), self.0, Rlimit { current: soft, maximum: hard })?;
         Ok(())
     }
+
+    /// Sets our own limits; `None` is unlimited.
+    pub fn set_own(self, soft: Option<u64>, hard: Option<u64>) -> io::Result<()> {
+        Ok(rustix::process::setrlimit(self.0, Rlimit { current: soft, maximum: hard })?)
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +64,9 @@ mod tests {
         let resource = KernelResource::parse("core").unwrap();
         resource.set(std::process::id() as i32, Some(4096), Some(8192)).unwrap();
         assert_eq!(resource.own(), (Some(4096), Some(8192)));
+        resource.set_own(Some(0), Some(4096)).unwrap();
+        assert_eq!(resource.own(), (Some(0), Some(4096)));
+        assert_eq!(KernelResource::parse("nofile"), Some(KernelResource::OPEN_FILES));
         assert_eq!(KernelResource::parse("NOFILE"), None);
         assert_eq!(KernelResource::parse(""), None);
     }

@@ -15,10 +15,7 @@ const MOST_DESCRIPTORS: u64 = 192;
 pub(super) fn restrict() -> io::Result<()> {
     // What only the start needed; the file cannot be asked for afterwards.
     let _ = code_pages::unmap_unused();
-    if let Some(descriptors) = KernelResource::parse("nofile") {
-        let own = i32::try_from(std::process::id()).unwrap_or(0);
-        descriptors.set(own, Some(MOST_DESCRIPTORS), Some(MOST_DESCRIPTORS))?;
-    }
+    KernelResource::OPEN_FILES.set_own(Some(MOST_DESCRIPTORS), Some(MOST_DESCRIPTORS))?;
     capabilities::keep_only(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
     capabilities::drop_from_bounding_set(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
     identity::become_user(NOBODY, NOBODY)?;
