@@ -10,7 +10,7 @@ use crate::report::{Reporter, Stopwatch, at};
 use crate::run::wait_for_exec;
 use crate::talk::{PayloadSteps, TOO_SLOW, Talk, Word};
 use rustix::fs::Mode;
-use rustix::process::{Gid, Signal, Uid};
+use rustix::process::Signal;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use yado_spec::LaunchOrder;
 use yado_spec::order::Command;
 use yado_sys::children;
 use yado_sys::clone::{Forked, Parent};
+use yado_sys::identity;
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
@@ -124,16 +125,13 @@ fn become_command(
     Err(program::execute(argv, &Environment::of_command(&order.spec, environment, *uid)))
 }
 
-/// Becomes a user inside, and nobody inside may look into us all the same.
+/// Becomes a user inside, and stays untraceable for everybody inside.
 pub(crate) fn become_user(uid: u32, gid: u32) -> Result<(), Failure> {
     // The largest id stands for "no change" in these calls.
     if uid == u32::MAX || gid == u32::MAX {
         return Err(Failure::refused(Step::Exec, "uid and gid", "no such id"));
     }
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::thread::set_thread_groups(&[]).map_err(at(Step::Exec, "groups"))?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Exec, "gid"))?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::Exec, "uid"))?;
+    identity::become_user(uid, gid).map_err(at(Step::Exec, "uid and gid"))?;
     // Other ids make a process what fs.suid_dumpable says. With 1, "for debugging only", it is traceable up to here.
     become_untraceable()
 }
