@@ -76,20 +76,18 @@ impl KernelMounts {
         }
         mount::attach_below(&self.cgroup, &self.sys, "fs/cgroup").map_err(at(Step::Mount, "/sys/fs/cgroup"))?;
         let failed = |place: &'static str| move |error| at(Step::Mount, &format!("/proc/{place}"))(error);
-        let (machine, sysctls) = match hidden {
+        let has_foreign_sysctls = match hidden {
             Hidden::Nothing => return Ok(()),
-            Hidden::Machine => (true, false),
-            Hidden::MachineAndSysctls => (true, true),
+            Hidden::Machine => false,
+            Hidden::MachineAndSysctls => true,
         };
-        if machine {
-            for place in COVERED {
-                skip_missing(self.cover(dev, place)).map_err(failed(place))?;
-            }
-            for place in READ_ONLY {
-                skip_missing(self.freeze(place)).map_err(failed(place))?;
-            }
+        for place in COVERED {
+            skip_missing(self.cover(dev, place)).map_err(failed(place))?;
         }
-        if sysctls {
+        for place in READ_ONLY {
+            skip_missing(self.freeze(place)).map_err(failed(place))?;
+        }
+        if has_foreign_sysctls {
             let own = mount::clone_tree(self.proc.as_fd(), OWN_SYSCTLS, Depth::One).map_err(failed(OWN_SYSCTLS))?;
             for place in READ_ONLY_SYSCTLS {
                 skip_missing(self.freeze(place)).map_err(failed(place))?;
