@@ -1,5 +1,6 @@
 //! What init and its datagram reader say to each other. The reader is the process of ours that receives from sockets on which
-//! containers send, because whoever receives also gets, and has to close, whatever descriptors are sent along.
+//! containers send, because whoever receives also gets, and has to close, whatever descriptors are sent along. Both are one
+//! program, so the bytes are no promise.
 
 use crate::names::Text;
 use crate::rescue::LogRecord;
@@ -25,7 +26,8 @@ pub enum ReaderRequest {
 pub enum DatagramSource {
     /// `$NOTIFY_SOCKET` of one run of an instance.
     Instance {
-        /// Numbers the run; never used again.
+        /// Numbers the run among those of all instances; never used again. (A [`RunNumber`](crate::network::RunNumber)
+        /// tells apart only the runs of one instance.)
         run: u32,
     },
     /// `$NOTIFY_SOCKET` of our own services.

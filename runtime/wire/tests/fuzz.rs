@@ -9,6 +9,7 @@ mod fuzzing;
 use fuzzing::fuzz;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
+use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest, WatchdogPing};
 use yado_wire::launch::{LaunchReport, StepTime};
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
@@ -127,6 +128,25 @@ fn network() -> Vec<Vec<u8>> {
     ]
 }
 
+fn datagrams() -> Vec<Vec<u8>> {
+    let notification = ReaderReport::Notification {
+        run: 7,
+        uid: 1_000_000,
+        is_ready: true,
+        status: Some(clipped("up")),
+        ping: Some(WatchdogPing::Alive),
+    };
+    let record = LogRecord {
+        monotonic_ms: 5,
+        priority: 4,
+        identifier: clipped("journal"),
+        pid: 300,
+        message: clipped("link is down"),
+    };
+    let watch = ReaderRequest::Watch(DatagramSource::Instance { run: 7 });
+    vec![encode(&notification).unwrap(), encode(&ReaderReport::Record(record)).unwrap(), encode(&watch).unwrap()]
+}
+
 fn check<M: Serialize + DeserializeOwned + Debug + PartialEq>(packet: &[u8]) {
     if let Ok(message) = decode::<M>(packet) {
         let again = encode(&message).unwrap();
@@ -136,13 +156,15 @@ fn check<M: Serialize + DeserializeOwned + Debug + PartialEq>(packet: &[u8]) {
 
 #[test]
 fn packets_of_any_bytes_are_refused_or_messages_that_come_out_the_same_again() {
-    let seeds = [requests(), replies(), reports(), network(), vec![encode(&web()).unwrap()]].concat();
+    let seeds = [requests(), replies(), reports(), network(), datagrams(), vec![encode(&web()).unwrap()]].concat();
     fuzz("packet", &seeds, &["..", "/", "-", "\u{e4}"], |packet| {
         check::<Request>(packet);
         check::<Reply>(packet);
         check::<LaunchReport>(packet);
         check::<NetRequest>(packet);
         check::<NetReply>(packet);
+        check::<ReaderRequest>(packet);
+        check::<ReaderReport>(packet);
         if let Ok(name) = decode::<InstanceName>(packet) {
             assert_eq!(InstanceName::parse(name.as_str()), Ok(name), "a name that only the wire lets in");
         }
