@@ -28,9 +28,9 @@ pub(crate) const LINK_FD: i32 = 3;
 /// One socket for each instance and each of our own; more than there are.
 const MOST_SOURCES: usize = 128;
 
-/// A wait that nobody asked for ends after so long; there may be one for each descriptor of a datagram that was sent along,
-/// but they all end with the same signal.
-const LONGEST_WAIT: Duration = Duration::from_millis(20);
+/// A close that blocks is interrupted by a signal this often. All descriptors of one datagram are closed in one call, and one
+/// signal ends all their waits.
+const INTERRUPT_PERIOD: Duration = Duration::from_millis(20);
 
 /// init has gone, or speaks another language.
 struct LinkLost;
@@ -74,7 +74,7 @@ impl Reader {
         // Out of memory in the kernel, at worst: the next turn may do better.
         let _ = set.wait(paused.map(|at| at.saturating_sub(now)));
         let now = clock::since_boot();
-        let _ = interruption::start(LONGEST_WAIT);
+        let _ = interruption::start(INTERRUPT_PERIOD);
         let done = self.read_ready(set, &polled, now);
         let _ = interruption::stop();
         done

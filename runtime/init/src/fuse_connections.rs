@@ -3,8 +3,8 @@
 //! told to answer for the server: a connection that is aborted fails every request.
 //!
 //! Whose a connection is, the kernel shows by the owner of its directory: who mounted it, as an id of the host. That of a
-//! privileged instance cannot be told from ours; it is aborted only when the machine ends. Nothing here can be made to wait
-//! by who has the connection.
+//! privileged instance cannot be told from ours; it is aborted only when the machine ends. Writing to abort waits for
+//! nobody.
 
 use crate::kernel_mounts;
 use std::fs;

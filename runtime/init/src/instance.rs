@@ -210,7 +210,7 @@ impl Instance {
         })
     }
 
-    /// What a start that failed this way is to the table.
+    /// The lifecycle event for a start that failed in this way.
     pub(crate) fn failed_start(&self, failure: &Failure) -> Event {
         match failure.retry {
             Retry::MayHelp => Event::Ended(End::StartFailed),

@@ -177,8 +177,8 @@ impl Job {
 }
 
 /// What ext4 keeps for root, which no unprivileged container is: our own files can still be written when containers have
-/// filled the rest. (An overlay gives up the right to it, and writes as the instance's root.) Of a small partition mke2fs'
-/// own 5 %, of a large one 32 MiB. Inodes have no such reserve.
+/// filled the rest. (overlayfs writes with the rights of the instance's root, and cannot use it.) Of a small partition
+/// mke2fs' own 5 %, of a large one 32 MiB. Inodes have no such reserve.
 fn reserved_percent(kib: u64) -> String {
     const MOST_KIB: u64 = 32 << 10;
     let hundredths = (MOST_KIB * 10_000 / kib.max(1)).min(500);

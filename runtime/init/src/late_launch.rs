@@ -13,8 +13,8 @@ use yado_spec::InstanceSpec;
 use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
-/// A start takes a second or two, on a slow card with a large image some more. What takes minutes hangs; that somebody has
-/// waited for a device is not in it, which is another start. A system may say otherwise in seconds in `start-timeout`.
+/// A start takes a second or two, on a slow card with a large image some more. What takes minutes hangs; time spent waiting
+/// for a device does not count: the start after it is a new one. A system may say otherwise in seconds in `start-timeout`.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where a whole image is verified before a start, so many of its bytes are read in a second at least.

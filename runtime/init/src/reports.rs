@@ -23,7 +23,8 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 /// Datagrams and packets that are taken from one socket before the others have their turn.
 const MOST_AT_ONCE: usize = 32;
 
-/// What a look at a launcher's output costs its instance besides the bytes.
+/// What a look at a launcher's output costs its instance besides the bytes. Less than of a console, which has a ring and a
+/// viewer besides the log.
 const LOOK_BYTES: u32 = 128;
 
 /// A pipe holds 64 KiB, and a read takes 2.

@@ -60,7 +60,7 @@ impl Supervisor {
         let patience: Duration =
             self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.patience).sum();
         self.shutdown = Some(Shutdown { goal, stage: Stage::first(patience, now) });
-        // Who is being stopped already has no longer than everybody else.
+        // An instance that is already stopping gets no longer than its own boot.host_shutdown_timeout.
         for instance in &mut self.instances {
             let own = instance.rules().map_or(Duration::ZERO, |rules| rules.patience);
             if let Wanted::Down { patience } = &mut instance.wanted {

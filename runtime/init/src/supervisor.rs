@@ -181,7 +181,7 @@ impl Supervisor {
             if matches!((before, state), (State::BackingOff { .. }, State::Waiting { .. })) {
                 instance.restarts = instance.restarts.saturating_add(1);
             }
-            // An end of which nothing is left at once needs no word of its own.
+            // Where removing what is left succeeds at once, "stopping" is not reported.
             if !matches!(action, Action::Collect | Action::CollectByForce) {
                 self.tell_state(number);
             }

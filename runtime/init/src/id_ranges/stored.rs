@@ -1,5 +1,5 @@
-//! The ranges on the data partition, in one file; and in the group that owns each instance's own directory there the first
-//! id of its range, as the second witness for the day when the file is lost.
+//! The ranges in one file on the data partition. The first id of each range is also the group of its instance's directory
+//! there: if the file is lost, the ranges are restored from these groups.
 
 use super::{Claim, FIRST_ID, IdRanges, ParseError};
 use crate::instance::Instance;
@@ -15,7 +15,7 @@ use yado_wire::InstanceName;
 /// Longer than what as many ranges as there can be take.
 const MAX_FILE_BYTES: u64 = 128 * 1024;
 
-/// Instances' directories that are looked at.
+/// Instances' directories that are looked at. Far more than there are; a bound for one call.
 const MOST_DIRECTORIES: usize = 4096;
 
 /// How long what is written to the data partition is there.

@@ -12,7 +12,7 @@ use yado_sys::{loop_device, root, volume};
 /// A mount that is gone lets go of its loop or mapper device a moment later, and this of the file system below it.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// So often.
+/// How often unmounting is tried: 3 s in all.
 const MOST_TRIES: u32 = 60;
 
 /// Below these only the kernel's own file systems and those in memory are mounted, and the root is not ours to unmount.

@@ -14,7 +14,7 @@ const SETTLED_AFTER_READY: Duration = Duration::from_secs(60);
 /// `cgroup.kill`.
 const KILL_AGAIN: Duration = Duration::from_secs(2);
 
-/// Who was killed so often, within half a minute, and is still there hangs in the kernel. With its last mount goes what it
+/// What was killed this often, over half a minute, and still exists hangs in the kernel. With its last mount goes what it
 /// wrote last, which takes a slow card some seconds.
 const MOST_KILLS: u32 = 15;
 
