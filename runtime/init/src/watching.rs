@@ -31,7 +31,7 @@ impl Supervisor {
                     self.note_unmade_probe(number, failure, now);
                 }
             }
-            Due::Ill => self.step_instance(number, lifecycle::Event::Unwell, now),
+            Due::Unhealthy => self.step_instance(number, lifecycle::Event::HealthLost, now),
         }
     }
 
@@ -44,7 +44,7 @@ impl Supervisor {
     }
 
     /// A try could not be made. That says something about the instance only if its own limit is in the way; else others
-    /// could have it taken for ill by using up what all share.
+    /// could have it taken for unhealthy by using up what all share.
     pub(crate) fn note_unmade_probe(&mut self, number: usize, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         if cgroup::is_at_process_limit(&self.places.group(&instance.name)) {
@@ -81,8 +81,8 @@ impl Supervisor {
     fn take_verdict(&mut self, number: usize, verdict: Verdict, now: Moment) {
         match verdict {
             Verdict::AsBefore => {}
-            Verdict::Well => self.step_instance(number, lifecycle::Event::SaidReady, now),
-            Verdict::Ill => self.step_instance(number, lifecycle::Event::Unwell, now),
+            Verdict::Healthy => self.step_instance(number, lifecycle::Event::SaidReady, now),
+            Verdict::Unhealthy => self.step_instance(number, lifecycle::Event::HealthLost, now),
         }
     }
 
@@ -95,7 +95,7 @@ impl Supervisor {
             Some(failure) => format!("{}: {}", failure.object, failure.reason),
             None => "never tried".to_owned(),
         };
-        let mut reason = match (watch.ill, &spec.health.ready) {
+        let mut reason = match (watch.unhealthy, &spec.health.ready) {
             (Some(Cause::Probe), _) => {
                 let often = spec.health.probe.as_ref().map_or(0, |probe| probe.failures);
                 format!("its probe failed {often} times in a row: {}", last())

@@ -25,11 +25,11 @@ pub(crate) struct Watch {
     pub(crate) last_failure: Option<Box<Failure>>,
     /// When the next `WATCHDOG=1` is due.
     ping_by: Option<Moment>,
-    /// Why it is not well.
-    pub(crate) ill: Option<Cause>,
+    /// Why it is unhealthy.
+    pub(crate) unhealthy: Option<Cause>,
 }
 
-/// Why an instance is not well.
+/// Why an instance is unhealthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// Its probe did not pass, too often in a row.
@@ -60,8 +60,8 @@ pub(crate) enum Due {
     Nothing,
     /// Try the probe.
     Probe,
-    /// It is no longer well.
-    Ill,
+    /// It is no longer healthy.
+    Unhealthy,
 }
 
 /// What news mean.
@@ -70,9 +70,9 @@ pub(crate) enum Verdict {
     /// Nothing new.
     AsBefore,
     /// It is ready, for the first time or again.
-    Well,
-    /// It is no longer well.
-    Ill,
+    Healthy,
+    /// It is no longer healthy.
+    Unhealthy,
 }
 
 /// What an instance says to its watchdog.
@@ -120,7 +120,7 @@ impl Watch {
         if health.probe.is_none() || self.is_trying {
             return Due::Nothing;
         }
-        if !is_probed(health, phase) && self.ill != Some(Cause::Probe) {
+        if !is_probed(health, phase) && self.unhealthy != Some(Cause::Probe) {
             self.probe_at = None;
             return Due::Nothing;
         }
@@ -166,9 +166,9 @@ impl Watch {
         match failure {
             None => {
                 self.failures = 0;
-                let is_cured = self.ill.take_if(|cause| *cause == Cause::Probe).is_some();
-                let is_first = phase != Phase::Ready && self.ill.is_none() && is_probed(health, phase);
-                if is_cured || is_first { Verdict::Well } else { Verdict::AsBefore }
+                let is_cured = self.unhealthy.take_if(|cause| *cause == Cause::Probe).is_some();
+                let is_first = phase != Phase::Ready && self.unhealthy.is_none() && is_probed(health, phase);
+                if is_cured || is_first { Verdict::Healthy } else { Verdict::AsBefore }
             }
             Some(failure) => {
                 self.last_failure = Some(failure);
@@ -180,7 +180,7 @@ impl Watch {
                     return Verdict::AsBefore;
                 }
                 self.fall_ill(Cause::Probe);
-                Verdict::Ill
+                Verdict::Unhealthy
             }
         }
     }
@@ -191,25 +191,25 @@ impl Watch {
         match (ping, phase) {
             (Ping::Trigger, Phase::Ready) => {
                 self.fall_ill(Cause::OwnWord);
-                Verdict::Ill
+                Verdict::Unhealthy
             }
             (Ping::Alive, Phase::Ready) => {
                 self.ping_by = Some(now.saturating_add(longest));
                 Verdict::AsBefore
             }
-            (Ping::Alive, Phase::Overdue) if matches!(self.ill, Some(Cause::Silence | Cause::OwnWord)) => {
-                self.ill = None;
-                Verdict::Well
+            (Ping::Alive, Phase::Overdue) if matches!(self.unhealthy, Some(Cause::Silence | Cause::OwnWord)) => {
+                self.unhealthy = None;
+                Verdict::Healthy
             }
             (Ping::Trigger | Ping::Alive, _) => Verdict::AsBefore,
         }
     }
 
     fn fall_ill(&mut self, cause: Cause) -> Due {
-        self.ill = Some(cause);
+        self.unhealthy = Some(cause);
         self.failures = 0;
         self.ping_by = None;
-        Due::Ill
+        Due::Unhealthy
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
             assert_eq!(watch.due(&health, Phase::Starting, s(at)), Due::Probe);
             assert_eq!(watch.due(&health, Phase::Starting, s(at)), Due::Nothing, "one try at a time");
             let failure = if at < 12 { failed() } else { None };
-            let verdict = if at < 12 { Verdict::AsBefore } else { Verdict::Well };
+            let verdict = if at < 12 { Verdict::AsBefore } else { Verdict::Healthy };
             assert_eq!(watch.probed(failure, &health, Phase::Starting, s(at)), verdict);
         }
         // Ready: at leisure.
@@ -277,13 +277,13 @@ mod tests {
         assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 0), Verdict::AsBefore);
         assert_eq!(try_once(&mut watch, None, Phase::Ready, 30), Verdict::AsBefore);
         assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 60), Verdict::AsBefore);
-        assert_eq!((watch.failures(), watch.ill), (1, None));
-        assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 90), Verdict::Ill);
-        assert_eq!(watch.ill, Some(Cause::Probe));
+        assert_eq!((watch.failures(), watch.unhealthy), (1, None));
+        assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 90), Verdict::Unhealthy);
+        assert_eq!(watch.unhealthy, Some(Cause::Probe));
         // Left as it is, it is tried on.
         assert_eq!(try_once(&mut watch, failed(), Phase::Overdue, 120), Verdict::AsBefore);
-        assert_eq!(try_once(&mut watch, None, Phase::Overdue, 150), Verdict::Well);
-        assert_eq!(watch.ill, None);
+        assert_eq!(try_once(&mut watch, None, Phase::Overdue, 150), Verdict::Healthy);
+        assert_eq!(watch.unhealthy, None);
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         for at in 0..9 {
             assert_eq!(watch.due(&health, Phase::Ready, s(at)), Due::Probe);
             assert_eq!(watch.postpone(s(at)), at == 0);
-            assert_eq!((watch.failures(), watch.ill, watch.deadline()), (0, None, Some(s(at + 1))));
+            assert_eq!((watch.failures(), watch.unhealthy, watch.deadline()), (0, None, Some(s(at + 1))));
         }
     }
 
@@ -315,11 +315,11 @@ mod tests {
         assert_eq!(watch.deadline(), Some(s(30)));
         assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Ready, s(25)), Verdict::AsBefore);
         assert_eq!(watch.due(&health, Phase::Ready, s(44)), Due::Nothing);
-        assert_eq!(watch.due(&health, Phase::Ready, s(45)), Due::Ill);
-        assert_eq!((watch.ill, watch.deadline()), (Some(Cause::Silence), None));
-        assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Overdue, s(50)), Verdict::Well);
-        assert_eq!(watch.pinged(Ping::Trigger, &health, Phase::Ready, s(51)), Verdict::Ill);
-        assert_eq!(watch.ill, Some(Cause::OwnWord));
+        assert_eq!(watch.due(&health, Phase::Ready, s(45)), Due::Unhealthy);
+        assert_eq!((watch.unhealthy, watch.deadline()), (Some(Cause::Silence), None));
+        assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Overdue, s(50)), Verdict::Healthy);
+        assert_eq!(watch.pinged(Ping::Trigger, &health, Phase::Ready, s(51)), Verdict::Unhealthy);
+        assert_eq!(watch.unhealthy, Some(Cause::OwnWord));
         // What fell silent is not probed until it speaks again, and nothing wakes us for that.
         let both = Health { probe: probed(Readiness::Notify { timeout: s(9) }).probe, ..health.clone() };
         assert_eq!(watch.probed(None, &both, Phase::Overdue, s(52)), Verdict::AsBefore);

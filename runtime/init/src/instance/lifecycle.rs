@@ -84,8 +84,8 @@ pub(crate) enum Event {
     Started,
     /// It says that it is ready, or its probe says so.
     SaidReady,
-    /// It was ready, and its probe or its watchdog says that it is not well.
-    Unwell,
+    /// It was ready, and its probe or its watchdog says that it is unhealthy.
+    HealthLost,
     /// Its first process has ended, or its start has failed.
     Ended(End),
     /// The start has failed because a required device is not there; it may be waited for this long in all.

@@ -90,17 +90,17 @@ pub(crate) fn step(
         (
             Starting { .. },
             Down { .. },
-            Wake | DevicesChanged | Started | SaidReady | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone,
+            Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => killed(now),
         (
             Running { .. } | Ready { .. } | Unhealthy { .. },
             Down { patience },
-            Wake | DevicesChanged | Started | SaidReady | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone,
+            Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => asked(now, patience),
         (
             Stopping { kill_at, kills, then },
             Down { patience },
-            Wake | DevicesChanged | Started | SaidReady | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone,
+            Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => {
             // Patience that got shorter counts until it is killed; between two kills there is always some time.
             let kill_at = if kills == 0 { kill_at.min(now.saturating_add(patience)) } else { kill_at };
@@ -109,21 +109,20 @@ pub(crate) fn step(
         (
             Stopping { kill_at, kills, then },
             Up { .. },
-            Wake | DevicesChanged | Started | SaidReady | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone,
+            Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => overdue(kill_at, kills, then, now),
 
         (Starting { run: old, .. }, Up { run }, event) if old != run => match event {
             Ended(_) | DeviceAbsent { .. } => collected(Then::AsWished, now),
-            Wake | DevicesChanged | Started | SaidReady | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone => {
-                killed(now)
-            }
+            Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved
+            | Gone => killed(now),
         },
         (Running { run: old, .. } | Ready { run: old, .. } | Unhealthy { run: old, .. }, Up { run }, event)
             if old != run =>
         {
             match event {
                 Ended(_) | DeviceAbsent { .. } => collected(Then::AsWished, now),
-                Wake | DevicesChanged | Started | SaidReady | Unwell | ProcessEnded | Remains | PartlyRemoved
+                Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved
                 | Gone => asked(now, rules.patience),
             }
         }
@@ -157,22 +156,22 @@ pub(crate) fn step(
         (Starting { run, crashes, since, device_until, .. }, Up { .. }, DevicesChanged) => {
             (Starting { run, crashes, since, device_until, look: true }, Action::None)
         }
-        (Starting { .. }, Up { .. }, Wake | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone)
+        (Starting { .. }, Up { .. }, Wake | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone)
         | (
             Unhealthy { .. },
             Up { .. },
-            Wake | DevicesChanged | Started | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone,
+            Wake | DevicesChanged | Started | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => (state, Action::None),
         (
             Running { run, crashes, since, ready_by },
             Up { .. },
-            Wake | DevicesChanged | Started | Unwell | ProcessEnded | Remains | PartlyRemoved | Gone,
+            Wake | DevicesChanged | Started | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => match (ready_by <= now, &rules.ready) {
             (false, _) => (state, Action::None),
             (true, Readiness::Alive { .. }) => (Ready { run, crashes: 0, since, settled_at: now }, Action::None),
             (true, Readiness::Notify { .. } | Readiness::Probe { .. }) => unhealthy(run, crashes, since, now, rules),
         },
-        (Ready { run, crashes, since, settled_at }, Up { .. }, Unwell) => {
+        (Ready { run, crashes, since, settled_at }, Up { .. }, HealthLost) => {
             let crashes = if settled_at <= now { 0 } else { crashes };
             unhealthy(run, crashes, since, now, rules)
         }
@@ -215,7 +214,7 @@ pub(crate) fn step(
                 false => stuck(then, now),
             }
         }
-        (Collecting { then, tries, again_at }, Down { .. } | Up { .. }, Wake | Started | SaidReady | Unwell) => {
+        (Collecting { then, tries, again_at }, Down { .. } | Up { .. }, Wake | Started | SaidReady | HealthLost) => {
             match again_at <= now {
                 true => (Collecting { then, tries, again_at: collect_again(tries, now) }, collect(tries)),
                 false => (state, Action::None),
@@ -234,7 +233,7 @@ pub(crate) fn step(
         (Stuck { then, .. }, Down { .. } | Up { .. }, PartlyRemoved) => {
             (Stuck { then, again_at: now.saturating_add(COLLECT_AGAIN) }, Action::None)
         }
-        (Stuck { then, again_at }, Down { .. } | Up { .. }, Wake | Started | SaidReady | Unwell) => {
+        (Stuck { then, again_at }, Down { .. } | Up { .. }, Wake | Started | SaidReady | HealthLost) => {
             match again_at <= now {
                 true => (Stuck { then, again_at: now.saturating_add(STUCK_AGAIN) }, Action::CollectByForce),
                 false => (state, Action::None),
@@ -621,14 +620,14 @@ mod tests {
     #[test]
     fn who_was_ready_and_is_no_longer_well_is_stopped_or_left_and_may_get_well() {
         let ready = State::Ready { run: 1, crashes: 2, since: s(0), settled_at: s(60) };
-        let (left, action) = step(ready, UP, Gate::Open, Event::Unwell, s(30), &notify(RestartPolicy::Never));
+        let (left, action) = step(ready, UP, Gate::Open, Event::HealthLost, s(30), &notify(RestartPolicy::Never));
         assert_eq!(left, State::Unhealthy { run: 1, crashes: 2, since: s(0) });
         assert_eq!(action, Action::ReportUnhealthy);
         let (well, _) = step(left, UP, Gate::Open, Event::SaidReady, s(40), &notify(RestartPolicy::Never));
         assert_eq!(well, State::Ready { run: 1, crashes: 2, since: s(0), settled_at: s(100) });
 
         let rules = notify(RestartPolicy::OnFailure);
-        let (stopping, action) = step(ready, UP, Gate::Open, Event::Unwell, s(61), &rules);
+        let (stopping, action) = step(ready, UP, Gate::Open, Event::HealthLost, s(61), &rules);
         assert_eq!(
             stopping,
             State::Stopping {
@@ -639,7 +638,7 @@ mod tests {
         );
         assert_eq!(action, Action::StopUnhealthy);
         // It may be told once more while it stops.
-        let again = step(stopping, UP, Gate::Open, Event::Unwell, s(62), &rules);
+        let again = step(stopping, UP, Gate::Open, Event::HealthLost, s(62), &rules);
         assert_eq!(again, (stopping, Action::None));
     }
 
