@@ -12,6 +12,7 @@ use crate::held_ports::HeldPorts;
 use crate::link::kernel::Kernel;
 use crate::link::monitor::LinkMonitor;
 use crate::link::observed::Observed;
+use crate::move_pace::MovePace;
 use crate::notify::tell_ready;
 use crate::privileges;
 use crate::rest::Rest;
@@ -92,6 +93,7 @@ pub(crate) struct Netd {
     /// The networks of `spec`, with the addresses that they have.
     pub(crate) networks: Vec<(BridgeSpec, Place)>,
     pub(crate) moves: Vec<Move>,
+    pub(crate) move_pace: MovePace,
     pub(crate) held_ports: HeldPorts,
     pub(crate) kernel: Kernel,
     pub(crate) firewall: Firewall,
@@ -155,9 +157,10 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     let spec = read_networks(&arguments);
     let mut netd = Netd {
         // Until the first look, which finds out what they collide with.
-        networks: place(&spec.bridges, &saved.moves, &[]),
+        networks: place(&spec.bridges, &saved.moves, &[], |_| false),
         spec,
         moves: saved.moves.clone(),
+        move_pace: MovePace::default(),
         held_ports: HeldPorts::default(),
         kernel,
         firewall,

@@ -22,6 +22,7 @@ mod filter;
 pub mod firewall;
 pub mod held_ports;
 pub mod link;
+pub mod move_pace;
 mod serving;
 pub mod subnets;
 pub mod uplink;

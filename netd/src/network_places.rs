@@ -14,8 +14,14 @@ const MOVED: Duration = Duration::from_secs(2);
 impl Netd {
     /// Decides about the networks' addresses. Who is on a network that moves is made to ask for a new lease.
     pub(crate) fn place_networks(&mut self, now: Duration) {
-        let networks = place(&self.spec.bridges, &self.moves, &self.connected_subnets());
-        for (bridge, place) in &networks {
+        let is_held = |bridge: &BridgeSpec| self.move_pace.held_until(bridge, now).is_some();
+        let networks = place(&self.spec.bridges, &self.moves, &self.connected_subnets(), is_held);
+        self.move_pace.retain(&self.spec.bridges);
+        for (configured, (bridge, place)) in self.spec.bridges.iter().zip(&networks) {
+            let held_until = self.move_pace.held_until(configured, now);
+            if let (Place::Collides { .. }, Some(until)) = (place, held_until) {
+                self.look_at = Some(self.look_at.map_or(until, |earlier| earlier.min(until)));
+            }
             let before = self.networks.iter().find(|(old, _)| old.name == bridge.name);
             let address_of = |bridge: &BridgeSpec| bridge.ipv4.as_ref().map(|ipv4| ipv4.address);
             let Some(address) = address_of(bridge) else { continue };
@@ -30,6 +36,12 @@ impl Netd {
                     bridge.name,
                     address
                 ),
+                Place::Collides { with: (subnet, length) } if held_until.is_some() => tracing::error!(
+                    "network {}: {} collides with {subnet}/{length}, which this machine is connected to now; it has moved a \
+                     short while ago and stays for now",
+                    bridge.name,
+                    address
+                ),
                 Place::Collides { with: (subnet, length) } => tracing::error!(
                     "network {}: {} collides with {subnet}/{length}, which this machine is connected to: give it another \
                      ipv4.address",
@@ -38,6 +50,11 @@ impl Netd {
                 ),
             }
             if old.is_some_and(|old| old != address) {
+                // Not if it was configured anew.
+                let last = self.moves.iter().find(|one| one.network == bridge.name).map(|one| one.from).or(old);
+                if last == address_of(configured) {
+                    self.move_pace.move_on(configured, now);
+                }
                 let ports = self.attachments.iter().filter(|attachment| is_of(attachment, bridge));
                 for port in ports.filter_map(|attachment| attachment.host_link.as_ref()) {
                     // Its containers see that the carrier went, and ask for a new lease.
@@ -45,7 +62,7 @@ impl Netd {
                 }
             }
         }
-        self.moves = networks.iter().filter_map(move_of).collect();
+        self.moves = self.spec.bridges.iter().zip(&networks).filter_map(move_of).collect();
         self.networks = networks;
     }
 
@@ -70,20 +87,14 @@ impl Netd {
         let others = self.observed.links.iter().filter(|link| !is_ours(link));
         let there = others.flat_map(|link| self.observed.addresses_of(link.index));
         let there = there.map(|address| (address.address, address.prefix_len));
-        let wished = self.uplinks.iter().filter_map(Uplink::wish).flat_map(|uplink| {
-            let routes = uplink.routes.into_iter().map(|(network, prefix_len, _)| (network, prefix_len));
-            // Half of everything is a default route in two parts (RFC 3442's users do so).
-            uplink.address.into_iter().chain(routes.filter(|(_, prefix_len)| 8 <= *prefix_len))
-        });
+        // The routes of a lease do not count: they are many, and whoever leases them could take every address away.
+        let wished = self.uplinks.iter().filter_map(Uplink::wish).filter_map(|uplink| uplink.address);
         there.chain(wished).collect()
     }
 }
 
-fn move_of((bridge, place): &(BridgeSpec, Place)) -> Option<Move> {
-    match place {
-        Place::Moved { from } => {
-            Some(Move { network: bridge.name.clone(), from: *from, to: bridge.ipv4.as_ref()?.address })
-        }
-        Place::Configured | Place::Collides { .. } => None,
-    }
+/// Also of one that has moved and is in the way again.
+fn move_of((configured, (bridge, _)): (&BridgeSpec, &(BridgeSpec, Place))) -> Option<Move> {
+    let (from, to) = (configured.ipv4.as_ref()?.address, bridge.ipv4.as_ref()?.address);
+    (from != to).then(|| Move { network: bridge.name.clone(), from, to })
 }

@@ -31,8 +31,8 @@ pub enum Place {
         /// The configured address.
         from: Ipv4Prefix,
     },
-    /// As configured, and in the way of a network that this machine is connected to: the address was given, or there is none
-    /// left.
+    /// In the way of a network that this machine is connected to: the address was given, there is none left, or it has moved
+    /// a short while ago.
     Collides {
         /// That network.
         with: Subnet,
@@ -44,8 +44,13 @@ pub enum Place {
 const POOLS: [[u8; 2]; 3] = [[10, 158], [172, 28], [192, 168]];
 
 /// The networks as they are to be, in the order of `configured`. `taken` are the networks that this machine is connected to by
-/// other links.
-pub fn place(configured: &[BridgeSpec], moves: &[Move], taken: &[Subnet]) -> Vec<(BridgeSpec, Place)> {
+/// other links; a network that is held stays in their way.
+pub fn place(
+    configured: &[BridgeSpec],
+    moves: &[Move],
+    taken: &[Subnet],
+    is_held: impl Fn(&BridgeSpec) -> bool,
+) -> Vec<(BridgeSpec, Place)> {
     let mut placed: Vec<(BridgeSpec, Place)> = Vec::new();
     for bridge in configured {
         let Some(own) = bridge.ipv4.as_ref().map(|ipv4| ipv4.address) else {
@@ -63,6 +68,11 @@ pub fn place(configured: &[BridgeSpec], moves: &[Move], taken: &[Subnet]) -> Vec
                 && !chosen.any(|ipv4| overlaps(ipv4.address))
         };
         let moved = moves.iter().find(|one| one.network == bridge.name && one.from == own).map(|one| one.to);
+        let here = moved.unwrap_or(own);
+        if let Some(with) = collision(here).filter(|_| is_held(bridge)) {
+            placed.push((moved_to(bridge, here), Place::Collides { with }));
+            continue;
+        }
         let to = match (moved, collision(own)) {
             (Some(to), _) if is_free(to) => Some(to),
             (_, None) => None,
@@ -123,7 +133,7 @@ mod tests {
         let own = prefix("10.158.0.1/24");
         let bridges = [BridgeSpec::named(clipped("yado0"))];
         let at = |address: [u8; 4], prefix_len| (Ipv4Addr::from(address), prefix_len);
-        assert_eq!(place(&bridges, &[], &[at([192, 168, 1, 7], 24)])[0].1, Place::Configured);
+        assert_eq!(place(&bridges, &[], &[at([192, 168, 1, 7], 24)], |_| false)[0].1, Place::Configured);
         for (taken, expected) in [
             (vec![at([10, 158, 0, 77], 24)], "10.158.1.1/24"),
             (vec![at([10, 158, 0, 200], 30)], "10.158.1.1/24"),
@@ -131,16 +141,16 @@ mod tests {
             (vec![at([10, 0, 0, 5], 8)], "172.28.0.1/24"),
             (vec![at([10, 0, 0, 5], 8), at([172, 16, 0, 1], 12)], "192.168.0.1/24"),
         ] {
-            let placed = place(&bridges, &[], &taken);
+            let placed = place(&bridges, &[], &taken, |_| false);
             assert_eq!((addresses(&placed), placed[0].1), (vec![expected.to_owned()], Place::Moved { from: own }));
             // Also when the way is free again, and anew when it is not.
             let moves = [Move { network: clipped("yado0"), from: own, to: prefix(expected) }];
-            assert_eq!(place(&bridges, &moves, &[]), placed);
+            assert_eq!(place(&bridges, &moves, &[], |_| false), placed);
             let both = [&taken[..], &[(prefix(expected).address(), 24)]].concat();
-            assert_ne!(addresses(&place(&bridges, &moves, &both)), [expected]);
+            assert_ne!(addresses(&place(&bridges, &moves, &both, |_| false)), [expected]);
         }
         let everything = [at([0, 0, 0, 0], 0)];
-        assert_eq!(place(&bridges, &[], &everything)[0].1, Place::Collides { with: everything[0] });
+        assert_eq!(place(&bridges, &[], &everything, |_| false)[0].1, Place::Collides { with: everything[0] });
     }
 
     #[test]
@@ -148,7 +158,7 @@ mod tests {
         let mut given = BridgeSpec::named(clipped("lan0"));
         given.ipv4.as_mut().unwrap().address = prefix("10.9.0.1/24");
         let taken = (Ipv4Addr::new(10, 9, 0, 3), 16);
-        let placed = place(&[given], &[], &[taken]);
+        let placed = place(&[given], &[], &[taken], |_| false);
         assert_eq!(
             (addresses(&placed), placed[0].1),
             (vec!["10.9.0.1/24".to_owned()], Place::Collides { with: taken })
@@ -162,7 +172,7 @@ mod tests {
         dhcp.ranges = vec![(Ipv4Addr::new(10, 158, 0, 9), Ipv4Addr::new(10, 158, 0, 20))];
         let mut given = BridgeSpec::named(clipped("lan0"));
         given.ipv4.as_mut().unwrap().address = prefix("10.158.1.1/24");
-        let placed = place(&[first, given], &[], &[(Ipv4Addr::new(10, 158, 0, 1), 24)]);
+        let placed = place(&[first, given], &[], &[(Ipv4Addr::new(10, 158, 0, 1), 24)], |_| false);
         assert_eq!(addresses(&placed), ["10.158.2.1/24", "10.158.1.1/24"]);
         let ranges = &placed[0].0.ipv4.as_ref().unwrap().dhcp.as_ref().unwrap().ranges;
         assert_eq!(ranges[..], [(Ipv4Addr::new(10, 158, 2, 9), Ipv4Addr::new(10, 158, 2, 20))]);

@@ -229,8 +229,20 @@ fn times_that_a_server_gets_wrong_are_put_in_order() {
     ack.options.rebinding_time = Some(0);
     ack.options.mtu = Some(68);
     let lease = parse_lease(&ack, seconds(0)).unwrap();
-    assert_eq!((lease.renew_at, lease.rebind_at, lease.end_at), (seconds(5), seconds(8), seconds(10)));
+    assert_eq!((lease.renew_at, lease.rebind_at, lease.end_at), (seconds(60), seconds(105), seconds(120)));
     assert_eq!(lease.mtu, None);
-    let (_, sent) = sleep(State::Bound { lease }, seconds(9));
+    let (_, sent) = sleep(State::Bound { lease }, seconds(119));
     assert!(sent.len() <= 4, "{sent:?}");
+}
+
+#[test]
+fn no_server_has_us_renew_more_often_than_once_a_minute() {
+    for (lease_time, renewal, rebinding) in [(1, 1, 2), (120, 1, 2), (3600, 1, 2), (3600, 5, 3599), (121, 120, 120)] {
+        let mut ack = reply(Kind::Ack, RANDOM, lease_time);
+        ack.options.renewal_time = Some(renewal);
+        ack.options.rebinding_time = Some(rebinding);
+        let lease = parse_lease(&ack, seconds(0)).unwrap();
+        assert!(seconds(60) <= lease.renew_at, "{lease:?}");
+        assert!(lease.renew_at <= lease.rebind_at && lease.rebind_at < lease.end_at, "{lease:?}");
+    }
 }

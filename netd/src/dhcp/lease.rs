@@ -34,8 +34,9 @@ pub struct Lease {
 
 /// resolv.conf(5): more are not looked at.
 pub const MAX_NAME_SERVERS: usize = 3;
-/// A server that grants less would keep us asking.
-const MIN_LEASE_S: u32 = 10;
+/// A server that grants less, or has us renew sooner, would keep us asking, and could give another address each time.
+const MIN_RENEW_S: u32 = 60;
+const MIN_LEASE_S: u32 = 2 * MIN_RENEW_S;
 /// RFC 791: every link carries this, but RFC 2132, 5.1 lets 68 be said; below 576 a link is not worth having.
 const MIN_MTU: u16 = 576;
 
@@ -53,7 +54,11 @@ pub fn parse_lease(message: &Message, asked_at: Duration) -> Option<Lease> {
         u32::MAX => (Duration::MAX, Duration::MAX, Duration::MAX),
         total => {
             // RFC 2131, 4.4.5: a half and seven eighths, unless the server says otherwise and in that order.
-            let renew = options.renewal_time.filter(|&renew| 0 < renew && renew < total).unwrap_or(total / 2);
+            let renew = options
+                .renewal_time
+                .filter(|&renew| 0 < renew && renew < total)
+                .unwrap_or(total / 2)
+                .max(MIN_RENEW_S);
             let rebind = options.rebinding_time.filter(|&rebind| renew < rebind && rebind < total);
             let rebind = rebind.unwrap_or(renew + (total - renew) / 4 * 3);
             let at = |seconds: u32| asked_at + Duration::from_secs(seconds.into());

@@ -100,12 +100,17 @@ impl Drop for Machine {
 }
 
 /// Tries until `attempt` is `Ok`; on failure the last error is shown.
-pub(crate) fn wait_until<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn wait_until<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+    wait_within(DEADLINE, what, attempt)
+}
+
+/// The same, for what takes its time.
+pub(crate) fn wait_within<T>(deadline: Duration, what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match attempt() {
             Ok(found) => return found,
-            Err(last) if DEADLINE < start.elapsed() => panic!("not within {DEADLINE:?}: {what}\nlast: {last}"),
+            Err(last) if deadline < start.elapsed() => panic!("not within {deadline:?}: {what}\nlast: {last}"),
             Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
         }
     }
@@ -334,7 +339,7 @@ impl Outside {
         self.server = Some(Running(child));
     }
 
-    /// busybox's DHCP server instead, whose leases of ten seconds are renewed while one watches.
+    /// busybox's DHCP server instead, whose leases of two minutes are renewed after one.
     pub(crate) fn start_udhcpd(&mut self) {
         self.server = None;
         let directory = self.directory.path();
@@ -346,7 +351,7 @@ impl Outside {
             "min_lease 10".to_owned(),
             format!("lease_file {}", directory.join("udhcpd.leases").display()),
             format!("pidfile {}", directory.join("udhcpd.pid").display()),
-            "opt lease 10".to_owned(),
+            "opt lease 120".to_owned(),
             "opt subnet 255.255.255.0".to_owned(),
             "opt router 192.168.77.1".to_owned(),
             "opt mtu 1400".to_owned(),
