@@ -269,7 +269,7 @@ impl Running {
 
     /// Says something on an instance's `$NOTIFY_SOCKET`, as its root.
     pub(crate) fn notify(&self, instance: &str, text: &str) {
-        self.notify_as(self.root_of(instance), instance, text);
+        self.notify_as(self.first_host_id(instance), instance, text);
     }
 
     /// The same as somebody else.
@@ -281,7 +281,7 @@ impl Running {
     /// The same as its root, with a descriptor.
     pub(crate) fn notify_with(&self, instance: &str, text: &str, descriptor: OwnedFd) {
         let (_open, socket) = self.notify_socket(instance);
-        let sent = send_as(self.root_of(instance), &socket, text, Some(descriptor)).unwrap();
+        let sent = send_as(self.first_host_id(instance), &socket, text, Some(descriptor)).unwrap();
         assert_eq!(sent, Some(()), "the socket is full");
     }
 
@@ -304,7 +304,7 @@ impl Running {
 
     /// Says it again and again, as often as the socket takes it, for so long.
     pub(crate) fn flood(&self, instance: &str, text: &'static str, window: Duration) -> JoinHandle<()> {
-        let ((open, socket), uid) = (self.notify_socket(instance), self.root_of(instance));
+        let ((open, socket), uid) = (self.notify_socket(instance), self.first_host_id(instance));
         std::thread::spawn(move || {
             let _open = open;
             identity::become_user(uid, uid).unwrap();
@@ -315,12 +315,6 @@ impl Running {
                 }
             }
         })
-    }
-
-    /// The host's id of an instance's root.
-    fn root_of(&self, instance: &str) -> u32 {
-        let map = fs::read_to_string(format!("/proc/{}/uid_map", self.status(instance).pid.unwrap())).unwrap();
-        map.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// init's datagram reader.
