@@ -178,11 +178,10 @@ impl<'a> Arena<'a> {
         let rows = self.rows.get(since..).unwrap_or(&[]);
         let is_broken = |row: &&Row| row.attempt.expected == Expected::Held && !row.outcome.is_held();
         let broken: Vec<&str> = rows.iter().filter(is_broken).map(|row| row.attempt.name).collect();
-        let shown = format!(
-            "{} attempts, broken: {}",
-            rows.len(),
-            if broken.is_empty() { "none".to_owned() } else { broken.join(" ") }
-        );
+        let is_not_here = |row: &&Row| row.outcome.verdict == Verdict::NotHere;
+        let not_here: Vec<&str> = rows.iter().filter(is_not_here).map(|row| row.attempt.name).collect();
+        let listed = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(" ") };
+        let shown = format!("{} attempts, broken: {}, not here: {}", rows.len(), listed(&broken), listed(&not_here));
         Ok(observer.check("each that is promised to be held is held", shown, broken.is_empty())?)
     }
 

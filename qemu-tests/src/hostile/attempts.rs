@@ -7,16 +7,18 @@ use super::machine::Machine;
 use super::together::late;
 use crate::report::Observer;
 use qemu_guest::attack::{self, Attempt, Expected, Line, Outcome, Verdict, Watched};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where one that holds says so, inside.
-const TAKEN: &str = "/run/taken";
+pub(super) const TAKEN: &str = "/run/taken";
 /// A neighbour that is not answered so long has nothing.
 const SPARE_TIMEOUT: Duration = Duration::from_secs(20);
 /// So much more of the machine's memory than its own group has may one attempt take: half of its limit.
 const UNCHARGED_MIB: u64 = 16;
 /// A flood lasts so long, by the guest's own default.
 const FLOOD_SECONDS: &str = "4";
+/// The kernel has cleared away what a container took within this; an emulated board is slow.
+const CLEARED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of one processor: what one flood may cost PID 1, and netd.
 const SERVICE_PERCENT: f64 = 5.0;
 /// Of one processor: what one flood may cost everybody but the instances. The emulated network counts here too.
@@ -233,7 +235,7 @@ fn observed(
 
 /// Whatever is stuck: the file systems are unmounted, and the power goes off.
 pub(super) fn power_off(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     arena.board()?.yado(&["rescue", "poweroff"])?;
     let ended = arena.board_mut()?.qemu.wait_end(TIMEOUT).map_err(crate::board::BoardError::Qemu);
     let shown = format!("{:.1} s", began.elapsed().as_secs_f64());
@@ -269,22 +271,14 @@ pub(super) fn back_where_it_was(
     ];
     // Dying groups go when memory is wanted: ask for it.
     arena.shell("sync; echo 3 > /proc/sys/vm/drop_caches")?;
-    let ask = || {
-        arena.machine().map_err(|error| crate::board::BoardError::NotJson {
-            what: "machine".to_owned(),
-            said: error.to_string(),
-        })
-    };
     let grown = |now: &Machine| {
         let more = |name: &str| now.get(name).unwrap_or(0).saturating_sub(before.get(name).unwrap_or(0));
         COUNTS.iter().filter(|(name, allowed)| *allowed < more(name)).map(|(name, _)| *name).collect::<Vec<_>>()
     };
-    let mut now = ask()?;
-    for _ in 0..20 {
-        if grown(&now).is_empty() {
-            break;
-        }
-        now = ask()?;
+    let deadline = Instant::now() + CLEARED_TIMEOUT;
+    let mut now = arena.machine()?;
+    while !grown(&now).is_empty() && Instant::now() < deadline {
+        now = arena.machine()?;
     }
     for (name, allowed) in COUNTS {
         let (was, is) = (before.get(name)?, now.get(name)?);

@@ -2,7 +2,7 @@
 
 use super::appliance::{CALM, FUSER, HOSTILE};
 use super::arena::{Arena, TIMEOUT};
-use super::attempts::slowest_allowed;
+use super::attempts::{TAKEN, slowest_allowed};
 use super::failure::HostileError;
 use crate::board::qmp::UsbStick;
 use crate::report::Observer;
@@ -31,8 +31,6 @@ const LOOKS: &[(&str, Look)] = &[
 
 /// Something that should come at once and does not come in so long does not come.
 const SOON: Duration = Duration::from_secs(15);
-/// Where one that holds says so, inside.
-const TAKEN: &str = "/run/taken";
 
 pub(super) fn look(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     let first = arena.rows();
@@ -165,13 +163,15 @@ fn crossing(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     unplug(arena, &stick)?;
     let clear = "for place in /dev/bus/usb/*/*; do umount $place; rm -f $place; done 2>/dev/null; true";
     arena.board()?.exec(HOSTILE, &["sh", "-c", clear], TIMEOUT)?;
+    // Without a stick and a job, nothing was made over the limits.
+    let is_tried = found.is_ok() && told.is_ok();
     let seen = format!(
         "owner, mode of its limits: {}; stick {}, {}",
         after.replace('\n', ", "),
         if found.is_ok() { "seen" } else { "not seen" },
         told.map_or_else(|_| "no event".to_owned(), |event| event["kind"].to_string())
     );
-    Ok(judged(outcome, &seen, before == after))
+    Ok(judged(outcome, &seen, is_tried && before == after))
 }
 
 fn plug(arena: &mut Arena<'_>, stick: &UsbStick) -> Result<(), HostileError> {
@@ -238,7 +238,8 @@ fn restart_storm(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     let percent = spent.percent(spent.init);
     let status = arena.wait_settled(HOSTILE)?;
     let seen = format!("init {percent:.1} %, slowest status {} ms, then {}", slowest.as_millis(), status["state"]);
-    Ok(judged(Outcome::bounded(format!("{asked} ends")), &seen, percent < 30.0 && status["state"] == "ready"))
+    let is_held = 0 < asked && percent < 30.0 && status["state"] == "ready";
+    Ok(judged(Outcome::bounded(format!("{asked} ends")), &seen, is_held))
 }
 
 fn nested(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {

@@ -54,6 +54,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     let mut latencies = Vec::new();
     while Instant::now() < until {
         latencies.push(arena.status_latency()?);
+        // Asking more often would be a flood of our own.
         std::thread::sleep(Duration::from_secs(1));
     }
     let spent = arena.machine()?.since(&began)?;
