@@ -15,18 +15,18 @@ use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::hostile;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: inotify_instances, ..table("inotify", "all inotify instances are taken", one_inotify) },
-    Attempt { run: pending_signals, ..table("sigpending", "all pending signals are taken", one_signal) },
-    Attempt { run: user_namespaces, ..table("user-namespaces", "all user namespaces are taken", one_user_namespace) },
-    Attempt { run: group_namespaces, ..table("cgroup-namespaces", "all cgroup namespaces are taken", one_namespace) },
-    Attempt { run: other_namespaces, ..table("ipc-namespaces", "all IPC namespaces are taken", one_namespace) },
-    Attempt { run: asynchronous_io, ..table("aio", "all contexts of asynchronous I/O are taken", one_context) },
-    Attempt { run: terminals, ..table("ptys", "all pseudo-terminals are taken", one_terminal) },
-    Attempt { run: keys, ..table("keys", "all keys are taken", one_key) },
-    Attempt { run: shared_memory, ..table("shm", "all segments of shared memory are taken", one_segment) },
-    Attempt { run: open_files, ..table("open-files", "all open files of the machine are taken", one_file) },
-    Attempt { run: neighbours, ..table("arp-table", "the table of neighbours is filled", one_connection) },
-    Attempt { run: connections, ..table("conntrack", "the table of connections is filled", one_connection) },
+    table("inotify", "all inotify instances are taken", one_inotify, inotify_instances),
+    table("sigpending", "all pending signals are taken", one_signal, pending_signals),
+    table("user-namespaces", "all user namespaces are taken", one_user_namespace, user_namespaces),
+    table("cgroup-namespaces", "all cgroup namespaces are taken", one_namespace, group_namespaces),
+    table("ipc-namespaces", "all IPC namespaces are taken", one_namespace, other_namespaces),
+    table("aio", "all contexts of asynchronous I/O are taken", one_context, asynchronous_io),
+    table("ptys", "all pseudo-terminals are taken", one_terminal, terminals),
+    table("keys", "all keys are taken", one_key, keys),
+    table("shm", "all segments of shared memory are taken", one_segment, shared_memory),
+    table("open-files", "all open files of the machine are taken", one_file, open_files),
+    table("arp-table", "the table of neighbours is filled", one_connection, neighbours),
+    table("conntrack", "the table of connections is filled", one_connection, connections),
 ];
 
 /// So many of anything is as good as no end.
@@ -34,8 +34,8 @@ const MOST: usize = 100_000;
 /// Whoever needs longer has been slowed enough.
 const LONGEST: Duration = Duration::from_secs(6);
 
-const fn table(name: &'static str, what: &'static str, one: fn() -> io::Result<()>) -> Attempt {
-    Attempt { name, what, run: keys, watched: Watched::ByNeighbour(one), expected: Expected::Held }
+const fn table(name: &'static str, what: &'static str, one: fn() -> io::Result<()>, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::ByNeighbour(one), expected: Expected::Held }
 }
 
 /// Takes until it is refused, and keeps what it took until this process ends.

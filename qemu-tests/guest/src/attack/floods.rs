@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 use yado_sys::{datagram, netlink};
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: notifications, ..flood("notify-flood", "datagrams to $NOTIFY_SOCKET") },
-    Attempt { run: descriptors, ..flood("notify-descriptors", "descriptors to $NOTIFY_SOCKET") },
-    Attempt { run: console, ..flood("console-flood", "lines to the instance's console") },
-    Attempt { run: paced_console, ..flood("console-paced", "single bytes to the instance's console, at a pace") },
-    Attempt { run: memory_events, ..flood("memory-events", "processes that are killed for want of memory") },
-    Attempt { run: refused_forks, ..flood("fork-storm", "forks that are refused") },
-    Attempt { run: modules, ..flood("modprobe-storm", "requests for kernel modules, by unknown file systems") },
-    Attempt { run: dhcp, ..flood("dhcp-flood", "requests for leases, each from another address") },
-    Attempt { run: dns, ..flood("dns-flood", "questions for names, each for another one") },
+    flood("notify-flood", "datagrams to $NOTIFY_SOCKET", notifications),
+    flood("notify-descriptors", "descriptors to $NOTIFY_SOCKET", descriptors),
+    flood("console-flood", "lines to the instance's console", console),
+    flood("console-paced", "single bytes to the instance's console, at a pace", paced_console),
+    flood("memory-events", "processes that are killed for want of memory", memory_events),
+    flood("fork-storm", "forks that are refused", refused_forks),
+    flood("modprobe-storm", "requests for kernel modules, by unknown file systems", modules),
+    flood("dhcp-flood", "requests for leases, each from another address", dhcp),
+    flood("dns-flood", "questions for names, each for another one", dns),
     // Last: netd keeps a port that flaps down for a while.
-    Attempt { run: link_flaps, ..flood("link-flaps", "the instance's link goes up and down") },
+    flood("link-flaps", "the instance's link goes up and down", link_flaps),
 ];
 
 /// Where systemd's "Container Interface" has the socket.
@@ -31,8 +31,8 @@ pub(super) const NOTIFY: &str = "/run/host/notify";
 /// Says how long a flood lasts, in seconds.
 pub const SECONDS: &str = "ATTACK_SECONDS";
 
-const fn flood(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: console, watched: Watched::ByService, expected: Expected::Held }
+const fn flood(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::ByService, expected: Expected::Held }
 }
 
 /// Does it again and again until the time is over. What has no room now, or is refused now, is tried again.

@@ -14,33 +14,29 @@ use std::time::Duration;
 use yado_sys::datagram;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: lingering, ..outside("notify-linger", "sockets whose close lasts 6 s, to $NOTIFY_SOCKET") },
-    Attempt { run: unflushed, ..outside("notify-fuse", "a file whose close never ends, to $NOTIFY_SOCKET") },
-    Attempt { run: typed, ..outside("console-typed", "20 KiB typed into a console that nobody reads") },
-    Attempt { run: frozen, ..outside("group-frozen", "the group of our exec is frozen from inside") },
-    Attempt { run: crossing, ..outside("dev-crossing", "limits are bound over the place of a device's node") },
-    Attempt { run: set_user_id, ..outside("setuid-file", "set-user-id files on the data partition") },
-    Attempt { run: full_disk, ..outside("disk-full", "the data partition is filled") },
-    Attempt { run: no_inodes, ..outside("no-inodes", "the data partition's inodes are taken") },
+    outside("notify-linger", "sockets whose close lasts 6 s, to $NOTIFY_SOCKET", lingering),
+    outside("notify-fuse", "a file whose close never ends, to $NOTIFY_SOCKET", unflushed),
+    outside("console-typed", "20 KiB typed into a console that nobody reads", typed),
+    outside("group-frozen", "the group of our exec is frozen from inside", frozen),
+    outside("dev-crossing", "limits are bound over the place of a device's node", crossing),
+    outside("setuid-file", "set-user-id files on the data partition", set_user_id),
+    outside("disk-full", "the data partition is filled", full_disk),
+    outside("no-inodes", "the data partition's inodes are taken", no_inodes),
     Attempt {
-        run: forged,
         expected: Expected::Open("lines bear its name; characters for a terminal are still raw in a log"),
-        ..outside("forged-log", "a probe's words pass for ours")
+        ..outside("forged-log", "a probe's words pass for ours", forged)
     },
-    Attempt { run: killed_init, ..outside("restart-storm", "the instance's init ends again and again") },
-    Attempt { run: nested, ..outside("nested-groups", "groups in groups whose names are long, then a restart") },
-    Attempt {
-        run: linked,
-        ..outside("linked-places", "links in place of /dev, /proc, /run and /sys, then a restart")
-    },
-    Attempt { run: stuck, ..outside("fuse-stuck", "a process that waits for its own file system, then a stop") },
+    outside("restart-storm", "the instance's init ends again and again", killed_init),
+    outside("nested-groups", "groups in groups whose names are long, then a restart", nested),
+    outside("linked-places", "links in place of /dev, /proc, /run and /sys, then a restart", linked),
+    outside("fuse-stuck", "a process that waits for its own file system, then a stop", stuck),
 ];
 
 /// A close that waits as long as the one who sent the socket chose.
 const LINGER: Duration = Duration::from_secs(6);
 
-const fn outside(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: typed, watched: Watched::ByBoard, expected: Expected::Held }
+const fn outside(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::ByBoard, expected: Expected::Held }
 }
 
 fn send_file(file: &impl AsFd) -> io::Result<()> {

@@ -10,30 +10,30 @@ use std::path::Path;
 use yado_sys::hostile;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: kexec, ..door("kexec", "another kernel is loaded") },
-    Attempt { run: kexec_file, ..door("kexec-file", "another kernel is loaded from a file") },
-    Attempt { run: init_module, ..door("module-init", "a module is loaded") },
-    Attempt { run: finit_module, ..door("module-file", "a module is loaded from a file") },
-    Attempt { run: delete_module, ..door("module-delete", "a module is unloaded") },
-    Attempt { run: bpf, ..door("bpf", "an eBPF map is made") },
-    Attempt { run: perf, ..door("perf", "a whole processor is observed") },
-    Attempt { run: by_handle, ..door("open-by-handle", "a file is opened by its number") },
-    Attempt { run: swap, ..door("swapon", "a file becomes swap space") },
-    Attempt { run: accounting, ..door("acct", "every process's end is written down") },
-    Attempt { run: clock, ..door("set-clock", "the machine's clock is set") },
-    Attempt { run: kernel_log, ..door("syslog", "the kernel's log is read") },
-    Attempt { run: fanotify, ..door("fanotify", "everybody's opening of files is held up") },
-    Attempt { run: settings, ..door("sysctls", "settings of the whole machine are written") },
-    Attempt { run: kernel_memory, ..door("kcore", "the kernel's memory is read") },
-    Attempt { run: sysrq, ..door("sysrq", "/proc/sysrq-trigger is written") },
-    Attempt { run: power, ..door("power", "/sys/power and what else changes the machine is written") },
-    Attempt { run: pidfds, ..door("pidfd-outside", "a process outside is addressed") },
-    Attempt { run: sockets, ..door("socket-outside", "our control sockets are connected to") },
-    Attempt { run: namespaces, ..door("setns-outside", "the namespaces of another instance are entered") },
+    door("kexec", "another kernel is loaded", kexec),
+    door("kexec-file", "another kernel is loaded from a file", kexec_file),
+    door("module-init", "a module is loaded", init_module),
+    door("module-file", "a module is loaded from a file", finit_module),
+    door("module-delete", "a module is unloaded", delete_module),
+    door("bpf", "an eBPF map is made", bpf),
+    door("perf", "a whole processor is observed", perf),
+    door("open-by-handle", "a file is opened by its number", by_handle),
+    door("swapon", "a file becomes swap space", swap),
+    door("acct", "every process's end is written down", accounting),
+    door("set-clock", "the machine's clock is set", clock),
+    door("syslog", "the kernel's log is read", kernel_log),
+    door("fanotify", "everybody's opening of files is held up", fanotify),
+    door("sysctls", "settings of the whole machine are written", settings),
+    door("kcore", "the kernel's memory is read", kernel_memory),
+    door("sysrq", "/proc/sysrq-trigger is written", sysrq),
+    door("power", "/sys/power and what else changes the machine is written", power),
+    door("pidfd-outside", "a process outside is addressed", pidfds),
+    door("socket-outside", "our control sockets are connected to", sockets),
+    door("setns-outside", "the namespaces of another instance are entered", namespaces),
 ];
 
-const fn door(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: kexec, watched: Watched::Inside, expected: Expected::Held }
+const fn door(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::Inside, expected: Expected::Held }
 }
 
 fn kexec() -> Outcome {

@@ -9,22 +9,22 @@ use std::path::Path;
 use yado_sys::clone::{self, Namespaces};
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: unmask, ..mounting("unmask-proc", "what covers parts of /proc is unmounted") },
-    Attempt { run: new_proc, ..mounting("proc-again", "another /proc, without the covers, is mounted") },
-    Attempt { run: writable_sys, ..mounting("remount-sys", "/sys is made writable") },
-    Attempt { run: new_sys, ..mounting("sys-again", "another /sys is mounted, writable") },
-    Attempt { run: disk, ..mounting("mount-disk", "a file system of a disk is mounted") },
-    Attempt { run: below_root, ..mounting("unmount-root", "what the root covers is looked for") },
-    Attempt { run: out_of_chroot, ..mounting("chroot-escape", "out of the root by a descriptor above it") },
-    Attempt { run: other_groups, ..mounting("cgroup-again", "the whole tree of groups is mounted") },
-    Attempt { run: debugging, ..mounting("debugfs", "the kernel's file systems for debugging are mounted") },
+    mounting("unmask-proc", "what covers parts of /proc is unmounted", unmask),
+    mounting("proc-again", "another /proc, without the covers, is mounted", new_proc),
+    mounting("remount-sys", "/sys is made writable", writable_sys),
+    mounting("sys-again", "another /sys is mounted, writable", new_sys),
+    mounting("mount-disk", "a file system of a disk is mounted", disk),
+    mounting("unmount-root", "what the root covers is looked for", below_root),
+    mounting("chroot-escape", "out of the root by a descriptor above it", out_of_chroot),
+    mounting("cgroup-again", "the whole tree of groups is mounted", other_groups),
+    mounting("debugfs", "the kernel's file systems for debugging are mounted", debugging),
 ];
 
 /// In the system's root, and in no container's.
 const OUTSIDE: &str = "usr/lib/yado/system.d";
 
-const fn mounting(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: unmask, watched: Watched::Inside, expected: Expected::Held }
+const fn mounting(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::Inside, expected: Expected::Held }
 }
 
 /// In mounts of our own, so that whoever comes after us finds them as they were.
@@ -33,6 +33,12 @@ fn in_own_mounts(attempt: impl FnOnce() -> Outcome) -> Outcome {
         Ok(()) => attempt(),
         Err(error) => Outcome::refused(&error),
     }
+}
+
+/// Mounts a file system of this kind, which has no disk, at a place that is made for it.
+pub(super) fn mount_new(kind: &str, place: &str) -> io::Result<()> {
+    fs::create_dir_all(place)?;
+    Ok(rustix::mount::mount(kind, place, kind, MountFlags::empty(), None)?)
 }
 
 fn unmask() -> Outcome {
@@ -58,10 +64,7 @@ fn unmask() -> Outcome {
 
 fn new_proc() -> Outcome {
     in_own_mounts(|| {
-        let place = "/tmp/attack-proc";
-        let mounted = fs::create_dir_all(place)
-            .and_then(|()| Ok(rustix::mount::mount("proc", place, "proc", MountFlags::empty(), None)?));
-        match mounted {
+        match mount_new("proc", "/tmp/attack-proc") {
             Err(error) => Outcome::refused(&error),
             // What is behind the cover of the first one belongs to the host's root, or it does not.
             Ok(()) => Outcome::of(
@@ -80,17 +83,12 @@ fn writable_sys() -> Outcome {
 }
 
 fn new_sys() -> Outcome {
-    in_own_mounts(|| {
-        let place = "/tmp/attack-sys";
-        let mounted = fs::create_dir_all(place)
-            .and_then(|()| Ok(rustix::mount::mount("sysfs", place, "sysfs", MountFlags::empty(), None)?));
-        match mounted {
-            Err(error) => Outcome::refused(&error),
-            Ok(()) => Outcome::of(
-                fs::OpenOptions::new().write(true).open("/tmp/attack-sys/kernel/profiling"),
-                "its files can be written",
-            ),
-        }
+    in_own_mounts(|| match mount_new("sysfs", "/tmp/attack-sys") {
+        Err(error) => Outcome::refused(&error),
+        Ok(()) => Outcome::of(
+            fs::OpenOptions::new().write(true).open("/tmp/attack-sys/kernel/profiling"),
+            "its files can be written",
+        ),
     })
 }
 
@@ -142,9 +140,7 @@ fn out_of_chroot() -> Outcome {
 fn other_groups() -> Outcome {
     in_own_mounts(|| {
         let place = "/tmp/attack-cgroup";
-        let mounted = fs::create_dir_all(place)
-            .and_then(|()| Ok(rustix::mount::mount("cgroup2", place, "cgroup2", MountFlags::empty(), None)?));
-        match mounted {
+        match mount_new("cgroup2", place) {
             Err(error) => Outcome::refused(&error),
             Ok(()) if Path::new(place).join("instances").exists() => Outcome::succeeded("all groups are seen"),
             Ok(()) => Outcome::bounded("the instance's own groups"),
@@ -157,9 +153,7 @@ fn debugging() -> Outcome {
         let place = "/tmp/attack-debug";
         let mut refused = None;
         for kind in ["debugfs", "tracefs", "securityfs", "configfs", "bpf", "efivarfs", "pstore"] {
-            let mounted = fs::create_dir_all(place)
-                .and_then(|()| Ok(rustix::mount::mount(kind, place, kind, MountFlags::empty(), None)?));
-            match mounted {
+            match mount_new(kind, place) {
                 // A bpf file system of one's own is empty, and no door.
                 Ok(()) if kind == "bpf" => drop(rustix::mount::unmount(place, UnmountFlags::DETACH)),
                 Ok(()) => return Outcome::succeeded(kind),

@@ -1,5 +1,6 @@
 //! Devices that were not given: nodes made by number, nodes that an image brings, and nodes that somebody put there.
 
+use super::mounts::mount_new;
 use super::{Attempt, Expected, Outcome, Watched};
 use rustix::fs::{CWD, Dev, FileType, Mode, OFlags, makedev};
 use std::fs;
@@ -8,22 +9,22 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: disk, ..node("node-disk", "a node of the board's disk is made and opened") },
-    Attempt { run: memory, ..node("node-mem", "a node of the machine's memory is made and opened") },
-    Attempt { run: kernel_log, ..node("node-kmsg", "a node of the kernel's log is made and opened") },
-    Attempt { run: console, ..node("node-console", "5:1, the board's console, is made and opened") },
-    Attempt { run: serial, ..node("node-serial", "the board's serial line is made and opened") },
-    Attempt { run: loop_control, ..node("node-loop", "loop devices are made") },
-    Attempt { run: own_file_system, ..node("node-own-tmpfs", "a node is made on a file system of one's own") },
-    Attempt { run: of_the_image, ..node("node-of-image", "nodes that lie below the mount of /dev are opened") },
-    Attempt { run: smuggled, ..node("node-smuggled", "nodes that were put into the root are opened") },
+    node("node-disk", "a node of the board's disk is made and opened", disk),
+    node("node-mem", "a node of the machine's memory is made and opened", memory),
+    node("node-kmsg", "a node of the kernel's log is made and opened", kernel_log),
+    node("node-console", "5:1, the board's console, is made and opened", console),
+    node("node-serial", "the board's serial line is made and opened", serial),
+    node("node-loop", "loop devices are made", loop_control),
+    node("node-own-tmpfs", "a node is made on a file system of one's own", own_file_system),
+    node("node-of-image", "nodes that lie below the mount of /dev are opened", of_the_image),
+    node("node-smuggled", "nodes that were put into the root are opened", smuggled),
 ];
 
 /// Where the outside puts nodes for [`smuggled`].
 pub const SMUGGLED: &str = "/dev/smuggled";
 
-const fn node(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: disk, watched: Watched::Inside, expected: Expected::Held }
+const fn node(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::Inside, expected: Expected::Held }
 }
 
 fn disk() -> Outcome {
@@ -69,9 +70,7 @@ fn make_and_open(kind: FileType, number: Dev) -> Outcome {
 
 fn own_file_system() -> Outcome {
     let place = "/tmp/attack-nodes";
-    let made = fs::create_dir_all(place)
-        .and_then(|()| Ok(rustix::mount::mount("tmpfs", place, "tmpfs", rustix::mount::MountFlags::empty(), None)?));
-    if let Err(error) = made {
+    if let Err(error) = mount_new("tmpfs", place) {
         return Outcome::refused(&error);
     }
     let node = Path::new(place).join("node");

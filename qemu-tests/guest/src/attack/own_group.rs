@@ -8,21 +8,21 @@ use std::io::Write;
 use std::path::Path;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: limits, ..own("group-limits", "the instance's own limits are written") },
-    Attempt { run: freeze, ..own("group-freeze", "the instance's own group is frozen or killed from inside") },
-    Attempt { run: trigger, ..own("group-psi", "a pressure trigger is set on the instance's own group") },
-    Attempt { run: rlimits, ..own("rlimits", "hard limits are raised") },
-    Attempt { run: oom_score, ..own("oom-score", "this process is spared by the out-of-memory killer") },
-    Attempt { run: priority, ..own("nice", "this process goes before all others") },
-    Attempt { run: realtime, ..own("realtime", "this process is never interrupted") },
-    Attempt { run: fork_bomb, ..own("fork-bomb", "children are started until one is refused") },
-    Attempt { run: memory_hog, ..own("memory-hog", "memory is taken until a process is killed") },
+    own("group-limits", "the instance's own limits are written", limits),
+    own("group-freeze", "the instance's own group is frozen or killed from inside", freeze),
+    own("group-psi", "a pressure trigger is set on the instance's own group", trigger),
+    own("rlimits", "hard limits are raised", rlimits),
+    own("oom-score", "this process is spared by the out-of-memory killer", oom_score),
+    own("nice", "this process goes before all others", priority),
+    own("realtime", "this process is never interrupted", realtime),
+    own("fork-bomb", "children are started until one is refused", fork_bomb),
+    own("memory-hog", "memory is taken until a process is killed", memory_hog),
 ];
 
 const GROUP: &str = "/sys/fs/cgroup";
 
-const fn own(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: limits, watched: Watched::Inside, expected: Expected::Held }
+const fn own(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::Inside, expected: Expected::Held }
 }
 
 fn limits() -> Outcome {

@@ -13,24 +13,24 @@ use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::hostile;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    Attempt { run: netlink_queues, ..memory("netlink-queues", "queues of netlink sockets are filled") },
-    Attempt { run: packet_rings, ..memory("packet-rings", "rings for packets are made") },
-    Attempt { run: network_namespaces, ..memory("net-namespaces", "network namespaces are made") },
-    Attempt { run: mount_namespaces, ..memory("mount-namespaces", "mount namespaces are made") },
-    Attempt { run: groups, ..memory("groups", "control groups are made") },
-    Attempt { run: dying_groups, ..memory("dying-groups", "control groups are left that cannot die") },
-    Attempt { run: triggers, ..memory("psi-triggers", "pressure triggers are set, a kernel thread each") },
-    Attempt { run: pipes, ..memory("pipes", "pipes are made and filled") },
-    Attempt { run: unix_queues, ..memory("unix-queues", "queues of local sockets are filled") },
-    Attempt { run: udp_queues, ..memory("udp-queues", "queues of UDP sockets are filled") },
-    Attempt { run: directories, ..memory("dentries", "names that do not exist are looked up") },
+    memory("netlink-queues", "queues of netlink sockets are filled", netlink_queues),
+    memory("packet-rings", "rings for packets are made", packet_rings),
+    memory("net-namespaces", "network namespaces are made", network_namespaces),
+    memory("mount-namespaces", "mount namespaces are made", mount_namespaces),
+    memory("groups", "control groups are made", groups),
+    memory("dying-groups", "control groups are left that cannot die", dying_groups),
+    memory("psi-triggers", "pressure triggers are set, a kernel thread each", triggers),
+    memory("pipes", "pipes are made and filled", pipes),
+    memory("unix-queues", "queues of local sockets are filled", unix_queues),
+    memory("udp-queues", "queues of UDP sockets are filled", udp_queues),
+    memory("dentries", "names that do not exist are looked up", directories),
 ];
 
 /// So many of anything are enough to see it.
 const MOST: usize = 4096;
 
-const fn memory(name: &'static str, what: &'static str) -> Attempt {
-    Attempt { name, what, run: pipes, watched: Watched::InMemory, expected: Expected::Held }
+const fn memory(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
+    Attempt { name, what, run, watched: Watched::InMemory, expected: Expected::Held }
 }
 
 fn netlink_queues() -> Outcome {
