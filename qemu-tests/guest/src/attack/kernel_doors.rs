@@ -2,6 +2,7 @@
 //! number.
 
 use super::{Attempt, Expected, Outcome, Watched};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -29,7 +30,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     door("power", "/sys/power and what else changes the machine is written", power),
     door("pidfd-outside", "a process outside is addressed", pidfds),
     door("socket-outside", "our control sockets are connected to", sockets),
-    door("setns-outside", "the namespaces of another instance are entered", namespaces),
+    door("root-outside", "the roots of other processes are looked into", roots),
 ];
 
 const fn door(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
@@ -193,17 +194,27 @@ fn pidfds() -> Outcome {
 }
 
 fn sockets() -> Outcome {
-    const OURS: [&str; 4] =
-        ["/run/yado/init.sock", "/run/yado/netd.sock", "/run/yado/notify", "/run/systemd/journal/socket"];
-    let found: Vec<&str> = OURS.into_iter().filter(|path| Path::new(path).exists()).collect();
-    match found.as_slice() {
-        [] => Outcome::refused(&rustix::io::Errno::NOENT.into()),
-        _ => Outcome::succeeded(found.join(" ")),
+    const OURS: [(&str, SocketType); 3] = [
+        ("/run/yado/init.sock", SocketType::SEQPACKET),
+        ("/run/yado/netd.sock", SocketType::SEQPACKET),
+        ("/run/yado/notify", SocketType::DGRAM),
+    ];
+    let connect = |(path, kind): (&str, SocketType)| -> io::Result<()> {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        Ok(rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?)
+    };
+    let mut refused = None;
+    for socket in OURS {
+        match connect(socket) {
+            Ok(()) => return Outcome::succeeded(socket.0),
+            Err(error) => refused = Some(error),
+        }
     }
+    refused.map_or_else(|| Outcome::not_here("no socket was tried"), |error| Outcome::refused(&error))
 }
 
-/// A namespace whose owner is not ours.
-fn namespaces() -> Outcome {
+/// A process whose root is the system's.
+fn roots() -> Outcome {
     let mut refused = None;
     for number in 1..64 {
         let path = format!("/proc/{number}/root/usr/lib/yado");
