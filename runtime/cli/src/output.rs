@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 use yado_wire::{columns, hex};
 
+use yado_wire::printable::is_obeyed;
 pub(crate) use yado_wire::printable::printable;
 
 /// `--format`.
@@ -30,7 +31,27 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 
 /// Writes one JSON value on lines of its own.
 pub(crate) fn print_json(value: &serde_json::Value) -> io::Result<()> {
-    print(&format!("{value:#}\n"))
+    print(&format!("{}\n", printable_json(&format!("{value:#}"))))
+}
+
+/// Writes one JSON value on one line.
+pub(crate) fn print_json_line(value: &serde_json::Value) -> io::Result<()> {
+    print(&format!("{}\n", printable_json(&value.to_string())))
+}
+
+/// JSON must escape ASCII's control characters only. It may escape all others, and a terminal obeys more of them: the value
+/// stays the same, for they stand in strings only.
+fn printable_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
+        if is_obeyed(char) && char != '\n' {
+            // Each of them is one unit of UTF-16.
+            out.push_str(&format!("\\u{:04x}", u32::from(char)));
+        } else {
+            out.push(char);
+        }
+    }
+    out
 }
 
 /// The first 12 digits of a fingerprint: what LXD shows.
@@ -82,6 +103,17 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
         assert_eq!(duration(Duration::from_secs(183_600)), "2d 3h");
+    }
+
+    #[test]
+    fn json_is_the_same_value_and_nothing_in_it_is_obeyed() {
+        let value =
+            serde_json::json!({ "a\u{2066}": ["gpj\u{202e}exe\u{9b}2J\x1b\u{7f}\n\t\u{feff}", "ä\u{1f980}"] });
+        for text in [printable_json(&value.to_string()), printable_json(&format!("{value:#}"))] {
+            assert!(!text.replace('\n', "").contains(is_obeyed), "{text:?}");
+            assert!(text.contains(r"gpj\u202eexe\u009b2J\u001b\u007f\n\t\ufeff"), "{text}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use yado_spec::order::Command;
 use yado_sys::children::{self, Ended};
 use yado_sys::clone::Parent;
 use yado_sys::pidfd;
+use yado_wire::printable::is_obeyed;
 use yado_wire::{Failure, Step};
 
 /// A status line is a version, a number and a short phrase.
@@ -133,8 +134,8 @@ fn check_status(answer: &[u8]) -> Result<(), String> {
     });
     match code {
         Some(200..400) => Ok(()),
-        // What stands there is somebody else's text: no control characters of it reach a terminal.
-        Some(_) => Err(text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()),
+        // What stands there is somebody else's text: nothing of it that a terminal would obey reaches one.
+        Some(_) => Err(text.chars().map(|letter| if is_obeyed(letter) { '?' } else { letter }).collect()),
         None => Err("no answer in HTTP".to_owned()),
     }
 }
@@ -147,9 +148,9 @@ mod tests {
     #[test]
     fn answers_of_any_bytes_are_taken_for_a_status_or_shown_harmlessly() {
         let seeds = [b"HTTP/1.1 200 OK\r\nServer: x\r\n".to_vec(), b"HTTP/1.0 503 Busy\n".to_vec()];
-        fuzz("status line", &seeds, &["HTTP/1.", " ", "399", "\r\n", "\x1b[2J", "\u{9b}"], |bytes| {
+        fuzz("status line", &seeds, &["HTTP/1.", " ", "399", "\r\n", "\x1b[2J", "\u{9b}", "\u{202e}"], |bytes| {
             if let Err(reason) = check_status(bytes) {
-                assert!(!reason.chars().any(char::is_control), "{reason:?}");
+                assert!(!reason.chars().any(is_obeyed), "{reason:?}");
                 assert!(reason == "no answer in HTTP" || bytes.starts_with(b"HTTP/1."), "{reason:?}");
             }
         });
@@ -163,6 +164,7 @@ mod tests {
             (b"HTTP/1.1 399 ?\n", Ok(())),
             (b"HTTP/1.1 404 Not Found\r\n", Err("HTTP/1.1 404 Not Found")),
             (b"HTTP/1.1 503 \x1b[2J\xff\r\n", Err("HTTP/1.1 503 ?[2J\u{fffd}")),
+            ("HTTP/1.1 503 \u{202e}KO\u{2066}\r\n".as_bytes(), Err("HTTP/1.1 503 ?KO?")),
             (b"HTTP/1.1 199 Early\r\n", Err("HTTP/1.1 199 Early")),
             (b"HTTP/1.1 +20 OK\r\n", Err("no answer in HTTP")),
             (b"HTTP/1.1 2000 OK\r\n", Err("no answer in HTTP")),

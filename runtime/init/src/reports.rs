@@ -17,6 +17,7 @@ use yado_sys::poll::Readiness;
 use yado_sys::{packet, pidfd};
 use yado_wire::launch::LaunchReport;
 use yado_wire::names::clipped;
+use yado_wire::printable::is_obeyed;
 use yado_wire::rescue::EventKind;
 use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
@@ -149,8 +150,8 @@ impl Supervisor {
         let Notification { ready, status, ping } = *notification;
         if let Some(status) = status {
             // It may come to a console.
-            let printable = status.replace(char::is_control, " ");
-            instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&printable).as_str().to_owned();
+            let harmless = status.replace(|char: char| char == '\t' || is_obeyed(char), " ");
+            instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&harmless).as_str().to_owned();
         }
         if let Some(ping) = ping {
             self.note_ping(number, ping, now);

@@ -1,5 +1,6 @@
 //! One exchange with init (or netd): a request packet goes out, reply packets come back until one that ends it.
 
+use crate::output::printable;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::io;
@@ -175,7 +176,7 @@ impl fmt::Display for ExchangeError {
                 write!(out, "{who} on {} sent an answer to another question", path.display())
             }
             ExchangeError::TooLong => write!(out, "the request is longer than {MAX_FRAME_BYTES} bytes"),
-            ExchangeError::Refused(failure) => write!(out, "{failure}"),
+            ExchangeError::Refused(failure) => out.write_str(&printable(&failure.to_string())),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
         match connection.next_or_silence()? {
             Some((Reply::Event(event), _)) => match arguments.format {
                 Format::Table => output::print(&line(&event))?,
-                Format::Json => output::print(&format!("{}\n", json(&event)))?,
+                Format::Json => output::print_json_line(&json(&event))?,
             },
             Some((Reply::Refused(failure), _)) => return Err(ExchangeError::Refused(Box::new(failure)).into()),
             Some((Reply::Done, _)) | None => return Ok(ExitCode::SUCCESS),

@@ -28,7 +28,7 @@ pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {
     let Arguments { instance, follow, format } = arguments;
     for_each_record(socket, instance, follow, |record| match format {
         Format::Table => output::print(&line(record)),
-        Format::Json => output::print(&format!("{}\n", json(record))),
+        Format::Json => output::print_json_line(&json(record)),
     })?;
     Ok(ExitCode::SUCCESS)
 }

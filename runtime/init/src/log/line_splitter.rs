@@ -2,6 +2,7 @@
 //! long, and not more of them than a reader could want. Pure but for the clock that is handed in.
 
 use std::time::Duration;
+use yado_wire::printable::is_obeyed;
 
 /// The longest line; what is longer is cut into several.
 const MAX_LINE_BYTES: usize = 512;
@@ -88,7 +89,7 @@ impl LineSplitter {
         }
         let mut text = String::from_utf8_lossy(&line).into_owned();
         // ECMA-48 has control characters beyond ASCII too, U+0080 to U+009F; one of them begins a sequence without ESC.
-        text.retain(|char| char == '\t' || !char.is_control());
+        text.retain(|char| !is_obeyed(char));
         let text = text.trim_end();
         if text.is_empty() {
             return;
@@ -139,22 +140,35 @@ mod tests {
             b"one\r\ntwo\n\n\x1b[0;32m[  OK  ]\x1b[0m Started\x1b]0;title\x07.\nrest \xc3\xa4".to_vec(),
             vec![b'x'; 1200],
         ];
-        fuzz("console", &seeds, &["\x1b[", "\x1b]", "\x1b\\", "\x07", "\u{9b}", "\u{85}", "\n"], |bytes| {
-            let found = lines(&[bytes]);
-            for line in &found {
-                assert!(!line.contains(|char: char| char.is_control() && char != '\t'), "{line:?}");
-                assert!(!line.trim().is_empty());
-                // What is no text becomes three bytes of one.
-                assert!(line.len() <= 3 * MAX_LINE_BYTES);
-            }
-            let (first, second) = bytes.split_at(bytes.len() / 2);
-            assert_eq!(lines(&[first, second]), found);
-        });
+        fuzz(
+            "console",
+            &seeds,
+            &["\x1b[", "\x1b]", "\x1b\\", "\x07", "\u{9b}", "\u{85}", "\u{202e}", "\u{2066}", "\n"],
+            |bytes| {
+                let found = lines(&[bytes]);
+                for line in &found {
+                    assert!(!line.contains(is_obeyed), "{line:?}");
+                    assert!(!line.trim().is_empty());
+                    // What is no text becomes three bytes of one.
+                    assert!(line.len() <= 3 * MAX_LINE_BYTES);
+                }
+                let (first, second) = bytes.split_at(bytes.len() / 2);
+                assert_eq!(lines(&[first, second]), found);
+            },
+        );
     }
 
     #[test]
     fn control_sequences_that_begin_without_escape_begin_nothing() {
         assert_eq!(lines(&["a\u{9b}2Jb\u{85}c\n\u{9b}\n".as_bytes()]), ["a2Jbc"]);
+    }
+
+    #[test]
+    fn what_turns_writing_around_or_hides_is_left_out() {
+        assert_eq!(
+            lines(&["gpj.\u{202e}exe\u{2066}\u{200b}\u{61c} \u{5e9}\n\u{feff}\u{2060}\n".as_bytes()]),
+            ["gpj.exe \u{5e9}"]
+        );
     }
 
     #[test]

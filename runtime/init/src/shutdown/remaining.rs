@@ -1,6 +1,7 @@
 //! Which processes are our children now, adopted ones too, as the process file system lists them.
 
 use std::fs;
+use yado_wire::printable::is_obeyed;
 
 /// As many are looked at in one round; there is another.
 const MOST_CHILDREN: usize = 1024;
@@ -48,7 +49,7 @@ fn parse_stat(stat: &str) -> Option<(ChildProcess, u32)> {
     let mut fields = fields.split(' ');
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    let name = name.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+    let name = name.chars().map(|letter| if is_obeyed(letter) { '?' } else { letter }).collect();
     Some((ChildProcess { pid: pid.parse().ok()?, name, is_ended: matches!(state, "Z" | "X") }, parent))
 }
 
@@ -60,12 +61,14 @@ mod tests {
 
     #[test]
     fn a_process_may_have_any_name() {
+        let (turned, _) = parse_stat("77 (a\u{202e}\u{9b}b) D 1 77\n").unwrap();
+        assert_eq!(names(&[turned]), "a??b (77)");
         let (child, parent) = parse_stat("77 (a) S 2 (\n) D 1 77 77 0 -1 4194560 100\n").unwrap();
         assert_eq!((child.pid, child.name.as_str(), child.is_ended, parent), (77, "a) S 2 (?", false, 1));
         assert_eq!(names(&[child.clone(), ChildProcess { is_ended: true, ..child }]), "a) S 2 (? (77)");
         fuzz("stat", &[b"77 (sleep) S 1 77 77 0 -1".to_vec()], &[" (", ") ", "("], |bytes| {
             if let Some((child, _)) = parse_stat(&String::from_utf8_lossy(bytes)) {
-                assert!(!names(&[child]).contains(char::is_control));
+                assert!(!names(&[child]).contains(is_obeyed));
             }
         });
     }

@@ -178,10 +178,10 @@ fn an_instance_that_falls_silent_is_told_and_may_speak_again() {
     assert!(unwell(&host, "it did not say WATCHDOG=1 for 1 s"));
     host.notify("one", "WATCHDOG=1");
     host.wait_for("one", InstanceState::Ready);
-    host.notify("one", "STATUS=\u{1b}[2Jfine\rWATCHDOG=1");
+    host.notify("one", "STATUS=\u{1b}[2J\u{202e}fine\rWATCHDOG=1");
     host.notify("one", "WATCHDOG=trigger");
-    // What may move a cursor is gone.
-    let reason = "it said WATCHDOG=trigger; its last status:  [2Jfine WATCHDOG=1";
+    // What may move a cursor or turn writing around is gone.
+    let reason = "it said WATCHDOG=trigger; its last status:  [2J fine WATCHDOG=1";
     host.wait_until("it is not well by its own word", |host| unwell(host, reason));
     assert_eq!(host.status("one").restarts, 0);
     let told = host.exec("one", &["/bin/busybox", "grep", "-q", "WATCHDOG_USEC=1000000", "/proc/1/environ"]);
