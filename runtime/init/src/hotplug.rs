@@ -10,6 +10,7 @@ use crate::supervisor::Supervisor;
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::time::Duration;
 use yado_sys::uevent::{self, Received};
+use yado_wire::Budget;
 use yado_wire::Failure;
 use yado_wire::rescue::Mode;
 
@@ -29,12 +30,36 @@ const MOST_ALIASES: usize = 64;
 /// Events that are taken before the others have their turn.
 const MOST_AT_ONCE: usize = 128;
 
+/// Events that are taken: so many at once, as when a machine starts, and then so many a second. A container that has a USB device
+/// can reset it without end; what the kernel then drops is found by looking at all devices.
+const EVENTS_PER_SECOND: u32 = 100;
+const EVENTS_BURST: u32 = 2000;
+
+/// Over the budget events wait for so long: fewer wake us, each for more of them.
+const EVENTS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Drivers are loaded so often at once, and then once each interval: it costs a process that reads the list of modules.
+const LOADS_BURST: u32 = 60;
+const LOADS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// As often loaded counts looking at all devices for theirs.
+const LOAD_ALL_COST: u32 = 10;
+
+/// Instances are told so often at once, as when a machine starts, and then once each interval: it costs a launcher for each
+/// instance with devices.
+const TELLS_BURST: u32 = 60;
+const TELLS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What is to be done about devices.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hotplug {
     drivers: Drivers,
     /// When instances are looked at again.
     due: Option<Moment>,
+    /// For loading drivers.
+    loads: Budget,
+    /// For telling instances.
+    tells: Budget,
 }
 
 /// Which drivers are to be loaded.
@@ -88,27 +113,41 @@ enum Action {
 
 /// The table. After an action it is to be asked again: there may be another.
 fn step(state: Hotplug, may_load: MayLoad, event: Event<'_>, now: Moment) -> (Hotplug, Action) {
-    let Hotplug { drivers, due } = state;
+    let Hotplug { drivers, due, mut loads, mut tells } = state;
+    let has_budget = loads.paused(now).is_none();
     match (event, may_load, drivers) {
-        (Event::Wake, MayLoad::Now, Drivers::For(aliases)) => {
-            (Hotplug { drivers: Drivers::None, due }, Action::Load(aliases))
+        (Event::Wake, MayLoad::Now, Drivers::For(aliases)) if has_budget => {
+            loads.spend(1, now);
+            (Hotplug { drivers: Drivers::None, due, loads, tells }, Action::Load(aliases))
         }
-        (Event::Wake, MayLoad::Now, Drivers::ForAll) => (Hotplug { drivers: Drivers::None, due }, Action::LoadAll),
+        (Event::Wake, MayLoad::Now, Drivers::ForAll) if has_budget => {
+            loads.spend(LOAD_ALL_COST, now);
+            (Hotplug { drivers: Drivers::None, due, loads, tells }, Action::LoadAll)
+        }
         (Event::Wake, MayLoad::Now | MayLoad::Later | MayLoad::Never, drivers) => match due {
-            Some(at) if at <= now => (Hotplug { drivers, due: None }, Action::TellInstances),
-            Some(_) | None => (Hotplug { drivers, due }, Action::None),
+            Some(at) if at <= now => {
+                tells.spend(1, now);
+                (Hotplug { drivers, due: None, loads, tells }, Action::TellInstances)
+            }
+            Some(_) | None => (Hotplug { drivers, due, loads, tells }, Action::None),
         },
         (Event::Added { alias, is_for_instances }, MayLoad::Now | MayLoad::Later, drivers) => {
-            (Hotplug { drivers: drivers.and(alias), due: due_after(due, is_for_instances, now) }, Action::None)
+            let due = due_after(due, is_for_instances, &tells, now);
+            (Hotplug { drivers: drivers.and(alias), due, loads, tells }, Action::None)
         }
         (Event::Added { is_for_instances, .. }, MayLoad::Never, drivers)
         | (Event::Changed { is_for_instances }, MayLoad::Now | MayLoad::Later | MayLoad::Never, drivers) => {
-            (Hotplug { drivers, due: due_after(due, is_for_instances, now) }, Action::None)
+            let due = due_after(due, is_for_instances, &tells, now);
+            (Hotplug { drivers, due, loads, tells }, Action::None)
         }
         (Event::Lost, MayLoad::Now | MayLoad::Later, _) => {
-            (Hotplug { drivers: Drivers::ForAll, due: due_after(due, true, now) }, Action::None)
+            let due = due_after(due, true, &tells, now);
+            (Hotplug { drivers: Drivers::ForAll, due, loads, tells }, Action::None)
         }
-        (Event::Lost, MayLoad::Never, drivers) => (Hotplug { drivers, due: due_after(due, true, now) }, Action::None),
+        (Event::Lost, MayLoad::Never, drivers) => {
+            let due = due_after(due, true, &tells, now);
+            (Hotplug { drivers, due, loads, tells }, Action::None)
+        }
     }
 }
 
@@ -130,16 +169,32 @@ impl Drivers {
     }
 }
 
-/// The first event of several sets the time.
-fn due_after(due: Option<Moment>, is_for_instances: bool, now: Moment) -> Option<Moment> {
-    due.or_else(|| is_for_instances.then(|| now.saturating_add(DEBOUNCE)))
+/// The first event of several sets the time, which is later where instances were told often.
+fn due_after(due: Option<Moment>, is_for_instances: bool, tells: &Budget, now: Moment) -> Option<Moment> {
+    let at = now.saturating_add(DEBOUNCE);
+    due.or_else(|| is_for_instances.then(|| tells.paused(now).map_or(at, |paused| paused.max(at))))
+}
+
+impl Default for Hotplug {
+    fn default() -> Hotplug {
+        let loads = Budget::each(LOADS_BURST, LOADS_INTERVAL);
+        let tells = Budget::each(TELLS_BURST, TELLS_INTERVAL);
+        Hotplug { drivers: Drivers::None, due: None, loads, tells }
+    }
 }
 
 impl Hotplug {
     /// When something is to be done.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.due
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
+        // Where another job is in the way its end wakes us.
+        let loads = self.loads.paused(now).filter(|_| self.drivers != Drivers::None);
+        self.due.into_iter().chain(loads).min()
     }
+}
+
+/// The budget of the kernel's events.
+pub(crate) const fn event_budget() -> Budget {
+    Budget::per_second(EVENTS_PER_SECOND, EVENTS_BURST)
 }
 
 impl Supervisor {
@@ -148,8 +203,14 @@ impl Supervisor {
         let mut buffer = [0; MAX_UEVENT_BYTES];
         for _ in 0..MOST_AT_ONCE {
             let Some(socket) = &self.sockets.uevents else { return };
+            if self.uevent_budget.paused(now).is_some() {
+                return self.uevent_budget.pause_until(now.saturating_add(EVENTS_PAUSE));
+            }
             match uevent::recv(socket, &mut buffer) {
-                Ok(Some(Received::Event(len))) => self.take_uevent(buffer.get(..len).unwrap_or(&[]), now),
+                Ok(Some(Received::Event(len))) => {
+                    self.uevent_budget.spend(1, now);
+                    self.take_uevent(buffer.get(..len).unwrap_or(&[]), now);
+                }
                 Ok(Some(Received::Lost)) => self.step_hotplug(Event::Lost, now),
                 Ok(None) => return,
                 Err(error) => {
@@ -284,7 +345,8 @@ mod tests {
         let (seen, action) = step(seen, MayLoad::Now, Event::Wake, ms(10));
         assert_eq!(action, Action::Load(vec!["usb:camera".to_owned()]));
         assert_eq!(step(seen.clone(), MayLoad::Later, Event::Wake, ms(149)), (seen.clone(), Action::None));
-        assert_eq!(step(seen, MayLoad::Later, Event::Wake, ms(150)), (Hotplug::default(), Action::TellInstances));
+        let (told, action) = step(seen, MayLoad::Later, Event::Wake, ms(150));
+        assert_eq!((told.drivers, told.due, action), (Drivers::None, None, Action::TellInstances));
     }
 
     #[test]
@@ -305,7 +367,48 @@ mod tests {
     fn on_a_host_nothing_is_ever_loaded_and_instances_hear_of_devices_all_the_same() {
         let events = [CAMERA, Event::Lost, Event::Changed { is_for_instances: false }, Event::Wake];
         let seen = after(Hotplug::default(), MayLoad::Never, &events);
-        assert_eq!(seen, Hotplug { drivers: Drivers::None, due: Some(DEBOUNCE) });
+        assert_eq!(seen, Hotplug { due: Some(DEBOUNCE), ..Hotplug::default() });
         assert_eq!(step(seen, MayLoad::Never, Event::Wake, DEBOUNCE).1, Action::TellInstances);
+    }
+
+    /// How often drivers were loaded and instances told from `from` to `until` if each `event` came again every 10 ms.
+    fn done(state: &mut Hotplug, event: Event<'_>, from: Moment, until: Moment) -> (u32, u32) {
+        let (mut loads, mut tells, mut now) = (0, 0, from);
+        while now < until {
+            let mut next = event;
+            loop {
+                let (after, action) = step(std::mem::take(state), MayLoad::Now, next, now);
+                *state = after;
+                match action {
+                    Action::None if next == Event::Wake => break,
+                    Action::None => {}
+                    Action::Load(_) | Action::LoadAll => loads += 1,
+                    Action::TellInstances => tells += 1,
+                }
+                next = Event::Wake;
+            }
+            now = now.saturating_add(ms(10));
+        }
+        (loads, tells)
+    }
+
+    #[test]
+    fn a_device_that_comes_and_goes_without_end_costs_little_and_a_quiet_time_makes_good_for_it() {
+        let (mut reset, mut lost) = (Hotplug::default(), Hotplug::default());
+        let (first, hour) = (ms(60_000), ms(3_600_000));
+        // At first as soon as ever; then drivers every two seconds, or all every twenty, and instances every five.
+        assert!(matches!(done(&mut reset, CAMERA, ms(0), first), (60..=92, 60..=73)));
+        assert!(matches!(done(&mut lost, Event::Lost, ms(0), first), (6..=10, 60..=73)));
+        assert!(matches!(done(&mut reset, CAMERA, first, hour), (1700..=1800, 700..=720)));
+        assert!(matches!(done(&mut lost, Event::Lost, first, hour), (170..=180, 700..=720)));
+        // What waits is done when there is budget again, though nothing comes.
+        let waiting = step(reset, MayLoad::Later, CAMERA, hour).0;
+        let at = waiting.deadline(hour).unwrap();
+        assert!(hour < at && at <= hour.saturating_add(ms(5000)), "{at:?}");
+        let later = ms(7_200_000);
+        let quiet = step(waiting, MayLoad::Now, Event::Wake, later).0;
+        let quiet = step(step(quiet, MayLoad::Now, Event::Wake, later).0, MayLoad::Now, CAMERA, later).0;
+        assert_eq!(quiet.deadline(later), Some(later.saturating_add(DEBOUNCE)));
+        assert!(matches!(step(quiet, MayLoad::Now, Event::Wake, later).1, Action::Load(_)));
     }
 }

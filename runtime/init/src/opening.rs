@@ -5,7 +5,7 @@ use crate::boot::Boot;
 use crate::control::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
-use crate::hotplug::Hotplug;
+use crate::hotplug::{self, Hotplug};
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
@@ -70,6 +70,7 @@ impl Supervisor {
             jobs: Jobs::default(),
             boot: Boot::new(),
             hotplug: Hotplug::default(),
+            uevent_budget: hotplug::event_budget(),
             netd: Netd::default(),
             warm_images: WarmImages::default(),
             shutdown: None,

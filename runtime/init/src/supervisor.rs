@@ -26,6 +26,7 @@ use crate::warm_images::WarmImages;
 use std::time::Duration;
 use yado_sys::children::{Ended, SIGTERM};
 use yado_sys::{clock, stack};
+use yado_wire::Budget;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
 use yado_wire::{Failure, InstanceName};
@@ -61,6 +62,7 @@ pub(crate) struct Supervisor {
     pub(crate) jobs: Jobs,
     pub(crate) boot: Boot,
     pub(crate) hotplug: Hotplug,
+    pub(crate) uevent_budget: Budget,
     pub(crate) netd: Netd,
     pub(crate) warm_images: WarmImages,
     pub(crate) shutdown: Option<Shutdown>,
@@ -157,7 +159,8 @@ impl Supervisor {
             self.boot.deadline(),
             self.jobs.deadline(),
             self.reader.deadline(),
-            self.hotplug.deadline(),
+            self.hotplug.deadline(now),
+            self.uevent_budget.paused(now),
             self.netd.deadline(),
             self.warm_images.deadline(),
             self.shutdown.as_ref().and_then(Shutdown::deadline),

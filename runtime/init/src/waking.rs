@@ -69,7 +69,8 @@ impl Waking {
         self.events.clear();
         let sockets = &init.sockets;
         self.add(sockets.signals.as_ref(), Interest::Read, Event::Signal);
-        self.add(sockets.uevents.as_ref(), Interest::Read, Event::Uevent);
+        let may_come = init.uevent_budget.paused(now).is_none();
+        self.add(sockets.uevents.as_ref().filter(|_| may_come), Interest::Read, Event::Uevent);
         if let Some((link, interest)) = init.reader.link() {
             self.add(Some(link), interest, Event::Reader);
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// The budget of one source.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// How long one unit takes to come back.
     refill: Duration,

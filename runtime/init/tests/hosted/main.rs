@@ -427,6 +427,26 @@ fn a_device_that_comes_makes_a_hosted_init_load_nothing() {
 }
 
 #[test]
+fn a_device_that_tells_of_itself_without_end_costs_init_little() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    let Some(device) = host::device_with_alias() else {
+        return println!("SKIPPED: no device here has a module alias");
+    };
+    let mut host = host.start();
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    let flood = std::thread::spawn(move || {
+        while std::time::Instant::now() < end {
+            std::fs::write(device.join("uevent"), "change").unwrap();
+        }
+    });
+    let first = host.share_of_processor(Duration::from_secs(1));
+    let later = host.share_of_processor(Duration::from_secs(3));
+    assert!(first < 0.3 && later < 0.03, "init takes {first}, later {later} of a processor");
+    flood.join().unwrap();
+    assert!(host.end().success());
+}
+
+#[test]
 fn who_is_not_root_is_told_that_a_hosted_init_needs_it() {
     let words = words_without_root();
     assert!(words.contains("needs root") && words.lines().count() == 1, "{words}");
