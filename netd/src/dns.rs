@@ -3,4 +3,5 @@
 pub mod answer;
 pub mod forward;
 pub mod serve;
+mod slots;
 pub mod zone;

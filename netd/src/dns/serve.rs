@@ -3,6 +3,7 @@
 
 use super::answer::{Answer, answer, refusal};
 use super::forward::{Transport, forward, write_framed};
+use super::slots::Slots;
 use super::zone::Zones;
 use crate::readiness::take_one;
 use crate::task::Task;
@@ -19,16 +20,19 @@ use yado_sys::raw_socket;
 use yado_wire::Budget;
 use yado_wire::Text;
 
-/// Questions of one bridge that wait for the uplink's servers at a time; more are dropped, and asked again by whoever cares.
+/// Questions of one bridge that wait for the uplink's servers at a time, and those of one address among them; more are
+/// dropped, and asked again by whoever cares.
 const MAX_FORWARDED: usize = 32;
+const MAX_FORWARDED_EACH: usize = MAX_FORWARDED / 4;
 /// Questions of all instances of one bridge together, should the kernel not limit each of them.
 const BURST: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(2);
 /// Questions of one TCP connection.
 const CONNECTION_BURST: u32 = 50;
 const CONNECTION_PAUSE: Duration = Duration::from_millis(50);
-/// TCP connections of one bridge at a time; more wait to be accepted.
+/// TCP connections of one bridge at a time; more wait to be accepted. What one address has beyond its part is closed.
 const MAX_CONNECTIONS: usize = 8;
+const MAX_CONNECTIONS_EACH: usize = 2;
 /// How long a TCP connection may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A question is a name of at most 255 bytes and little else.
@@ -47,7 +51,7 @@ pub(crate) fn start(
     let server = Arc::new(Server {
         bridge: bridge.clone(),
         zones: zones.clone(),
-        forwarded: Arc::new(Semaphore::new(MAX_FORWARDED)),
+        forwarded: Slots::new(MAX_FORWARDED, MAX_FORWARDED_EACH),
     });
     Ok(vec![Task::spawn(serve_udp(server.clone(), Arc::new(udp))), Task::spawn(serve_tcp(server, tcp))])
 }
@@ -55,7 +59,7 @@ pub(crate) fn start(
 struct Server {
     bridge: Text<15>,
     zones: latest::Receiver<Arc<Zones>>,
-    forwarded: Arc<Semaphore>,
+    forwarded: Arc<Slots>,
 }
 
 async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
@@ -79,7 +83,7 @@ async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
                 let _ = socket.try_send_to(&reply, from);
             }
             Answer::Forward => {
-                let Ok(slot) = server.forwarded.clone().try_acquire_owned() else { continue };
+                let Some(slot) = server.forwarded.take(from.ip()) else { continue };
                 let (server, socket, query) = (server.clone(), socket.clone(), query.to_vec());
                 tokio::spawn(async move {
                     let reply = server.forward(&query, Transport::Udp).await;
@@ -92,16 +96,20 @@ async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
 }
 
 async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS_EACH);
+    let mut budget = Budget::each(BURST, PAUSE);
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        take_one(&mut budget).await;
+        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
+                let Some(slot) = slots.take(from.ip()) else { continue };
                 let server = server.clone();
                 tokio::spawn(async move {
                     // Whatever ends the connection, only its peer is concerned.
                     let _ = serve_connection(&server, stream, from).await;
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -122,9 +130,9 @@ async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAd
         let reply = match server.decide(&query, from) {
             Answer::Ignore => return Ok(()),
             Answer::Reply(reply) => reply,
-            Answer::Forward => match server.forwarded.clone().try_acquire_owned() {
-                Ok(_slot) => server.forward(&query, Transport::Tcp).await,
-                Err(_) => refusal(&query, RCODE::ServerFailure),
+            Answer::Forward => match server.forwarded.take(from.ip()) {
+                Some(_slot) => server.forward(&query, Transport::Tcp).await,
+                None => refusal(&query, RCODE::ServerFailure),
             },
         };
         timeout(PATIENCE, write_framed(&mut stream, &reply)).await??;
