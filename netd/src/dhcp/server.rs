@@ -79,8 +79,10 @@ pub struct Answer {
 
 /// Entries of one bridge, ended ones included. A /24 fits; a larger network is not filled beyond it.
 const MAX_ENTRIES: usize = 512;
+/// Addresses that are looked at for a free one. Entries are bounded, so it is among them or nowhere.
+const MAX_LOOKED_AT: u32 = 2 * MAX_ENTRIES as u32;
 /// Addresses that interfaces we did not attach may hold at a time (nested containers, external ports): so that one of them
-/// that makes up hardware addresses cannot use the network up.
+/// that makes up hardware addresses cannot use the network up. Of a small pool they have a quarter.
 const MAX_STRANGERS: usize = 64;
 /// How long an offer waits for its request. Clients answer in milliseconds; they retry after some seconds.
 const OFFER: Duration = Duration::from_secs(60);
@@ -196,10 +198,9 @@ impl Leases {
             return Some(fixed);
         }
         let mine = self.entries.iter().find(|e| e.hwaddr == hwaddr && e.state != LeaseState::Declined);
-        let strangers = self.entries.iter().filter(|entry| {
-            now < entry.until_s && reservations.iter().all(|reservation| reservation.hwaddr != entry.hwaddr)
-        });
-        if own.is_none() && mine.is_none() && MAX_STRANGERS <= strangers.count() {
+        // One whose lease has ended is as new as any other.
+        let has_lease = mine.is_some_and(|entry| now < entry.until_s);
+        if own.is_none() && !has_lease && !self.has_room_for_stranger(offering, reservations, now) {
             return None;
         }
         let is_free = |address: Ipv4Addr| {
@@ -215,11 +216,30 @@ impl Leases {
         remembered.or(asked).or_else(|| {
             let size = offering.size();
             let start = hash(hwaddr) % size.max(1);
-            // Entries are bounded, so a free address is among the first few hundred or nowhere that we may look.
-            (0..size.min(2 * MAX_ENTRIES as u32))
+            (0..size.min(MAX_LOOKED_AT))
                 .map(|step| offering.nth((start + step) % size))
                 .find(|&address| is_free(address))
         })
+    }
+
+    /// Whether one more that netd did not attach may have an address: there are not too many of them, and one is left for
+    /// each interface that netd attached and that has none yet.
+    fn has_room_for_stranger(&self, offering: &Offering, reservations: &[Reservation], now: u64) -> bool {
+        let running = || self.entries.iter().filter(|entry| now < entry.until_s);
+        let is_known = |entry: &&Lease| reservations.iter().any(|reservation| reservation.hwaddr == entry.hwaddr);
+        let pool = offering.usable();
+        let strangers = running().filter(|entry| !is_known(entry)).count();
+        if MAX_STRANGERS.min((pool / 4).max(1)) <= strangers {
+            return false;
+        }
+        let is_running = |address: Ipv4Addr| running().any(|entry| entry.address == address);
+        let fixed = reservations.iter().filter_map(|reservation| reservation.fixed);
+        let fixed = fixed.filter(|address| offering.is_in_pool(*address) && !is_running(*address)).count();
+        let taken = fixed + running().filter(|entry| offering.is_in_pool(entry.address)).count();
+        let has_address =
+            |hwaddr: [u8; 6]| running().any(|entry| entry.hwaddr == hwaddr && entry.state != LeaseState::Declined);
+        let waiting = reservations.iter().filter(|one| one.fixed.is_none() && !has_address(one.hwaddr)).count();
+        taken + waiting < pool
     }
 
     fn offer(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) {
@@ -281,6 +301,11 @@ impl Offering {
     fn size(&self) -> u32 {
         let sizes = self.spans().map(|(first, last)| last.saturating_sub(first).saturating_add(1));
         sizes.fold(0, u32::saturating_add)
+    }
+
+    /// How many addresses may be given, as far as we look for them.
+    fn usable(&self) -> usize {
+        (0..self.size().min(MAX_LOOKED_AT)).filter(|&index| self.is_in_pool(self.nth(index))).count()
     }
 
     fn nth(&self, mut index: u32) -> Ipv4Addr {

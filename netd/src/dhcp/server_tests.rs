@@ -175,9 +175,45 @@ fn strangers_cannot_use_the_network_up() {
         let discover = Message { chaddr, ..message(Kind::Discover, 0, Options::default()) };
         given += usize::from(leases.answer(&discover, &offering, &known, NOW).reply.is_some());
     }
-    assert_eq!(given, MAX_STRANGERS);
+    assert_eq!(given, 254 / 4);
     assert!(lease(&mut leases, &offering, &known, 1, NOW).is_some(), "ours gets one");
     assert!(leases.entries.len() <= MAX_ENTRIES);
+}
+
+/// How many of `count` made-up clients are offered an address.
+fn offered(leases: &mut Leases, offering: &Offering, known: &[Reservation], count: u8, now: Duration) -> usize {
+    let mut offered = 0;
+    for last in 0..count {
+        let discover = Message { chaddr: [2, 0, 0, 9, 0, last], ..message(Kind::Discover, 0, Options::default()) };
+        offered += usize::from(leases.answer(&discover, offering, known, now).reply.is_some());
+    }
+    offered
+}
+
+#[test]
+fn strangers_cannot_use_a_small_pool_up() {
+    let known: Vec<Reservation> = (1..=5).map(|last| reservation(last, None)).collect();
+    let pool = |last| Offering {
+        ranges: vec![(Ipv4Addr::new(10, 158, 0, 10), Ipv4Addr::new(10, 158, 0, last))],
+        ..offering()
+    };
+    let (mut leases, wide) = (Leases::default(), pool(29));
+    assert_eq!(offered(&mut leases, &wide, &known, 200, NOW), 5, "a quarter of twenty");
+    // Nor one after the other: who was there before is as new as any other.
+    for round in 1..20 {
+        let later = NOW + OFFER * round;
+        assert!(offered(&mut leases, &wide, &known, 200, later) <= 5);
+    }
+    // One of six is left by ours, whether they have asked or not.
+    let (mut leases, narrow) = (Leases::default(), pool(15));
+    assert_eq!(offered(&mut leases, &narrow, &known, 200, NOW), 1);
+    let given = (1..=5).filter_map(|last| lease(&mut leases, &narrow, &known, last, NOW)).count();
+    assert_eq!(given, 5, "ours get theirs");
+    let (mut leases, none) = (Leases::default(), pool(14));
+    assert_eq!(offered(&mut leases, &none, &known, 200, NOW), 0);
+    // A fixed one needs none of the rest.
+    let known = [&known[..4], &[reservation(5, Some(Ipv4Addr::new(10, 158, 0, 99)))]].concat();
+    assert_eq!(offered(&mut leases, &none, &known, 200, NOW), 1);
 }
 
 #[test]
