@@ -2,8 +2,10 @@
 
 use crate::daemon::{Netd, SETTLE};
 use crate::firewall::conntrack;
-use crate::firewall::limits::{limit_connections, port_budgets};
+use crate::firewall::limits::{DhcpPorts, limit_connections, port_budgets};
 use crate::firewall::rules::{Others, Ruleset, ruleset};
+use crate::reconcile::is_of;
+use crate::saved::Attachment;
 use std::fs;
 use std::io;
 use yado_sys::clock::since_boot;
@@ -37,8 +39,8 @@ impl Netd {
     pub(crate) fn put_rules(&mut self, failing: &mut Vec<String>) {
         let wanted = self.tables();
         if self.rules.as_ref() != Some(&wanted) {
-            self.rules = None;
-            match self.put_tables(wanted) {
+            let stands = self.rules.take();
+            match self.put_tables(wanted, stands) {
                 Ok(stand) => self.rules = Some(stand),
                 Err(error) => failing.push(format!("firewall tables yado: {error}")),
             }
@@ -64,14 +66,28 @@ impl Netd {
             let size = conntrack::table_size().unwrap_or_else(|| conntrack::size_for(machine::memory_bytes()));
             limit_connections(&mut rules, self.bridges(), others, size);
         }
-        let ports = (!self.unlimited.ports).then(|| port_budgets(self.bridges()));
+        let ports = (!self.unlimited.ports).then(|| port_budgets(self.bridges(), &self.dhcp_ports()));
         Tables { rules, ports }
     }
 
+    fn dhcp_ports(&self) -> DhcpPorts {
+        if !self.arguments.is_hosted {
+            return DhcpPorts::All;
+        }
+        let external = self.bridges().flat_map(|bridge| &bridge.external_interfaces).map(|port| port.to_string());
+        let is_on_ours = |attachment: &&Attachment| self.bridges().any(|bridge| is_of(attachment, bridge));
+        let attached = self.attachments.iter().filter(is_on_ours);
+        let attached = attached.filter_map(|attachment| attachment.host_link.clone());
+        DhcpPorts::Named(external.chain(attached).collect())
+    }
+
     /// Returns what stands: where the kernel lacks what limits need, the tables without them.
-    fn put_tables(&mut self, mut wanted: Tables) -> io::Result<Tables> {
+    fn put_tables(&mut self, mut wanted: Tables, stands: Option<Tables>) -> io::Result<Tables> {
         let is_unknown = |error: &io::Error| error.raw_os_error().is_some_and(|errno| UNKNOWN.contains(&errno));
-        match self.firewall.replace(&wanted.rules) {
+        // What stands is not put there again: its sets would forget what they have counted.
+        let is_there = stands.is_some_and(|stands| stands.rules == wanted.rules);
+        let replaced = if is_there { Ok(()) } else { self.firewall.replace(&wanted.rules) };
+        match replaced {
             Ok(()) => {}
             Err(error) if !self.unlimited.connections && is_unknown(&error) => {
                 tracing::warn!(

@@ -91,7 +91,7 @@ fn put_set(out: &mut Writer, set: &Set, number: u32) {
     };
     let timeout = if set.timeout_s.is_some() { NFT_SET_TIMEOUT } else { 0 };
     out.text(1, TABLE); // NFTA_SET_TABLE
-    out.text(2, set.name); // NFTA_SET_NAME
+    out.text(2, &set.name); // NFTA_SET_NAME
     out.number(3, NFT_SET_EVAL | timeout); // NFTA_SET_FLAGS
     out.number(4, kind); // NFTA_SET_KEY_TYPE
     out.number(5, len); // NFTA_SET_KEY_LEN
@@ -230,7 +230,7 @@ fn put_limit_each(out: &mut Writer, set: &Set, limit: Limit) {
     // NFT_DYNSET_OP_ADD leaves an entry's age as it is, NFT_DYNSET_OP_UPDATE begins it anew.
     let operation = u32::from(set.timeout_s.is_some());
     out.expression("dynset", |out| {
-        out.text(1, set.name); // NFTA_DYNSET_SET_NAME
+        out.text(1, &set.name); // NFTA_DYNSET_SET_NAME
         out.number(3, operation); // NFTA_DYNSET_OP
         out.number(4, NFT_REG_1); // NFTA_DYNSET_SREG_KEY
         // NFTA_DYNSET_EXPR has what an element of NFTA_RULE_EXPRESSIONS has.

@@ -37,10 +37,10 @@ pub enum Family {
 }
 
 /// A set that rules fill, one entry for each source or port that was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What is told apart.
     pub key: Key,
     /// When an entry that is not used is forgotten; `None`: when it counts nothing any more.

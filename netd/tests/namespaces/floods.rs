@@ -1,7 +1,7 @@
 //! What one container can make netd and the machine's tables do: little, and nothing that its neighbours notice.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Outside, nic, udhcpc};
+use crate::machines::{Board, Machine, Outside, nic, udhcpc, wait_until};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use yado_spec::NetworksSpec;
@@ -126,6 +126,88 @@ fn a_flood_costs_netd_little_and_a_neighbour_is_served_meanwhile() {
     }
 }
 
+/// Asks without end for a name that nobody answers.
+const SILENT: &str = "python3 -c '
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+query = bytes([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 6]) + b\"silent\" + bytes([4]) + b\"test\" + bytes([0, 0, 1, 0, 1])
+while True:
+    try: s.sendto(query, (\"10.158.0.1\", 53))
+    except OSError: pass
+    time.sleep(0.005)
+'";
+
+/// Has as many connections to the name server as it lets it, and says nothing.
+const MUTE: &str = "python3 -c '
+import select, socket
+mute = []
+while True:
+    while len(mute) < 20:
+        try: mute.append(socket.create_connection((\"10.158.0.1\", 53), 1))
+        except OSError: break
+    closed = select.select(mute, [], [], 0.1)[0]
+    mute = [s for s in mute if s not in closed]
+'";
+
+#[test]
+fn one_container_does_not_have_all_places_of_the_name_server() {
+    if !can_run(&["ip", "busybox", "dig", "dnsmasq", "python3"]) {
+        return;
+    }
+    let mut networks = NetworksSpec::default_networks();
+    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    let board = Board::start(Some(networks));
+    let _outside = Outside::new(&board.machine);
+    let (bad, good) = (Machine::container(), Machine::container());
+    assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
+    assert_eq!(board.attach("good", &good, &[nic("yado0")]), NetReply::Attached);
+    bad.sh("ip addr add 10.158.0.250/24 dev eth0");
+    udhcpc(&good, board.run.path());
+    good.wait_for("dig +short +time=1 @10.158.0.1 server.outside.test | grep -q 192.168.77.1");
+    for (flood, transport) in [(SILENT, "+notcp"), (MUTE, "+tcp")] {
+        let _flood = Flood::start(&bad, flood);
+        let start = Instant::now();
+        let mut slowest = Duration::ZERO;
+        while start.elapsed() < FLOOD / 2 {
+            let asked = Instant::now();
+            good.wait_for(&format!(
+                "dig +short +time=1 +tries=1 {transport} @10.158.0.1 server.outside.test | grep -q 192.168.77.1"
+            ));
+            slowest = slowest.max(asked.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(3), "{transport}: {slowest:?}");
+    }
+}
+
+#[test]
+fn a_bridge_of_somebody_else_on_the_machine_is_not_limited() {
+    if !can_run(&["ip", "busybox", "python3"]) {
+        return;
+    }
+    let board = Board::start(None);
+    assert!(!board.log().contains("cannot limit"), "{}", board.log());
+    let guest = Machine::new();
+    board
+        .machine
+        .sh("ip link add other0 type bridge && ip addr add 10.77.0.1/24 dev other0 && ip link set other0 up");
+    board.machine.sh(&format!("ip link add guest0 type veth peer name eth0 netns {}", guest.pid()));
+    board.machine.sh("ip link set guest0 master other0 up");
+    guest.sh("ip addr add 10.77.0.2/24 dev eth0 && ip link set eth0 up");
+    guest.wait_for("busybox ping -c 1 -W 1 10.77.0.1");
+    // Nobody listens there, and the kernel counts what came.
+    let count = "awk '/^Udp: [0-9]/ { print $3 }' /proc/net/snmp";
+    let before: u32 = board.machine.sh(count).trim().parse().unwrap();
+    guest.sh("python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(100): s.sendto(bytes(240), (\"10.77.0.1\", 67))
+'");
+    wait_until("all have come", || {
+        let came = board.machine.sh(count).trim().parse::<u32>().unwrap() - before;
+        if came == 100 { Ok(()) } else { Err(format!("{came} of 100")) }
+    });
+}
+
 /// Begins a connection to each port, over and over: of UDP, which nobody answers, or of TCP, which is refused.
 fn connections(kind: &str) -> String {
     format!(
@@ -146,11 +228,21 @@ while True:
 
 #[test]
 fn one_container_does_not_fill_the_table_of_connections() {
+    fill_table(true, &["SOCK_DGRAM", "SOCK_STREAM"]);
+}
+
+#[test]
+fn nor_does_one_of_a_network_whose_packets_are_not_filtered() {
+    fill_table(false, &["SOCK_DGRAM"]);
+}
+
+fn fill_table(firewall: bool, kinds: &[&str]) {
     if !can_run(&["ip", "nft", "busybox", "dnsmasq", "python3"]) {
         return;
     }
     let mut networks = NetworksSpec::default_networks();
     networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    networks.bridges[0].ipv4.as_mut().unwrap().firewall = firewall;
     let board = Board::start(Some(networks));
     let outside = Outside::new(&board.machine);
     board.machine.wait_for("busybox ping -c 1 -W 1 192.168.77.1");
@@ -160,7 +252,7 @@ fn one_container_does_not_fill_the_table_of_connections() {
         udhcpc(machine, board.run.path());
     }
     let count = || board.machine.sh("cat /proc/sys/net/netfilter/nf_conntrack_count").trim().parse::<u32>().unwrap();
-    for kind in ["SOCK_DGRAM", "SOCK_STREAM"] {
+    for kind in kinds {
         let flood = Flood::start(&bad, &connections(kind));
         let (start, mut most, mut pings) = (Instant::now(), 0, 0);
         while start.elapsed() < FLOOD {

@@ -330,6 +330,8 @@ impl Outside {
             .arg("--txt-record=long.outside.test,hello")
             .arg(format!("--address=/printer/{network}.8"))
             .arg("--txt-record=one,outside")
+            // Nobody is there: who asks for it waits.
+            .arg(format!("--server=/silent.test/{network}.250"))
             .arg(format!("--dhcp-leasefile={}", directory.join("leases").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .stdout(File::create(directory.join("log")).unwrap())
