@@ -2,7 +2,7 @@
 
 use crate::modules::Loader;
 use crate::shutdown::unmount;
-use crate::{data_partition, datagram_reader, host, initramfs, system};
+use crate::{closing, data_partition, datagram_reader, host, initramfs, system};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
@@ -22,7 +22,7 @@ SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
 (--load-drivers [ALIAS...]), to receive what instances and services send (--datagram-reader), to
-mount the data partition (--mount DEVICE TYPE) and to unmount all disks at the end (--unmount
+close their sockets (--close), to mount the data partition (--mount DEVICE TYPE) and to unmount all disks at the end (--unmount
 FILE).
 ";
 
@@ -35,6 +35,8 @@ enum Role {
     LoadDrivers(Vec<String>),
     /// To receive for init what others send.
     ReadDatagrams,
+    /// To close what init must not close itself.
+    Close,
     /// One module, for the kernel.
     LoadModule(String),
     /// This device, with a file system of this kind, mounted as the data partition.
@@ -53,6 +55,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::Hosted(directory)) => host::run(&directory),
         Ok(Role::LoadDrivers(aliases)) => load_drivers(aliases),
         Ok(Role::ReadDatagrams) => datagram_reader::run(),
+        Ok(Role::Close) => closing::run(),
         Ok(Role::LoadModule(name)) => {
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -96,6 +99,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--mount", device, kind], _) => Ok(Role::Mount(PathBuf::from(device), (*kind).to_owned())),
         (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
         (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
+        (["--close"], _) => Ok(Role::Close),
         (["-q", "--", name], _) => Ok(Role::LoadModule((*name).to_owned())),
         ([], _) => Err("it is not PID 1; --hosted DIR runs it as a daemon (--help says more)".to_owned()),
         ([word, ..], _) => Err(format!("unknown or incomplete argument {word} (--help says more)")),

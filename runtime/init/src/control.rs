@@ -114,7 +114,7 @@ impl Client {
 
 impl Supervisor {
     /// Takes a new connection, of root only.
-    pub(crate) fn accept_client(&mut self) {
+    pub(crate) fn accept_client(&mut self, now: Moment) {
         let Some(listener) = &self.sockets.control else { return };
         let Ok(Some(socket)) = packet::accept(listener) else { return };
         match packet::peer_credentials(&socket) {
@@ -124,9 +124,9 @@ impl Supervisor {
                     Priority::Warning,
                     format_args!("process {} of user {} may not ask: only root may", peer.pid, peer.uid),
                 );
-                return;
+                return self.closing.hang_up(socket, now);
             }
-            Err(_) => return,
+            Err(_) => return self.closing.hang_up(socket, now),
         }
         let id = self.clients.next_id;
         self.clients.next_id = id.wrapping_add(1);
@@ -153,7 +153,7 @@ impl Supervisor {
     }
 
     /// Sends every client what it can take, and lets go of those that are gone.
-    pub(crate) fn serve_streams(&mut self) {
+    pub(crate) fn serve_streams(&mut self, now: Moment) {
         let mut clients = std::mem::take(&mut self.clients.list);
         for client in &mut clients {
             while let Some(packet) = client.queue.front() {
@@ -171,6 +171,7 @@ impl Supervisor {
         self.clients.list = kept;
         for client in lost {
             self.forget_client(&client);
+            self.closing.hang_up(client.socket, now);
         }
     }
 }

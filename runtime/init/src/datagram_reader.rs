@@ -6,6 +6,10 @@
 //! they are refused: without room for them the kernel drops them inside recvmsg(2). PID 1 must not wait, so it never receives
 //! here; this process may, a signal ends each wait after a moment, and one that hangs all the same is killed and replaced.
 //!
+//! A signal does not end every wait: the last close of a packet socket waits for all processors in turn (`synchronize_net()`),
+//! and a datagram carries 253 of them. So what an instance sends is looked at before it is received. An instance whose
+//! datagrams carry descriptors, which sd_notify(3) has no use for here, is not heard any more in that run.
+//!
 //! It has no privileges, and tells init only what it understood, in messages of bounded size and number.
 
 mod restriction;
@@ -65,7 +69,7 @@ impl Reader {
         set.clear();
         set.add(&self.link, Interest::Read);
         let mut polled = Vec::new();
-        for watched in self.sources.iter().filter(|watched| watched.paused(now).is_none()) {
+        for watched in self.sources.iter().filter(|watched| watched.is_polled(now)) {
             set.add(&watched.socket, Interest::Read);
             polled.push(watched.source);
         }
@@ -114,10 +118,7 @@ impl Reader {
                     self.sources.push(Watched::new(source, socket));
                 }
             }
-            (ReaderRequest::Discard(source), socket) => {
-                self.held.extend(socket);
-                self.forget(source);
-            }
+            (ReaderRequest::Discard(source), _) => self.forget(source),
             (ReaderRequest::Hold, descriptor) => self.held.extend(descriptor),
             (ReaderRequest::Release, _) => self.held.clear(),
             (ReaderRequest::Watch(_) | ReaderRequest::Ping, _) => {}

@@ -46,14 +46,14 @@ impl Supervisor {
             launch.command = None;
             launch.command_ended = Some(ended);
             let id = launch.id;
-            self.finish_launch(id);
+            self.finish_launch(id, now);
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
         } else if self.reader.is(pid) {
             self.note_reader_end(ended, now);
         } else if let Some(lane) = self.jobs.lane_of(pid) {
             self.note_job_end(lane, ended, now);
-        } else if !self.launches.is_empty() {
+        } else if !self.closing.note_end(pid) && !self.launches.is_empty() {
             keep_unknown_end(&mut self.unknown_ends, pid, ended);
         }
     }
@@ -85,7 +85,7 @@ impl Supervisor {
         if launch.is_given_up() {
             // What it was for has failed already.
             let number = launch.instance;
-            self.finish_launch(id);
+            self.finish_launch(id, now);
             return self.collect_at_once(number, now);
         }
         if !launch.is_done && launch.failure.is_none() {
@@ -96,7 +96,7 @@ impl Supervisor {
             launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
         }
         let (number, purpose, failure) = (launch.instance, launch.purpose, launch.failure.clone());
-        self.finish_launch(id);
+        self.finish_launch(id, now);
         match (purpose, failure) {
             (Purpose::Run, Some(failure)) => self.fail_launched(number, *failure, now),
             (Purpose::Probe, Some(failure)) if failure.step == Step::Cgroup => {
@@ -130,7 +130,7 @@ impl Supervisor {
     }
 
     /// Forgets a launch that is over, and answers who waits for its command.
-    fn finish_launch(&mut self, id: LaunchId) {
+    fn finish_launch(&mut self, id: LaunchId, now: Moment) {
         let Some(at) = self.launches.iter().position(|launch| launch.id == id) else { return };
         let is_over = self.launches.get(at).is_some_and(|launch| {
             launch.launcher.is_none()
@@ -142,7 +142,10 @@ impl Supervisor {
         if !is_over {
             return;
         }
-        let launch = self.launches.remove(at);
+        let mut launch = self.launches.remove(at);
+        if let Some(reports) = launch.reports.take() {
+            self.closing.hang_up(reports, now);
+        }
         if let (Purpose::Exec { client }, false) = (launch.purpose, launch.is_given_up()) {
             if launch.failure.is_some() {
                 // Nobody would hear of a command that goes on after all.

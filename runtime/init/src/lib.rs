@@ -27,6 +27,7 @@ mod service;
 mod shutdown;
 
 mod asking;
+mod closing;
 mod data_partition;
 mod data_watch;
 mod datagram_reader;

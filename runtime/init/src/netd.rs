@@ -77,7 +77,11 @@ impl Supervisor {
         self.netd.queue = queue;
         match action {
             Action::None => {}
-            Action::HangUp => self.netd.socket = None,
+            Action::HangUp => {
+                if let Some(socket) = self.netd.socket.take() {
+                    self.closing.hang_up(socket, now);
+                }
+            }
             Action::Ask((instance, run)) => {
                 let packet = yado_wire::encode(&NetRequest::Detach { instance, run }).unwrap_or_default();
                 let asked = packet::connect_now(&self.places.netd_socket()).and_then(|socket| {
@@ -85,7 +89,11 @@ impl Supervisor {
                     Ok(socket)
                 });
                 match asked {
-                    Ok(socket) => self.netd.socket = Some(socket),
+                    Ok(socket) => {
+                        if let Some(old) = self.netd.socket.replace(socket) {
+                            self.closing.hang_up(old, now);
+                        }
+                    }
                     Err(_) => self.step_netd(Event::Lost, now),
                 }
             }

@@ -2,6 +2,7 @@
 //! signals: without them no child would ever be reaped.
 
 use crate::boot::Boot;
+use crate::closing::Closing;
 use crate::control::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
@@ -62,6 +63,7 @@ impl Supervisor {
             events: Events::default(),
             sockets,
             reader,
+            closing: Closing::default(),
             clients: Clients::default(),
             instances: Vec::new(),
             services: Vec::new(),

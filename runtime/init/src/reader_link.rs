@@ -2,7 +2,7 @@
 //! else sends on is handed to it, again to each new one; and what it tells is checked and done.
 //!
 //! A socket's queue may hold anybody's descriptors, and whoever closes its last reference closes them. So that is never us:
-//! an [`UntrustedSocket`] that is dropped goes into a list, and from there to the reader.
+//! an [`UntrustedSocket`] that is dropped goes into a list, and from there, when the reader has closed its copy, to a closer.
 
 use crate::ending::how_it_ended;
 use crate::instance::notify::{Notification, Ping};
@@ -36,8 +36,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 /// Where something wakes us anyway, it is asked so often whether it is well.
 const PING_PAUSE: Duration = Duration::from_secs(10);
 
-/// Killed, it ends within this, or it hangs in the kernel; then another one takes its place.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+/// Killed, it ends within this, or it hangs in the kernel; then another one takes its place. Nobody is heard meanwhile.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many descriptors may wait for a reader that is not there. With more, no instance starts.
 const MOST_DISCARDED: usize = 64;
@@ -64,6 +64,10 @@ pub(crate) struct ReaderLink {
     /// Sockets that are open for as long as we live.
     own: Vec<UntrustedSocket>,
     discarded: Discarded,
+    /// Sockets whose copies it was asked to close, and links to readers that are gone.
+    forgotten: Vec<OwnedFd>,
+    /// It was killed because it did not answer.
+    has_hung: bool,
     /// It holds what we have closed, and was not told so yet.
     is_holding: bool,
 }
@@ -84,6 +88,8 @@ impl Default for ReaderLink {
             next_run: 0,
             own: Vec::new(),
             discarded: Discarded::default(),
+            forgotten: Vec::new(),
+            has_hung: false,
             is_holding: false,
         }
     }
@@ -174,21 +180,37 @@ impl ReaderLink {
 
     fn tell(&mut self, socket: &mut UntrustedSocket, now: Moment) {
         let generation = self.generation;
-        if socket.told != generation && self.ask(&ReaderRequest::Watch(socket.source()), socket.socket(), now) {
+        if socket.told != generation
+            && !socket.is_refused
+            && self.ask(&ReaderRequest::Watch(socket.source()), socket.socket(), now)
+        {
             socket.told = generation;
         }
     }
 
-    /// Hands over what waits to be closed. Our own copies go while the reader certainly has its own; only then it is told to
-    /// close them, so that it is the last.
+    /// Sockets of which the reader has no copy any more.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<OwnedFd> {
+        if self.process.is_some() && 0 < self.unanswered {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Hands over what waits to be closed. The reader closes its copies of sockets at once, since it is not the last; of what
+    /// clients sent our own copies go while the reader certainly has its own, and only then it is told to close them.
     fn hand_over_discarded(&mut self, now: Moment) {
         loop {
             let Some((request, descriptor)) = self.discarded.take_first() else { break };
-            if !self.ask(&request, Some(&descriptor), now) {
+            let is_discard = matches!(request, ReaderRequest::Discard(_));
+            if !self.ask(&request, (!is_discard).then_some(&descriptor), now) {
                 self.discarded.put_back(request, descriptor);
                 break;
             }
-            self.is_holding = true;
+            if is_discard {
+                self.forgotten.push(descriptor);
+            } else {
+                self.is_holding = true;
+            }
         }
         if self.is_holding && self.ask(&ReaderRequest::Release, None, now) {
             self.is_holding = false;
@@ -197,7 +219,7 @@ impl ReaderLink {
 
     /// Ends a reader that is lost or hangs.
     fn kill(&mut self, now: Moment) {
-        self.link = None;
+        self.forgotten.extend(self.link.take());
         self.answer_by = None;
         if let Some((_, pidfd)) = &self.process {
             children::kill(pidfd.as_fd());
@@ -244,6 +266,7 @@ impl Supervisor {
         let reader = &mut self.reader;
         if reader.answer_by.is_some_and(|at| at <= now) {
             self.log.say(Priority::Error, format_args!("{NAME}: does not answer; it is killed"));
+            reader.has_hung = true;
             reader.kill(now);
         }
         if reader.gone_by.is_some_and(|at| at <= now) {
@@ -304,14 +327,23 @@ impl Supervisor {
     fn forget_reader(&mut self, now: Moment) {
         let log = &mut self.log;
         self.reader.process = None;
-        self.reader.link = None;
+        self.reader.forgotten.extend(self.reader.link.take());
         self.reader.answer_by = None;
         self.reader.gone_by = None;
+        self.reader.unanswered = 0;
         if let Some(mut output) = self.reader.output.take() {
             output.drain(now, |line| log.record(Priority::Warning as u8, NAME, 0, line));
         }
         service::group::remove(&self.places.service_groups, NAME);
-        self.step_reader(service::Event::Exited, now);
+        let event = if std::mem::take(&mut self.reader.has_hung) {
+            // Instances that must be heard do not wait for a back-off: that it hangs shows no sooner than after
+            // `ANSWER_PATIENCE`, so this is rare enough.
+            self.reader.state = State::Stopped;
+            service::Event::Wake
+        } else {
+            service::Event::Exited
+        };
+        self.step_reader(event, now);
     }
 
     /// Reads what the reader prints: why it could not begin.
@@ -361,6 +393,17 @@ impl Supervisor {
                 });
                 let notification = Notification { ready: is_ready, status: status.as_deref(), ping };
                 self.take_notification(number, uid, &notification, now);
+            }
+            ReaderReport::SentDescriptors { run } => {
+                for instance in &mut self.instances {
+                    let Some(socket) = instance.run.notify.as_mut().filter(|socket| socket.is_of(run)) else {
+                        continue;
+                    };
+                    socket.is_refused = true;
+                    let name = &instance.name;
+                    let what = "sent descriptors on its $NOTIFY_SOCKET: it is not heard any more in this run";
+                    self.log.say(Priority::Error, format_args!("{name}: {what}"));
+                }
             }
             ReaderReport::ServiceReady { pid } => self.note_service_ready(pid),
             ReaderReport::Record(record) => {

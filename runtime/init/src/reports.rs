@@ -42,7 +42,9 @@ impl Supervisor {
                 Ok(Some(received)) if !received.is_end() => received,
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => {
-                    launch.reports = None;
+                    if let Some(reports) = launch.reports.take() {
+                        self.closing.hang_up(reports, now);
+                    }
                     return;
                 }
             };

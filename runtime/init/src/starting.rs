@@ -61,8 +61,8 @@ impl Supervisor {
         let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
-        if self.reader.is_overdue() {
-            let reason = "it does not run, and too much waits for it";
+        if self.reader.is_overdue() || self.closing.is_overdue() {
+            let reason = "too many sockets of ended instances wait to be closed";
             return Err(Failure::refused(Step::Launcher, reader_link::NAME, reason));
         }
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);

@@ -3,6 +3,7 @@
 //! done by the `impl Supervisor` blocks beside this one.
 
 use crate::boot::Boot;
+use crate::closing::Closing;
 use crate::control::Clients;
 use crate::data_watch::DataWatch;
 use crate::ending::Launchers;
@@ -54,6 +55,8 @@ pub(crate) struct Supervisor {
     pub(crate) events: Events,
     pub(crate) sockets: Sockets,
     pub(crate) reader: ReaderLink,
+    /// What others close for us.
+    pub(crate) closing: Closing,
     pub(crate) clients: Clients,
     pub(crate) instances: Vec<Instance>,
     pub(crate) services: Vec<Service>,
@@ -137,7 +140,8 @@ impl Supervisor {
         // After the instances: a run that began has a socket, and one that is over has left one.
         self.advance_reader(now);
         self.answer_waiting();
-        self.serve_streams();
+        self.serve_streams(now);
+        self.advance_closing(now);
     }
 
     /// The earliest time at which something is to be done though nothing happens.
@@ -159,6 +163,7 @@ impl Supervisor {
             self.boot.deadline(),
             self.jobs.deadline(),
             self.reader.deadline(),
+            self.closing.deadline(),
             self.hotplug.deadline(now),
             self.uevent_budget.paused(now),
             self.netd.deadline(),

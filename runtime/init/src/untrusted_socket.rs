@@ -1,4 +1,4 @@
-//! A socket on which others send: held here, received from and closed only by the datagram reader.
+//! A socket on which others send: held here, received from only by the datagram reader, and closed by neither.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,20 +6,23 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use yado_wire::datagrams::{DatagramSource, ReaderRequest};
 
-/// A socket on which others send: we hold it, and never receive from it. Dropped, it is closed by the reader.
+/// A socket on which others send: we hold it, and never receive from it. Dropped, it goes to
+/// [`Closing`](crate::closing::Closing) after the reader's copy is gone.
 #[derive(Debug)]
 pub(crate) struct UntrustedSocket {
     source: DatagramSource,
     socket: Option<OwnedFd>,
     /// Which reader was told of it.
     pub(crate) told: u32,
+    /// Descriptors were sent to it: no reader gets it any more.
+    pub(crate) is_refused: bool,
     discarded: Discarded,
 }
 
 impl UntrustedSocket {
     /// A socket that no reader was told of. Dropped, it goes to `discarded`.
     pub(crate) fn new(source: DatagramSource, socket: OwnedFd, discarded: &Discarded) -> UntrustedSocket {
-        UntrustedSocket { source, socket: Some(socket), told: 0, discarded: discarded.clone() }
+        UntrustedSocket { source, socket: Some(socket), told: 0, is_refused: false, discarded: discarded.clone() }
     }
 
     /// Whose it is.

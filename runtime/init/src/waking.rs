@@ -140,7 +140,7 @@ impl Supervisor {
             Event::Uevent => self.read_uevents(now),
             Event::Reader => self.read_reader(readiness.writable, now),
             Event::ReaderOutput => self.read_reader_output(now),
-            Event::Connection => self.accept_client(),
+            Event::Connection => self.accept_client(now),
             Event::Client(id) => self.serve_client(id, readiness, now),
             Event::Report(id) => self.read_reports(id, now),
             Event::LaunchOutput(id) => {

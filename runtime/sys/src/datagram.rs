@@ -93,17 +93,30 @@ impl Control {
 /// Whoever receives, drops: the last reference to what was sent along may end here, and for some files that waits (a socket
 /// with `SO_LINGER`), inside this call too where the descriptor does not fit. Only for a process that may wait.
 pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
-    recv_with(socket, buffer, Control::ROOM)
+    recv_with(socket, buffer, Control::ROOM, 0)
 }
 
 /// As [`recv`], with room for the sender's credentials only: a descriptor that was sent along never gets a number here.
 pub fn recv_without_descriptors(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Datagram>> {
-    // SAFETY: the macro only computes a length.
-    let room = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as libc::c_uint) } as usize;
-    recv_with(socket, buffer, room)
+    recv_with(socket, buffer, credentials_room(), 0)
 }
 
-fn recv_with(socket: &impl AsFd, buffer: &mut [u8], room: usize) -> io::Result<Option<Datagram>> {
+/// Whether descriptors travel with the next datagram, which stays in the queue. `None`: nothing is there.
+///
+/// This never waits: the kernel takes references of its own to them and drops those again (`unix_peek_fds`,
+/// net/unix/af_unix.c); the last ones stay in the queue. Only for sockets of [`bind`]: the sender's credentials, which it asks
+/// for, take all the room.
+pub fn next_carries_descriptors(socket: &impl AsFd) -> io::Result<Option<bool>> {
+    let next = recv_with(socket, &mut [], credentials_room(), libc::MSG_PEEK)?;
+    Ok(next.map(|next| next.had_more_descriptors || !next.descriptors.is_empty()))
+}
+
+fn credentials_room() -> usize {
+    // SAFETY: the macro only computes a length.
+    unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as libc::c_uint) as usize }
+}
+
+fn recv_with(socket: &impl AsFd, buffer: &mut [u8], room: usize, flags: libc::c_int) -> io::Result<Option<Datagram>> {
     // Not rustix's call: it asserts that the sender's pid is above 0, which is the sender's pid namespace to decide.
     let mut control = Control([0; Control::ROOM]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -116,7 +129,8 @@ fn recv_with(socket: &impl AsFd, buffer: &mut [u8], room: usize) -> io::Result<O
     let got = loop {
         // SAFETY: `message` points to one iovec over `buffer` and to `control`, all alive and exclusively borrowed.
         let got = unsafe {
-            libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT)
+            let flags = flags | libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+            libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, flags)
         };
         if 0 <= got {
             break got as usize;
@@ -209,6 +223,29 @@ mod tests {
         assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "nobody holds the other end any more");
         let datagram = recv_without_descriptors(&receiver, &mut buffer).unwrap().unwrap();
         assert!(!datagram.had_more_descriptors);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_look_at_the_next_datagram_tells_of_descriptors_and_drops_none() {
+        let path = std::env::temp_dir().join(format!("yado-datagram-peek-{}", std::process::id()));
+        let receiver = bind(&path, 0o600).unwrap();
+        assert_eq!(next_carries_descriptors(&receiver).unwrap(), None);
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        send(&unbound().unwrap(), &path, b"none", None).unwrap().unwrap();
+        send(&unbound().unwrap(), &path, b"", Some(writer.as_fd())).unwrap().unwrap();
+        drop(writer);
+        assert_eq!(next_carries_descriptors(&receiver).unwrap(), Some(false));
+        let mut buffer = [0; 8];
+        let datagram = recv_without_descriptors(&receiver, &mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..datagram.len], b"none", "a look takes nothing");
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        for _ in 0..2 {
+            assert_eq!(next_carries_descriptors(&receiver).unwrap(), Some(true));
+            assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Err(Errno::AGAIN), "the other end is in the queue");
+        }
+        drop(receiver);
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "nobody holds the other end any more");
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -139,6 +139,11 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Ends the connection for both sides; the socket stays, to be closed. One that is not connected is left as it is.
+pub fn hang_up(socket: &impl AsFd) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
 /// Accepts one connection, which does not block. `None`: nobody is waiting.
 pub fn accept(listener: &impl AsFd) -> io::Result<Option<OwnedFd>> {
     loop {

@@ -13,7 +13,7 @@ pub enum ReaderRequest {
     Watch(DatagramSource),
     /// Hold the descriptor that travels along.
     Hold,
-    /// Hold the socket that travels along, and stop receiving from it.
+    /// Stop receiving from it, and close the own copy of it, which is not the last.
     Discard(DatagramSource),
     /// Close all that is held: init has closed its own copies meanwhile.
     Release,
@@ -63,6 +63,11 @@ pub enum ReaderReport {
     },
     /// Somebody logged.
     Record(LogRecord),
+    /// Descriptors were sent to an instance's socket. Nothing is received from it any more.
+    SentDescriptors {
+        /// Number of the run.
+        run: u32,
+    },
 }
 
 /// `WATCHDOG=`: sd_notify(3).

@@ -44,6 +44,8 @@ pub(super) struct Watched {
     pub(super) source: DatagramSource,
     pub(super) socket: OwnedFd,
     budget: Budget,
+    /// Descriptors are in its queue, so whoever receives from it, or closes it last, may have to wait.
+    is_refused: bool,
 }
 
 impl Watched {
@@ -54,7 +56,12 @@ impl Watched {
             }
             DatagramSource::Journal | DatagramSource::Syslog => Budget::per_second(RECORDS_PER_SECOND, RECORDS_BURST),
         };
-        Watched { source, socket, budget }
+        Watched { source, socket, budget, is_refused: false }
+    }
+
+    /// Whether it is looked at now.
+    pub(super) fn is_polled(&self, now: Moment) -> bool {
+        !self.is_refused && self.budget.paused(now).is_none()
     }
 
     pub(super) fn paused(&self, now: Moment) -> Option<Moment> {
@@ -71,6 +78,12 @@ impl Watched {
         for _ in 0..MOST_AT_ONCE {
             if self.budget.paused(now).is_some() {
                 break;
+            }
+            if let DatagramSource::Instance { run } = self.source {
+                if matches!(datagram::next_carries_descriptors(&self.socket), Ok(Some(true))) {
+                    self.is_refused = true;
+                    return tell(&ReaderReport::SentDescriptors { run });
+                }
             }
             let received = match self.source {
                 // A long entry comes as a descriptor.

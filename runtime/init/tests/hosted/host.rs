@@ -1,12 +1,14 @@
 //! A directory laid out for a hosted init, and the init that runs on it.
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus as ProcessStatus, Stdio};
@@ -285,6 +287,17 @@ impl Running {
         assert_eq!(sent, Some(()), "the socket is full");
     }
 
+    /// The same as its root, with as many descriptors as a message takes at most, or fewer.
+    pub(crate) fn notify_with_many(&self, instance: &str, descriptors: Vec<OwnedFd>) {
+        let uid = self.first_host_id(instance);
+        let (_open, path) = self.notify_socket(instance);
+        let sender = std::thread::spawn(move || {
+            identity::become_user(uid, uid).unwrap();
+            send_many(&datagram::unbound().unwrap(), Some(&path), &descriptors);
+        });
+        sender.join().unwrap();
+    }
+
     /// What the kernel answers to somebody else on the machine who says something on an instance's `$NOTIFY_SOCKET`.
     pub(crate) fn notify_from_outside(&self, uid: u32, instance: &str, text: &str) -> io::Result<Option<()>> {
         send_as(uid, &self.notify_path(instance), text, None)
@@ -324,6 +337,16 @@ impl Running {
             fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("--datagram-reader"))
         };
         children.split_whitespace().map(|pid| pid.parse().unwrap()).find(is_reader)
+    }
+
+    /// init's children that close sockets for it. One that exits has no command line any more, only its name.
+    pub(crate) fn closers(&self) -> usize {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.init_pid())).unwrap();
+        let reader = self.reader();
+        let is_closer = |pid: &i32| {
+            Some(*pid) != reader && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "exe\n")
+        };
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(is_closer).count()
     }
 
     /// Sends SIGKILL to a process.
@@ -631,6 +654,37 @@ fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> 
         datagram::send(&datagram::unbound().unwrap(), &socket, text.as_bytes(), descriptor)
     });
     sender.join().unwrap()
+}
+
+/// Packet sockets: the last close of each waits for all processors in turn, and no signal ends that.
+pub(crate) fn packet_sockets(count: usize) -> Vec<OwnedFd> {
+    let (family, kind) = (rustix::net::AddressFamily::PACKET, rustix::net::SocketType::RAW);
+    // With a protocol: without one they are on no list, and their end waits for nobody.
+    let all = Some(rustix::net::Protocol::from_raw(std::num::NonZeroU32::new(u32::from(3u16.to_be())).unwrap()));
+    (0..count).map(|_| rustix::net::socket(family, kind, all).unwrap()).collect()
+}
+
+/// A Unix socket with these in its queue.
+pub(crate) fn socket_holding(descriptors: &[OwnedFd]) -> OwnedFd {
+    let (ours, holding) = UnixDatagram::pair().unwrap();
+    send_many(&ours, None, descriptors);
+    holding.into()
+}
+
+fn send_many(socket: &impl AsFd, path: Option<&Path>, descriptors: &[OwnedFd]) {
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    let bytes = [IoSlice::new(b"READY=1")];
+    let sent = match path {
+        Some(path) => {
+            let address = SocketAddrUnix::new(path).unwrap();
+            rustix::net::sendmsg_addr(socket, &address, &bytes, &mut control, SendFlags::empty())
+        }
+        None => rustix::net::sendmsg(socket, &bytes, &mut control, SendFlags::empty()),
+    };
+    sent.unwrap();
 }
 
 /// A TCP socket whose last close waits for so many seconds, because its peer, the second, takes nothing any more.

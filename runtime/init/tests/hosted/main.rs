@@ -276,20 +276,49 @@ fn a_descriptor_whose_close_waits_holds_up_nobody_but_its_sender() {
     }
     host.notify("good", "READY=1");
     host.wait_for("good", InstanceState::Ready);
-    // It is not heard for a while; then it is.
-    host.notify("bad", "READY=1");
-    host.wait_for("bad", InstanceState::Ready);
-    // The last of its sockets is closed with more of them in its queue.
-    for _ in 0..3 {
-        let (socket, peer) = host::lingering_socket(20);
-        host.notify_with("bad", "STATUS=never read", socket);
-        peers.push(peer);
-    }
+    // The last of its sockets is closed with all of them in its queue.
     let began = std::time::Instant::now();
     let stop = Request::Stop { instance: name("bad"), timeout_s: None, force: true };
     assert_eq!(host.ask(&stop), [Reply::Done]);
     host.state("good");
     assert!(began.elapsed() < Duration::from_secs(10), "to stop it took {:?}", began.elapsed());
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
+fn packet_sockets_in_a_datagram_hold_up_neither_init_nor_the_others_nor_the_senders_next_run() {
+    let Some(host) = Host::with(&[("bad", NOTIFIES), ("good", NOTIFIES)]) else { return };
+    let mut host = host.start();
+    for instance in ["bad", "good"] {
+        host.wait_for(instance, InstanceState::Running);
+    }
+    host.wait_until("the reader runs", |host| host.reader().is_some());
+    let reader = host.reader();
+    host.notify_with_many("bad", host::packet_sockets(200));
+    host.notify_with_many("bad", vec![host::socket_holding(&host::packet_sockets(200))]);
+    let began = std::time::Instant::now();
+    host.notify("good", "READY=1");
+    host.wait_for("good", InstanceState::Ready);
+    assert!(began.elapsed() < Duration::from_secs(1), "the other was heard after {:?}", began.elapsed());
+    host.logs_until(None, "bad: sent descriptors on its $NOTIFY_SOCKET");
+    host.notify("bad", "READY=1");
+    // What it says is not received; the end of its run, and what is in its queue, is waited for by nobody.
+    let stop = Request::Stop { instance: name("bad"), timeout_s: None, force: true };
+    assert_eq!(host.ask(&stop), [Reply::Done]);
+    host.wait_until("a closer has it", |host| 0 < host.closers());
+    for _ in 0..20 {
+        let began = std::time::Instant::now();
+        assert_eq!(host.state("good"), InstanceState::Ready);
+        assert!(began.elapsed() < Duration::from_millis(100), "status took {:?}", began.elapsed());
+    }
+    assert_ne!(host.closers(), 0, "it still waits, else nothing was shown");
+    assert_eq!(host.ask(&Request::Start(name("bad"))), [Reply::Done]);
+    host.wait_for("bad", InstanceState::Running);
+    host.notify("bad", "READY=1");
+    host.wait_for("bad", InstanceState::Ready);
+    assert_eq!(host.reader(), reader, "it never hung");
+    host.wait_until("the closer ends", |host| host.closers() == 0);
     assert!(host.end().success());
     assert_eq!(host.left_over(), [""; 0]);
 }
