@@ -94,6 +94,8 @@ impl Fixture {
         for directory in [&runtime, &cgroup] {
             fs::create_dir_all(directory).unwrap();
         }
+        // As init makes it: nobody but the system's root has a way through it.
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         LaunchOrder {
             spec: spec(name, self.fingerprint, command),
