@@ -664,6 +664,12 @@ pub(crate) fn packet_sockets(count: usize) -> Vec<OwnedFd> {
     (0..count).map(|_| rustix::net::socket(family, kind, all).unwrap()).collect()
 }
 
+/// A pipe, whose reader does not block, and ends when nobody holds the other end.
+pub(crate) fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = yado_sys::children::output_pipe().unwrap();
+    (File::from(reader), writer)
+}
+
 /// A Unix socket with these in its queue.
 pub(crate) fn socket_holding(descriptors: &[OwnedFd]) -> OwnedFd {
     let (ours, holding) = UnixDatagram::pair().unwrap();
