@@ -357,7 +357,8 @@ impl Outside {
             "opt subnet 255.255.255.0".to_owned(),
             "opt router 192.168.77.1".to_owned(),
             "opt mtu 1400".to_owned(),
-            "opt staticroutes 10.9.0.0/16 192.168.77.9, 0.0.0.0/0 192.168.77.3".to_owned(),
+            "opt staticroutes 10.9.0.0/16 192.168.77.9, 10.158.0.0/24 192.168.77.9, 0.0.0.0/0 192.168.77.3"
+                .to_owned(),
         ];
         std::fs::write(&configuration, lines.join("\n") + "\n").unwrap();
         let log = File::options().append(true).create(true).open(directory.join("log")).unwrap();

@@ -239,6 +239,10 @@ fn a_lease_is_renewed_from_its_own_address_and_options_are_followed() {
     assert!(routes.contains("via 192.168.77.3 dev up0"), "{routes}");
     assert!(board.machine.sh("ip route show 10.9.0.0/16").contains("via 192.168.77.9"));
     assert!(board.machine.sh("ip -o link show up0").contains("mtu 1400"));
+    // A route is no network that the board is connected to: none of its own moves for it.
+    assert!(board.machine.sh("ip route show 10.158.0.0/24 dev up0").contains("via 192.168.77.9"));
+    let network = board.status().into_iter().find(|link| link.role == LinkRole::Network).unwrap();
+    assert_eq!((network.ipv4, network.note), (Some(([10, 158, 0, 1], 24)), None));
 }
 
 #[test]
