@@ -1,6 +1,6 @@
 //! Closes, in processes of their own, what PID 1 must not close itself: whoever closes a socket last waits for what its queue
 //! holds, in the kernel and for seconds. The last close of a packet socket waits for all processors in turn, and no signal ends
-//! that; up to Linux 6.9 the last close of any Unix socket may have to collect everybody's unreachable sockets
+//! that; before Linux 6.9 the last close of any Unix socket may have to collect everybody's unreachable sockets
 //! (`unix_release_sock()` in net/unix/af_unix.c).
 //!
 //! A closer gets copies, exits as soon as ours are closed, and nobody waits for it.
