@@ -9,8 +9,8 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-/// The most descriptors one child is given: standard ones, an order, a report socket, a pidfd, and room.
-pub const MAX_DESCRIPTORS: usize = 8;
+/// The most descriptors one child is given: standard ones, and what init has closed by a child of its own, 16 at a time.
+pub const MAX_DESCRIPTORS: usize = 19;
 
 /// What is to be started.
 #[derive(Debug)]
