@@ -30,53 +30,81 @@ struct Floor {
     name: &'static str,
     about: &'static str,
     run: fn(&Cache, &mut Tally, Length),
+    when: When,
+}
+
+/// When a floor is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// In every run.
+    Always,
+    /// With `--long`, or by its name.
+    Long,
 }
 
 const FLOORS: &[Floor] = &[
-    Floor { name: "packages", about: "Debian packages of the host", run: packages },
-    Floor { name: "style", about: "rustfmt and clippy, warnings are errors", run: style },
-    Floor { name: "unit", about: "unit tests, policy, namespace tests, a short fuzz run", run: unit },
+    Floor { name: "packages", about: "Debian packages of the host", run: packages, when: When::Always },
+    Floor { name: "style", about: "rustfmt and clippy, warnings are errors", run: style, when: When::Always },
+    Floor {
+        name: "unit",
+        about: "unit tests, policy, namespace tests, a short fuzz run",
+        run: unit,
+        when: When::Always,
+    },
     Floor {
         name: "oldest",
         about: "the whole workspace checks on rustc 1.85, amd64 and armv7",
         run: oldest_compiler,
+        when: When::Always,
     },
     Floor {
         name: "cross",
         about: "static binaries for three architectures, and their size budgets",
         run: cross_build,
+        when: When::Always,
     },
     Floor {
         name: "arm64",
         about: "the arm64 board in QEMU",
         run: |cache, tally, _| board(cache, tally, Arch::Arm64),
+        when: When::Always,
     },
     Floor {
         name: "armhf",
         about: "the armhf board in QEMU",
         run: |cache, tally, _| board(cache, tally, Arch::Armhf),
+        when: When::Always,
     },
     Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
         run: |cache, tally, _| what_breaks(cache, tally, Arch::Arm64),
+        when: When::Always,
     },
     Floor {
         name: "broken-armhf",
         about: "what breaks on the armhf board, and does not matter",
         run: |cache, tally, _| what_breaks(cache, tally, Arch::Armhf),
+        when: When::Always,
     },
     Floor {
         name: "hostile-arm64",
         about: "attacks from inside containers on the arm64 board",
         run: |cache, tally, length| attacks(cache, tally, Arch::Arm64, length),
+        when: When::Always,
     },
     Floor {
         name: "hostile-armhf",
         about: "attacks from inside containers on the armhf board",
         run: |cache, tally, length| attacks(cache, tally, Arch::Armhf, length),
+        when: When::Long,
     },
-    Floor { name: "bench", about: "budgets of memory and size, measured on the arm64 board", run: budgets_on_board },
+    Floor {
+        name: "bench",
+        about: "budgets of memory and size, measured on the arm64 board",
+        run: budgets_on_board,
+        when: When::Always,
+    },
 ];
 
 /// Sets up what it needs and runs every test.
@@ -86,13 +114,13 @@ struct Arguments {
     /// Which floors of tests; all without this
     #[arg(value_name = "FLOOR", value_parser = floor_names())]
     floors: Vec<String>,
-    /// Also what takes long: ten hostile containers for ten minutes instead of one
+    /// Also what takes long: attacks on the armhf board too, and ten hostile containers for ten minutes instead of one
     #[arg(long)]
     long: bool,
 }
 
 fn floor_names() -> PossibleValuesParser {
-    let name = |Floor { name, about, run: _ }: &'static Floor| PossibleValue::new(name).help(about);
+    let name = |Floor { name, about, .. }: &'static Floor| PossibleValue::new(name).help(about);
     PossibleValuesParser::new(FLOORS.iter().map(name))
 }
 
@@ -115,7 +143,10 @@ pub fn main(args: &[OsString]) -> ExitCode {
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
         let mut tally = Tally::new();
-        (floor.run)(&cache, &mut tally, length);
+        match (floor.when, long || !names.is_empty()) {
+            (When::Long, false) => tally.skip(floor.name, "it takes long: --long runs it, and so does its name"),
+            (When::Always | When::Long, _) => (floor.run)(&cache, &mut tally, length),
+        }
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
         total.add(tally);
     }
