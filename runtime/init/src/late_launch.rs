@@ -67,8 +67,10 @@ impl Supervisor {
             Limit::GivenUp { .. } => {
                 launch.limit = Limit::Stuck;
                 let pid = launch.launcher.as_ref().map_or(0, |(pid, _)| *pid);
-                let words = format_args!("{name}: its launcher {pid} was killed and hangs in the kernel");
-                return self.log.say(Priority::Error, words);
+                return self.log.say(
+                    Priority::Error,
+                    format_args!("{name}: its launcher {pid} was killed and hangs in the kernel"),
+                );
             }
             Limit::GiveUp { after, .. } => after,
         };
