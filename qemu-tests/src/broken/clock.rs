@@ -41,10 +41,16 @@ pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
     let is_in_2040 = |seconds: Option<u64>| seconds.is_some_and(|s| (IN_2040_S..IN_2040_S + SPAN_S).contains(&s));
     observer.check("crab sees the year 2040", &said, is_in_2040(number("now_s")))?;
     observer.check("and so does a file that it writes", &said, is_in_2040(number("modified_s")))?;
-    // As init saves the time of a board without a clock chip; another program reads it back.
-    let said =
-        bench.inside_output("crab", &format!("{TOOL} date /root/saved {IN_2100_S} && stat -c %Y /root/saved"))?;
-    let is_kept = said.lines().eq([format!("modified_s={IN_2100_S}"), IN_2100_S.to_string()]);
+    // As init saves the time of a board without a clock chip. Another program reads it back; busybox of armhf has 32 bits for
+    // it, and says that they are not enough.
+    let read_back = "stat -c %Y /root/saved 2>&1 || true";
+    let said = bench.inside_output("crab", &format!("{TOOL} date /root/saved {IN_2100_S}; {read_back}"))?;
+    let is_told =
+        |line: &str| line == IN_2100_S.to_string() || line.ends_with("Value too large for defined data type");
+    let is_kept = match said.lines().collect::<Vec<_>>().as_slice() {
+        [own, others] => *own == format!("modified_s={IN_2100_S}") && is_told(others),
+        _ => false,
+    };
     observer.check("a time of 2100 is saved, and read back", &said, is_kept)?;
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
