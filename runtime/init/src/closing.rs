@@ -1,37 +1,62 @@
-//! Closes, in processes of their own, what PID 1 must not close itself: whoever closes a socket last waits for what its queue
-//! holds, in the kernel and for seconds. The last close of a packet socket waits for all processors in turn, and no signal ends
-//! that; before Linux 6.9 the last close of any Unix socket may have to collect everybody's unreachable sockets
-//! (`unix_release_sock()` in net/unix/af_unix.c).
+//! Closes for PID 1 what it must not close itself, because somebody else decides how long that takes. Whoever closes a socket
+//! last waits for what its queue holds, in the kernel and for seconds; the last close of a packet socket waits for all
+//! processors in turn, and no signal ends that. So all that instances and clients have a hand in is an [`Untrusted`](crate::untrusted::Untrusted), which
+//! goes, wherever it is dropped, to a closer: a process that gets copies, exits as soon as ours are closed, and is waited for
+//! by nobody.
 //!
-//! A closer gets copies, exits as soon as ours are closed, and nobody waits for it.
+//! | descriptor | who has a hand in it | closed by |
+//! |---|---|---|
+//! | `$NOTIFY_SOCKET`, the journal's socket, `/dev/log` | whoever sends to it: descriptors in its queue | the datagram reader, then a closer |
+//! | console: master and slave of the pty | processes inside a write to it, which `tty_ldisc_hangup()` waits for | a closer |
+//! | our mount of an instance's `/dev` | the instance: as many files as its memory holds | a closer |
+//! | a client's connection | the client (root): descriptors in its queue | a closer |
+//! | descriptors that a client sent | the client: any file at all | the datagram reader |
+//! | both ends of a viewer's stream | the client: descriptors in its queue | a closer; the client's end the datagram reader |
+//! | a launcher's reports, and what came with them | our own process, at work on an instance | a closer |
+//! | netd's connection, the reader's link | our own processes | a closer |
+//! | pidfds, mounts of images, pipes of output, files of control groups | nobody: their close waits for nothing that an instance does | PID 1 |
+//! | the far end of a pair that a child was just given | nobody yet: nothing is in its queue, and the child has a copy | PID 1 |
+//!
+//! Receiving drops, too: what has no room the kernel drops inside the call. [`Untrusted::recv`](crate::untrusted::Untrusted::recv) looks first, and the datagram
+//! reader receives what instances send. (A file of FUSE is flushed at each close, not only the last: the copy that PID 1 had of
+//! what a client sent, too. That is a choice of the host's root.)
+//!
+//! About the kernel's collection of descriptors that only wait in each other's queues (`unix_gc()`, net/unix/garbage.c): since
+//! Linux 6.9, and by what was taken over into 6.1.141 and so Debian's 6.1.147-1, a worker of the kernel's does it. The last close
+//! of a Unix socket only asks for it, and of the senders only those wait who send Unix sockets and whose user on the host has
+//! 8 × 253 or more descriptors in flight (`wait_for_unix_gc()`, read in Debian's 6.1.192). PID 1 sends sockets to the reader
+//! alone, as the host's root; an unprivileged instance's are counted as its own users'. On older kernels whoever closes or
+//! sends may have to do the collection.
 
-use crate::log::Priority;
 use crate::moment::Moment;
 use crate::process::Start;
-use crate::supervisor::Supervisor;
+use crate::reader_link::ReaderLink;
+use crate::untrusted::{Discarded, Way};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 use yado_sys::children::{self, Child, MAX_DESCRIPTORS, Session};
+use yado_sys::inherited;
 use yado_sys::poll::{Interest, PollSet};
-use yado_sys::{inherited, packet};
+use yado_wire::datagrams::ReaderRequest;
 
 /// What one closer closes; besides it has standard input, output and error.
 const MAX_BATCH: usize = MAX_DESCRIPTORS - 3;
 
-/// The most closers at once: so many hang, the others wait for one that does not.
+/// The most closers at once of what instances have a hand in: so many hang, the others wait for one that does not.
 const MAX_CLOSERS: usize = 32;
 
-/// So much may wait for a closer. With more, no instance starts.
-const MAX_WAITING: usize = 64;
+/// The most closers at once of what only clients and our own processes have a hand in.
+const MAX_OWN_CLOSERS: usize = 4;
 
-/// With so many in the list, a socket of our own is closed here after all: clients that come and go while all closers hang
-/// must not take all descriptors, nor keep instances from starting.
-const MAX_OWN_WAITING: usize = MAX_WAITING / 2;
+/// So much may wait for a closer, or for the reader. With more of it from instances no instance starts; with more from
+/// clients, no client is heard.
+const MAX_WAITING: usize = 64;
 
 /// What nobody waits for is collected for so long: a process is started for many, not for each.
 const COLLECTING: Duration = Duration::from_secs(30);
@@ -52,59 +77,127 @@ pub(crate) fn run() -> ExitCode {
 /// What is to be closed, and who does it.
 #[derive(Debug, Default)]
 pub(crate) struct Closing {
+    discarded: Discarded,
+    /// Waits to be handed to the reader, or, of sockets that it has, to be closed by it.
+    for_reader: VecDeque<(ReaderRequest, Rc<OwnedFd>)>,
+    /// Sockets whose copies the reader was asked to close, and perhaps did not yet.
+    asked_of_reader: Vec<Rc<OwnedFd>>,
+    /// The reader holds what we have closed, and was not told so yet.
+    is_holding: bool,
+    /// Of what instances have a hand in.
+    foreign: Queue,
+    /// Of the rest: closers that hang for an instance must not keep our own sockets from being closed.
+    own: Queue,
+}
+
+/// What waits for a closer, and the closers.
+#[derive(Debug, Default)]
+struct Queue {
     /// With the time until which it may wait.
-    waiting: VecDeque<(Moment, OwnedFd)>,
+    waiting: VecDeque<(Moment, Rc<OwnedFd>)>,
     /// Closers that have not ended.
     closers: Vec<i32>,
     retry_at: Option<Moment>,
 }
 
 impl Closing {
-    /// Has a descriptor closed now.
-    pub(crate) fn put(&mut self, descriptor: OwnedFd, now: Moment) {
-        self.waiting.push_front((now, descriptor));
+    /// Where descriptors go that are dropped.
+    pub(crate) fn discarded(&self) -> &Discarded {
+        &self.discarded
     }
 
-    /// Hangs up on a Unix socket's peer now, and has the socket closed some time.
-    pub(crate) fn hang_up(&mut self, socket: OwnedFd, now: Moment) {
-        packet::hang_up(&socket);
-        if MAX_OWN_WAITING <= self.waiting.len() {
-            return;
-        }
-        self.waiting.push_back((now.saturating_add(COLLECTING), socket));
-    }
-
-    /// Too much waits to be closed.
+    /// Too much of what instances have a hand in waits to be closed.
     pub(crate) fn is_overdue(&self) -> bool {
-        MAX_WAITING <= self.waiting.len()
+        MAX_WAITING <= self.for_reader.len() || MAX_WAITING <= self.foreign.waiting.len()
+    }
+
+    /// Too much of what clients and our own processes have a hand in waits to be closed.
+    pub(crate) fn is_own_overdue(&self) -> bool {
+        MAX_WAITING <= self.own.waiting.len()
     }
 
     /// When something is to be done though nothing happens. While all closers hang, that is nothing.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        if MAX_CLOSERS <= self.closers.len() {
+        [self.foreign.deadline(MAX_CLOSERS), self.own.deadline(MAX_OWN_CLOSERS)].into_iter().flatten().min()
+    }
+
+    /// Whether it was a closer that ended.
+    pub(crate) fn note_end(&mut self, pid: i32) -> bool {
+        self.foreign.note_end(pid) || self.own.note_end(pid)
+    }
+
+    /// Has closed what was dropped.
+    pub(crate) fn advance(&mut self, reader: &mut ReaderLink, now: Moment) -> io::Result<()> {
+        self.sort(now);
+        self.hand_over(reader, now);
+        if reader.is_caught_up() {
+            self.foreign.waiting.extend(self.asked_of_reader.drain(..).map(|descriptor| (now, descriptor)));
+        }
+        self.foreign.advance(MAX_CLOSERS, now).and(self.own.advance(MAX_OWN_CLOSERS, now))
+    }
+
+    fn sort(&mut self, now: Moment) {
+        while let Some((way, descriptor)) = self.discarded.take_first() {
+            match way {
+                Way::Closer => self.foreign.waiting.push_back((now, descriptor)),
+                Way::AfterReader(source) => self.for_reader.push_back((ReaderRequest::Discard(source), descriptor)),
+                Way::Reader if self.for_reader.len() < MAX_WAITING => {
+                    self.for_reader.push_back((ReaderRequest::Hold, descriptor));
+                }
+                Way::Reader => self.own.waiting.push_back((now, descriptor)),
+                Way::HangUp => self.own.waiting.push_back((now.saturating_add(COLLECTING), descriptor)),
+            }
+        }
+    }
+
+    /// The reader closes its copies of sockets at once, since it is not the last; of what clients sent our own copies go while
+    /// the reader certainly has its own, and only then it is told to close them.
+    fn hand_over(&mut self, reader: &mut ReaderLink, now: Moment) {
+        while let Some((request, descriptor)) = self.for_reader.pop_front() {
+            let is_discard = matches!(request, ReaderRequest::Discard(_));
+            if !reader.ask(&request, (!is_discard).then_some(descriptor.as_fd()), now) {
+                self.for_reader.push_front((request, descriptor));
+                break;
+            }
+            if is_discard {
+                self.asked_of_reader.push(descriptor);
+            } else {
+                self.is_holding = true;
+            }
+        }
+        if self.is_holding && reader.ask(&ReaderRequest::Release, None, now) {
+            self.is_holding = false;
+        }
+    }
+}
+
+impl Queue {
+    fn deadline(&self, most_closers: usize) -> Option<Moment> {
+        if most_closers <= self.closers.len() {
             return None;
         }
         let due = self.waiting.iter().map(|(due, _)| *due).min()?;
         Some(self.retry_at.map_or(due, |at| at.max(due)))
     }
 
-    /// Whether it was a closer that ended.
-    pub(crate) fn note_end(&mut self, pid: i32) -> bool {
+    fn note_end(&mut self, pid: i32) -> bool {
         let before = self.closers.len();
         self.closers.retain(|closer| *closer != pid);
         self.closers.len() != before
     }
 
-    fn is_due(&self, now: Moment) -> bool {
-        self.closers.len() < MAX_CLOSERS
+    fn is_due(&self, most_closers: usize, now: Moment) -> bool {
+        self.closers.len() < most_closers
             && self.retry_at.is_none_or(|at| at <= now)
             && (MAX_BATCH <= self.waiting.len() || self.waiting.iter().any(|(due, _)| *due <= now))
     }
 
     /// Starts as many closers as there is work for.
-    fn advance(&mut self, now: Moment) -> io::Result<()> {
-        while self.is_due(now) {
+    fn advance(&mut self, most_closers: usize, now: Moment) -> io::Result<()> {
+        while self.is_due(most_closers, now) {
             self.retry_at = None;
+            // What waits for nothing more first.
+            self.waiting.make_contiguous().sort_by_key(|(due, _)| *due);
             if let Err(error) = self.start() {
                 self.retry_at = Some(now.saturating_add(RETRY_PAUSE));
                 return Err(error);
@@ -136,18 +229,6 @@ impl Closing {
     }
 }
 
-impl Supervisor {
-    /// Has closed what others do not hold any more.
-    pub(crate) fn advance_closing(&mut self, now: Moment) {
-        for socket in self.reader.take_forgotten() {
-            self.closing.put(socket, now);
-        }
-        if let Err(error) = self.closing.advance(now) {
-            self.log.say(Priority::Error, format_args!("start what closes sockets: {error}"));
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -161,31 +242,50 @@ mod tests {
     }
 
     #[test]
-    fn what_an_instance_sent_to_is_closed_at_once_and_our_own_sockets_are_collected() {
+    fn what_an_instance_had_a_hand_in_is_closed_at_once_and_our_own_sockets_are_collected() {
         let mut closing = Closing::default();
-        assert_eq!((closing.deadline(), closing.is_due(NOW)), (None, false));
-        closing.hang_up(descriptor(), NOW);
-        assert_eq!((closing.deadline(), closing.is_due(NOW)), (Some(NOW + COLLECTING), false));
-        assert!(closing.is_due(NOW + COLLECTING));
-        closing.put(descriptor(), NOW);
-        assert_eq!((closing.deadline(), closing.is_due(NOW)), (Some(NOW), true));
-        closing.retry_at = Some(NOW + RETRY_PAUSE);
-        assert_eq!((closing.deadline(), closing.is_due(NOW)), (Some(NOW + RETRY_PAUSE), false));
+        closing.sort(NOW);
+        assert_eq!(closing.deadline(), None);
+        drop(closing.discarded.hold(descriptor(), Way::HangUp));
+        closing.sort(NOW);
+        assert_eq!((closing.deadline(), closing.own.is_due(1, NOW)), (Some(NOW + COLLECTING), false));
+        assert!(closing.own.is_due(1, NOW + COLLECTING));
+        drop(closing.discarded.hold(descriptor(), Way::Closer));
+        closing.sort(NOW);
+        assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW), true));
+        closing.foreign.retry_at = Some(NOW + RETRY_PAUSE);
+        assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW + RETRY_PAUSE), false));
     }
 
     #[test]
-    fn while_all_closers_hang_our_own_sockets_neither_pile_up_nor_keep_instances_from_starting() {
-        let mut closing = Closing { closers: (1..=MAX_CLOSERS as i32).collect(), ..Closing::default() };
-        for _ in 0..1000 {
-            closing.hang_up(descriptor(), NOW);
+    fn closers_that_hang_for_instances_do_not_keep_our_own_sockets_open() {
+        let mut closing = Closing::default();
+        closing.foreign.closers = (1..=MAX_CLOSERS as i32).collect();
+        for _ in 0..MAX_WAITING {
+            drop(closing.discarded.hold(descriptor(), Way::Closer));
         }
-        assert_eq!(closing.waiting.len(), MAX_OWN_WAITING);
-        assert!(!closing.is_overdue() && !closing.is_due(NOW) && closing.deadline().is_none());
-        for _ in MAX_OWN_WAITING..MAX_WAITING {
-            closing.put(descriptor(), NOW);
+        closing.sort(NOW);
+        assert!(closing.is_overdue() && !closing.foreign.is_due(MAX_CLOSERS, NOW) && closing.deadline().is_none());
+        for _ in 0..MAX_BATCH {
+            drop(closing.discarded.hold(descriptor(), Way::HangUp));
         }
-        assert!(closing.is_overdue());
+        closing.sort(NOW);
+        assert!(!closing.is_own_overdue() && closing.own.is_due(MAX_OWN_CLOSERS, NOW));
         assert!(closing.note_end(7) && !closing.note_end(7));
-        assert!(closing.is_due(NOW));
+        assert!(closing.foreign.is_due(MAX_CLOSERS, NOW));
+    }
+
+    #[test]
+    fn what_clients_sent_goes_to_the_reader_and_what_is_too_much_for_it_to_a_closer() {
+        let mut closing = Closing::default();
+        for _ in 0..MAX_WAITING + 3 {
+            drop(closing.discarded.hold(descriptor(), Way::Reader));
+        }
+        closing.sort(NOW);
+        assert_eq!((closing.for_reader.len(), closing.own.waiting.len()), (MAX_WAITING, 3));
+        assert_eq!(closing.deadline(), Some(NOW));
+        // Without a reader that stays so.
+        closing.hand_over(&mut ReaderLink::default(), NOW);
+        assert_eq!((closing.for_reader.len(), closing.is_holding), (MAX_WAITING, false));
     }
 }

@@ -7,9 +7,10 @@ mod requests;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
+use crate::untrusted::{Untrusted, Way};
 use exchange::Exchange;
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use yado_sys::packet;
 use yado_sys::poll::{Interest, Readiness};
 use yado_wire::rescue::Reply;
@@ -27,7 +28,7 @@ pub(crate) struct Client {
     /// Its number; never used again.
     pub(crate) id: u32,
     /// The connection.
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Untrusted,
     /// What it is being told.
     exchange: Exchange,
     /// Replies that the socket has not taken yet.
@@ -64,6 +65,9 @@ impl Clients {
 impl Client {
     /// What it is polled for.
     pub(crate) fn interest(&self, init: &Supervisor) -> Interest {
+        if init.closing.is_own_overdue() {
+            return Interest::HangUp;
+        }
         let has_more = !self.queue.is_empty() || self.exchange.has_more(init);
         if has_more { Interest::ReadWrite } else { Interest::Read }
     }
@@ -103,7 +107,7 @@ impl Client {
     }
 
     /// Sends one reply with a descriptor; it is not queued.
-    fn reply_with(&mut self, reply: &Reply, descriptor: &OwnedFd) {
+    fn reply_with(&mut self, reply: &Reply, descriptor: &Untrusted) {
         let Some(packet) = yado_wire::encode(reply) else { return };
         let sent = packet::send(&self.socket, &packet, &[descriptor.as_fd()]);
         if !matches!(sent, Ok(Some(()))) {
@@ -114,9 +118,10 @@ impl Client {
 
 impl Supervisor {
     /// Takes a new connection, of root only.
-    pub(crate) fn accept_client(&mut self, now: Moment) {
+    pub(crate) fn accept_client(&mut self) {
         let Some(listener) = &self.sockets.control else { return };
         let Ok(Some(socket)) = packet::accept(listener) else { return };
+        let socket = self.closing.discarded().hold(socket, Way::HangUp);
         match packet::peer_credentials(&socket) {
             Ok(peer) if peer.uid == 0 => {}
             Ok(peer) => {
@@ -124,9 +129,9 @@ impl Supervisor {
                     Priority::Warning,
                     format_args!("process {} of user {} may not ask: only root may", peer.pid, peer.uid),
                 );
-                return self.closing.hang_up(socket, now);
+                return;
             }
-            Err(_) => return self.closing.hang_up(socket, now),
+            Err(_) => return,
         }
         let id = self.clients.next_id;
         self.clients.next_id = id.wrapping_add(1);
@@ -153,7 +158,7 @@ impl Supervisor {
     }
 
     /// Sends every client what it can take, and lets go of those that are gone.
-    pub(crate) fn serve_streams(&mut self, now: Moment) {
+    pub(crate) fn serve_streams(&mut self) {
         let mut clients = std::mem::take(&mut self.clients.list);
         for client in &mut clients {
             while let Some(packet) = client.queue.front() {
@@ -171,7 +176,6 @@ impl Supervisor {
         self.clients.list = kept;
         for client in lost {
             self.forget_client(&client);
-            self.closing.hang_up(client.socket, now);
         }
     }
 }

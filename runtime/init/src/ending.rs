@@ -46,7 +46,7 @@ impl Supervisor {
             launch.command = None;
             launch.command_ended = Some(ended);
             let id = launch.id;
-            self.finish_launch(id, now);
+            self.finish_launch(id);
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
         } else if self.reader.is(pid) {
@@ -85,7 +85,7 @@ impl Supervisor {
         if launch.is_given_up() {
             // What it was for has failed already.
             let number = launch.instance;
-            self.finish_launch(id, now);
+            self.finish_launch(id);
             return self.collect_at_once(number, now);
         }
         if !launch.is_done && launch.failure.is_none() {
@@ -96,7 +96,7 @@ impl Supervisor {
             launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
         }
         let (number, purpose, failure) = (launch.instance, launch.purpose, launch.failure.clone());
-        self.finish_launch(id, now);
+        self.finish_launch(id);
         match (purpose, failure) {
             (Purpose::Run, Some(failure)) => self.fail_launched(number, *failure, now),
             (Purpose::Probe, Some(failure)) if failure.step == Step::Cgroup => {
@@ -130,7 +130,7 @@ impl Supervisor {
     }
 
     /// Forgets a launch that is over, and answers who waits for its command.
-    fn finish_launch(&mut self, id: LaunchId, now: Moment) {
+    fn finish_launch(&mut self, id: LaunchId) {
         let Some(at) = self.launches.iter().position(|launch| launch.id == id) else { return };
         let is_over = self.launches.get(at).is_some_and(|launch| {
             launch.launcher.is_none()
@@ -142,10 +142,7 @@ impl Supervisor {
         if !is_over {
             return;
         }
-        let mut launch = self.launches.remove(at);
-        if let Some(reports) = launch.reports.take() {
-            self.closing.hang_up(reports, now);
-        }
+        let launch = self.launches.remove(at);
         if let (Purpose::Exec { client }, false) = (launch.purpose, launch.is_given_up()) {
             if launch.failure.is_some() {
                 // Nobody would hear of a command that goes on after all.

@@ -7,8 +7,9 @@ pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
 
+use crate::heard_socket::HeardSocket;
 use crate::moment::Moment;
-use crate::untrusted_socket::UntrustedSocket;
+use crate::untrusted::Untrusted;
 use console::Console;
 use counter::Counter;
 use lifecycle::{End, Event, Rules, State, Wanted};
@@ -70,13 +71,13 @@ pub(crate) struct Run {
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
-    pub(crate) dev_mount: Option<OwnedFd>,
+    pub(crate) dev_mount: Option<Untrusted>,
     /// The mount of its image, if another start would use the same file system.
     pub(crate) image_mount: Option<OwnedFd>,
     /// Its console.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
-    pub(crate) notify: Option<UntrustedSocket>,
+    pub(crate) notify: Option<HeardSocket>,
     /// Processes killed for want of memory.
     pub(crate) oom_kills: Counter,
     /// Forks refused.

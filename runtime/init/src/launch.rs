@@ -2,6 +2,7 @@
 
 use crate::moment::Moment;
 use crate::process::{Output, Start};
+use crate::untrusted::{Discarded, Untrusted, Way};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -32,7 +33,7 @@ pub(crate) struct Launch {
     /// The launcher; `None` when it has ended.
     pub(crate) launcher: Option<(i32, OwnedFd)>,
     /// Where it reports; `None` when it has hung up.
-    pub(crate) reports: Option<OwnedFd>,
+    pub(crate) reports: Option<Untrusted>,
     /// What it prints, which it does only when something is badly wrong, and what a command prints that has no output of its
     /// own.
     pub(crate) output: Output,
@@ -121,7 +122,7 @@ pub(crate) enum Ask<'a> {
     /// To start the instance.
     Run,
     /// To run a command for this client.
-    Exec { client: u32, command: Command, standard: &'a [OwnedFd] },
+    Exec { client: u32, command: Command, standard: &'a [Untrusted] },
     /// To try its probe.
     Probe,
     /// To bring its devices up to date.
@@ -136,7 +137,7 @@ pub(crate) struct Given<'a> {
     /// Our mount of its `/dev`.
     pub(crate) dev: Option<BorrowedFd<'a>>,
     /// Standard input, output and error of a command.
-    pub(crate) standard: &'a [OwnedFd],
+    pub(crate) standard: &'a [Untrusted],
 }
 
 /// Starts the launcher in `group`, or in ours.
@@ -145,13 +146,15 @@ pub(crate) fn start(
     group: Option<&Path>,
     order: &LaunchOrder,
     given: &Given<'_>,
-) -> Result<(Child, OwnedFd, Output), Failure> {
+    discarded: &Discarded,
+) -> Result<(Child, Untrusted, Output), Failure> {
     let failed = |object: &str, error: &io::Error| Failure::from_io(Step::Launcher, object, error);
     let bytes = order
         .encode()
         .ok_or_else(|| Failure::refused(Step::Launcher, order.spec.name.as_str(), "its order is too long"))?;
     let memory = memfd::sealed("order", &bytes).map_err(|error| failed("order", &error))?;
     let (reports, theirs) = packet::socketpair().map_err(|error| failed("report socket", &error))?;
+    let reports = discarded.hold(reports, Way::HangUp);
     packet::set_nonblocking(&reports).map_err(|error| failed("report socket", &error))?;
     let (output, writer) = Output::pipe().map_err(|error| failed("output pipe", &error))?;
 

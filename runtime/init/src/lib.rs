@@ -35,6 +35,7 @@ mod ending;
 mod events;
 mod fuse_connections;
 mod hardware_watchdog;
+mod heard_socket;
 mod hotplug;
 mod id_ranges;
 mod job;
@@ -51,7 +52,7 @@ mod slot;
 mod specs;
 mod starting;
 mod trusted_keys;
-mod untrusted_socket;
+mod untrusted;
 mod warm_images;
 mod watching;
 

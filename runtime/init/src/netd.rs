@@ -7,8 +7,8 @@ use crate::log::Priority;
 use crate::moment::Moment;
 use crate::service::Wanted;
 use crate::supervisor::Supervisor;
+use crate::untrusted::{Untrusted, Way};
 use detach_queue::{Action, DetachQueue, Event, Peer};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::packet;
 use yado_wire::network::{NetReply, NetRequest, RunNumber};
@@ -25,14 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(crate) struct Netd {
     queue: DetachQueue,
-    socket: Option<OwnedFd>,
+    socket: Option<Untrusted>,
     /// When services were first started.
     pub(crate) since: Option<Moment>,
 }
 
 impl Netd {
     /// Where an answer comes from.
-    pub(crate) fn socket(&self) -> Option<&OwnedFd> {
+    pub(crate) fn socket(&self) -> Option<&Untrusted> {
         self.socket.as_ref()
     }
 
@@ -77,23 +77,17 @@ impl Supervisor {
         self.netd.queue = queue;
         match action {
             Action::None => {}
-            Action::HangUp => {
-                if let Some(socket) = self.netd.socket.take() {
-                    self.closing.hang_up(socket, now);
-                }
-            }
+            Action::HangUp => self.netd.socket = None,
             Action::Ask((instance, run)) => {
                 let packet = yado_wire::encode(&NetRequest::Detach { instance, run }).unwrap_or_default();
-                let asked = packet::connect_now(&self.places.netd_socket()).and_then(|socket| {
+                let asked = packet::unconnected().and_then(|socket| {
+                    let socket = self.closing.discarded().hold(socket, Way::HangUp);
+                    packet::connect_now(&socket, &self.places.netd_socket())?;
                     packet::send(&socket, &packet, &[])?;
                     Ok(socket)
                 });
                 match asked {
-                    Ok(socket) => {
-                        if let Some(old) = self.netd.socket.replace(socket) {
-                            self.closing.hang_up(old, now);
-                        }
-                    }
+                    Ok(socket) => self.netd.socket = Some(socket),
                     Err(_) => self.step_netd(Event::Lost, now),
                 }
             }

@@ -52,9 +52,10 @@ impl Supervisor {
             control: told(&socket, packet::listen(&socket), &mut log),
             power_keys: Vec::new(),
         };
+        let closing = Closing::default();
         let mut reader = ReaderLink::default();
         if let Some(notify) = told(&notify, datagram::bind(&notify, 0o600), &mut log) {
-            reader.watch(DatagramSource::Services, notify);
+            reader.watch(DatagramSource::Services, notify, closing.discarded());
         }
         log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
         Ok(Supervisor {
@@ -63,7 +64,7 @@ impl Supervisor {
             events: Events::default(),
             sockets,
             reader,
-            closing: Closing::default(),
+            closing,
             clients: Clients::default(),
             instances: Vec::new(),
             services: Vec::new(),

@@ -1,21 +1,21 @@
 //! init's side of the datagram reader: it is started and, when it dies or hangs, started again; every socket that somebody
 //! else sends on is handed to it, again to each new one; and what it tells is checked and done.
 //!
-//! A socket's queue may hold anybody's descriptors, and whoever closes its last reference closes them. So that is never us:
-//! an [`UntrustedSocket`] that is dropped goes into a list, and from there, when the reader has closed its copy, to a closer.
+//! Nothing is closed here: see [`closing`](crate::closing).
 
 use crate::ending::how_it_ended;
+use crate::heard_socket::HeardSocket;
 use crate::instance::notify::{Notification, Ping};
 use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
 use crate::moment::Moment;
 use crate::process::{Output, Start};
 use crate::service::{self, State, Wanted};
 use crate::supervisor::Supervisor;
-use crate::untrusted_socket::{Discarded, UntrustedSocket};
+use crate::untrusted::{Discarded, Untrusted, Way};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::children::{self, Child, Ended, Session};
@@ -39,16 +39,13 @@ const PING_PAUSE: Duration = Duration::from_secs(10);
 /// Killed, it ends within this, or it hangs in the kernel; then another one takes its place. Nobody is heard meanwhile.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
-/// So many descriptors may wait for a reader that is not there. With more, no instance starts.
-const MOST_DISCARDED: usize = 64;
-
 /// The reader, as we see it.
 #[derive(Debug)]
 pub(crate) struct ReaderLink {
     state: State,
     process: Option<(i32, OwnedFd)>,
     output: Option<Output>,
-    link: Option<OwnedFd>,
+    link: Option<Untrusted>,
     /// The link takes no more now.
     is_blocked: bool,
     /// Numbers the readers.
@@ -62,14 +59,9 @@ pub(crate) struct ReaderLink {
     heard_at: Moment,
     next_run: u32,
     /// Sockets that are open for as long as we live.
-    own: Vec<UntrustedSocket>,
-    discarded: Discarded,
-    /// Sockets whose copies it was asked to close, and links to readers that are gone.
-    forgotten: Vec<OwnedFd>,
+    own: Vec<HeardSocket>,
     /// It was killed because it did not answer.
     has_hung: bool,
-    /// It holds what we have closed, and was not told so yet.
-    is_holding: bool,
 }
 
 impl Default for ReaderLink {
@@ -87,48 +79,25 @@ impl Default for ReaderLink {
             heard_at: Moment::ZERO,
             next_run: 0,
             own: Vec::new(),
-            discarded: Discarded::default(),
-            forgotten: Vec::new(),
             has_hung: false,
-            is_holding: false,
         }
     }
 }
 
 impl ReaderLink {
     /// Receives from a socket of the system's, from now on.
-    pub(crate) fn watch(&mut self, source: DatagramSource, socket: OwnedFd) {
-        let socket = self.hold(source, socket);
-        self.own.push(socket);
+    pub(crate) fn watch(&mut self, source: DatagramSource, socket: OwnedFd, discarded: &Discarded) {
+        self.own.push(HeardSocket::new(source, socket, discarded));
     }
 
     /// Receives from the socket of an instance's new run, for as long as the result is kept.
-    pub(crate) fn watch_run(&mut self, socket: OwnedFd) -> UntrustedSocket {
+    pub(crate) fn watch_run(&mut self, socket: OwnedFd, discarded: &Discarded) -> HeardSocket {
         self.next_run = self.next_run.wrapping_add(1);
-        self.hold(DatagramSource::Instance { run: self.next_run }, socket)
-    }
-
-    fn hold(&self, source: DatagramSource, socket: OwnedFd) -> UntrustedSocket {
-        UntrustedSocket::new(source, socket, &self.discarded)
-    }
-
-    /// Has descriptors closed that a client sent, who is root: what is too much for the reader is closed here. (A file of FUSE
-    /// is flushed at each close, here too: root's own choice.)
-    pub(crate) fn close(&mut self, descriptors: Vec<OwnedFd>) {
-        for descriptor in descriptors {
-            if !self.is_overdue() {
-                self.discarded.put(ReaderRequest::Hold, descriptor);
-            }
-        }
-    }
-
-    /// Too much waits to be closed.
-    pub(crate) fn is_overdue(&self) -> bool {
-        MOST_DISCARDED <= self.discarded.len()
+        HeardSocket::new(DatagramSource::Instance { run: self.next_run }, socket, discarded)
     }
 
     /// The link, and what it is polled for.
-    pub(crate) fn link(&self) -> Option<(&OwnedFd, Interest)> {
+    pub(crate) fn link(&self) -> Option<(&Untrusted, Interest)> {
         let link = self.link.as_ref()?;
         Some((link, if self.is_blocked { Interest::ReadWrite } else { Interest::Read }))
     }
@@ -154,12 +123,11 @@ impl ReaderLink {
     }
 
     /// Sends a request. `false`: the link takes no more now, or is lost.
-    fn ask(&mut self, request: &ReaderRequest, descriptor: Option<&OwnedFd>, now: Moment) -> bool {
+    pub(crate) fn ask(&mut self, request: &ReaderRequest, descriptor: Option<BorrowedFd<'_>>, now: Moment) -> bool {
         let (Some(link), Some(packet)) = (&self.link, yado_wire::encode(request)) else { return false };
         if self.is_blocked {
             return false;
         }
-        let descriptor = descriptor.map(|descriptor| descriptor.as_fd());
         match packet::send(link, &packet, descriptor.as_slice()) {
             Ok(Some(())) => {
                 self.unanswered = self.unanswered.saturating_add(1);
@@ -178,48 +146,24 @@ impl ReaderLink {
         }
     }
 
-    fn tell(&mut self, socket: &mut UntrustedSocket, now: Moment) {
+    fn tell(&mut self, socket: &mut HeardSocket, now: Moment) {
         let generation = self.generation;
         if socket.told != generation
             && !socket.is_refused
-            && self.ask(&ReaderRequest::Watch(socket.source()), socket.socket(), now)
+            && self.ask(&ReaderRequest::Watch(socket.source), Some(socket.socket.as_fd()), now)
         {
             socket.told = generation;
         }
     }
 
-    /// Sockets of which the reader has no copy any more.
-    pub(crate) fn take_forgotten(&mut self) -> Vec<OwnedFd> {
-        if self.process.is_some() && 0 < self.unanswered {
-            return Vec::new();
-        }
-        std::mem::take(&mut self.forgotten)
-    }
-
-    /// Hands over what waits to be closed. The reader closes its copies of sockets at once, since it is not the last; of what
-    /// clients sent our own copies go while the reader certainly has its own, and only then it is told to close them.
-    fn hand_over_discarded(&mut self, now: Moment) {
-        loop {
-            let Some((request, descriptor)) = self.discarded.take_first() else { break };
-            let is_discard = matches!(request, ReaderRequest::Discard(_));
-            if !self.ask(&request, (!is_discard).then_some(&descriptor), now) {
-                self.discarded.put_back(request, descriptor);
-                break;
-            }
-            if is_discard {
-                self.forgotten.push(descriptor);
-            } else {
-                self.is_holding = true;
-            }
-        }
-        if self.is_holding && self.ask(&ReaderRequest::Release, None, now) {
-            self.is_holding = false;
-        }
+    /// It has done all that it was asked to, or is no more.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.process.is_none() || self.unanswered == 0
     }
 
     /// Ends a reader that is lost or hangs.
     fn kill(&mut self, now: Moment) {
-        self.forgotten.extend(self.link.take());
+        self.link = None;
         self.answer_by = None;
         if let Some((_, pidfd)) = &self.process {
             children::kill(pidfd.as_fd());
@@ -227,9 +171,10 @@ impl ReaderLink {
         }
     }
 
-    fn start(&mut self, groups: &Path) -> io::Result<()> {
+    fn start(&mut self, groups: &Path, discarded: &Discarded) -> io::Result<()> {
         let group = service::group::make(groups, NAME).ok();
         let (ours, theirs) = packet::socketpair()?;
+        let ours = discarded.hold(ours, Way::Closer);
         packet::set_nonblocking(&ours)?;
         let (output, writer) = Output::pipe()?;
         let Child { pid, pidfd } = Start {
@@ -252,7 +197,6 @@ impl ReaderLink {
         self.output = Some(output);
         self.link = Some(ours);
         self.is_blocked = false;
-        self.is_holding = false;
         self.unanswered = 0;
         self.answer_by = None;
         self.gone_by = None;
@@ -284,7 +228,6 @@ impl Supervisor {
             reader.tell(socket, now);
         }
         reader.own = own;
-        reader.hand_over_discarded(now);
         if reader.unanswered == 0 && reader.heard_at.saturating_add(PING_PAUSE) <= now {
             reader.ask(&ReaderRequest::Ping, None, now);
         }
@@ -306,7 +249,7 @@ impl Supervisor {
         match action {
             service::Action::Spawn => {
                 self.reader.heard_at = now;
-                if let Err(error) = self.reader.start(&self.places.service_groups) {
+                if let Err(error) = self.reader.start(&self.places.service_groups, self.closing.discarded()) {
                     self.log.say(Priority::Error, format_args!("start {NAME}: {error}"));
                     self.reader.state = service::step(state, wanted, service::Event::Exited, now).0;
                 }
@@ -327,7 +270,7 @@ impl Supervisor {
     fn forget_reader(&mut self, now: Moment) {
         let log = &mut self.log;
         self.reader.process = None;
-        self.reader.forgotten.extend(self.reader.link.take());
+        self.reader.link = None;
         self.reader.answer_by = None;
         self.reader.gone_by = None;
         self.reader.unanswered = 0;

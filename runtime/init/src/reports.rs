@@ -10,11 +10,12 @@ use crate::log::{INSTANCE_PREFIX, Priority};
 use crate::moment::Moment;
 use crate::process::Output;
 use crate::supervisor::Supervisor;
+use crate::untrusted::{Untrusted, Way};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::children::Ended;
+use yado_sys::pidfd;
 use yado_sys::poll::Readiness;
-use yado_sys::{packet, pidfd};
 use yado_wire::launch::LaunchReport;
 use yado_wire::names::clipped;
 use yado_wire::printable::is_obeyed;
@@ -38,13 +39,11 @@ impl Supervisor {
         for _ in 0..MOST_AT_ONCE {
             let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
             let Some(reports) = &launch.reports else { return };
-            let received = match packet::recv(reports, &mut buffer) {
+            let received = match reports.recv(&mut buffer, Way::Closer) {
                 Ok(Some(received)) if !received.is_end() => received,
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => {
-                    if let Some(reports) = launch.reports.take() {
-                        self.closing.hang_up(reports, now);
-                    }
+                    launch.reports = None;
                     return;
                 }
             };
@@ -55,14 +54,16 @@ impl Supervisor {
         }
     }
 
-    fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<OwnedFd>, now: Moment) {
+    fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<Untrusted>, now: Moment) {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         let (number, purpose) = (launch.instance, launch.purpose);
         match report {
             LaunchReport::Payload { pid } => match purpose {
                 Purpose::Run => self.take_payload(number, pid, descriptors, now),
                 Purpose::Exec { client } => {
-                    let Some(pidfd) = descriptors.into_iter().next() else { return };
+                    let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
+                        return;
+                    };
                     launch.command_ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
                     if launch.command_ended.is_none() {
                         launch.command = Some((pid, pidfd));
@@ -90,7 +91,7 @@ impl Supervisor {
                     instance.run.dev_mount = descriptors.next();
                     // The one from before: to let go of a mount takes the kernel longer than to keep it.
                     let kept = instance.image.as_deref().and_then(|path| self.warm_images.take(path));
-                    instance.run.image_mount = kept.or_else(|| descriptors.next());
+                    instance.run.image_mount = kept.or_else(|| descriptors.next()?.into_harmless());
                     let name = instance.name.clone();
                     self.events.publish(Some(&name), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);
@@ -114,10 +115,10 @@ impl Supervisor {
         }
     }
 
-    fn take_payload(&mut self, number: usize, pid: i32, descriptors: Vec<OwnedFd>, now: Moment) {
+    fn take_payload(&mut self, number: usize, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let mut descriptors = descriptors.into_iter();
-        let Some(pidfd) = descriptors.next() else { return };
+        let Some(pidfd) = descriptors.next().and_then(Untrusted::into_harmless) else { return };
         let ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
         instance.run.payload = Some((pid, pidfd));
         if let Some(master) = descriptors.next() {

@@ -10,8 +10,9 @@ use crate::log::Priority;
 use crate::moment::Moment;
 use crate::reader_link;
 use crate::supervisor::Supervisor;
+use crate::untrusted::Untrusted;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use yado_spec::LaunchOrder;
@@ -61,7 +62,7 @@ impl Supervisor {
         let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
-        if self.reader.is_overdue() || self.closing.is_overdue() {
+        if self.closing.is_overdue() {
             let reason = "too many sockets of ended instances wait to be closed";
             return Err(Failure::refused(Step::Launcher, reader_link::NAME, reason));
         }
@@ -95,7 +96,7 @@ impl Supervisor {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runtime).map_err(|error| at(&runtime, error))?;
         let notify = runtime.join("notify");
         let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
-        instance.run.notify = Some(self.reader.watch_run(socket));
+        instance.run.notify = Some(self.reader.watch_run(socket, self.closing.discarded()));
         Ok(())
     }
 
@@ -122,7 +123,7 @@ impl Supervisor {
 
     /// Starts the launcher for an instance.
     pub(crate) fn start_launcher(&mut self, number: usize, ask: Ask<'_>) -> Result<LaunchId, Failure> {
-        let (purpose, job, standard): (_, _, &[OwnedFd]) = match ask {
+        let (purpose, job, standard): (_, _, &[Untrusted]) = match ask {
             Ask::Run => (Purpose::Run, LaunchJob::Run, &[]),
             Ask::Exec { client, command, standard } => (Purpose::Exec { client }, LaunchJob::Exec(command), standard),
             Ask::Probe => (Purpose::Probe, LaunchJob::Probe, &[]),
@@ -135,6 +136,9 @@ impl Supervisor {
         let count = |is_given_up| self.launches.iter().filter(|launch| launch.is_given_up() == is_given_up).count();
         if MOST_LAUNCHES <= count(false) || MOST_LAUNCHES <= count(true) {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many launchers are at work"));
+        }
+        if self.closing.is_own_overdue() {
+            return Err(Failure::refused(Step::Launcher, name.as_str(), "too many sockets wait to be closed"));
         }
         let spec = match &instance.spec {
             Ok(spec) => spec.as_ref().clone(),
@@ -180,8 +184,13 @@ impl Supervisor {
         };
         let after = self.launch_patience(purpose, &order.spec, Path::new(&order.places.image));
         let at = clock::since_boot().saturating_add(after);
-        let (child, reports, output) =
-            launch::start(&self.places.yado, group, &order, &Given { payload, dev, standard })?;
+        let (child, reports, output) = launch::start(
+            &self.places.yado,
+            group,
+            &order,
+            &Given { payload, dev, standard },
+            self.closing.discarded(),
+        )?;
         let id = self.next_launch;
         self.next_launch = self.next_launch.wrapping_add(1);
         self.launches.push(Launch {

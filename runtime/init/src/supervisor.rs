@@ -140,8 +140,10 @@ impl Supervisor {
         // After the instances: a run that began has a socket, and one that is over has left one.
         self.advance_reader(now);
         self.answer_waiting();
-        self.serve_streams(now);
-        self.advance_closing(now);
+        self.serve_streams();
+        if let Err(error) = self.closing.advance(&mut self.reader, now) {
+            self.log.say(Priority::Error, format_args!("start what closes descriptors: {error}"));
+        }
     }
 
     /// The earliest time at which something is to be done though nothing happens.

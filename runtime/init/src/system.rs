@@ -101,7 +101,7 @@ impl Supervisor {
             [(DatagramSource::Journal, bind(JOURNAL_SOCKET)), (DatagramSource::Syslog, bind("/dev/log"))]
         {
             if let Some(socket) = socket {
-                self.reader.watch(source, socket);
+                self.reader.watch(source, socket, self.closing.discarded());
             }
         }
     }

@@ -75,7 +75,7 @@ impl Waking {
             self.add(Some(link), interest, Event::Reader);
         }
         self.add(init.reader.output(), Interest::Read, Event::ReaderOutput);
-        let may_connect = !init.clients.is_full();
+        let may_connect = !init.clients.is_full() && !init.closing.is_own_overdue();
         self.add(sockets.control.as_ref().filter(|_| may_connect), Interest::Read, Event::Connection);
         for (number, key) in sockets.power_keys.iter().enumerate() {
             self.add(Some(key), Interest::Read, Event::PowerKey(number));
@@ -140,7 +140,7 @@ impl Supervisor {
             Event::Uevent => self.read_uevents(now),
             Event::Reader => self.read_reader(readiness.writable, now),
             Event::ReaderOutput => self.read_reader_output(now),
-            Event::Connection => self.accept_client(now),
+            Event::Connection => self.accept_client(),
             Event::Client(id) => self.serve_client(id, readiness, now),
             Event::Report(id) => self.read_reports(id, now),
             Event::LaunchOutput(id) => {

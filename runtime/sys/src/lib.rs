@@ -47,6 +47,7 @@ pub mod seccomp;
 pub mod security_label;
 pub mod signals;
 pub mod stack;
+pub mod stream;
 pub mod uevent;
 pub mod volume;
 pub mod watchdog;

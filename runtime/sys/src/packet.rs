@@ -91,6 +91,13 @@ pub fn send_bytes(socket: &impl AsFd, bytes: &[u8]) -> io::Result<Option<()>> {
 /// [`set_timeout`] is over. The end of the connection is a packet for which [`Packet::is_end`] holds. A packet longer than
 /// `buffer`, or with more than [`MAX_DESCRIPTORS`] descriptors, is lost and reported as `EMSGSIZE`.
 pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Packet>> {
+    let mut descriptors = Vec::new();
+    Ok(recv_into(socket, buffer, &mut descriptors)?.map(|len| Packet { len, descriptors }))
+}
+
+/// As [`recv`]. Descriptors are added to `descriptors`, those of a packet that is lost too, so that it is the caller who closes
+/// them. Returns how many bytes the packet has.
+pub fn recv_into(socket: &impl AsFd, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<Option<usize>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
@@ -99,23 +106,39 @@ pub fn recv(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Packet>>
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(None),
             // A peer that closed with our packets unread; for a reader that is the end like any other.
-            Err(Errno::CONNRESET) => return Ok(Some(Packet { len: 0, descriptors: Vec::new() })),
+            Err(Errno::CONNRESET) => return Ok(Some(0)),
             Err(errno) => return Err(errno.into()),
         }
     };
-    // Taken out before the checks: on a refusal they are closed here and not leaked.
-    let descriptors: Vec<OwnedFd> = control
-        .drain()
-        .filter_map(|part| match part {
-            RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let sent = control.drain().filter_map(|part| match part {
+        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
+        _ => None,
+    });
+    descriptors.extend(sent.flatten());
     if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(Errno::MSGSIZE.into());
     }
-    Ok(Some(Packet { len: message.bytes, descriptors }))
+    Ok(Some(message.bytes))
+}
+
+/// Whether all descriptors of the next packet have room in [`recv`] and in our table of files; what has none, the kernel
+/// would drop inside that call, and wait for what that takes. The packet stays in the queue. `None`: nothing is there, and
+/// this never waits: what is dropped here are references of our own, and the last ones stay in the queue (`unix_peek_fds()`,
+/// net/unix/af_unix.c).
+pub fn next_has_room(socket: &impl AsFd) -> io::Result<Option<bool>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    loop {
+        return match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, flags) {
+            Ok(next) => Ok(Some(!next.flags.contains(ReturnFlags::CTRUNC))),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            // As in `recv`.
+            Err(Errno::CONNRESET) => Ok(Some(true)),
+            Err(errno) => Err(errno.into()),
+        };
+    }
 }
 
 /// Two connected sockets, blocking, close-on-exec.
@@ -159,7 +182,7 @@ pub fn accept(listener: &impl AsFd) -> io::Result<Option<OwnedFd>> {
 
 /// Connects to the listener at `path`; the connection blocks.
 pub fn connect(path: &Path) -> io::Result<OwnedFd> {
-    connect_with(path, SocketFlags::CLOEXEC)
+    connect_to(new_socket(SocketFlags::CLOEXEC)?, path)
 }
 
 /// Connects to the listener at `path`. Waits so long until the connection is taken, and has that as its [`set_timeout`].
@@ -170,13 +193,21 @@ pub fn connect_within(path: &Path, timeout: Duration) -> io::Result<OwnedFd> {
     connect_to(socket, path)
 }
 
-/// Connects to the listener at `path`; neither this call nor the connection blocks. `EAGAIN`: its backlog is full.
-pub fn connect_now(path: &Path) -> io::Result<OwnedFd> {
-    connect_with(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+/// A socket that is not connected yet, and does not block.
+pub fn unconnected() -> io::Result<OwnedFd> {
+    new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
-fn connect_with(path: &Path, flags: SocketFlags) -> io::Result<OwnedFd> {
-    connect_to(new_socket(flags)?, path)
+/// Connects a socket to the listener at `path`. `EAGAIN`: the socket does not block, and the backlog is full.
+pub fn connect_now(socket: &impl AsFd, path: &Path) -> io::Result<()> {
+    let address = SocketAddrUnix::new(path)?;
+    loop {
+        return match rustix::net::connect(socket, &address) {
+            Ok(()) => Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(errno) => Err(errno.into()),
+        };
+    }
 }
 
 fn new_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
@@ -184,14 +215,8 @@ fn new_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
 }
 
 fn connect_to(socket: OwnedFd, path: &Path) -> io::Result<OwnedFd> {
-    let address = SocketAddrUnix::new(path)?;
-    loop {
-        match rustix::net::connect(&socket, &address) {
-            Ok(()) => return Ok(socket),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    connect_now(&socket, path)?;
+    Ok(socket)
 }
 
 /// How long [`send`] and [`recv`] on a blocking socket wait for each packet before they return `None`.
@@ -243,12 +268,13 @@ mod tests {
 
     #[test]
     fn a_listener_that_takes_no_connection_is_waited_for_with_a_limit() {
-        let path = std::env::temp_dir().join(format!("yado-packet-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("yado-packet-backlog-{}", std::process::id()));
         let _listener = listen(&path).unwrap();
         let mut waiting = Vec::new();
         let refused = loop {
-            match connect_now(&path) {
-                Ok(socket) => waiting.push(socket),
+            let socket = unconnected().unwrap();
+            match connect_now(&socket, &path) {
+                Ok(()) => waiting.push(socket),
                 Err(error) => break error,
             }
         };

@@ -9,10 +9,9 @@ use crate::log::rings::LogPosition;
 use crate::moment::Moment;
 use crate::shutdown::Goal;
 use crate::supervisor::Supervisor;
-use std::os::fd::OwnedFd;
+use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;
 use yado_spec::order::Command;
-use yado_sys::packet;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
@@ -24,7 +23,7 @@ impl Supervisor {
     pub(super) fn read_request(&mut self, id: u32, now: Moment) {
         let mut buffer = [0; MAX_FRAME_BYTES];
         let Some(client) = self.clients.find(id) else { return };
-        let received = match packet::recv(&client.socket, &mut buffer) {
+        let received = match client.socket.recv(&mut buffer, Way::Reader) {
             Ok(Some(received)) if !received.is_end() => received,
             Ok(None) => return,
             Ok(Some(_)) | Err(_) => {
@@ -37,18 +36,15 @@ impl Supervisor {
             let reason = "one request at a time on a connection: it is closed, and what ran for it ends";
             client.reply(&Reply::Refused(Failure::refused(Step::Request, "request", reason)));
             client.is_lost = true;
-            return self.reader.close(received.descriptors);
+            return;
         }
         match yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])) {
-            Ok(request) => self.take_request(id, request, received.descriptors, now),
-            Err(error) => {
-                client.refuse("request", &error.to_string());
-                self.reader.close(received.descriptors);
-            }
+            Ok(request) => self.take_request(id, request, &received.descriptors, now),
+            Err(error) => client.refuse("request", &error.to_string()),
         }
     }
 
-    fn take_request(&mut self, id: u32, request: Request, descriptors: Vec<OwnedFd>, now: Moment) {
+    fn take_request(&mut self, id: u32, request: Request, descriptors: &[Untrusted], now: Moment) {
         match request {
             Request::Status => self.answer_status(id, now),
             Request::Logs { instance, follow } => {
@@ -62,7 +58,7 @@ impl Supervisor {
                     uid,
                     gid,
                 };
-                self.exec(id, &instance, command, &descriptors);
+                self.exec(id, &instance, command, descriptors);
             }
             Request::Start(name) => self.start(id, &name, now),
             Request::Stop { instance, timeout_s, force } => {
@@ -79,8 +75,6 @@ impl Supervisor {
             Request::Poweroff => self.end_machine(id, Goal::PowerOff, now),
             Request::Events => self.set_exchange(id, Exchange::Events { sequence: 0 }),
         }
-        // What nobody else holds may be somebody's socket, whose end may wait.
-        self.reader.close(descriptors);
     }
 
     fn set_exchange(&mut self, id: u32, exchange: Exchange) {
@@ -192,7 +186,7 @@ impl Supervisor {
         self.want(number, Wanted::Up { run }, now);
     }
 
-    fn exec(&mut self, id: u32, name: &InstanceName, command: Command, standard: &[OwnedFd]) {
+    fn exec(&mut self, id: u32, name: &InstanceName, command: Command, standard: &[Untrusted]) {
         let Some(number) = self.find_instance(id, name) else { return };
         if standard.len() != 3 {
             return self.refuse(id, name.as_str(), "exec needs three descriptors: stdin, stdout and stderr");

@@ -5,19 +5,18 @@
 //!
 //! Whoever prints has a budget: what is over it stays in the pty, and its writers wait. To close the master waits in the
 //! kernel for those who are inside a write to the slave (`tty_ldisc_hangup`), so it is closed only when all processes of the
-//! instance have ended.
+//! instance have ended, and not by us.
 
 use crate::log::line_splitter::LineSplitter;
 use crate::moment::{Moment, next_round};
+use crate::untrusted::{Untrusted, Way};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::poll::{Interest, Readiness};
-use yado_sys::{packet, pty};
+use yado_sys::{packet, pty, stream};
 use yado_wire::Budget;
 
 /// Some three hundred lines: enough to see how a boot ended.
@@ -48,9 +47,9 @@ const VIEWER_FACTOR: u32 = 16;
 /// An instance's console while it runs.
 #[derive(Debug)]
 pub(crate) struct Console {
-    master: File,
+    master: Untrusted,
     /// Held open so that a console that nobody inside has open is quiet; `None` once that did not help.
-    slave: Option<OwnedFd>,
+    slave: Option<Untrusted>,
     ring: Option<File>,
     /// Bytes printed so far.
     printed: u64,
@@ -61,7 +60,7 @@ pub(crate) struct Console {
 
 #[derive(Debug)]
 struct Viewer {
-    stream: UnixStream,
+    stream: Untrusted,
     /// How much of the printed bytes it has got.
     seen: u64,
     /// Typed, and not yet taken by the pty.
@@ -70,12 +69,12 @@ struct Viewer {
 
 impl Console {
     /// Takes over the master side; the ring is made at `ring`.
-    pub(crate) fn new(master: OwnedFd, ring: &Path) -> io::Result<Console> {
+    pub(crate) fn new(master: Untrusted, ring: &Path) -> io::Result<Console> {
         packet::set_nonblocking(&master)?;
-        let slave = Some(pty::open_slave(&master)?);
+        let slave = Some(master.beside(pty::open_slave(&master)?, Way::Closer));
         let ring = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(ring).ok();
         Ok(Console {
-            master: File::from(master),
+            master,
             slave,
             ring,
             printed: 0,
@@ -86,7 +85,7 @@ impl Console {
     }
 
     /// The master side, and what it is to be polled for now.
-    pub(crate) fn master(&self, now: Moment) -> Option<(&File, Interest)> {
+    pub(crate) fn master(&self, now: Moment) -> Option<(&Untrusted, Interest)> {
         self.slave.as_ref()?;
         let has_input = self.viewer.as_ref().is_some_and(|viewer| !viewer.typed.is_empty());
         let interest = match (self.budget.paused(now), has_input) {
@@ -105,7 +104,7 @@ impl Console {
     }
 
     /// The viewer's stream, and what it is to be polled for.
-    pub(crate) fn viewer(&self) -> Option<(&UnixStream, Interest)> {
+    pub(crate) fn viewer(&self) -> Option<(&Untrusted, Interest)> {
         let viewer = self.viewer.as_ref()?;
         let interest = match (viewer.seen < self.printed, viewer.typed.is_empty()) {
             (true, true) => Interest::ReadWrite,
@@ -122,11 +121,12 @@ impl Console {
     }
 
     /// Gives the console to a new viewer, who first gets what the ring holds. Returns the other end of its stream.
-    pub(crate) fn attach(&mut self) -> io::Result<OwnedFd> {
-        let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
+    pub(crate) fn attach(&mut self) -> io::Result<Untrusted> {
+        let (ours, theirs) = stream::pair()?;
+        let (ours, theirs) = (self.master.beside(ours, Way::HangUp), self.master.beside(theirs, Way::Reader));
+        packet::set_nonblocking(&ours)?;
         self.viewer = Some(Viewer { stream: ours, seen: self.printed.saturating_sub(RING_BYTES), typed: Vec::new() });
-        Ok(theirs.into())
+        Ok(theirs)
     }
 
     /// Reads what was printed, as far as the budget goes; each line of it goes to `log`.
@@ -155,16 +155,16 @@ impl Console {
     /// Reads a chunk of what was printed. `false`: there was nothing.
     fn read_output(&mut self, now: Moment, log: impl FnMut(&str)) -> bool {
         let mut buffer = [0; CHUNK_BYTES];
-        match (&self.master).read(&mut buffer) {
-            Ok(len) if 0 < len => {
+        match stream::read(&self.master, &mut buffer) {
+            Ok(Some(len)) if 0 < len => {
                 let printed = buffer.get(..len).unwrap_or(&[]);
                 self.keep(printed);
                 self.lines.feed(printed, now, log);
                 true
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => false,
+            Ok(None) => false,
             // It cannot be: we hold the slave. Whatever it is, it is not polled again.
-            Ok(_) | Err(_) => {
+            Ok(Some(_)) | Err(_) => {
                 self.slave = None;
                 false
             }
@@ -196,7 +196,7 @@ impl Console {
     /// Types what is waiting.
     pub(crate) fn write_input(&mut self) {
         let Some(viewer) = &mut self.viewer else { return };
-        if let Ok(len) = (&self.master).write(&viewer.typed) {
+        if let Ok(Some(len)) = stream::write(&self.master, &viewer.typed) {
             viewer.typed.drain(..len.min(viewer.typed.len()));
         }
         if viewer.typed.is_empty() {
@@ -209,11 +209,10 @@ impl Console {
         let viewer = self.viewer.as_mut()?;
         let mut buffer = [0; CHUNK_BYTES];
         if viewer.typed.is_empty() {
-            match viewer.stream.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(len) => viewer.typed.extend_from_slice(buffer.get(..len)?),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return None,
+            match stream::recv_without_descriptors(&viewer.stream, &mut buffer) {
+                Ok(Some(0)) | Err(_) => return None,
+                Ok(Some(len)) => viewer.typed.extend_from_slice(buffer.get(..len)?),
+                Ok(None) => {}
             }
         }
         let oldest = self.printed.saturating_sub(RING_BYTES);
@@ -223,9 +222,9 @@ impl Console {
             let len = (self.printed - viewer.seen).min(RING_BYTES - offset).min(CHUNK_BYTES as u64) as usize;
             let chunk = buffer.get_mut(..len)?;
             self.ring.as_ref()?.read_exact_at(chunk, offset).ok()?;
-            match viewer.stream.write(chunk) {
-                Ok(len) => viewer.seen += len as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match stream::write(&viewer.stream, chunk) {
+                Ok(Some(len)) => viewer.seen += len as u64,
+                Ok(None) => {}
                 Err(_) => return None,
             }
         }

@@ -677,7 +677,8 @@ pub(crate) fn socket_holding(descriptors: &[OwnedFd]) -> OwnedFd {
     holding.into()
 }
 
-fn send_many(socket: &impl AsFd, path: Option<&Path>, descriptors: &[OwnedFd]) {
+/// Sends these with a few bytes, to this path or to who is connected.
+pub(crate) fn send_many(socket: &impl AsFd, path: Option<&Path>, descriptors: &[OwnedFd]) {
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -287,6 +287,54 @@ fn a_descriptor_whose_close_waits_holds_up_nobody_but_its_sender() {
 }
 
 #[test]
+fn what_a_client_must_not_send_holds_up_nobody_when_it_is_refused() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let answers_at_once = |what: &str| {
+        let began = std::time::Instant::now();
+        assert_eq!(host.state("one"), InstanceState::Running);
+        assert!(began.elapsed() < Duration::from_secs(2), "{what}: status took {:?}", began.elapsed());
+    };
+    let mut peers = Vec::new();
+    let mut lingering = || {
+        let (socket, peer) = host::lingering_socket(20);
+        peers.push(peer);
+        socket
+    };
+    // More descriptors than a request has; and a request that is longer than any.
+    let client = host.raw();
+    host::send_many(&client, None, &(0..20).map(|_| lingering()).collect::<Vec<_>>());
+    assert_eq!(replies(&client, Duration::from_secs(10)), [], "it is hung up on");
+    answers_at_once("too many");
+    let client = host.raw();
+    packet::send(&client, &[1; yado_wire::MAX_FRAME_BYTES + 1], &[lingering().as_fd()]).unwrap().unwrap();
+    assert_eq!(replies(&client, Duration::from_secs(10)), [], "it is hung up on");
+    answers_at_once("too long");
+    // A descriptor among what is typed.
+    let viewer = host.console(&Request::Console { instance: name("one"), force: false }).unwrap();
+    host::send_many(&viewer, None, &[lingering()]);
+    answers_at_once("typed");
+    drop(viewer);
+    answers_at_once("the viewer is gone");
+    // What is never read: it is in the queue of a connection that is closed.
+    let client = host.connect(&Request::Events, &[]);
+    host::send_many(&client, None, &[lingering()]);
+    drop(client);
+    answers_at_once("the client is gone");
+    // What nobody refuses is closed at once all the same: who waits for the end of a pipe sees it.
+    let (end, writer) = host::pipe();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let exec = host.exec_request("one", &["true"]);
+    let client = host.connect(&exec, &[null.as_fd(), writer.as_fd(), writer.as_fd()]);
+    drop(writer);
+    assert_eq!(replies(&client, Duration::from_secs(60)), [Reply::Exited(ExitStatus::Code(0))]);
+    host.wait_until("nobody holds the pipe", |_| matches!((&end).read(&mut [0; 1]), Ok(0)));
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
 fn packet_sockets_in_a_datagram_hold_up_neither_init_nor_the_others_nor_the_senders_next_run() {
     let Some(host) = Host::with(&[("bad", NOTIFIES), ("good", NOTIFIES)]) else { return };
     let mut host = host.start();
