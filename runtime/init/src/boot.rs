@@ -1,12 +1,12 @@
 //! Our own start: what its table says is done here.
 
+pub(crate) mod progress;
 mod table;
 
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::id_ranges;
 use crate::id_ranges::stored::Kept;
-use crate::instance::Instance;
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::modules;
@@ -21,51 +21,6 @@ use table::{Action, Event, Search, Stage};
 use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_wire::rescue::Mode;
 use yado_wire::{Failure, Step};
-
-/// Our own start.
-#[derive(Debug)]
-pub(crate) struct Boot {
-    stage: Stage,
-    /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
-    has_drivers: bool,
-    /// Whether the data partition is used, or a stand-in for it.
-    data: Kept,
-    /// The instances that were last read from specs, until they are taken.
-    instances: Vec<Instance>,
-}
-
-impl Boot {
-    /// Nothing was begun.
-    pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, has_drivers: false, data: Kept::ForGood, instances: Vec::new() }
-    }
-
-    /// Instances may start.
-    pub(crate) fn is_done(&self) -> bool {
-        self.stage == Stage::Done && self.has_drivers
-    }
-
-    /// When a stage ends for want of what it waits for.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
-        match self.stage {
-            // Nothing is given up before the drivers are there, and their end wakes us.
-            Stage::FindData { until } => self.has_drivers.then_some(until),
-            Stage::Begin
-            | Stage::ReadData { .. }
-            | Stage::MarkData { .. }
-            | Stage::PrepareData { .. }
-            | Stage::ClearMark { .. }
-            | Stage::MountData { .. }
-            | Stage::MakeVolatile
-            | Stage::FormatVolatile { .. }
-            | Stage::MountVolatile
-            | Stage::ReadSpecs
-            | Stage::Compile
-            | Stage::ReadCompiled
-            | Stage::Done => None,
-        }
-    }
-}
 
 impl Supervisor {
     /// Goes on where nothing need happen first.

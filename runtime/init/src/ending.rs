@@ -3,9 +3,10 @@
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, End};
 use crate::instance::{cgroup, end_of_payload, exit_status};
-use crate::launch::{LaunchId, Purpose};
+use crate::launch::{LaunchId, Launchers, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::process::how_it_ended;
 use crate::supervisor::{Supervisor, keep_unknown_end};
 use std::fs;
 use std::io;
@@ -224,23 +225,5 @@ impl Supervisor {
         );
         let failure = Failure::refused(Step::Cgroup, instance.name.as_str(), &reason);
         self.record_failure(number, failure);
-    }
-}
-
-/// What becomes of launchers that are still at work for a run that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Launchers {
-    /// They may be about to tell why.
-    LetFinish,
-    /// They are killed, too.
-    Kill,
-}
-
-/// For people.
-pub(crate) fn how_it_ended(ended: Ended) -> String {
-    match ended {
-        Ended::Code(children::EXIT_NOT_EXECUTED) => "could not be executed".to_owned(),
-        Ended::Code(code) => format!("ended with code {code}"),
-        Ended::Signal(signal) => format!("was killed by signal {signal}"),
     }
 }

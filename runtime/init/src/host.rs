@@ -10,8 +10,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
-use yado_sys::directory_tree::Removal;
 use yado_sys::{children, identity, signals};
 use yado_wire::hash::fnv32;
 use yado_wire::rescue::Verify;
@@ -78,8 +76,8 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     let parent = if is_alone { own } else { mount };
     let groups = parent.join(name);
     let at = |error| (groups.clone(), error);
-    clear_away(&groups);
-    clear_away(&service_groups(&groups));
+    cgroup::clear_away(&groups);
+    cgroup::clear_away(&service_groups(&groups));
     match fs::create_dir(&groups) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
         Ok(()) | Err(_) => {}
@@ -94,27 +92,6 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     cgroup::enable_controllers(&groups);
     cgroup::bound_all(&groups);
     Ok(groups)
-}
-
-/// Kills and removes what is below the group for instances, and the group: an init that was killed leaves its containers, which
-/// nobody keeps any more. This is before our loop begins or after it has ended, so it may wait.
-pub(crate) fn clear_away(groups: &Path) {
-    const MAX_PAUSES: u32 = 100;
-    const PAUSE: Duration = Duration::from_millis(20);
-    // Many times what containers that are killed may have left.
-    const MAX_PORTIONS: u32 = 10_000;
-    let mut pauses = 0;
-    for _ in 0..MAX_PORTIONS {
-        cgroup::kill(groups);
-        match cgroup::remove(groups) {
-            Ok(Removal::More) => {}
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && pauses < MAX_PAUSES => {
-                pauses += 1;
-                std::thread::sleep(PAUSE);
-            }
-            Ok(Removal::Done) | Err(_) => return,
-        }
-    }
 }
 
 /// Where cgroup2 is mounted. A line of mountinfo ends in ` - TYPE SOURCE OPTIONS`, and its fifth field is the mount point.

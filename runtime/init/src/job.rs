@@ -1,12 +1,11 @@
 //! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
 //! Each has a time limit, and none is waited for: who does not even end when it is killed is given up.
 
-use crate::ending::how_it_ended;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::places::Places;
-use crate::process::{KILLED_LIMIT, Output, Start};
-use crate::shutdown::FLUSH_LIMIT;
+use crate::process::{KILLED_LIMIT, Output, Start, how_it_ended};
+use crate::shutdown::sequence::FLUSH_LIMIT;
 use crate::supervisor::Supervisor;
 use std::collections::VecDeque;
 use std::ffi::OsString;

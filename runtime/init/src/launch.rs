@@ -116,6 +116,15 @@ impl Purpose {
     }
 }
 
+/// What becomes of launchers that are still at work for a run that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Launchers {
+    /// They may be about to tell why.
+    LetFinish,
+    /// They are killed, too.
+    Kill,
+}
+
 /// What a launcher is asked for.
 #[derive(Debug)]
 pub(crate) enum Ask<'a> {

@@ -2,10 +2,10 @@
 //! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
 
 use crate::control::MOST_CLIENTS;
+use crate::instance::MOST_INSTANCES;
 use crate::launch::MOST_LAUNCHES;
 use crate::log::{Log, Priority};
 use crate::service_list::MOST_SERVICES;
-use crate::supervisor::MOST_INSTANCES;
 use crate::warm_images;
 use yado_sys::rlimit::KernelResource;
 

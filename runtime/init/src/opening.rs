@@ -1,12 +1,12 @@
 //! The beginning of a supervisor: its directories, its log, its sockets. What fails here is told and missed, but for the
 //! signals: without them no child would ever be reaped.
 
-use crate::boot::Boot;
+use crate::boot::progress::Boot;
 use crate::closing::Closing;
 use crate::control::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
-use crate::hotplug::{self, Hotplug};
+use crate::hotplug::table::{self as hotplug, Hotplug};
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
-use yado_sys::children::{self, Child, Program, Session};
+use yado_sys::children::{self, Child, Ended, Program, Session};
 
 /// What our own programs find theirs by.
 pub(crate) const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
@@ -62,6 +62,15 @@ impl Start<'_> {
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// How a process ended, for people.
+pub(crate) fn how_it_ended(ended: Ended) -> String {
+    match ended {
+        Ended::Code(children::EXIT_NOT_EXECUTED) => "could not be executed".to_owned(),
+        Ended::Code(code) => format!("ended with code {code}"),
+        Ended::Signal(signal) => format!("was killed by signal {signal}"),
+    }
 }
 
 /// What a child prints.

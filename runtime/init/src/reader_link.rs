@@ -3,12 +3,11 @@
 //!
 //! Nothing is closed here: see [`closing`](crate::closing).
 
-use crate::ending::how_it_ended;
 use crate::heard_socket::HeardSocket;
 use crate::instance::notify::{Notification, Ping};
 use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
 use crate::moment::Moment;
-use crate::process::{Output, Start};
+use crate::process::{Output, Start, how_it_ended};
 use crate::service::{self, State, Wanted};
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Discarded, Untrusted, Way};

@@ -1,6 +1,5 @@
 //! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
 
-use crate::ending::how_it_ended;
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
@@ -8,7 +7,7 @@ use crate::instance::notify::{self, Notification};
 use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::{INSTANCE_PREFIX, Priority};
 use crate::moment::Moment;
-use crate::process::Output;
+use crate::process::{Output, how_it_ended};
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
 use std::os::fd::OwnedFd;

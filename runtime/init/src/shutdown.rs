@@ -2,12 +2,11 @@
 //! file systems. In which order and for how long at most is `sequence`'s table; this does it, and tells what was left.
 
 mod remaining;
-mod sequence;
+pub(crate) mod sequence;
 pub(crate) mod unmount;
 
 use crate::boot_order::may_stop;
 use crate::fuse_connections::{self, Whose};
-use crate::host;
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
 use crate::job::{Job, Lane};
@@ -15,40 +14,13 @@ use crate::log::Priority;
 use crate::moment::Moment;
 use crate::service;
 use crate::supervisor::Supervisor;
-use sequence::{Action, Left, Stage};
+use sequence::{Action, Goal, Left, Shutdown, Stage};
 use std::fs;
 use std::time::Duration;
 use yado_sys::children::{self, SIGHUP, SIGKILL, SIGTERM};
 use yado_sys::reboot;
 use yado_sys::signals::Signal;
 use yado_wire::rescue::Mode;
-
-pub(crate) use sequence::FLUSH_LIMIT;
-
-/// What is wanted in the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Goal {
-    /// The machine starts again.
-    Reboot,
-    /// The machine is off.
-    PowerOff,
-    /// The process ends (hosted).
-    Exit,
-}
-
-/// A shutdown on its way.
-#[derive(Debug)]
-pub(crate) struct Shutdown {
-    goal: Goal,
-    stage: Stage,
-}
-
-impl Shutdown {
-    /// When something is to be done.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
-        Some(self.stage.deadline())
-    }
-}
 
 impl Supervisor {
     /// Begins the end. A second wish changes only what is wanted.
@@ -235,7 +207,7 @@ impl Supervisor {
 
     fn leave_host(&mut self) {
         for groups in [&self.places.groups, &self.places.service_groups] {
-            host::clear_away(groups);
+            cgroup::clear_away(groups);
         }
         for socket in [self.places.socket(), self.places.run.join("notify")] {
             let _ = fs::remove_file(socket);

@@ -2,9 +2,9 @@
 
 use crate::boot_order::start_order;
 use crate::instance::Instance;
+use crate::instance::MOST_INSTANCES;
 use crate::log::{Log, Priority};
 use crate::places::Places;
-use crate::supervisor::MOST_INSTANCES;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;

@@ -2,25 +2,24 @@
 //! everything that is decided is decided by the tables in `instance::lifecycle`, `service`, `boot` and `shutdown`, and
 //! done by the `impl Supervisor` blocks beside this one.
 
-use crate::boot::Boot;
+use crate::boot::progress::Boot;
 use crate::closing::Closing;
 use crate::control::Clients;
 use crate::data_watch::DataWatch;
-use crate::ending::Launchers;
 use crate::events::Events;
 use crate::hardware_watchdog::HardwareWatchdog;
-use crate::hotplug::Hotplug;
+use crate::hotplug::table::Hotplug;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
 use crate::job::Jobs;
-use crate::launch::{Launch, LaunchId};
+use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::netd::Netd;
 use crate::places::Places;
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
-use crate::shutdown::Shutdown;
+use crate::shutdown::sequence::Shutdown;
 use crate::slot::Slot;
 use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
@@ -31,9 +30,6 @@ use yado_wire::Budget;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState};
 use yado_wire::{Failure, InstanceName};
-
-/// The most instances; each costs a table row and, running, some descriptors.
-pub(crate) const MOST_INSTANCES: usize = 64;
 
 /// More starts at once only make each slower and use the memory of all.
 const MOST_STARTING: usize = 4;

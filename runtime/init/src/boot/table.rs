@@ -3,9 +3,9 @@
 
 use crate::data_partition::superblock::Content;
 use crate::data_partition::{PARTITION, PREFERRED};
-use crate::ending::how_it_ended;
 use crate::job::{Job, JobEnd};
 use crate::moment::Moment;
+use crate::process::how_it_ended;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::children::{EXIT_NOT_EXECUTED, Ended};

@@ -7,7 +7,7 @@ use crate::launch::Ask;
 use crate::log::Priority;
 use crate::log::rings::LogPosition;
 use crate::moment::Moment;
-use crate::shutdown::Goal;
+use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
 use yado_spec::share;
 use yado_sys::directory_tree::{self, Removal};
@@ -189,6 +190,27 @@ pub(crate) fn processes(group: &Path) -> Vec<i32> {
 /// Removes the group and the groups below it, at most [`MAX_REMOVALS`] of them. `ResourceBusy`: there are processes in it.
 pub(crate) fn remove(group: &Path) -> io::Result<Removal> {
     directory_tree::remove(group, MAX_REMOVALS)
+}
+
+/// Kills and removes what is below the group for instances, and the group: an init that was killed leaves its containers, which
+/// nobody keeps any more. This is before our loop begins or after it has ended, so it may wait.
+pub(crate) fn clear_away(groups: &Path) {
+    const MAX_PAUSES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(20);
+    // Many times what containers that are killed may have left.
+    const MAX_PORTIONS: u32 = 10_000;
+    let mut pauses = 0;
+    for _ in 0..MAX_PORTIONS {
+        kill(groups);
+        match remove(groups) {
+            Ok(Removal::More) => {}
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && pauses < MAX_PAUSES => {
+                pauses += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Ok(Removal::Done) | Err(_) => return,
+        }
+    }
 }
 
 /// The number in a file of one number. `None`: no such file (the controller is missing), or no number (`max`).

@@ -2,7 +2,7 @@
 //! lines out. A reader gets the records of all in the order in which they came.
 
 use super::ring::LogRing;
-use crate::supervisor::MOST_INSTANCES;
+use crate::instance::MOST_INSTANCES;
 use std::io;
 use std::path::{Path, PathBuf};
 

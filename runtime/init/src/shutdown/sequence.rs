@@ -26,6 +26,31 @@ pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 /// The kernel refused to end the machine: it is asked again.
 const END_AGAIN: Duration = Duration::from_secs(20);
 
+/// What is wanted in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// The machine starts again.
+    Reboot,
+    /// The machine is off.
+    PowerOff,
+    /// The process ends (hosted).
+    Exit,
+}
+
+/// A shutdown on its way.
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    pub(super) goal: Goal,
+    pub(super) stage: Stage,
+}
+
+impl Shutdown {
+    /// When something is to be done.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        Some(self.stage.deadline())
+    }
+}
+
 /// How far a shutdown is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
