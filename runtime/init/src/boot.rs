@@ -7,10 +7,11 @@ use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::id_ranges;
 use crate::id_ranges::stored::Kept;
-use crate::job::{Job, JobEnd};
+use crate::job::{Job, JobEnd, Lane};
 use crate::log::Priority;
 use crate::modules;
 use crate::moment::Moment;
+use crate::process::how_it_ended;
 use crate::service_list;
 use crate::specs;
 use crate::supervisor::Supervisor;
@@ -18,6 +19,8 @@ use crate::trusted_keys;
 use std::io;
 use std::path::{Path, PathBuf};
 use table::{Action, Event, Search, Stage};
+use yado_spec::file::EXIT_SOME_ARE_BAD;
+use yado_sys::children::{Ended, SIGKILL};
 use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_wire::rescue::Mode;
 use yado_wire::{Failure, Step};
@@ -53,8 +56,38 @@ impl Supervisor {
         }
     }
 
-    /// Goes on after a job.
-    pub(crate) fn advance_boot_after(&mut self, job: &Job, end: &JobEnd, now: Moment) {
+    /// Starts a job, now or after the one that runs in its lane.
+    pub(crate) fn start_job(&mut self, job: Job, now: Moment) {
+        if let Some((job, end)) = self.jobs.start(job, &self.places, &mut self.log, now) {
+            self.take_job_end(&job, &end, now);
+        }
+    }
+
+    /// Gives up the jobs that hang.
+    pub(crate) fn advance_jobs(&mut self, now: Moment) {
+        for lane in [Lane::Drivers, Lane::Data] {
+            if self.jobs.is_hanging(lane, &mut self.log, now) {
+                self.note_job_end(lane, Ended::Signal(SIGKILL), now);
+            }
+        }
+    }
+
+    /// The job in a lane has ended.
+    pub(crate) fn note_job_end(&mut self, lane: Lane, ended: Ended, now: Moment) {
+        let Some((job, end)) = self.jobs.end(lane, ended, &mut self.log, now) else { return };
+        self.take_job_end(&job, &end, now);
+        if let Some(job) = self.jobs.next(lane) {
+            self.start_job(job, now);
+        }
+    }
+
+    fn take_job_end(&mut self, job: &Job, end: &JobEnd, now: Moment) {
+        let ended = end.ended;
+        // What is bad is told with its instance.
+        let are_some_bad = *job == Job::Compile && ended == Ended::Code(EXIT_SOME_ARE_BAD);
+        if ended != Ended::Code(0) && !are_some_bad {
+            self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
+        }
         if *job == Job::AllDrivers && self.shutdown.is_none() {
             self.finish_drivers(now);
         }

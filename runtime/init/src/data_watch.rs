@@ -3,13 +3,11 @@
 //! It looks at most once a minute, and only when something else woke us.
 
 use crate::data_partition::MOUNT_POINT;
-use crate::log::Priority;
+use crate::log::{Log, Priority};
 use crate::moment::Moment;
-use crate::supervisor::Supervisor;
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::volume::{self, Usage};
-use yado_wire::rescue::Mode;
 
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -43,25 +41,24 @@ fn judge(before: Room, usage: &Usage) -> Room {
     }
 }
 
-impl Supervisor {
+impl DataWatch {
     /// Looks, if it is time.
-    pub(crate) fn watch_data(&mut self, now: Moment) {
-        // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
-        if self.places.mode != Mode::System || !self.boot.is_done() || now < self.data_watch.next {
+    pub(crate) fn look(&mut self, log: &mut Log, now: Moment) {
+        if now < self.next {
             return;
         }
-        self.data_watch.next = now.saturating_add(PAUSE);
+        self.next = now.saturating_add(PAUSE);
         let Ok(usage) = volume::usage(Path::new(MOUNT_POINT)) else { return };
-        let room = judge(self.data_watch.room, &usage);
-        if room == self.data_watch.room {
+        let room = judge(self.room, &usage);
+        if room == self.room {
             return;
         }
-        self.data_watch.room = room;
+        self.room = room;
         let Usage { total_bytes, free_bytes, total_files, free_files, .. } = usage;
         let left = format!("{free_bytes} of {total_bytes} bytes and {free_files} of {total_files} files are free");
         match room {
-            Room::Scarce => self.log.say(Priority::Warning, format_args!("{MOUNT_POINT} runs full: {left}")),
-            Room::Enough => self.log.say(Priority::Notice, format_args!("{MOUNT_POINT} has room again: {left}")),
+            Room::Scarce => log.say(Priority::Warning, format_args!("{MOUNT_POINT} runs full: {left}")),
+            Room::Enough => log.say(Priority::Notice, format_args!("{MOUNT_POINT} has room again: {left}")),
         }
     }
 }

@@ -6,7 +6,11 @@ use crate::instance::{cgroup, end_of_payload, exit_status};
 use crate::launch::{LaunchId, Launchers, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::netd::detach_queue::{self, Peer};
+use crate::netd::{self, Peering};
 use crate::process::how_it_ended;
+use crate::reader_link::Surroundings;
+use crate::service::Wanted;
 use crate::supervisor::{Supervisor, keep_unknown_end};
 use std::fs;
 use std::io;
@@ -51,7 +55,9 @@ impl Supervisor {
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
         } else if self.reader.is(pid) {
-            self.note_reader_end(ended, now);
+            let wanted = self.wanted_reader();
+            let surroundings = Surroundings::new(wanted, &self.places, self.closing.discarded());
+            self.reader.note_end(ended, &surroundings, &mut self.log, now);
         } else if let Some(lane) = self.jobs.lane_of(pid) {
             self.note_job_end(lane, ended, now);
         } else if !self.closing.note_end(pid) && !self.launches.is_empty() {
@@ -201,9 +207,21 @@ impl Supervisor {
         instance.run.oom_kills = run.oom_kills.closed();
         instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {
-            self.detach(name, run.number, now);
+            self.step_netd(detach_queue::Event::Ended((name, run.number)), now);
         }
         lifecycle::Event::Gone
+    }
+
+    /// Tells the table of what netd is to be told that something happened.
+    pub(crate) fn step_netd(&mut self, event: detach_queue::Event, now: Moment) {
+        let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
+        let peer = match self.wanted_services() {
+            Wanted::Up if has_netd => Peer::Here,
+            Wanted::Up | Wanted::Down => Peer::Gone,
+        };
+        let socket = self.places.netd_socket();
+        let peering = Peering { peer, socket: &socket, discarded: self.closing.discarded() };
+        self.netd.step(event, &peering, now);
     }
 
     /// Records that something of an instance does not end, and what.

@@ -2,7 +2,6 @@
 
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
-use crate::supervisor::Supervisor;
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::watchdog::{Timeout, Watchdog};
@@ -49,22 +48,19 @@ impl HardwareWatchdog {
         // Three chances before it bites.
         self.fed_at.saturating_add(self.device.feeding_pause())
     }
-}
 
-impl Supervisor {
     /// Feeds it when it is time.
-    pub(crate) fn feed_watchdog(&mut self, now: Moment) {
-        if self.watchdog.as_ref().is_some_and(|watchdog| watchdog.next_feed() <= now) {
-            self.feed_watchdog_now(now);
+    pub(crate) fn feed_when_due(&mut self, log: &mut Log, now: Moment) {
+        if self.next_feed() <= now {
+            self.feed(log, now);
         }
     }
 
     /// Feeds it.
-    pub(crate) fn feed_watchdog_now(&mut self, now: Moment) {
-        let Some(watchdog) = &mut self.watchdog else { return };
-        watchdog.fed_at = now;
-        if let Err(error) = watchdog.device.feed() {
-            self.log.say(Priority::Error, format_args!("feed the watchdog: {error}"));
+    pub(crate) fn feed(&mut self, log: &mut Log, now: Moment) {
+        self.fed_at = now;
+        if let Err(error) = self.device.feed() {
+            log.say(Priority::Error, format_args!("feed the watchdog: {error}"));
         }
     }
 }

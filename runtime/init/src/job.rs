@@ -1,20 +1,18 @@
 //! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
 //! Each has a time limit, and none is waited for: who does not even end when it is killed is given up.
 
-use crate::log::Priority;
+use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::places::Places;
-use crate::process::{KILLED_LIMIT, Output, Start, how_it_ended};
+use crate::process::{KILLED_LIMIT, Output, Start};
 use crate::shutdown::sequence::FLUSH_LIMIT;
-use crate::supervisor::Supervisor;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use yado_spec::file::EXIT_SOME_ARE_BAD;
-use yado_sys::children::{self, Ended, SIGKILL, Session};
+use yado_sys::children::{self, Ended, Session};
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +97,7 @@ struct Queue {
 
 impl Job {
     /// Its program's name in the log.
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Job::AllDrivers | Job::Drivers(_) => "drivers",
             Job::Check(_) => "e2fsck",
@@ -219,30 +217,14 @@ impl Jobs {
         *self = Jobs::default();
     }
 
-    fn queue(&self, lane: Lane) -> &Queue {
-        match lane {
-            Lane::Drivers => &self.drivers,
-            Lane::Data => &self.data,
-        }
-    }
-
-    fn queue_mut(&mut self, lane: Lane) -> &mut Queue {
-        match lane {
-            Lane::Drivers => &mut self.drivers,
-            Lane::Data => &mut self.data,
-        }
-    }
-}
-
-impl Supervisor {
-    /// Starts a job, now or after the one that runs in its lane. That it could not be started is its end.
-    pub(crate) fn start_job(&mut self, job: Job, now: Moment) {
-        let queue = self.jobs.queue_mut(job.lane());
+    /// Starts a job, now or after the one that runs in its lane. That it could not be started is its end, which is returned.
+    pub(crate) fn start(&mut self, job: Job, places: &Places, log: &mut Log, now: Moment) -> Option<(Job, JobEnd)> {
+        let queue = self.queue_mut(job.lane());
         if queue.running.is_some() {
             queue.waiting.push_back(job);
-            return;
+            return None;
         }
-        let (path, arguments) = job.command(&self.places);
+        let (path, arguments) = job.command(places);
         let started = Output::pipe().and_then(|(output, writer)| {
             let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
             let child = Start {
@@ -260,46 +242,44 @@ impl Supervisor {
             Ok((child, output)) => {
                 let due = Due::Kill { at: now.saturating_add(job.limit()) };
                 let (process, last_line) = ((child.pid, child.pidfd), String::new());
-                let queue = self.jobs.queue_mut(job.lane());
                 queue.running = Some(Running { job, process, output, last_line, due });
+                None
             }
             Err(error) => {
-                self.log.say(Priority::Error, format_args!("start {}: {error}", path.display()));
+                log.say(Priority::Error, format_args!("start {}: {error}", path.display()));
                 let end = JobEnd { ended: Ended::Code(children::EXIT_NOT_EXECUTED), last_line: String::new() };
-                self.take_job_end(job, &end, now);
+                Some((job, end))
             }
         }
     }
 
-    /// Kills a job that takes too long, and gives up one that hangs.
-    pub(crate) fn advance_jobs(&mut self, now: Moment) {
-        for lane in [Lane::Drivers, Lane::Data] {
-            self.advance_job(lane, now);
-        }
+    /// The next job of a lane in which none runs any more.
+    pub(crate) fn next(&mut self, lane: Lane) -> Option<Job> {
+        self.queue_mut(lane).waiting.pop_front()
     }
 
-    fn advance_job(&mut self, lane: Lane, now: Moment) {
-        let Some(running) = &mut self.jobs.queue_mut(lane).running else { return };
+    /// Kills the job in a lane if it takes too long. `true`: it hangs, and is to be given up.
+    pub(crate) fn is_hanging(&mut self, lane: Lane, log: &mut Log, now: Moment) -> bool {
+        let Some(running) = &mut self.queue_mut(lane).running else { return false };
         let name = running.job.name();
         match running.due {
             Due::Kill { at } if at <= now => {
                 running.due = Due::GiveUp { at: now.saturating_add(KILLED_LIMIT) };
                 children::kill(running.process.1.as_fd());
-                self.log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
+                log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
+                false
             }
             Due::GiveUp { at } if at <= now => {
-                self.log
-                    .say(Priority::Error, format_args!("{name}: hangs in the kernel, it is not waited for any more"));
-                self.note_job_end(lane, Ended::Signal(SIGKILL), now);
+                log.say(Priority::Error, format_args!("{name}: hangs in the kernel, it is not waited for any more"));
+                true
             }
-            Due::Kill { .. } | Due::GiveUp { .. } => {}
+            Due::Kill { .. } | Due::GiveUp { .. } => false,
         }
     }
 
     /// Reads what the job in a lane prints.
-    pub(crate) fn read_job_output(&mut self, lane: Lane, now: Moment) {
-        let log = &mut self.log;
-        let Some(running) = &mut self.jobs.queue_mut(lane).running else { return };
+    pub(crate) fn read_output(&mut self, lane: Lane, log: &mut Log, now: Moment) {
+        let Some(running) = &mut self.queue_mut(lane).running else { return };
         let name = running.job.name();
         let last_line = &mut running.last_line;
         running.output.read(now, |line| {
@@ -308,30 +288,29 @@ impl Supervisor {
         });
     }
 
-    /// The job in a lane has ended.
-    pub(crate) fn note_job_end(&mut self, lane: Lane, ended: Ended, now: Moment) {
-        let log = &mut self.log;
-        let Some(mut running) = self.jobs.queue_mut(lane).running.take() else { return };
+    /// The job in a lane has ended, or is given up.
+    pub(crate) fn end(&mut self, lane: Lane, ended: Ended, log: &mut Log, now: Moment) -> Option<(Job, JobEnd)> {
+        let mut running = self.queue_mut(lane).running.take()?;
         let name = running.job.name();
         let mut last_line = running.last_line;
         running.output.drain(now, |line| {
             line.clone_into(&mut last_line);
             log.record(Priority::Notice as u8, name, 0, line);
         });
-        self.take_job_end(running.job, &JobEnd { ended, last_line }, now);
-        if let Some(job) = self.jobs.queue_mut(lane).waiting.pop_front() {
-            self.start_job(job, now);
+        Some((running.job, JobEnd { ended, last_line }))
+    }
+
+    fn queue(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Drivers => &self.drivers,
+            Lane::Data => &self.data,
         }
     }
 
-    fn take_job_end(&mut self, job: Job, end: &JobEnd, now: Moment) {
-        let ended = end.ended;
-        // What is bad is told with its instance.
-        let are_some_bad = job == Job::Compile && ended == Ended::Code(EXIT_SOME_ARE_BAD);
-        let is_normal = ended == Ended::Code(0) || are_some_bad;
-        if !is_normal {
-            self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
+    fn queue_mut(&mut self, lane: Lane) -> &mut Queue {
+        match lane {
+            Lane::Drivers => &mut self.drivers,
+            Lane::Data => &mut self.data,
         }
-        self.advance_boot_after(&job, end, now);
     }
 }

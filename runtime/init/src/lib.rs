@@ -45,6 +45,7 @@ mod netd;
 mod power_key;
 mod process;
 mod reader_link;
+mod reader_reports;
 mod reports;
 mod service_list;
 mod service_process;

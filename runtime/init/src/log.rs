@@ -43,6 +43,11 @@ pub(crate) const OWN_IDENTIFIER: &str = "yado-init";
 /// What comes from inside an instance is logged as `instance/NAME`; nobody else may have a name that begins so.
 pub(crate) const INSTANCE_PREFIX: &str = "instance/";
 
+/// The log's name for an instance's console.
+pub(crate) fn console_identifier(name: &str) -> String {
+    format!("{INSTANCE_PREFIX}{name}")
+}
+
 /// The journal of a systemd host; as PID 1 the same path is ours to listen on.
 pub(crate) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 

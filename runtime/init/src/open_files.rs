@@ -1,7 +1,7 @@
 //! How many descriptors this process may have open: as many as its tables can fill, so that a full board does not fail for
 //! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
 
-use crate::control::MOST_CLIENTS;
+use crate::control::client::MOST_CLIENTS;
 use crate::instance::MOST_INSTANCES;
 use crate::launch::MOST_LAUNCHES;
 use crate::log::{Log, Priority};

@@ -3,7 +3,7 @@
 
 use crate::boot::progress::Boot;
 use crate::closing::Closing;
-use crate::control::Clients;
+use crate::control::client::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hotplug::table::{self as hotplug, Hotplug};

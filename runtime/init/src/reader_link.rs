@@ -1,15 +1,14 @@
-//! init's side of the datagram reader: it is started and, when it dies or hangs, started again; every socket that somebody
-//! else sends on is handed to it, again to each new one; and what it tells is checked and done.
+//! init's side of the datagram reader: it is started and, when it dies or hangs, started again, and every socket that somebody
+//! else sends on is handed to it, again to each new one.
 //!
 //! Nothing is closed here: see [`closing`](crate::closing).
 
 use crate::heard_socket::HeardSocket;
-use crate::instance::notify::{Notification, Ping};
-use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
+use crate::log::{Log, Priority};
 use crate::moment::Moment;
+use crate::places::Places;
 use crate::process::{Output, Start, how_it_ended};
 use crate::service::{self, State, Wanted};
-use crate::supervisor::Supervisor;
 use crate::untrusted::{Discarded, Untrusted, Way};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,13 +20,10 @@ use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::packet;
 use yado_sys::poll::Interest;
 use yado_wire::MAX_FRAME_BYTES;
-use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest, WatchdogPing};
+use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest};
 
 /// Its name in the log and on the command line.
 pub(crate) const NAME: &str = "datagram-reader";
-
-/// Packets that are taken before the others have their turn.
-const MOST_AT_ONCE: usize = 32;
 
 /// It answers each request within this, or it hangs. Its own waits end after some hundredths of a second.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
@@ -61,6 +57,21 @@ pub(crate) struct ReaderLink {
     own: Vec<HeardSocket>,
     /// It was killed because it did not answer.
     has_hung: bool,
+}
+
+/// What keeping the reader needs besides.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    wanted: Wanted,
+    groups: &'a Path,
+    discarded: &'a Discarded,
+}
+
+impl<'a> Surroundings<'a> {
+    /// `wanted`: whether the reader is to run.
+    pub(crate) fn new(wanted: Wanted, places: &'a Places, discarded: &'a Discarded) -> Surroundings<'a> {
+        Surroundings { wanted, groups: &places.service_groups, discarded }
+    }
 }
 
 impl Default for ReaderLink {
@@ -201,159 +212,120 @@ impl ReaderLink {
         self.gone_by = None;
         Ok(())
     }
-}
 
-impl Supervisor {
-    /// Keeps the reader running, and tells it what it does not know yet.
-    pub(crate) fn advance_reader(&mut self, now: Moment) {
-        let reader = &mut self.reader;
-        if reader.answer_by.is_some_and(|at| at <= now) {
-            self.log.say(Priority::Error, format_args!("{NAME}: does not answer; it is killed"));
-            reader.has_hung = true;
-            reader.kill(now);
+    /// Keeps the reader running, and tells it what it does not know yet. `runs`: the sockets of instances that run.
+    pub(crate) fn advance<'a>(
+        &mut self,
+        runs: impl Iterator<Item = &'a mut HeardSocket>,
+        around: &Surroundings<'_>,
+        log: &mut Log,
+        now: Moment,
+    ) {
+        if self.answer_by.is_some_and(|at| at <= now) {
+            log.say(Priority::Error, format_args!("{NAME}: does not answer; it is killed"));
+            self.has_hung = true;
+            self.kill(now);
         }
-        if reader.gone_by.is_some_and(|at| at <= now) {
-            self.log.say(Priority::Error, format_args!("{NAME}: does not end; another one takes its place"));
-            self.forget_reader(now);
+        if self.gone_by.is_some_and(|at| at <= now) {
+            log.say(Priority::Error, format_args!("{NAME}: does not end; another one takes its place"));
+            self.forget(around, log, now);
         }
-        self.step_reader(service::Event::Wake, now);
-        let reader = &mut self.reader;
-        if reader.link.is_none() {
+        self.step(service::Event::Wake, around, log, now);
+        if self.link.is_none() {
             return;
         }
-        let mut own = std::mem::take(&mut reader.own);
-        let runs = self.instances.iter_mut().filter_map(|instance| instance.run.notify.as_mut());
-        for socket in own.iter_mut().chain(runs) {
-            reader.tell(socket, now);
+        let mut own = std::mem::take(&mut self.own);
+        for socket in &mut own {
+            self.tell(socket, now);
         }
-        reader.own = own;
-        if reader.unanswered == 0 && reader.heard_at.saturating_add(PING_PAUSE) <= now {
-            reader.ask(&ReaderRequest::Ping, None, now);
+        self.own = own;
+        for socket in runs {
+            self.tell(socket, now);
         }
-    }
-
-    /// What we want of the reader: it outlives the services, whose last words it hears.
-    fn wanted_reader(&self) -> Wanted {
-        let is_alone = self.services.iter().all(|service| service.state == State::Stopped);
-        match self.wanted_services() {
-            Wanted::Down if is_alone => Wanted::Down,
-            Wanted::Down | Wanted::Up => Wanted::Up,
+        if self.unanswered == 0 && self.heard_at.saturating_add(PING_PAUSE) <= now {
+            self.ask(&ReaderRequest::Ping, None, now);
         }
     }
 
-    fn step_reader(&mut self, event: service::Event, now: Moment) {
-        let wanted = self.wanted_reader();
-        let (state, action) = service::step(self.reader.state, wanted, event, now);
-        self.reader.state = state;
+    fn step(&mut self, event: service::Event, around: &Surroundings<'_>, log: &mut Log, now: Moment) {
+        let (state, action) = service::step(self.state, around.wanted, event, now);
+        self.state = state;
         match action {
             service::Action::Spawn => {
-                self.reader.heard_at = now;
-                if let Err(error) = self.reader.start(&self.places.service_groups, self.closing.discarded()) {
-                    self.log.say(Priority::Error, format_args!("start {NAME}: {error}"));
-                    self.reader.state = service::step(state, wanted, service::Event::Exited, now).0;
+                self.heard_at = now;
+                if let Err(error) = self.start(around.groups, around.discarded) {
+                    log.say(Priority::Error, format_args!("start {NAME}: {error}"));
+                    self.state = service::step(state, around.wanted, service::Event::Exited, now).0;
                 }
             }
-            service::Action::Terminate | service::Action::Kill => self.reader.kill(now),
+            service::Action::Terminate | service::Action::Kill => self.kill(now),
             service::Action::None => {}
         }
     }
 
     /// The reader has ended.
-    pub(crate) fn note_reader_end(&mut self, ended: Ended, now: Moment) {
-        if self.wanted_reader() == Wanted::Up {
-            self.log.say(Priority::Warning, format_args!("{NAME}: {}; it is started again", how_it_ended(ended)));
+    pub(crate) fn note_end(&mut self, ended: Ended, around: &Surroundings<'_>, log: &mut Log, now: Moment) {
+        if around.wanted == Wanted::Up {
+            log.say(Priority::Warning, format_args!("{NAME}: {}; it is started again", how_it_ended(ended)));
         }
-        self.forget_reader(now);
+        self.forget(around, log, now);
     }
 
-    fn forget_reader(&mut self, now: Moment) {
-        let log = &mut self.log;
-        self.reader.process = None;
-        self.reader.link = None;
-        self.reader.answer_by = None;
-        self.reader.gone_by = None;
-        self.reader.unanswered = 0;
-        if let Some(mut output) = self.reader.output.take() {
+    fn forget(&mut self, around: &Surroundings<'_>, log: &mut Log, now: Moment) {
+        self.process = None;
+        self.link = None;
+        self.answer_by = None;
+        self.gone_by = None;
+        self.unanswered = 0;
+        if let Some(mut output) = self.output.take() {
             output.drain(now, |line| log.record(Priority::Warning as u8, NAME, 0, line));
         }
-        service::group::remove(&self.places.service_groups, NAME);
-        let event = if std::mem::take(&mut self.reader.has_hung) {
+        service::group::remove(around.groups, NAME);
+        let event = if std::mem::take(&mut self.has_hung) {
             // Instances that must be heard do not wait for a back-off: that it hangs shows no sooner than after
             // `ANSWER_PATIENCE`, so this is rare enough.
-            self.reader.state = State::Stopped;
+            self.state = State::Stopped;
             service::Event::Wake
         } else {
             service::Event::Exited
         };
-        self.step_reader(event, now);
+        self.step(event, around, log, now);
     }
 
     /// Reads what the reader prints: why it could not begin.
-    pub(crate) fn read_reader_output(&mut self, now: Moment) {
-        let log = &mut self.log;
-        if let Some(output) = &mut self.reader.output {
+    pub(crate) fn read_output(&mut self, log: &mut Log, now: Moment) {
+        if let Some(output) = &mut self.output {
             output.read(now, |line| log.record(Priority::Warning as u8, NAME, 0, line));
         }
     }
 
-    /// Reads what the reader tells. Nothing comes with it: its system call filter keeps it from sending descriptors.
-    pub(crate) fn read_reader(&mut self, is_writable: bool, now: Moment) {
-        if is_writable {
-            self.reader.is_blocked = false;
-        }
-        let mut buffer = [0; MAX_FRAME_BYTES];
-        for _ in 0..MOST_AT_ONCE {
-            let Some(link) = &self.reader.link else { return };
-            let received = match packet::recv(link, &mut buffer) {
-                Ok(Some(received)) if !received.is_end() => received,
-                Ok(None) => return,
-                Ok(Some(_)) | Err(_) => return self.reader.kill(now),
-            };
-            self.reader.heard_at = now;
-            match yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])) {
-                Ok(report) => self.take_reader_report(report, now),
-                Err(_) => return self.reader.kill(now),
-            }
-        }
+    /// Its link takes more.
+    pub(crate) fn note_writable(&mut self) {
+        self.is_blocked = false;
     }
 
-    fn take_reader_report(&mut self, report: ReaderReport, now: Moment) {
+    /// What the reader tells next. `None`: nothing now. Nothing comes with it: its system call filter keeps it from sending
+    /// descriptors.
+    pub(crate) fn read_report(&mut self, now: Moment) -> Option<ReaderReport> {
+        let mut buffer = [0; MAX_FRAME_BYTES];
+        let received = match packet::recv(self.link.as_ref()?, &mut buffer) {
+            Ok(Some(received)) if !received.is_end() => received,
+            Ok(None) => return None,
+            Ok(Some(_)) | Err(_) => {
+                self.kill(now);
+                return None;
+            }
+        };
+        self.heard_at = now;
+        let report = yado_wire::decode(buffer.get(..received.len).unwrap_or(&[]));
         match report {
-            ReaderReport::Done => {
-                let unanswered = self.reader.unanswered.saturating_sub(1);
-                self.reader.unanswered = unanswered;
-                self.reader.answer_by = (0 < unanswered).then(|| now.saturating_add(ANSWER_PATIENCE));
+            Ok(ReaderReport::Done) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                self.answer_by = (0 < self.unanswered).then(|| now.saturating_add(ANSWER_PATIENCE));
             }
-            ReaderReport::Notification { run, uid, is_ready, status, ping } => {
-                let is_of = |instance: &crate::instance::Instance| {
-                    instance.run.notify.as_ref().is_some_and(|socket| socket.is_of(run))
-                };
-                let Some(number) = self.instances.iter().position(is_of) else { return };
-                let ping = ping.map(|ping| match ping {
-                    WatchdogPing::Alive => Ping::Alive,
-                    WatchdogPing::Trigger => Ping::Trigger,
-                });
-                let notification = Notification { ready: is_ready, status: status.as_deref(), ping };
-                self.take_notification(number, uid, &notification, now);
-            }
-            ReaderReport::SentDescriptors { run } => {
-                for instance in &mut self.instances {
-                    let Some(socket) = instance.run.notify.as_mut().filter(|socket| socket.is_of(run)) else {
-                        continue;
-                    };
-                    socket.is_refused = true;
-                    let name = &instance.name;
-                    let what = "sent descriptors on its $NOTIFY_SOCKET: it is not heard any more in this run";
-                    self.log.say(Priority::Error, format_args!("{name}: {what}"));
-                }
-            }
-            ReaderReport::ServiceReady { pid } => self.note_service_ready(pid),
-            ReaderReport::Record(record) => {
-                let identifier = record.identifier.as_str();
-                let is_ours = identifier == OWN_IDENTIFIER || identifier.starts_with(INSTANCE_PREFIX);
-                let identifier = if is_ours { "journal" } else { identifier };
-                self.log.record(record.priority, identifier, record.pid, &record.message);
-            }
+            Ok(_) => {}
+            Err(_) => self.kill(now),
         }
+        report.ok()
     }
 }

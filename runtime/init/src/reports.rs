@@ -5,7 +5,7 @@ use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
 use crate::instance::notify::{self, Notification};
 use crate::launch::{LaunchId, Limit, Purpose};
-use crate::log::{INSTANCE_PREFIX, Priority};
+use crate::log::{Priority, console_identifier};
 use crate::moment::Moment;
 use crate::process::{Output, how_it_ended};
 use crate::supervisor::Supervisor;
@@ -272,9 +272,4 @@ impl Supervisor {
 fn take_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, pidfd: &OwnedFd) -> Option<Ended> {
     let at = ends.iter().rposition(|(known, _)| *known == pid)?;
     pidfd::ends_within(pidfd, Duration::ZERO).is_ok_and(|ended| ended).then(|| ends.remove(at).1)
-}
-
-/// The log's name for an instance's console.
-pub(crate) fn console_identifier(name: &str) -> String {
-    format!("{INSTANCE_PREFIX}{name}")
 }

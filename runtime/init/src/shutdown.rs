@@ -217,7 +217,9 @@ impl Supervisor {
 
     fn end_machine_now(&mut self, goal: Goal, now: Moment) {
         // It stays armed: a machine that hangs on its way down is reset.
-        self.feed_watchdog_now(now);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.feed(&mut self.log, now);
+        }
         let (word, ended) = match goal {
             Goal::Reboot => ("reboot", reboot::restart as fn() -> std::io::Result<()>),
             Goal::PowerOff | Goal::Exit => ("power off", reboot::power_off as fn() -> std::io::Result<()>),

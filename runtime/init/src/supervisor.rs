@@ -4,7 +4,7 @@
 
 use crate::boot::progress::Boot;
 use crate::closing::Closing;
-use crate::control::Clients;
+use crate::control::client::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hardware_watchdog::HardwareWatchdog;
@@ -15,7 +15,7 @@ use crate::job::Jobs;
 use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
-use crate::netd::Netd;
+use crate::netd::{Netd, detach_queue};
 use crate::places::Places;
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
@@ -28,7 +28,7 @@ use yado_sys::children::{Ended, SIGTERM};
 use yado_sys::{clock, stack};
 use yado_wire::Budget;
 use yado_wire::names::clipped;
-use yado_wire::rescue::{EventKind, InstanceState};
+use yado_wire::rescue::{EventKind, InstanceState, Mode};
 use yado_wire::{Failure, InstanceName};
 
 /// More starts at once only make each slower and use the memory of all.
@@ -114,7 +114,9 @@ impl Supervisor {
 
     /// Brings everything to where the tables say it should be now.
     fn settle(&mut self, now: Moment) {
-        self.feed_watchdog(now);
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.feed_when_due(&mut self.log, now);
+        }
         self.advance_shutdown(now);
         self.advance_boot(now);
         self.advance_jobs(now);
@@ -123,10 +125,13 @@ impl Supervisor {
         }
         self.give_up_late_launches(now);
         self.advance_hotplug(now);
-        self.advance_netd(now);
+        self.step_netd(detach_queue::Event::Wake, now);
         self.release_queued(now);
         self.warm_images.expire(now);
-        self.watch_data(now);
+        // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
+        if self.places.mode == Mode::System && self.boot.is_done() {
+            self.data_watch.look(&mut self.log, now);
+        }
         for number in 0..self.instances.len() {
             self.step_instance(number, lifecycle::Event::Wake, now);
             self.ask_again(number, now);
@@ -169,7 +174,7 @@ impl Supervisor {
             self.shutdown.as_ref().and_then(Shutdown::deadline),
             self.watchdog.as_ref().map(HardwareWatchdog::next_feed),
             queued.then_some(self.next_turn),
-            self.netd_patience(),
+            self.netd.patience(&self.services),
         ];
         instances.chain(services).chain(launches).chain(others).flatten().min()
     }
@@ -256,7 +261,7 @@ impl Supervisor {
             && self.boot.is_done()
             && self.shutdown.is_none()
             && starting < MOST_STARTING
-            && (spec.nics.is_empty() || self.is_network_decided())
+            && (spec.nics.is_empty() || self.netd.is_decided(&self.services))
             && spec.boot.after.iter().all(|name| self.is_settled(name));
         if is_open { Gate::Open } else { Gate::Closed }
     }

@@ -1,5 +1,6 @@
 //! Everything that can wake the process, and who then looks at it.
 
+use crate::control::client::Streams;
 use crate::job::Lane;
 use crate::launch::LaunchId;
 use crate::log::Priority;
@@ -80,8 +81,9 @@ impl Waking {
         for (number, key) in sockets.power_keys.iter().enumerate() {
             self.add(Some(key), Interest::Read, Event::PowerKey(number));
         }
-        for client in init.clients.iter() {
-            self.add(Some(&client.socket), client.interest(init), Event::Client(client.id));
+        let streams = Streams::of(&init.log, &init.events);
+        for client in init.clients.iter().filter(|_| !init.closing.is_own_overdue()) {
+            self.add(Some(&client.socket), client.interest(&streams), Event::Client(client.id));
         }
         for launch in &init.launches {
             self.add(launch.reports.as_ref(), Interest::Read, Event::Report(launch.id));
@@ -139,7 +141,7 @@ impl Supervisor {
             Event::Signal => self.read_signals(now),
             Event::Uevent => self.read_uevents(now),
             Event::Reader => self.read_reader(readiness.writable, now),
-            Event::ReaderOutput => self.read_reader_output(now),
+            Event::ReaderOutput => self.reader.read_output(&mut self.log, now),
             Event::Connection => self.accept_client(),
             Event::Client(id) => self.serve_client(id, readiness, now),
             Event::Report(id) => self.read_reports(id, now),
@@ -155,7 +157,7 @@ impl Supervisor {
                     }
                 }
             }
-            Event::JobOutput(lane) => self.read_job_output(lane, now),
+            Event::JobOutput(lane) => self.jobs.read_output(lane, &mut self.log, now),
             Event::Console(number) => self.read_console(number, now),
             Event::Viewer(number) => {
                 if let Some(instance) = self.instances.get_mut(number) {
@@ -165,7 +167,11 @@ impl Supervisor {
                 }
             }
             Event::Counts(number) => self.read_counts(number),
-            Event::Netd => self.read_netd(now),
+            Event::Netd => {
+                if let Some(event) = self.netd.read(&mut self.log) {
+                    self.step_netd(event, now);
+                }
+            }
             Event::PowerKey(number) => self.read_power_key(number, now),
         }
     }

@@ -1,6 +1,6 @@
 //! One request in, its first answers out.
 
-use super::Exchange;
+use super::client::Exchange;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::Ask;

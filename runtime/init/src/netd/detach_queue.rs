@@ -16,11 +16,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const MOST_QUEUED: usize = crate::instance::MOST_INSTANCES;
 
 /// A run that is over.
-pub(super) type EndedRun = (InstanceName, RunNumber);
+pub(crate) type EndedRun = (InstanceName, RunNumber);
 
 /// What is to be told, and where the first of it is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct DetachQueue {
+pub(crate) struct DetachQueue {
     runs: VecDeque<EndedRun>,
     question: Question,
 }
@@ -39,7 +39,7 @@ enum Question {
 
 /// Whether there is somebody to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     /// netd runs, or will again.
     Here,
     /// There is no netd, or it is told to end.
@@ -48,7 +48,7 @@ pub(super) enum Peer {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// Time passed.
     Wake,
     /// A run is over.

@@ -1,0 +1,78 @@
+//! What the datagram reader tells is checked, and done.
+
+use crate::instance::notify::{Notification, Ping};
+use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
+use crate::moment::Moment;
+use crate::reader_link::Surroundings;
+use crate::service::{State, Wanted};
+use crate::supervisor::Supervisor;
+use yado_wire::datagrams::{ReaderReport, WatchdogPing};
+
+/// Reports that are taken before the others have their turn.
+const MOST_AT_ONCE: usize = 32;
+
+impl Supervisor {
+    /// Keeps the reader running, and tells it what it does not know yet.
+    pub(crate) fn advance_reader(&mut self, now: Moment) {
+        let around = Surroundings::new(self.wanted_reader(), &self.places, self.closing.discarded());
+        let runs = self.instances.iter_mut().filter_map(|instance| instance.run.notify.as_mut());
+        self.reader.advance(runs, &around, &mut self.log, now);
+    }
+
+    /// What we want of the reader: it outlives the services, whose last words it hears.
+    pub(crate) fn wanted_reader(&self) -> Wanted {
+        let is_alone = self.services.iter().all(|service| service.state == State::Stopped);
+        match self.wanted_services() {
+            Wanted::Down if is_alone => Wanted::Down,
+            Wanted::Down | Wanted::Up => Wanted::Up,
+        }
+    }
+
+    /// Reads what the reader tells.
+    pub(crate) fn read_reader(&mut self, is_writable: bool, now: Moment) {
+        if is_writable {
+            self.reader.note_writable();
+        }
+        for _ in 0..MOST_AT_ONCE {
+            let Some(report) = self.reader.read_report(now) else { return };
+            self.take_reader_report(report, now);
+        }
+    }
+
+    fn take_reader_report(&mut self, report: ReaderReport, now: Moment) {
+        match report {
+            // Counted by the link.
+            ReaderReport::Done => {}
+            ReaderReport::Notification { run, uid, is_ready, status, ping } => {
+                let is_of = |instance: &crate::instance::Instance| {
+                    instance.run.notify.as_ref().is_some_and(|socket| socket.is_of(run))
+                };
+                let Some(number) = self.instances.iter().position(is_of) else { return };
+                let ping = ping.map(|ping| match ping {
+                    WatchdogPing::Alive => Ping::Alive,
+                    WatchdogPing::Trigger => Ping::Trigger,
+                });
+                let notification = Notification { ready: is_ready, status: status.as_deref(), ping };
+                self.take_notification(number, uid, &notification, now);
+            }
+            ReaderReport::SentDescriptors { run } => {
+                for instance in &mut self.instances {
+                    let Some(socket) = instance.run.notify.as_mut().filter(|socket| socket.is_of(run)) else {
+                        continue;
+                    };
+                    socket.is_refused = true;
+                    let name = &instance.name;
+                    let what = "sent descriptors on its $NOTIFY_SOCKET: it is not heard any more in this run";
+                    self.log.say(Priority::Error, format_args!("{name}: {what}"));
+                }
+            }
+            ReaderReport::ServiceReady { pid } => self.note_service_ready(pid),
+            ReaderReport::Record(record) => {
+                let identifier = record.identifier.as_str();
+                let is_ours = identifier == OWN_IDENTIFIER || identifier.starts_with(INSTANCE_PREFIX);
+                let identifier = if is_ours { "journal" } else { identifier };
+                self.log.record(record.priority, identifier, record.pid, &record.message);
+            }
+        }
+    }
+}
