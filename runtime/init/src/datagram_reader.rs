@@ -45,7 +45,7 @@ pub(crate) fn run() -> ExitCode {
         eprintln!("yado-init: only init starts this");
         return ExitCode::from(2);
     };
-    if let Err(error) = restrict().and_then(|()| interruption::prepare()) {
+    if let Err(error) = interruption::prepare().and_then(|()| restrict()) {
         eprintln!("give up privileges: {error}");
         return ExitCode::FAILURE;
     }

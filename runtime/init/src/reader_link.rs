@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
-use yado_sys::children::{self, Child, Ended, Session};
+use yado_sys::children::{self, Child, Ended, SIGSYS, Session};
 use yado_sys::packet;
 use yado_sys::poll::Interest;
 use yado_wire::MAX_FRAME_BYTES;
@@ -265,7 +265,10 @@ impl ReaderLink {
 
     /// The reader has ended.
     pub(crate) fn note_end(&mut self, ended: Ended, around: &Surroundings<'_>, log: &mut Log, now: Moment) {
-        if around.wanted == Wanted::Up {
+        if ended == Ended::Signal(SIGSYS) {
+            let what = "made a system call that it has no use for, and was killed for it; it is started again";
+            log.say(Priority::Error, format_args!("{NAME}: {what}"));
+        } else if around.wanted == Wanted::Up {
             log.say(Priority::Warning, format_args!("{NAME}: {}; it is started again", how_it_ended(ended)));
         }
         self.forget(around, log, now);

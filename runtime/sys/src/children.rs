@@ -169,6 +169,9 @@ pub const SIGKILL: u8 = 9;
 /// Asks a process to end: signal(7).
 pub const SIGTERM: u8 = 15;
 
+/// What ends a process that made a system call which its filter does not allow: seccomp(2).
+pub const SIGSYS: u8 = 31;
+
 /// Kills the process that `pidfd` stands for. Root is refused it for no process but one that has ended, which is as well.
 pub fn kill(pidfd: BorrowedFd<'_>) {
     let _ = send_signal(pidfd, SIGKILL);

@@ -96,42 +96,58 @@ pub const DEFAULT_DENIALS: [Denial; 15] = [
     },
 ];
 
-/// What gives a program of ours reach beyond the descriptors that it holds, and the calls by which descriptors are sent. Where
-/// libc has no name for a call on some architecture, its number is the same on all of them.
-pub const OWN_REACH: &[libc::c_long] = &[
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    425, // io_uring_setup
-    426, // io_uring_enter
-    427, // io_uring_register
-    libc::SYS_socket,
-    libc::SYS_socketpair,
-    libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_clone,
-    435, // clone3
-    libc::SYS_openat,
-    437, // openat2
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    424, // pidfd_send_signal
-    438, // pidfd_getfd
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_mount,
-    libc::SYS_bpf,
-    libc::SYS_keyctl,
-    #[cfg(not(target_arch = "aarch64"))]
-    libc::SYS_open,
-    #[cfg(not(target_arch = "aarch64"))]
-    libc::SYS_fork,
-    #[cfg(not(target_arch = "aarch64"))]
-    libc::SYS_vfork,
+/// All that a program of ours calls that only reads and closes what it is given, and writes to what it has: for glibc and musl.
+/// send(2) is there, and sendmsg(2), by which descriptors are sent, is not. What std, the allocator and the C library call for
+/// themselves stands in the lower part.
+pub const OF_A_READER: &[libc::c_long] = &[
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_ppoll,
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_fcntl, // the seals of a memfd
+    libc::SYS_statx, // its length
+    libc::SYS_fstat,
+    libc::SYS_setitimer,
+    libc::SYS_clock_gettime, // where the vDSO does not know the clock
+    libc::SYS_madvise,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "arm")]
+    168, // poll
+    #[cfg(target_arch = "arm")]
+    289, // send
+    #[cfg(target_arch = "arm")]
+    221, // fcntl64
+    #[cfg(target_arch = "arm")]
+    197, // fstat64
+    #[cfg(target_arch = "arm")]
+    403, // clock_gettime64
+    #[cfg(target_arch = "arm")]
+    414, // ppoll_time64
+    //
+    #[cfg(not(target_arch = "arm"))]
+    libc::SYS_mmap,
+    #[cfg(target_arch = "arm")]
+    192, // mmap2
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    #[cfg(target_arch = "arm")]
+    422, // futex_time64
+    libc::SYS_rt_sigreturn,
+    #[cfg(target_arch = "arm")]
+    119, // sigreturn
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack, // at the end of main
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
 ];
 
 const fn always(call: SystemCall) -> Denial {
@@ -214,6 +230,7 @@ const ARCHITECTURE_AT: u32 = 4;
 const ARGUMENTS_AT: u32 = 16;
 const ALLOW: u32 = 0x7fff_0000;
 const RETURN_ERRNO: u32 = 0x0005_0000;
+const KILL_PROCESS: u32 = 0x8000_0000;
 
 impl Filter {
     /// A filter that allows all but `denials`. A call under an architecture that is not ours is answered with `ENOSYS`.
@@ -221,20 +238,18 @@ impl Filter {
         Filter::for_abis(Abi::OF_THIS_KERNEL, denials)
     }
 
-    /// A filter for a program of ours: these calls, by their numbers in libc, and every call under another architecture than
-    /// its own are answered with `EPERM`.
-    pub fn refuse(calls: &[libc::c_long]) -> Filter {
+    /// A filter for a program of ours: whoever calls anything but these, by their numbers in libc, or under another architecture
+    /// than its own, is killed by `SIGSYS`.
+    pub fn allow_only(calls: &[libc::c_long]) -> Filter {
         let own = Abi::OF_THIS_KERNEL.first().map_or(0, |abi| abi.audit_number());
-        let refused = deny(Errno::PERM);
-        let mut program = vec![statement(LOAD_WORD, ARCHITECTURE_AT), jump(JUMP_IF_EQUAL, own, 1, 0), refused];
+        let (kill, allow) = (statement(RETURN, KILL_PROCESS), statement(RETURN, ALLOW));
+        let mut program = vec![statement(LOAD_WORD, ARCHITECTURE_AT), jump(JUMP_IF_EQUAL, own, 1, 0), kill];
         program.push(statement(LOAD_WORD, NUMBER_AT));
-        if cfg!(target_arch = "x86_64") {
-            program.extend([jump(JUMP_IF_BITS, X32_BIT, 0, 1), refused]);
-        }
+        // A call of x32 has another number than any of these.
         for call in calls {
-            program.extend([jump(JUMP_IF_EQUAL, *call as u32, 0, 1), refused]);
+            program.extend([jump(JUMP_IF_EQUAL, *call as u32, 0, 1), allow]);
         }
-        program.push(statement(RETURN, ALLOW));
+        program.push(kill);
         Filter(program)
     }
 
@@ -475,14 +490,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_refuses_itself_it_does_not_get_by_another_architecture_either() {
-        let filter = Filter::refuse(&[7, 9]);
+    fn what_a_program_of_ours_does_not_need_kills_it_under_every_architecture() {
+        let filter = Filter::allow_only(&[7, 9]);
         let own = Abi::OF_THIS_KERNEL[0].audit_number();
-        assert_eq!([6, 7, 8, 9].map(|call| run(&filter, own, call, [0; 3]) == ALLOW), [true, false, true, false]);
+        assert_eq!([6, 7, 8, 9].map(|call| run(&filter, own, call, [0; 3]) == ALLOW), [false, true, false, true]);
+        for call in [6, 8, 7 | X32_BIT] {
+            assert_eq!(run(&filter, own, call, [0; 3]), KILL_PROCESS, "{call:#x}");
+        }
         for other in EVERY_ABI {
             if other.audit_number() != own {
-                assert_eq!(run(&filter, other.audit_number(), 6, [0; 3]), errno(Errno::PERM));
+                assert_eq!(run(&filter, other.audit_number(), 7, [0; 3]), KILL_PROCESS);
             }
+        }
+        for way_to_send in [libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_io_uring_setup] {
+            assert!(!OF_A_READER.contains(&way_to_send));
         }
     }
 

@@ -354,6 +354,11 @@ impl Running {
         signal(pid, 9);
     }
 
+    /// Sends SIGSEGV to a process of ours, whose handler (std's) then sets the signal back to what it does by default.
+    pub(crate) fn disturb_process(&self, pid: i32) {
+        signal(pid, 11);
+    }
+
     /// The log, up to a line with this text.
     pub(crate) fn logs_until(&self, instance: Option<&str>, text: &str) -> Vec<String> {
         let instance = instance.map(|name| InstanceName::parse(name).unwrap());

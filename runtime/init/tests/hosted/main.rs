@@ -5,6 +5,7 @@
 
 mod host;
 mod host_ids;
+mod reader;
 mod shutdown;
 mod stalled;
 
@@ -404,6 +405,28 @@ fn a_reader_that_is_killed_is_back_and_only_an_instances_own_users_are_heard() {
     ] {
         assert!(status.contains(line), "{line}: {status}");
     }
+    assert!(host.end().success());
+}
+
+#[test]
+fn a_reader_that_calls_what_it_has_no_use_for_is_killed_and_another_one_hears() {
+    let Some(host) = Host::with(&[("one", NOTIFIES)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    host.wait_until("the reader runs", |host| host.reader().is_some());
+    // It has said something, and so has given up what it had.
+    host.notify("one", "WATCHDOG=1");
+    let first = host.reader().unwrap();
+    host.wait_until("it has its filter", |_| {
+        let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap();
+        status.contains("Seccomp:\t2")
+    });
+    // rt_sigaction(2) is none of its calls.
+    host.disturb_process(first);
+    host.logs_until(None, "datagram-reader: made a system call that it has no use for");
+    host.wait_until("another reader runs", |host| host.reader().is_some_and(|pid| pid != first));
+    host.notify("one", "READY=1");
+    host.wait_for("one", InstanceState::Ready);
     assert!(host.end().success());
 }
 
