@@ -22,8 +22,8 @@ SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
 (--load-drivers [ALIAS...]), to receive what instances and services send (--datagram-reader), to
-close their sockets (--close), to mount the data partition (--mount DEVICE TYPE) and to unmount all disks at the end (--unmount
-FILE).
+close their sockets (--close), to mount the data partition (--mount DEVICE TYPE), to keep some files there for the
+system (--fill-reserve), and to unmount all disks at the end (--unmount FILE).
 ";
 
 /// What the arguments ask for.
@@ -41,6 +41,8 @@ enum Role {
     LoadModule(String),
     /// This device, with a file system of this kind, mounted as the data partition.
     Mount(PathBuf, String),
+    /// What is missing of the reserve of files on the data partition, made.
+    FillReserve,
     /// The time saved in this file, what is on disks unmounted, all written back.
     Unmount(PathBuf),
     Help,
@@ -62,8 +64,9 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         }
         // Nobody is to mount or unmount a host's disks by a slip.
         Ok(Role::Mount(device, kind)) if parent_id() == 1 => data_partition::run_mount(&device, &kind),
+        Ok(Role::FillReserve) if parent_id() == 1 => data_partition::run_fill_reserve(),
         Ok(Role::Unmount(clock)) if parent_id() == 1 => unmount::run(&clock),
-        Ok(Role::Mount(..) | Role::Unmount(_)) => {
+        Ok(Role::Mount(..) | Role::FillReserve | Role::Unmount(_)) => {
             eprintln!("yado-init: only PID 1 asks for that");
             ExitCode::FAILURE
         }
@@ -97,6 +100,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
             Ok(Role::LoadDrivers(aliases.iter().map(|alias| (*alias).to_owned()).collect()))
         }
         (["--mount", device, kind], _) => Ok(Role::Mount(PathBuf::from(device), (*kind).to_owned())),
+        (["--fill-reserve"], _) => Ok(Role::FillReserve),
         (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
         (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
         (["--close"], _) => Ok(Role::Close),
@@ -141,6 +145,7 @@ mod tests {
         assert_eq!(role(&["--hosted", "/x"], 1), Ok(Role::Hosted(PathBuf::from("/x"))), "PID 1 of a container");
         let mount = Role::Mount(PathBuf::from("/dev/x"), "f2fs".to_owned());
         assert_eq!(role(&["--mount", "/dev/x", "f2fs"], 77), Ok(mount));
+        assert_eq!(role(&["--fill-reserve"], 77), Ok(Role::FillReserve));
         assert_eq!(role(&["--unmount", "/x"], 77), Ok(Role::Unmount(PathBuf::from("/x"))));
         assert_eq!(role(&["-q", "--", "fs-erofs"], 77), Ok(Role::LoadModule("fs-erofs".to_owned())));
         let aliases = vec!["usb:x".to_owned()];

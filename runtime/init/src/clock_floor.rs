@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use yado_sys::{calendar, file_time};
+use yado_sys::{calendar, file_reserve, file_time};
 
 /// When this code was written; an image says better in `build-time`.
 const WRITTEN_S: i64 = 1_795_300_000;
@@ -40,7 +40,7 @@ pub(crate) fn save(path: &Path) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let file = file_reserve::open_or_make(path)?;
     file_time::set_modified_s(&file, calendar::now_s())?;
     file.sync_all()
 }

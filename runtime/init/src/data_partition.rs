@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use superblock::{Content, HEAD_BYTES};
 use yado_sys::mount::{Attributes, FsOption, new_file_system};
-use yado_sys::{loop_device, machine, mount, volume};
+use yado_sys::{file_reserve, loop_device, machine, mount, volume};
 use yado_wire::{Failure, Step};
 
 /// The partition's GPT name.
@@ -53,9 +53,24 @@ pub(crate) fn run_mount(device: &Path, kind: &str) -> ExitCode {
     // The kernel may ask for modules no more.
     Loader::new().load(&format!("fs-{kind}"));
     match mount(device, kind) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            // Best effort, and it may be full: what it has is used.
+            let _ = run_fill_reserve();
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             println!("{}", failure.reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes what is missing of the reserve of files on it, in a child of PID 1's. What fails is printed.
+pub(crate) fn run_fill_reserve() -> ExitCode {
+    match file_reserve::fill(Path::new(MOUNT_POINT)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("files kept for the system: {error}");
             ExitCode::FAILURE
         }
     }

@@ -42,16 +42,16 @@ fn judge(before: Room, usage: &Usage) -> Room {
 }
 
 impl DataWatch {
-    /// Looks, if it is time.
-    pub(crate) fn look(&mut self, log: &mut Log, now: Moment) {
+    /// Looks, if it is time. `true`: there is room again, also for what the system keeps for itself.
+    pub(crate) fn look(&mut self, log: &mut Log, now: Moment) -> bool {
         if now < self.next {
-            return;
+            return false;
         }
         self.next = now.saturating_add(PAUSE);
-        let Ok(usage) = volume::usage(Path::new(MOUNT_POINT)) else { return };
+        let Ok(usage) = volume::usage(Path::new(MOUNT_POINT)) else { return false };
         let room = judge(self.room, &usage);
         if room == self.room {
-            return;
+            return false;
         }
         self.room = room;
         let Usage { total_bytes, free_bytes, total_files, free_files, .. } = usage;
@@ -60,6 +60,7 @@ impl DataWatch {
             Room::Scarce => log.say(Priority::Warning, format_args!("{MOUNT_POINT} runs full: {left}")),
             Room::Enough => log.say(Priority::Notice, format_args!("{MOUNT_POINT} has room again: {left}")),
         }
+        room == Room::Enough
     }
 }
 

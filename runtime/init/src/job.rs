@@ -27,6 +27,8 @@ pub(crate) enum Job {
     Format { device: PathBuf, kib: u64 },
     /// Mounts the data partition, which may replay a journal.
     Mount { device: PathBuf, kind: &'static str },
+    /// Makes what is missing of the reserve of files on the data partition.
+    FillReserve,
     /// Makes an ext4 file system in a file in memory.
     FormatVolatile(PathBuf),
     /// Compiles specs.
@@ -103,6 +105,7 @@ impl Job {
             Job::Check(_) => "e2fsck",
             Job::Format { .. } | Job::FormatVolatile(_) => "mke2fs",
             Job::Mount { .. } => "mount",
+            Job::FillReserve => "reserve",
             Job::Compile => "compile",
             Job::Unmount { .. } => "unmount",
         }
@@ -112,7 +115,12 @@ impl Job {
         match self {
             // The stand-in is mounted by a loop device, whose driver may still have to be loaded.
             Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) => Lane::Drivers,
-            Job::Check(_) | Job::Format { .. } | Job::Mount { .. } | Job::Compile | Job::Unmount { .. } => Lane::Data,
+            Job::Check(_)
+            | Job::Format { .. }
+            | Job::Mount { .. }
+            | Job::FillReserve
+            | Job::Compile
+            | Job::Unmount { .. } => Lane::Data,
         }
     }
 
@@ -120,7 +128,7 @@ impl Job {
     /// read from one in as long.
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
-            Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::Compile => 60,
+            Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::FillReserve | Job::Compile => 60,
             Job::Check(_) | Job::Format { .. } => 900,
             Job::Mount { .. } => 300,
             Job::Unmount { .. } => return FLUSH_LIMIT,
@@ -155,6 +163,7 @@ impl Job {
                 list.push(OsString::from(kind));
                 (own(), list)
             }
+            Job::FillReserve => (own(), words(&["yado-init", "--fill-reserve"])),
             // Nothing survives a power cut here anyway: no journal.
             Job::FormatVolatile(file) => (
                 PathBuf::from("/sbin/mke2fs"),
@@ -175,7 +184,7 @@ impl Job {
 
 /// What ext4 keeps for root, which no unprivileged container is: our own files can still be written when containers have
 /// filled the rest. (overlayfs writes with the rights of the instance's root, and cannot use it.) Of a small partition
-/// mke2fs' own 5 %, of a large one 32 MiB. Inodes have no such reserve.
+/// mke2fs' own 5 %, of a large one 32 MiB. Of inodes we keep some ourselves: see [`file_reserve`](yado_sys::file_reserve).
 fn reserved_percent(kib: u64) -> String {
     const MOST_KIB: u64 = 32 << 10;
     let hundredths = (MOST_KIB * 10_000 / kib.max(1)).min(500);

@@ -11,7 +11,7 @@ use crate::hardware_watchdog::HardwareWatchdog;
 use crate::hotplug::table::Hotplug;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
-use crate::job::Jobs;
+use crate::job::{Job, Jobs};
 use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
@@ -129,8 +129,9 @@ impl Supervisor {
         self.release_queued(now);
         self.warm_images.expire(now);
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
-        if self.places.mode == Mode::System && self.boot.is_done() {
-            self.data_watch.look(&mut self.log, now);
+        let is_ours = self.places.mode == Mode::System && self.boot.is_done() && self.shutdown.is_none();
+        if is_ours && self.data_watch.look(&mut self.log, now) {
+            self.start_job(Job::FillReserve, now);
         }
         for number in 0..self.instances.len() {
             self.step_instance(number, lifecycle::Event::Wake, now);

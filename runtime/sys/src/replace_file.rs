@@ -1,16 +1,20 @@
 //! Replacing a file as a whole: a reader finds the old one or the new one, also after the power was cut.
 
+use crate::file_reserve::{self, Taken};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes a file of this mode aside, syncs it, renames it, and syncs the directory. The rename makes the change real. After an
-/// error the old file is as it was, or, when only the directory could not be synced, one of the two is there.
+/// error the old file is as it was, or, when only the directory could not be synced, one of the two is there. Where the file
+/// system takes no more files, the new one takes the place of one of its [`file_reserve`].
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    write(&aside, mode, content)
-        .and_then(|file| file.sync_all())
+    // Until the old file has become free.
+    let (mut file, _taken) = make(&aside, mode)?;
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
         .and_then(|()| put_in_place(&aside, path))
         // Best effort: what was written aside is overwritten next time anyhow.
         .inspect_err(|_| drop(fs::remove_file(&aside)))
@@ -19,7 +23,8 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 /// As [`replace`] on a tmpfs, whose files no cut of the power leaves: nothing is synced.
 pub fn replace_on_tmpfs(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    write(&aside, mode, content).and_then(|_| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
+    let (mut file, _taken) = make(&aside, mode)?;
+    file.write_all(content).and_then(|()| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
 /// The last two of those steps, for a file that was written aside in the same directory, and synced.
@@ -37,10 +42,9 @@ fn aside_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write(aside: &Path, mode: u32, content: &[u8]) -> io::Result<File> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(aside)?;
-    file.write_all(content)?;
-    Ok(file)
+fn make(aside: &Path, mode: u32) -> io::Result<(File, Taken)> {
+    let open = || File::options().write(true).create(true).truncate(true).mode(mode).open(aside);
+    file_reserve::make_at(aside, open)
 }
 
 #[cfg(test)]
