@@ -5,7 +5,7 @@ use crate::attach::outside_seed;
 use crate::daemon::{Netd, SETTLE};
 use crate::dhcp::lease::{Lease, MAX_NAME_SERVERS};
 use crate::dhcp::message::Message;
-use crate::dhcp::server::{Offering, Reservation};
+use crate::dhcp::server::{Change, Lease as Granted, Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::LinkKind;
@@ -295,8 +295,13 @@ impl Netd {
         let leases = self.leases.entry(spec.name.clone()).or_default();
         leases.retain_within(&offering);
         let answer = leases.answer(message, &offering, &reservations, now);
+        let must_follow = match &answer.change {
+            Change::Passing => false,
+            Change::Granted(lease) => !is_as_good_as_saved(lease, spec, &self.saved, now),
+            Change::Ended => true,
+        };
         // The names first: a client that was just answered may ask for them at once.
-        if answer.is_changed {
+        if must_follow {
             let mut failing = Vec::new();
             self.publish(now, &mut failing);
             if !failing.is_empty() {
@@ -316,7 +321,17 @@ pub(crate) fn is_of(attachment: &Attachment, bridge: &BridgeSpec) -> bool {
     matches!(&attachment.kind, NicKind::Network { network } if *network == bridge.name)
 }
 
-fn offering(bridge: &BridgeSpec, attachments: &[Attachment]) -> Option<(Offering, Vec<Reservation>)> {
+/// Whether the written copy has this lease already, and as its end one that is late enough: a client renews at half of its
+/// time, so that a successor that takes the lease for an eighth shorter still grants it anew. Whoever renews more often costs
+/// no file.
+fn is_as_good_as_saved(lease: &Granted, bridge: &BridgeSpec, saved: &Saved, now: Duration) -> bool {
+    let expiry_s = bridge.ipv4.as_ref().and_then(|ipv4| ipv4.dhcp.as_ref()).map_or(0, |dhcp| dhcp.expiry.as_secs());
+    let leases = saved.leases.iter().find(|(name, _)| *name == bridge.name);
+    let known = leases.and_then(|(_, leases)| leases.bound(lease.hwaddr, now));
+    known.is_some_and(|known| known.address == lease.address && lease.until_s <= known.until_s + expiry_s / 8)
+}
+
+fn offering<'a>(bridge: &BridgeSpec, attachments: &'a [Attachment]) -> Option<(Offering, Vec<Reservation<'a>>)> {
     let ipv4 = bridge.ipv4.as_ref()?;
     let dhcp = ipv4.dhcp.as_ref()?;
     let offering = Offering {
@@ -329,7 +344,7 @@ fn offering(bridge: &BridgeSpec, attachments: &[Attachment]) -> Option<(Offering
     let of_bridge = attachments.iter().filter(|attachment| is_of(attachment, bridge));
     let reservations = of_bridge.map(|attachment| Reservation {
         hwaddr: attachment.hwaddr,
-        host_name: yado_wire::names::clipped(attachment.instance.as_str()),
+        host_name: attachment.instance.as_str(),
         fixed: attachment.fixed_ipv4.map(|fixed| host_in(fixed, ipv4.address)),
     });
     Some((offering, reservations.collect()))

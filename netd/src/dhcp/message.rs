@@ -137,6 +137,8 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const MAX_NAME_BYTES: usize = 255;
 /// What BOOTP relays and old clients expect at least.
 const MIN_BYTES: usize = 300;
+/// A reply with all of our options and the longest names.
+const USUAL_BYTES: usize = 512;
 const BROADCAST_FLAG: u16 = 0x8000;
 const ETHERNET: u8 = 1;
 
@@ -286,7 +288,7 @@ fn routes(mut value: &[u8]) -> Option<Vec<Route>> {
 impl Message {
     /// The bytes, padded to what old implementations expect at least.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(MIN_BYTES);
+        let mut out = Vec::with_capacity(USUAL_BYTES);
         out.extend([
             match self.op {
                 Op::Request => 1,
@@ -318,30 +320,23 @@ impl Message {
 
 impl Options {
     fn encode(&self, out: &mut Vec<u8>) {
-        let list =
-            |addresses: &[Ipv4Addr]| addresses.iter().flat_map(|address| address.octets()).collect::<Vec<u8>>();
-        let mut put_some = |code: u8, value: Option<Vec<u8>>| {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                put(out, code, &value);
-            }
-        };
-        put_some(54, self.server_id.map(|address| address.octets().to_vec()));
-        put_some(51, self.lease_time.map(|seconds| seconds.to_be_bytes().to_vec()));
-        put_some(58, self.renewal_time.map(|seconds| seconds.to_be_bytes().to_vec()));
-        put_some(59, self.rebinding_time.map(|seconds| seconds.to_be_bytes().to_vec()));
-        put_some(1, self.subnet_mask.map(|address| address.octets().to_vec()));
-        put_some(28, self.broadcast_address.map(|address| address.octets().to_vec()));
+        put_address(out, 54, self.server_id);
+        put_seconds(out, 51, self.lease_time);
+        put_seconds(out, 58, self.renewal_time);
+        put_seconds(out, 59, self.rebinding_time);
+        put_address(out, 1, self.subnet_mask);
+        put_address(out, 28, self.broadcast_address);
         // RFC 3442: classless routes before routers.
-        put_some(121, Some(self.classless_routes.iter().flat_map(Route::encode).collect()));
-        put_some(3, Some(list(&self.routers)));
-        put_some(6, Some(list(&self.name_servers)));
-        put_some(12, self.host_name.as_ref().map(|name| name.as_bytes().to_vec()));
-        put_some(15, self.domain_name.as_ref().map(|name| name.as_bytes().to_vec()));
-        put_some(26, self.mtu.map(|mtu| mtu.to_be_bytes().to_vec()));
-        put_some(50, self.requested_address.map(|address| address.octets().to_vec()));
-        put_some(57, self.max_message_size.map(|size| size.to_be_bytes().to_vec()));
-        put_some(61, Some(self.client_id.clone()));
-        put_some(55, Some(self.parameters.clone()));
+        put(out, 121, &self.classless_routes.iter().flat_map(Route::encode).collect::<Vec<u8>>());
+        put_addresses(out, 3, &self.routers);
+        put_addresses(out, 6, &self.name_servers);
+        put(out, 12, self.host_name.as_deref().unwrap_or_default().as_bytes());
+        put(out, 15, self.domain_name.as_deref().unwrap_or_default().as_bytes());
+        put_number(out, 26, self.mtu);
+        put_address(out, 50, self.requested_address);
+        put_number(out, 57, self.max_message_size);
+        put(out, 61, &self.client_id);
+        put(out, 55, &self.parameters);
     }
 }
 
@@ -355,7 +350,32 @@ impl Route {
     }
 }
 
-/// RFC 3396: what is longer than one option can be goes on in the next.
+fn put_address(out: &mut Vec<u8>, code: u8, address: Option<Ipv4Addr>) {
+    if let Some(address) = address {
+        put(out, code, &address.octets());
+    }
+}
+
+fn put_addresses(out: &mut Vec<u8>, code: u8, addresses: &[Ipv4Addr]) {
+    match addresses {
+        [address] => put(out, code, &address.octets()),
+        several => put(out, code, &several.iter().flat_map(Ipv4Addr::octets).collect::<Vec<u8>>()),
+    }
+}
+
+fn put_seconds(out: &mut Vec<u8>, code: u8, seconds: Option<u32>) {
+    if let Some(seconds) = seconds {
+        put(out, code, &seconds.to_be_bytes());
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, code: u8, number: Option<u16>) {
+    if let Some(number) = number {
+        put(out, code, &number.to_be_bytes());
+    }
+}
+
+/// RFC 3396: what is longer than one option can be goes on in the next. An option without a value is left out.
 fn put(out: &mut Vec<u8>, code: u8, value: &[u8]) {
     for part in value.chunks(usize::from(u8::MAX)) {
         out.push(code);

@@ -29,11 +29,11 @@ pub struct Offering {
 
 /// An interface that netd attached itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reservation {
+pub struct Reservation<'a> {
     /// Its hardware address.
     pub hwaddr: [u8; 6],
     /// The instance's name, handed out as host name.
-    pub host_name: Text<63>,
+    pub host_name: &'a str,
     /// `ipv4.address` of the nic: this and no other.
     pub fixed: Option<Ipv4Addr>,
 }
@@ -73,8 +73,20 @@ pub enum LeaseState {
 pub struct Answer {
     /// The reply and where it goes.
     pub reply: Option<(Message, SocketAddrV4)>,
-    /// The table has changed: names and the written copy follow.
-    pub is_changed: bool,
+    /// What has become of the table.
+    pub change: Change,
+}
+
+/// What has become of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that names or a successor depend on. An offer is among it: one that is forgotten is made again, and a client
+    /// that comes with its request gets what it was offered if nobody else has it.
+    Passing,
+    /// A lease was granted, or goes on.
+    Granted(Lease),
+    /// One has ended, or its address is avoided.
+    Ended,
 }
 
 /// Entries of one bridge, ended ones included. A /24 fits; a larger network is not filled beyond it.
@@ -99,12 +111,12 @@ impl Leases {
         &mut self,
         message: &Message,
         offering: &Offering,
-        reservations: &[Reservation],
+        reservations: &[Reservation<'_>],
         now: Duration,
     ) -> Answer {
-        let before = self.entries.clone();
-        let reply = self.reply(message, offering, reservations, now.as_secs());
-        Answer { reply, is_changed: self.entries != before }
+        let mut change = Change::Passing;
+        let reply = self.reply(message, offering, reservations, now.as_secs(), &mut change);
+        Answer { reply, change }
     }
 
     /// The address that is granted to `hwaddr` now.
@@ -131,8 +143,9 @@ impl Leases {
         &mut self,
         message: &Message,
         offering: &Offering,
-        reservations: &[Reservation],
+        reservations: &[Reservation<'_>],
         now: u64,
+        change: &mut Change,
     ) -> Option<(Message, SocketAddrV4)> {
         let own = offering.bridge.address();
         // No relay is between us and our own bridge, and nobody but a client speaks to a server.
@@ -159,22 +172,26 @@ impl Leases {
                 match self.choose(message, offering, reservations, now) {
                     Some(address) if address == wanted => {
                         let until_s = now.saturating_add(offering.expiry.as_secs());
-                        let state = LeaseState::Bound;
-                        self.put(Lease { hwaddr: message.chaddr, address, state, until_s }, now);
+                        let lease = Lease { hwaddr: message.chaddr, address, state: LeaseState::Bound, until_s };
+                        self.put(lease.clone(), now);
+                        *change = Change::Granted(lease);
                         Some(offering.grant(Kind::Ack, message, address, reservations))
                     }
                     Some(_) | None => Some(offering.refuse(message)),
                 }
             }
             Kind::Decline => {
-                self.decline(message.chaddr, message.options.requested_address?, now);
+                if self.decline(message.chaddr, message.options.requested_address?, now) {
+                    *change = Change::Ended;
+                }
                 None
             }
             Kind::Release => {
                 let entry =
                     self.entries.iter_mut().find(|e| e.hwaddr == message.chaddr && e.address == message.ciaddr)?;
-                if entry.state == LeaseState::Bound {
+                if entry.state == LeaseState::Bound && now < entry.until_s {
                     entry.until_s = now;
+                    *change = Change::Ended;
                 }
                 None
             }
@@ -189,7 +206,7 @@ impl Leases {
         &self,
         message: &Message,
         offering: &Offering,
-        reservations: &[Reservation],
+        reservations: &[Reservation<'_>],
         now: u64,
     ) -> Option<Ipv4Addr> {
         let hwaddr = message.chaddr;
@@ -224,7 +241,7 @@ impl Leases {
 
     /// Whether one more that netd did not attach may have an address: there are not too many of them, and one is left for
     /// each interface that netd attached and that has none yet.
-    fn has_room_for_stranger(&self, offering: &Offering, reservations: &[Reservation], now: u64) -> bool {
+    fn has_room_for_stranger(&self, offering: &Offering, reservations: &[Reservation<'_>], now: u64) -> bool {
         let running = || self.entries.iter().filter(|entry| now < entry.until_s);
         let is_known = |entry: &&Lease| reservations.iter().any(|reservation| reservation.hwaddr == entry.hwaddr);
         let pool = offering.usable();
@@ -252,10 +269,11 @@ impl Leases {
         self.put(Lease { hwaddr, address, state: LeaseState::Offered, until_s }, now);
     }
 
-    /// Bars the client's address; the one that it declined longest ago may be given again when there are too many.
-    fn decline(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) {
+    /// Bars the client's address; the one that it declined longest ago may be given again when there are too many. `false`: it
+    /// has no such address.
+    fn decline(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) -> bool {
         let mut of_client = self.entries.iter_mut().filter(|entry| entry.hwaddr == hwaddr);
-        let Some(entry) = of_client.find(|entry| entry.address == address) else { return };
+        let Some(entry) = of_client.find(|entry| entry.address == address) else { return false };
         (entry.state, entry.until_s) = (LeaseState::Declined, now.saturating_add(DECLINED.as_secs()));
         let is_declined = |entry: &Lease| entry.hwaddr == hwaddr && entry.state == LeaseState::Declined;
         let declined = || self.entries.iter().enumerate().filter(|(_, entry)| is_declined(entry));
@@ -265,6 +283,7 @@ impl Leases {
                 self.entries.remove(oldest);
             }
         }
+        true
     }
 
     /// One entry per client and one per address; the oldest ended one makes room.
@@ -305,7 +324,14 @@ impl Offering {
 
     /// How many addresses may be given, as far as we look for them.
     fn usable(&self) -> usize {
-        (0..self.size().min(MAX_LOOKED_AT)).filter(|&index| self.is_in_pool(self.nth(index))).count()
+        let (first_host, last_host) = (self.bridge.network().to_bits() + 1, self.bridge.broadcast().to_bits() - 1);
+        let own = self.bridge.address().to_bits();
+        let usable = self.spans().map(|(first, last)| {
+            let (first, last) = (first.max(first_host), last.min(last_host));
+            let addresses = (last + 1).saturating_sub(first);
+            addresses.saturating_sub(u32::from((first..=last).contains(&own)))
+        });
+        usable.fold(0, u32::saturating_add).min(MAX_LOOKED_AT) as usize
     }
 
     fn nth(&self, mut index: u32) -> Ipv4Addr {
@@ -330,7 +356,7 @@ impl Offering {
         kind: Kind,
         request: &Message,
         address: Ipv4Addr,
-        reservations: &[Reservation],
+        reservations: &[Reservation<'_>],
     ) -> (Message, SocketAddrV4) {
         let expiry = u32::try_from(self.expiry.as_secs()).unwrap_or(u32::MAX);
         let options = Options {

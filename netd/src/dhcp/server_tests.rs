@@ -21,8 +21,8 @@ fn hwaddr(last: u8) -> [u8; 6] {
     [0, 0x16, 0x3e, 0, 0, last]
 }
 
-fn reservation(last: u8, fixed: Option<Ipv4Addr>) -> Reservation {
-    Reservation { hwaddr: hwaddr(last), host_name: yado_wire::names::clipped("box"), fixed }
+fn reservation(last: u8, fixed: Option<Ipv4Addr>) -> Reservation<'static> {
+    Reservation { hwaddr: hwaddr(last), host_name: "box", fixed }
 }
 
 fn message(kind: Kind, last: u8, options: Options) -> Message {
@@ -49,7 +49,7 @@ fn select(last: u8, address: Ipv4Addr) -> Message {
 fn lease(
     leases: &mut Leases,
     offering: &Offering,
-    reservations: &[Reservation],
+    reservations: &[Reservation<'_>],
     last: u8,
     now: Duration,
 ) -> Option<Ipv4Addr> {
@@ -90,7 +90,7 @@ fn a_client_gets_an_address_with_everything_it_needs_and_keeps_it() {
 fn two_clients_never_have_one_address() {
     let (mut leases, mut offering) = (Leases::default(), offering());
     offering.ranges = vec![(Ipv4Addr::new(10, 158, 0, 10), Ipv4Addr::new(10, 158, 0, 13))];
-    let known: Vec<Reservation> = (0..6).map(|last| reservation(last, None)).collect();
+    let known: Vec<Reservation<'_>> = (0..6).map(|last| reservation(last, None)).collect();
     let mut given: Vec<Ipv4Addr> =
         (0..4).filter_map(|last| lease(&mut leases, &offering, &known, last, NOW)).collect();
     given.sort();
@@ -142,12 +142,13 @@ fn release_ends_and_decline_bars_an_address() {
     let known = [reservation(1, None)];
     let address = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
     let release = Message { ciaddr: address, ..message(Kind::Release, 1, Options::default()) };
-    assert!(leases.answer(&release, &offering, &known, NOW).is_changed);
+    assert_eq!(leases.answer(&release, &offering, &known, NOW).change, Change::Ended);
+    assert_eq!(leases.answer(&release, &offering, &known, NOW).change, Change::Passing, "again");
     assert_eq!(leases.bound(hwaddr(1), NOW), None);
     assert_eq!(lease(&mut leases, &offering, &known, 1, NOW), Some(address));
     let decline = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
     let answer = leases.answer(&message(Kind::Decline, 1, decline), &offering, &known, NOW);
-    assert!(answer.is_changed && answer.reply.is_none());
+    assert_eq!(answer, Answer { reply: None, change: Change::Ended });
     let other = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
     assert_ne!(other, address);
 }
@@ -181,7 +182,7 @@ fn strangers_cannot_use_the_network_up() {
 }
 
 /// How many of `count` made-up clients are offered an address.
-fn offered(leases: &mut Leases, offering: &Offering, known: &[Reservation], count: u8, now: Duration) -> usize {
+fn offered(leases: &mut Leases, offering: &Offering, known: &[Reservation<'_>], count: u8, now: Duration) -> usize {
     let mut offered = 0;
     for last in 0..count {
         let discover = Message { chaddr: [2, 0, 0, 9, 0, last], ..message(Kind::Discover, 0, Options::default()) };
@@ -192,7 +193,7 @@ fn offered(leases: &mut Leases, offering: &Offering, known: &[Reservation], coun
 
 #[test]
 fn strangers_cannot_use_a_small_pool_up() {
-    let known: Vec<Reservation> = (1..=5).map(|last| reservation(last, None)).collect();
+    let known: Vec<Reservation<'_>> = (1..=5).map(|last| reservation(last, None)).collect();
     let pool = |last| Offering {
         ranges: vec![(Ipv4Addr::new(10, 158, 0, 10), Ipv4Addr::new(10, 158, 0, last))],
         ..offering()
@@ -244,7 +245,7 @@ fn replies_relays_and_other_servers_are_not_answered() {
     let relayed = Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(Kind::Discover, 1, Options::default()) };
     let reply = Message { op: Op::Reply, ..message(Kind::Offer, 1, Options::default()) };
     for message in [relayed, reply, message(Kind::Ack, 1, Options::default())] {
-        assert_eq!(leases.answer(&message, &offering, &[], NOW), Answer { reply: None, is_changed: false });
+        assert_eq!(leases.answer(&message, &offering, &[], NOW), Answer { reply: None, change: Change::Passing });
     }
 }
 
@@ -255,4 +256,43 @@ fn a_changed_network_forgets_what_is_outside_of_it() {
     let elsewhere = Offering { bridge: Ipv4Prefix::parse("10.9.0.1/24").unwrap(), ..offering };
     leases.retain_within(&elsewhere);
     assert!(leases.entries.is_empty());
+}
+
+#[test]
+fn a_pool_is_as_large_as_the_addresses_in_it() {
+    let address = |last| Ipv4Addr::new(10, 158, 0, last);
+    let outside = (Ipv4Addr::new(10, 157, 255, 250), Ipv4Addr::new(10, 158, 1, 9));
+    for (prefix_len, ranges) in [
+        (24, vec![]),
+        (30, vec![]),
+        (16, vec![]),
+        (24, vec![(address(1), address(1))]),
+        (24, vec![(address(0), address(3)), (address(250), address(255))]),
+        (24, vec![(address(9), address(3)), (address(20), address(29))]),
+        (24, vec![outside]),
+        (24, vec![(Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 1, 0, 9))]),
+    ] {
+        let offering = Offering { bridge: Ipv4Prefix::new(OWN, prefix_len).unwrap(), ranges, ..offering() };
+        let counted = (0..offering.size()).filter(|&index| offering.is_in_pool(offering.nth(index))).count();
+        assert_eq!(offering.usable(), counted.min(MAX_LOOKED_AT as usize), "{:?}/{prefix_len}", offering.ranges);
+    }
+}
+
+#[test]
+fn only_what_a_successor_must_know_is_a_change() {
+    let (mut leases, offering) = (Leases::default(), offering());
+    let known = [reservation(1, None)];
+    let discover = message(Kind::Discover, 1, Options::default());
+    let offered = leases.answer(&discover, &offering, &known, NOW);
+    assert_eq!(offered.change, Change::Passing);
+    let address = offered.reply.unwrap().0.yiaddr;
+    // A successor that never heard of the offer grants it all the same.
+    for leases in [&mut leases, &mut Leases::default()] {
+        let Change::Granted(lease) = leases.answer(&select(1, address), &offering, &known, NOW).change else {
+            panic!("not granted")
+        };
+        assert_eq!((lease.address, lease.until_s), (address, 4600));
+    }
+    let elsewhere = message(Kind::Request, 1, Options { server_id: Some(address), ..Options::default() });
+    assert_eq!(leases.answer(&elsewhere, &offering, &known, NOW).change, Change::Passing);
 }
