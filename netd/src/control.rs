@@ -1,7 +1,7 @@
 //! The socket `netd.sock`: requests in, replies out. It understands packets; what a request means is decided elsewhere.
 
 use crate::daemon::Event;
-use crate::readiness::{Watched, read_from, watch};
+use crate::readiness::{Watched, read_from, watch, watch_both_ways};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn listen(path: &Path, events: mpsc::Sender<Event>) -> io::Result<()> {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            let connection = match read_from(&listener, packet::accept).await.and_then(watch) {
+            let connection = match read_from(&listener, packet::accept).await.and_then(watch_both_ways) {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::error!("accept on the control socket: {error}");

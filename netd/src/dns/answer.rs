@@ -97,9 +97,7 @@ fn look_up(name: &Name<'_>, qtype: QTYPE, zone: &Zone) -> Found {
     if zone.domain.is_empty() {
         return Found::Elsewhere;
     }
-    let labels: Vec<String> =
-        name.as_bytes().map(|label| String::from_utf8_lossy(label).to_ascii_lowercase()).collect();
-    let domain: Vec<&str> = zone.domain.split('.').collect();
+    let labels: Vec<&[u8]> = name.as_bytes().collect();
     if let Some(address) = reverse(&labels) {
         return if !zone.network.contains(address) {
             Found::Elsewhere
@@ -110,37 +108,46 @@ fn look_up(name: &Name<'_>, qtype: QTYPE, zone: &Zone) -> Found {
             known.map_or(Found::Nobody, |(name, _)| Found::Name(format!("{name}.{}", zone.domain)))
         };
     }
-    match &labels[..] {
-        [] => Found::Elsewhere,
+    match (before_domain(&labels, &zone.domain), &labels[..]) {
         // RFC 4035, 3.1.4.1: what the domain above knows about ours.
-        all if all == domain && qtype == QTYPE::TYPE(TYPE::DS) => Found::Elsewhere,
-        all if all == domain => Found::Domain,
+        (Some([]), _) if qtype == QTYPE::TYPE(TYPE::DS) => Found::Elsewhere,
+        (Some([]), _) => Found::Domain,
+        (Some([host]), _) => host_named(host, zone),
+        (Some(_), _) => Found::Nobody,
         // It may be a top-level domain as well, or a name that the uplink's servers know: it is ours only as an instance's
         // name, and only when its address is asked for.
-        [host] => match (host_named(host, zone), qtype) {
+        (None, [host]) => match (host_named(host, zone), qtype) {
             (Found::Host(address), QTYPE::TYPE(TYPE::A | TYPE::AAAA)) => Found::Host(address),
             (_, _) => Found::Elsewhere,
         },
-        [host, rest @ ..] if rest == domain => host_named(host, zone),
-        all if all.ends_with(&domain.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>()) => Found::Nobody,
-        _ => Found::Elsewhere,
+        (None, _) => Found::Elsewhere,
     }
 }
 
-fn host_named(host: &str, zone: &Zone) -> Found {
-    if host == GATEWAY {
+/// The labels that stand before `domain`; `None`: the name does not end with it.
+fn before_domain<'a, 'b>(labels: &'a [&'b [u8]], domain: &str) -> Option<&'a [&'b [u8]]> {
+    let depth = domain.split('.').count();
+    let (before, last) = labels.split_at_checked(labels.len().checked_sub(depth)?)?;
+    let is_same = last.iter().zip(domain.split('.')).all(|(label, own)| label.eq_ignore_ascii_case(own.as_bytes()));
+    is_same.then_some(before)
+}
+
+fn host_named(host: &[u8], zone: &Zone) -> Found {
+    let is_it = |name: &str| host.eq_ignore_ascii_case(name.as_bytes());
+    if is_it(GATEWAY) {
         return Found::Host(zone.network.address());
     }
-    zone.names.iter().find(|(name, _)| name == host).map_or(Found::Nobody, |(_, address)| Found::Host(*address))
+    zone.names.iter().find(|(name, _)| is_it(name)).map_or(Found::Nobody, |(_, address)| Found::Host(*address))
 }
 
 /// `d.c.b.a.in-addr.arpa`
-fn reverse(labels: &[String]) -> Option<Ipv4Addr> {
+fn reverse(labels: &[&[u8]]) -> Option<Ipv4Addr> {
     let [d, c, b, a, in_addr, arpa] = labels else { return None };
-    if in_addr != "in-addr" || arpa != "arpa" {
+    if !in_addr.eq_ignore_ascii_case(b"in-addr") || !arpa.eq_ignore_ascii_case(b"arpa") {
         return None;
     }
-    Some(Ipv4Addr::new(a.parse().ok()?, b.parse().ok()?, c.parse().ok()?, d.parse().ok()?))
+    let number = |label: &[u8]| std::str::from_utf8(label).ok()?.parse().ok();
+    Some(Ipv4Addr::new(number(a)?, number(b)?, number(c)?, number(d)?))
 }
 
 fn reply(query: &Packet<'_>, question: &Question<'_>, code: RCODE, record: Option<RData<'_>>) -> Answer {
