@@ -61,8 +61,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(daemon::run(arguments, rest)) {
-        Ok(()) => ExitCode::SUCCESS,
+    // As a task: to wake the future of `block_on` itself costs one more turn of the event loop.
+    match runtime.block_on(async { tokio::spawn(daemon::run(arguments, rest)).await }) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE

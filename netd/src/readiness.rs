@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use yado_sys::clock::since_boot;
 use yado_wire::Budget;
@@ -9,12 +10,22 @@ use yado_wire::Budget;
 /// A descriptor that does not block, with its readiness.
 pub(crate) type Watched = AsyncFd<OwnedFd>;
 
-/// Watches `descriptor` until the result is dropped.
+/// Watches `descriptor` for what comes in until the result is dropped. That there is room again for what is sent is not
+/// watched: a datagram socket would wake us after each one that it sent.
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<Watched> {
+    watch_for(descriptor, Interest::READABLE)
+}
+
+/// Watches it for room too, so that `writable` can be awaited.
+pub(crate) fn watch_both_ways(descriptor: OwnedFd) -> io::Result<Watched> {
+    watch_for(descriptor, Interest::READABLE | Interest::WRITABLE)
+}
+
 // tokio wants `unsafe` at its newer constructor because some type's `as_raw_fd` could answer differently each time. That of
 // an `OwnedFd` cannot, and it stays open as long as it is owned.
 #[allow(deprecated)]
-pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<Watched> {
-    AsyncFd::new(descriptor)
+fn watch_for(descriptor: OwnedFd, interest: Interest) -> io::Result<Watched> {
+    AsyncFd::with_interest(descriptor, interest)
 }
 
 /// Waits until `read` finds something: it is called when the descriptor may be readable, and returns `None` when nothing
