@@ -4,4 +4,5 @@ pub mod answer;
 pub mod forward;
 pub mod serve;
 mod slots;
+mod waiting;
 pub mod zone;

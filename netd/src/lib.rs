@@ -31,6 +31,7 @@ pub mod uplink;
 pub mod dhcp;
 pub mod dns;
 
+mod alarm;
 mod readiness;
 mod task;
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use yado_sys::clock::since_boot;
@@ -38,6 +39,21 @@ pub(crate) async fn read_from<T>(
         let mut ready = watched.readable().await?;
         match read(watched.get_ref())? {
             Some(found) => return Ok(found),
+            None => ready.clear_ready(),
+        }
+    }
+}
+
+/// The same for who waits for several: `Pending` leaves `cx` to be woken when there is something to read again.
+pub(crate) fn poll_read_from<T>(
+    watched: &Watched,
+    cx: &mut Context<'_>,
+    mut read: impl FnMut(&OwnedFd) -> io::Result<Option<T>>,
+) -> Poll<io::Result<T>> {
+    loop {
+        let mut ready = ready!(watched.poll_read_ready(cx))?;
+        match read(watched.get_ref())? {
+            Some(found) => return Poll::Ready(Ok(found)),
             None => ready.clear_ready(),
         }
     }

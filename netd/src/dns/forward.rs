@@ -1,48 +1,26 @@
-//! Passing a question on to the uplink's name servers, one after the other. Each question has a random id and a socket of its
-//! own, so a port that the kernel chose at random; only a reply from the server asked, with that id, to that question counts.
+//! Passing a question on to the uplink's name servers: which they are, what counts as a reply, and the way over TCP.
 
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use yado_sys::random;
 
-/// How the question came, and so how it is passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// UDP.
-    Udp,
-    /// TCP: the asker wants a long reply.
-    Tcp,
-}
-
 /// How long each server has. A resolver in an instance waits five seconds in all.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// resolv.conf(5): more are not looked at.
-const MAX_SERVERS: usize = 3;
+pub(super) const MAX_SERVERS: usize = 3;
 /// The longest reply that is passed on over UDP: what resolvers of today offer to take.
-const MAX_UDP_BYTES: usize = 4096;
-const PORT: u16 = 53;
+pub(super) const MAX_UDP_BYTES: usize = 4096;
+pub(super) const PORT: u16 = 53;
 
-/// The reply of the first server that gives one, with the asker's id.
-pub async fn forward(query: &[u8], servers: &[Ipv4Addr], transport: Transport) -> Option<Vec<u8>> {
-    let host;
-    let servers = match servers {
-        [] => {
-            host = fs::read_to_string("/etc/resolv.conf").map(|text| parse_resolv_conf(&text)).unwrap_or_default();
-            &host
-        }
-        servers => servers,
-    };
+/// Over TCP: the reply of the first server that gives one, with the asker's id.
+pub async fn forward_tcp(query: &[u8], servers: &[Ipv4Addr]) -> Option<Vec<u8>> {
     for server in servers.iter().take(MAX_SERVERS) {
-        let asked = match transport {
-            Transport::Udp => timeout(PATIENCE, ask_udp(query, *server)).await,
-            Transport::Tcp => timeout(PATIENCE, ask_tcp(query, *server)).await,
-        };
-        if let Ok(Ok(mut reply)) = asked {
+        if let Ok(Ok(mut reply)) = timeout(PATIENCE, ask_tcp(query, *server)).await {
             reply[..2].copy_from_slice(&query[..2]);
             return Some(reply);
         }
@@ -50,25 +28,15 @@ pub async fn forward(query: &[u8], servers: &[Ipv4Addr], transport: Transport) -
     None
 }
 
+/// The servers that this machine itself asks, for when no uplink of ours has any.
+pub fn host_servers() -> Vec<Ipv4Addr> {
+    fs::read_to_string("/etc/resolv.conf").map(|text| parse_resolv_conf(&text)).unwrap_or_default()
+}
+
 /// `nameserver` lines with an IPv4 address.
 pub fn parse_resolv_conf(text: &str) -> Vec<Ipv4Addr> {
     let server = |line: &str| line.trim().strip_prefix("nameserver")?.trim().parse().ok();
     text.lines().filter_map(server).take(MAX_SERVERS).collect()
-}
-
-async fn ask_udp(query: &[u8], server: Ipv4Addr) -> io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).await?;
-    socket.connect(SocketAddrV4::new(server, PORT)).await?;
-    let query = with_random_id(query)?;
-    socket.send(&query).await?;
-    let mut reply = vec![0; MAX_UDP_BYTES];
-    loop {
-        let len = socket.recv(&mut reply).await?;
-        if is_reply_to(&reply[..len], &query) {
-            reply.truncate(len);
-            return Ok(reply);
-        }
-    }
 }
 
 async fn ask_tcp(query: &[u8], server: Ipv4Addr) -> io::Result<Vec<u8>> {
@@ -94,7 +62,7 @@ fn with_random_id(query: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Same id, a reply, and the same question but for the case of letters.
-fn is_reply_to(reply: &[u8], query: &[u8]) -> bool {
+pub(super) fn is_reply_to(reply: &[u8], query: &[u8]) -> bool {
     let (Some(asked), Some(answered)) = (question(query), question(reply)) else {
         // Refusals may come without the question.
         return reply.len() == 12 && reply[..2] == query[..2] && reply[2] & 0x80 != 0 && reply[3] & 0xf != 0;

@@ -2,31 +2,39 @@
 //! from an address outside its network is not answered.
 
 use super::answer::{Answer, answer, refusal};
-use super::forward::{Transport, forward, write_framed};
+use super::forward::{MAX_UDP_BYTES, forward_tcp, host_servers, write_framed};
 use super::slots::Slots;
+use super::waiting::{Heard, Waiting};
 use super::zone::Zones;
-use crate::readiness::take_one;
+use crate::alarm::Alarm;
+use crate::readiness::{Watched, poll_read_from, take_one, watch};
 use crate::task::Task;
 use simple_dns::RCODE;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch as latest};
 use tokio::time::timeout;
+use yado_sys::clock::since_boot;
 use yado_sys::raw_socket;
 use yado_wire::Budget;
 use yado_wire::Text;
 
 /// Questions of one bridge that wait for the uplink's servers at a time, and those of one address among them; more are
-/// dropped, and asked again by whoever cares.
-const MAX_FORWARDED: usize = 32;
+/// dropped, and asked again by whoever cares. An instance that starts asks for a dozen names at once, two questions each.
+const MAX_FORWARDED: usize = 128;
 const MAX_FORWARDED_EACH: usize = MAX_FORWARDED / 4;
-/// Questions of all instances of one bridge together, should the kernel not limit each of them.
-const BURST: u32 = 1000;
+/// Questions of all instances of one bridge together that are looked at as they come. More are looked at now and then, so that
+/// what waits is done at one go: to be woken for each costs as much as to answer it. Sixteen come back in 32 ms.
+const BURST: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(2);
+/// Then so many at a time.
+const MAX_IN_A_ROW: u32 = 32;
 /// Questions of one TCP connection.
 const CONNECTION_BURST: u32 = 50;
 const CONNECTION_PAUSE: Duration = Duration::from_millis(50);
@@ -37,6 +45,8 @@ const MAX_CONNECTIONS_EACH: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A question is a name of at most 255 bytes and little else.
 const MAX_QUERY_BYTES: usize = 1232;
+/// How long a socket that failed is left alone.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
 const PORT: u16 = 53;
 
 /// Opens the sockets and serves as long as the tasks live.
@@ -46,14 +56,14 @@ pub(crate) fn start(
     zones: &latest::Receiver<Arc<Zones>>,
 ) -> io::Result<Vec<Task>> {
     let here = SocketAddrV4::new(address, PORT);
-    let udp = UdpSocket::from_std(raw_socket::udp_socket_on(bridge, here)?)?;
+    let udp = watch(raw_socket::udp_socket_on(bridge, here)?.into())?;
     let tcp = TcpListener::from_std(raw_socket::tcp_listener_on(bridge, here)?)?;
     let server = Arc::new(Server {
         bridge: bridge.clone(),
         zones: zones.clone(),
         forwarded: Slots::new(MAX_FORWARDED, MAX_FORWARDED_EACH),
     });
-    Ok(vec![Task::spawn(serve_udp(server.clone(), Arc::new(udp))), Task::spawn(serve_tcp(server, tcp))])
+    Ok(vec![Task::spawn(serve_udp(server.clone(), udp)), Task::spawn(serve_tcp(server, tcp))])
 }
 
 struct Server {
@@ -62,36 +72,83 @@ struct Server {
     forwarded: Arc<Slots>,
 }
 
-async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
-    let mut buffer = [0; MAX_QUERY_BYTES];
+/// What can wake the UDP server.
+enum Event {
+    /// So many bytes of the buffer are a question.
+    Asked { len: usize, from: SocketAddrV4 },
+    /// The server's own socket failed.
+    Failed,
+    /// The uplink's servers.
+    Heard(Heard),
+    /// There is nothing to read any more, and the budget is overdrawn.
+    Overdrawn,
+    /// The time.
+    Due,
+}
+
+async fn serve_udp(server: Arc<Server>, socket: Watched) {
+    let mut buffer = [0; MAX_UDP_BYTES];
     let mut budget = Budget::each(BURST, PAUSE);
+    let (mut in_a_row, mut overdrawn_until, mut paused_until) = (0, None, None);
+    let mut waiting = Waiting::default();
+    let mut alarm = Alarm::default();
+    // One that finds no room is asked again.
+    let reply = |bytes: &[u8], to| drop(raw_socket::send_datagram(socket.get_ref(), bytes, to));
     loop {
-        take_one(&mut budget).await;
-        let (len, from) = match socket.recv_from(&mut buffer).await {
-            Ok(received) => received,
+        let event = poll_fn(|cx| {
+            if paused_until.is_some() {
+                return alarm.poll(cx).map(|()| Event::Due);
+            }
+            if let Poll::Ready(heard) = waiting.poll_heard(cx, &mut buffer) {
+                return Poll::Ready(Event::Heard(heard));
+            }
+            if in_a_row < MAX_IN_A_ROW {
+                let question = &mut buffer[..MAX_QUERY_BYTES];
+                let read = poll_read_from(&socket, cx, |socket| raw_socket::recv_datagram(socket, question));
+                if let Poll::Ready(read) = read {
+                    return Poll::Ready(read.map_or(Event::Failed, |(len, from)| Event::Asked { len, from }));
+                }
+            }
+            match overdrawn_until {
+                Some(_) => Poll::Ready(Event::Overdrawn),
+                None => alarm.poll(cx).map(|()| Event::Due),
+            }
+        });
+        let event = event.await;
+        let now = since_boot();
+        match event {
+            Event::Asked { len, from } => {
+                let wait = budget.spend(1, now);
+                if !wait.is_zero() {
+                    (in_a_row, overdrawn_until) = (in_a_row + 1, Some(now + wait));
+                }
+                let query = &buffer[..len];
+                match server.decide(query, from.into()) {
+                    Answer::Ignore => {}
+                    Answer::Reply(bytes) => reply(&bytes, from),
+                    Answer::Forward => {
+                        let slot = server.forwarded.take((*from.ip()).into());
+                        let refused = slot.and_then(|slot| {
+                            server.with_servers(|servers| waiting.ask(query, from, slot, servers, now))
+                        });
+                        if refused.is_some() {
+                            reply(&refusal(query, RCODE::ServerFailure), from);
+                        }
+                    }
+                }
+            }
             // A reply that could not be delivered, or the bridge going away, which the monitor reports.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let query = &buffer[..len];
-        match server.decide(query, from) {
-            Answer::Ignore => {}
-            Answer::Reply(reply) => {
-                // No room: the question is asked again.
-                let _ = socket.try_send_to(&reply, from);
-            }
-            Answer::Forward => {
-                let Some(slot) = server.forwarded.take(from.ip()) else { continue };
-                let (server, socket, query) = (server.clone(), socket.clone(), query.to_vec());
-                tokio::spawn(async move {
-                    let reply = server.forward(&query, Transport::Udp).await;
-                    let _ = socket.try_send_to(&reply, from);
-                    drop(slot);
-                });
+            Event::Failed => paused_until = Some(now + FAILED_PAUSE),
+            Event::Heard(Heard::Reply { len, asker }) => reply(&buffer[..len], asker),
+            Event::Overdrawn => (in_a_row, paused_until) = (0, overdrawn_until.take()),
+            Event::Heard(Heard::Nobody) | Event::Due => {
+                paused_until = paused_until.filter(|until| now < *until);
+                for question in server.with_servers(|servers| waiting.go_on(servers, now)) {
+                    reply(&refusal(&question.as_asked(), RCODE::ServerFailure), question.asker);
+                }
             }
         }
+        alarm.ring_by(waiting.deadline().into_iter().chain(paused_until).min(), now);
     }
 }
 
@@ -131,7 +188,7 @@ async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAd
             Answer::Ignore => return Ok(()),
             Answer::Reply(reply) => reply,
             Answer::Forward => match server.forwarded.take(from.ip()) {
-                Some(_slot) => server.forward(&query, Transport::Tcp).await,
+                Some(_slot) => server.forward_tcp(&query).await,
                 None => refusal(&query, RCODE::ServerFailure),
             },
         };
@@ -148,9 +205,18 @@ impl Server {
         }
     }
 
-    async fn forward(&self, query: &[u8], transport: Transport) -> Vec<u8> {
-        let servers = self.zones.borrow().servers.clone();
-        match forward(query, &servers, transport).await {
+    /// With the name servers that are asked now: the uplinks', or else the host's.
+    fn with_servers<T>(&self, use_them: impl FnOnce(&[Ipv4Addr]) -> T) -> T {
+        let zones = self.zones.borrow().clone();
+        match &zones.servers[..] {
+            [] => use_them(&host_servers()),
+            servers => use_them(servers),
+        }
+    }
+
+    async fn forward_tcp(&self, query: &[u8]) -> Vec<u8> {
+        let servers = self.with_servers(<[Ipv4Addr]>::to_vec);
+        match forward_tcp(query, &servers).await {
             Some(reply) => reply,
             None => refusal(query, RCODE::ServerFailure),
         }

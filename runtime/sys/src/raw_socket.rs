@@ -2,7 +2,7 @@
 //! hear nothing from any other link.
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
@@ -76,6 +76,41 @@ pub fn recv_packet(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<u
     loop {
         return match rustix::io::read(socket, &mut *buffer) {
             Ok(len) => Ok(Some(len)),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
+/// Receives one datagram over IPv4 into `buffer`, and says who sent it; what does not fit is cut off. `None`: nothing is there.
+pub fn recv_datagram(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddrV4)>> {
+    loop {
+        return match rustix::net::recvfrom(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((len, _, from)) => {
+                let from = from.ok_or(Errno::INVAL)?;
+                Ok(Some((len, SocketAddrV4::try_from(from)?)))
+            }
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
+/// A UDP socket that speaks with `peer` and hears nobody else, at a port that the kernel chose at random. It does not block.
+pub fn udp_socket_to(peer: SocketAddrV4) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddr::V4(peer))?;
+    Ok(socket)
+}
+
+/// Sends `bytes` from a socket of [`udp_socket_to`] to its peer. `None`: its buffer is full; nothing was sent.
+pub fn send_to_peer(socket: &impl AsFd, bytes: &[u8]) -> io::Result<Option<()>> {
+    loop {
+        return match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(Some(())),
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -186,5 +221,14 @@ mod tests {
         assert_eq!(recv_packet(&socket, &mut buffer).unwrap(), Some(1));
         assert_eq!(recv_packet(&socket, &mut buffer).unwrap(), None);
         assert!(udp_socket_on("no-such-link", here).is_err());
+
+        let asking = udp_socket_to(here).unwrap();
+        assert_eq!(send_to_peer(&asking, b"who").unwrap(), Some(()));
+        let (len, from) = recv_datagram(&socket, &mut buffer).unwrap().unwrap();
+        assert_eq!((&buffer[..len], *from.ip()), (&b"who"[..], *here.ip()));
+        assert_ne!(from.port(), 0);
+        send_datagram(&socket, b"me", from).unwrap().unwrap();
+        assert_eq!(recv_packet(&asking, &mut buffer).unwrap(), Some(2));
+        assert!(recv_datagram(&socket, &mut buffer).unwrap().is_none());
     }
 }

@@ -1,0 +1,38 @@
+//! A time to wake up at, for who waits for other things too. It is set again only to ring earlier: whoever is woken too early
+//! looks what is due, and sets it anew.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The alarm; `None`: it does not ring.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<(Duration, Pin<Box<Sleep>>)>);
+
+impl Alarm {
+    /// Rings at `at` at the latest; `now` and `at` are on the boot clock.
+    pub(crate) fn ring_by(&mut self, at: Option<Duration>, now: Duration) {
+        let Some(at) = at else { return };
+        let when = || Instant::now() + at.saturating_sub(now);
+        match &mut self.0 {
+            Some((set, _)) if *set <= at => {}
+            Some((set, sleep)) => {
+                *set = at;
+                sleep.as_mut().reset(when());
+            }
+            None => self.0 = Some((at, Box::pin(sleep_until(when())))),
+        }
+    }
+
+    /// `Ready`: it rings, once.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((_, sleep)) = &mut self.0 else { return Poll::Pending };
+        let rings = sleep.as_mut().poll(cx);
+        if rings.is_ready() {
+            self.0 = None;
+        }
+        rings
+    }
+}
