@@ -323,6 +323,8 @@ impl Outside {
             .command("dnsmasq")
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-resolv", "--no-hosts"])
             .args(["--interface=out0", "--bind-interfaces", "--log-facility=-", "--log-dhcp"])
+            // With the port that each question came from.
+            .arg("--log-queries=extra")
             .arg(format!("--dhcp-range={network}.100,{network}.200,2m"))
             .arg("--dhcp-authoritative")
             .arg("--domain=outside.test")

@@ -1,10 +1,11 @@
 //! netd as a whole, in network namespaces: real links, a real DHCP client in the containers, a real DHCP and name server
-//! outside, and `nft` and `dig` to look at what came of it. Needs root and iproute2, nftables, dnsmasq, busybox and dig; says
-//! so and skips without.
+//! outside, and `nft` and `dig` to look at what came of it. Needs root and iproute2, nftables, dnsmasq, busybox, dig, python3
+//! and strace; says so and skips without.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod containers;
+mod costs;
 mod floods;
 mod forged;
 mod ipv6;
