@@ -56,7 +56,16 @@ impl Purpose {
             Purpose::RootFileSystem => vec!["arch-test", "mmdebstrap", "qemu-user-static"],
             Purpose::KernelModule => vec!["bc", "libc6-dev", "make"],
             Purpose::Judges => {
-                vec!["bind9-dnsutils", "busybox-static", "crun", "dnsmasq-base", "iproute2", "nftables", "python3"]
+                vec![
+                    "bind9-dnsutils",
+                    "busybox-static",
+                    "crun",
+                    "dnsmasq-base",
+                    "iproute2",
+                    "nftables",
+                    "python3",
+                    "strace",
+                ]
             }
         }
     }
