@@ -202,10 +202,11 @@ fn full_disk(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
 fn no_inodes(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     let outcome = made(arena, HOSTILE, "no-inodes")?;
     let free = arena.shell(
-        "touch /data/ours 2>&1 && echo a file of ours can be made; rm -f /data/ours; df -i /data | tail -n 1",
+        "touch /data/ours 2>&1 && echo a file of ours can be made; rm -f /data/ours; \
+         echo \"$(ls /data/.reserved-files | grep -c .) are kept\"; df -i /data | tail -n 1",
     )?;
     arena.board()?.exec(HOSTILE, &["rm", "-rf", "/root/attack-inodes"], TIMEOUT)?;
-    Ok(judged(outcome, &free.replace('\n', ", "), free.contains("can be made")))
+    Ok(judged(outcome, &free.replace('\n', ", "), free.contains("can be made") && free.contains("64 are kept")))
 }
 
 /// Every line with the forged words must say whose they are, and send nothing to a terminal.

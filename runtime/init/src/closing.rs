@@ -56,7 +56,7 @@ const MAX_OWN_CLOSERS: usize = 4;
 
 /// So much may wait for a closer, or for the reader. With more of it from instances no instance starts; with more from
 /// clients, no client is heard.
-const MAX_WAITING: usize = 64;
+pub(crate) const MAX_WAITING: usize = 64;
 
 /// What nobody waits for is collected for so long: a process is started for many, not for each.
 const COLLECTING: Duration = Duration::from_secs(30);

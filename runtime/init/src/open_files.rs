@@ -1,6 +1,7 @@
 //! How many descriptors this process may have open: as many as its tables can fill, so that a full board does not fail for
 //! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
 
+use crate::closing;
 use crate::control::client::MOST_CLIENTS;
 use crate::instance::MOST_INSTANCES;
 use crate::launch::MOST_LAUNCHES;
@@ -22,12 +23,16 @@ const PER_SERVICE: usize = 2;
 /// starting a launcher, listing a directory, descriptors that a client sends.
 const OTHERS: usize = 128;
 
+/// What waits for the datagram reader, and for the closers of both kinds.
+const CLOSING: usize = 3 * closing::MAX_WAITING;
+
 /// All of that.
 const MOST_OPEN: usize = MOST_INSTANCES * PER_INSTANCE
     + MOST_LAUNCHES * PER_LAUNCH
     + (MOST_SERVICES + 1) * PER_SERVICE
     + MOST_CLIENTS
     + warm_images::MOST
+    + CLOSING
     + OTHERS;
 
 /// Raises the limit where it is lower, as far as we may. It is inherited by what we start.
