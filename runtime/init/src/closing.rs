@@ -1,6 +1,6 @@
 //! Closes for PID 1 what it must not close itself, because somebody else decides how long that takes. Whoever closes a socket
 //! last waits for what its queue holds, in the kernel and for seconds; the last close of a packet socket waits for all
-//! processors in turn, and no signal ends that. So all that instances and clients have a hand in is an [`Untrusted`](crate::untrusted::Untrusted), which
+//! processors in turn, and no signal ends that. So all that instances and clients have a hand in is an [`Untrusted`], which
 //! goes, wherever it is dropped, to a closer: a process that gets copies, exits as soon as ours are closed, and is waited for
 //! by nobody.
 //!
@@ -17,7 +17,7 @@
 //! | pidfds, mounts of images, pipes of output, files of control groups | nobody: their close waits for nothing that an instance does | PID 1 |
 //! | the far end of a pair that a child was just given | nobody yet: nothing is in its queue, and the child has a copy | PID 1 |
 //!
-//! Receiving drops, too: what has no room the kernel drops inside the call. [`Untrusted::recv`](crate::untrusted::Untrusted::recv) looks first, and the datagram
+//! Receiving drops, too: what has no room the kernel drops inside the call. [`Untrusted::recv`] looks first, and the datagram
 //! reader receives what instances send. (A file of FUSE is flushed at each close, not only the last: the copy that PID 1 had of
 //! what a client sent, too. That is a choice of the host's root.)
 //!
@@ -27,6 +27,9 @@
 //! 8 × 253 or more descriptors in flight (`wait_for_unix_gc()`, read in Debian's 6.1.192). PID 1 sends sockets to the reader
 //! alone, as the host's root; an unprivileged instance's are counted as its own users'. On older kernels whoever closes or
 //! sends may have to do the collection.
+//!
+//! [`Untrusted`]: crate::untrusted::Untrusted
+//! [`Untrusted::recv`]: crate::untrusted::Untrusted::recv
 
 use crate::moment::Moment;
 use crate::process::Start;

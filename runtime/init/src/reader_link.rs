@@ -132,7 +132,8 @@ impl ReaderLink {
         [start, self.answer_by, self.gone_by].into_iter().flatten().min()
     }
 
-    /// Sends a request. `false`: the link takes no more now, or is lost.
+    /// Sends a request. `false`: the link takes no more now, or is lost. Of all that we send only sockets for the reader could
+    /// make us wait for the kernel: see the end of [`closing`](crate::closing)'s words.
     pub(crate) fn ask(&mut self, request: &ReaderRequest, descriptor: Option<BorrowedFd<'_>>, now: Moment) -> bool {
         let (Some(link), Some(packet)) = (&self.link, yado_wire::encode(request)) else { return false };
         if self.is_blocked {
