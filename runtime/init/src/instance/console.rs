@@ -242,3 +242,43 @@ impl Console {
         self.printed += printed.len() as u64;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::untrusted::Discarded;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+    use rustix::pty::OpenptFlags;
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_console_that_cannot_be_had_is_closed_by_others() {
+        let discarded = Discarded::default();
+        let no_pty = discarded.hold(File::open("/dev/null").unwrap().into(), Way::Closer);
+        assert!(Console::new(no_pty, Path::new("/dev/null/none")).is_err());
+        assert_eq!(discarded.take_first().map(|(way, _)| way), Some(Way::Closer));
+    }
+
+    #[test]
+    fn a_viewer_that_sends_descriptors_is_gone_and_they_are_closed_by_others() {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let Ok(master) = rustix::pty::openpt(flags) else { return println!("SKIPPED: no terminals here") };
+        rustix::pty::unlockpt(&master).unwrap();
+        let discarded = Discarded::default();
+        let mut console = Console::new(discarded.hold(master, Way::Closer), Path::new("/dev/null/none")).unwrap();
+        let theirs = console.attach().unwrap();
+        stream::write(&theirs, b"typed").unwrap().unwrap();
+        console.serve_viewer(Readiness::default());
+        assert!(console.has_viewer());
+        let rights = [theirs.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&rights)));
+        rustix::net::sendmsg(&theirs, &[io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
+        console.serve_viewer(Readiness::default());
+        assert!(!console.has_viewer());
+        assert_eq!(discarded.take_first().map(|(way, _)| way), Some(Way::HangUp));
+    }
+}
