@@ -130,8 +130,10 @@ pub(crate) struct Netd {
 const MAX_EVENTS: usize = 32;
 /// Changes come in bursts (a container's start is a dozen messages); they are looked at together.
 pub(crate) const SETTLE: Duration = Duration::from_millis(20);
-/// Looks at the links at once, and the pause between those that follow. The start of ten containers is some dozen.
-const LINK_LOOKS: u32 = 50;
+/// Looks at the links at once for changes that others make, and the pause between those that follow: a look costs as much as a
+/// dozen leases, and a container that takes its link up and down is found out by the next one as well. What netd itself is asked
+/// for, as the start of a container, does not wait for this.
+const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// After so long without an event the next one is not near, and netd takes no more memory than waiting needs.
 const QUIET: Duration = Duration::from_secs(5);

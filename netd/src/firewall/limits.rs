@@ -11,7 +11,7 @@ use yado_spec::network::{BridgeIpv4, BridgeSpec};
 
 /// What a container is given of netd: at once what one that starts needs, and then what a busy one does. A flood of it may
 /// take 5 % of an emulated processor, and has four seconds there: 200 ms. An unknown client costs netd four system calls and
-/// no file, a name that is passed on seven calls; the tests hold netd to that (`costs.rs`).
+/// no file, a name that is passed on eight calls; the tests hold netd to that (`costs.rs`).
 ///
 /// A client needs two messages for a lease and repeats one that was lost after seconds: four leases at once, or 12 messages in
 /// those four seconds.

@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags,
-    LinkInfo, LinkLayerType, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
@@ -24,7 +24,10 @@ impl Kernel {
     /// Looks at everything.
     pub async fn observe(&self) -> io::Result<Observed> {
         let mut observed = Observed { keeps_address_protocols: self.keeps_address_protocols, ..Observed::default() };
-        for message in self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).await? {
+        let mut request = LinkMessage::default();
+        // Counters are half of what the kernel would write and we would read.
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        for message in self.dump(RouteNetlinkMessage::GetLink(request)).await? {
             if let RouteNetlinkMessage::NewLink(message) = message {
                 observed.links.push(link(message));
             }
