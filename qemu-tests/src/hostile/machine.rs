@@ -17,6 +17,10 @@ pub(super) struct Spent {
     pub(super) wall: Duration,
     /// Processor time of PID 1.
     pub(super) init: Duration,
+    /// The part of it that was spent in the kernel.
+    pub(super) init_in_kernel: Duration,
+    /// How often PID 1 was woken.
+    pub(super) init_wakes: u64,
     /// Processor time of netd.
     pub(super) netd: Duration,
     /// Processor time of everybody but the instances: services, and the kernel's own threads.
@@ -28,7 +32,8 @@ impl Machine {
     pub(super) fn script(netd: u64) -> String {
         format!(
             "awk '{{print \"uptime_ms\", int($1 * 1000)}}' /proc/uptime
-             awk '{{print \"init_ticks\", $14 + $15}}' /proc/1/stat
+             awk '{{print \"init_ticks\", $14 + $15; print \"init_kernel_ticks\", $15}}' /proc/1/stat
+             awk '/^voluntary/ {{print \"init_wakes\", $2}}' /proc/1/status
              awk '{{print \"netd_ticks\", $14 + $15}}' /proc/{netd}/stat 2> /dev/null
              awk '{{sub(\":\", \"\", $1); print $1, $2}}' /proc/meminfo
              grep '^oom_kill ' /proc/vmstat
@@ -66,6 +71,8 @@ impl Machine {
         Ok(Spent {
             wall: Duration::from_millis(grown("uptime_ms")?),
             init: ticks("init_ticks")?,
+            init_in_kernel: ticks("init_kernel_ticks").unwrap_or_default(),
+            init_wakes: grown("init_wakes").unwrap_or_default(),
             netd: ticks("netd_ticks").unwrap_or_default(),
             outside: Duration::from_micros(outside),
         })

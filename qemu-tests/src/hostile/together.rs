@@ -70,7 +70,12 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     for one in running {
         one.ran()?;
     }
-    let shown = format!("{init:.1} % of {:.0} s; 5 % is the aim", spent.wall.as_secs_f64());
+    let shown = format!(
+        "{init:.1} % of {:.0} s ({} wake-ups, {} ms in the kernel); 5 % is the aim",
+        spent.wall.as_secs_f64(),
+        spent.init_wakes,
+        spent.init_in_kernel.as_millis()
+    );
     observer.check("PID 1's share of the processor is bounded", shown, init < INIT_PERCENT)?;
     observer.check("netd's share, and that of all outside", format!("{netd:.1} %, {outside:.0} %"), true)?;
     latencies.sort();

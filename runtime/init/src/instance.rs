@@ -81,6 +81,8 @@ pub(crate) struct Run {
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
     pub(crate) notify: Option<HeardSocket>,
+    /// What the kernel says of its limit of memory; `None`: it has none.
+    pub(crate) memory_limit_bytes: Option<u64>,
     /// Processes killed for want of memory.
     pub(crate) oom_kills: Counter,
     /// Forks refused.
@@ -247,7 +249,7 @@ impl Instance {
             restarts: self.restarts,
             start_us: self.run.start_us,
             memory_bytes: read("memory.current"),
-            memory_limit_bytes: read("memory.max"),
+            memory_limit_bytes: self.run.memory_limit_bytes,
             processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
             oom_kills: self.run.oom_kills.count(),
             last_failure: self.last_failure.as_deref().cloned(),

@@ -72,6 +72,7 @@ impl Supervisor {
         let group = self.places.group(&instance.name);
         let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
         cgroup::create(&group, &writes)?;
+        instance.run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
         instance.run.oom_kills = Counter::open(&group.join("memory.events"), "oom_kill");
         instance.run.refused_forks = Counter::open(&group.join("pids.events"), "max");
 

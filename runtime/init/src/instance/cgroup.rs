@@ -1,7 +1,7 @@
 //! An instance's control group: which files say its limits (pure), and making, killing and removing it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
@@ -18,6 +18,9 @@ const MAX_DEPTH: u32 = 16;
 
 /// How many groups one call removes. Each may take a slow board half a millisecond, and init does nothing else meanwhile.
 const MAX_REMOVALS: u32 = 32;
+
+/// A 64-bit number and the end of its line.
+const MAX_NUMBER_BYTES: usize = 24;
 
 /// So many processes are kept for the system where the kernel gives few: threads of its own, services and launchers.
 const MIN_RESERVE: u64 = 64;
@@ -215,7 +218,10 @@ pub(crate) fn clear_away(groups: &Path) {
 
 /// The number in a file of one number. `None`: no such file (the controller is missing), or no number (`max`).
 pub(crate) fn read_number(group: &Path, file: &str) -> Option<u64> {
-    fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+    // A status reads some of these of every instance: no call more than it takes.
+    let mut buffer = [0; MAX_NUMBER_BYTES];
+    let len = fs::File::open(group.join(file)).ok()?.read(&mut buffer).ok()?;
+    core::str::from_utf8(buffer.get(..len)?).ok()?.trim().parse().ok()
 }
 
 /// Whether `limits.processes` lets no further process into a group.
