@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
-use yado_sys::{datagram, machine, reboot};
+use yado_sys::{datagram, machine, reboot, scheduling};
 use yado_wire::datagrams::DatagramSource;
 
 /// When the processor is short, we, our services and whoever talks to us go before all instances together: the kernel's default
@@ -41,6 +41,9 @@ pub(crate) fn run() -> ExitCode {
         log.say(Priority::Error, format_args!("{problem}"));
     }
     open_files::raise_limit(&mut log);
+    if let Err(error) = scheduling::run_before_others() {
+        log.say(Priority::Warning, format_args!("be scheduled before all others: {error}"));
+    }
     prepare(&mut log);
     let places = Places::of_system();
     if let Some(parent) = places.groups.parent() {

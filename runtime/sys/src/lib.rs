@@ -44,6 +44,7 @@ pub mod reboot;
 pub mod replace_file;
 pub mod rlimit;
 pub mod root;
+pub mod scheduling;
 pub mod seccomp;
 pub mod security_label;
 pub mod signals;
