@@ -51,6 +51,7 @@ const INIT_LINKS: &[&str] = &[
     "crypto-common",
     "curve25519-dalek",
     "digest",
+    "dlmalloc",
     "ed25519",
     "ed25519-dalek",
     "hash32",

@@ -52,11 +52,8 @@ impl LogRings {
     pub(crate) fn append(&mut self, instance: Option<&str>, record: &[u8]) -> io::Result<()> {
         let number = self.next;
         self.next = number.wrapping_add(1);
-        let mut numbered = Vec::with_capacity(NUMBER_BYTES + record.len());
-        numbered.extend_from_slice(&number.to_le_bytes());
-        numbered.extend_from_slice(record);
         let at = instance.map_or(Ok(0), |name| self.ring_of(name))?;
-        self.rings.get_mut(at).map_or(Ok(()), |ring| ring.append(&numbered))
+        self.rings.get_mut(at).map_or(Ok(()), |ring| ring.append(&number.to_le_bytes(), record))
     }
 
     /// Whether there is a record that was not read yet.
