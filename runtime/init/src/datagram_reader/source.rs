@@ -4,7 +4,7 @@ use super::LinkLost;
 use crate::instance::notify::{self, Ping, parse_notification};
 use crate::log::journal_protocol::{self, Extent};
 use crate::log::syslog_protocol::parse_syslog;
-use crate::moment::Moment;
+use crate::moment::{Moment, next_round};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::datagram::{self, Datagram};
@@ -22,6 +22,9 @@ const NOTIFICATIONS_PER_SECOND: u32 = 5;
 
 /// systemd tells of each unit that it starts.
 const NOTIFICATIONS_BURST: u32 = 100;
+
+/// Instances that are over their budget are all looked at again at the same time, this often.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Who sends descriptors, which nobody asked for, is not looked at for so long.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -75,6 +78,8 @@ impl Watched {
         mut tell: impl FnMut(&ReaderReport) -> Result<(), LinkLost>,
     ) -> Result<(), LinkLost> {
         let mut buffer = vec![0; self.longest()];
+        // Told with the next one, if that says something of the same instance: each telling wakes init.
+        let mut untold = None;
         for _ in 0..MOST_AT_ONCE {
             if self.budget.paused(now).is_some() {
                 break;
@@ -82,6 +87,7 @@ impl Watched {
             if let DatagramSource::Instance { run } = self.source {
                 if matches!(datagram::next_carries_descriptors(&self.socket), Ok(Some(true))) {
                     self.is_refused = true;
+                    untold.iter().try_for_each(&mut tell)?;
                     return tell(&ReaderReport::SentDescriptors { run });
                 }
             }
@@ -106,10 +112,19 @@ impl Watched {
                 self.budget.pause_until(now.saturating_add(SILENCE));
             }
             if let Some(report) = self.report(&buffer, received, now) {
-                tell(&report)?;
+                untold = match untold {
+                    None => Some(report),
+                    Some(earlier) => Some(joined(earlier, report).or_else(|(earlier, report)| {
+                        tell(&earlier)?;
+                        Ok(report)
+                    })?),
+                };
             }
         }
-        Ok(())
+        if matches!(self.source, DatagramSource::Instance { .. }) && self.budget.paused(now).is_some() {
+            self.budget.pause_until(next_round(now, ROUND));
+        }
+        untold.iter().try_for_each(tell)
     }
 
     fn longest(&self) -> usize {
@@ -166,6 +181,22 @@ fn notification_report(run: u32, uid: u32, bytes: &[u8]) -> Option<ReaderReport>
     })
 }
 
+/// Both as one; or both, where one does not say what both say.
+fn joined(earlier: ReaderReport, later: ReaderReport) -> Result<ReaderReport, (ReaderReport, ReaderReport)> {
+    use ReaderReport::Notification;
+    match (earlier, later) {
+        (
+            Notification { run, uid, is_ready, status, ping },
+            Notification { run: run2, uid: uid2, is_ready: is_ready2, status: status2, ping: ping2 },
+        ) if (run, uid) == (run2, uid2) => {
+            // Whoever asks for its end is not saved by what it says next.
+            let ping = if ping == Some(WatchdogPing::Trigger) { ping } else { ping2.or(ping) };
+            Ok(Notification { run, uid, is_ready: is_ready || is_ready2, status: status2.or(status), ping })
+        }
+        both => Err(both),
+    }
+}
+
 fn entry_report(bytes: &[u8], extent: Extent, pid: i32, now: Moment) -> Option<ReaderReport> {
     let entry = journal_protocol::parse_journal_entry(bytes, extent)?;
     let identifier = entry.identifier.as_deref().filter(|name| !name.is_empty());
@@ -180,4 +211,63 @@ fn record_report(priority: u8, identifier: &str, pid: i32, message: &str, now: M
         pid,
         message: clipped(message),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const NOW: Moment = Moment::from_secs(100);
+
+    /// An instance's socket, and what of these datagrams init is told by looks at these times.
+    fn told(datagrams: &[&str], looks: &[Moment]) -> Vec<(bool, Option<String>, Option<WatchdogPing>)> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let mut watched = Watched::new(DatagramSource::Instance { run: 7 }, datagram::bind(&path, 0o600).unwrap());
+        let sender = datagram::unbound().unwrap();
+        let mut left = datagrams.iter();
+        let mut told = Vec::new();
+        for look in looks {
+            // A queue holds a few only; who floods fills it again.
+            while let Some(text) = left.as_slice().first() {
+                if datagram::send(&sender, Path::new(&path), text.as_bytes(), None).unwrap().is_none() {
+                    break;
+                }
+                left.next();
+            }
+            if !watched.is_polled(*look) {
+                continue;
+            }
+            let tell = |report: &ReaderReport| {
+                let ReaderReport::Notification { run: 7, is_ready, status, ping, .. } = report else {
+                    panic!("{report:?}")
+                };
+                told.push((*is_ready, status.as_ref().map(|status| status.to_string()), *ping));
+                Ok(())
+            };
+            assert!(watched.read(*look, tell).is_ok());
+        }
+        told
+    }
+
+    #[test]
+    fn what_is_said_in_one_look_is_told_once_and_nothing_of_it_is_lost() {
+        let said = ["STATUS=one", "READY=1", "WATCHDOG=trigger", "STATUS=two\nWATCHDOG=1", "nothing that counts"];
+        let wanted = (true, Some("two".to_owned()), Some(WatchdogPing::Trigger));
+        assert_eq!(told(&said, &[NOW]), [wanted]);
+        assert_eq!(told(&["WATCHDOG=1"], &[NOW]), [(false, None, Some(WatchdogPing::Alive))]);
+        assert_eq!(told(&[], &[NOW]), []);
+    }
+
+    #[test]
+    fn who_says_too_much_is_heard_once_a_second() {
+        let said = vec!["STATUS=again"; 4000];
+        // A minute of looks, far more often than its budget allows.
+        let looks: Vec<Moment> = (0..6000).map(|number| NOW + Duration::from_millis(10 * number)).collect();
+        let count = told(&said, &looks).len();
+        // The burst comes as fast as it is sent.
+        assert!((55..=75).contains(&count), "{count}");
+    }
 }

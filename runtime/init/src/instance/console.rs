@@ -32,8 +32,11 @@ const MOST_CHUNKS: usize = 3;
 /// cost a fiftieth of its time.
 const BYTES_PER_SECOND: u32 = 2048;
 
-/// What it may print at once: a boot that tells of every unit has some 40 KiB.
-const BURST_BYTES: u32 = 64 * 1024;
+/// What it may print at once: a boot that tells of every unit has some 40 KiB, in lines of 60 bytes.
+const BURST_BYTES: u32 = 96 * 1024;
+
+/// What a line costs besides its bytes: it is a record of the log.
+const LINE_BYTES: u32 = 64;
 
 /// What a look costs besides the bytes: who prints a byte at a time pays for each time.
 const LOOK_BYTES: u32 = 512;
@@ -135,12 +138,18 @@ impl Console {
             return;
         }
         let before = self.printed;
+        let mut lines: u32 = 0;
+        let mut counted = |line: &str| {
+            lines = lines.saturating_add(1);
+            log(line);
+        };
         for _ in 0..MOST_CHUNKS {
-            if !self.read_output(now, &mut log) {
+            if !self.read_output(now, &mut counted) {
                 break;
             }
         }
-        let bytes = u32::try_from(self.printed - before).unwrap_or(u32::MAX).saturating_add(LOOK_BYTES);
+        let bytes = u32::try_from(self.printed - before).unwrap_or(u32::MAX);
+        let bytes = bytes.saturating_add(LOOK_BYTES).saturating_add(lines.saturating_mul(LINE_BYTES));
         match self.viewer {
             Some(_) => {
                 self.budget.spend(bytes / VIEWER_FACTOR, now);
