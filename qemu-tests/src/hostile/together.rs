@@ -21,15 +21,23 @@ const FLOODS: [&str; 10] = [
     "notify-descriptors",
 ];
 
-/// Of one processor, for all ten and for our own asking. The aim is 5 %; 7 and 10 % were seen, 2 % of them for our own asking.
-/// To be tightened with it.
-const INIT_PERCENT: f64 = 20.0;
+/// Of one processor, for all ten and for our own asking.
+const INIT_PERCENT: f64 = 5.0;
 
-/// For an answer while ten take all of an emulated processor that others use too. The aim is 100 ms; 1.5 s were seen.
-const SLOWEST_STATUS: Duration = Duration::from_secs(5);
+/// The same for netd.
+const NETD_PERCENT: f64 = 10.0;
 
-/// For a ping of a calm container then. The aim is 100 ms; 575 were seen, and 13 on average.
-const SLOWEST_PING_MS: f64 = 2000.0;
+/// For an answer while ten take all of an emulated processor. A command that does nothing takes a third of it.
+const SLOWEST_STATUS: Duration = Duration::from_secs(1);
+
+/// For half of the answers.
+const MEDIAN_STATUS: Duration = Duration::from_millis(200);
+
+/// For a ping of a calm container then.
+const SLOWEST_PING_MS: f64 = 500.0;
+
+/// For pings on average.
+const MEAN_PING_MS: f64 = 50.0;
 
 pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     let before = arena.machine()?;
@@ -57,6 +65,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         running.push(arena.start_attack(name, &["flood", flood, &seconds], patience)?);
     }
     let pings = arena.start_inside(CALM, &["ping", "-c", &seconds, "-W", "2", &router], patience)?;
+    let waited = arena.board()?.qemu.waited();
     let until = Instant::now() + length;
     let mut latencies = Vec::new();
     while Instant::now() < until {
@@ -65,29 +74,37 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         std::thread::sleep(Duration::from_secs(1));
     }
     let spent = arena.machine()?.since(&began)?;
-    let [init, netd, outside] = [spent.init, spent.netd, spent.outside].map(|of| spent.percent(of));
+    let waited = arena.board()?.qemu.waited().saturating_sub(waited);
     let pinged = pings.ran()?;
     for one in running {
         one.ran()?;
     }
+    // While others have the processor of this machine, the board's clock goes on: all takes longer there than it does.
+    let had = 1.0 - (waited.as_secs_f64() / spent.wall.as_secs_f64()).min(1.0);
+    observer.check(
+        "the board's processor had one of this machine's",
+        format!("{:.0} % of the time", had * 100.0),
+        true,
+    )?;
+    let [init, netd, outside] = [spent.init, spent.netd, spent.outside].map(|of| spent.percent(of) * had);
     let shown = format!(
-        "{init:.1} % of {:.0} s ({} wake-ups, {} ms in the kernel); 5 % is the aim",
+        "{init:.1} % of {:.0} s, {} wake-ups, {} ms in the kernel",
         spent.wall.as_secs_f64(),
         spent.init_wakes,
         spent.init_in_kernel.as_millis()
     );
-    observer.check("PID 1's share of the processor is bounded", shown, init < INIT_PERCENT)?;
-    observer.check("netd's share, and that of all outside", format!("{netd:.1} %, {outside:.0} %"), true)?;
+    observer.check("PID 1's share of it is bounded", shown, init < INIT_PERCENT)?;
+    observer.check("netd's too", format!("{netd:.1} %; all outside {outside:.0} %"), netd < NETD_PERCENT)?;
     latencies.sort();
-    let slowest = latencies.last().copied().unwrap_or_default();
-    let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
+    let slowest = latencies.last().copied().unwrap_or_default().mul_f64(had);
+    let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default().mul_f64(had);
     let shown =
         format!("{} times, median {} ms, slowest {} ms", latencies.len(), median.as_millis(), slowest.as_millis());
-    observer.check("status answered throughout; 100 ms is the aim", shown, slowest < SLOWEST_STATUS)?;
+    observer.check("status answered throughout", shown, slowest < SLOWEST_STATUS && median < MEDIAN_STATUS)?;
     let shown = pinged.stdout.lines().rev().take(2).collect::<Vec<_>>().join("; ");
-    let slowest_ping = slowest_ping_ms(&pinged.stdout);
-    let are_answered = slowest_ping.is_some_and(|ms| ms < SLOWEST_PING_MS);
-    observer.check("each of calm's pings was answered; 100 ms is the aim", shown, are_answered)?;
+    let are_answered = mean_and_slowest_ping_ms(&pinged.stdout)
+        .is_some_and(|(mean, slowest)| mean * had < MEAN_PING_MS && slowest * had < SLOWEST_PING_MS);
+    observer.check("each of calm's pings was answered", shown, are_answered)?;
     let status = arena.instance(CALM)?;
     observer.check("calm is still ready, by its probes", &status["state"], status["state"] == "ready")?;
     observer.check("as the same process", format!("{}", status["pid"]), arena.pids()?[1] == pids[1])?;
@@ -117,16 +134,18 @@ pub(super) fn late(arena: &Arena<'_>, observer: &mut Observer) -> Result<(), Hos
     Ok(())
 }
 
-/// The slowest of busybox's `round-trip min/avg/max = 0.1/0.2/0.3 ms`; `None` also when an answer is missing.
-fn slowest_ping_ms(said: &str) -> Option<f64> {
+/// The second and the third of busybox's `round-trip min/avg/max = 0.1/0.2/0.3 ms`; `None` also when an answer is missing.
+fn mean_and_slowest_ping_ms(said: &str) -> Option<(f64, f64)> {
     let is_whole = said.contains(" 0% packet loss");
     let times = said.lines().find_map(|line| line.split_once("= "))?.1;
-    times.trim_end_matches(" ms").rsplit('/').next()?.parse().ok().filter(|_| is_whole)
+    let mut times = times.trim_end_matches(" ms").rsplit('/').map(str::parse);
+    let (slowest, mean) = (times.next()?.ok()?, times.next()?.ok()?);
+    is_whole.then_some((mean, slowest))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::slowest_ping_ms;
+    use super::mean_and_slowest_ping_ms;
 
     #[test]
     fn the_slowest_ping_counts_and_a_lost_one_too() {
@@ -135,8 +154,8 @@ mod tests {
                 "60 packets transmitted, 60 packets received, {loss}% packet loss\nround-trip min/avg/max = 0.351/0.718/41.502 ms\n"
             )
         };
-        assert_eq!(slowest_ping_ms(&said("0")), Some(41.502));
-        assert_eq!(slowest_ping_ms(&said("1")), None);
-        assert_eq!(slowest_ping_ms("ping: sendto: Operation not permitted"), None);
+        assert_eq!(mean_and_slowest_ping_ms(&said("0")), Some((0.718, 41.502)));
+        assert_eq!(mean_and_slowest_ping_ms(&said("1")), None);
+        assert_eq!(mean_and_slowest_ping_ms("ping: sendto: Operation not permitted"), None);
     }
 }
