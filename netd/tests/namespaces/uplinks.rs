@@ -355,3 +355,51 @@ fn a_server_that_follows_a_network_does_not_make_it_move_again_and_again() {
     });
     assert_eq!(network(&board).ipv4, Some(([10, 158, 1, 1], 24)));
 }
+
+/// A dozen names, two questions each, all at once; every one is answered within five seconds, after which a resolver asks again.
+const ASK_AT_ONCE: &str = "python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((\"10.158.0.1\", 53))
+s.settimeout(5)
+name = b\"\\x06server\\x07outside\\x04test\\x00\"
+for i in range(24): s.send(bytes([0, i, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + name + bytes([0, 1, 0, 1]))
+replies = [s.recv(2000) for i in range(24)]
+assert sorted(reply[1] for reply in replies) == list(range(24)), replies
+assert all(reply[3] & 15 == 0 and reply[-4:] == bytes([192, 168, 77, 1]) for reply in replies), replies
+'";
+
+#[test]
+fn a_dozen_names_at_once_are_answered_by_the_first_server_that_is_there_and_speaks() {
+    if !can_run(&["ip", "dnsmasq", "python3"]) {
+        return;
+    }
+    let mut networks = networks();
+    networks.uplinks[0].ipv4 = UplinkIpv4::Static {
+        address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
+        gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
+        // Nobody listens at the first, and the second takes what comes and says nothing.
+        nameservers: [7, 8, 1].map(|last| Ipv4Addr::new(192, 168, 77, last)).to_vec(),
+    };
+    let board = Board::start(Some(networks));
+    let outside = Outside::new(&board.machine);
+    // On a link that dnsmasq does not serve.
+    outside.machine.sh("ip link add other0 type bridge && ip link set other0 up");
+    outside.machine.sh("ip addr add 192.168.77.7/32 dev other0 && ip addr add 192.168.77.8/32 dev other0");
+    let mut silent = outside.machine.command("python3");
+    let silent = silent.args([
+        "-c",
+        "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('192.168.77.8', 53))\ntime.sleep(60)",
+    ]);
+    let mut silent = silent.spawn().unwrap();
+    outside.machine.wait_for("grep -q '084DA8C0:0035' /proc/net/udp");
+    uplink_that(&board, &outside, "its address", |uplink| uplink.gateway.is_some());
+    let one = Machine::container();
+    assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
+    one.sh("ip addr add 10.158.0.250/24 dev eth0");
+    one.wait_for("busybox ping -c 1 -W 1 10.158.0.1");
+    let answered = one.try_sh(ASK_AT_ONCE);
+    silent.kill().unwrap();
+    silent.wait().unwrap();
+    assert!(answered.status.success(), "{answered:?}\n{}", outside.log());
+}
