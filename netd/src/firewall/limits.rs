@@ -16,11 +16,11 @@ use yado_spec::network::{BridgeIpv4, BridgeSpec};
 /// A client needs two messages for a lease and repeats one that was lost after seconds: four leases at once, or 12 messages in
 /// those four seconds.
 const DHCP_LIMIT: Limit = Limit::Rate { per_second: 1, burst: 8 };
-/// An apt that begins asks for a dozen names, three questions each, a resolver with a search list for twice as many at most;
-/// 36,000 an hour are left to who asks all the time. In four seconds they are 100.
-const DNS_LIMIT: Limit = Limit::Rate { per_second: 10, burst: 60 };
+/// An apt that begins asks for a dozen names, three questions each; 28,800 an hour are left to who asks all the time. In four
+/// seconds they are 80, for which an emulated processor has about 2 ms each.
+const DNS_LIMIT: Limit = Limit::Rate { per_second: 8, burst: 48 };
 /// Segments, of which a question takes five or so.
-const DNS_TCP_LIMIT: Limit = Limit::Rate { per_second: 50, burst: 300 };
+const DNS_TCP_LIMIT: Limit = Limit::Rate { per_second: 40, burst: 240 };
 /// A port that is silent for so long has its whole budget again.
 const FORGET_S: u32 = 60;
 
