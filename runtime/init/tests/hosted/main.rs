@@ -451,18 +451,32 @@ fn floods_of_words_cost_init_little_and_the_others_are_heard() {
 }
 
 #[test]
-fn floods_on_consoles_cost_init_little() {
-    let Some(host) = Host::with(&[("bad", "[config]\nboot.autostart = true\n")]) else { return };
-    host.use_image_with_init("bad", &["/bin/sh", "-c", "trap 'exit 0' USR2; while :; do echo flood; done"]);
+fn ten_floods_on_consoles_cost_init_little_and_status_answers() {
+    let names: Vec<String> = (0..10).map(|number| format!("bad{number}")).collect();
+    let instances: Vec<_> = names.iter().map(|name| (name.as_str(), "[config]\nboot.autostart = true\n")).collect();
+    let Some(host) = Host::with(&instances) else { return };
+    for name in &names {
+        host.use_image_with_init(name, &["/bin/sh", "-c", "trap 'exit 0' USR2; while :; do echo flood; done"]);
+    }
     let mut host = host.start();
-    host.wait_for("bad", InstanceState::Running);
+    for name in &names {
+        host.wait_for(name, InstanceState::Running);
+    }
     let first = host.share_of_processor(Duration::from_secs(3));
     let later = host.share_of_processor(Duration::from_secs(2));
-    assert!(first < 0.2 && later < 0.03, "init takes {first}, later {later} of a processor");
-    let began = std::time::Instant::now();
-    host.state("bad");
-    assert!(began.elapsed() < Duration::from_secs(1), "status took {:?}", began.elapsed());
-    let stop = Request::Stop { instance: name("bad"), timeout_s: Some(1), force: false };
+    assert!(first < 0.2 && later < 0.05, "init takes {first}, later {later} of a processor");
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..40 {
+        let began = std::time::Instant::now();
+        host.state("bad0");
+        times.push(began.elapsed());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    times.sort();
+    println!("status beside ten floods: median {:?}, slowest {:?}; init {first}, later {later}", times[20], times[39]);
+    // Other tests run beside this one, so that a single answer may be late.
+    assert!(times[20] < Duration::from_millis(100) && times[39] < Duration::from_secs(1), "{times:?}");
+    let stop = Request::Stop { instance: name("bad0"), timeout_s: Some(1), force: false };
     assert_eq!(host.ask(&stop), [Reply::Done]);
     assert!(host.end().success());
 }
