@@ -3,7 +3,7 @@
 use super::Length;
 use super::appliance::{ATTACK, CALM, HOSTILE};
 use super::failure::HostileError;
-use super::machine::Machine;
+use super::machine::{EMULATOR_WAITED, Machine};
 use crate::board::agent::Pending;
 use crate::board::disk::DataPartition;
 use crate::board::qemu::OnReset;
@@ -156,7 +156,8 @@ impl<'a> Arena<'a> {
         let status = self.board()?.status()?;
         let services = status["services"].as_array().into_iter().flatten();
         let netd = services.filter(|service| service["name"] == "netd").find_map(|service| service["pid"].as_u64());
-        Machine::parse(&self.shell(&Machine::script(netd.unwrap_or(0)))?)
+        let waited = u64::try_from(self.board()?.qemu.waited().as_micros()).unwrap_or(u64::MAX);
+        Ok(Machine::parse(&self.shell(&Machine::script(netd.unwrap_or(0)))?)?.with(EMULATOR_WAITED, waited))
     }
 
     /// Notes what came of an attempt: a check where it is promised to be held.

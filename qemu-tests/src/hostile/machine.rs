@@ -6,6 +6,9 @@ use super::failure::HostileError;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Microseconds for which the board's processor has waited for one of this machine's.
+pub(super) const EMULATOR_WAITED: &str = "emulator_waited_us";
+
 /// One look at the machine.
 #[derive(Debug, Clone)]
 pub(super) struct Machine(BTreeMap<String, u64>);
@@ -25,6 +28,9 @@ pub(super) struct Spent {
     pub(super) netd: Duration,
     /// Processor time of everybody but the instances: services, and the kernel's own threads.
     pub(super) outside: Duration,
+    /// The part of the time in which the board's processor had one of this machine's, from 0 to 1. While others have them the
+    /// board's clock goes on, so that all takes longer there than it does.
+    pub(super) had: f64,
 }
 
 impl Machine {
@@ -62,14 +68,23 @@ impl Machine {
         self.0.get(name).copied().ok_or_else(|| HostileError::Lacks { place: "the machine", wanted: name.to_owned() })
     }
 
+    /// The same with one more number.
+    pub(super) fn with(mut self, name: &str, number: u64) -> Machine {
+        self.0.insert(name.to_owned(), number);
+        self
+    }
+
     /// What was spent since `earlier`.
     pub(super) fn since(&self, earlier: &Machine) -> Result<Spent, HostileError> {
         let grown = |name: &str| Ok::<u64, HostileError>(self.get(name)?.saturating_sub(earlier.get(name)?));
         // USER_HZ is 100 on every architecture here.
         let ticks = |name: &str| Ok::<Duration, HostileError>(Duration::from_millis(grown(name)? * 10));
         let outside = grown("usage_usec")?.saturating_sub(grown("instances_usec")?);
+        let wall = Duration::from_millis(grown("uptime_ms")?);
+        let waited = Duration::from_micros(grown(EMULATOR_WAITED).unwrap_or(0));
         Ok(Spent {
-            wall: Duration::from_millis(grown("uptime_ms")?),
+            wall,
+            had: 1.0 - (waited.as_secs_f64() / wall.as_secs_f64().max(0.001)).min(1.0),
             init: ticks("init_ticks")?,
             init_in_kernel: ticks("init_kernel_ticks").unwrap_or_default(),
             init_wakes: grown("init_wakes").unwrap_or_default(),
@@ -80,9 +95,9 @@ impl Machine {
 }
 
 impl Spent {
-    /// A share of the time that went by, in percent.
+    /// A share of the time that went by, in percent, as it is where nobody takes the processor from the board.
     pub(super) fn percent(&self, of: Duration) -> f64 {
-        100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
+        self.had * 100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
     }
 }
 
@@ -99,10 +114,15 @@ mod tests {
             );
             Machine::parse(&text).unwrap()
         };
-        let spent = look(14_000, 30, 4_000_000, 3_000_000).since(&look(10_000, 10, 1_000_000, 500_000)).unwrap();
+        let began = look(10_000, 10, 1_000_000, 500_000);
+        let spent = look(14_000, 30, 4_000_000, 3_000_000).since(&began).unwrap();
         assert_eq!((spent.wall, spent.init), (Duration::from_secs(4), Duration::from_millis(200)));
         assert_eq!(spent.outside, Duration::from_millis(500));
         assert!((spent.percent(spent.init) - 5.0).abs() < 0.001);
         assert!(look(0, 0, 0, 0).get("netd_ticks").is_err());
+        // Others had the processor for three of the four seconds.
+        let ended = look(14_000, 30, 4_000_000, 3_000_000).with(EMULATOR_WAITED, 3_000_000);
+        let spent = ended.since(&began.with(EMULATOR_WAITED, 0)).unwrap();
+        assert!((spent.percent(spent.init) - 1.25).abs() < 0.001);
     }
 }

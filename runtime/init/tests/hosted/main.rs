@@ -473,7 +473,10 @@ fn ten_floods_on_consoles_cost_init_little_and_status_answers() {
         std::thread::sleep(Duration::from_millis(50));
     }
     times.sort();
-    println!("status beside ten floods: median {:?}, slowest {:?}; init {first}, later {later}", times[20], times[39]);
+    println!(
+        "status beside ten floods: median {:?}, slowest {:?}; init {first}, later {later}",
+        times[20], times[39]
+    );
     // Other tests run beside this one, so that a single answer may be late.
     assert!(times[20] < Duration::from_millis(100) && times[39] < Duration::from_secs(1), "{times:?}");
     let stop = Request::Stop { instance: name("bad0"), timeout_s: Some(1), force: false };
