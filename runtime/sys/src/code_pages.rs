@@ -1,7 +1,9 @@
-//! Giving back the pages of our own program that were only needed to start: the kernel maps sixteen pages around each one
+//! Which pages of our own program are in memory.
+//!
+//! Giving back those that were only needed to start: the kernel maps sixteen pages around each one
 //! that is touched, so a process that did much once shows most of a large binary as its own for ever.
 
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{Advice, MlockFlags, madvise, mlock_with};
 use std::io;
 
 /// Unmaps what this process has mapped of its program's file, code and constants; what is needed again comes back from the
@@ -18,6 +20,19 @@ pub fn unmap_unused() -> io::Result<usize> {
         unmapped += mapping.resident;
     }
     Ok(unmapped)
+}
+
+/// Keeps in memory what this process has touched, or will, of its program's file: when memory is short the kernel takes code
+/// first, and who is to do something about it must not have to wait for a disk. [`unmap_unused`] is refused from then on.
+pub fn keep_touched() -> io::Result<()> {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    for mapping in maps.lines().filter(|line| line.ends_with(&*program.to_string_lossy())).filter_map(parse_head) {
+        let start = std::ptr::with_exposed_provenance_mut(mapping.start);
+        // SAFETY: locking changes nothing of what is at these addresses; of what is mapped there nothing is unmapped.
+        unsafe { mlock_with(start, mapping.len, MlockFlags::ONFAULT)? };
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -137,5 +152,16 @@ VmFlags: rd mr mw me
         assert!(0 < unmap_unused().unwrap());
         assert_eq!(table.concat().len(), 190);
         unmap_unused().unwrap();
+        // From here on nothing of it can be unmapped any more: in one test, so that none comes between.
+        let locked_kib = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            status.lines().find_map(|line| field(line, "VmLck:")).unwrap()
+        };
+        let before = locked_kib();
+        match keep_touched() {
+            Ok(()) => assert!(before < locked_kib() && unmap_unused().is_err()),
+            // Others than root may keep less than a test program.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOMEM), "{error}"),
+        }
     }
 }
