@@ -2,7 +2,7 @@
 
 use crate::modules::Loader;
 use crate::shutdown::unmount;
-use crate::{closing, data_partition, datagram_reader, host, initramfs, system};
+use crate::{closing, data_partition, datagram_reader, host, initramfs, memory_guard, system};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
@@ -22,8 +22,9 @@ SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
 (--load-drivers [ALIAS...]), to receive what instances and services send (--datagram-reader), to
-close their sockets (--close), to mount the data partition (--mount DEVICE TYPE), to keep some files there for the
-system (--fill-reserve), and to unmount all disks at the end (--unmount FILE).
+close their sockets (--close), to see what their sockets hold (--weigh-sockets BYTES GROUPS NAME...), to mount the data
+partition (--mount DEVICE TYPE), to keep some files there for the system (--fill-reserve), and to unmount all disks at the
+end (--unmount FILE).
 ";
 
 /// What the arguments ask for.
@@ -37,6 +38,8 @@ enum Role {
     ReadDatagrams,
     /// To close what init must not close itself.
     Close,
+    /// To say what sockets hold, when so many bytes are missing: of instances by their names, with their groups in this one.
+    WeighSockets(u64, PathBuf, Vec<String>),
     /// One module, for the kernel.
     LoadModule(String),
     /// This device, with a file system of this kind, mounted as the data partition.
@@ -58,6 +61,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::LoadDrivers(aliases)) => load_drivers(aliases),
         Ok(Role::ReadDatagrams) => datagram_reader::run(),
         Ok(Role::Close) => closing::run(),
+        Ok(Role::WeighSockets(missing, groups, names)) => memory_guard::sockets::run(missing, &groups, &names),
         Ok(Role::LoadModule(name)) => {
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -104,6 +108,11 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
         (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
         (["--close"], _) => Ok(Role::Close),
+        (["--weigh-sockets", missing, groups, names @ ..], _) => Ok(Role::WeighSockets(
+            missing.parse().map_err(|_| format!("{missing}: no number of bytes"))?,
+            PathBuf::from(groups),
+            names.iter().map(|name| (*name).to_owned()).collect(),
+        )),
         (["-q", "--", name], _) => Ok(Role::LoadModule((*name).to_owned())),
         ([], _) => Err("it is not PID 1; --hosted DIR runs it as a daemon (--help says more)".to_owned()),
         ([word, ..], _) => Err(format!("unknown or incomplete argument {word} (--help says more)")),
@@ -148,6 +157,9 @@ mod tests {
         assert_eq!(role(&["--fill-reserve"], 77), Ok(Role::FillReserve));
         assert_eq!(role(&["--unmount", "/x"], 77), Ok(Role::Unmount(PathBuf::from("/x"))));
         assert_eq!(role(&["-q", "--", "fs-erofs"], 77), Ok(Role::LoadModule("fs-erofs".to_owned())));
+        let weighed = Role::WeighSockets(7, PathBuf::from("/x"), vec!["one".to_owned()]);
+        assert_eq!(role(&["--weigh-sockets", "7", "/x", "one"], 77), Ok(weighed));
+        assert!(role(&["--weigh-sockets", "much", "/x"], 77).is_err());
         let aliases = vec!["usb:x".to_owned()];
         assert_eq!(role(&["--load-drivers", "usb:x"], 77), Ok(Role::LoadDrivers(aliases)));
     }

@@ -60,6 +60,8 @@ impl Supervisor {
             self.reader.note_end(ended, &surroundings, &mut self.log, now);
         } else if let Some(lane) = self.jobs.lane_of(pid) {
             self.note_job_end(lane, ended, now);
+        } else if self.memory_guard.is(pid) {
+            self.note_weigher_end(now);
         } else if !self.closing.note_end(pid) && !self.launches.is_empty() {
             keep_unknown_end(&mut self.unknown_ends, pid, ended);
         }
@@ -73,11 +75,12 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         instance.run.payload = None;
         let name = instance.name.clone();
-        let was_up = instance.is_up();
+        // Why it was ended for its sockets' memory was told.
+        let is_untold = instance.is_up() && !instance.run.is_ended_for_memory;
         self.kill_probe(number);
         self.drain_console(number, now);
         self.events.publish(Some(&name), EventKind::Exited(exit_status(ended)));
-        if was_up && end_of_payload(ended) == End::Crash {
+        if is_untold && end_of_payload(ended) == End::Crash {
             let how = format!("its init {}", how_it_ended(ended));
             self.record_failure(number, Failure::refused(Step::Exec, name.as_str(), &how));
         }

@@ -95,6 +95,8 @@ pub(crate) struct Run {
     pub(crate) watch: health::Watch,
     /// That FUSE connections of it were aborted was told.
     pub(crate) are_aborts_told: bool,
+    /// Its sockets held memory that the machine was short of, and it was killed for it.
+    pub(crate) is_ended_for_memory: bool,
     /// When its init was executed.
     pub(crate) started: Option<Moment>,
     /// It is to stop, and its init may not have listened yet: when it is asked again.

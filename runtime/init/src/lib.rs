@@ -41,6 +41,7 @@ mod id_ranges;
 mod job;
 mod late_launch;
 mod launch;
+mod memory_guard;
 mod netd;
 mod power_key;
 mod process;

@@ -9,6 +9,7 @@ use crate::events::Events;
 use crate::hotplug::table::{self as hotplug, Hotplug};
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
+use crate::memory_guard::guard::MemoryGuard;
 use crate::moment::Moment;
 use crate::netd::Netd;
 use crate::places::Places;
@@ -81,6 +82,7 @@ impl Supervisor {
             slot: None,
             data_failure: None,
             data_watch: DataWatch::default(),
+            memory_guard: MemoryGuard::default(),
             unknown_ends: Vec::new(),
             started: clock::since_boot(),
             next_turn: Moment::ZERO,

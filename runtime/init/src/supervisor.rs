@@ -14,6 +14,7 @@ use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
 use crate::job::{Job, Jobs};
 use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
+use crate::memory_guard::guard::MemoryGuard;
 use crate::moment::Moment;
 use crate::netd::{Netd, detach_queue};
 use crate::places::Places;
@@ -70,6 +71,7 @@ pub(crate) struct Supervisor {
     /// What is wrong with the data partition.
     pub(crate) data_failure: Option<Failure>,
     pub(crate) data_watch: DataWatch,
+    pub(crate) memory_guard: MemoryGuard,
     /// Processes that ended before a launcher could tell whose they were.
     pub(crate) unknown_ends: Vec<(i32, Ended)>,
     /// When we were started.
@@ -133,6 +135,7 @@ impl Supervisor {
         if is_ours && self.data_watch.look(&mut self.log, now) {
             self.start_job(Job::FillReserve, now);
         }
+        self.advance_memory_guard(now);
         for number in 0..self.instances.len() {
             self.step_instance(number, lifecycle::Event::Wake, now);
             self.ask_again(number, now);
@@ -172,6 +175,7 @@ impl Supervisor {
             self.uevent_budget.paused(now),
             self.netd.deadline(),
             self.warm_images.deadline(),
+            self.memory_guard.deadline(),
             self.shutdown.as_ref().and_then(Shutdown::deadline),
             self.watchdog.as_ref().map(HardwareWatchdog::next_feed),
             queued.then_some(self.next_turn),

@@ -5,6 +5,7 @@ use crate::instance::cgroup;
 use crate::kernel_mounts;
 use crate::kernel_settings;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
+use crate::memory_guard::guard::MemoryGuard;
 use crate::open_files;
 use crate::places::Places;
 use crate::profiles;
@@ -64,6 +65,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(mut supervisor) => {
             supervisor.reach_stage("system");
             supervisor.open_system_sockets();
+            supervisor.memory_guard = MemoryGuard::open(&mut supervisor.log);
             supervisor.slot = Slot::read();
             supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
             profiles::load(&mut supervisor.log);

@@ -43,6 +43,10 @@ pub(crate) enum Event {
     Counts(usize),
     /// netd answers.
     Netd,
+    /// Somebody waits for memory.
+    MemoryPressure,
+    /// What weighs sockets prints.
+    WeigherOutput,
     /// The power key.
     PowerKey(usize),
 }
@@ -99,6 +103,8 @@ impl Waking {
             self.add(init.jobs.reader(lane), Interest::Read, Event::JobOutput(lane));
         }
         self.add(init.netd.socket(), Interest::Read, Event::Netd);
+        self.add(init.memory_guard.trigger(), Interest::Change, Event::MemoryPressure);
+        self.add(init.memory_guard.output(), Interest::Read, Event::WeigherOutput);
         for (number, instance) in init.instances.iter().enumerate() {
             let run = &instance.run;
             self.add(run.oom_kills.watched(), Interest::Change, Event::Counts(number));
@@ -172,6 +178,8 @@ impl Supervisor {
                     self.step_netd(event, now);
                 }
             }
+            Event::MemoryPressure => self.note_memory_pressure(now),
+            Event::WeigherOutput => self.read_weigher(now),
             Event::PowerKey(number) => self.read_power_key(number, now),
         }
     }

@@ -50,10 +50,14 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option("CGROUP_BPF", Required, "the device filter, default deny"),
     option("BPF_SYSCALL", Required, "the device filter, default deny")
         .probe(Path("/proc/sys/kernel/unprivileged_bpf_disabled")),
-    option("PSI", Recommended, "memory.pressure and its like, which systemd inside instances watches")
-        .disabled_by(&[Is("psi", "0"), Cgroup("pressure")])
-        .enabled_by(Enabler { when: "PSI_DEFAULT_DISABLED", name: "psi", value: "1" })
-        .probe(Path("/proc/pressure/memory")),
+    option(
+        "PSI",
+        Recommended,
+        "whoever takes memory that no limit counts is found in time; systemd inside instances watches it, too",
+    )
+    .disabled_by(&[Is("psi", "0"), Cgroup("pressure")])
+    .enabled_by(Enabler { when: "PSI_DEFAULT_DISABLED", name: "psi", value: "1" })
+    .probe(Path("/proc/pressure/memory")),
     // Images.
     option("EROFS_FS", Required, "the file system of images").module("erofs").probe(FileSystem("erofs")),
     option("EROFS_FS_ZIP", Required, "compressed images (lz4hc, the default)"),

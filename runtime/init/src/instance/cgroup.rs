@@ -13,6 +13,9 @@ use yado_wire::{Failure, Step};
 /// The controllers that limits and figures need.
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
 
+/// By this file a group and all below are frozen, and go on.
+pub(crate) const FREEZE: &str = "cgroup.freeze";
+
 /// How deep below an instance's group others may lie; systemd makes five levels, and containers in its services some more.
 const MAX_DEPTH: u32 = 16;
 

@@ -805,7 +805,8 @@ fn missing() -> Option<String> {
     absent.map(|name| format!("this kernel has no {name} (or its module is not loaded)"))
 }
 
-fn cgroup2() -> Option<PathBuf> {
+/// Where cgroup2 is mounted.
+pub(crate) fn cgroup2() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
     line.split(' ').nth(4).map(PathBuf::from)

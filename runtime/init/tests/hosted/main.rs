@@ -8,6 +8,7 @@ mod host_ids;
 mod reader;
 mod shutdown;
 mod stalled;
+mod weighed_sockets;
 
 use host::{Host, replies, words_without_root};
 use stalled::Stalled;

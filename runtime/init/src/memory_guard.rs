@@ -1,0 +1,178 @@
+//! Memory that no limit counts: the kernel charges the queues of some sockets to nobody, so that a container can use up the
+//! whole machine's within its own limits. When the machine's memory runs short and the instances' groups do not explain it, all
+//! of them are frozen for as long as it takes to find the one whose sockets hold most, and that one is ended. What is short is
+//! `shortage`'s to say, what follows is `table`'s, and `sockets` looks, as a child: it reads long files.
+//!
+//! Where the groups explain it, it is the kernel's affair: whoever has no limit of memory is let take all there is. Hosted, the
+//! machine's memory is the host's affair.
+
+pub(crate) mod guard;
+mod shortage;
+pub(crate) mod sockets;
+mod table;
+
+use crate::instance::cgroup;
+use crate::log::Priority;
+use crate::moment::Moment;
+use crate::process::{Output, Start};
+use crate::service;
+use crate::supervisor::Supervisor;
+use guard::Weigher;
+use shortage::{Figures, Memory};
+use sockets::{NO_MEMORY, Weight};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+use table::{Action, Event, step};
+use yado_sys::children::{self, Session};
+use yado_wire::rescue::Mode;
+use yado_wire::{Failure, Step};
+
+/// Where the kernel cannot wake us, we look so often when something else does.
+const PAUSE_WITHOUT_TRIGGER: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// The kernel says that memory is short.
+    pub(crate) fn note_memory_pressure(&mut self, now: Moment) {
+        self.step_memory_guard(Event::Pressure, now);
+    }
+
+    /// Looks at the machine's memory, if it is time.
+    pub(crate) fn advance_memory_guard(&mut self, now: Moment) {
+        if self.places.mode != Mode::System || !self.boot.is_done() {
+            return;
+        }
+        let Some(first) = self.memory_guard.first else {
+            // Nothing was started yet.
+            let figures = Figures::read(&self.places);
+            if figures.is_none() {
+                self.log.say(Priority::Notice, format_args!("what memory nobody counts is not known on this kernel"));
+            }
+            // Without figures nothing is ever missing.
+            self.memory_guard.first = Some(figures.map_or(u64::MAX, |figures| figures.uncounted()));
+            return;
+        };
+        if self.memory_guard.trigger.is_none()
+            && self.memory_guard.looked_at.saturating_add(PAUSE_WITHOUT_TRIGGER) <= now
+        {
+            self.step_memory_guard(Event::Pressure, now);
+        }
+        self.step_memory_guard(Event::Wake, now);
+        if self.memory_guard.state.wants_look(now) {
+            self.memory_guard.looked_at = now;
+            let memory = Figures::read(&self.places).map_or(Memory::Plenty, |figures| figures.judge(first));
+            if let Memory::Missing { bytes } = memory {
+                self.memory_guard.missing_bytes = bytes;
+            }
+            self.step_memory_guard(Event::Looked(memory), now);
+        }
+    }
+
+    fn step_memory_guard(&mut self, event: Event, now: Moment) {
+        let (state, action) = step(self.memory_guard.state, event, now);
+        self.memory_guard.state = state;
+        match action {
+            Action::None => {}
+            Action::Weigh => self.weigh(now),
+            Action::Judge => self.judge_weights(now),
+        }
+    }
+
+    /// Freezes all instances, so that nothing gets worse meanwhile, and starts the child.
+    fn weigh(&mut self, now: Moment) {
+        self.freeze_instances("1");
+        match self.start_weigher() {
+            Ok(weigher) => self.memory_guard.weigher = Some(weigher),
+            Err(error) => {
+                self.log.say(Priority::Error, format_args!("start what weighs sockets: {error}"));
+                self.step_memory_guard(Event::WeigherEnded, now);
+            }
+        }
+    }
+
+    fn start_weigher(&self) -> io::Result<Weigher> {
+        let (output, writer) = Output::pipe()?;
+        // While what was ended gives its memory back, only who is seen to hold some is looked for: for none at all, tables are
+        // enough.
+        let is_one_ending = self.instances.iter().any(|one| one.is_active() && one.run.is_ended_for_memory);
+        let missing = if is_one_ending { 0 } else { self.memory_guard.missing_bytes }.to_string();
+        let groups = self.places.groups.as_os_str();
+        let mut arguments = ["yado-init", "--weigh-sockets", &missing].map(OsString::from).to_vec();
+        arguments.push(groups.to_owned());
+        let active = self.instances.iter().filter(|instance| instance.is_active());
+        arguments.extend(active.map(|instance| OsString::from(instance.name.as_str())));
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
+        let child = Start {
+            path: Path::new("/proc/self/exe"),
+            arguments: &arguments,
+            environment: &[],
+            descriptors: &[(writer.as_fd(), 1)],
+            group: None,
+            session: Session::Own,
+        }
+        .start()?;
+        service::group::spare(child.pid);
+        Ok(Weigher { process: (child.pid, child.pidfd), output, weights: Vec::new() })
+    }
+
+    /// Reads what the child says.
+    pub(crate) fn read_weigher(&mut self, now: Moment) {
+        if let Some(weigher) = &mut self.memory_guard.weigher {
+            weigher.read(now);
+        }
+    }
+
+    /// The child has ended.
+    pub(crate) fn note_weigher_end(&mut self, now: Moment) {
+        if let Some(weigher) = &mut self.memory_guard.weigher {
+            weigher.drain(now);
+        }
+        self.step_memory_guard(Event::WeigherEnded, now);
+    }
+
+    /// Ends the instance that holds most, if there is one, and lets the others go on.
+    fn judge_weights(&mut self, now: Moment) {
+        let weights = match self.memory_guard.weigher.take() {
+            Some(weigher) => {
+                // It has ended, or takes too long.
+                children::kill(weigher.process.1.as_fd());
+                weigher.weights
+            }
+            None => Vec::new(),
+        };
+        let missing = self.memory_guard.missing_bytes;
+        let found = sockets::heaviest(&weights, missing);
+        match found {
+            Some(weight) => self.end_for_memory(weight, missing),
+            None => self.log.say(
+                Priority::Warning,
+                format_args!("memory is short: {} MiB are missing that no instance is seen to hold", missing >> 20),
+            ),
+        }
+        self.freeze_instances("0");
+        self.step_memory_guard(if found.is_some() { Event::Found } else { Event::FoundNobody }, now);
+    }
+
+    fn end_for_memory(&mut self, weight: &Weight, missing: u64) {
+        let Some(number) = self.instances.iter().position(|instance| instance.name.as_str() == weight.name) else {
+            return;
+        };
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        // What was ended for it already needs a moment to be gone.
+        if !std::mem::replace(&mut instance.run.is_ended_for_memory, true) {
+            let failure = Failure::refused(Step::Limits, instance.name.as_str(), &weight.reason(missing));
+            self.record_failure(number, Failure { errno: NO_MEMORY, ..failure });
+        }
+        self.kill_instance(number);
+    }
+
+    fn freeze_instances(&mut self, value: &str) {
+        // A file of the kernel's that is there since 5.2. Instances that go on only get the rest of what there is.
+        if let Err(error) = fs::write(self.places.groups.join(cgroup::FREEZE), value) {
+            self.log.say(Priority::Error, format_args!("{} of all instances: {error}", cgroup::FREEZE));
+        }
+    }
+}
