@@ -11,6 +11,7 @@ mod lxc;
 mod machine;
 mod outside;
 mod together;
+mod whole_memory;
 
 use crate::arch::Arch;
 use crate::board::{BuildError, Prepared};
@@ -52,6 +53,7 @@ const STEPS: &[Step] = &[
     Step { title: "what one takes all of, its neighbour still gets", take: attempts::neighbours },
     Step { title: "beside one that has taken all it can get, another one starts", take: attempts::at_every_limit },
     Step { title: "no memory of the machine's is taken beyond the limit", take: attempts::memory },
+    Step { title: "no container takes the machine's memory from all others", take: whole_memory::taken },
     Step { title: "work for PID 1 and netd is bounded, and status answers", take: attempts::services },
     Step { title: "nobody outside is held up, or acts for those inside", take: outside::look },
     Step { title: "afterwards the machine is as it was", take: attempts::afterwards },

@@ -15,6 +15,7 @@ mod nodes;
 mod own_group;
 mod uncharged_memory;
 mod verdict;
+mod whole_memory;
 
 pub use command_line::{PROGRAM, main};
 pub use floods::{SECONDS, say_ready};
@@ -47,6 +48,8 @@ pub enum Watched {
     ByNeighbour(fn() -> io::Result<()>),
     /// In the machine's memory: what is taken beyond the instance's own group.
     InMemory,
+    /// In the machine's memory, of which it takes all there is: by its killer, and by who is ended for it.
+    InWholeMemory,
     /// By PID 1 and netd, which have work with it as long as it lasts: some seconds.
     ByService,
     /// By the board, each in a way of its own.
@@ -63,13 +66,14 @@ pub enum Expected {
 }
 
 /// The tables, in the order in which they are tried: what takes most comes last.
-const TABLES: [&[Attempt]; 8] = [
+const TABLES: [&[Attempt]; 9] = [
     nodes::ATTEMPTS,
     kernel_doors::ATTEMPTS,
     mounts::ATTEMPTS,
     own_group::ATTEMPTS,
     counted_tables::ATTEMPTS,
     uncharged_memory::ATTEMPTS,
+    whole_memory::ATTEMPTS,
     floods::ATTEMPTS,
     held_up::ATTEMPTS,
 ];

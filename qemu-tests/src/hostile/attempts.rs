@@ -293,7 +293,7 @@ pub(super) fn back_where_it_was(
 }
 
 /// The kernel's words on its serial line for a kill that no group's limit was the reason of.
-fn killed_outside(arena: &Arena<'_>) -> Result<String, HostileError> {
+pub(super) fn killed_outside(arena: &Arena<'_>) -> Result<String, HostileError> {
     let serial = arena.board()?.serial();
     Ok(serial.lines().filter(|line| line.contains("] Out of memory: Killed")).collect::<Vec<_>>().join("\n"))
 }

@@ -149,7 +149,7 @@ fn flood(attempt: &Attempt, seconds: &str) -> Result<(), String> {
 fn spare(attempt: &Attempt) {
     let outcome = match attempt.watched {
         Watched::ByNeighbour(one) => Outcome::of(one(), "there is one"),
-        Watched::Inside | Watched::InMemory | Watched::ByService | Watched::ByBoard => {
+        Watched::Inside | Watched::InMemory | Watched::InWholeMemory | Watched::ByService | Watched::ByBoard => {
             Outcome::not_here("nothing to spare")
         }
     };

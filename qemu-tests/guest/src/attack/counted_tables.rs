@@ -208,7 +208,7 @@ fn open_files() -> Outcome {
 }
 
 /// Ends this process when its parent has ended.
-fn wait_for_the_end_of(parent: Pid) -> ! {
+pub(super) fn wait_for_the_end_of(parent: Pid) -> ! {
     while rustix::process::getppid() == Some(parent) {
         std::thread::sleep(Duration::from_millis(50));
     }

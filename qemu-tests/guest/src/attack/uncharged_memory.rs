@@ -2,12 +2,11 @@
 //! the machine's goes.
 
 use super::counted_tables::{namespaces, raise_own_descriptors, take};
+use super::whole_memory::filled_queue;
 use super::{Attempt, Expected, Outcome, Watched};
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::hostile;
@@ -35,32 +34,7 @@ const fn memory(name: &'static str, what: &'static str, run: fn() -> Outcome) ->
 
 fn netlink_queues() -> Outcome {
     raise_own_descriptors();
-    take("queues", 64, |_| netlink_queue())
-}
-
-/// A socket whose queue is as long as the kernel allows, full of what another one of ours sent to it.
-fn netlink_queue() -> io::Result<(OwnedFd, OwnedFd)> {
-    const LEVEL_SOCKET: i32 = 1;
-    const RECEIVE_BUFFER: i32 = 8;
-    const RECEIVE_BUFFER_FORCE: i32 = 33;
-    let open = || {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::USERSOCK))?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-        Ok::<OwnedFd, io::Error>(socket)
-    };
-    let (receiver, sender) = (open()?, open()?);
-    let wanted = (4 * 1024 * 1024i32).to_ne_bytes();
-    hostile::set_socket_option(&receiver, LEVEL_SOCKET, RECEIVE_BUFFER_FORCE, &wanted)
-        .or_else(|_| hostile::set_socket_option(&receiver, LEVEL_SOCKET, RECEIVE_BUFFER, &wanted))?;
-    let address = SocketAddrNetlink::new(yado_sys::netlink::port(&receiver)?, 0);
-    // nlmsghdr: the length, type NLMSG_MIN_TYPE, and nothing that matters here.
-    let mut message = vec![0u8; 32 * 1024];
-    message[..4].copy_from_slice(&(32 * 1024u32).to_ne_bytes());
-    message[4..6].copy_from_slice(&16u16.to_ne_bytes());
-    while rustix::net::sendto(&sender, &message, SendFlags::DONTWAIT, &address).is_ok() {}
-    Ok((receiver, sender))
+    take("queues", 64, |_| filled_queue(0))
 }
 
 fn packet_rings() -> Outcome {
