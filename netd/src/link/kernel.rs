@@ -37,7 +37,7 @@ pub struct Kernel {
     pub(super) keeps_address_protocols: bool,
 }
 
-/// An interface to make inside another network namespace, up.
+/// An interface to make inside another network namespace. It is left down: who lives there brings it up.
 #[derive(Debug, Clone, Copy)]
 pub struct Inside<'a> {
     /// The namespace.
@@ -100,9 +100,12 @@ impl Kernel {
         done(self.handle.link().del(link).execute().await)
     }
 
-    /// Makes a pair: one end inside, the other a port of `bridge`, both up.
+    /// Makes a pair: one end inside, the other a port of `bridge` and up.
+    ///
+    /// The inner end is made where it stays, under the name that it keeps: to move or rename it, the kernel waits twice until
+    /// every processor has forgotten where it was, and so does whoever wants anything of links meanwhile. Its name is looked
+    /// for only in its own namespace: no kernel does otherwise for the second end of a pair.
     pub async fn create_veth(&self, name: &str, hwaddr: [u8; 6], bridge: u32, inside: Inside<'_>) -> io::Result<()> {
-        let passage = passage_name(hwaddr);
         let mut outer = set_up(0);
         outer.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
@@ -110,23 +113,21 @@ impl Kernel {
             LinkAttribute::Controller(bridge),
         ];
         outer.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
-        let inner = made_inside(&passage, inside);
+        let mut inner = link_named(inside.name, inside);
+        inner.attributes.push(LinkAttribute::NetNsFd(inside.netns.as_raw_fd()));
         outer.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
         ]));
         done(self.handle.link().add(outer).execute().await)?;
-        // While the inner end is down nothing comes out of it.
-        let passed = match self.close_port(name, inside.hwaddr).await {
-            Ok(()) => self.pass_inside(&passage, inside).await,
-            Err(error) => Err(error),
-        };
-        if passed.is_err() {
-            // Wherever the inner end is by now, it goes with the outer one.
+        // The inner end is down, so nothing comes out of it; it comes up after our answer only.
+        let closed = self.close_port(name, inside.hwaddr).await;
+        if closed.is_err() {
+            // The inner end goes with the outer one.
             let outer = change(0, [LinkAttribute::IfName(name.to_owned())]);
             done(self.handle.link().del_with_message(outer).execute().await)?;
         }
-        passed
+        closed
     }
 
     /// What is behind the port `name` gets no more of the host than it needs.
@@ -155,7 +156,7 @@ impl Kernel {
     /// Makes a macvlan on the link `parent`, for the instance.
     pub async fn create_macvlan(&self, parent: u32, hwaddr: [u8; 6], inside: Inside<'_>) -> io::Result<()> {
         let passage = passage_name(hwaddr);
-        let mut message = made_inside(&passage, inside);
+        let mut message = link_named(&passage, inside);
         message.attributes.extend([
             LinkAttribute::Link(parent),
             LinkAttribute::LinkInfo(vec![
@@ -173,7 +174,7 @@ impl Kernel {
         passed
     }
 
-    /// Moves a link that was made under a name of passage into the instance. A link is not made inside at once: until Linux
+    /// Moves a macvlan that was made under a name of passage into the instance. It is not made inside at once: until Linux
     /// 6.2 the kernel then looks for its name out here, where `eth0` is somebody else. The move comes before the name: when
     /// only the name is refused, the link is inside already.
     async fn pass_inside(&self, passage: &str, inside: Inside<'_>) -> io::Result<()> {
@@ -186,7 +187,7 @@ impl Kernel {
         found.map(|message| message.header.index).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Moves the link itself into the instance and brings it up there.
+    /// Moves the link itself into the instance.
     pub async fn move_link(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
         // Address and MTU first, which it must be down for: after the move the link is out of our reach.
         self.set(set_down(link)).await?;
@@ -197,12 +198,10 @@ impl Kernel {
         self.enter(link, inside).await
     }
 
-    /// In one step: into the namespace, to its name there, and up.
+    /// In one step: into the namespace, and to its name there.
     async fn enter(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
-        let mut message = set_up(link);
-        message.attributes =
-            vec![LinkAttribute::NetNsFd(inside.netns.as_raw_fd()), LinkAttribute::IfName(inside.name.to_owned())];
-        self.set(message).await
+        let namespace = LinkAttribute::NetNsFd(inside.netns.as_raw_fd());
+        self.set(change(link, [namespace, LinkAttribute::IfName(inside.name.to_owned())])).await
     }
 
     async fn create_bridge(&self, name: &str, hwaddr: [u8; 6], mtu: u32) -> io::Result<()> {
@@ -269,13 +268,13 @@ fn set_down(link: u32) -> LinkMessage {
     message
 }
 
-/// The name of a link between being made and being inside: nobody else's, as it is its own address.
+/// The name of a macvlan between being made and being inside: nobody else's, as it is its own address.
 fn passage_name(hwaddr: [u8; 6]) -> String {
     format!("in{}", yado_wire::hex::encode(&hwaddr))
 }
 
-fn made_inside(passage: &str, inside: Inside<'_>) -> LinkMessage {
-    let mut message = change(0, [LinkAttribute::IfName(passage.to_owned())]);
+fn link_named(name: &str, inside: Inside<'_>) -> LinkMessage {
+    let mut message = change(0, [LinkAttribute::IfName(name.to_owned())]);
     message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
     message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
     message

@@ -3,7 +3,7 @@
 use crate::can_run;
 use crate::machines::{Board, Machine, nic, udhcpc, wait_until};
 use yado_netd::saved::Saved;
-use yado_wire::network::{LinkRole, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
+use yado_wire::network::{LinkRole, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, names::clipped};
 
 #[test]
@@ -142,6 +142,100 @@ fn a_failed_attach_leaves_nothing_and_a_second_one_replaces_the_first() {
     assert!(matches!(&replies[..], [NetReply::Failed(_)]), "without a namespace: {replies:?}");
 }
 
+/// What `ip monitor link` printed, a line for each event, between two links that are made for it to see.
+struct LinkEvents {
+    monitor: std::process::Child,
+    path: std::path::PathBuf,
+}
+
+impl LinkEvents {
+    fn start(board: &Board) -> LinkEvents {
+        let path = board.run.path().join("link-events");
+        let mut monitor = board.machine.command("ip");
+        let monitor = monitor.args(["-o", "monitor", "link"]).stdout(std::fs::File::create(&path).unwrap()).spawn();
+        let events = LinkEvents { monitor: monitor.unwrap(), path };
+        // Until it listens, it sees nothing.
+        wait_until("the monitor listens", || {
+            board.machine.sh("ip link add begin0 type bridge && ip link del begin0");
+            events.has("begin0")
+        });
+        events
+    }
+
+    fn has(&self, name: &str) -> Result<(), String> {
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        text.contains(&format!(": {name}:")).then_some(()).ok_or(text)
+    }
+
+    /// The names of the links that events were about.
+    fn end(mut self, board: &Board) -> Vec<String> {
+        board.machine.sh("ip link add end0 type bridge");
+        wait_until("the monitor has seen all", || self.has("end0"));
+        self.monitor.kill().unwrap();
+        self.monitor.wait().unwrap();
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        let name = |line: &str| line.split(": ").nth(1).and_then(|name| name.split('@').next()).map(str::to_owned);
+        let mut names: Vec<String> = text.lines().filter_map(name).collect();
+        names.retain(|name| name != "begin0" && name != "end0");
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+#[test]
+fn the_inner_ends_are_made_inside_under_their_names_down_and_are_never_seen_outside() {
+    if !can_run(&["ip", "bridge"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let one = Machine::container();
+    let nics = ["eth0", "lan0"].map(|name| NicOrder { name: clipped(name), mtu: Some(1280), ..nic("yado0") });
+    let request = NetRequest::Attach {
+        instance: InstanceName::parse("one").unwrap(),
+        run: RunNumber(1),
+        nics: nics.iter().cloned().collect(),
+    };
+    let events = LinkEvents::start(&board);
+    assert_eq!(board.call(&request, Some(&one.netns())), [NetReply::Attached]);
+    let outside = events.end(&board);
+    let inside = one.sh("ip -o link | grep -v lo:");
+    assert_eq!(inside.lines().count(), 2, "{inside}");
+    for name in ["eth0", "lan0"] {
+        let line = one.sh(&format!("ip -o link show {name}"));
+        assert!(line.contains("mtu 1280") && line.contains("00:16:3e") && line.contains("state DOWN"), "{line}");
+    }
+    assert!(outside.iter().all(|name| name == "yado0" || name.starts_with("veth")), "{outside:?}");
+    assert_eq!(outside.iter().filter(|name| name.starts_with("veth")).count(), 2, "{outside:?}");
+    // Nothing that the instance sends is heard before this.
+    let ports = board.machine.sh("bridge -d link show");
+    assert_eq!(ports.matches("learning off").count(), 2, "{ports}");
+}
+
+#[test]
+fn a_namespace_that_nobody_lives_in_any_more_leaves_nothing() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let one = Machine::container();
+    let namespace = one.netns();
+    one.end();
+    let instance = InstanceName::parse("one").unwrap();
+    let nics: heapless::Vec<NicOrder, MAX_NICS> = [nic("yado0")].into_iter().collect();
+    let attached = board.call(&NetRequest::Attach { instance, run: RunNumber(1), nics }, Some(&namespace));
+    assert_eq!(attached, [NetReply::Attached]);
+    // With the last descriptor the namespace ends.
+    drop(namespace);
+    board.machine.wait_for("! ip -o link | grep veth");
+    wait_until("netd has noticed", || {
+        let status = board.status();
+        let is_there = status.iter().any(|link| matches!(link.role, LinkRole::Nic { .. }));
+        if is_there { Err(format!("{status:?}")) } else { Ok(()) }
+    });
+    assert_eq!(board.attach("one", &Machine::container(), &[nic("yado0")]), NetReply::Attached);
+}
+
 #[test]
 fn what_an_earlier_run_asks_late_does_not_touch_the_later_one() {
     if !can_run(&["ip", "busybox"]) {
@@ -196,7 +290,7 @@ fn links_that_come_and_go_all_the_time_hide_no_container() {
 }
 
 #[test]
-fn a_macvlan_a_foreign_bridge_and_a_moved_link_are_attached_up() {
+fn a_macvlan_a_foreign_bridge_and_a_moved_link_are_attached() {
     if !can_run(&["ip"]) {
         return;
     }

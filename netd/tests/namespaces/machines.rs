@@ -214,7 +214,7 @@ impl Board {
         self.run.path().join("netd.sock")
     }
 
-    /// A new run of the instance asks for its interfaces.
+    /// A new run of the instance asks for its interfaces and brings them up.
     pub(crate) fn attach(&self, instance: &str, machine: &Machine, nics: &[NicOrder]) -> NetReply {
         let run = RunNumber(self.runs.fetch_add(1, Ordering::Relaxed) + 1);
         self.attach_run(instance, run, machine, nics)
@@ -228,8 +228,13 @@ impl Board {
         nics: &[NicOrder],
     ) -> NetReply {
         let instance = InstanceName::parse(instance).unwrap();
-        let nics = heapless_vec(nics);
-        self.call(&NetRequest::Attach { instance, run, nics }, Some(&machine.netns())).remove(0)
+        let request = NetRequest::Attach { instance, run, nics: heapless_vec(nics) };
+        let reply = self.call(&request, Some(&machine.netns())).remove(0);
+        if reply == NetReply::Attached {
+            // As the launcher does.
+            nics.iter().for_each(|nic| drop(machine.sh(&format!("ip link set {} up", nic.name))));
+        }
+        reply
     }
 
     /// The instance's last run is over.

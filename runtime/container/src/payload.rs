@@ -63,6 +63,9 @@ fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) 
     talk.say(&Word::Built, &[master.as_fd()])?;
     drop(master);
     let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
+    if !order.spec.nics.is_empty() {
+        stopwatch.step(Step::Network, || bring_up_nics(order))?;
+    }
     let environment = Environment::of_init(&order.spec, notify.is_some().then_some(NOTIFY_SOCKET));
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
@@ -82,7 +85,7 @@ fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
     clone::unshare(namespaces).map_err(at(Step::Namespaces, "mount, net, uts, ipc, cgroup"))?;
     let name = order.spec.name.as_str();
     yado_sys::machine::set_host_name(name).map_err(at(Step::Hostname, name))?;
-    yado_sys::loopback::bring_up().map_err(at(Step::Network, "lo"))
+    yado_sys::interface::bring_up("lo").map_err(at(Step::Network, "lo"))
 }
 
 fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), Failure> {
@@ -110,6 +113,14 @@ fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&Owne
     attach_at_directory(run, "/run")?;
     if let Some(notify) = notify {
         attach_notify_socket(notify).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
+    }
+    Ok(())
+}
+
+/// netd makes them down, and answers when what keeps them from the host and from each other is in force on its side.
+fn bring_up_nics(order: &LaunchOrder) -> Result<(), Failure> {
+    for nic in &order.spec.nics {
+        yado_sys::interface::bring_up(&nic.name).map_err(at(Step::Network, &nic.name))?;
     }
     Ok(())
 }

@@ -83,7 +83,8 @@ pub enum NicKind {
 /// A reply of netd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetReply {
-    /// The interfaces are in the namespace, up as far as the host side goes.
+    /// The interfaces are in the namespace under their names, and down there: who asked brings them up. The host's side is up,
+    /// with what keeps them apart in force.
     Attached,
     /// Nothing was changed.
     Failed(Failure),

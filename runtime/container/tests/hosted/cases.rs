@@ -5,8 +5,9 @@ use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, probe, syn
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, makedev};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{
@@ -375,7 +376,7 @@ fn probes(fixture: &Fixture) {
 fn network(fixture: &Fixture) {
     let path = fixture.path("netd.sock");
     let listener = packet::listen(&path).unwrap();
-    let mut order = script(fixture, "network", "echo up");
+    let mut order = script(fixture, "network", "cat /sys/class/net/eth0/flags");
     order.places.netd = Some(path.to_str().unwrap().to_owned());
     let nic = NicOrder {
         name: "eth0".try_into().unwrap(),
@@ -388,13 +389,23 @@ fn network(fixture: &Fixture) {
     order.spec.nics.push(nic.clone());
 
     let attached = launch_beside(&order, || {
-        let (request, namespace) = serve_netd(&listener, Some(&NetReply::Attached));
+        let (request, namespace) = serve_netd_after(&listener, Some(&NetReply::Attached), |namespace| {
+            let namespace = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+            let link =
+                Command::new("nsenter").arg(namespace).args("ip link add eth0 type bridge".split(' ')).status();
+            assert!(link.unwrap().success());
+        });
         let NetRequest::Attach { instance, run, nics } = request else { panic!("{request:?}") };
         assert_eq!((instance.as_str(), run, nics.as_slice()), ("network", order.run, [nic].as_slice()));
         let ours = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_ne!(rustix::fs::fstat(&namespace).unwrap().st_ino, ours);
     });
-    assert_eq!(attached.unwrap().finish(), (Ended::Code(0), "up\n".to_owned()));
+    // IFF_MULTICAST, IFF_BROADCAST, IFF_UP: netd leaves it down.
+    assert_eq!(attached.unwrap().finish(), (Ended::Code(0), "0x1003\n".to_owned()));
+
+    let absent = launch_beside(&order, || drop(serve_netd(&listener, Some(&NetReply::Attached))));
+    let failure = absent.err().expect("netd made no interface");
+    assert_eq!((failure.step, failure.object.as_str(), failure.errno), (Step::Network, "eth0", 19), "{failure}");
 
     let refusal = Failure::refused(Step::Network, "eth0", "no such network");
     let refused = launch_beside(&order, || {
@@ -403,7 +414,7 @@ fn network(fixture: &Fixture) {
     assert_eq!(refused.err(), Some(refusal));
 
     let silent = launch_beside(&order, || {
-        serve_netd_after(&listener, None, || wait_for_child_in(Step::Network));
+        serve_netd_after(&listener, None, |_| wait_for_child_in(Step::Network));
     });
     assert_eq!(silent.err().unwrap().reason.as_str(), "netd closed the connection without an answer");
 }
@@ -426,21 +437,26 @@ fn wait_for_child_in(step: Step) {
 }
 
 fn serve_netd(listener: &OwnedFd, reply: Option<&NetReply>) -> (NetRequest, OwnedFd) {
-    serve_netd_after(listener, reply, || ())
+    serve_netd_after(listener, reply, |_| ())
 }
 
 /// netd's part for one request; without a reply it hangs up.
-fn serve_netd_after(listener: &OwnedFd, reply: Option<&NetReply>, meanwhile: impl FnOnce()) -> (NetRequest, OwnedFd) {
+fn serve_netd_after(
+    listener: &OwnedFd,
+    reply: Option<&NetReply>,
+    meanwhile: impl FnOnce(&OwnedFd),
+) -> (NetRequest, OwnedFd) {
     rustix::event::poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
     let connection = packet::accept(listener).unwrap().unwrap();
     rustix::event::poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
     let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
     let mut request = packet::recv(&connection, &mut buffer).unwrap().unwrap();
-    meanwhile();
+    let namespace = request.descriptors.pop().unwrap();
+    meanwhile(&namespace);
     if let Some(reply) = reply {
         packet::send(&connection, &yado_wire::encode(reply).unwrap(), &[]).unwrap().unwrap();
     }
-    (yado_wire::decode(&buffer[..request.len]).unwrap(), request.descriptors.pop().unwrap())
+    (yado_wire::decode(&buffer[..request.len]).unwrap(), namespace)
 }
 
 pub(crate) fn node(name: &str, source: &str, required: Required, kind: NodeKind) -> Device {
