@@ -295,13 +295,13 @@ impl Netd {
         let leases = self.leases.entry(spec.name.clone()).or_default();
         leases.retain_within(&offering);
         let answer = leases.answer(message, &offering, &reservations, now);
-        let must_follow = match &answer.change {
-            Change::Passing => false,
+        let must_save = match &answer.change {
+            Change::Unsaved => false,
             Change::Granted(lease) => !is_as_good_as_saved(lease, spec, &self.saved, now),
             Change::Ended => true,
         };
         // The names first: a client that was just answered may ask for them at once.
-        if must_follow {
+        if must_save {
             let mut failing = Vec::new();
             self.publish(now, &mut failing);
             if !failing.is_empty() {

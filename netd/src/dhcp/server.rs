@@ -82,7 +82,7 @@ pub struct Answer {
 pub enum Change {
     /// Nothing that names or a successor depend on. An offer is among it: one that is forgotten is made again, and a client
     /// that comes with its request gets what it was offered if nobody else has it.
-    Passing,
+    Unsaved,
     /// A lease was granted, or goes on.
     Granted(Lease),
     /// One has ended, or its address is avoided.
@@ -114,7 +114,7 @@ impl Leases {
         reservations: &[Reservation<'_>],
         now: Duration,
     ) -> Answer {
-        let mut change = Change::Passing;
+        let mut change = Change::Unsaved;
         let reply = self.reply(message, offering, reservations, now.as_secs(), &mut change);
         Answer { reply, change }
     }

@@ -143,7 +143,7 @@ fn release_ends_and_decline_bars_an_address() {
     let address = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
     let release = Message { ciaddr: address, ..message(Kind::Release, 1, Options::default()) };
     assert_eq!(leases.answer(&release, &offering, &known, NOW).change, Change::Ended);
-    assert_eq!(leases.answer(&release, &offering, &known, NOW).change, Change::Passing, "again");
+    assert_eq!(leases.answer(&release, &offering, &known, NOW).change, Change::Unsaved, "again");
     assert_eq!(leases.bound(hwaddr(1), NOW), None);
     assert_eq!(lease(&mut leases, &offering, &known, 1, NOW), Some(address));
     let decline = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
@@ -245,7 +245,7 @@ fn replies_relays_and_other_servers_are_not_answered() {
     let relayed = Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(Kind::Discover, 1, Options::default()) };
     let reply = Message { op: Op::Reply, ..message(Kind::Offer, 1, Options::default()) };
     for message in [relayed, reply, message(Kind::Ack, 1, Options::default())] {
-        assert_eq!(leases.answer(&message, &offering, &[], NOW), Answer { reply: None, change: Change::Passing });
+        assert_eq!(leases.answer(&message, &offering, &[], NOW), Answer { reply: None, change: Change::Unsaved });
     }
 }
 
@@ -284,7 +284,7 @@ fn only_what_a_successor_must_know_is_a_change() {
     let known = [reservation(1, None)];
     let discover = message(Kind::Discover, 1, Options::default());
     let offered = leases.answer(&discover, &offering, &known, NOW);
-    assert_eq!(offered.change, Change::Passing);
+    assert_eq!(offered.change, Change::Unsaved);
     let address = offered.reply.unwrap().0.yiaddr;
     // A successor that never heard of the offer grants it all the same.
     for leases in [&mut leases, &mut Leases::default()] {
@@ -294,5 +294,5 @@ fn only_what_a_successor_must_know_is_a_change() {
         assert_eq!((lease.address, lease.until_s), (address, 4600));
     }
     let elsewhere = message(Kind::Request, 1, Options { server_id: Some(address), ..Options::default() });
-    assert_eq!(leases.answer(&elsewhere, &offering, &known, NOW).change, Change::Passing);
+    assert_eq!(leases.answer(&elsewhere, &offering, &known, NOW).change, Change::Unsaved);
 }

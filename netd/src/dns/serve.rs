@@ -26,8 +26,8 @@ use yado_wire::Budget;
 use yado_wire::Text;
 
 /// Questions of one bridge that wait for the uplink's servers at a time, and those of one address among them; more are
-/// dropped, and asked again by whoever cares. An instance that starts asks for a dozen names at once, two questions each.
-const MAX_FORWARDED: usize = 128;
+/// dropped, and asked again by whoever cares. An apt that begins asks for a dozen names at once, three questions each.
+const MAX_FORWARDED: usize = 192;
 const MAX_FORWARDED_EACH: usize = MAX_FORWARDED / 4;
 /// Questions of all instances of one bridge together that are looked at as they come. More are looked at now and then, so that
 /// what waits is done at one go: to be woken for each costs as much as to answer it. Sixteen come back in 32 ms.
@@ -141,10 +141,13 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
             Event::Failed => paused_until = Some(now + FAILED_PAUSE),
             Event::Heard(Heard::Reply { len, asker }) => reply(&buffer[..len], asker),
             Event::Overdrawn => (in_a_row, paused_until) = (0, overdrawn_until.take()),
-            Event::Heard(Heard::Nobody) | Event::Due => {
+            Event::Heard(Heard::Unreachable) | Event::Due => {
                 paused_until = paused_until.filter(|until| now < *until);
-                for question in server.with_servers(|servers| waiting.go_on(servers, now)) {
-                    reply(&refusal(&question.as_asked(), RCODE::ServerFailure), question.asker);
+                // To know the servers may take reading a file of the host's.
+                if waiting.deadline().is_some_and(|due| due <= now) {
+                    for question in server.with_servers(|servers| waiting.go_on(servers, now)) {
+                        reply(&refusal(&question.as_asked(), RCODE::ServerFailure), question.asker);
+                    }
                 }
             }
         }

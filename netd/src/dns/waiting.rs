@@ -33,8 +33,8 @@ pub(crate) struct Question {
     askers_id: [u8; 2],
     /// The place of the server that is asked.
     server: usize,
-    /// The number of the port that it is asked from.
-    port: u32,
+    /// The [`Port::id`] of the socket that it is asked from.
+    port_id: u32,
     until: Duration,
     _slot: Slot,
 }
@@ -42,7 +42,8 @@ pub(crate) struct Question {
 /// A socket that some of the questions are asked from.
 #[derive(Debug)]
 struct Port {
-    number: u32,
+    /// Counted up; not the UDP port.
+    id: u32,
     socket: Watched,
     server: Ipv4Addr,
     asked: u32,
@@ -60,7 +61,7 @@ pub(crate) enum Heard {
         asker: SocketAddrV4,
     },
     /// A server cannot be reached: [`Waiting::go_on`] has something to do.
-    Nobody,
+    Unreachable,
 }
 
 /// Questions that are asked from one port, and how long new ones are: half as long as one question may wait, which is how long
@@ -82,7 +83,7 @@ impl Waiting {
     ) -> Option<Question> {
         let askers_id = [query[0], query[1]];
         let query = query.to_vec();
-        let question = Question { asker, query, askers_id, server: 0, port: 0, until: now, _slot: slot };
+        let question = Question { asker, query, askers_id, server: 0, port_id: 0, until: now, _slot: slot };
         self.ask_on(question, servers, now)
     }
 
@@ -109,12 +110,12 @@ impl Waiting {
     pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8; MAX_UDP_BYTES]) -> Poll<Heard> {
         let Waiting { questions, ports, .. } = self;
         for at in 0..ports.len() {
-            let Port { number, socket, .. } = &ports[at];
-            while questions.iter().any(|question| question.port == *number) {
+            let Port { id, socket, .. } = &ports[at];
+            while questions.iter().any(|question| question.port_id == *id) {
                 match poll_read_from(socket, cx, |socket| raw_socket::recv_packet(socket, &mut buffer[..])) {
                     Poll::Ready(Ok(len)) => {
                         let is_answered = |question: &Question| {
-                            question.port == *number && is_reply_to(&buffer[..len], &question.query)
+                            question.port_id == *id && is_reply_to(&buffer[..len], &question.query)
                         };
                         let Some(at) = questions.iter().position(is_answered) else { continue };
                         let question = questions.swap_remove(at);
@@ -123,10 +124,10 @@ impl Waiting {
                     }
                     // An ICMP error.
                     Poll::Ready(Err(_)) => {
-                        let on_it = questions.iter_mut().filter(|question| question.port == *number);
+                        let on_it = questions.iter_mut().filter(|question| question.port_id == *id);
                         on_it.for_each(|question| question.until = Duration::ZERO);
                         ports.swap_remove(at);
-                        return Poll::Ready(Heard::Nobody);
+                        return Poll::Ready(Heard::Unreachable);
                     }
                     Poll::Pending => break,
                 }
@@ -150,10 +151,11 @@ impl Waiting {
     /// One that finds no room waits all the same: it may be asked of the next server.
     fn send(&mut self, question: &mut Question, server: Ipv4Addr, now: Duration) -> io::Result<()> {
         let at = self.port_to(server, now)?;
-        question.port = self.ports[at].number;
+        question.port_id = self.ports[at].id;
         loop {
             question.query[..2].copy_from_slice(&self.random_id()?);
-            let is_taken = |other: &Question| other.port == question.port && other.query[..2] == question.query[..2];
+            let is_taken =
+                |other: &Question| other.port_id == question.port_id && other.query[..2] == question.query[..2];
             if !self.questions.iter().any(is_taken) {
                 break;
             }
@@ -170,13 +172,13 @@ impl Waiting {
         }
         let socket = watch(raw_socket::udp_socket_to(SocketAddrV4::new(server, PORT))?)?;
         self.opened = self.opened.wrapping_add(1);
-        self.ports.push(Port { number: self.opened, socket, server, asked: 0, fresh_until: now + FRESH });
+        self.ports.push(Port { id: self.opened, socket, server, asked: 0, fresh_until: now + FRESH });
         Ok(self.ports.len() - 1)
     }
 
     fn close_unused(&mut self, now: Duration) {
         let Waiting { questions, ports, .. } = self;
-        ports.retain(|port| port.is_fresh(now) || questions.iter().any(|question| question.port == port.number));
+        ports.retain(|port| port.is_fresh(now) || questions.iter().any(|question| question.port_id == port.id));
     }
 
     fn random_id(&mut self) -> io::Result<[u8; 2]> {

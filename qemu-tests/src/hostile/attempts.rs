@@ -224,7 +224,7 @@ fn observed(
     }
     let ran = running.ran()?;
     let spent = arena.machine()?.since(&before)?;
-    let slowest = slowest.mul_f64(spent.had);
+    let slowest = slowest.mul_f64(spent.processor_share);
     let [init, netd, outside] = [spent.init, spent.netd, spent.outside].map(|of| spent.percent(of));
     let shown = format!(
         "in {:.1} s: init {init:.1} %, netd {netd:.1} %, all outside {outside:.0} %, slowest status {} ms",

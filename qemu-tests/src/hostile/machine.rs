@@ -30,7 +30,7 @@ pub(super) struct Spent {
     pub(super) outside: Duration,
     /// The part of the time in which the board's processor had one of this machine's, from 0 to 1. While others have them the
     /// board's clock goes on, so that all takes longer there than it does.
-    pub(super) had: f64,
+    pub(super) processor_share: f64,
 }
 
 impl Machine {
@@ -84,7 +84,7 @@ impl Machine {
         let waited = Duration::from_micros(grown(EMULATOR_WAITED).unwrap_or(0));
         Ok(Spent {
             wall,
-            had: 1.0 - (waited.as_secs_f64() / wall.as_secs_f64().max(0.001)).min(1.0),
+            processor_share: 1.0 - (waited.as_secs_f64() / wall.as_secs_f64().max(0.001)).min(1.0),
             init: ticks("init_ticks")?,
             init_in_kernel: ticks("init_kernel_ticks").unwrap_or_default(),
             init_wakes: grown("init_wakes").unwrap_or_default(),
@@ -97,7 +97,7 @@ impl Machine {
 impl Spent {
     /// A share of the time that went by, in percent, as it is where nobody takes the processor from the board.
     pub(super) fn percent(&self, of: Duration) -> f64 {
-        self.had * 100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
+        self.processor_share * 100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
     }
 }
 

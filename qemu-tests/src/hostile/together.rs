@@ -75,8 +75,8 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     for one in running {
         one.ran()?;
     }
-    let had = spent.had;
-    let shown = format!("{:.0} % of the time; all is told as if it had it all the time", had * 100.0);
+    let processor_share = spent.processor_share;
+    let shown = format!("{:.0} % of the time; all is told as if it had it all the time", processor_share * 100.0);
     observer.check("the board's processor had one of this machine's", shown, true)?;
     let [init, netd, outside] = [spent.init, spent.netd, spent.outside].map(|of| spent.percent(of));
     let init = (init - asking_percent).max(0.0);
@@ -89,14 +89,15 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     observer.check("PID 1's share of it is bounded", shown, init < INIT_PERCENT)?;
     observer.check("netd's too", format!("{netd:.1} %; all outside {outside:.0} %"), netd < NETD_PERCENT)?;
     latencies.sort();
-    let slowest = slowest_of(&latencies).mul_f64(had);
-    let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default().mul_f64(had);
+    let slowest = slowest_of(&latencies).mul_f64(processor_share);
+    let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default().mul_f64(processor_share);
     let shown =
         format!("{} times, median {} ms, slowest {} ms", latencies.len(), median.as_millis(), slowest.as_millis());
     observer.check("status answered throughout", shown, slowest < SLOWEST_STATUS && median < MEDIAN_STATUS)?;
     let shown = pinged.stdout.lines().rev().take(2).collect::<Vec<_>>().join("; ");
-    let are_answered = mean_and_slowest_ping_ms(&pinged.stdout)
-        .is_some_and(|(mean, slowest)| mean * had < MEAN_PING_MS && slowest * had < SLOWEST_PING_MS);
+    let are_answered = mean_and_slowest_ping_ms(&pinged.stdout).is_some_and(|(mean, slowest)| {
+        mean * processor_share < MEAN_PING_MS && slowest * processor_share < SLOWEST_PING_MS
+    });
     observer.check("each of calm's pings was answered", shown, are_answered)?;
     let status = arena.instance(CALM)?;
     observer.check("calm is still ready, by its probes", &status["state"], status["state"] == "ready")?;

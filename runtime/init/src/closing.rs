@@ -10,7 +10,7 @@
 //! | console: master and slave of the pty | processes inside a write to it, which `tty_ldisc_hangup()` waits for | a closer |
 //! | our mount of an instance's `/dev` | the instance: as many files as its memory holds | a closer |
 //! | a client's connection | the client (root): descriptors in its queue | a closer |
-//! | descriptors that a client sent | the client: any file at all | the datagram reader |
+//! | descriptors that a client sent | the client: any file at all | the datagram reader; a closer where 64 wait for it already |
 //! | both ends of a viewer's stream | the client: descriptors in its queue | a closer; the client's end the datagram reader |
 //! | a launcher's reports, and what came with them | our own process, at work on an instance | a closer |
 //! | netd's connection, the reader's link | our own processes | a closer |

@@ -35,9 +35,11 @@ use yado_wire::{Failure, Step};
 const PAUSE_WITHOUT_TRIGGER: Duration = Duration::from_secs(1);
 
 impl Supervisor {
-    /// The kernel says that memory is short.
+    /// The kernel says that memory is short. Before the first figures are known nobody can be found.
     pub(crate) fn note_memory_pressure(&mut self, now: Moment) {
-        self.step_memory_guard(Event::Pressure, now);
+        if self.memory_guard.first.is_some() {
+            self.step_memory_guard(Event::Pressure, now);
+        }
     }
 
     /// Looks at the machine's memory, if it is time.

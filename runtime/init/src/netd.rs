@@ -76,7 +76,7 @@ impl Netd {
                 let packet = yado_wire::encode(&NetRequest::Detach { instance, run }).unwrap_or_default();
                 let asked = packet::unconnected().and_then(|socket| {
                     let socket = to.discarded.hold(socket, Way::HangUp);
-                    packet::connect_now(&socket, to.socket)?;
+                    packet::connect_socket(&socket, to.socket)?;
                     packet::send(&socket, &packet, &[])?;
                     Ok(socket)
                 });

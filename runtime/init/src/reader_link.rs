@@ -267,7 +267,7 @@ impl ReaderLink {
     /// The reader has ended.
     pub(crate) fn note_end(&mut self, ended: Ended, around: &Surroundings<'_>, log: &mut Log, now: Moment) {
         if ended == Ended::Signal(SIGSYS) {
-            let what = "made a system call that it has no use for, and was killed for it; it is started again";
+            let what = "made a system call that it has no use for, and was killed for it";
             log.say(Priority::Error, format_args!("{NAME}: {what}"));
         } else if around.wanted == Wanted::Up {
             log.say(Priority::Warning, format_args!("{NAME}: {}; it is started again", how_it_ended(ended)));

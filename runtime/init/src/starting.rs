@@ -8,7 +8,6 @@ use crate::instance::{Instance, cgroup};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
-use crate::reader_link;
 use crate::supervisor::Supervisor;
 use crate::untrusted::Untrusted;
 use std::fs;
@@ -63,8 +62,8 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
         if self.closing.is_overdue() {
-            let reason = "too many sockets of ended instances wait to be closed";
-            return Err(Failure::refused(Step::Launcher, reader_link::NAME, reason));
+            let reason = "too many descriptors of ended instances wait to be closed";
+            return Err(Failure::refused(Step::Launcher, instance.name.as_str(), reason));
         }
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
         instance.run = crate::instance::Run { number: RunNumber(begun_us), ..Default::default() };
@@ -139,7 +138,7 @@ impl Supervisor {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many launchers are at work"));
         }
         if self.closing.is_own_overdue() {
-            return Err(Failure::refused(Step::Launcher, name.as_str(), "too many sockets wait to be closed"));
+            return Err(Failure::refused(Step::Launcher, name.as_str(), "too many descriptors wait to be closed"));
         }
         let spec = match &instance.spec {
             Ok(spec) => spec.as_ref().clone(),

@@ -15,7 +15,7 @@ const DIRECTORY: &str = ".reserved-files";
 const FILES: u32 = 64;
 
 /// So often a file of the reserve is removed for one of ours: somebody else may be quicker to take what became free.
-const MOST_TRIES: usize = 16;
+const MAX_TRIES: usize = 16;
 
 /// Makes what is missing of the reserve below `top`, the top of a file system; nothing where the number of files is not fixed. It
 /// may wait for the disk.
@@ -53,7 +53,7 @@ pub(crate) fn make_at<T>(path: &Path, mut make: impl FnMut() -> io::Result<T>) -
     loop {
         match make() {
             Ok(made) => return Ok((made, taken)),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && taken.0.len() < MOST_TRIES => {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && taken.0.len() < MAX_TRIES => {
                 let Some(removed) = remove_one(path) else { return Err(error) };
                 taken.0.push(removed);
             }

@@ -198,8 +198,8 @@ pub fn unconnected() -> io::Result<OwnedFd> {
     new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
-/// Connects a socket to the listener at `path`. `EAGAIN`: the socket does not block, and the backlog is full.
-pub fn connect_now(socket: &impl AsFd, path: &Path) -> io::Result<()> {
+/// Connects a socket to the listener at `path`; waits only if the socket blocks. `EAGAIN`: it does not, and the backlog is full.
+pub fn connect_socket(socket: &impl AsFd, path: &Path) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;
     loop {
         return match rustix::net::connect(socket, &address) {
@@ -215,7 +215,7 @@ fn new_socket(flags: SocketFlags) -> io::Result<OwnedFd> {
 }
 
 fn connect_to(socket: OwnedFd, path: &Path) -> io::Result<OwnedFd> {
-    connect_now(&socket, path)?;
+    connect_socket(&socket, path)?;
     Ok(socket)
 }
 
@@ -273,7 +273,7 @@ mod tests {
         let mut waiting = Vec::new();
         let refused = loop {
             let socket = unconnected().unwrap();
-            match connect_now(&socket, &path) {
+            match connect_socket(&socket, &path) {
                 Ok(()) => waiting.push(socket),
                 Err(error) => break error,
             }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// system takes no more files, the new one takes the place of one of its [`file_reserve`].
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    // Until the old file has become free.
-    let (mut file, _taken) = make(&aside, mode)?;
+    // Put back last: the old file, or after an error the one written aside, is free only when nobody has it open.
+    let (_taken, mut file) = make(&aside, mode)?;
     file.write_all(content)
         .and_then(|()| file.sync_all())
         .and_then(|()| put_in_place(&aside, path))
@@ -23,7 +23,7 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 /// As [`replace`] on a tmpfs, whose files no cut of the power leaves: nothing is synced.
 pub fn replace_on_tmpfs(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    let (mut file, _taken) = make(&aside, mode)?;
+    let (_taken, mut file) = make(&aside, mode)?;
     file.write_all(content).and_then(|()| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
@@ -42,9 +42,9 @@ fn aside_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn make(aside: &Path, mode: u32) -> io::Result<(File, Taken)> {
+fn make(aside: &Path, mode: u32) -> io::Result<(Taken, File)> {
     let open = || File::options().write(true).create(true).truncate(true).mode(mode).open(aside);
-    file_reserve::make_at(aside, open)
+    file_reserve::make_at(aside, open).map(|(file, taken)| (taken, file))
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ pub const DEFAULT_DENIALS: [Denial; 15] = [
 /// All that a program of ours calls that only reads and closes what it is given, and writes to what it has: for glibc and musl.
 /// send(2) is there, and sendmsg(2), by which descriptors are sent, is not. What std, the allocator and the C library call for
 /// themselves stands in the lower part.
-pub const OF_A_READER: &[libc::c_long] = &[
+pub const READER_CALLS: &[libc::c_long] = &[
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_ppoll,
@@ -503,7 +503,7 @@ mod tests {
             }
         }
         for way_to_send in [libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_io_uring_setup] {
-            assert!(!OF_A_READER.contains(&way_to_send));
+            assert!(!READER_CALLS.contains(&way_to_send));
         }
     }
 

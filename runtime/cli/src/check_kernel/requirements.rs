@@ -53,7 +53,7 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option(
         "PSI",
         Recommended,
-        "whoever takes memory that no limit counts is found in time; systemd inside instances watches it, too",
+        "finds in time who uses up memory that no limit counts; systemd inside instances watches memory.pressure",
     )
     .disabled_by(&[Is("psi", "0"), Cgroup("pressure")])
     .enabled_by(Enabler { when: "PSI_DEFAULT_DISABLED", name: "psi", value: "1" })

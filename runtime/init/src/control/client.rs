@@ -194,12 +194,11 @@ impl Exchange {
 impl Client {
     /// Sends what it can take: what waits, then of a ring.
     pub(super) fn serve(&mut self, streams: &Streams<'_>) {
-        while let Some(packet) = self.queue.front() {
-            let packet = packet.clone();
-            if self.is_blocked || self.is_lost || !self.send(&packet) {
-                break;
+        while !self.is_blocked && !self.is_lost {
+            let Some(packet) = self.queue.pop_front() else { break };
+            if !self.send(&packet) {
+                self.queue.push_front(packet);
             }
-            self.queue.pop_front();
         }
         if self.queue.is_empty() && !self.is_blocked && !self.is_lost {
             self.stream(streams);

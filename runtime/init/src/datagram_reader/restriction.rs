@@ -6,7 +6,7 @@ use yado_sys::clock;
 use yado_sys::code_pages;
 use yado_sys::identity::{self, NOBODY};
 use yado_sys::rlimit::KernelResource;
-use yado_sys::seccomp::{Filter, OF_A_READER};
+use yado_sys::seccomp::{Filter, READER_CALLS};
 
 /// Sockets of all instances and ours, and what one datagram may carry.
 const MOST_DESCRIPTORS: u64 = 192;
@@ -23,5 +23,5 @@ pub(super) fn restrict() -> io::Result<()> {
     capabilities::drop_from_bounding_set(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
     identity::become_user(NOBODY, NOBODY)?;
     capabilities::set_no_new_privs()?;
-    Filter::allow_only(OF_A_READER).install()
+    Filter::allow_only(READER_CALLS).install()
 }

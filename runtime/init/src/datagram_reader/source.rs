@@ -112,13 +112,14 @@ impl Watched {
                 self.budget.pause_until(now.saturating_add(SILENCE));
             }
             if let Some(report) = self.report(&buffer, received, now) {
-                untold = match untold {
-                    None => Some(report),
-                    Some(earlier) => Some(joined(earlier, report).or_else(|(earlier, report)| {
-                        tell(&earlier)?;
-                        Ok(report)
-                    })?),
-                };
+                match untold.take() {
+                    None => untold = Some(report),
+                    Some(earlier) => {
+                        let (told, last) = join(earlier, report);
+                        told.iter().try_for_each(&mut tell)?;
+                        untold = Some(last);
+                    }
+                }
             }
         }
         if matches!(self.source, DatagramSource::Instance { .. }) && self.budget.paused(now).is_some() {
@@ -181,8 +182,8 @@ fn notification_report(run: u32, uid: u32, bytes: &[u8]) -> Option<ReaderReport>
     })
 }
 
-/// Both as one; or both, where one does not say what both say.
-fn joined(earlier: ReaderReport, later: ReaderReport) -> Result<ReaderReport, (ReaderReport, ReaderReport)> {
+/// Both as one; or the earlier and the later, where one report cannot say what both say.
+fn join(earlier: ReaderReport, later: ReaderReport) -> (Option<ReaderReport>, ReaderReport) {
     use ReaderReport::Notification;
     match (earlier, later) {
         (
@@ -191,9 +192,10 @@ fn joined(earlier: ReaderReport, later: ReaderReport) -> Result<ReaderReport, (R
         ) if (run, uid) == (run2, uid2) => {
             // Whoever asks for its end is not saved by what it says next.
             let ping = if ping == Some(WatchdogPing::Trigger) { ping } else { ping2.or(ping) };
-            Ok(Notification { run, uid, is_ready: is_ready || is_ready2, status: status2.or(status), ping })
+            let both = Notification { run, uid, is_ready: is_ready || is_ready2, status: status2.or(status), ping };
+            (None, both)
         }
-        both => Err(both),
+        (earlier, later) => (Some(earlier), later),
     }
 }
 

@@ -23,7 +23,7 @@ const LEAST_PART: u64 = 16;
 
 /// A descriptor on its way may be a local socket's with others on their way to that: `SCM_MAX_FD` of one message, and it itself.
 /// Hardly anybody leaves one waiting.
-const MOST_BEHIND: u64 = 254;
+const MAX_BEHIND: u64 = 254;
 
 /// Where the kernel does not say how long a queue may be: `SK_RMEM_MAX`.
 const DEFAULT_QUEUE_BYTES: u64 = 212_992;
@@ -96,11 +96,10 @@ impl Weight {
     /// For people, why it was ended.
     pub(super) fn reason(&self, missing: u64) -> String {
         let mib = |bytes: u64| bytes >> 20;
-        let held = match self.queued_bytes < self.unseen_bytes.min(missing) {
-            false => {
-                format!("its sockets' queues hold {} MiB of memory that no limit counts", mib(self.queued_bytes))
-            }
-            true => "it has more sockets than others that cannot be looked into".to_owned(),
+        let held = if self.queued_bytes < self.unseen_bytes.min(missing) {
+            "it has more sockets than others that cannot be looked into".to_owned()
+        } else {
+            format!("its sockets' queues hold {} MiB of memory that no limit counts", mib(self.queued_bytes))
         };
         format!("{held}, and the machine's ran short: {} MiB were missing", mib(missing))
     }
@@ -225,7 +224,7 @@ impl Sum {
                 }
                 let about = thread.join("fdinfo").join(entry.file_name());
                 let about = fs::read_to_string(about).unwrap_or_default();
-                self.unseen = self.unseen.saturating_add(waiting_descriptors(&about).saturating_mul(MOST_BEHIND));
+                self.unseen = self.unseen.saturating_add(waiting_descriptors(&about).saturating_mul(MAX_BEHIND));
             }
         }
     }

@@ -104,7 +104,7 @@ fn what_sockets_hold_is_seen_in_tables_and_what_is_in_none_is_counted() {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = queues.each_ref().map(AsFd::as_fd);
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
         rustix::net::sendmsg(&to, &[IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
         unread
     });
