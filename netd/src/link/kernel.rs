@@ -153,32 +153,34 @@ impl Kernel {
         done(self.handle.link().set_port(change(port, [LinkAttribute::LinkInfo(info)])).execute().await)
     }
 
-    /// Makes a macvlan on the link `parent`, for the instance.
+    /// Makes a macvlan on the link `parent`, for the instance: inside at once, as the inner end of a pair.
     pub async fn create_macvlan(&self, parent: u32, hwaddr: [u8; 6], inside: Inside<'_>) -> io::Result<()> {
+        let mut message = macvlan(inside.name, parent, inside);
+        message.attributes.push(LinkAttribute::NetNsFd(inside.netns.as_raw_fd()));
+        match done(self.handle.link().add(message).execute().await) {
+            // Until Linux 6.2 the kernel looks for its name out here, where `eth0` is somebody else.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.pass_macvlan(parent, hwaddr, inside).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Makes it under a name of passage, and moves it. The move comes before the name: when only the name is refused, the
+    /// link is inside already.
+    async fn pass_macvlan(&self, parent: u32, hwaddr: [u8; 6], inside: Inside<'_>) -> io::Result<()> {
         let passage = passage_name(hwaddr);
-        let mut message = link_named(&passage, inside);
-        message.attributes.extend([
-            LinkAttribute::Link(parent),
-            LinkAttribute::LinkInfo(vec![
-                LinkInfo::Kind(InfoKind::MacVlan),
-                LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
-            ]),
-        ]);
-        done(self.handle.link().add(message).execute().await)?;
-        let passed = self.pass_inside(&passage, inside).await;
+        done(self.handle.link().add(macvlan(&passage, parent, inside)).execute().await)?;
+        let passed = match self.index_of(&passage).await {
+            Ok(link) => self.enter(link, inside).await,
+            Err(error) => Err(error),
+        };
         if passed.is_err() {
             // If it got inside, it ends with the namespace, which the launcher now gives up.
             let named = change(0, [LinkAttribute::IfName(passage)]);
             let _ = self.handle.link().del_with_message(named).execute().await;
         }
         passed
-    }
-
-    /// Moves a macvlan that was made under a name of passage into the instance. It is not made inside at once: until Linux
-    /// 6.2 the kernel then looks for its name out here, where `eth0` is somebody else. The move comes before the name: when
-    /// only the name is refused, the link is inside already.
-    async fn pass_inside(&self, passage: &str, inside: Inside<'_>) -> io::Result<()> {
-        self.enter(self.index_of(passage).await?, inside).await
     }
 
     pub(super) async fn index_of(&self, name: &str) -> io::Result<u32> {
@@ -271,6 +273,18 @@ fn set_down(link: u32) -> LinkMessage {
 /// The name of a macvlan between being made and being inside: nobody else's, as it is its own address.
 fn passage_name(hwaddr: [u8; 6]) -> String {
     format!("in{}", yado_wire::hex::encode(&hwaddr))
+}
+
+fn macvlan(name: &str, parent: u32, inside: Inside<'_>) -> LinkMessage {
+    let mut message = link_named(name, inside);
+    message.attributes.extend([
+        LinkAttribute::Link(parent),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
+        ]),
+    ]);
+    message
 }
 
 fn link_named(name: &str, inside: Inside<'_>) -> LinkMessage {

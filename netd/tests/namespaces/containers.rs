@@ -190,7 +190,10 @@ fn the_inner_ends_are_made_inside_under_their_names_down_and_are_never_seen_outs
     }
     let board = Board::start(None);
     let one = Machine::container();
-    let nics = ["eth0", "lan0"].map(|name| NicOrder { name: clipped(name), mtu: Some(1280), ..nic("yado0") });
+    board.machine.sh("ip link add par0 type bridge && ip link set par0 up");
+    let network = || NicKind::Network { network: clipped("yado0") };
+    let nics = [("eth0", network()), ("lan0", network()), ("mac0", NicKind::Macvlan { parent: clipped("par0") })]
+        .map(|(name, kind)| NicOrder { name: clipped(name), kind, mtu: Some(1280), ..nic("") });
     let request = NetRequest::Attach {
         instance: InstanceName::parse("one").unwrap(),
         run: RunNumber(1),
@@ -200,12 +203,12 @@ fn the_inner_ends_are_made_inside_under_their_names_down_and_are_never_seen_outs
     assert_eq!(board.call(&request, Some(&one.netns())), [NetReply::Attached]);
     let outside = events.end(&board);
     let inside = one.sh("ip -o link | grep -v lo:");
-    assert_eq!(inside.lines().count(), 2, "{inside}");
-    for name in ["eth0", "lan0"] {
+    assert_eq!(inside.lines().count(), 3, "{inside}");
+    for name in ["eth0", "lan0", "mac0"] {
         let line = one.sh(&format!("ip -o link show {name}"));
         assert!(line.contains("mtu 1280") && line.contains("00:16:3e") && line.contains("state DOWN"), "{line}");
     }
-    assert!(outside.iter().all(|name| name == "yado0" || name.starts_with("veth")), "{outside:?}");
+    assert!(outside.iter().all(|name| name == "yado0" || name == "par0" || name.starts_with("veth")), "{outside:?}");
     assert_eq!(outside.iter().filter(|name| name.starts_with("veth")).count(), 2, "{outside:?}");
     // Nothing that the instance sends is heard before this.
     let ports = board.machine.sh("bridge -d link show");
@@ -315,6 +318,23 @@ fn a_macvlan_a_foreign_bridge_and_a_moved_link_are_attached() {
     assert!(one.sh("ip -o link show mac0").contains("mtu 1400"));
     assert!(board.machine.sh("ip -o link show master br9").contains("veth"));
     assert!(!board.machine.try_sh("ip link show mov0").status.success());
+}
+
+#[test]
+fn a_macvlan_may_have_the_name_of_a_link_outside_and_not_that_of_one_inside() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let board = Board::start(None);
+    board.machine.sh("ip link add par0 type bridge && ip link add eth0 type bridge && ip link set par0 up");
+    let one = Machine::container();
+    let macvlan = NicOrder { kind: NicKind::Macvlan { parent: clipped("par0") }, ..nic("") };
+    assert_eq!(board.attach("one", &one, std::slice::from_ref(&macvlan)), NetReply::Attached);
+    assert!(one.sh("ip -d link show eth0").contains("macvlan"));
+    let NetReply::Failed(failure) = board.attach("two", &one, &[macvlan]) else { panic!("attached twice") };
+    assert_eq!((failure.step, failure.errno), (yado_wire::Step::Network, 17), "{failure}");
+    let macvlans = board.machine.sh("ip -o link show type macvlan");
+    assert_eq!(macvlans, "", "outside");
 }
 
 #[test]
