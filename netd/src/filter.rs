@@ -30,7 +30,7 @@ pub(crate) struct Tables {
 pub(crate) struct Unlimited {
     /// It lacks `nft_connlimit` or `nft_limit`.
     connections: bool,
-    /// It lacks `nft_limit` or filters on bridges.
+    /// It lacks `nft_limit`, `nft_meta_bridge` or filters on bridges.
     ports: bool,
 }
 
@@ -105,7 +105,8 @@ impl Netd {
             Ok(()) => {}
             Err(error) if is_unknown(&error) => {
                 tracing::warn!(
-                    "the kernel cannot limit what ports of bridges send (nft_limit, NF_TABLES_BRIDGE): {error}"
+                    "the kernel cannot limit what ports of bridges send (nft_limit, nft_meta_bridge, \
+                     NF_TABLES_BRIDGE): {error}; one container can take all of netd's time"
                 );
                 self.unlimited.ports = true;
                 wanted.ports = None;

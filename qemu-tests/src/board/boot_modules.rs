@@ -38,6 +38,7 @@ pub const SYSTEM: &[&str] = &[
     "nft_ct",
     "nft_limit",
     "nft_connlimit",
+    "nft_meta_bridge",
     "nf_nat",
     "nf_conntrack",
     "bridge",

@@ -31,6 +31,9 @@ pub(super) fn boot(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(),
         let status = arena.wait_settled(name)?;
         observer.check(&format!("{name} is ready"), &status["state"], status["state"] == "ready")?;
     }
+    let said = arena.shell("yado rescue logs")?;
+    let lacking: Vec<&str> = said.lines().filter(|line| line.contains("the kernel cannot limit")).collect();
+    observer.check("netd limits all that it would", lacking.join("\n"), lacking.is_empty())?;
     let machine = arena.machine()?;
     let memory = format!("{} of {} KiB", machine.get("MemAvailable")?, machine.get("MemTotal")?);
     observer.check("memory is available", memory, true)?;

@@ -36,6 +36,7 @@ const NEEDED: [&str; 24] = [
     "nft_ct",
     "nft_connlimit",
     "nft_limit",
+    "nft_meta_bridge",
     "nft_reject_inet",
     "nf_conntrack_netlink",
     // What instances are given, and what systemd in them mounts.

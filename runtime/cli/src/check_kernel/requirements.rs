@@ -98,6 +98,8 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     option("NF_TABLES_BRIDGE", Recommended, "what one instance may ask of netd is limited"),
     option("NFT_LIMIT", Recommended, "what one instance may ask of netd, and begin of connections, is limited")
         .module("nft_limit"),
+    option("NFT_BRIDGE_META", Recommended, "what one instance may ask of netd is limited for each port of a bridge")
+        .module("nft_meta_bridge"),
     option("NFT_CONNLIMIT", Recommended, "one instance does not use up the table of connections")
         .module("nft_connlimit"),
     option("NFT_NAT", Required, "NAT").module("nft_chain_nat"),
