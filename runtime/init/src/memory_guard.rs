@@ -6,22 +6,22 @@
 //! Where the groups explain it, it is the kernel's affair: whoever has no limit of memory is let take all there is. Hosted, the
 //! machine's memory is the host's affair.
 
+mod freezer;
 pub(crate) mod guard;
 mod shortage;
 pub(crate) mod sockets;
 mod table;
 
-use crate::instance::cgroup;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::process::{Output, Start};
 use crate::service;
 use crate::supervisor::Supervisor;
+use freezer::Thaw;
 use guard::Weigher;
 use shortage::{Figures, Memory};
 use sockets::{NO_MEMORY, Weight};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -44,6 +44,8 @@ impl Supervisor {
 
     /// Looks at the machine's memory, if it is time.
     pub(crate) fn advance_memory_guard(&mut self, now: Moment) {
+        let thaw = self.memory_guard.freezer.retry(now);
+        self.note_thaw(thaw);
         if self.places.mode != Mode::System || !self.boot.is_done() {
             return;
         }
@@ -85,7 +87,10 @@ impl Supervisor {
 
     /// Freezes all instances, so that nothing gets worse meanwhile, and starts the child.
     fn weigh(&mut self, now: Moment) {
-        self.freeze_instances("1");
+        if let Err(error) = self.memory_guard.freezer.freeze(now) {
+            // Instances that go on only get the rest of what there is.
+            self.log.say(Priority::Error, format_args!("freeze all instances: {error}"));
+        }
         match self.start_weigher() {
             Ok(weigher) => self.memory_guard.weigher = Some(weigher),
             Err(error) => {
@@ -154,7 +159,8 @@ impl Supervisor {
                 format_args!("memory is short: {} MiB are missing that no instance is seen to hold", missing >> 20),
             ),
         }
-        self.freeze_instances("0");
+        let thaw = self.memory_guard.freezer.thaw(now);
+        self.note_thaw(thaw);
         self.step_memory_guard(if found.is_some() { Event::Found } else { Event::FoundNobody }, now);
     }
 
@@ -171,10 +177,16 @@ impl Supervisor {
         self.kill_instance(number);
     }
 
-    fn freeze_instances(&mut self, value: &str) {
-        // A file of the kernel's that is there since 5.2. Instances that go on only get the rest of what there is.
-        if let Err(error) = fs::write(self.places.groups.join(cgroup::FREEZE), value) {
-            self.log.say(Priority::Error, format_args!("{} of all instances: {error}", cgroup::FREEZE));
+    fn note_thaw(&mut self, thaw: Thaw) {
+        match thaw {
+            Thaw::AsBefore => {}
+            Thaw::After(time) => {
+                self.log.say(Priority::Info, format_args!("all instances stood still for {} ms", time.as_millis()));
+            }
+            Thaw::Refused(error) => {
+                let what = "let all instances go on";
+                self.log.say(Priority::Error, format_args!("{what}: {error}: it is tried until it succeeds"));
+            }
         }
     }
 }

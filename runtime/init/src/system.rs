@@ -65,7 +65,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(mut supervisor) => {
             supervisor.reach_stage("system");
             supervisor.open_system_sockets();
-            supervisor.memory_guard = MemoryGuard::open(&mut supervisor.log);
+            supervisor.memory_guard = MemoryGuard::open(&supervisor.places.groups, &mut supervisor.log);
             supervisor.slot = Slot::read();
             supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
             profiles::load(&mut supervisor.log);

@@ -1,6 +1,7 @@
 //! What the guard of the machine's memory knows and holds: the kernel's promise to wake us, where it is in its table, and the
 //! child that looks.
 
+use super::freezer::Freezer;
 use super::sockets::Weight;
 use super::table::State;
 use crate::log::{Log, Priority};
@@ -9,6 +10,7 @@ use crate::process::Output;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// The kernel wakes us when somebody waited for memory for so long of so long, in microseconds. The window is the shortest that
 /// it takes; it looks ten times in it, and tells us once (psi.rst). The last byte is not looked at: it becomes a NUL.
@@ -21,6 +23,7 @@ const PRESSURE: &str = "/proc/pressure/memory";
 #[derive(Debug, Default)]
 pub(crate) struct MemoryGuard {
     pub(super) trigger: Option<File>,
+    pub(super) freezer: Freezer,
     pub(super) state: State,
     /// What no group counted before the first instance started.
     pub(super) first: Option<u64>,
@@ -39,13 +42,16 @@ pub(super) struct Weigher {
 }
 
 impl MemoryGuard {
-    /// Asks the kernel to wake us.
-    pub(crate) fn open(log: &mut Log) -> MemoryGuard {
+    /// Asks the kernel to wake us. `groups`: the group that holds all instances.
+    pub(crate) fn open(groups: &Path, log: &mut Log) -> MemoryGuard {
         let trigger = ask_kernel(TRIGGER).map_err(|error| {
             let instead = "memory is only looked at when something else wakes us";
             log.say(Priority::Notice, format_args!("{PRESSURE}: {error}: {instead}"));
         });
-        MemoryGuard { trigger: trigger.ok(), ..MemoryGuard::default() }
+        let freezer = Freezer::open(groups).map_err(|error| {
+            log.say(Priority::Notice, format_args!("instances cannot be frozen: {}: {error}", groups.display()));
+        });
+        MemoryGuard { trigger: trigger.ok(), freezer: freezer.unwrap_or_default(), ..MemoryGuard::default() }
     }
 
     /// What wakes us when memory is short.
@@ -60,7 +66,7 @@ impl MemoryGuard {
 
     /// When something is to be done though nothing happens.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.state.deadline()
+        self.state.deadline().into_iter().chain(self.freezer.deadline()).min()
     }
 
     /// Whether it is the child.
@@ -101,7 +107,6 @@ fn take_weight(weights: &mut Vec<Weight>, line: &str) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn the_kernel_takes_the_trigger() {
