@@ -13,14 +13,12 @@ pub(crate) struct HeardSocket {
     pub(crate) socket: Untrusted,
     /// Which reader was told of it.
     pub(crate) told: u32,
-    /// Descriptors were sent to it: no reader gets it any more.
-    pub(crate) is_refused: bool,
 }
 
 impl HeardSocket {
     /// A socket that no reader was told of.
     pub(crate) fn new(source: DatagramSource, socket: OwnedFd, discarded: &Discarded) -> HeardSocket {
-        HeardSocket { source, socket: discarded.hold(socket, Way::AfterReader(source)), told: 0, is_refused: false }
+        HeardSocket { source, socket: discarded.hold(socket, Way::AfterReader(source)), told: 0 }
     }
 
     /// Whether it is the socket of this run.

@@ -160,7 +160,6 @@ impl ReaderLink {
     fn tell(&mut self, socket: &mut HeardSocket, now: Moment) {
         let generation = self.generation;
         if socket.told != generation
-            && !socket.is_refused
             && self.ask(&ReaderRequest::Watch(socket.source), Some(socket.socket.as_fd()), now)
         {
             socket.told = generation;

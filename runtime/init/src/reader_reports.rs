@@ -57,13 +57,13 @@ impl Supervisor {
             }
             ReaderReport::SentDescriptors { run } => {
                 for instance in &mut self.instances {
-                    let Some(socket) = instance.run.notify.as_mut().filter(|socket| socket.is_of(run)) else {
-                        continue;
-                    };
-                    socket.is_refused = true;
-                    let name = &instance.name;
-                    let what = "sent descriptors on its $NOTIFY_SOCKET: it is not heard any more in this run";
-                    self.log.say(Priority::Error, format_args!("{name}: {what}"));
+                    // Reader and closer let the socket go, and with it what waits in its queue: nobody can send to it, or keep
+                    // anything in it, any more.
+                    if instance.run.notify.take_if(|socket| socket.is_of(run)).is_some() {
+                        let name = &instance.name;
+                        let what = "sent descriptors on its $NOTIFY_SOCKET: it is not heard any more in this run";
+                        self.log.say(Priority::Error, format_args!("{name}: {what}"));
+                    }
                 }
             }
             ReaderReport::ServiceReady { pid } => self.note_service_ready(pid),

@@ -280,11 +280,20 @@ impl Running {
         self.wait_until("the socket takes it", |_| send_as(uid, &socket, text, None).unwrap().is_some());
     }
 
-    /// The same as its root, with a descriptor.
+    /// The same as its root, with a descriptor. Who has sent some before may be refused.
     pub(crate) fn notify_with(&self, instance: &str, text: &str, descriptor: OwnedFd) {
         let (_open, socket) = self.notify_socket(instance);
-        let sent = send_as(self.first_host_id(instance), &socket, text, Some(descriptor)).unwrap();
-        assert_eq!(sent, Some(()), "the socket is full");
+        match send_as(self.first_host_id(instance), &socket, text, Some(descriptor)) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            sent => assert_eq!(sent.unwrap(), Some(()), "the socket is full"),
+        }
+    }
+
+    /// Whether its `$NOTIFY_SOCKET` is nobody's any more.
+    pub(crate) fn is_not_heard(&self, instance: &str) -> bool {
+        let (_open, socket) = self.notify_socket(instance);
+        let sent = send_as(self.first_host_id(instance), &socket, "STATUS=hello", None);
+        sent.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     /// The same as its root, with as many descriptors as a message takes at most, or fewer.
