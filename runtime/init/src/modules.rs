@@ -15,7 +15,7 @@ use yado_sys::module::{self, Stored};
 /// What the system needs besides drivers: all that the kernel would otherwise ask for when we first use it. When these are
 /// there it asks no more ([`forbid_requests`]), so what a later use needs has to be in this list; a name that this kernel has
 /// built in, or that its image was made without, is passed over.
-const NEEDED: [&str; 24] = [
+const NEEDED: [&str; 25] = [
     // Images, layers, and the stand-in for a data partition.
     "loop",
     "dm_verity",
