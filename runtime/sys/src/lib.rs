@@ -11,6 +11,7 @@ pub mod clock;
 pub mod clone;
 pub mod code_pages;
 pub mod datagram;
+pub mod descriptor_table;
 pub mod device_filter;
 pub mod device_mapper;
 pub mod directory_tree;
