@@ -6,12 +6,17 @@
 //! Where the groups explain it, it is the kernel's affair: whoever has no limit of memory is let take all there is. Hosted, the
 //! machine's memory is the host's affair.
 
+mod descriptors;
 mod freezer;
 pub(crate) mod guard;
+mod limit;
 mod shortage;
 pub(crate) mod sockets;
 mod table;
+mod weight;
 
+use crate::instance::Instance;
+use crate::instance::lifecycle::State;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::process::{Output, Start};
@@ -20,16 +25,19 @@ use crate::supervisor::Supervisor;
 use freezer::Thaw;
 use guard::Weigher;
 use shortage::{Figures, Memory};
-use sockets::{NO_MEMORY, Weight};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 use table::{Action, Event, step};
+use weight::{NO_MEMORY, Search, Weight, guilty};
 use yado_sys::children::{self, Session};
 use yado_wire::rescue::Mode;
 use yado_wire::{Failure, Step};
+
+/// What is ended frees its sockets after its last process is gone: the kernel takes its time for that.
+const GIVING_BACK: Duration = Duration::from_secs(2);
 
 /// Where the kernel cannot wake us, we look so often when something else does.
 const PAUSE_WITHOUT_TRIGGER: Duration = Duration::from_secs(1);
@@ -46,6 +54,9 @@ impl Supervisor {
     pub(crate) fn advance_memory_guard(&mut self, now: Moment) {
         let thaw = self.memory_guard.freezer.retry(now);
         self.note_thaw(thaw);
+        if self.instances.iter().any(|one| one.is_active() && one.run.is_ended_for_memory) {
+            self.memory_guard.given_back_at = now.saturating_add(GIVING_BACK);
+        }
         if self.places.mode != Mode::System || !self.boot.is_done() {
             return;
         }
@@ -91,7 +102,7 @@ impl Supervisor {
             // Instances that go on only get the rest of what there is.
             self.log.say(Priority::Error, format_args!("freeze all instances: {error}"));
         }
-        match self.start_weigher() {
+        match self.start_weigher(now) {
             Ok(weigher) => self.memory_guard.weigher = Some(weigher),
             Err(error) => {
                 self.log.say(Priority::Error, format_args!("start what weighs sockets: {error}"));
@@ -100,17 +111,19 @@ impl Supervisor {
         }
     }
 
-    fn start_weigher(&self) -> io::Result<Weigher> {
+    fn start_weigher(&self, now: Moment) -> io::Result<Weigher> {
         let (output, writer) = Output::pipe()?;
-        // While what was ended gives its memory back, only who is seen to hold some is looked for: for none at all, tables are
-        // enough.
-        let is_one_ending = self.instances.iter().any(|one| one.is_active() && one.run.is_ended_for_memory);
-        let missing = if is_one_ending { 0 } else { self.memory_guard.missing_bytes }.to_string();
+        // Who is looked for among those that tables show: for none at all, tables are enough.
+        let missing = match self.search(now) {
+            Search::Suspects => self.memory_guard.missing_bytes,
+            Search::Seen => 0,
+        };
+        let missing = missing.to_string();
         let groups = self.places.groups.as_os_str();
         let mut arguments = ["yado-init", "--weigh-sockets", &missing].map(OsString::from).to_vec();
         arguments.push(groups.to_owned());
-        let active = self.instances.iter().filter(|instance| instance.is_active());
-        arguments.extend(active.map(|instance| OsString::from(instance.name.as_str())));
+        let holding = self.instances.iter().filter(|instance| is_holding(instance));
+        arguments.extend(holding.map(|instance| OsString::from(instance.name.as_str())));
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let child = Start {
             path: Path::new("/proc/self/exe"),
@@ -151,7 +164,11 @@ impl Supervisor {
             None => Vec::new(),
         };
         let missing = self.memory_guard.missing_bytes;
-        let found = sockets::heaviest(&weights, missing);
+        // Who cannot end, though he was killed for it, keeps what he holds, and others may hold the rest.
+        let (kept, weights): (Vec<Weight>, Vec<Weight>) =
+            weights.into_iter().partition(|weight| self.is_stuck_with(&weight.name));
+        let kept_bytes = kept.iter().fold(0u64, |sum, weight| sum.saturating_add(weight.queued_bytes));
+        let found = guilty(&weights, missing, kept_bytes, self.search(now));
         match found {
             Some(weight) => self.end_for_memory(weight, missing),
             None => self.log.say(
@@ -162,6 +179,16 @@ impl Supervisor {
         let thaw = self.memory_guard.freezer.thaw(now);
         self.note_thaw(thaw);
         self.step_memory_guard(if found.is_some() { Event::Found } else { Event::FoundNobody }, now);
+    }
+
+    /// While what was ended gives its memory back, only who is seen to hold most of what is missing is ended.
+    fn search(&self, now: Moment) -> Search {
+        if now < self.memory_guard.given_back_at { Search::Seen } else { Search::Suspects }
+    }
+
+    fn is_stuck_with(&self, name: &str) -> bool {
+        let is_so = |one: &Instance| matches!(one.state, State::Stuck { .. }) && one.run.is_ended_for_memory;
+        self.instances.iter().any(|one| one.name.as_str() == name && is_so(one))
     }
 
     fn end_for_memory(&mut self, weight: &Weight, missing: u64) {
@@ -189,4 +216,9 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whether something of it may hold memory. What hangs in the kernel and does not end keeps its own.
+fn is_holding(instance: &Instance) -> bool {
+    instance.is_active() || matches!(instance.state, State::Stuck { .. })
 }

@@ -2,8 +2,8 @@
 //! child that looks.
 
 use super::freezer::Freezer;
-use super::sockets::Weight;
 use super::table::State;
+use super::weight::Weight;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::process::Output;
@@ -31,6 +31,8 @@ pub(crate) struct MemoryGuard {
     pub(super) missing_bytes: u64,
     pub(super) weigher: Option<Weigher>,
     pub(super) looked_at: Moment,
+    /// What was ended for memory may not have given back all of it before.
+    pub(super) given_back_at: Moment,
 }
 
 /// The child that looks into the instances' sockets.
@@ -123,10 +125,10 @@ mod tests {
     #[test]
     fn what_is_said_last_of_an_instance_counts() {
         let mut weights = Vec::new();
-        for line in ["one 1 0", "two 2 0", "noise", "one 1 7"] {
+        for line in ["one 1 0 0", "two 2 0 0", "noise", "one 1 7 7"] {
             take_weight(&mut weights, line);
         }
-        let expected = ["two 2 0", "one 1 7"].map(|line| Weight::parse(line).unwrap());
+        let expected = ["two 2 0 0", "one 1 7 7"].map(|line| Weight::parse(line).unwrap());
         assert_eq!(weights, expected);
     }
 }

@@ -11,8 +11,9 @@ const ROUND: Duration = Duration::from_millis(100);
 /// So long after the kernel last said that somebody waits for memory. It says so again after half a second.
 const WATCHED: Duration = Duration::from_secs(1);
 
-/// The child takes a tenth of a second, or a second or two where somebody has all the sockets that he can have.
-const WEIGHING_LIMIT: Duration = Duration::from_secs(15);
+/// The child takes a tenth of a second, or a second or two where somebody has all the sockets that he can have. It looks at
+/// nothing more after three.
+const WEIGHING_LIMIT: Duration = Duration::from_secs(4);
 
 /// What was ended gives its memory back within this, mostly; if not, it is found again, and no harm is done.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -161,14 +162,14 @@ mod tests {
     #[test]
     fn what_is_missing_is_looked_for_and_found_and_then_memory_is_looked_at_again() {
         let watching = State::Watching { look_at: ms(0), until: ms(1000), misses: 2 };
-        let weighing = State::Weighing { until: ms(15_000), misses: 2 };
+        let weighing = State::Weighing { until: ms(4000), misses: 2 };
         assert_eq!(step(watching, MISSING, ms(0)), (weighing, Action::Weigh));
         for event in [Event::Wake, Event::Pressure, MISSING] {
-            assert_eq!(step(weighing, event, ms(14_999)), (weighing, Action::None), "{event:?}");
+            assert_eq!(step(weighing, event, ms(3999)), (weighing, Action::None), "{event:?}");
         }
         let judging = State::Judging { misses: 2 };
         assert_eq!(step(weighing, Event::WeigherEnded, ms(7)), (judging, Action::Judge));
-        assert_eq!(step(weighing, Event::Wake, ms(15_000)), (judging, Action::Judge));
+        assert_eq!(step(weighing, Event::Wake, ms(4000)), (judging, Action::Judge));
         let pausing = State::Pausing { until: ms(507), misses: 0 };
         assert_eq!(step(judging, Event::Found, ms(7)), (pausing, Action::None));
         assert_eq!(step(pausing, Event::Wake, ms(506)), (pausing, Action::None));
