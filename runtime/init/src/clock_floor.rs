@@ -40,7 +40,7 @@ pub(crate) fn save(path: &Path) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let file = file_reserve::open_or_make(path)?;
+    let file = file_reserve::open_or_make(path, 0o644)?;
     file_time::set_modified_s(&file, calendar::now_s())?;
     file.sync_all()
 }

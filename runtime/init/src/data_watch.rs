@@ -7,6 +7,7 @@ use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use std::path::Path;
 use std::time::Duration;
+use yado_sys::file_reserve;
 use yado_sys::volume::{self, Usage};
 
 const PAUSE: Duration = Duration::from_secs(60);
@@ -42,7 +43,7 @@ fn judge(before: Room, usage: &Usage) -> Room {
 }
 
 impl DataWatch {
-    /// Looks, if it is time. `true`: there is room again, also for what the system keeps for itself.
+    /// Looks, if it is time. `true`: something is missing of the files that the system keeps for itself, and there is room.
     pub(crate) fn look(&mut self, log: &mut Log, now: Moment) -> bool {
         if now < self.next {
             return false;
@@ -50,21 +51,30 @@ impl DataWatch {
         self.next = now.saturating_add(PAUSE);
         let Ok(usage) = volume::usage(Path::new(MOUNT_POINT)) else { return false };
         let room = judge(self.room, &usage);
-        if room == self.room {
-            return false;
+        if room != self.room {
+            self.room = room;
+            tell(log, room, &usage);
         }
-        self.room = room;
-        let Usage { total_bytes, free_bytes, total_files, free_files, .. } = usage;
-        let left = format!("{free_bytes} of {total_bytes} bytes and {free_files} of {total_files} files are free");
-        match room {
-            Room::Scarce => log.say(Priority::Warning, format_args!("{MOUNT_POINT} runs full: {left}")),
-            Room::Enough => log.say(Priority::Notice, format_args!("{MOUNT_POINT} has room again: {left}")),
-        }
-        room == Room::Enough
+        is_fill_due(room, Path::new(MOUNT_POINT))
     }
 }
 
+fn tell(log: &mut Log, room: Room, usage: &Usage) {
+    let Usage { total_bytes, free_bytes, total_files, free_files, .. } = usage;
+    let left = format!("{free_bytes} of {total_bytes} bytes and {free_files} of {total_files} files are free");
+    match room {
+        Room::Scarce => log.say(Priority::Warning, format_args!("{MOUNT_POINT} runs full: {left}")),
+        Room::Enough => log.say(Priority::Notice, format_args!("{MOUNT_POINT} has room again: {left}")),
+    }
+}
+
+/// Also where the room was never scarce at a look: a minute is long.
+fn is_fill_due(room: Room, top: &Path) -> bool {
+    room == Room::Enough && file_reserve::is_short(top)
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -86,5 +96,21 @@ mod tests {
         ] {
             assert_eq!(judge(before, &found), after, "{before:?} {found:?}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_of_the_reserve_is_made_whenever_there_is_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        if volume::usage(top).unwrap().total_files == 0 {
+            println!("SKIPPED: the number of files is not fixed here");
+            return;
+        }
+        assert!(is_fill_due(Room::Enough, top) && !is_fill_due(Room::Scarce, top));
+        file_reserve::fill(top).unwrap();
+        assert!(!is_fill_due(Room::Enough, top));
+        let kept = std::fs::read_dir(top).unwrap().next().unwrap().unwrap().path();
+        std::fs::remove_file(kept.join("7")).unwrap();
+        assert!(is_fill_due(Room::Enough, top));
     }
 }

@@ -1,11 +1,12 @@
 //! Files kept for our own use on a file system whose number of files is fixed, as ext4's is: empty ones in a directory at its
 //! top that only root enters. ext4 keeps bytes for root, and no inodes; so whoever may make files there can take all of them.
-//! Where none is left, one of these is removed and ours takes its place.
+//! Where none is left, one of these is renamed to where ours is wanted. None is ever removed for it: what becomes free is taken
+//! at once by whoever waits for it in a loop.
 
 use crate::volume;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// At the top of the file system.
@@ -14,8 +15,9 @@ const DIRECTORY: &str = ".reserved-files";
 /// More than we make anew before somebody notices; what takes another file's place gives its own back.
 const FILES: u32 = 64;
 
-/// So often a file of the reserve is removed for one of ours: somebody else may be quicker to take what became free.
-const MAX_TRIES: usize = 16;
+/// A file of the reserve may be written by whom the mode says, but only its owner writes to it, as a umask of 022 has it: what
+/// the process's own is cannot be asked without changing it.
+const NOBODY_ELSE_WRITES: u32 = !0o022;
 
 /// Makes what is missing of the reserve below `top`, the top of a file system; nothing where the number of files is not fixed. It
 /// may wait for the disk.
@@ -28,50 +30,48 @@ pub fn fill(top: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    for number in 0..FILES {
-        make(&directory.join(number.to_string()))?;
+    for place in places(&directory) {
+        match File::options().write(true).create_new(true).mode(0o600).open(place) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
     }
     Ok(())
 }
 
-/// What was taken out of the reserve; put back, as far as there is room, when it is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Taken(Vec<PathBuf>);
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            let _ = make(path);
-        }
-    }
+/// Whether [`fill`] has something to make. Only what the kernel has in memory is looked at, once it was filled.
+pub fn is_short(top: &Path) -> bool {
+    let is_fixed = volume::usage(top).is_ok_and(|usage| usage.total_files != 0);
+    is_fixed && places(&top.join(DIRECTORY)).any(|place| !place.exists())
 }
 
-/// Makes a file by `make`, at `path`. Where the file system takes no more files, it gets the place of one of the reserve. Drop
-/// what is returned when another file has become free, or at once.
-pub(crate) fn make_at<T>(path: &Path, mut make: impl FnMut() -> io::Result<T>) -> io::Result<(T, Taken)> {
-    let mut taken = Taken::default();
-    loop {
-        match make() {
-            Ok(made) => return Ok((made, taken)),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && taken.0.len() < MAX_TRIES => {
-                let Some(removed) = remove_one(path) else { return Err(error) };
-                taken.0.push(removed);
-            }
-            Err(error) => return Err(error),
-        }
-    }
+/// Opens an empty file to write to, made with this mode where it is missing, by the reserve if need be.
+pub fn open_or_make(path: &Path, mode: u32) -> io::Result<File> {
+    open(path, mode, File::options().write(true).create(true).truncate(false)).map(|(file, _)| file)
 }
 
-/// Opens an empty file to write to, made where it is missing, by the reserve if need be.
-pub fn open_or_make(path: &Path) -> io::Result<File> {
-    let open = || File::options().write(true).create(true).truncate(false).open(path);
-    make_at(path, open).map(|(file, _)| file)
+/// Opens a file with `options`, which make it with this mode where it is missing. Where the file system takes no more files, one
+/// of the reserve is made it: then with its place there, for a file that is not needed any more.
+pub(crate) fn open(path: &Path, mode: u32, options: &mut OpenOptions) -> io::Result<(File, Option<PathBuf>)> {
+    let options = options.mode(mode);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            let place = move_one_to(path).ok_or(error)?;
+            let file = options.open(path)?;
+            // It may have been another file before.
+            file.set_len(0)?;
+            file.set_permissions(Permissions::from_mode(mode & NOBODY_ELSE_WRITES))?;
+            Ok((file, Some(place)))
+        }
+        opened => opened.map(|file| (file, None)),
+    }
 }
 
 /// `None`: it is not files that are missing, or there is no reserve, or nothing is left of it.
-fn remove_one(path: &Path) -> Option<PathBuf> {
+fn move_one_to(path: &Path) -> Option<PathBuf> {
     let near = path.parent()?;
-    // Somebody else may make and remove files all the time.
+    // Somebody else may make and remove files all the time. Where it is bytes that are missing, the rename fails too, or what is
+    // written then, and nothing is lost.
     if u64::from(FILES) <= volume::usage(near).ok()?.free_files {
         return None;
     }
@@ -80,14 +80,11 @@ fn remove_one(path: &Path) -> Option<PathBuf> {
     if fs::metadata(&directory).ok()?.dev() != device {
         return None;
     }
-    fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path()).find(|path| fs::remove_file(path).is_ok())
+    places(&directory).find(|place| fs::rename(place, path).is_ok())
 }
 
-fn make(path: &Path) -> io::Result<()> {
-    match File::options().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
+fn places(directory: &Path) -> impl Iterator<Item = PathBuf> + use<'_> {
+    (0..FILES).map(|number| directory.join(number.to_string()))
 }
 
 #[cfg(test)]
@@ -97,8 +94,9 @@ mod tests {
     use crate::mount::{Attributes, FsOption, new_file_system};
     use crate::{loop_device, replace_file};
     use std::os::fd::{AsRawFd, OwnedFd};
-    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     /// A new ext4 for so many files, mounted nowhere. `None`: it cannot be had here, and why was printed.
     fn ext4(files: u32) -> Option<(OwnedFd, PathBuf)> {
@@ -157,11 +155,22 @@ mod tests {
             assert_eq!(fs::read_to_string(&ids).unwrap(), text);
         }
         assert_eq!(left(&top), FILES as usize, "each gave back what it took");
-        // Somebody takes at once what becomes free.
-        replace_file::replace(&ids, 0o644, b"one").unwrap();
-        for number in 0..FILES {
-            drop(open_or_make(&top.join(format!("state/{number}"))).unwrap());
-            take_all(&top);
+        assert_eq!(fs::metadata(&ids).unwrap().permissions().mode() & 0o777, 0o644);
+        // A file that has another name stays as it is, and is no part of the reserve.
+        let linked = top.join("state/linked");
+        fs::hard_link(&ids, &linked).unwrap();
+        replace_file::replace(&ids, 0o666, b"one").unwrap();
+        assert_eq!((left(&top), fs::read_to_string(&linked).unwrap()), (FILES as usize - 1, "199".to_owned()));
+        assert_eq!(fs::metadata(&ids).unwrap().permissions().mode() & 0o777, 0o644);
+        assert!(is_short(&top));
+        // A directory cannot be replaced, and what was taken for it is back.
+        assert!(replace_file::replace(&top.join("container"), 0o644, b"").is_err());
+        assert!(top.join("container").is_dir());
+        for number in 1..FILES {
+            let path = top.join(format!("state/{number}"));
+            let made = open_or_make(&path, 0o600).unwrap();
+            let metadata = made.metadata().unwrap();
+            assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (0, 0o600));
         }
         assert_eq!(left(&top), 0);
         assert_eq!(replace_file::replace(&ids, 0o644, b"two").unwrap_err().kind(), io::ErrorKind::StorageFull);
@@ -170,20 +179,63 @@ mod tests {
         // When there is room again it is filled again.
         fs::remove_dir_all(top.join("container")).unwrap();
         fill(&top).unwrap();
-        assert_eq!(left(&top), FILES as usize);
+        assert!(left(&top) == FILES as usize && !is_short(&top));
+    }
+
+    #[test]
+    fn who_makes_files_in_a_loop_gets_none_of_the_reserve() {
+        let Some((_mount, top)) = ext4(256) else { return };
+        fill(&top).unwrap();
+        fs::create_dir(top.join("state")).unwrap();
+        let ids = top.join("state/ids");
+        replace_file::replace(&ids, 0o644, b"0").unwrap();
+        take_all(&top);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let taking = [(); 2].map(|()| {
+                scope.spawn(|| {
+                    let mut taken = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        taken += take_all(&top);
+                    }
+                    taken
+                })
+            });
+            let replaced =
+                (1..=300).try_for_each(|number| replace_file::replace(&ids, 0o644, format!("{number}").as_bytes()));
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(taking.map(|taking| taking.join().unwrap()), [0, 0]);
+            replaced.unwrap();
+        });
+        assert_eq!((left(&top), fs::read_to_string(&ids).unwrap()), (FILES as usize, "300".to_owned()));
+    }
+
+    #[test]
+    fn where_bytes_are_missing_the_reserve_stays() {
+        // Fewer are free than are kept.
+        let Some((_mount, top)) = ext4(128) else { return };
+        fill(&top).unwrap();
+        assert!(volume::usage(&top).unwrap().free_files < u64::from(FILES));
+        let filled = File::create(top.join("bytes")).and_then(|mut file| io::copy(&mut io::repeat(1), &mut file));
+        assert_eq!(filled.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        for take_inodes in [false, true] {
+            if take_inodes {
+                take_all(&top);
+            }
+            for number in 0..5 {
+                let error = replace_file::replace(&top.join(format!("{number}")), 0o644, &[1; 1 << 20]).unwrap_err();
+                assert_eq!((error.kind(), left(&top)), (io::ErrorKind::StorageFull, FILES as usize), "{take_inodes}");
+            }
+        }
     }
 
     #[test]
     fn what_is_no_want_of_files_takes_nothing_out_of_the_reserve() {
         let directory = tempfile::tempdir().unwrap();
-        let full = || -> io::Result<()> { Err(io::ErrorKind::StorageFull.into()) };
-        assert!(make_at(&directory.path().join("file"), full).is_err());
         fs::create_dir(directory.path().join(DIRECTORY)).unwrap();
-        make(&directory.path().join(DIRECTORY).join("0")).unwrap();
-        let path = directory.path().join("file");
-        assert!(
-            make_at(&path, full).is_err() && make_at(&path, || Err::<(), _>(io::ErrorKind::NotFound.into())).is_err()
-        );
+        File::create(directory.path().join(DIRECTORY).join("0")).unwrap();
+        assert!(open_or_make(&directory.path().join("missing/file"), 0o600).is_err());
+        assert_eq!(move_one_to(&directory.path().join("file")), None);
         assert_eq!(left(directory.path()), 1);
     }
 }

@@ -1,35 +1,54 @@
 //! Replacing a file as a whole: a reader finds the old one or the new one, also after the power was cut.
 
-use crate::file_reserve::{self, Taken};
+use crate::file_reserve;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Writes a file of this mode aside, syncs it, renames it, and syncs the directory. The rename makes the change real. After an
 /// error the old file is as it was, or, when only the directory could not be synced, one of the two is there. Where the file
-/// system takes no more files, the new one takes the place of one of its [`file_reserve`].
+/// system takes no more files, the new one is one of its [`file_reserve`], and the old one goes there.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    // Put back last: the old file, or after an error the one written aside, is free only when nobody has it open.
-    let (_taken, mut file) = make(&aside, mode)?;
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| put_in_place(&aside, path))
+    let (mut file, place) =
+        file_reserve::open(&aside, mode, File::options().write(true).create(true).truncate(true))?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let Some(place) = place else {
         // Best effort: what was written aside is overwritten next time anyhow.
-        .inspect_err(|_| drop(fs::remove_file(&aside)))
+        return written.and_then(|()| put_in_place(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)));
+    };
+    let done = written.and_then(|()| exchange(&aside, path)).and_then(|()| sync_directory_of(path));
+    // The old file, if there was one to keep, or else what failed. As above.
+    let _ = fs::rename(&aside, place);
+    done
 }
 
-/// As [`replace`] on a tmpfs, whose files no cut of the power leaves: nothing is synced.
+/// As [`replace`] on a tmpfs, whose files no cut of the power leaves: nothing is synced, and no files are kept.
 pub fn replace_on_tmpfs(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    let (_taken, mut file) = make(&aside, mode)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&aside)?;
     file.write_all(content).and_then(|()| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
 /// The last two of those steps, for a file that was written aside in the same directory, and synced.
 pub fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
     fs::rename(aside, path)?;
+    sync_directory_of(path)
+}
+
+/// As a rename, after which the old file is at `aside`; what is no file of its own is only replaced.
+fn exchange(aside: &Path, path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(old) if old.is_file() && old.nlink() == 1 => {
+            Ok(renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE)?)
+        }
+        Ok(_) | Err(_) => fs::rename(aside, path),
+    }
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -40,11 +59,6 @@ fn aside_of(path: &Path) -> PathBuf {
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");
     path.with_file_name(name)
-}
-
-fn make(aside: &Path, mode: u32) -> io::Result<(Taken, File)> {
-    let open = || File::options().write(true).create(true).truncate(true).mode(mode).open(aside);
-    file_reserve::make_at(aside, open).map(|(file, taken)| (taken, file))
 }
 
 #[cfg(test)]
