@@ -25,10 +25,12 @@ use yado_sys::raw_socket;
 use yado_wire::Budget;
 use yado_wire::Text;
 
-/// Questions of one bridge that wait for the uplink's servers at a time, and those of one address among them; more are
-/// dropped, and asked again by whoever cares. An apt that begins asks for a dozen names at once, three questions each.
-const MAX_FORWARDED: usize = 192;
-const MAX_FORWARDED_EACH: usize = MAX_FORWARDED / 4;
+/// Questions that wait for the uplink's servers at a time: those of one address, and those of one bridge; more are dropped, and
+/// asked again by whoever cares. An apt that begins asks for a dozen names at once, three questions each. An address is what
+/// its sender says, and it may be a neighbour's; but by one port come 48 at once and 8 in a second (`limits.rs`), and each waits
+/// for three servers at most, two seconds each: 48 + 8 * 6 = 96. So whoever asks in a neighbour's name leaves it 48.
+const MAX_FORWARDED_EACH: usize = 96 + 48;
+const MAX_FORWARDED: usize = 4 * MAX_FORWARDED_EACH;
 /// Questions of all instances of one bridge together that are looked at as they come. More are looked at now and then, so that
 /// what waits is done at one go: to be woken for each costs as much as to answer it. Sixteen come back in 32 ms.
 const BURST: u32 = 16;

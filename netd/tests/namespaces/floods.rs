@@ -1,7 +1,7 @@
 //! What one container can make netd and the machine's tables do: little, and nothing that its neighbours notice.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Outside, nic, udhcpc, wait_until};
+use crate::machines::{Board, Machine, Outside, nic, text, udhcpc, wait_until};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use yado_spec::NetworksSpec;
@@ -177,6 +177,42 @@ fn one_container_does_not_have_all_places_of_the_name_server() {
         }
         assert!(slowest < Duration::from_secs(3), "{transport}: {slowest:?}");
     }
+}
+
+/// Asks at once as much as a port may, for names that nobody answers, as the neighbour of its argument.
+const IN_ANOTHERS_NAME: &str = "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+source, here = socket.inet_aton(sys.argv[1]), socket.inet_aton('10.158.0.1')
+for i in range(48):
+    query = bytes([0, i, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 6]) + b'silent' + bytes([4]) + b'test' + bytes([0, 0, 1, 0, 1])
+    udp = bytes([0x30, i, 0, 53]) + (8 + len(query)).to_bytes(2, 'big') + bytes(2) + query
+    ip = bytes([0x45, 0]) + (20 + len(udp)).to_bytes(2, 'big') + bytes([0, 0, 0, 0, 64, 17, 0, 0]) + source + here
+    s.sendto(ip + udp, ('10.158.0.1', 0))
+";
+
+#[test]
+fn who_asks_in_a_neighbours_name_leaves_it_places_of_the_name_server() {
+    if !can_run(&["ip", "busybox", "dig", "dnsmasq", "python3"]) {
+        return;
+    }
+    let mut networks = NetworksSpec::default_networks();
+    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    let board = Board::start(Some(networks));
+    let outside = Outside::new(&board.machine);
+    let (bad, good) = (Machine::container(), Machine::container());
+    assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
+    assert_eq!(board.attach("good", &good, &[nic("yado0")]), NetReply::Attached);
+    bad.sh("ip addr add 10.158.0.250/24 dev eth0");
+    bad.wait_for("busybox ping -c 1 -W 1 10.158.0.1");
+    udhcpc(&good, board.run.path());
+    good.wait_for("dig +short +time=1 @10.158.0.1 server.outside.test | grep -q 192.168.77.1");
+    let source = board.leased("good").to_string();
+    assert!(bad.command("python3").args(["-c", IN_ANOTHERS_NAME, &source]).status().unwrap().success());
+    // Until the silent server's time is over, after two seconds.
+    let answer = good.try_sh("dig +short +time=1 +tries=1 @10.158.0.1 server.outside.test");
+    assert_eq!(text(&answer.stdout).trim(), "192.168.77.1", "{answer:?}\n{}", outside.log());
+    assert!(30 < outside.log().matches("silent.test").count(), "they were asked\n{}", outside.log());
 }
 
 #[test]
