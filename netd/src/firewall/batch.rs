@@ -178,13 +178,12 @@ fn put_match(out: &mut Writer, condition: &Match) {
             put_mask(out, &8u32.to_ne_bytes());
             put_compare(out, Compare::Differ, &[0; 4]);
         }
-        Match::EchoRequest => {
-            put_meta(out, 15); // NFT_META_NFPROTO
-            put_compare(out, Compare::Equal, &[NFPROTO_IPV4]);
-            put_meta(out, 16); // NFT_META_L4PROTO
-            put_compare(out, Compare::Equal, &[1]);
-            put_payload(out, 2, 0, 1); // NFT_PAYLOAD_TRANSPORT_HEADER: the type
-            put_compare(out, Compare::Equal, &[8]);
+        Match::EchoRequest => put_icmp(out, 8),
+        Match::ErrorBeyond(kind, network, prefix_len) => {
+            put_icmp(out, *kind);
+            // The header that it quotes begins after its own 8 bytes.
+            put_payload(out, 2, 8 + 16, 4); // NFT_PAYLOAD_TRANSPORT_HEADER
+            put_in_network(out, Compare::Differ, *network, *prefix_len);
         }
         Match::Over(limit) => put_limit(out, *limit),
         Match::OverEach(set, limit) => put_limit_each(out, set, *limit),
@@ -196,6 +195,20 @@ fn put_address(out: &mut Writer, offset: u32, compare: Compare, network: Ipv4Add
     put_meta(out, 15); // NFT_META_NFPROTO
     put_compare(out, Compare::Equal, &[NFPROTO_IPV4]);
     put_payload(out, 1, offset, 4); // NFT_PAYLOAD_NETWORK_HEADER
+    put_in_network(out, compare, network, prefix_len);
+}
+
+/// ICMP of this type.
+fn put_icmp(out: &mut Writer, kind: u8) {
+    put_meta(out, 15); // NFT_META_NFPROTO
+    put_compare(out, Compare::Equal, &[NFPROTO_IPV4]);
+    put_meta(out, 16); // NFT_META_L4PROTO
+    put_compare(out, Compare::Equal, &[1]);
+    put_payload(out, 2, 0, 1); // NFT_PAYLOAD_TRANSPORT_HEADER: the type
+    put_compare(out, Compare::Equal, &[kind]);
+}
+
+fn put_in_network(out: &mut Writer, compare: Compare, network: Ipv4Addr, prefix_len: u8) {
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len)).unwrap_or(0);
     put_mask(out, &mask.to_be_bytes());
     put_compare(out, compare, &network.octets());
@@ -431,7 +444,7 @@ mod tests {
         assert_eq!(kinds[..4], [0x10, 0xa00, 0xa02, 0xa00], "begin, new, delete, new");
         assert_eq!(kinds[kinds.len() - 2..], [0xa00, 0x11]);
         assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa03).count(), 4, "chains");
-        assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa06).count(), 8, "rules");
+        assert_eq!(kinds.iter().filter(|&&kind| kind == 0xa06).count(), 10, "rules");
         let sequences: Vec<u32> = found.iter().map(|(_, sequence)| *sequence).collect();
         assert_eq!(sequences, (7..7 + found.len() as u32).collect::<Vec<_>>());
         assert_eq!(batch.last_sequence, 7 + found.len() as u32 - 2);

@@ -145,6 +145,8 @@ pub enum Match {
     NewConnection,
     /// An ICMP echo request.
     EchoRequest,
+    /// An ICMP error of this type about a packet that did not go to this IPv4 network.
+    ErrorBeyond(u8, Ipv4Addr, u8),
     /// All that matched so far together are more than this.
     Over(Limit),
     /// Those that matched so far and have the same key are more than this.
@@ -174,6 +176,8 @@ pub enum Verdict {
 
 pub(super) const DHCP: u16 = 67;
 pub(super) const DNS: u16 = 53;
+/// The ICMP errors that a UDP socket is told of: destination unreachable, parameter problem.
+const HARD_ERRORS: [u8; 2] = [3, 12];
 
 /// The rules that `bridges` need.
 pub fn ruleset<'a>(bridges: impl Iterator<Item = &'a BridgeSpec>, others: Others) -> Ruleset {
@@ -186,7 +190,13 @@ pub fn ruleset<'a>(bridges: impl Iterator<Item = &'a BridgeSpec>, others: Others
         let Some(BridgeIpv4 { address, nat, routing, firewall, dhcp: _ }) = &bridge.ipv4 else { continue };
         let from = || Match::From(bridge.name.to_string());
         let to = || Match::To(bridge.name.to_string());
+        let (network, prefix_len) = (address.network(), address.prefix_len());
         if *firewall {
+            // A container that says that the uplink's name server is not there would end others' questions.
+            for error in HARD_ERRORS {
+                let about = Match::ErrorBeyond(error, network, prefix_len);
+                input.push(Rule { matches: vec![from(), about], verdict: Verdict::Drop });
+            }
             for service in [Match::Udp(DHCP), Match::Udp(DNS), Match::Tcp(DNS)] {
                 input.push(Rule { matches: vec![from(), service], verdict: Verdict::Accept });
             }
@@ -207,7 +217,6 @@ pub fn ruleset<'a>(bridges: impl Iterator<Item = &'a BridgeSpec>, others: Others
             accepted.push(Rule { matches: vec![side], verdict: Verdict::Accept });
         }
         if *nat {
-            let (network, prefix_len) = (address.network(), address.prefix_len());
             let matches = vec![Match::Source(network, prefix_len), Match::NotDestination(network, prefix_len)];
             postrouting.push(Rule { matches, verdict: Verdict::Masquerade });
         }

@@ -23,12 +23,12 @@ fn at(rules: &Ruleset, wanted: Hook) -> (Policy, &[Rule]) {
 #[test]
 fn a_network_gets_what_it_is_configured_for_and_no_more() {
     let mut bridges = NetworksSpec::default_networks().bridges;
-    assert_eq!(count(&bridges), [3, 4, 1]);
+    assert_eq!(count(&bridges), [5, 4, 1]);
     assert_eq!(count(&[]), [0, 0, 0]);
     if let Some(ipv4) = &mut bridges[0].ipv4 {
         ipv4.nat = false;
     }
-    assert_eq!(count(&bridges), [3, 4, 0]);
+    assert_eq!(count(&bridges), [5, 4, 0]);
     if let Some(ipv4) = &mut bridges[0].ipv4 {
         ipv4.firewall = false;
     }
