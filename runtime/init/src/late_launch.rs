@@ -49,8 +49,12 @@ impl Supervisor {
         }
     }
 
-    /// Gives up what takes too long, and tells what then hangs.
+    /// Gives up what takes too long, and tells what then hangs. While instances stand still, so do launchers in them, or they
+    /// wait for what is inside.
     pub(crate) fn give_up_late_launches(&mut self, now: Moment) {
+        if self.is_standstill() {
+            return;
+        }
         let is_due = |launch: &&Launch| launch.limit.deadline().is_some_and(|at| at <= now);
         let due: Vec<LaunchId> = self.launches.iter().filter(is_due).map(|launch| launch.id).collect();
         for id in due {

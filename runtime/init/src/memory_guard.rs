@@ -12,6 +12,7 @@ pub(crate) mod guard;
 mod limit;
 mod shortage;
 pub(crate) mod sockets;
+mod standstill;
 mod table;
 mod weight;
 
@@ -98,9 +99,10 @@ impl Supervisor {
 
     /// Freezes all instances, so that nothing gets worse meanwhile, and starts the child.
     fn weigh(&mut self, now: Moment) {
-        if let Err(error) = self.memory_guard.freezer.freeze(now) {
+        match self.memory_guard.freezer.freeze(now) {
+            Ok(()) => self.begin_standstill(),
             // Instances that go on only get the rest of what there is.
-            self.log.say(Priority::Error, format_args!("freeze all instances: {error}"));
+            Err(error) => self.log.say(Priority::Error, format_args!("freeze all instances: {error}")),
         }
         match self.start_weigher(now) {
             Ok(weigher) => self.memory_guard.weigher = Some(weigher),
@@ -208,6 +210,7 @@ impl Supervisor {
         match thaw {
             Thaw::AsBefore => {}
             Thaw::After(time) => {
+                self.end_standstill(time);
                 self.log.say(Priority::Info, format_args!("all instances stood still for {} ms", time.as_millis()));
             }
             Thaw::Refused(error) => {

@@ -137,7 +137,7 @@ impl Supervisor {
         }
         self.advance_memory_guard(now);
         for number in 0..self.instances.len() {
-            self.step_instance(number, lifecycle::Event::Wake, now);
+            self.wake_instance(number, now);
             self.ask_again(number, now);
             self.watch_health(number, now);
             self.tell_counts(number, |counter| counter.news(now));
@@ -153,17 +153,20 @@ impl Supervisor {
 
     /// The earliest time at which something is to be done though nothing happens.
     fn deadline(&self, now: Moment) -> Option<Moment> {
+        let is_standstill = self.is_standstill();
         let instances = self.instances.iter().flat_map(|instance| {
             let run = &instance.run;
-            let health = run.watch.deadline().filter(|_| instance.is_up());
+            let health = run.watch.deadline().filter(|_| instance.is_up() && !is_standstill);
+            let state = instance.state.deadline().filter(|_| !is_standstill || !instance.state.waits_for_inside());
             let counts = run.oom_kills.deadline().into_iter().chain(run.refused_forks.deadline()).min();
             let console = run.console.as_ref().and_then(|console| console.deadline(now));
-            [instance.state.deadline(), run.devices_due, run.ask_at, health, counts, console]
+            [state, run.devices_due, run.ask_at, health, counts, console]
         });
         let services = self.services.iter().map(Service::deadline);
         let launches = self.launches.iter().flat_map(|launch| {
             let instance = self.instances.get(launch.instance);
-            [launch.limit.deadline(), instance.and_then(|instance| instance.printed.paused(now))]
+            let limit = launch.limit.deadline().filter(|_| !is_standstill);
+            [limit, instance.and_then(|instance| instance.printed.paused(now))]
         });
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
         let others = [
@@ -182,6 +185,14 @@ impl Supervisor {
             self.netd.patience(&self.services),
         ];
         instances.chain(services).chain(launches).chain(others).flatten().min()
+    }
+
+    /// Tells the table that time passed, unless the instance stands still and the table waits for what is inside.
+    fn wake_instance(&mut self, number: usize, now: Moment) {
+        let is_waiting = self.instances.get(number).is_some_and(|instance| instance.state.waits_for_inside());
+        if !(is_waiting && self.is_standstill()) {
+            self.step_instance(number, lifecycle::Event::Wake, now);
+        }
     }
 
     /// Tells the table that something happened to an instance, and does what it says.

@@ -14,6 +14,9 @@ use yado_wire::{Failure, Step};
 impl Supervisor {
     /// Does what is due for an instance's health.
     pub(crate) fn watch_health(&mut self, number: usize, now: Moment) {
+        if self.is_standstill() {
+            return;
+        }
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Ok(spec) = &instance.spec else { return };
         match instance.run.watch.due(&spec.health, Phase::of(instance.state), now) {
@@ -59,6 +62,10 @@ impl Supervisor {
     /// A try of an instance's probe is over. `failure`: why it did not pass.
     pub(crate) fn note_probe(&mut self, number: usize, failure: Option<Box<Failure>>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
+        if failure.is_some() && instance.run.watch.is_disturbed() {
+            instance.run.watch.postpone(now);
+            return;
+        }
         let Ok(spec) = &instance.spec else { return };
         let phase = Phase::of(instance.state);
         let told = failure.clone().filter(|_| phase == Phase::Ready);

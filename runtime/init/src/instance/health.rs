@@ -17,6 +17,8 @@ pub(crate) struct Watch {
     probe_at: Option<Moment>,
     /// It is being tried. How long that may take is the launch's affair.
     is_trying: bool,
+    /// The instance stood still during the try.
+    is_disturbed: bool,
     /// It could not be tried the last time.
     is_postponed: bool,
     /// Tries in a row that did not pass, since it was ready.
@@ -136,8 +138,26 @@ impl Watch {
     /// first one since a try was made.
     pub(crate) fn postpone(&mut self, now: Moment) -> bool {
         self.is_trying = false;
+        self.is_disturbed = false;
         self.probe_at = Some(now.saturating_add(SOON));
         !std::mem::replace(&mut self.is_postponed, true)
+    }
+
+    /// The instance stands still: that a try which is under way does not pass says nothing about it.
+    pub(crate) fn disturb(&mut self) {
+        self.is_disturbed = self.is_trying;
+    }
+
+    /// Whether it was so during this try.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.is_disturbed
+    }
+
+    /// It stood still for so long: all that is due is due later.
+    pub(crate) fn delay(&mut self, time: Duration) {
+        for due in [&mut self.probe_at, &mut self.ping_by].into_iter().flatten() {
+            *due = due.saturating_add(time);
+        }
     }
 
     /// When something is due at the latest.
@@ -159,6 +179,7 @@ impl Watch {
         now: Moment,
     ) -> Verdict {
         self.is_trying = false;
+        self.is_disturbed = false;
         self.is_postponed = false;
         let Some(probe) = health.probe.as_ref().filter(|_| phase != Phase::Down) else { return Verdict::AsBefore };
         let pause = if phase == Phase::Starting { SOON.min(probe.interval) } else { probe.interval };
@@ -303,6 +324,24 @@ mod tests {
             assert_eq!(watch.postpone(s(at)), at == 0);
             assert_eq!((watch.failures(), watch.unhealthy, watch.deadline()), (0, None, Some(s(at + 1))));
         }
+    }
+
+    #[test]
+    fn while_it_stands_still_nothing_runs_out_and_no_try_fails() {
+        let health = Health { watchdog: Some(s(20)), ..probed(Readiness::Alive { window: s(10) }) };
+        let mut watch = Watch::default();
+        assert_eq!(watch.due(&health, Phase::Ready, s(10)), Due::Probe);
+        watch.disturb();
+        assert!(watch.is_disturbed());
+        watch.delay(s(4));
+        assert!(watch.postpone(s(14)) && !watch.is_disturbed());
+        assert_eq!(watch.due(&health, Phase::Ready, s(15)), Due::Probe, "the try is made again");
+        assert_eq!(watch.probed(None, &health, Phase::Ready, s(15)), Verdict::AsBefore);
+        // WATCHDOG=1 was due at 30.
+        watch.disturb();
+        assert!(!watch.is_disturbed(), "nothing was tried");
+        assert_eq!(watch.due(&health, Phase::Ready, s(33)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(34)), Due::Unhealthy);
     }
 
     #[test]

@@ -194,6 +194,33 @@ impl State {
         }
     }
 
+    /// Whether it waits for what is done inside the instance, until its [`deadline`](State::deadline).
+    pub(crate) fn waits_for_inside(self) -> bool {
+        self.later_by(Duration::MAX) != self
+    }
+
+    /// The instance stood still for so long: what it is to do inside it may do later by as much.
+    pub(crate) fn later_by(self, time: Duration) -> State {
+        let later = |at: Moment| at.saturating_add(time);
+        match self {
+            State::Running { run, crashes, since, ready_by } => {
+                State::Running { run, crashes, since, ready_by: later(ready_by) }
+            }
+            State::Stopping { kill_at, kills, then } => State::Stopping { kill_at: later(kill_at), kills, then },
+            State::Stopped
+            | State::Waiting { .. }
+            | State::WaitingForDevice { .. }
+            | State::Starting { .. }
+            | State::Ready { .. }
+            | State::Unhealthy { .. }
+            | State::Collecting { .. }
+            | State::Stuck { .. }
+            | State::BackingOff { .. }
+            | State::Finished { .. }
+            | State::Failed { .. } => self,
+        }
+    }
+
     /// Since when it has been started, while it is.
     pub(crate) fn since(self) -> Option<Moment> {
         match self {

@@ -54,8 +54,7 @@ impl Freezer {
     }
 
     /// Whether they stand still.
-    #[cfg(test)]
-    pub(crate) fn is_frozen(&self) -> bool {
+    pub(super) fn is_frozen(&self) -> bool {
         self.state != State::Running
     }
 

@@ -711,4 +711,23 @@ mod tests {
         let (still, _) = step(refused, UP, Gate::Open, Ended(End::InOrder), s(1), &rules);
         assert_eq!(step(still, UP, Gate::Open, Gone, s(1), &rules).0, State::Failed { run: 1 });
     }
+    #[test]
+    fn who_stood_still_has_as_much_time_as_others() {
+        let rules = notify(RestartPolicy::OnFailure);
+        let running = State::Running { run: 1, crashes: 0, since: s(0), ready_by: s(90) };
+        let stopping = State::Stopping { kill_at: s(90), kills: 0, then: Then::AsWished };
+        for (state, wanted) in [(running, UP), (stopping, Wanted::Down { patience: s(5) })] {
+            let later = state.later_by(s(4));
+            assert!(state.waits_for_inside() && later.since() == state.since());
+            assert_eq!(later.deadline(), Some(s(94)));
+            assert_eq!(step(later, wanted, Gate::Open, Event::Wake, s(93), &rules), (later, Action::None));
+            assert_ne!(step(later, wanted, Gate::Open, Event::Wake, s(94), &rules).1, Action::None);
+        }
+        // Pauses of our own go on.
+        let backing_off = State::BackingOff { run: 1, crashes: 1, until: s(90) };
+        let collecting = State::Collecting { then: Then::AsWished, tries: 0, again_at: s(90) };
+        for state in [backing_off, collecting, State::Ready { run: 1, crashes: 1, since: s(0), settled_at: s(90) }] {
+            assert!(!state.waits_for_inside() && state.later_by(s(4)) == state);
+        }
+    }
 }
