@@ -3,7 +3,7 @@
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
-use crate::instance::notify::{self, Notification};
+use crate::instance::notify::{self, Notification, Ping};
 use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::{Priority, console_identifier};
 use crate::moment::Moment;
@@ -155,15 +155,29 @@ impl Supervisor {
             let harmless = status.replace(|char: char| char == '\t' || is_obeyed(char), " ");
             instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&harmless).as_str().to_owned();
         }
+        // The reader joins what is said at about the same time. Whoever asks for its end is not saved by what it said besides.
+        let (ping, last_word) = match ping {
+            Some(Ping::Trigger) => (None, ping),
+            Some(Ping::Alive) | None => (ping, None),
+        };
         if let Some(ping) = ping {
             self.note_ping(number, ping, now);
         }
+        if ready {
+            self.note_ready(number, now);
+        }
+        if let Some(ping) = last_word {
+            self.note_ping(number, ping, now);
+        }
+    }
+
+    fn note_ready(&mut self, number: usize, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let may_be_ready = matches!(
             instance.state,
             lifecycle::State::Starting { .. } | lifecycle::State::Running { .. } | lifecycle::State::Unhealthy { .. }
         );
-        if ready && may_be_ready {
+        if may_be_ready {
             let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
             self.events.publish(Some(&name), EventKind::Ready(status));
             self.step_instance(number, lifecycle::Event::SaidReady, now);

@@ -185,6 +185,12 @@ fn an_instance_that_falls_silent_is_told_and_may_speak_again() {
     // What may move a cursor or turn writing around is gone.
     let reason = "it said WATCHDOG=trigger; its last status:  [2J fine WATCHDOG=1";
     host.wait_until("it is not well by its own word", |host| unwell(host, reason));
+    // At once, as the reader also joins what comes in two datagrams.
+    host.notify("one", "WATCHDOG=1");
+    host.wait_for("one", InstanceState::Ready);
+    host.notify("one", "READY=1\nSTATUS=both\nWATCHDOG=trigger");
+    let reason = "it said WATCHDOG=trigger; its last status: both";
+    host.wait_until("its last word counts", |host| unwell(host, reason));
     assert_eq!(host.status("one").restarts, 0);
     let told = host.exec("one", &["/bin/busybox", "grep", "-q", "WATCHDOG_USEC=1000000", "/proc/1/environ"]);
     assert_eq!(told, Ok(ExitStatus::Code(0)));
