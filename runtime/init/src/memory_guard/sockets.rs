@@ -78,12 +78,11 @@ pub(crate) fn run(missing: u64, groups: &Path, names: &[String]) -> ExitCode {
             sum.say(queue_bytes);
         }
     }
-    if looks.is_over() {
-        // Whoever has most that is looked at has it to hide something.
-        if let Some(sum) = sums.iter_mut().max_by_key(|sum| sum.steps) {
-            sum.found.is_hiding = true;
-            sum.say(queue_bytes);
-        }
+    // Whoever has most that is looked at has it to hide something.
+    let most = sums.iter_mut().max_by_key(|sum| sum.steps);
+    if let Some(sum) = most.filter(|sum| looks.is_spent_on(sum.steps)) {
+        sum.found.is_hiding = true;
+        sum.say(queue_bytes);
     }
     ExitCode::SUCCESS
 }
