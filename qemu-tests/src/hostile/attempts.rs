@@ -19,8 +19,10 @@ const UNCHARGED_MIB: u64 = 16;
 const FLOOD_SECONDS: &str = "4";
 /// The kernel has cleared away what a container took within this; an emulated board is slow.
 const CLEARED_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of one processor: what one flood may cost PID 1, and netd.
-const SERVICE_PERCENT: f64 = 5.0;
+/// Of one processor: what one flood may cost PID 1.
+const INIT_PERCENT: f64 = 5.0;
+/// The same for netd, in the four seconds that begin with all that its limits let through at once.
+const NETD_PERCENT: f64 = 10.0;
 /// Of one processor: what one flood may cost everybody but the instances. The emulated network counts here too.
 const OUTSIDE_PERCENT: f64 = 50.0;
 
@@ -188,8 +190,8 @@ pub(super) fn services(arena: &mut Arena<'_>, observer: &mut Observer) -> Result
             continue;
         };
         let more = |of: fn(&Seen) -> f64| of(&seen) - of(&idle);
-        let is_held = more(|seen| seen.init_percent) < SERVICE_PERCENT
-            && more(|seen| seen.netd_percent) < SERVICE_PERCENT
+        let is_held = more(|seen| seen.init_percent) < INIT_PERCENT
+            && more(|seen| seen.netd_percent) < NETD_PERCENT
             && more(|seen| seen.outside_percent) < OUTSIDE_PERCENT
             && seen.slowest < slowest_allowed(idle.slowest);
         let is_made = outcome.verdict == Verdict::Bounded;

@@ -8,6 +8,7 @@ use crate::output::{self, Format};
 use clap::Args;
 use std::path::Path;
 use std::process::ExitCode;
+use yado_sys::scheduling;
 use yado_wire::network::LinkStatus;
 use yado_wire::rescue::{InstanceStatus, Reply, Request, ServiceStatus, SystemStatus};
 
@@ -28,6 +29,8 @@ pub(super) struct Status {
 }
 
 pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
+    // It is asked most where instances keep the processor busy, and is short whatever they do. Who may not, waits for its turn.
+    let _ = scheduling::run_before_others();
     let status = read(socket)?;
     match arguments.format {
         Format::Table => output::print(&render_table(&status))?,
