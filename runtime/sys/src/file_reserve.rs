@@ -216,6 +216,8 @@ mod tests {
         let Some((_mount, top)) = ext4(128) else { return };
         fill(&top).unwrap();
         assert!(volume::usage(&top).unwrap().free_files < u64::from(FILES));
+        // Now, because a directory takes bytes.
+        fs::create_dir(top.join("container")).unwrap();
         let filled = File::create(top.join("bytes")).and_then(|mut file| io::copy(&mut io::repeat(1), &mut file));
         assert_eq!(filled.unwrap_err().kind(), io::ErrorKind::StorageFull);
         for take_inodes in [false, true] {
