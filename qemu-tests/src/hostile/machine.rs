@@ -95,6 +95,13 @@ impl Machine {
 }
 
 impl Spent {
+    /// Whether the board had a processor nearly all the time. Only then a single answer that was late says something of it: who is
+    /// kept waiting waits at one go.
+    pub(super) fn was_alone(&self) -> bool {
+        const NEARLY_ALL: f64 = 0.9;
+        NEARLY_ALL <= self.processor_share
+    }
+
     /// A share of the time that went by, in percent, as it is where nobody takes the processor from the board.
     pub(super) fn percent(&self, of: Duration) -> f64 {
         self.processor_share * 100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
@@ -123,6 +130,6 @@ mod tests {
         // Others had the processor for three of the four seconds.
         let ended = look(14_000, 30, 4_000_000, 3_000_000).with(EMULATOR_WAITED, 3_000_000);
         let spent = ended.since(&began.with(EMULATOR_WAITED, 0)).unwrap();
-        assert!((spent.percent(spent.init) - 1.25).abs() < 0.001);
+        assert!((spent.percent(spent.init) - 1.25).abs() < 0.001 && !spent.was_alone());
     }
 }

@@ -93,10 +93,11 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default().mul_f64(processor_share);
     let shown =
         format!("{} times, median {} ms, slowest {} ms", latencies.len(), median.as_millis(), slowest.as_millis());
-    observer.check("status answered throughout", shown, slowest < SLOWEST_STATUS && median < MEDIAN_STATUS)?;
+    let are_in_time = median < MEDIAN_STATUS && (slowest < SLOWEST_STATUS || !spent.was_alone());
+    observer.check("status answered throughout", shown, are_in_time)?;
     let shown = pinged.stdout.lines().rev().take(2).collect::<Vec<_>>().join("; ");
     let are_answered = mean_and_slowest_ping_ms(&pinged.stdout).is_some_and(|(mean, slowest)| {
-        mean * processor_share < MEAN_PING_MS && slowest * processor_share < SLOWEST_PING_MS
+        mean * processor_share < MEAN_PING_MS && (slowest < SLOWEST_PING_MS || !spent.was_alone())
     });
     observer.check("each of calm's pings was answered", shown, are_answered)?;
     let status = arena.instance(CALM)?;
