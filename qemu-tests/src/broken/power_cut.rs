@@ -55,7 +55,10 @@ pub(super) fn after(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<()
     let written = bench.inside_output("crab", "rm -f /root/more; echo again > /root/again && cat /root/again");
     // shell's file takes all that is not reserved: only when it goes is there room again.
     drop(written);
-    bench.inside_output("shell", "rm /root/fill")?;
+    // Where not even a block was free for the overlay's work directory, the kernel has made shell's root read-only.
+    if bench.inside_output("shell", "rm /root/fill").is_err() {
+        bench.shell("/bin/busybox find /data -path '*/root/fill' -exec rm {} ';'")?;
+    }
     let written = bench.inside_output("crab", "echo again > /root/again && sync && cat /root/again")?;
     observer.check("with room again, crab writes again", &written, written == "again")?;
     Ok(())
