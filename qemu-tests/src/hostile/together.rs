@@ -31,13 +31,13 @@ const INIT_PERCENT: f64 = 5.0;
 const NETD_PERCENT: f64 = 10.0;
 
 /// For an answer while ten take all of an emulated processor. A command that does nothing takes a third of it.
-const SLOWEST_STATUS: Duration = Duration::from_secs(1);
+const SLOWEST_STATUS: Duration = Duration::from_secs(2);
 
 /// For half of the answers.
 const MEDIAN_STATUS: Duration = Duration::from_millis(200);
 
 /// For a ping of a calm container then.
-const SLOWEST_PING_MS: f64 = 500.0;
+const SLOWEST_PING_MS: f64 = 1000.0;
 
 /// For pings on average.
 const MEAN_PING_MS: f64 = 50.0;
