@@ -136,6 +136,7 @@ impl Workshop<'_> {
             tree.symlink(&format!("usr/bin/{part}"), "yado")?;
         }
         tree.copy("usr/lib/yado/system.d/guest-agent", 0o755, &programs.guest_agent)?;
+        tree.copy("usr/bin/guest-tool", 0o755, &programs.guest_tool)?;
         tree.copy("usr/bin/guest-log", 0o755, &programs.guest_log)?;
         tree.copy("bin/busybox", 0o755, busybox)?;
         for applet in BUSYBOX_APPLETS {

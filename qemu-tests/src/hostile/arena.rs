@@ -151,6 +151,21 @@ impl<'a> Arena<'a> {
         Ok(Duration::from_millis(ran.wall_ms))
     }
 
+    /// How long a program takes that does nothing.
+    pub(super) fn command_latency(&self) -> Result<Duration, HostileError> {
+        let ran = self.board()?.agent.run(&["/bin/sh", "-c", ":"], TIMEOUT)?;
+        Ok(Duration::from_millis(ran.wall_ms))
+    }
+
+    /// How long PID 1 itself takes for its status, from the request to the last packet of its answer, by another program's watch.
+    pub(super) fn answer_latency(&self) -> Result<Duration, HostileError> {
+        let said = self.board()?.agent.output(&["/usr/bin/guest-tool", "ask", "/run/yado/init.sock"], TIMEOUT)?;
+        let micros = said.lines().find_map(|line| line.strip_prefix("answer_us=")?.parse().ok());
+        micros
+            .map(Duration::from_micros)
+            .ok_or(HostileError::Lacks { place: "guest-tool ask", wanted: "answer_us".to_owned() })
+    }
+
     /// The machine as it is now.
     pub(super) fn machine(&self) -> Result<Machine, HostileError> {
         let status = self.board()?.status()?;

@@ -1,5 +1,5 @@
 //! What the tests do inside a container: use a GPIO line, eat memory, burn the processor, fork until refused, serve and
-//! fetch a page, look at the clock.
+//! fetch a page, look at the clock. And on the board: ask init.
 //! Every verb prints what it observed as `name=value` lines and judges nothing.
 
 use std::io::{Read, Write};
@@ -8,6 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use yado_sys::gpio_line::{Direction, GpioLine};
+use yado_sys::{packet, scheduling};
+use yado_wire::MAX_FRAME_BYTES;
+use yado_wire::rescue::{Reply, Request};
 
 const USAGE: &str = "\
 usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read another
@@ -17,7 +20,8 @@ usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read 
        guest-tool serve PORT TEXT                    answer every request with TEXT, for ever
        guest-tool get HOST PORT PATH                 fetch a page
        guest-tool clock FILE                         touch a file, tell the time and the file's
-       guest-tool date FILE SECONDS                  date a file as init dates the one that keeps the time";
+       guest-tool date FILE SECONDS                  date a file as init dates the one that keeps the time
+       guest-tool ask SOCKET                         ask init for its status, tell how long its answer took";
 
 /// Any page size a board of ours has is a multiple of this.
 const PAGE_BYTES: usize = 4096;
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         ["get", host, port, path] => number(port).and_then(|port| get(host, port, path)),
         ["clock", file] => clock(file),
         ["date", file, seconds] => date(file, seconds),
+        ["ask", socket] => ask(Path::new(socket)),
         // A child of `fork`: it lives until its parent lets go of its input.
         ["wait"] => {
             let _ = std::io::stdin().read(&mut [0]);
@@ -103,6 +108,33 @@ fn burn(wall_ms: usize) -> Result<(), String> {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     println!("wall_ms={}", began.elapsed().as_millis());
     println!("cpu_ms={}", i128::from(used.tv_sec) * 1000 + i128::from(used.tv_nsec) / 1_000_000);
+    Ok(())
+}
+
+/// From the request to the last packet of its answer. We go before all others, as `yado rescue status` does, so that what is
+/// measured is init and not our own turn.
+fn ask(socket: &Path) -> Result<(), String> {
+    let said = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", socket.display());
+    scheduling::run_before_others().map_err(|error| said("go before others", error))?;
+    let request = yado_wire::encode(&Request::Status).ok_or("the request is too long")?;
+    let mut buffer = vec![0; MAX_FRAME_BYTES];
+    let mut instances = 0;
+    let began = Instant::now();
+    let connection = packet::connect(socket).map_err(|error| said("connect", error))?;
+    packet::set_timeout(&connection, NETWORK_TIMEOUT).map_err(|error| said("set a limit", error))?;
+    packet::send(&connection, &request, &[]).map_err(|error| said("ask", error))?;
+    loop {
+        let received = packet::recv(&connection, &mut buffer).map_err(|error| said("hear", error))?;
+        let received = received.filter(|received| !received.is_end()).ok_or("no answer")?;
+        match yado_wire::decode(&buffer[..received.len]).map_err(|error| error.to_string())? {
+            Reply::Instance(_) => instances += 1,
+            Reply::Done => break,
+            Reply::Refused(failure) => return Err(failure.to_string()),
+            _ => {}
+        }
+    }
+    println!("answer_us={}", began.elapsed().as_micros());
+    println!("instances={instances}");
     Ok(())
 }
 
