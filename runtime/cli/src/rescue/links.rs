@@ -13,15 +13,10 @@ const NETD_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "IPV4", "GATEWAY", "NAME SERVERS"];
 
 /// Asks netd, whose socket stands beside init's.
-pub(super) fn ask(init_socket: &Path) -> Result<Connection<NetReply>, ExchangeError> {
+pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError> {
     let path = init_socket.with_file_name("netd.sock");
-    let connection = Connection::ask(Who::Netd, &path, &NetRequest::Status, &[])?;
+    let connection: Connection<NetReply> = Connection::ask(Who::Netd, &path, &NetRequest::Status, &[])?;
     connection.set_timeout(NETD_TIMEOUT)?;
-    Ok(connection)
-}
-
-/// Reads netd's answer.
-pub(super) fn read(connection: &Connection<NetReply>) -> Result<Vec<LinkStatus>, ExchangeError> {
     let mut links = Vec::new();
     loop {
         match connection.next()?.0 {

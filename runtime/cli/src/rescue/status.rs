@@ -40,8 +40,6 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
 }
 
 fn read(socket: &Path) -> Result<Status, ExchangeError> {
-    // It answers while init does.
-    let netd = links::ask(socket);
     let connection = Connection::ask_init(socket, &Request::Status, &[])?;
     connection.set_timeout(ANSWER_TIMEOUT)?;
     let (mut system, mut instances, mut services) = (None, Vec::new(), Vec::new());
@@ -58,6 +56,6 @@ fn read(socket: &Path) -> Result<Status, ExchangeError> {
         }
     }
     let system = system.ok_or_else(|| connection.unexpected())?;
-    let links = netd.and_then(|netd| links::read(&netd)).map_err(|error| error.to_string());
+    let links = links::read(socket).map_err(|error| error.to_string());
     Ok(Status { system, instances, services, links })
 }
