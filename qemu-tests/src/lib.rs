@@ -2,6 +2,7 @@
 //! this is shipped.
 
 mod command_line;
+mod spread;
 
 pub mod accept;
 pub mod arch;

@@ -5,6 +5,7 @@ use super::appliance::{ONCE, RACE, ROOT};
 use super::rivals::{self, MAP, PLACE};
 use super::{BenchError, BenchReport, output};
 use crate::board::{Board, BoardError};
+use crate::spread::spread;
 use qemu_guest::Ended;
 use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Results};
 use serde::Serialize;
@@ -139,24 +140,17 @@ fn times(results: &Results) -> Vec<Times> {
     let laps_of = |name: &str| -> Vec<u64> {
         results.laps.iter().filter(|lap| lap.contestant == name).map(|lap| lap.micros).collect()
     };
-    let measure = summary(&laps_of(MEASURE));
+    let measure = spread(&laps_of(MEASURE));
     let ratio = |ours: u64, theirs: u64| ours as f64 / theirs as f64;
     names
         .into_iter()
         .filter_map(|name| {
             let laps_us = laps_of(name);
-            let (least_us, median_us, most_us) = summary(&laps_us)?;
+            let (least_us, median_us, most_us) = spread(&laps_us)?;
             let ratio_to_crun = measure.map(|(least, median, _)| [ratio(median_us, median), ratio(least_us, least)]);
             Some(Times { name: name.to_owned(), median_us, least_us, most_us, ratio_to_crun, laps_us })
         })
         .collect()
-}
-
-/// The least, the one in the middle, the most.
-fn summary(micros: &[u64]) -> Option<(u64, u64, u64)> {
-    let mut sorted = micros.to_vec();
-    sorted.sort_unstable();
-    Some((*sorted.first()?, *sorted.get(sorted.len() / 2)?, *sorted.last()?))
 }
 
 /// From one of init's events about the instance to the next, in their order.
@@ -196,7 +190,7 @@ fn median_steps(events: &[Value]) -> Vec<StepTime> {
 
 fn medians(times: Vec<(String, Vec<u64>)>) -> Vec<StepTime> {
     let median =
-        |(step, micros): (String, Vec<u64>)| summary(&micros).map(|(_, median_us, _)| StepTime { step, median_us });
+        |(step, micros): (String, Vec<u64>)| spread(&micros).map(|(_, median_us, _)| StepTime { step, median_us });
     times.into_iter().filter_map(median).collect()
 }
 

@@ -109,9 +109,14 @@ impl Agent {
 
     /// Runs a program that must end with exit code 0, and gives back its standard output.
     pub fn output(&self, argv: &[&str], timeout: Duration) -> Result<String, AgentError> {
+        Ok(self.run_well(argv, timeout)?.stdout)
+    }
+
+    /// Runs a program that must end with exit code 0.
+    pub fn run_well(&self, argv: &[&str], timeout: Duration) -> Result<Ran, AgentError> {
         let ran = self.run(argv, timeout)?;
         match ran.ended {
-            Ended::Code(0) => Ok(ran.stdout),
+            Ended::Code(0) => Ok(ran),
             Ended::Code(_) | Ended::Signal(_) | Ended::TimedOut => {
                 Err(AgentError::Unsuccessful { what: argv.join(" "), ran })
             }

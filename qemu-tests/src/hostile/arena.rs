@@ -147,14 +147,17 @@ impl<'a> Arena<'a> {
 
     /// How long `yado rescue status` takes on the board, by the board's own clock.
     pub(super) fn status_latency(&self) -> Result<Duration, HostileError> {
-        let ran = self.board()?.agent.run(&["/usr/bin/yado", "rescue", "status"], TIMEOUT)?;
-        Ok(Duration::from_millis(ran.wall_ms))
+        self.latency_of(&["/usr/bin/yado", "rescue", "status"])
     }
 
-    /// How long a program takes that does nothing.
+    /// How long a command takes there that does nothing.
     pub(super) fn command_latency(&self) -> Result<Duration, HostileError> {
-        let ran = self.board()?.agent.run(&["/bin/sh", "-c", ":"], TIMEOUT)?;
-        Ok(Duration::from_millis(ran.wall_ms))
+        self.latency_of(&["/bin/sh", "-c", ":"])
+    }
+
+    /// Of one that must succeed: an error that comes fast is no answer.
+    fn latency_of(&self, argv: &[&str]) -> Result<Duration, HostileError> {
+        Ok(Duration::from_millis(self.board()?.agent.run_well(argv, TIMEOUT)?.wall_ms))
     }
 
     /// How long PID 1 itself takes for its status, from the request to the last packet of its answer, by another program's watch.

@@ -118,7 +118,6 @@ fn ask(socket: &Path) -> Result<(), String> {
     scheduling::run_before_others().map_err(|error| said("go before others", error))?;
     let request = yado_wire::encode(&Request::Status).ok_or("the request is too long")?;
     let mut buffer = vec![0; MAX_FRAME_BYTES];
-    let mut instances = 0;
     let began = Instant::now();
     let connection = packet::connect(socket).map_err(|error| said("connect", error))?;
     packet::set_timeout(&connection, NETWORK_TIMEOUT).map_err(|error| said("set a limit", error))?;
@@ -127,14 +126,12 @@ fn ask(socket: &Path) -> Result<(), String> {
         let received = packet::recv(&connection, &mut buffer).map_err(|error| said("hear", error))?;
         let received = received.filter(|received| !received.is_end()).ok_or("no answer")?;
         match yado_wire::decode(&buffer[..received.len]).map_err(|error| error.to_string())? {
-            Reply::Instance(_) => instances += 1,
             Reply::Done => break,
             Reply::Refused(failure) => return Err(failure.to_string()),
             _ => {}
         }
     }
     println!("answer_us={}", began.elapsed().as_micros());
-    println!("instances={instances}");
     Ok(())
 }
 
