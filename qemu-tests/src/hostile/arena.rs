@@ -160,9 +160,11 @@ impl<'a> Arena<'a> {
         Ok(Duration::from_millis(self.board()?.agent.run_well(argv, TIMEOUT)?.wall_ms))
     }
 
-    /// How long PID 1 itself takes for its status, from the request to the last packet of its answer, by another program's watch.
-    pub(super) fn answer_latency(&self) -> Result<Duration, HostileError> {
-        let said = self.board()?.agent.output(&["/usr/bin/guest-tool", "ask", "/run/yado/init.sock"], TIMEOUT)?;
+    /// How long `init` or `netd` itself takes for its status, from the request to the last packet of its answer, by another
+    /// program's watch.
+    pub(super) fn answer_latency(&self, who: &str) -> Result<Duration, HostileError> {
+        let socket = format!("/run/yado/{who}.sock");
+        let said = self.board()?.agent.output(&["/usr/bin/guest-tool", "ask", who, &socket], TIMEOUT)?;
         let micros = said.lines().find_map(|line| line.strip_prefix("answer_us=")?.parse().ok());
         micros
             .map(Duration::from_micros)

@@ -43,6 +43,9 @@ const MEDIAN_STATUS: Duration = Duration::from_millis(200);
 /// For a ping of a calm container then.
 const SLOWEST_PING_MS: f64 = 1000.0;
 
+/// From here on a ping is told by itself.
+const LATE_PING_MS: f64 = 100.0;
+
 /// For pings on average.
 const MEAN_PING_MS: f64 = 50.0;
 
@@ -107,7 +110,9 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         shown,
         are_in_time,
     )?;
+    let late_ones = late_pings(&pinged.stdout).join(", ");
     let shown = pinged.stdout.lines().rev().take(2).collect::<Vec<_>>().join("; ");
+    let shown = if late_ones.is_empty() { shown } else { format!("{shown}; late ones: {late_ones}") };
     let are_answered = mean_and_slowest_ping_ms(&pinged.stdout).is_some_and(|(mean, slowest)| {
         mean * processor_share < MEAN_PING_MS && (slowest < SLOWEST_PING_MS || !spent.was_alone())
     });
@@ -134,6 +139,8 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
 struct Asked {
     /// PID 1's answer.
     answers: Vec<Duration>,
+    /// netd's.
+    netd_answers: Vec<Duration>,
     /// A whole `yado rescue status`.
     statuses: Vec<Duration>,
     /// A whole command that does nothing.
@@ -141,7 +148,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn shown(&self, processor_share: f64) -> [(&'static str, String); 3] {
+    fn shown(&self, processor_share: f64) -> [(&'static str, String); 4] {
         let shown = |taken: &[Duration]| {
             let [median, slowest] =
                 median_and_slowest(taken, processor_share).map(|duration| duration.as_secs_f64() * 1e3);
@@ -149,6 +156,7 @@ impl Asked {
         };
         [
             ("PID 1's answer to status", shown(&self.answers)),
+            ("netd's answer", shown(&self.netd_answers)),
             ("yado rescue status as a whole", shown(&self.statuses)),
             ("beside it, a command that does nothing", shown(&self.nothings)),
         ]
@@ -168,7 +176,8 @@ fn ask_for(arena: &Arena<'_>, length: Duration) -> Result<Asked, HostileError> {
     let until = Instant::now() + length;
     let mut asked = Asked::default();
     while Instant::now() < until {
-        asked.answers.push(arena.answer_latency()?);
+        asked.answers.push(arena.answer_latency("init")?);
+        asked.netd_answers.push(arena.answer_latency("netd")?);
         std::thread::sleep(PAUSE);
         asked.statuses.push(arena.status_latency()?);
         asked.nothings.push(arena.command_latency()?);
@@ -189,6 +198,18 @@ pub(super) fn late(arena: &Arena<'_>, observer: &mut Observer) -> Result<(), Hos
     Ok(())
 }
 
+/// Those of busybox's lines, shortened, that took a tenth of a second or longer.
+fn late_pings(said: &str) -> Vec<String> {
+    let late = |line: &str| {
+        let (before, time) = line.split_once(" time=")?;
+        let (_, sequence) = before.split_once("seq=")?;
+        let time: f64 = time.trim_end_matches(" ms").parse().ok()?;
+        let number = sequence.split(' ').next()?;
+        (LATE_PING_MS <= time).then(|| format!("number {number} {time} ms"))
+    };
+    said.lines().filter_map(late).collect()
+}
+
 /// The second and the third of busybox's `round-trip min/avg/max = 0.1/0.2/0.3 ms`; `None` also when an answer is missing.
 fn mean_and_slowest_ping_ms(said: &str) -> Option<(f64, f64)> {
     let is_whole = said.contains(" 0% packet loss");
@@ -200,7 +221,13 @@ fn mean_and_slowest_ping_ms(said: &str) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::mean_and_slowest_ping_ms;
+    use super::{late_pings, mean_and_slowest_ping_ms};
+
+    #[test]
+    fn a_late_ping_is_told_by_its_number() {
+        let said = "64 bytes from 10.0.0.1: seq=0 ttl=64 time=99.999 ms\n64 bytes from 10.0.0.1: seq=17 ttl=64 time=476.134 ms\n";
+        assert_eq!(late_pings(said), ["number 17 476.134 ms"]);
+    }
 
     #[test]
     fn the_slowest_ping_counts_and_a_lost_one_too() {

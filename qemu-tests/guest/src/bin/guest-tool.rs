@@ -1,7 +1,8 @@
 //! What the tests do inside a container: use a GPIO line, eat memory, burn the processor, fork until refused, serve and
-//! fetch a page, look at the clock. And on the board: ask init.
+//! fetch a page, look at the clock. And on the board: ask init and netd.
 //! Every verb prints what it observed as `name=value` lines and judges nothing.
 
+use serde::{Serialize, de::DeserializeOwned};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use yado_sys::gpio_line::{Direction, GpioLine};
 use yado_sys::{packet, scheduling};
 use yado_wire::MAX_FRAME_BYTES;
+use yado_wire::network::{NetReply, NetRequest};
 use yado_wire::rescue::{Reply, Request};
 
 const USAGE: &str = "\
@@ -21,7 +23,7 @@ usage: guest-tool gpio CHIP OUTPUT-LINE LEVEL INPUT-LINE   drive one line, read 
        guest-tool get HOST PORT PATH                 fetch a page
        guest-tool clock FILE                         touch a file, tell the time and the file's
        guest-tool date FILE SECONDS                  date a file as init dates the one that keeps the time
-       guest-tool ask SOCKET                         ask init for its status, tell how long its answer took";
+       guest-tool ask init|netd SOCKET               ask for a status, tell how long the answer took";
 
 /// Any page size a board of ours has is a multiple of this.
 const PAGE_BYTES: usize = 4096;
@@ -39,7 +41,16 @@ fn main() -> ExitCode {
         ["get", host, port, path] => number(port).and_then(|port| get(host, port, path)),
         ["clock", file] => clock(file),
         ["date", file, seconds] => date(file, seconds),
-        ["ask", socket] => ask(Path::new(socket)),
+        ["ask", "init", socket] => ask(Path::new(socket), &Request::Status, |reply| match reply {
+            Reply::Done => Ok(true),
+            Reply::Refused(failure) => Err(failure.to_string()),
+            _ => Ok(false),
+        }),
+        ["ask", "netd", socket] => ask(Path::new(socket), &NetRequest::Status, |reply| match reply {
+            NetReply::Done => Ok(true),
+            NetReply::Failed(failure) => Err(failure.to_string()),
+            _ => Ok(false),
+        }),
         // A child of `fork`: it lives until its parent lets go of its input.
         ["wait"] => {
             let _ = std::io::stdin().read(&mut [0]);
@@ -112,11 +123,15 @@ fn burn(wall_ms: usize) -> Result<(), String> {
 }
 
 /// From the request to the last packet of its answer. We go before all others, as `yado rescue status` does, so that what is
-/// measured is init and not our own turn.
-fn ask(socket: &Path) -> Result<(), String> {
+/// measured is who answers and not our own turn.
+fn ask<Q: Serialize, A: DeserializeOwned>(
+    socket: &Path,
+    request: &Q,
+    is_last: impl Fn(A) -> Result<bool, String>,
+) -> Result<(), String> {
     let said = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", socket.display());
     scheduling::run_before_others().map_err(|error| said("go before others", error))?;
-    let request = yado_wire::encode(&Request::Status).ok_or("the request is too long")?;
+    let request = yado_wire::encode(request).ok_or("the request is too long")?;
     let mut buffer = vec![0; MAX_FRAME_BYTES];
     let began = Instant::now();
     let connection = packet::connect(socket).map_err(|error| said("connect", error))?;
@@ -125,10 +140,8 @@ fn ask(socket: &Path) -> Result<(), String> {
     loop {
         let received = packet::recv(&connection, &mut buffer).map_err(|error| said("hear", error))?;
         let received = received.filter(|received| !received.is_end()).ok_or("no answer")?;
-        match yado_wire::decode(&buffer[..received.len]).map_err(|error| error.to_string())? {
-            Reply::Done => break,
-            Reply::Refused(failure) => return Err(failure.to_string()),
-            _ => {}
+        if is_last(yado_wire::decode(&buffer[..received.len]).map_err(|error| error.to_string())?)? {
+            break;
         }
     }
     println!("answer_us={}", began.elapsed().as_micros());
