@@ -195,6 +195,11 @@ fn instance<'v>(status: &'v serde_json::Value, name: &str) -> Option<&'v serde_j
     status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
 }
 
+/// The id of one instance in a status: its layer's name.
+fn id_of(status: &serde_json::Value, name: &str) -> String {
+    instance(status, name).map_or(String::new(), |entry| entry["id"].to_string())
+}
+
 /// `name=value` among the lines that the payload tool printed.
 fn printed<'t>(lines: &'t str, name: &str) -> Option<&'t str> {
     lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))

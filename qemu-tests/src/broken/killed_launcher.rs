@@ -43,6 +43,7 @@ pub(super) fn at_work(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
 /// Starts the victim and kills its launcher as soon as `condition` holds. Nothing in the loop starts a process: it is
 /// quicker than the launcher. Ends when the start was answered, which must be by a refusal.
 fn kill_when(bench: &Bench<'_>, fingerprint: &str, condition: &str) -> Result<(), BrokenError> {
+    let id = bench.instance(VICTIM)?["id"].clone();
     let script = format!(
         "verity() {{
     for file in /sys/block/dm-*/dm/name; do
@@ -62,7 +63,7 @@ look() {{
 yado rescue start {VICTIM} & starter=$!
 count=0
 until [ $count -ge 1 ] && {condition}; do
-    look 2>/dev/null < /sys/fs/cgroup/instances/{VICTIM}/cgroup.procs
+    look 2>/dev/null < /sys/fs/cgroup/instances/{VICTIM}.{id}/cgroup.procs
     kill -0 $starter || exit 3
 done 2>/dev/null
 kill -9 $launcher || exit 5
@@ -117,8 +118,8 @@ fn leftovers(bench: &Bench<'_>, fingerprint: &str) -> Result<String, BrokenError
     bench.shell(&format!(
         "echo verity: $(grep -l yado-{} /sys/block/dm-*/dm/name)
 echo loop: $(grep -l {fingerprint} /sys/block/loop*/loop/backing_file 2>/dev/null)
-echo group: $(ls -d /sys/fs/cgroup/instances/{VICTIM} 2>/dev/null)
-echo runtime: $(ls -d /run/yado/instances/{VICTIM} 2>/dev/null)
+echo group: $(ls -d /sys/fs/cgroup/instances/{VICTIM}.* 2>/dev/null)
+echo runtime: $(ls -d /run/yado/instances/{VICTIM}.* 2>/dev/null)
 echo mounts: $(wc -l < /proc/1/mountinfo)
 echo links: $(ls /sys/class/net)
 echo processes: $(grep -l '^yado-container' /proc/[0-9]*/cmdline 2>/dev/null)",

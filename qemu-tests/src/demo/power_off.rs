@@ -1,6 +1,6 @@
 //! Step 9: the board is told to power off, and its disk is looked at afterwards by tools that are not ours.
 
-use super::{Demo, StepError};
+use super::{Demo, StepError, id_of};
 use crate::board::BoardError;
 use crate::board::agent::AgentError;
 use crate::board::container_images::STOPPED_TRACE;
@@ -12,6 +12,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(150);
 
 pub(super) fn orderly(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let debian = id_of(&demo.board.status()?, "debian");
     match demo.board.yado(&["rescue", "poweroff"]) {
         // Whoever sat at the console did it already.
         Ok(_) | Err(BoardError::Agent(AgentError::Closed { .. } | AgentError::Io(_))) => {}
@@ -33,7 +34,7 @@ pub(super) fn orderly(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<()
     let state = head.lines().find(|line| line.starts_with("Filesystem state:")).unwrap_or_default();
     let is_unmounted = state.ends_with("clean") && !head.contains("needs_recovery");
     observer.check("it was unmounted", state, is_unmounted)?;
-    let trace = format!("/instances/debian/layer/upper{STOPPED_TRACE}");
+    let trace = format!("/layers/{debian}/upper{STOPPED_TRACE}");
     let stat = text(Tool::new("debugfs").args(["-R", &format!("stat {trace}")]).arg(&data).output());
     let kind = stat.lines().next().unwrap_or_default();
     observer.check(

@@ -2,7 +2,7 @@
 //! it a directory of the data partition, both with their owners mapped. Asked of the kernel and of dmsetup, not of us.
 
 use super::start::{output, read};
-use super::{Demo, StepError};
+use super::{Demo, StepError, id_of};
 use crate::report::Observer;
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ fn owners(
     base: &str,
 ) -> Result<(), StepError> {
     demo.board.exec_output(name, &["touch", MADE_INSIDE], EXEC_TIMEOUT)?;
-    let on_disk = format!("/data/instances/{name}/layer/upper{MADE_INSIDE}");
+    let id = id_of(&demo.board.status()?, name);
+    let on_disk = format!("/data/layers/{id}/upper{MADE_INSIDE}");
     let on_disk = output(demo, &[&OWNER[..], &[&on_disk]].concat())?;
     for (path, what) in [(program, "its image's files are"), (MADE_INSIDE, "what its root makes is")] {
         let inside = demo.board.exec_output(name, &["stat", "-c", "%u:%g", path], EXEC_TIMEOUT)?;

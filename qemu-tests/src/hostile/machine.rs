@@ -49,7 +49,7 @@ impl Machine {
              cat /sys/fs/cgroup/cgroup.stat
              grep usage_usec /sys/fs/cgroup/cpu.stat
              awk '/usage_usec/ {{print \"instances_usec\", $2}}' /sys/fs/cgroup/instances/cpu.stat
-             awk '{{print \"hostile_bytes\", $1}}' /sys/fs/cgroup/instances/{HOSTILE}/memory.current
+             awk '{{print \"hostile_bytes\", $1}}' /sys/fs/cgroup/instances/{HOSTILE}.*/memory.current
              ps | awk '/psimon/ && !/awk/ {{n++}} END {{print \"psimon\", n + 0}}'"
         )
     }

@@ -112,7 +112,7 @@ fn typed(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
 /// The next exec must have an answer, whatever it is.
 fn frozen(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     let freezing = arena.start_attack(HOSTILE, &["one", "group-frozen"], SOON)?;
-    let groups = format!("/sys/fs/cgroup/instances/{HOSTILE}");
+    let groups = format!("/sys/fs/cgroup/instances/{HOSTILE}.*");
     let is_frozen =
         format!("cat {groups}/.*/cgroup.events {groups}/*/cgroup.events 2>/dev/null | grep -c 'frozen 1' || true");
     let began = Instant::now();
@@ -142,7 +142,7 @@ const STICK_BYTES: u64 = 1024 * 1024;
 
 /// A stick is plugged in: the node of it is made, by root, where limits of the group are bound.
 fn crossing(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
-    let groups = format!("/sys/fs/cgroup/instances/{HOSTILE}");
+    let groups = format!("/sys/fs/cgroup/instances/{HOSTILE}.*");
     let owners = format!("cd {groups} && stat -c '%u %a %n' memory.max pids.max cpu.max memory.swap.max");
     let before = arena.shell(&owners)?;
     let outcome = made(arena, HOSTILE, "dev-crossing")?;

@@ -10,6 +10,7 @@ use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use std::time::Duration;
 use yado_sys::children;
+use yado_wire::InstanceId;
 
 /// Between questions: an init has its handlers within some hundred milliseconds, even on a slow board.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -19,7 +20,7 @@ const YOUNG: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// Sends an instance's init its halt signal.
-    pub(crate) fn ask_to_stop(&mut self, number: usize, now: Moment) {
+    pub(crate) fn ask_to_stop(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let (Ok(spec), Some((_, pidfd))) = (&instance.spec, &instance.run.payload) else { return };
         let signal = spec.halt_signal;
@@ -32,7 +33,7 @@ impl Supervisor {
     }
 
     /// Asks a young init again.
-    pub(crate) fn ask_again(&mut self, number: usize, now: Moment) {
+    pub(crate) fn ask_again(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(at) = instance.run.ask_at else { return };
         if !matches!(instance.state, State::Stopping { .. }) {

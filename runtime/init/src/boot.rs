@@ -5,8 +5,10 @@ mod table;
 
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
-use crate::id_ranges;
-use crate::id_ranges::stored::Kept;
+use crate::identities;
+use crate::identities::stored::Kept;
+use crate::instance::Instance;
+use crate::instances::Instances;
 use crate::job::{Job, JobEnd, Lane};
 use crate::log::Priority;
 use crate::modules;
@@ -193,14 +195,16 @@ impl Supervisor {
 
     fn read_specs(&mut self) -> Event<'static> {
         let found = specs::read(&self.places, &mut self.log);
-        self.boot.instances = found.instances;
+        self.boot.configured = found.instances;
         Event::SpecsRead { are_stale: found.is_stale }
     }
 
     fn finish_start(&mut self, now: Moment) {
-        self.instances = std::mem::take(&mut self.boot.instances);
-        id_ranges::stored::assign(&self.places, self.boot.data, &mut self.instances, &mut self.log);
-        for instance in &self.instances {
+        let configured = std::mem::take(&mut self.boot.configured);
+        let identities = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
+        self.instances =
+            Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, &identities)).collect());
+        for instance in self.instances.iter() {
             if let Err(failure) = &instance.spec {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));
             }

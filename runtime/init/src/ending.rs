@@ -17,7 +17,7 @@ use std::io;
 use yado_sys::children::{self, Ended};
 use yado_sys::directory_tree::Removal;
 use yado_wire::rescue::EventKind;
-use yado_wire::{Failure, Step};
+use yado_wire::{Failure, InstanceId, Step};
 
 impl Supervisor {
     /// Reaps every child that has ended, adopted ones too.
@@ -41,7 +41,8 @@ impl Supervisor {
 
     fn note_end(&mut self, pid: i32, ended: Ended, now: Moment) {
         let is = |process: &Option<(i32, std::os::fd::OwnedFd)>| process.as_ref().is_some_and(|(own, _)| *own == pid);
-        if let Some(number) = self.instances.iter().position(|instance| is(&instance.run.payload)) {
+        let payload = self.instances.iter().find(|instance| is(&instance.run.payload));
+        if let Some(number) = payload.map(|instance| instance.id) {
             self.note_payload_end(number, ended, now);
         } else if let Some(launch) = self.launches.iter_mut().find(|launch| is(&launch.launcher)) {
             launch.launcher = None;
@@ -68,21 +69,21 @@ impl Supervisor {
     }
 
     /// An instance's first process has ended, and with it, by its pid namespace, all others.
-    pub(crate) fn note_payload_end(&mut self, number: usize, ended: Ended, now: Moment) {
+    pub(crate) fn note_payload_end(&mut self, number: InstanceId, ended: Ended, now: Moment) {
         // Was it the kernel, for want of memory? That is told before the end itself.
         self.read_counts(number);
         self.tell_counts(number, Counter::last_news);
         let Some(instance) = self.instances.get_mut(number) else { return };
         instance.run.payload = None;
-        let name = instance.name.clone();
+        let about = instance.about();
         // Why it was ended for its sockets' memory was told.
         let is_untold = instance.is_up() && !instance.run.is_ended_for_memory;
         self.kill_probe(number);
         self.drain_console(number, now);
-        self.events.publish(Some(&name), EventKind::Exited(exit_status(ended)));
+        self.events.publish(Some(&about), EventKind::Exited(exit_status(ended)));
         if is_untold && end_of_payload(ended) == End::Crash {
             let how = format!("its init {}", how_it_ended(ended));
-            self.record_failure(number, Failure::refused(Step::Exec, name.as_str(), &how));
+            self.record_failure(number, Failure::refused(Step::Exec, about.name.as_str(), &how));
         }
         self.step_instance(number, lifecycle::Event::Ended(end_of_payload(ended)), now);
     }
@@ -120,7 +121,7 @@ impl Supervisor {
     }
 
     /// A process ended that may have been the last of a run that is being collected.
-    fn collect_at_once(&mut self, number: usize, now: Moment) {
+    fn collect_at_once(&mut self, number: InstanceId, now: Moment) {
         use lifecycle::State;
         let Some(instance) = self.instances.get(number) else { return };
         if matches!(instance.state, State::Collecting { .. } | State::Stuck { .. }) {
@@ -129,7 +130,7 @@ impl Supervisor {
     }
 
     /// The launcher of a start has failed.
-    pub(crate) fn fail_launched(&mut self, number: usize, failure: Failure, now: Moment) {
+    pub(crate) fn fail_launched(&mut self, number: InstanceId, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get(number) else { return };
         // Killed because nobody wants it any more: that is no failure.
         if matches!(instance.state, lifecycle::State::Stopping { .. }) {
@@ -166,12 +167,12 @@ impl Supervisor {
     }
 
     /// Removes what is left of a run that has ended, and tells the table whether something remains.
-    pub(crate) fn collect(&mut self, number: usize, launchers: Launchers, now: Moment) {
+    pub(crate) fn collect(&mut self, number: InstanceId, launchers: Launchers, now: Moment) {
         let event = self.remove_run(number, launchers, now);
         self.step_instance(number, event, now);
     }
 
-    fn remove_run(&mut self, number: usize, launchers: Launchers, now: Moment) -> lifecycle::Event {
+    fn remove_run(&mut self, number: InstanceId, launchers: Launchers, now: Moment) -> lifecycle::Event {
         let has_launcher = self.launches.iter().any(|launch| launch.instance == number && launch.launcher.is_some());
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
         let has_payload = instance.run.payload.is_some();
@@ -182,7 +183,8 @@ impl Supervisor {
             return lifecycle::Event::Remains;
         }
         let name = instance.name.clone();
-        let group = self.places.group(&name);
+        let place = instance.place();
+        let group = self.places.group(&place);
         match cgroup::remove(&group) {
             Ok(Removal::Done) => {}
             // All is killed, so what there is gets less with each call.
@@ -200,7 +202,7 @@ impl Supervisor {
             }
             Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),
         }
-        let _ = fs::remove_dir_all(self.places.runtime(&name));
+        let _ = fs::remove_dir_all(self.places.runtime(&place));
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
         let has_nics = instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty());
         let run = std::mem::take(&mut instance.run);
@@ -228,13 +230,13 @@ impl Supervisor {
     }
 
     /// Records that something of an instance does not end, and what.
-    pub(crate) fn report_stuck(&mut self, number: usize) {
+    pub(crate) fn report_stuck(&mut self, number: InstanceId) {
         const MOST_NAMED: usize = 8;
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
         let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);
         let mut pids: Vec<i32> = ours.map(|(pid, _)| *pid).collect();
-        for pid in cgroup::processes(&self.places.group(&instance.name)) {
+        for pid in cgroup::processes(&self.places.group(&instance.place())) {
             if !pids.contains(&pid) {
                 pids.push(pid);
             }

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 use yado_sys::clock;
-use yado_wire::InstanceName;
-use yado_wire::rescue::{Event, EventKind, Reply};
+use yado_wire::rescue::{AboutInstance, Event, EventKind, Reply};
 
 /// A boot of several instances makes some fifty.
 const MOST_EVENTS: usize = 256;
@@ -18,11 +17,11 @@ pub(crate) struct Events {
 
 impl Events {
     /// Adds an event.
-    pub(crate) fn publish(&mut self, instance: Option<&InstanceName>, kind: EventKind) {
+    pub(crate) fn publish(&mut self, about: Option<&AboutInstance>, kind: EventKind) {
         let event = Reply::Event(Event {
             sequence: self.next(),
             monotonic_us: u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX),
-            instance: instance.cloned(),
+            instance: about.cloned(),
             kind,
         });
         let Some(packet) = yado_wire::encode(&event) else { return };

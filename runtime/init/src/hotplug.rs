@@ -13,8 +13,8 @@ use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::time::Duration;
 use table::{Action, DEBOUNCE, Event, MayLoad, step};
 use yado_sys::uevent::{self, Received};
-use yado_wire::Failure;
 use yado_wire::rescue::Mode;
+use yado_wire::{Failure, InstanceId};
 
 /// When it is tried again; each further time after twice as long, until the devices of the machine change. What an instance
 /// puts in the way of a node is still there the next time.
@@ -67,7 +67,7 @@ impl Supervisor {
     /// Does what is due.
     pub(crate) fn advance_hotplug(&mut self, now: Moment) {
         self.step_hotplug(Event::Wake, now);
-        for number in 0..self.instances.len() {
+        for &number in self.instances.ids().iter() {
             self.sync_devices(number, now);
         }
     }
@@ -85,7 +85,7 @@ impl Supervisor {
                 Action::Load(aliases) => self.start_job(Job::Drivers(aliases), now),
                 Action::LoadAll => self.start_job(Job::AllDrivers, now),
                 Action::TellInstances => {
-                    for number in 0..self.instances.len() {
+                    for &number in self.instances.ids().iter() {
                         self.note_devices_changed(number, now);
                     }
                 }
@@ -102,7 +102,7 @@ impl Supervisor {
         }
     }
 
-    fn note_devices_changed(&mut self, number: usize, now: Moment) {
+    fn note_devices_changed(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let is_started = instance.is_up() || matches!(instance.state, State::Starting { .. });
         if is_started && instance.has_hotplug() {
@@ -113,7 +113,7 @@ impl Supervisor {
     }
 
     /// Runs the launcher for an instance's devices: one at a time, and not before it has started.
-    fn sync_devices(&mut self, number: usize, now: Moment) {
+    fn sync_devices(&mut self, number: InstanceId, now: Moment) {
         let busy = self
             .launches
             .iter()
@@ -143,7 +143,7 @@ impl Supervisor {
     }
 
     /// The devices of an instance are not what they should be.
-    pub(crate) fn fail_devices(&mut self, number: usize, failure: Failure, now: Moment) {
+    pub(crate) fn fail_devices(&mut self, number: InstanceId, failure: Failure, now: Moment) {
         self.record_failure(number, failure);
         if let Some(instance) = self.instances.get_mut(number) {
             let run = &mut instance.run;

@@ -1,42 +1,53 @@
-//! Which ids of the host each instance has. A range is given once and kept: another instance that comes or goes, a spec with
-//! an error, or a range that has become too small changes nobody else's. Pure; `stored` keeps it on the data partition.
+//! Who is who: the id of each instance, and which ids of the host it has. Both are given once and kept: another instance that
+//! comes or goes, a spec with an error, or a range that has become too small changes nobody else's. Pure; `stored` keeps them on
+//! the data partition.
 //!
-//! An instance's own layer has the inner ids on disk. What has the host's are files on disks that it was given without
+//! By its id an instance's layer, control group and interfaces are told from those of all others, also of one that had the same
+//! name before. A layer has the inner ids on disk. What has the host's are files on disks that an instance was given without
 //! `shift`, and for those a range that changes hands would hand over the files.
 
 pub(crate) mod stored;
 
 use std::fmt::Write;
-use yado_wire::InstanceName;
 use yado_wire::hash::fnv32;
+use yado_wire::{InstanceId, InstanceName};
 
-/// The first id that is given, where LXD begins.
-pub(crate) const FIRST_ID: u32 = 1_000_000;
+/// The first id of the host that is given, where LXD begins.
+pub(crate) const FIRST_HOST_ID: u32 = 1_000_000;
 
-/// The first id that is given while the real data partition, which says whose the others are, is not there. So many ranges as
-/// there can be do not reach it from [`FIRST_ID`], if they are not many times the usual size.
-const FIRST_ID_APART: u32 = 1 << 30;
+/// What is given first while the real data partition, which says what the others have, is not there. So many ranges as there
+/// can be do not reach it from [`FIRST_HOST_ID`], if they are not many times the usual size.
+const FIRST_APART: u32 = 1 << 30;
 
-/// What an instance has if nobody says otherwise, and at least.
+/// How many ids of the host an instance has if nobody says otherwise, and at least.
 const USUAL_COUNT: u32 = 65_536;
 
-/// The most ranges: many times the instances that a system can have, so that those that are gone can be remembered.
-const MOST_RANGES: usize = 1024;
+/// The most instances that are remembered: many times those that a system can have, so that those that are gone can be, too.
+const MOST_IDENTITIES: usize = 1024;
 
 /// The first words of the file, with its version.
 const MAGIC: &str = "yado-ids ";
-const VERSION: &str = "1";
+const VERSION: u32 = 2;
 
-/// All ranges, none of which overlaps another, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct IdRanges {
-    ranges: Vec<Range>,
+/// All instances that are known, by id. No two have the same id, name, or id of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identities {
+    /// The id of the next new one: above all that were ever given.
+    next: InstanceId,
+    list: Vec<Identity>,
 }
 
 /// One instance's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Range {
+struct Identity {
+    id: InstanceId,
     name: InstanceName,
+    range: Range,
+}
+
+/// Ids of the host. None: it was given none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Range {
     first: u32,
     count: u32,
 }
@@ -46,10 +57,19 @@ struct Range {
 pub(crate) struct Claim {
     /// Its name.
     pub(crate) name: InstanceName,
-    /// How many ids it needs; `None`: it needs none now, and keeps what it has.
+    /// How many ids of the host it needs; `None`: it needs none now, and keeps what it has.
     pub(crate) count: Option<u32>,
-    /// The first id that it had, as its own directory says.
-    pub(crate) witness: Option<u32>,
+    /// What it was, as its own layer says.
+    pub(crate) witness: Option<Witness>,
+}
+
+/// What a layer says of the instance that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Witness {
+    /// Its id.
+    pub(crate) id: InstanceId,
+    /// The first id of the host that it had.
+    pub(crate) first: Option<u32>,
 }
 
 /// Why a file is not used.
@@ -57,37 +77,46 @@ pub(crate) struct Claim {
 pub(crate) enum ParseError {
     /// It is not what was written.
     Damaged,
-    /// Another version of ours has written it, which may need it again.
-    OtherVersion,
+    /// A later version of ours has written it, which may need it again.
+    LaterVersion,
 }
 
-impl IdRanges {
-    /// Parses the file: a line with the version, one with name, first id and count for each range, and one with a sum of
-    /// all that is before it.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<IdRanges, ParseError> {
+impl Default for Identities {
+    fn default() -> Identities {
+        Identities { next: InstanceId(1), list: Vec::new() }
+    }
+}
+
+impl Identities {
+    /// Parses the file: a line with the version, one with the next id, one with id, name, first id of the host and their count
+    /// for each instance, and one with a sum of all that is before it.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Identities, ParseError> {
         let text = std::str::from_utf8(bytes).map_err(|_| ParseError::Damaged)?;
-        let (version, _) =
-            text.strip_prefix(MAGIC).and_then(|rest| rest.split_once('\n')).ok_or(ParseError::Damaged)?;
-        if version != VERSION {
-            let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-            return Err(if is_version { ParseError::OtherVersion } else { ParseError::Damaged });
+        let mut lines = text.lines();
+        let version =
+            lines.next().and_then(|line| line.strip_prefix(MAGIC)).and_then(|word| word.parse::<u32>().ok());
+        match version {
+            Some(VERSION) => {}
+            Some(version) if VERSION < version => return Err(ParseError::LaterVersion),
+            Some(_) | None => return Err(ParseError::Damaged),
         }
-        let mut ranges = IdRanges::default();
-        for line in text.lines().skip(1) {
-            let Some((name, first, count)) = parse_line(line) else { break };
-            if !ranges.add(name, first, count) {
+        let next = lines.next().and_then(|line| line.strip_prefix("next ")).and_then(|word| word.parse().ok());
+        let mut identities = Identities { next: InstanceId(next.ok_or(ParseError::Damaged)?), list: Vec::new() };
+        for line in lines {
+            let Some((id, name, range)) = parse_line(line) else { break };
+            if !identities.add(id, name, range) {
                 return Err(ParseError::Damaged);
             }
         }
         // The sum, and whatever else a line might have been written like.
-        if ranges.text() == text { Ok(ranges) } else { Err(ParseError::Damaged) }
+        if identities.text() == text { Ok(identities) } else { Err(ParseError::Damaged) }
     }
 
     /// The file.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("{MAGIC}{VERSION}\n");
-        for Range { name, first, count } in &self.ranges {
-            let _ = writeln!(text, "{name} {first} {count}");
+        let mut text = format!("{MAGIC}{VERSION}\nnext {}\n", self.next);
+        for Identity { id, name, range: Range { first, count } } in &self.list {
+            let _ = writeln!(text, "{id} {name} {first} {count}");
         }
         // Against a bit that flipped, not against anybody.
         let sum = fnv32(text.bytes());
@@ -95,31 +124,44 @@ impl IdRanges {
         text
     }
 
-    /// The first id of an instance's range.
-    pub(crate) fn first_id(&self, name: &InstanceName) -> Option<u32> {
-        self.ranges.iter().find(|range| range.name == *name).map(|range| range.first)
+    /// The instance of this name.
+    pub(crate) fn id(&self, name: &InstanceName) -> Option<InstanceId> {
+        self.named(name).map(|identity| identity.id)
     }
 
-    /// The ranges when these are all that claim one: who has none gets one, and who claims nothing any more loses it.
-    pub(crate) fn settle(self, claims: &[Claim]) -> IdRanges {
-        self.settle_from(FIRST_ID, claims)
+    /// The first id of an instance's range on the host.
+    pub(crate) fn first_host_id(&self, name: &InstanceName) -> Option<u32> {
+        self.named(name).map(|identity| identity.range).filter(|range| range.count != 0).map(|range| range.first)
     }
 
-    /// The same where something stands in for the data partition: new ranges are none that may be another instance's there, whose
-    /// files may lie on a disk that is there.
-    pub(crate) fn settle_apart(self, claims: &[Claim]) -> IdRanges {
-        self.settle_from(FIRST_ID_APART, claims)
+    /// What there is when these are all that claim something, and no layer has a larger id than `last`: who has no id or no range
+    /// gets one, and who claims nothing any more loses both.
+    pub(crate) fn settle(self, claims: &[Claim], last: InstanceId) -> Identities {
+        self.settle_from(FIRST_HOST_ID, claims, last)
     }
 
-    fn settle_from(mut self, first: u32, claims: &[Claim]) -> IdRanges {
-        self.ranges.retain(|range| claims.iter().any(|claim| claim.name == range.name));
+    /// The same where something stands in for the data partition: what is given is not what another instance may have there,
+    /// whose files may lie on a disk that is there.
+    pub(crate) fn settle_apart(self, claims: &[Claim], last: InstanceId) -> Identities {
+        self.settle_from(FIRST_APART, claims, last.max(InstanceId(FIRST_APART)))
+    }
+
+    fn settle_from(mut self, first: u32, claims: &[Claim], last: InstanceId) -> Identities {
+        self.list.retain(|known| claims.iter().any(|claim| claim.name == known.name));
         // What somebody had is nobody else's, before anybody gets a new one.
         for claim in claims {
-            if let (None, Some(witness)) = (self.first_id(&claim.name), claim.witness) {
-                let _ = self.add(claim.name.clone(), witness, claim.count.unwrap_or(USUAL_COUNT));
+            if let (None, Some(witness)) = (self.id(&claim.name), claim.witness) {
+                let count = claim.count.unwrap_or(USUAL_COUNT);
+                let range = witness.first.map_or(Range::default(), |first| Range { first, count });
+                let _ = self.add(witness.id, claim.name.clone(), range)
+                    || self.add(witness.id, claim.name.clone(), Range::default());
             }
         }
+        self.next = self.next.max(last.following());
         for claim in claims {
+            if self.id(&claim.name).is_none() {
+                let _ = self.add(self.next, claim.name.clone(), Range::default());
+            }
             if let Some(count) = claim.count {
                 self.provide(&claim.name, count, first);
             }
@@ -127,53 +169,62 @@ impl IdRanges {
         self
     }
 
-    /// Sees to it that an instance has so many ids. If there is room behind its range it keeps its first one; a new one is not
-    /// before `from`.
+    /// Sees to it that an instance has so many ids of the host. If there is room behind its range it keeps its first one; a new one
+    /// is not before `from`.
     fn provide(&mut self, name: &InstanceName, count: u32, from: u32) {
-        let had = match self.ranges.iter().position(|range| range.name == *name) {
-            Some(at) => self.ranges.remove(at),
-            None => Range { name: name.clone(), first: 0, count: 0 },
-        };
-        let count = count.max(had.count);
-        if self.add(had.name.clone(), had.first, count) {
-            return;
-        }
+        let Some(at) = self.list.iter().position(|known| known.name == *name) else { return };
+        let had = self.list.remove(at);
+        let count = count.max(had.range.count);
         // Behind all others first: what an instance that is gone has left belongs to nobody for as long as that goes.
-        let ends = self.ranges.iter().map(|range| range.first.saturating_add(range.count)).filter(|end| from <= *end);
+        let ends = self.list.iter().map(|known| known.range.first.saturating_add(known.range.count));
+        let ends = ends.filter(|end| from <= *end);
         let last = ends.clone().max().unwrap_or(from);
-        let mut places: Vec<u32> = [from].into_iter().chain(ends).collect();
-        places.insert(0, last);
-        if !places.into_iter().any(|first| self.add(had.name.clone(), first, count)) && 0 < had.count {
-            self.add(had.name, had.first, had.count);
+        let places: Vec<u32> = [had.range.first, last, from].into_iter().chain(ends).collect();
+        let is_moved = places.into_iter().any(|first| self.add(had.id, had.name.clone(), Range { first, count }));
+        if !is_moved {
+            self.add(had.id, had.name, had.range);
         }
     }
 
-    /// Adds a range where none overlaps it. `false`: it is not added.
-    fn add(&mut self, name: InstanceName, first: u32, count: u32) -> bool {
+    /// Adds an instance with a range, or none yet. `false`: it is not added, because something of it is another's, or is no id.
+    fn add(&mut self, id: InstanceId, name: InstanceName, range: Range) -> bool {
+        let Range { first, count } = range;
         // The largest id stands for "none", so that the end, which is not in the range, is a number too.
         let Some(end) = first.checked_add(count) else { return false };
-        let is_free = self.ranges.iter().all(|range| {
-            range.name != name && (end <= range.first || range.first.saturating_add(range.count) <= first)
+        let is_range = range == Range::default() || (FIRST_HOST_ID <= first && USUAL_COUNT <= count);
+        let is_free = self.list.iter().all(|known| {
+            let Range { first: others, count } = known.range;
+            known.id != id && known.name != name && (end <= others || others.saturating_add(count) <= first)
         });
-        if first < FIRST_ID || count < USUAL_COUNT || !is_free || MOST_RANGES <= self.ranges.len() {
+        let may_be_one = id != InstanceId(0) && id != InstanceId(u32::MAX);
+        if !is_range || !is_free || !may_be_one || MOST_IDENTITIES <= self.list.len() {
             return false;
         }
-        let at = self.ranges.iter().take_while(|range| range.name < name).count();
-        self.ranges.insert(at, Range { name, first, count });
+        let at = self.list.iter().take_while(|known| known.id < id).count();
+        self.list.insert(at, Identity { id, name, range });
+        self.next = self.next.max(id.following());
         true
+    }
+
+    fn named(&self, name: &InstanceName) -> Option<&Identity> {
+        self.list.iter().find(|known| known.name == *name)
     }
 }
 
-fn parse_line(line: &str) -> Option<(InstanceName, u32, u32)> {
+fn parse_line(line: &str) -> Option<(InstanceId, InstanceName, Range)> {
     let mut words = line.split(' ');
+    let id = InstanceId(words.next()?.parse().ok()?);
     let name = InstanceName::parse(words.next()?).ok()?;
-    Some((name, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    Some((id, name, Range { first: words.next()?.parse().ok()?, count: words.next()?.parse().ok()? }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fuzzing::fuzz;
+
+    /// No layer is there.
+    const NONE: InstanceId = InstanceId(0);
 
     fn name(text: &str) -> InstanceName {
         InstanceName::parse(text).unwrap()
@@ -183,68 +234,74 @@ mod tests {
         Claim { name: name(text), count: Some(USUAL_COUNT), witness: None }
     }
 
-    /// Which of the usual ranges an instance has.
-    fn at(ranges: &IdRanges, text: &str) -> Option<u32> {
-        ranges.first_id(&name(text)).map(|first| (first - FIRST_ID) / USUAL_COUNT)
+    /// The id of an instance, and which of the usual ranges it has.
+    fn at(identities: &Identities, text: &str) -> Option<(u32, Option<u32>)> {
+        let range = identities.first_host_id(&name(text)).map(|first| (first - FIRST_HOST_ID) / USUAL_COUNT);
+        identities.id(&name(text)).map(|id| (id.0, range))
     }
 
-    fn three() -> IdRanges {
-        IdRanges::default().settle(&[claim("b"), claim("c"), claim("d")])
+    fn three() -> Identities {
+        Identities::default().settle(&[claim("b"), claim("c"), claim("d")], NONE)
     }
 
     #[test]
-    fn a_range_stays_whoever_comes_or_goes() {
-        let ranges = three();
-        assert_eq!(["b", "c", "d"].map(|name| at(&ranges, name)), [Some(0), Some(1), Some(2)]);
+    fn who_one_is_stays_whoever_comes_or_goes() {
+        let all = three();
+        assert_eq!(["b", "c", "d"].map(|name| at(&all, name)), [(1, Some(0)), (2, Some(1)), (3, Some(2))].map(Some));
         // One that is first in the alphabet; and one with an error in its spec, and one that is privileged now.
         let idle = Claim { count: None, ..claim("c") };
-        let ranges = ranges.settle(&[claim("a"), claim("b"), idle.clone(), claim("d")]);
-        assert_eq!(["a", "b", "c", "d"].map(|name| at(&ranges, name)), [Some(3), Some(0), Some(1), Some(2)]);
-        // Gone with its instance, and given again only when there is nothing behind all others.
-        let ranges = ranges.settle(&[claim("a"), idle, claim("d"), claim("e")]);
-        assert_eq!(
-            ["a", "b", "c", "d", "e"].map(|name| at(&ranges, name)),
-            [Some(3), None, Some(1), Some(2), Some(4)]
-        );
-        // An error before it ever had one.
+        let all = all.settle(&[claim("a"), claim("b"), idle.clone(), claim("d")], NONE);
+        let expected = [(4, Some(3)), (1, Some(0)), (2, Some(1)), (3, Some(2))].map(Some);
+        assert_eq!(["a", "b", "c", "d"].map(|name| at(&all, name)), expected);
+        // Gone with its instance; its range is given again only when there is nothing behind all others, its id never.
+        let all = all.settle(&[claim("a"), idle, claim("d"), claim("e")], NONE);
+        let expected = [Some((4, Some(3))), None, Some((2, Some(1))), Some((3, Some(2))), Some((5, Some(4)))];
+        assert_eq!(["a", "b", "c", "d", "e"].map(|name| at(&all, name)), expected);
+        let all = all.settle(&[], NONE).settle(&[claim("e")], NONE);
+        assert_eq!(at(&all, "e"), Some((6, Some(0))), "the same name, another instance");
+        // An error before it ever had a range.
         let new = Claim { count: None, ..claim("new") };
-        assert_eq!(at(&ranges.settle(&[claim("a"), new]), "new"), None);
+        assert_eq!(at(&all.settle(&[claim("a"), new], NONE), "new"), Some((8, None)));
     }
 
     #[test]
     fn who_needs_more_keeps_its_first_id_where_there_is_room_and_moves_nobody() {
         let more = |text| Claim { count: Some(3 * USUAL_COUNT), ..claim(text) };
-        let ranges = three().settle(&[claim("b"), claim("c"), more("d")]);
-        assert_eq!(["b", "c", "d"].map(|name| at(&ranges, name)), [Some(0), Some(1), Some(2)]);
-        let ranges = ranges.settle(&[claim("b"), more("c"), claim("d")]);
-        assert_eq!(["b", "c", "d"].map(|name| at(&ranges, name)), [Some(0), Some(5), Some(2)]);
+        let all = three().settle(&[claim("b"), claim("c"), more("d")], NONE);
+        assert_eq!(["b", "c", "d"].map(|name| at(&all, name)), [(1, Some(0)), (2, Some(1)), (3, Some(2))].map(Some));
+        let all = all.settle(&[claim("b"), more("c"), claim("d")], NONE);
+        assert_eq!(["b", "c", "d"].map(|name| at(&all, name)), [(1, Some(0)), (2, Some(5)), (3, Some(2))].map(Some));
         // Less than it has: it keeps all of it.
-        assert_eq!(ranges.clone().settle(&[claim("b"), claim("c"), claim("d")]), ranges);
+        assert_eq!(all.clone().settle(&[claim("b"), claim("c"), claim("d")], NONE), all);
     }
 
     #[test]
-    fn what_lies_on_disk_says_whose_a_range_was_when_the_file_is_lost() {
-        let had = |text, range: u32| Claim { witness: Some(FIRST_ID + range * USUAL_COUNT), ..claim(text) };
-        let gone = Claim { count: None, ..had("gone", 0) };
-        let claims = [claim("a"), had("b", 3), had("c", 1), gone.clone()];
-        let ranges = IdRanges::default().settle(&claims);
-        assert_eq!(["a", "b", "c", "gone"].map(|name| at(&ranges, name)), [Some(4), Some(3), Some(1), Some(0)]);
+    fn what_lies_on_disk_says_who_was_who_when_the_file_is_lost() {
+        let had = |text, id: u32, range: u32| {
+            let witness = Witness { id: InstanceId(id), first: Some(FIRST_HOST_ID + range * USUAL_COUNT) };
+            Claim { witness: Some(witness), ..claim(text) }
+        };
+        let gone = Claim { count: None, ..had("gone", 7, 0) };
+        let claims = [claim("a"), had("b", 3, 3), had("c", 1, 1), gone];
+        let all = Identities::default().settle(&claims, InstanceId(9));
+        let expected = [(10, Some(4)), (3, Some(3)), (1, Some(1)), (7, Some(0))].map(Some);
+        assert_eq!(["a", "b", "c", "gone"].map(|name| at(&all, name)), expected, "9 is the id of a layer of nobody");
         // Two that say the same, as after a copy: one has it. What is no id of ours is no witness.
-        let odd = Claim { witness: Some(0), ..claim("odd") };
-        let ranges = IdRanges::default().settle(&[had("b", 0), had("c", 0), odd]);
-        assert_eq!(["b", "c", "odd"].map(|name| at(&ranges, name)), [Some(0), Some(1), Some(2)]);
+        let odd = Claim { witness: Some(Witness { id: InstanceId(0), first: Some(0) }), ..claim("odd") };
+        let all = Identities::default().settle(&[had("b", 1, 0), had("c", 1, 0), had("d", 2, 0), odd], NONE);
+        let expected = [(1, Some(0)), (3, Some(1)), (2, Some(2)), (4, Some(3))].map(Some);
+        assert_eq!(["b", "c", "d", "odd"].map(|name| at(&all, name)), expected);
         // The file is asked first.
-        assert_eq!(at(&three().settle(&[had("b", 9)]), "b"), Some(0));
+        assert_eq!(at(&three().settle(&[had("b", 9, 9)], NONE), "b"), Some((1, Some(0))));
     }
 
     #[test]
     fn when_all_ids_are_given_gaps_are_used_and_then_none() {
         let half = |text| Claim { count: Some(1 << 30), ..claim(text) };
-        let all = [half("a"), half("b"), half("c")];
-        let ranges = IdRanges::default().settle(&all);
-        let ranges = ranges.settle(&[half("a"), half("c"), half("d"), half("e")]);
+        let all = Identities::default().settle(&[half("a"), half("b"), half("c")], NONE);
+        let all = all.settle(&[half("a"), half("c"), half("d"), half("e")], NONE);
         let a_gigabyte =
-            |name: &str| ranges.first_id(&super::tests::name(name)).map(|first| (first - FIRST_ID) >> 30);
+            |name: &str| all.first_host_id(&super::tests::name(name)).map(|first| (first - FIRST_HOST_ID) >> 30);
         assert_eq!(["a", "c", "d", "e"].map(a_gigabyte), [Some(0), Some(2), Some(1), None]);
     }
 
@@ -252,40 +309,48 @@ mod tests {
     fn without_the_data_partition_nobody_gets_what_may_be_anothers_there() {
         // Of two that are on the partition too, one with many ids; and one that is only in the system image.
         let many = Claim { count: Some(1 << 28), ..claim("b") };
-        let real = IdRanges::default().settle(&[claim("a"), many.clone(), claim("c")]);
-        let apart = IdRanges::default().settle_apart(&[many, claim("c"), claim("d")]);
-        let end = real.ranges.iter().map(|range| range.first + range.count).max().unwrap();
-        assert_eq!(apart.ranges.len(), 3);
-        assert!(apart.ranges.iter().all(|range| end <= range.first), "{apart:?}");
-        assert_eq!(apart.first_id(&name("b")), Some(FIRST_ID_APART));
+        let real = Identities::default().settle(&[claim("a"), many.clone(), claim("c")], NONE);
+        let apart = Identities::default().settle_apart(&[many, claim("c"), claim("d")], NONE);
+        let end = real.list.iter().map(|known| known.range.first + known.range.count).max().unwrap();
+        assert_eq!(apart.list.len(), 3);
+        assert!(apart.list.iter().all(|known| end <= known.range.first && real.next < known.id), "{apart:?}");
+        assert_eq!(apart.first_host_id(&name("b")), Some(FIRST_APART));
         // It has its own again when the partition is back.
-        assert_eq!(real.clone().settle(&[claim("a"), claim("b"), claim("c")]), real);
+        assert_eq!(real.clone().settle(&[claim("a"), claim("b"), claim("c")], NONE), real);
     }
 
     #[test]
     fn the_file_comes_out_as_it_was_written_and_a_changed_one_is_refused() {
         let text = three().text();
-        assert_eq!(text, "yado-ids 1\nb 1000000 65536\nc 1065536 65536\nd 1131072 65536\nsum 7f78a0c6\n");
-        assert_eq!(IdRanges::parse(text.as_bytes()), Ok(three()));
+        let lines = "yado-ids 2\nnext 4\n1 b 1000000 65536\n2 c 1065536 65536\n3 d 1131072 65536\nsum ";
+        assert_eq!(text, format!("{lines}{:08x}\n", fnv32(lines.trim_end_matches("sum ").bytes())));
+        assert_eq!(Identities::parse(text.as_bytes()), Ok(three()));
         for len in 0..text.len() {
-            assert_eq!(IdRanges::parse(&text.as_bytes()[..len]), Err(ParseError::Damaged), "{len}");
+            assert_eq!(Identities::parse(&text.as_bytes()[..len]), Err(ParseError::Damaged), "{len}");
         }
-        assert_eq!(IdRanges::parse(b"yado-ids 2\nwhatever\n"), Err(ParseError::OtherVersion));
-        let overlapping = "yado-ids 1\nb 1000000 65536\nc 1000001 65536\n";
-        let overlapping = format!("{overlapping}sum {:08x}\n", fnv32(overlapping.bytes()));
-        assert_eq!(IdRanges::parse(overlapping.as_bytes()), Err(ParseError::Damaged));
+        assert_eq!(Identities::parse(b"yado-ids 3\nwhatever\n"), Err(ParseError::LaterVersion));
+        for lines in
+            ["next 3\n1 b 1000000 65536\n2 c 1000001 65536\n", "next 3\n1 b 0 0\n1 c 0 0\n", "next 1\n1 b 0 0\n"]
+        {
+            let text = format!("yado-ids 2\n{lines}");
+            let text = format!("{text}sum {:08x}\n", fnv32(text.bytes()));
+            assert_eq!(Identities::parse(text.as_bytes()), Err(ParseError::Damaged), "{text}");
+        }
     }
 
     #[test]
-    fn ranges_of_any_file_never_overlap() {
+    fn no_two_of_any_file_are_the_same() {
         let seed = three().text().into_bytes();
-        fuzz("id-ranges", &[seed], &["yado-ids 1\n", "sum ", "65536", "\n", "4294967295"], |bytes| {
-            let Ok(ranges) = IdRanges::parse(bytes) else { return };
-            assert_eq!(ranges.text().as_bytes(), bytes);
-            let ranges = ranges.settle(&[claim("b"), claim("x"), Claim { witness: Some(1_000_001), ..claim("y") }]);
-            let mut sorted = ranges.ranges.clone();
+        fuzz("identities", &[seed], &["yado-ids 2\n", "next ", "sum ", "65536", "\n", "4294967295"], |bytes| {
+            let Ok(all) = Identities::parse(bytes) else { return };
+            assert_eq!(all.text().as_bytes(), bytes);
+            let witness = Some(Witness { id: InstanceId(2), first: Some(1_000_001) });
+            let all = all.settle(&[claim("b"), claim("x"), Claim { witness, ..claim("y") }], InstanceId(5));
+            let mut sorted: Vec<Range> = all.list.iter().map(|known| known.range).collect();
             sorted.sort_by_key(|range| range.first);
             assert!(sorted.windows(2).all(|pair| pair[0].first + pair[0].count <= pair[1].first), "{sorted:?}");
+            assert!(all.list.windows(2).all(|pair| pair[0].id < pair[1].id), "{all:?}");
+            assert!(all.list.last().is_none_or(|last| last.id < all.next), "{all:?}");
         });
     }
 }

@@ -8,7 +8,9 @@ pub(crate) mod lifecycle;
 pub mod notify;
 
 use crate::heard_socket::HeardSocket;
+use crate::identities::Identities;
 use crate::moment::Moment;
+use crate::specs::Configured;
 use crate::untrusted::Untrusted;
 use console::Console;
 use counter::Counter;
@@ -22,8 +24,8 @@ use yado_spec::instance::{DeviceSelect, Required};
 use yado_sys::children::{Ended, SIGHUP, SIGINT};
 use yado_wire::Budget;
 use yado_wire::network::RunNumber;
-use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
-use yado_wire::{Failure, InstanceName, Retry};
+use yado_wire::rescue::{AboutInstance, ExitStatus, InstanceState, InstanceStatus};
+use yado_wire::{Failure, InstanceId, InstanceName, Retry};
 
 /// The most instances; each costs a table row and, running, some descriptors.
 pub(crate) const MOST_INSTANCES: usize = 64;
@@ -38,6 +40,8 @@ const PRINTED_BURST_BYTES: u32 = 16 * 1024;
 /// One instance.
 #[derive(Debug)]
 pub(crate) struct Instance {
+    /// Its id.
+    pub(crate) id: InstanceId,
     /// Its name.
     pub(crate) name: InstanceName,
     /// What it is to be; or why that is not known.
@@ -108,22 +112,26 @@ pub(crate) struct Run {
 }
 
 impl Instance {
-    /// An instance that does not run. `autostart` is its wish.
-    pub(crate) fn new(
-        name: InstanceName,
-        spec: Result<Box<InstanceSpec>, Box<Failure>>,
-        image: Option<PathBuf>,
-    ) -> Instance {
+    /// One that does not run. `autostart` is its wish. `None`: it was given no id, because there are too many.
+    pub(crate) fn of(configured: Configured, identities: &Identities) -> Option<Instance> {
+        let id = identities.id(&configured.name)?;
+        let first = identities.first_host_id(&configured.name);
+        Some(Instance::new(id, first, configured))
+    }
+
+    fn new(id: InstanceId, idmap_base: Option<u32>, configured: Configured) -> Instance {
+        let Configured { name, spec, image } = configured;
         let autostart = spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start);
         let last_run = u32::from(autostart);
         let wanted = if autostart { Wanted::Up { run: last_run } } else { Wanted::Down { patience: Duration::ZERO } };
         let failed = spec.is_err();
         Instance {
+            id,
             name,
             last_failure: spec.as_ref().err().cloned(),
             spec,
             image,
-            idmap_base: None,
+            idmap_base,
             state: if failed { State::Failed { run: 0 } } else { State::Stopped },
             wanted,
             last_run,
@@ -155,6 +163,17 @@ impl Instance {
         let security = &self.spec.as_ref().ok()?.security;
         let first = self.idmap_base.filter(|_| !security.privileged)?;
         Some(first..first.saturating_add(security.idmap_size))
+    }
+
+    /// What an event says of whom it is about.
+    pub(crate) fn about(&self) -> AboutInstance {
+        AboutInstance { id: self.id, name: self.name.clone() }
+    }
+
+    /// The name of its control group and of its directory for what is gone with the next start: nobody else's, and one that a
+    /// person finds.
+    pub(crate) fn place(&self) -> String {
+        format!("{}.{}", self.name, self.id)
     }
 
     /// Whether anything of it runs.
@@ -240,6 +259,7 @@ impl Instance {
     pub(crate) fn status(&self, group: &std::path::Path, now: Moment) -> InstanceStatus {
         let read = |file| if self.is_active() { cgroup::read_number(group, file) } else { None };
         InstanceStatus {
+            id: self.id,
             name: self.name.clone(),
             state: self.state.shown(),
             pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
@@ -327,7 +347,8 @@ mod tests {
     #[test]
     fn no_id_of_the_host_belongs_to_an_instance_that_was_given_no_range() {
         let name = InstanceName::parse("one").unwrap();
-        let mut instance = Instance::new(name.clone(), Ok(Box::new(spec(&name, false))), None);
+        let configured = Configured { name: name.clone(), spec: Ok(Box::new(spec(&name, false))), image: None };
+        let mut instance = Instance::new(InstanceId(1), None, configured);
         assert_eq!(instance.host_ids(), None);
         assert!(!instance.has_user(0) && !instance.has_user(1000));
         instance.idmap_base = Some(1_000_000);
@@ -344,7 +365,8 @@ mod tests {
     fn a_start_after_a_stop_is_not_taken_for_the_run_that_was_ended_for_its_health() {
         let name = InstanceName::parse("one").unwrap();
         let failure = Failure::refused(yado_wire::Step::Spec, "one", "it was not compiled");
-        let mut instance = Instance::new(name, Err(Box::new(failure)), None);
+        let configured = Configured { name, spec: Err(Box::new(failure)), image: None };
+        let mut instance = Instance::new(InstanceId(1), None, configured);
         let second = Duration::from_secs(1);
         let rules = Rules {
             ready: Readiness::Alive { window: second },

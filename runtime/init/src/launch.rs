@@ -13,7 +13,7 @@ use yado_spec::LaunchOrder;
 use yado_spec::order::{Command, DEV_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
-use yado_wire::{Failure, Step};
+use yado_wire::{Failure, InstanceId, Step};
 
 /// The most launchers (and commands started by them) at once.
 pub(crate) const MOST_LAUNCHES: usize = 64;
@@ -26,8 +26,8 @@ pub(crate) type LaunchId = u32;
 pub(crate) struct Launch {
     /// Its number.
     pub(crate) id: LaunchId,
-    /// Number of the instance it is for.
-    pub(crate) instance: usize,
+    /// The instance that it is for.
+    pub(crate) instance: InstanceId,
     /// What it is to do.
     pub(crate) purpose: Purpose,
     /// The launcher; `None` when it has ended.

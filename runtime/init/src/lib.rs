@@ -23,6 +23,7 @@ mod waking;
 mod boot;
 mod boot_order;
 pub mod instance;
+mod instances;
 mod service;
 mod shutdown;
 
@@ -37,7 +38,7 @@ mod fuse_connections;
 mod hardware_watchdog;
 mod heard_socket;
 mod hotplug;
-mod id_ranges;
+mod identities;
 mod job;
 mod late_launch;
 mod launch;

@@ -125,7 +125,7 @@ impl Supervisor {
         let mut arguments = ["yado-init", "--weigh-sockets", &missing].map(OsString::from).to_vec();
         arguments.push(groups.to_owned());
         let holding = self.instances.iter().filter(|instance| is_holding(instance));
-        arguments.extend(holding.map(|instance| OsString::from(instance.name.as_str())));
+        arguments.extend(holding.map(|instance| OsString::from(instance.place())));
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let child = Start {
             path: Path::new("/proc/self/exe"),
@@ -190,11 +190,11 @@ impl Supervisor {
 
     fn is_stuck_with(&self, name: &str) -> bool {
         let is_so = |one: &Instance| matches!(one.state, State::Stuck { .. }) && one.run.is_ended_for_memory;
-        self.instances.iter().any(|one| one.name.as_str() == name && is_so(one))
+        self.instances.iter().any(|one| one.place() == name && is_so(one))
     }
 
     fn end_for_memory(&mut self, weight: &Weight, missing: u64) {
-        let Some(number) = self.instances.iter().position(|instance| instance.name.as_str() == weight.name) else {
+        let Some(number) = self.instances.iter().find(|one| one.place() == weight.name).map(|one| one.id) else {
             return;
         };
         let Some(instance) = self.instances.get_mut(number) else { return };

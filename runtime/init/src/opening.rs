@@ -7,6 +7,7 @@ use crate::control::client::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hotplug::table::{self as hotplug, Hotplug};
+use crate::instances::Instances;
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
@@ -67,7 +68,7 @@ impl Supervisor {
             reader,
             closing,
             clients: Clients::default(),
-            instances: Vec::new(),
+            instances: Instances::default(),
             services: Vec::new(),
             launches: Vec::new(),
             next_launch: 0,

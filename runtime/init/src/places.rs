@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use yado_wire::InstanceName;
+use yado_wire::InstanceId;
 use yado_wire::rescue::{Mode, Verify};
 
 /// The longest time that a system can allow a start, in seconds: what hangs is noticed in the end.
@@ -102,34 +102,29 @@ impl Places {
         self.run.join("specs")
     }
 
-    /// An instance's own directory on tmpfs.
-    pub(crate) fn runtime(&self, name: &InstanceName) -> PathBuf {
-        self.run.join("instances").join(name.as_str())
-    }
-
-    /// Where instances have their own directories on the data partition.
-    pub(crate) fn instances(&self) -> PathBuf {
-        self.data.join("instances")
-    }
-
-    /// An instance's own directory there.
-    pub(crate) fn instance(&self, name: &InstanceName) -> PathBuf {
-        self.instances().join(name.as_str())
-    }
-
-    /// An instance's writable layer.
-    pub(crate) fn layer(&self, name: &InstanceName) -> PathBuf {
-        self.instance(name).join("layer")
-    }
-
-    /// Which ids of the host each instance has.
-    pub(crate) fn id_ranges(&self) -> PathBuf {
-        self.data.join("state/ids")
+    /// An instance's own directory on tmpfs. `place`: [`Instance::place`](crate::instance::Instance::place).
+    pub(crate) fn runtime(&self, place: &str) -> PathBuf {
+        self.run.join("instances").join(place)
     }
 
     /// An instance's control group.
-    pub(crate) fn group(&self, name: &InstanceName) -> PathBuf {
-        self.groups.join(name.as_str())
+    pub(crate) fn group(&self, place: &str) -> PathBuf {
+        self.groups.join(place)
+    }
+
+    /// Where the writable layers of instances are.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    /// An instance's writable layer.
+    pub(crate) fn layer(&self, id: InstanceId) -> PathBuf {
+        self.layers().join(id.to_string())
+    }
+
+    /// The ids of instances, and which ids of the host each has.
+    pub(crate) fn identities(&self) -> PathBuf {
+        self.data.join("state/ids")
     }
 }
 

@@ -44,10 +44,10 @@ impl Supervisor {
             // Counted by the link.
             ReaderReport::Done => {}
             ReaderReport::Notification { run, uid, is_ready, status, ping } => {
-                let is_of = |instance: &crate::instance::Instance| {
+                let is_of = |instance: &&crate::instance::Instance| {
                     instance.run.notify.as_ref().is_some_and(|socket| socket.is_of(run))
                 };
-                let Some(number) = self.instances.iter().position(is_of) else { return };
+                let Some(number) = self.instances.iter().find(is_of).map(|instance| instance.id) else { return };
                 let ping = ping.map(|ping| match ping {
                     WatchdogPing::Alive => Ping::Alive,
                     WatchdogPing::Trigger => Ping::Trigger,
@@ -56,7 +56,7 @@ impl Supervisor {
                 self.take_notification(number, uid, &notification, now);
             }
             ReaderReport::SentDescriptors { run } => {
-                for instance in &mut self.instances {
+                for instance in self.instances.iter_mut() {
                     // Reader and closer let the socket go, and with it what waits in its queue: nobody can send to it, or keep
                     // anything in it, any more.
                     if instance.run.notify.take_if(|socket| socket.is_of(run)).is_some() {

@@ -19,7 +19,7 @@ use yado_wire::launch::LaunchReport;
 use yado_wire::names::clipped;
 use yado_wire::printable::is_obeyed;
 use yado_wire::rescue::EventKind;
-use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
+use yado_wire::{Failure, InstanceId, MAX_FRAME_BYTES, Step};
 
 /// Datagrams and packets that are taken from one socket before the others have their turn.
 const MOST_AT_ONCE: usize = 32;
@@ -91,8 +91,8 @@ impl Supervisor {
                     // The one from before: to let go of a mount takes the kernel longer than to keep it.
                     let kept = instance.image.as_deref().and_then(|path| self.warm_images.take(path));
                     instance.run.image_mount = kept.or_else(|| descriptors.next()?.into_harmless());
-                    let name = instance.name.clone();
-                    self.events.publish(Some(&name), EventKind::Started { start_us, steps });
+                    let about = instance.about();
+                    self.events.publish(Some(&about), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);
                 }
             }
@@ -101,27 +101,28 @@ impl Supervisor {
             LaunchReport::DevicesSynced { added, removed } => {
                 launch.is_done = true;
                 let Some(instance) = self.instances.get(number) else { return };
-                let name = instance.name.clone();
+                let about = instance.about();
+                let name = &about.name;
                 for node in added {
                     self.log.say(Priority::Notice, format_args!("{name}: device {node} was added"));
-                    self.events.publish(Some(&name), EventKind::DeviceAdded(node));
+                    self.events.publish(Some(&about), EventKind::DeviceAdded(node));
                 }
                 for node in removed {
                     self.log.say(Priority::Notice, format_args!("{name}: device {node} was removed"));
-                    self.events.publish(Some(&name), EventKind::DeviceRemoved(node));
+                    self.events.publish(Some(&about), EventKind::DeviceRemoved(node));
                 }
             }
         }
     }
 
-    fn take_payload(&mut self, number: usize, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
+    fn take_payload(&mut self, number: InstanceId, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let mut descriptors = descriptors.into_iter();
         let Some(pidfd) = descriptors.next().and_then(Untrusted::into_harmless) else { return };
         let ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
         instance.run.payload = Some((pid, pidfd));
         if let Some(master) = descriptors.next() {
-            match Console::new(master, &self.places.runtime(&instance.name).join("console")) {
+            match Console::new(master, &self.places.runtime(&instance.place()).join("console")) {
                 Ok(console) => instance.run.console = Some(console),
                 Err(error) => {
                     let failure = Failure::from_io(Step::Console, instance.name.as_str(), &error);
@@ -140,7 +141,7 @@ impl Supervisor {
     /// can reach.
     pub(crate) fn take_notification(
         &mut self,
-        number: usize,
+        number: InstanceId,
         uid: u32,
         notification: &Notification<'_>,
         now: Moment,
@@ -171,21 +172,21 @@ impl Supervisor {
         }
     }
 
-    fn note_ready(&mut self, number: usize, now: Moment) {
+    fn note_ready(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let may_be_ready = matches!(
             instance.state,
             lifecycle::State::Starting { .. } | lifecycle::State::Running { .. } | lifecycle::State::Unhealthy { .. }
         );
         if may_be_ready {
-            let (name, status) = (instance.name.clone(), clipped(&instance.run.status));
-            self.events.publish(Some(&name), EventKind::Ready(status));
+            let (about, status) = (instance.about(), clipped(&instance.run.status));
+            self.events.publish(Some(&about), EventKind::Ready(status));
             self.step_instance(number, lifecycle::Event::SaidReady, now);
         }
     }
 
     /// Reads what an instance printed; each line is a line of the log.
-    pub(crate) fn read_console(&mut self, number: usize, now: Moment) {
+    pub(crate) fn read_console(&mut self, number: InstanceId, now: Moment) {
         let log = &mut self.log;
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(console) = &mut instance.run.console else { return };
@@ -195,7 +196,7 @@ impl Supervisor {
     }
 
     /// The last lines of an instance that has ended.
-    pub(crate) fn drain_console(&mut self, number: usize, now: Moment) {
+    pub(crate) fn drain_console(&mut self, number: InstanceId, now: Moment) {
         let log = &mut self.log;
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(console) = &mut instance.run.console else { return };
@@ -247,27 +248,28 @@ impl Supervisor {
     }
 
     /// Reads how often the kernel refused memory or processes.
-    pub(crate) fn read_counts(&mut self, number: usize) {
+    pub(crate) fn read_counts(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         instance.run.oom_kills.look();
         instance.run.refused_forks.look();
     }
 
     /// Tells it, where that is due.
-    pub(crate) fn tell_counts(&mut self, number: usize, news: impl Fn(&mut Counter) -> Option<u64>) {
+    pub(crate) fn tell_counts(&mut self, number: InstanceId, news: impl Fn(&mut Counter) -> Option<u64>) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let (killed, refused) = (news(&mut instance.run.oom_kills), news(&mut instance.run.refused_forks));
         if killed.is_none() && refused.is_none() {
             return;
         }
-        let name = instance.name.clone();
+        let about = instance.about();
+        let name = &about.name;
         if let Some(count) = killed {
             self.log.say(Priority::Warning, format_args!("{name}: {count} processes killed for want of memory"));
-            self.events.publish(Some(&name), EventKind::OomKill { count });
+            self.events.publish(Some(&about), EventKind::OomKill { count });
         }
         if let Some(count) = refused {
             self.log.say(Priority::Warning, format_args!("{name}: {count} forks refused by limits.processes"));
-            self.events.publish(Some(&name), EventKind::ProcessLimit { count });
+            self.events.publish(Some(&about), EventKind::ProcessLimit { count });
         }
     }
 

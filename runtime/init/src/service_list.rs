@@ -1,6 +1,6 @@
 //! Which services there are: netd, and what the image lists. It starts none.
 
-use crate::instance::Instance;
+use crate::instances::Instances;
 use crate::log::{Log, Priority};
 use crate::netd;
 use crate::places::Places;
@@ -15,7 +15,7 @@ use yado_wire::rescue::Mode;
 pub(crate) const MOST_SERVICES: usize = 16;
 
 /// All of them, none running.
-pub(crate) fn services(places: &Places, instances: &[Instance], log: &mut Log) -> Vec<Service> {
+pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) -> Vec<Service> {
     let mut services = Vec::new();
     let wants_network = match places.mode {
         Mode::System => true,

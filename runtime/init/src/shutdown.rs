@@ -33,7 +33,7 @@ impl Supervisor {
             self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.patience).sum();
         self.shutdown = Some(Shutdown { goal, stage: Stage::first(patience, now) });
         // An instance that is already stopping gets no longer than its own boot.host_shutdown_timeout.
-        for instance in &mut self.instances {
+        for instance in self.instances.iter_mut() {
             let own = instance.rules().map_or(Duration::ZERO, |rules| rules.patience);
             if let Wanted::Down { patience } = &mut instance.wanted {
                 *patience = own.min(*patience);
@@ -64,20 +64,19 @@ impl Supervisor {
         if self.shutdown.is_none() {
             return;
         }
-        for number in 0..self.instances.len() {
+        for &number in self.instances.ids().iter() {
             let Some(instance) = self.instances.get(number) else { continue };
             let Some(rules) = instance.rules() else { continue };
             if matches!(instance.wanted, Wanted::Down { .. }) {
                 continue;
             }
             let Ok(spec) = &instance.spec else { continue };
-            let others = self
-                .instances
-                .iter()
-                .enumerate()
-                .filter(|(other, instance)| *other != number && instance.is_active());
-            let others = others.filter_map(|(_, other)| Some((&other.name, &other.spec.as_ref().ok()?.boot)));
-            if !instance.is_active() || may_stop((&instance.name, &spec.boot), others) {
+            let others = || {
+                let others = self.instances.iter().filter(|other| other.id != number && other.is_active());
+                others.filter_map(|other| Some((&other.name, &other.spec.as_ref().ok()?.boot)))
+            };
+            let may_stop = !instance.is_active() || may_stop((&instance.name, &spec.boot), others());
+            if may_stop {
                 self.want(number, Wanted::Down { patience: rules.patience }, now);
             }
         }
@@ -110,7 +109,7 @@ impl Supervisor {
             match action {
                 Action::None => {}
                 Action::KillInstances => {
-                    for number in 0..self.instances.len() {
+                    for &number in self.instances.ids().iter() {
                         self.want(number, Wanted::Down { patience: Duration::ZERO }, now);
                     }
                 }
@@ -197,7 +196,7 @@ impl Supervisor {
     /// Everything that could write is gone: what is left to do may take long on a slow card, and we go on feeding the
     /// watchdog meanwhile.
     fn start_flush(&mut self, now: Moment) {
-        for instance in &mut self.instances {
+        for instance in self.instances.iter_mut() {
             // Who hangs keeps its image, and so the data partition, in use; what we hold of it we need not keep.
             instance.run.image_mount = None;
         }

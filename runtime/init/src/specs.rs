@@ -1,13 +1,11 @@
 //! Which instances there are, and what each is to be: the compiled specs, if they are still what their sources say.
 
-use crate::boot_order::start_order;
-use crate::instance::Instance;
 use crate::instance::MOST_INSTANCES;
 use crate::log::{Log, Priority};
 use crate::places::Places;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use yado_spec::InstanceSpec;
 use yado_spec::file::{self, Digest};
 use yado_spec::sources::{self, Sources};
@@ -16,11 +14,22 @@ use yado_wire::{Failure, InstanceName, Step};
 /// The longest text of the compiler's that is kept with an instance.
 const MAX_REASON_BYTES: u64 = 4096;
 
+/// An instance as it is configured.
+#[derive(Debug)]
+pub(crate) struct Configured {
+    /// Its name.
+    pub(crate) name: InstanceName,
+    /// What it is to be; or why that is not known.
+    pub(crate) spec: Result<Box<InstanceSpec>, Box<Failure>>,
+    /// Its image's file; `None`: no image of that fingerprint is on this machine.
+    pub(crate) image: Option<PathBuf>,
+}
+
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// In the order in which they start.
-    pub(crate) instances: Vec<Instance>,
+    /// All that are configured.
+    pub(crate) instances: Vec<Configured>,
     /// There is an instance, or a network, that must be compiled first.
     pub(crate) is_stale: bool,
 }
@@ -49,13 +58,13 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
             }
         };
         let image = spec.as_ref().ok().and_then(|spec| image_of(&sources, spec));
-        instances.push(Instance::new(name.clone(), spec, image));
+        instances.push(Configured { name: name.clone(), spec, image });
     }
-    Found { instances: in_boot_order(instances), is_stale }
+    Found { instances, is_stale }
 }
 
 /// The networks that netd is to keep; `None`: none are compiled.
-pub(crate) fn networks_file(places: &Places) -> Option<std::path::PathBuf> {
+pub(crate) fn networks_file(places: &Places) -> Option<PathBuf> {
     let compiled = places.specs().join("networks.bin");
     if compiled.exists() {
         return Some(compiled);
@@ -66,7 +75,7 @@ pub(crate) fn networks_file(places: &Places) -> Option<std::path::PathBuf> {
     (own.exists() && !has_more).then_some(own)
 }
 
-fn image_of(sources: &Sources, spec: &InstanceSpec) -> Option<std::path::PathBuf> {
+fn image_of(sources: &Sources, spec: &InstanceSpec) -> Option<PathBuf> {
     sources.images.get(&spec.image).cloned()
 }
 
@@ -102,16 +111,4 @@ fn read_bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
     Some(bytes)
-}
-
-/// Those without a spec come last: nobody waits for them.
-fn in_boot_order(instances: Vec<Instance>) -> Vec<Instance> {
-    let (good, bad): (Vec<Instance>, Vec<Instance>) =
-        instances.into_iter().partition(|instance| instance.spec.is_ok());
-    let list: Vec<_> =
-        good.iter().filter_map(|instance| Some((&instance.name, &instance.spec.as_ref().ok()?.boot))).collect();
-    let order = start_order(&list);
-    let mut slots: Vec<Option<Instance>> = good.into_iter().map(Some).collect();
-    let ordered = order.into_iter().filter_map(|number| slots.get_mut(number)?.take()).collect::<Vec<_>>();
-    ordered.into_iter().chain(bad).collect()
 }

@@ -1,7 +1,7 @@
 //! Starting instances, and commands in them.
 
 use crate::fuse_connections::{self, Whose};
-use crate::id_ranges;
+use crate::identities;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
 use crate::instance::{Instance, cgroup};
@@ -20,11 +20,11 @@ use yado_spec::order::{LaunchJob, LaunchPlaces};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
 use yado_wire::network::RunNumber;
-use yado_wire::{Failure, Step};
+use yado_wire::{Failure, InstanceId, Step};
 
 impl Supervisor {
     /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.
-    pub(crate) fn launch_instance(&mut self, number: usize, now: Moment) {
+    pub(crate) fn launch_instance(&mut self, number: InstanceId, now: Moment) {
         let failure = match self.prepare_run(number) {
             Ok(()) => self.start_launcher(number, Ask::Run).err(),
             Err(failure) => Some(failure),
@@ -35,7 +35,7 @@ impl Supervisor {
     }
 
     /// Notes why a start failed, and tells the table.
-    pub(crate) fn fail_start(&mut self, number: usize, failure: Failure, now: Moment) {
+    pub(crate) fn fail_start(&mut self, number: InstanceId, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get(number) else { return };
         let event = instance.failed_start(&failure);
         // A device that is waited for is no failure yet.
@@ -49,7 +49,7 @@ impl Supervisor {
         self.step_instance(number, event, now);
     }
 
-    fn remember_failure(&mut self, number: usize, failure: Failure) {
+    fn remember_failure(&mut self, number: InstanceId, failure: Failure) {
         if let Some(instance) = self.instances.get_mut(number) {
             instance.last_failure = Some(Box::new(failure));
         }
@@ -57,7 +57,7 @@ impl Supervisor {
 
     /// What must be there before the launcher runs: the control group with its limits, the layer's directory, the runtime
     /// directory with the notification socket.
-    fn prepare_run(&mut self, number: usize) -> Result<(), Failure> {
+    fn prepare_run(&mut self, number: InstanceId) -> Result<(), Failure> {
         let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         let Ok(spec) = &instance.spec else { return Ok(()) };
@@ -68,25 +68,23 @@ impl Supervisor {
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
         instance.run = crate::instance::Run { number: RunNumber(begun_us), ..Default::default() };
 
-        let group = self.places.group(&instance.name);
+        let group = self.places.group(&instance.place());
         let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
         cgroup::create(&group, &writes)?;
         instance.run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
         instance.run.oom_kills = Counter::open(&group.join("memory.events"), "oom_kill");
         instance.run.refused_forks = Counter::open(&group.join("pids.events"), "max");
 
-        let layer = self.places.layer(&instance.name);
+        let layer = self.places.layer(instance.id);
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&layer)
             .map_err(|error| Failure::from_io(Step::Layer, &layer.to_string_lossy(), &error))?;
-        if let Some(first) = instance.idmap_base {
-            // The file of all ranges is the first witness, and enough while it is there.
-            let _ = id_ranges::stored::leave_witness(&self.places, &instance.name, first);
-        }
+        // The file of all is the first witness, and enough while it is there.
+        let _ = identities::stored::leave_witness(&layer, &instance.name, instance.idmap_base);
 
-        let runtime = self.places.runtime(&instance.name);
+        let runtime = self.places.runtime(&instance.place());
         let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);
         // What a run that was cut off left there: only our own files and empty mount points, and nothing is mounted in
         // our namespace.
@@ -101,7 +99,7 @@ impl Supervisor {
     }
 
     /// The processors that an instance might be put on, the best first; none if it does not ask for a number of them.
-    fn processors_for(&self, number: usize) -> Vec<u16> {
+    fn processors_for(&self, number: InstanceId) -> Vec<u16> {
         let asks = |instance: &Instance| {
             instance.spec.as_ref().is_ok_and(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_))))
         };
@@ -113,16 +111,14 @@ impl Supervisor {
             // Without the controller writing the limit will fail, and say so.
             online = (0..machine::processors()).collect();
         }
-        let others =
-            self.instances.iter().enumerate().filter(|(other, instance)| *other != number && instance.is_active());
-        let others: Vec<Vec<u16>> = others
-            .map(|(_, instance)| cgroup::read_processors(&self.places.group(&instance.name), "cpuset.cpus"))
-            .collect();
+        let others = self.instances.iter().filter(|other| other.id != number && other.is_active());
+        let others: Vec<Vec<u16>> =
+            others.map(|other| cgroup::read_processors(&self.places.group(&other.place()), "cpuset.cpus")).collect();
         cgroup::by_use(&online, &others)
     }
 
     /// Starts the launcher for an instance.
-    pub(crate) fn start_launcher(&mut self, number: usize, ask: Ask<'_>) -> Result<LaunchId, Failure> {
+    pub(crate) fn start_launcher(&mut self, number: InstanceId, ask: Ask<'_>) -> Result<LaunchId, Failure> {
         let (purpose, job, standard): (_, _, &[Untrusted]) = match ask {
             Ask::Run => (Purpose::Run, LaunchJob::Run, &[]),
             Ask::Exec { client, command, standard } => (Purpose::Exec { client }, LaunchJob::Exec(command), standard),
@@ -152,7 +148,7 @@ impl Supervisor {
         };
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
-        let group = self.places.group(name);
+        let group = self.places.group(&instance.place());
         let order = LaunchOrder {
             // The launcher refuses 0 to who is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
@@ -161,8 +157,8 @@ impl Supervisor {
             places: LaunchPlaces {
                 image: text(image),
                 trust: text(&self.places.trust()),
-                layer: text(&self.places.layer(name)),
-                runtime: text(&self.places.runtime(name)),
+                layer: text(&self.places.layer(number)),
+                runtime: text(&self.places.runtime(&instance.place())),
                 cgroup: text(&group),
                 netd: has_netd.then(|| text(&self.places.netd_socket())),
             },
@@ -217,7 +213,7 @@ impl Supervisor {
     }
 
     /// Ends the waiting for FUSE servers in an instance that is about to be killed, or does not die.
-    pub(crate) fn abort_fuse(&mut self, number: usize) {
+    pub(crate) fn abort_fuse(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(ids) = instance.host_ids() else { return };
         let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
@@ -229,7 +225,7 @@ impl Supervisor {
     }
 
     /// Kills everything of an instance.
-    pub(crate) fn kill_instance(&mut self, number: usize) {
+    pub(crate) fn kill_instance(&mut self, number: InstanceId) {
         self.abort_fuse(number);
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
@@ -237,6 +233,6 @@ impl Supervisor {
         for (_, pidfd) in processes {
             children::kill(pidfd.as_fd());
         }
-        cgroup::kill(&self.places.group(&instance.name));
+        cgroup::kill(&self.places.group(&instance.place()));
     }
 }

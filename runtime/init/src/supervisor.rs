@@ -11,6 +11,7 @@ use crate::hardware_watchdog::HardwareWatchdog;
 use crate::hotplug::table::Hotplug;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
+use crate::instances::Instances;
 use crate::job::{Job, Jobs};
 use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
@@ -30,7 +31,7 @@ use yado_sys::{clock, stack};
 use yado_wire::Budget;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, InstanceState, Mode};
-use yado_wire::{Failure, InstanceName};
+use yado_wire::{Failure, InstanceId, InstanceName};
 
 /// More starts at once only make each slower and use the memory of all.
 const MOST_STARTING: usize = 4;
@@ -55,7 +56,7 @@ pub(crate) struct Supervisor {
     /// What others close for us.
     pub(crate) closing: Closing,
     pub(crate) clients: Clients,
-    pub(crate) instances: Vec<Instance>,
+    pub(crate) instances: Instances,
     pub(crate) services: Vec<Service>,
     pub(crate) launches: Vec<Launch>,
     pub(crate) next_launch: LaunchId,
@@ -136,7 +137,7 @@ impl Supervisor {
             self.start_job(Job::FillReserve, now);
         }
         self.advance_memory_guard(now);
-        for number in 0..self.instances.len() {
+        for &number in self.instances.ids().iter() {
             self.wake_instance(number, now);
             self.ask_again(number, now);
             self.watch_health(number, now);
@@ -188,7 +189,7 @@ impl Supervisor {
     }
 
     /// Tells the table that time passed, unless the instance stands still and the table waits for what is inside.
-    fn wake_instance(&mut self, number: usize, now: Moment) {
+    fn wake_instance(&mut self, number: InstanceId, now: Moment) {
         let is_waiting = self.instances.get(number).is_some_and(|instance| instance.state.waits_for_inside());
         if !(is_waiting && self.is_standstill()) {
             self.step_instance(number, lifecycle::Event::Wake, now);
@@ -196,7 +197,7 @@ impl Supervisor {
     }
 
     /// Tells the table that something happened to an instance, and does what it says.
-    pub(crate) fn step_instance(&mut self, number: usize, event: lifecycle::Event, now: Moment) {
+    pub(crate) fn step_instance(&mut self, number: InstanceId, event: lifecycle::Event, now: Moment) {
         let mut event = event;
         for _ in 0..MOST_STEPS {
             let gate = self.gate(number);
@@ -221,7 +222,7 @@ impl Supervisor {
         }
     }
 
-    fn act(&mut self, number: usize, action: Action, now: Moment) {
+    fn act(&mut self, number: InstanceId, action: Action, now: Moment) {
         match action {
             Action::None => {}
             Action::Launch => self.launch_instance(number, now),
@@ -239,26 +240,27 @@ impl Supervisor {
     }
 
     /// Publishes the state of an instance if it is another than the last one published.
-    fn tell_state(&mut self, number: usize) {
+    fn tell_state(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let shown = instance.state.shown();
         if shown == instance.told {
             return;
         }
         instance.told = shown;
-        let name = instance.name.clone();
-        self.events.publish(Some(&name), EventKind::State(shown));
+        let about = instance.about();
+        let name = &about.name;
+        self.events.publish(Some(&about), EventKind::State(shown));
         let is_bad = matches!(shown, InstanceState::Failed | InstanceState::Unhealthy | InstanceState::Stuck);
         let priority = if is_bad { Priority::Error } else { Priority::Notice };
         self.log.say(priority, format_args!("{name}: {}", shown.name()));
         if is_bad {
-            self.tell_those_after(&name, shown);
+            self.tell_those_after(name, shown);
         }
     }
 
     /// `after` is an order and no requirement: who waited for an instance that will not become ready starts, and is told.
     fn tell_those_after(&mut self, name: &InstanceName, shown: InstanceState) {
-        for other in &self.instances {
+        for other in self.instances.iter() {
             let is_after = other.spec.as_ref().is_ok_and(|spec| spec.boot.after.contains(name));
             if is_after && matches!(other.state, State::Waiting { .. }) {
                 let other = &other.name;
@@ -269,7 +271,7 @@ impl Supervisor {
     }
 
     /// Whether an instance may start now.
-    fn gate(&self, number: usize) -> Gate {
+    fn gate(&self, number: InstanceId) -> Gate {
         let Some(instance) = self.instances.get(number) else { return Gate::Closed };
         let Ok(spec) = &instance.spec else { return Gate::Closed };
         let starting = self.instances.iter().filter(|other| matches!(other.state, State::Starting { .. })).count();
@@ -283,14 +285,16 @@ impl Supervisor {
     }
 
     fn is_settled(&self, name: &yado_wire::InstanceName) -> bool {
-        self.instances.iter().find(|other| other.name == *name).is_none_or(Instance::is_settled)
+        self.instances.named(name).is_none_or(Instance::is_settled)
     }
 
     /// The boot order: each instance's turn comes when its predecessor's delay is over.
     fn release_queued(&mut self, now: Moment) {
         while self.is_turn_open() && self.next_turn <= now {
-            // The table is in boot order.
-            let Some(instance) = self.instances.iter_mut().find(|instance| instance.is_queued) else { return };
+            let Some(next) = self.instances.iter().find(|instance| instance.is_queued).map(|next| next.id) else {
+                return;
+            };
+            let Some(instance) = self.instances.get_mut(next) else { return };
             instance.is_queued = false;
             let delay = instance.spec.as_ref().map_or(Duration::ZERO, |spec| spec.boot.delay);
             self.next_turn = now.saturating_add(delay);
@@ -319,12 +323,12 @@ impl Supervisor {
     }
 
     /// Records why something of an instance failed.
-    pub(crate) fn record_failure(&mut self, number: usize, failure: Failure) {
+    pub(crate) fn record_failure(&mut self, number: InstanceId, failure: Failure) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let name = instance.name.clone();
+        let about = instance.about();
         instance.last_failure = Some(Box::new(failure.clone()));
-        self.log.say(Priority::Error, format_args!("{name}: {failure}"));
-        self.events.publish(Some(&name), EventKind::Failed(failure));
+        self.log.say(Priority::Error, format_args!("{}: {failure}", about.name));
+        self.events.publish(Some(&about), EventKind::Failed(failure));
     }
 
     /// A stage of our start was reached.
@@ -334,7 +338,7 @@ impl Supervisor {
     }
 
     /// Somebody's wish for an instance.
-    pub(crate) fn want(&mut self, number: usize, wanted: Wanted, now: Moment) {
+    pub(crate) fn want(&mut self, number: InstanceId, wanted: Wanted, now: Moment) {
         if let Some(instance) = self.instances.get_mut(number) {
             instance.wanted = wanted;
             instance.is_queued = false;

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use yado_sys::poll::{Interest, PollSet, Readiness};
 use yado_sys::signals;
+use yado_wire::InstanceId;
 
 /// One thing that can wake the process. Time is the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +37,11 @@ pub(crate) enum Event {
     /// A job prints.
     JobOutput(Lane),
     /// An instance prints, or takes what was typed.
-    Console(usize),
+    Console(InstanceId),
     /// Somebody at an instance's console types, or takes what was printed.
-    Viewer(usize),
+    Viewer(InstanceId),
     /// The kernel refused an instance memory or a process.
-    Counts(usize),
+    Counts(InstanceId),
     /// netd answers.
     Netd,
     /// Somebody waits for memory.
@@ -105,7 +106,8 @@ impl Waking {
         self.add(init.netd.socket(), Interest::Read, Event::Netd);
         self.add(init.memory_guard.trigger(), Interest::Change, Event::MemoryPressure);
         self.add(init.memory_guard.output(), Interest::Read, Event::WeigherOutput);
-        for (number, instance) in init.instances.iter().enumerate() {
+        for instance in init.instances.iter() {
+            let number = instance.id;
             let run = &instance.run;
             self.add(run.oom_kills.watched(), Interest::Change, Event::Counts(number));
             self.add(run.refused_forks.watched(), Interest::Change, Event::Counts(number));

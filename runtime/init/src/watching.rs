@@ -9,11 +9,11 @@ use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use yado_spec::instance::Readiness;
 use yado_sys::children;
-use yado_wire::{Failure, Step};
+use yado_wire::{Failure, InstanceId, Step};
 
 impl Supervisor {
     /// Does what is due for an instance's health.
-    pub(crate) fn watch_health(&mut self, number: usize, now: Moment) {
+    pub(crate) fn watch_health(&mut self, number: InstanceId, now: Moment) {
         if self.is_standstill() {
             return;
         }
@@ -39,7 +39,7 @@ impl Supervisor {
     }
 
     /// Ends a try that nobody waits for any more.
-    pub(crate) fn kill_probe(&mut self, number: usize) {
+    pub(crate) fn kill_probe(&mut self, number: InstanceId) {
         let probe = self.launches.iter().find(|launch| launch.instance == number && launch.purpose == Purpose::Probe);
         if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
             children::kill(pidfd.as_fd());
@@ -48,9 +48,9 @@ impl Supervisor {
 
     /// A try could not be made. That says something about the instance only if its own limit is in the way; else others
     /// could have it taken for unhealthy by using up what all share.
-    pub(crate) fn note_unmade_probe(&mut self, number: usize, failure: Failure, now: Moment) {
+    pub(crate) fn note_unmade_probe(&mut self, number: InstanceId, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        if cgroup::is_at_process_limit(&self.places.group(&instance.name)) {
+        if cgroup::is_at_process_limit(&self.places.group(&instance.place())) {
             return self.note_probe(number, Some(Box::new(failure)), now);
         }
         if instance.run.watch.postpone(now) {
@@ -60,7 +60,7 @@ impl Supervisor {
     }
 
     /// A try of an instance's probe is over. `failure`: why it did not pass.
-    pub(crate) fn note_probe(&mut self, number: usize, failure: Option<Box<Failure>>, now: Moment) {
+    pub(crate) fn note_probe(&mut self, number: InstanceId, failure: Option<Box<Failure>>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         if failure.is_some() && instance.run.watch.is_disturbed() {
             instance.run.watch.postpone(now);
@@ -78,14 +78,14 @@ impl Supervisor {
     }
 
     /// An instance spoke to its watchdog.
-    pub(crate) fn note_ping(&mut self, number: usize, ping: Ping, now: Moment) {
+    pub(crate) fn note_ping(&mut self, number: InstanceId, ping: Ping, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Ok(spec) = &instance.spec else { return };
         let verdict = instance.run.watch.pinged(ping, &spec.health, Phase::of(instance.state), now);
         self.take_verdict(number, verdict, now);
     }
 
-    fn take_verdict(&mut self, number: usize, verdict: Verdict, now: Moment) {
+    fn take_verdict(&mut self, number: InstanceId, verdict: Verdict, now: Moment) {
         match verdict {
             Verdict::AsBefore => {}
             Verdict::Healthy => self.step_instance(number, lifecycle::Event::SaidReady, now),
@@ -94,7 +94,7 @@ impl Supervisor {
     }
 
     /// Records why an instance is not healthy.
-    pub(crate) fn report_unhealthy(&mut self, number: usize) {
+    pub(crate) fn report_unhealthy(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get(number) else { return };
         let Ok(spec) = &instance.spec else { return };
         let watch = &instance.run.watch;

@@ -23,6 +23,24 @@ pub fn clipped<const N: usize>(text: &str) -> Text<N> {
 #[serde(try_from = "Text<63>", into = "Text<63>")]
 pub struct InstanceName(Text<63>);
 
+/// Which instance: a number that is never given twice on a system, so that it means the same instance whatever becomes of its
+/// name. Zero is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InstanceId(pub u32);
+
+impl InstanceId {
+    /// The id after this one.
+    pub fn following(self) -> InstanceId {
+        InstanceId(self.0.saturating_add(1))
+    }
+}
+
+impl core::fmt::Display for InstanceId {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
 /// Why a text is no instance name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {

@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::launch::StepTimes;
-use crate::names::{InstanceName, Text};
+use crate::names::{InstanceId, InstanceName, Text};
 use serde::{Deserialize, Serialize};
 
 /// How many words a command can have: the program and its arguments, which all fit into one packet.
@@ -132,6 +132,8 @@ pub enum Verify {
 /// One instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatus {
+    /// Its id.
+    pub id: InstanceId,
     /// Its name.
     pub name: InstanceName,
     /// Where in its life it is.
@@ -246,9 +248,18 @@ pub struct Event {
     /// Microseconds since the kernel started (hosted: on the monotonic clock).
     pub monotonic_us: u64,
     /// Which instance, if it is about one.
-    pub instance: Option<InstanceName>,
+    pub instance: Option<AboutInstance>,
     /// What.
     pub kind: EventKind,
+}
+
+/// The instance that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AboutInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its name at that time.
+    pub name: InstanceName,
 }
 
 /// What happened.

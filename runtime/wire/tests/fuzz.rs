@@ -14,10 +14,10 @@ use yado_wire::launch::{LaunchReport, StepTime};
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::rescue::{
-    Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, ServiceStatus,
-    SystemStatus, Verify,
+    AboutInstance, Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request,
+    ServiceStatus, SystemStatus, Verify,
 };
-use yado_wire::{Failure, InstanceName, Step, decode, encode};
+use yado_wire::{Failure, InstanceId, InstanceName, Step, decode, encode};
 
 fn web() -> InstanceName {
     InstanceName::parse("web-1").unwrap()
@@ -56,6 +56,7 @@ fn replies() -> Vec<Vec<u8>> {
         verify: Verify::Block,
     };
     let instance = InstanceStatus {
+        id: InstanceId(300),
         name: web(),
         state: InstanceState::BackingOff,
         pid: Some(300),
@@ -77,7 +78,14 @@ fn replies() -> Vec<Vec<u8>> {
         pid: 300,
         message: clipped("link is down"),
     };
-    let event = |kind| Reply::Event(Event { sequence: 9, monotonic_us: 1 << 40, instance: Some(web()), kind });
+    let event = |kind| {
+        Reply::Event(Event {
+            sequence: 9,
+            monotonic_us: 1 << 40,
+            instance: Some(AboutInstance { id: InstanceId(300), name: web() }),
+            kind,
+        })
+    };
     let all = [
         Reply::System(system),
         Reply::Instance(instance),

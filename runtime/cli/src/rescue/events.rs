@@ -44,7 +44,7 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
 
 fn line(event: &Event) -> String {
     let Event { sequence: _, monotonic_us, instance, kind } = event;
-    let instance = instance.as_ref().map_or(String::new(), |name| format!("{name}: "));
+    let instance = instance.as_ref().map_or(String::new(), |about| format!("{}: ", about.name));
     format!(
         "[{:>6}.{:06}] {instance}{}\n",
         monotonic_us / 1_000_000,
@@ -77,13 +77,14 @@ fn exit_sentence(status: ExitStatus) -> String {
     }
 }
 
-/// `{sequence, monotonic_us, instance, kind, …}`, with what the kind carries beside it.
+/// `{sequence, monotonic_us, instance, instance_id, kind, …}`, with what the kind carries beside it.
 fn json(event: &Event) -> Value {
     let Event { sequence, monotonic_us, instance, kind } = event;
     let mut value = kind_json(kind);
     value["sequence"] = json!(sequence);
     value["monotonic_us"] = json!(monotonic_us);
-    value["instance"] = json!(instance.as_ref().map(|name| name.as_str()));
+    value["instance"] = json!(instance.as_ref().map(|about| about.name.as_str()));
+    value["instance_id"] = json!(instance.as_ref().map(|about| about.id.0));
     value
 }
 
@@ -121,11 +122,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use yado_wire::names::clipped;
-    use yado_wire::rescue::InstanceState;
-    use yado_wire::{Failure, InstanceName, Step};
+    use yado_wire::rescue::{AboutInstance, InstanceState};
+    use yado_wire::{Failure, InstanceId, InstanceName, Step};
 
     fn event(kind: EventKind) -> Event {
-        let instance = InstanceName::parse("web").ok();
+        let instance = InstanceName::parse("web").ok().map(|name| AboutInstance { id: InstanceId(7), name });
         Event { sequence: 7, monotonic_us: 3_000_042, instance, kind }
     }
 

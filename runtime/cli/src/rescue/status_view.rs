@@ -136,6 +136,7 @@ fn system_json(system: &SystemStatus) -> Value {
 
 fn instance_json(status: &InstanceStatus) -> Value {
     let InstanceStatus {
+        id,
         name,
         state,
         pid,
@@ -150,6 +151,7 @@ fn instance_json(status: &InstanceStatus) -> Value {
         last_failure,
     } = status;
     json!({
+        "id": id.0,
         "name": name.as_str(),
         "state": state.name(),
         "pid": pid,
@@ -194,10 +196,11 @@ mod tests {
     use super::*;
     use yado_wire::names::clipped;
     use yado_wire::network::{LinkRole, LinkStatus};
-    use yado_wire::{InstanceName, Step};
+    use yado_wire::{InstanceId, InstanceName, Step};
 
     fn fixed() -> Status {
         let debian = InstanceStatus {
+            id: InstanceId(1),
             name: InstanceName::parse("debian").unwrap(),
             state: InstanceState::Ready,
             pid: Some(412),
@@ -212,6 +215,7 @@ mod tests {
             last_failure: None,
         };
         let broken = InstanceStatus {
+            id: InstanceId(7),
             name: InstanceName::parse("web").unwrap(),
             state: InstanceState::Failed,
             pid: None,

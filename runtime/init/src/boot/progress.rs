@@ -1,9 +1,9 @@
 //! How far our own start is.
 
 use super::table::Stage;
-use crate::id_ranges::stored::Kept;
-use crate::instance::Instance;
+use crate::identities::stored::Kept;
 use crate::moment::Moment;
+use crate::specs::Configured;
 
 /// Our own start.
 #[derive(Debug)]
@@ -13,14 +13,14 @@ pub(crate) struct Boot {
     pub(super) has_drivers: bool,
     /// Whether the data partition is used, or a stand-in for it.
     pub(super) data: Kept,
-    /// The instances that were last read from specs, until they are taken.
-    pub(super) instances: Vec<Instance>,
+    /// What was last read from specs, until it is taken.
+    pub(super) configured: Vec<Configured>,
 }
 
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, has_drivers: false, data: Kept::ForGood, instances: Vec::new() }
+        Boot { stage: Stage::Begin, has_drivers: false, data: Kept::ForGood, configured: Vec::new() }
     }
 
     /// Instances may start.

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use yado_sys::packet;
 use yado_sys::poll::Interest;
 use yado_wire::rescue::Reply;
-use yado_wire::{Failure, InstanceName, Step};
+use yado_wire::{Failure, InstanceId, InstanceName, Step};
 
 /// Packets that one client gets before the others have their turn.
 const MOST_AT_ONCE: usize = 64;
@@ -80,15 +80,15 @@ pub(super) enum Exchange {
     },
     /// Until this run of this instance has started or failed.
     Starting {
-        /// Its number.
-        instance: usize,
+        /// Which one.
+        instance: InstanceId,
         /// The run.
         run: u32,
     },
     /// Until this instance is gone.
     Stopping {
-        /// Its number.
-        instance: usize,
+        /// Which one.
+        instance: InstanceId,
     },
     /// Until its command has ended.
     Command {

@@ -5,7 +5,7 @@ use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::supervisor::Supervisor;
 use yado_wire::rescue::{ExitStatus, Reply};
-use yado_wire::{Failure, Step};
+use yado_wire::{Failure, InstanceId, Step};
 
 impl Supervisor {
     /// Answers those who wait for an instance to start or to be gone.
@@ -25,7 +25,7 @@ impl Supervisor {
         self.clients.list = clients;
     }
 
-    fn start_answer(&self, number: usize, wished: u32) -> Option<Reply> {
+    fn start_answer(&self, number: InstanceId, wished: u32) -> Option<Reply> {
         let instance = self.instances.get(number)?;
         if instance.wanted != (Wanted::Up { run: wished }) {
             let reason = "somebody else wished otherwise in the meantime";
@@ -63,7 +63,7 @@ impl Supervisor {
         }
     }
 
-    fn stop_answer(&self, number: usize) -> Option<Reply> {
+    fn stop_answer(&self, number: InstanceId) -> Option<Reply> {
         let instance = self.instances.get(number)?;
         match instance.wanted {
             Wanted::Down { .. } if matches!(instance.state, State::Stuck { .. }) => Some(refusal_of_stuck(instance)),

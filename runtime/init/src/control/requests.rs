@@ -14,7 +14,7 @@ use std::time::Duration;
 use yado_spec::order::Command;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
-use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
+use yado_wire::{Failure, InstanceId, InstanceName, MAX_FRAME_BYTES, Step};
 
 impl Supervisor {
     /// Reads what a client sent. A call of its own: with the longest request in it, its frame is larger than all others,
@@ -99,8 +99,8 @@ impl Supervisor {
         };
         let Some(client) = self.clients.list.iter_mut().find(|client| client.id == id) else { return };
         client.reply(&Reply::System(system));
-        for instance in &self.instances {
-            client.reply(&Reply::Instance(instance.status(&self.places.group(&instance.name), now)));
+        for instance in self.instances.iter() {
+            client.reply(&Reply::Instance(instance.status(&self.places.group(&instance.place()), now)));
         }
         for service in &self.services {
             client.reply(&Reply::Service(ServiceStatus {
@@ -113,8 +113,8 @@ impl Supervisor {
     }
 
     /// The instance, or a refusal to the client.
-    fn find_instance(&mut self, id: u32, name: &InstanceName) -> Option<usize> {
-        let number = self.instances.iter().position(|instance| instance.name == *name);
+    fn find_instance(&mut self, id: u32, name: &InstanceName) -> Option<InstanceId> {
+        let number = self.instances.named(name).map(|instance| instance.id);
         if number.is_none() {
             self.refuse(id, name.as_str(), "there is no such instance");
         }
@@ -134,7 +134,7 @@ impl Supervisor {
     }
 
     /// The instance, if it can be started now, or a refusal to the client.
-    fn startable(&mut self, id: u32, name: &InstanceName) -> Option<usize> {
+    fn startable(&mut self, id: u32, name: &InstanceName) -> Option<InstanceId> {
         let number = self.find_instance(id, name)?;
         match &self.instances.get(number)?.spec {
             Err(failure) => {

@@ -1,21 +1,24 @@
-//! The ranges in one file on the data partition. The first id of each range is also the group of its instance's directory
-//! there: if the file is lost, the ranges are restored from these groups.
+//! Who is who in one file on the data partition. An instance's layer lies there under its id, has the first of its host ids as
+//! its group, and a link to its name: if the file is lost, all is restored from these.
 
-use super::{Claim, FIRST_ID, IdRanges, ParseError};
-use crate::instance::Instance;
+use super::{Claim, FIRST_HOST_ID, Identities, ParseError, Witness};
 use crate::log::{Log, Priority};
 use crate::places::Places;
+use crate::specs::Configured;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::Path;
 use yado_sys::replace_file;
-use yado_wire::InstanceName;
+use yado_wire::{InstanceId, InstanceName};
 
-/// Longer than what as many ranges as there can be take.
+/// Longer than what as many instances as there can be take.
 const MAX_FILE_BYTES: u64 = 128 * 1024;
 
-/// Instances' directories that are looked at. Far more than there are; a bound for one call.
+/// The link in a layer to the name of its instance.
+const OWNER: &str = "owner";
+
+/// Layers that are looked at. Far more than there are; a bound for one call.
 const MOST_DIRECTORIES: usize = 4096;
 
 /// How long what is written to the data partition is there.
@@ -27,16 +30,16 @@ pub(crate) enum Kept {
     UntilReboot,
 }
 
-/// Gives each instance its range, and writes down what is new. Nothing is written where nothing changed.
-pub(crate) fn assign(places: &Places, kept: Kept, instances: &mut [Instance], log: &mut Log) {
-    let path = places.id_ranges();
+/// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed.
+pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log: &mut Log) -> Identities {
+    let path = places.identities();
     let (stored, may_write) = match read(&path) {
         Ok(None) => (None, true),
-        Ok(Some(Ok(ranges))) => (Some(ranges), true),
+        Ok(Some(Ok(identities))) => (Some(identities), true),
         Ok(Some(Err(error))) => {
             let why = match error {
-                ParseError::Damaged => "is damaged: host ids are taken from the instances' directories",
-                ParseError::OtherVersion => "is of another version: it is left as it is",
+                ParseError::Damaged => "is damaged: who has which ids is taken from the instances' layers",
+                ParseError::LaterVersion => "is of a later version: it is left as it is",
             };
             log.say(Priority::Error, format_args!("{} {why}", path.display()));
             (None, error == ParseError::Damaged)
@@ -46,77 +49,106 @@ pub(crate) fn assign(places: &Places, kept: Kept, instances: &mut [Instance], lo
             (None, false)
         }
     };
-    let claims = claims(places, instances);
-    let ranges = stored.clone().unwrap_or_default();
-    let ranges = match kept {
-        Kept::ForGood => ranges.settle(&claims),
-        Kept::UntilReboot => ranges.settle_apart(&claims),
+    let layers = layers(places);
+    let last = layers.iter().map(|layer| layer.witness.id).max().unwrap_or(InstanceId(0));
+    let claims = claims(configured, layers);
+    let identities = stored.clone().unwrap_or_default();
+    let identities = match kept {
+        Kept::ForGood => identities.settle(&claims, last),
+        Kept::UntilReboot => identities.settle_apart(&claims, last),
     };
-    for instance in instances {
-        let had = stored.as_ref().and_then(|stored| stored.first_id(&instance.name));
-        // Without one it does not start, and says so.
-        instance.idmap_base = ranges.first_id(&instance.name);
-        if had.is_some() && had != instance.idmap_base {
-            let name = &instance.name;
+    for Configured { name, .. } in configured {
+        let had = stored.as_ref().and_then(|stored| stored.first_host_id(name));
+        if had.is_some() && had != identities.first_host_id(name) {
             let words = "needs more host ids than there were in its place: files of its on disks without shift have the old ones";
             log.say(Priority::Warning, format_args!("{name}: {words}"));
         }
     }
-    if may_write && stored.as_ref() != Some(&ranges) {
-        if let Err(error) = write(&path, &ranges) {
+    if may_write && stored.as_ref() != Some(&identities) {
+        if let Err(error) = write(&path, &identities) {
             log.say(Priority::Error, format_args!("write {}: {error}", path.display()));
         }
     }
+    identities
 }
 
-/// Marks an instance's directory on the data partition as that of who has the range which begins here.
-pub(crate) fn leave_witness(places: &Places, name: &InstanceName, first: u32) -> io::Result<()> {
-    let directory = places.instance(name);
-    if first < FIRST_ID || fs::metadata(&directory)?.gid() == first {
-        return Ok(());
+/// Marks a layer as that of the instance of this name, with the range that begins here.
+pub(crate) fn leave_witness(layer: &Path, name: &InstanceName, first: Option<u32>) -> io::Result<()> {
+    let owner = layer.join(OWNER);
+    if fs::read_link(&owner).ok().is_none_or(|known| known.as_os_str() != name.as_str()) {
+        match fs::remove_file(&owner) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => symlink(name.as_str(), &owner)?,
+        }
     }
-    chown(&directory, None, Some(first))
+    match first {
+        Some(first) if FIRST_HOST_ID <= first && fs::metadata(layer)?.gid() != first => {
+            chown(layer, None, Some(first))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
-/// Those of all that are configured, then of all that have left something, in the order of their names: what is given
-/// without the file is given alike each time.
-fn claims(places: &Places, instances: &[Instance]) -> Vec<Claim> {
-    let mut claims: Vec<Claim> = instances
+/// A layer on the data partition.
+#[derive(Debug)]
+struct Layer {
+    witness: Witness,
+    /// Whose it is.
+    owner: Option<InstanceName>,
+}
+
+fn layers(places: &Places) -> Vec<Layer> {
+    let entries = fs::read_dir(places.layers()).into_iter().flatten().flatten().take(MOST_DIRECTORIES);
+    entries
+        .filter_map(|entry| {
+            let id = InstanceId(entry.file_name().to_str()?.parse().ok()?);
+            let path = entry.path();
+            let first = fs::symlink_metadata(&path).ok().map(|found| found.gid()).filter(|gid| FIRST_HOST_ID <= *gid);
+            let owner = fs::read_link(path.join(OWNER)).ok();
+            let owner = owner.and_then(|owner| InstanceName::parse(owner.to_str()?).ok());
+            Some(Layer { witness: Witness { id, first }, owner })
+        })
+        .collect()
+}
+
+/// Those of all that are configured, then of all that have left a layer, in the order of their names: what is given without the
+/// file is given alike each time.
+fn claims(configured: &[Configured], mut layers: Vec<Layer>) -> Vec<Claim> {
+    // Of two layers of one name the later one is its own.
+    layers.sort_by_key(|layer| std::cmp::Reverse(layer.witness.id));
+    let witness = |name: &InstanceName| {
+        layers.iter().find(|layer| layer.owner.as_ref() == Some(name)).map(|layer| layer.witness)
+    };
+    let mut claims: Vec<Claim> = configured
         .iter()
-        .map(|instance| {
-            let spec = instance.spec.as_ref().ok().filter(|spec| !spec.security.privileged);
-            let count = spec.map(|spec| spec.security.idmap_size);
-            Claim { name: instance.name.clone(), count, witness: witness(&places.instance(&instance.name)) }
+        .map(|Configured { name, spec, .. }| {
+            let spec = spec.as_ref().ok().filter(|spec| !spec.security.privileged);
+            Claim { name: name.clone(), count: spec.map(|spec| spec.security.idmap_size), witness: witness(name) }
         })
         .collect();
-    let entries = fs::read_dir(places.instances()).into_iter().flatten().flatten().take(MOST_DIRECTORIES);
-    for entry in entries {
-        let Ok(name) = InstanceName::parse(&entry.file_name().to_string_lossy()) else { continue };
-        if !claims.iter().any(|claim| claim.name == name) {
-            claims.push(Claim { name, count: None, witness: witness(&entry.path()) });
+    for layer in &layers {
+        let Some(name) = &layer.owner else { continue };
+        if !claims.iter().any(|claim| claim.name == *name) {
+            claims.push(Claim { name: name.clone(), count: None, witness: Some(layer.witness) });
         }
     }
     claims.sort_by(|one, other| one.name.cmp(&other.name));
     claims
 }
 
-fn witness(directory: &Path) -> Option<u32> {
-    fs::symlink_metadata(directory).ok().map(|found| found.gid()).filter(|gid| FIRST_ID <= *gid)
-}
-
 /// `None`: there is none.
-fn read(path: &Path) -> io::Result<Option<Result<IdRanges, ParseError>>> {
+fn read(path: &Path) -> io::Result<Option<Result<Identities, ParseError>>> {
     let mut bytes = Vec::new();
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
-    Ok(Some(IdRanges::parse(&bytes)))
+    Ok(Some(Identities::parse(&bytes)))
 }
 
-fn write(path: &Path, ranges: &IdRanges) -> io::Result<()> {
+fn write(path: &Path, identities: &Identities) -> io::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    replace_file::replace(path, 0o644, ranges.text().as_bytes())
+    replace_file::replace(path, 0o644, identities.text().as_bytes())
 }

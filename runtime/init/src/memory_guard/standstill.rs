@@ -13,14 +13,14 @@ impl Supervisor {
 
     /// All instances stand still from now on.
     pub(super) fn begin_standstill(&mut self) {
-        for instance in &mut self.instances {
+        for instance in self.instances.iter_mut() {
             instance.run.watch.disturb();
         }
     }
 
     /// They stood still for so long.
     pub(super) fn end_standstill(&mut self, time: Duration) {
-        for instance in &mut self.instances {
+        for instance in self.instances.iter_mut() {
             instance.state = instance.state.later_by(time);
             instance.run.watch.delay(time);
         }

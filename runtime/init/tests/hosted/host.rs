@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use yado_sys::{datagram, identity, packet};
-use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request};
+use yado_wire::rescue::{AboutInstance, EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request};
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES};
 
 const INIT: &str = env!("CARGO_BIN_EXE_yado-init");
@@ -313,7 +313,7 @@ impl Running {
     }
 
     fn notify_path(&self, instance: &str) -> PathBuf {
-        self.host.path("run/instances").join(instance).join("notify")
+        place_of(&self.host.path("run/instances"), instance).unwrap().join("notify")
     }
 
     /// The socket as an instance has it, whose way to it is a mount: past the directory that only root may enter.
@@ -392,7 +392,9 @@ impl Running {
         packet::set_timeout(&socket, PATIENCE).unwrap();
         let mut states = Vec::new();
         while let Some(Reply::Event(event)) = next_reply(&socket) {
-            let (Some(name), EventKind::State(state)) = (event.instance, event.kind) else { continue };
+            let (Some(AboutInstance { name, .. }), EventKind::State(state)) = (event.instance, event.kind) else {
+                continue;
+            };
             states.push((name.to_string(), state));
             if is_last((name.as_str(), state)) {
                 break;
@@ -417,7 +419,7 @@ impl Running {
     /// Makes groups below an instance's: `depth` of them each below the one before, with names of 250 letters, and one beside
     /// them that is frozen with this process in it.
     pub(crate) fn nest_groups(&self, instance: &str, depth: usize, frozen: u32) {
-        let group = self.group().unwrap().join(instance);
+        let group = place_of(&self.group().unwrap(), instance).unwrap();
         let mut current = File::open(&group).unwrap();
         for _ in 0..depth {
             // Its path would be too long.
@@ -717,6 +719,13 @@ pub(crate) fn lingering_socket(seconds: u64) -> (OwnedFd, TcpStream) {
     while client.write(&[0; 65_536]).is_ok() {}
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::from_secs(seconds))).unwrap();
     (client.into(), peer)
+}
+
+/// What an instance has in a directory, where init names it by name and id.
+fn place_of(directory: &Path, instance: &str) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(directory).ok()?.map(|entry| entry.unwrap());
+    let is_its = |name: &str| name.rsplit_once('.').is_some_and(|(name, _)| name == instance);
+    entries.find(|entry| entry.file_name().to_str().is_some_and(is_its)).map(|entry| entry.path())
 }
 
 /// Replies up to the one that ends the exchange, or until the peer hangs up.

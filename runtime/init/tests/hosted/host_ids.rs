@@ -3,6 +3,7 @@
 use crate::host::{Host, Running};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use yado_wire::rescue::InstanceState;
 
 const RUNS: &str = "[config]\nboot.autostart = true\n";
@@ -12,6 +13,11 @@ fn ids<const N: usize>(host: &Running, names: [&str; N]) -> [u32; N] {
         host.wait_for(name, InstanceState::Running);
         host.first_host_id(name)
     })
+}
+
+fn layer_of(host: &Running, name: &str) -> PathBuf {
+    let mut layers = fs::read_dir(host.path("data/layers")).unwrap().map(|entry| entry.unwrap().path());
+    layers.find(|layer| fs::read_link(layer.join("owner")).unwrap() == Path::new(name)).unwrap()
 }
 
 fn restarted(mut host: Running) -> Running {
@@ -41,7 +47,7 @@ fn the_ids_of_an_instance_stay_its_own_whoever_comes_or_goes_and_whatever_is_los
     let [a] = ids(&host, ["a"]);
     assert_eq!((a, ids(&host, ["b", "c", "d"])), (1_196_608, [b, c, d]));
 
-    // One that is gone, but for what it has left; then the file is lost, or damaged.
+    // One that is gone, but for its layer; then the file is lost, or damaged.
     host.remove_instance("b");
     fs::remove_file(&file).unwrap();
     host.add_instance("e", RUNS);
@@ -51,12 +57,12 @@ fn the_ids_of_an_instance_stay_its_own_whoever_comes_or_goes_and_whatever_is_los
     host.add_instance("e", &format!("{RUNS}\"security.idmap.size\" = 200000\n"));
     let host = restarted(host);
     assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
-    host.logs_until(None, "host ids are taken from the instances' directories");
+    host.logs_until(None, "who has which ids is taken from the instances' layers");
 
     // With what it has left, its ids are free.
-    fs::remove_dir_all(host.path("data/instances/b")).unwrap();
+    fs::remove_dir_all(layer_of(&host, "b")).unwrap();
     let mut host = restarted(host);
     assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
-    assert!(!fs::read_to_string(&file).unwrap().contains("\nb "));
+    assert!(!fs::read_to_string(&file).unwrap().contains(" b "));
     assert!(host.end().success());
 }

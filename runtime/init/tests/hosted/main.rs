@@ -132,7 +132,7 @@ fn after_is_waited_for_and_dependents_stop_first() {
         .into_iter()
         .filter_map(|reply| match reply {
             Reply::Event(event) if event.kind == EventKind::State(InstanceState::Stopped) => {
-                event.instance.map(|name| name.to_string())
+                event.instance.map(|about| about.name.to_string())
             }
             _ => None,
         })
