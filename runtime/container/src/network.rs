@@ -8,8 +8,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 use yado_spec::LaunchOrder;
+use yado_spec::instance::{Nic, NicKind};
 use yado_sys::packet;
-use yado_wire::network::{MAX_NICS, NetReply, NetRequest};
+use yado_wire::network::{self, MAX_NICS, NetReply, NetRequest, NicOrder};
 use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
 /// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board. So long it may
@@ -31,7 +32,7 @@ pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching,
     };
     let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));
     let mut nics = heapless::Vec::new();
-    nics.extend_from_slice(&spec.nics).map_err(too_many)?;
+    spec.nics.iter().try_for_each(|nic| nics.push(nic_order(nic)).map_err(drop)).map_err(too_many)?;
     let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), run: order.run, nics })
         .ok_or_else(|| Failure::refused(Step::Network, spec.name.as_str(), "nics longer than a packet"))?;
     let busy =
@@ -43,6 +44,25 @@ pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching,
     let sent = packet::send(&socket, &request, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
     sent.ok_or_else(busy)?;
     Ok(Attaching { socket, netd: netd.clone() })
+}
+
+/// The spec's nic as netd is asked for it. The device's name stays here: netd knows the interface by its own.
+fn nic_order(nic: &Nic) -> NicOrder {
+    let Nic { name: _, interface, kind, hwaddr, mtu, host_name, ipv4_address } = nic;
+    let kind = match kind.clone() {
+        NicKind::Network { network } => network::NicKind::Network { network },
+        NicKind::Bridged { parent } => network::NicKind::Bridged { parent },
+        NicKind::Macvlan { parent } => network::NicKind::Macvlan { parent },
+        NicKind::Physical { parent } => network::NicKind::Physical { parent },
+    };
+    NicOrder {
+        name: interface.clone(),
+        kind,
+        hwaddr: *hwaddr,
+        mtu: *mtu,
+        host_name: host_name.clone(),
+        ipv4_address: ipv4_address.map(|address| address.octets()),
+    }
 }
 
 impl Attaching {

@@ -120,7 +120,7 @@ fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&Owne
 /// netd makes them down, and answers when what keeps them from the host and from each other is in force on its side.
 fn bring_up_nics(order: &LaunchOrder) -> Result<(), Failure> {
     for nic in &order.spec.nics {
-        yado_sys::interface::bring_up(&nic.name).map_err(at(Step::Network, &nic.name))?;
+        yado_sys::interface::bring_up(&nic.interface).map_err(at(Step::Network, &nic.interface))?;
     }
     Ok(())
 }

@@ -2,18 +2,17 @@
 
 use crate::device_types::{DeviceKind, TMPFS};
 use crate::draft::{DeviceDraft, NicType};
-use crate::instance::{Device, DeviceSelect, Disk, DiskSource, NodeKind, Required, UsbMatch};
+use crate::instance::{Device, DeviceSelect, Disk, DiskSource, Nic, NicKind, NodeKind, Required, UsbMatch};
 use crate::problem::{Fault, Problem};
 use crate::said::SaidDevice;
 use crate::values::parse_interface;
 use std::time::Duration;
-use yado_wire::network::{NicKind, NicOrder};
 
 /// A device's part of the spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Built {
     /// `nic`.
-    Nic(NicOrder),
+    Nic(Nic),
     /// `disk`.
     Disk(Disk),
     /// A device that gives nodes.
@@ -83,8 +82,8 @@ impl Builder<'_> {
         }))
     }
 
-    fn nic(&mut self) -> Option<NicOrder> {
-        let name = match self.draft.name.clone() {
+    fn nic(&mut self) -> Option<Nic> {
+        let interface = match self.draft.name.clone() {
             Some(name) => Some(name),
             None => match parse_interface(self.name) {
                 Ok(name) => Some(name),
@@ -114,13 +113,14 @@ impl Builder<'_> {
         if self.draft.nictype.is_some_and(|nictype| nictype != NicType::Bridged) {
             self.refuse("host_name", "only an interface on a bridge has an end that the system sees");
         }
-        Some(NicOrder {
-            name: name?,
+        Some(Nic {
+            name: self.name.to_owned(),
+            interface: interface?,
             kind: kind?,
             hwaddr: self.draft.hwaddr,
             mtu: self.draft.mtu,
             host_name: self.draft.host_name.clone(),
-            ipv4_address: self.draft.ipv4_address.map(|address| address.octets()),
+            ipv4_address: self.draft.ipv4_address,
         })
     }
 

@@ -1,12 +1,13 @@
 //! The spec: everything PID 1 and the launcher need to know of an instance, complete and typed. Written by the compiler,
-//! never by hand; each field names the key it comes from.
+//! never by hand; each field names the key it comes from. The types are this crate's own: none of them is a message, so
+//! that a message can change and `spec.bin` stays. Of `yado_wire` there are only names and bounded text, which are the same
+//! bytes whatever their bound is.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use yado_wire::InstanceName;
-use yado_wire::network::NicOrder;
+use yado_wire::{InstanceName, Text};
 
 /// One instance, compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +33,7 @@ pub struct InstanceSpec {
     /// What it may do.
     pub security: Security,
     /// `nic` devices.
-    pub nics: Vec<NicOrder>,
+    pub nics: Vec<Nic>,
     /// `disk` devices, the root disk not among them.
     pub disks: Vec<Disk>,
     /// Device nodes: `unix-char`, `unix-block`, `usb`, `unix-hotplug`, `gpio`.
@@ -246,6 +247,50 @@ pub struct Security {
     pub protection_start: bool,
     /// `security.protection.delete`: it cannot be deleted.
     pub protection_delete: bool,
+}
+
+/// A `nic` device. The launcher asks netd for it at the start; `yado_wire::network` has the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// The device's name.
+    pub name: String,
+    /// `name`, or else the device's name: what it is called inside.
+    pub interface: Text<15>,
+    /// `network`, or `nictype` and `parent`.
+    pub kind: NicKind,
+    /// `hwaddr`; `None`: derived from the names of instance and interface, so it is the same at every start.
+    pub hwaddr: Option<[u8; 6]>,
+    /// `mtu`, bytes; `None`: the parent's.
+    pub mtu: Option<u16>,
+    /// `host_name`: what the end on the host is called; `None`: made up.
+    pub host_name: Option<Text<15>>,
+    /// `ipv4.address`: what the network's DHCP server gives to it; `None`: any free one.
+    pub ipv4_address: Option<Ipv4Addr>,
+}
+
+/// What a nic is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NicKind {
+    /// `network`: a port of the bridge that netd keeps for it, which has the network's name.
+    Network {
+        /// The network.
+        network: Text<15>,
+    },
+    /// `nictype=bridged`: a port of a bridge that somebody else keeps.
+    Bridged {
+        /// The bridge.
+        parent: Text<15>,
+    },
+    /// `nictype=macvlan`: on top of a host interface.
+    Macvlan {
+        /// The host interface.
+        parent: Text<15>,
+    },
+    /// `nictype=physical`: the host interface itself, which comes back when the instance stops.
+    Physical {
+        /// The host interface.
+        parent: Text<15>,
+    },
 }
 
 /// A `disk` device other than the root disk.

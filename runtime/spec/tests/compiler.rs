@@ -11,7 +11,7 @@ use yado_spec::InstanceSpec;
 use yado_spec::instance::*;
 use yado_spec::network::{LinkSelector, UplinkIpv4};
 use yado_wire::InstanceName;
-use yado_wire::network::NicKind;
+use yado_wire::names::clipped;
 
 const LEAST: &str = "image = 'busybox'\n";
 
@@ -114,12 +114,25 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
     assert!(time_namespace);
     assert_eq!((idmap_size, label.as_deref()), (131_072, Some("shellfish")));
 
-    let lan = &nics[0];
-    assert_eq!((lan.name.as_str(), lan.mtu, lan.host_name.as_deref()), ("lan", Some(1400), Some("vbusy")));
-    assert_eq!((lan.hwaddr, lan.ipv4_address), (Some([2, 0, 0x5e, 0x10, 0, 1]), Some([10, 158, 0, 20])));
-    assert!(matches!(&lan.kind, NicKind::Network { network } if network == "yado0"));
-    assert!(matches!(&nics[1].kind, NicKind::Macvlan { parent } if parent == "enp1s0"));
-    assert_eq!((nics.len(), nics[1].name.as_str()), (2, "eth1"));
+    let lan = Nic {
+        name: "eth0".into(),
+        interface: clipped("lan"),
+        kind: NicKind::Network { network: clipped("yado0") },
+        hwaddr: Some([2, 0, 0x5e, 0x10, 0, 1]),
+        mtu: Some(1400),
+        host_name: Some(clipped("vbusy")),
+        ipv4_address: Some([10, 158, 0, 20].into()),
+    };
+    let macvlan = Nic {
+        name: "eth1".into(),
+        interface: clipped("eth1"),
+        kind: NicKind::Macvlan { parent: clipped("enp1s0") },
+        hwaddr: None,
+        mtu: None,
+        host_name: None,
+        ipv4_address: None,
+    };
+    assert_eq!(nics, [lan, macvlan]);
 
     let etc = Disk {
         name: "etc".into(),

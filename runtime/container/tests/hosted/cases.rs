@@ -11,11 +11,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{
-    Device, DeviceSelect, Disk, DiskSource, KernelLimit, NodeKind, Probe, ProbeAttempt, Required,
+    Device, DeviceSelect, Disk, DiskSource, KernelLimit, Nic, NicKind, NodeKind, Probe, ProbeAttempt, Required,
 };
 use yado_sys::children::Ended;
 use yado_sys::packet;
-use yado_wire::network::{NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{self, NetReply, NetRequest, NicOrder};
 use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
@@ -378,15 +378,24 @@ fn network(fixture: &Fixture) {
     let listener = packet::listen(&path).unwrap();
     let mut order = script(fixture, "network", "cat /sys/class/net/eth0/flags");
     order.places.netd = Some(path.to_str().unwrap().to_owned());
-    let nic = NicOrder {
-        name: "eth0".try_into().unwrap(),
+    // Every field said, so that one which is not passed on shows.
+    order.spec.nics.push(Nic {
+        name: "lan".to_owned(),
+        interface: "eth0".try_into().unwrap(),
         kind: NicKind::Network { network: "yado0".try_into().unwrap() },
-        hwaddr: None,
-        mtu: None,
-        host_name: None,
-        ipv4_address: None,
+        hwaddr: Some([2, 0, 0, 0, 0, 1]),
+        mtu: Some(1400),
+        host_name: Some("vlan7".try_into().unwrap()),
+        ipv4_address: Some([10, 158, 0, 20].into()),
+    });
+    let asked_for = NicOrder {
+        name: "eth0".try_into().unwrap(),
+        kind: network::NicKind::Network { network: "yado0".try_into().unwrap() },
+        hwaddr: Some([2, 0, 0, 0, 0, 1]),
+        mtu: Some(1400),
+        host_name: Some("vlan7".try_into().unwrap()),
+        ipv4_address: Some([10, 158, 0, 20]),
     };
-    order.spec.nics.push(nic.clone());
 
     let attached = launch_beside(&order, || {
         let (request, namespace) = serve_netd_after(&listener, Some(&NetReply::Attached), |namespace| {
@@ -396,7 +405,7 @@ fn network(fixture: &Fixture) {
             assert!(link.unwrap().success());
         });
         let NetRequest::Attach { instance, run, nics } = request else { panic!("{request:?}") };
-        assert_eq!((instance.as_str(), run, nics.as_slice()), ("network", order.run, [nic].as_slice()));
+        assert_eq!((instance.as_str(), run, nics.as_slice()), ("network", order.run, [asked_for].as_slice()));
         let ours = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_ne!(rustix::fs::fstat(&namespace).unwrap().st_ino, ours);
     });

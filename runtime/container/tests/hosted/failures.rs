@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 use yado_spec::LaunchOrder;
-use yado_spec::instance::{Device, DeviceSelect, KernelLimit, Required};
-use yado_wire::network::{NicKind, NicOrder};
+use yado_spec::instance::{Device, DeviceSelect, KernelLimit, Nic, NicKind, Required};
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
@@ -104,8 +103,9 @@ fn steps(fixture: &Fixture) {
         gid: 0,
         mode: 0o660,
     };
-    let nic = NicOrder {
-        name: "eth0".try_into().unwrap(),
+    let nic = Nic {
+        name: "eth0".to_owned(),
+        interface: "eth0".try_into().unwrap(),
         kind: NicKind::Network { network: "yado0".try_into().unwrap() },
         hwaddr: None,
         mtu: None,

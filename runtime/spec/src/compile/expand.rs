@@ -3,7 +3,7 @@
 use super::{ImageFacts, ImageKind, ReadFacts, check_size};
 use crate::devices::{Built, build};
 use crate::draft::{ConfigDraft, ReadyWord};
-use crate::instance::{Device, DeviceSelect, InstanceSpec};
+use crate::instance::{Device, DeviceSelect, InstanceSpec, Nic, NicKind};
 use crate::keys;
 use crate::nearest::nearest;
 use crate::network::NetworksSpec;
@@ -11,7 +11,7 @@ use crate::problem::{Fault, Problem};
 use crate::said::{Placed, SaidDevice, SaidFile};
 use crate::sources::Sources;
 use std::collections::BTreeMap;
-use yado_wire::network::{MAX_NICS, NicKind, NicOrder};
+use yado_wire::network::MAX_NICS;
 use yado_wire::{InstanceName, hex};
 
 /// What an instance is looked at against.
@@ -119,7 +119,7 @@ impl World<'_> {
     }
 
     fn network_problem(&self, name: &str, said: &SaidDevice, built: &Built) -> Option<Problem> {
-        let Built::Nic(NicOrder { kind: NicKind::Network { network }, ipv4_address, .. }) = built else {
+        let Built::Nic(Nic { kind: NicKind::Network { network }, ipv4_address, .. }) = built else {
             return None;
         };
         let Some(bridge) = self.networks.bridges.iter().find(|bridge| bridge.name == *network) else {
@@ -127,7 +127,7 @@ impl World<'_> {
             let nearest = nearest(network, known).map(str::to_owned);
             return Some(said.problem(name, "network", Fault::Unknown { what: "network", nearest }));
         };
-        let address = (*ipv4_address)?.into();
+        let address = (*ipv4_address)?;
         let right = match &bridge.ipv4 {
             Some(ipv4) if ipv4.dhcp.is_none() => {
                 return Some(said.problem(
@@ -192,7 +192,7 @@ fn config_conflicts(config: &BTreeMap<&String, &Placed>, draft: &ConfigDraft) ->
 /// Two devices of one instance that want the same place.
 fn conflict(name: &str, said: &SaidDevice, built: &Built, (other, earlier): &(String, Built)) -> Option<Problem> {
     let (option, what) = match (built, earlier) {
-        (Built::Nic(nic), Built::Nic(other)) if nic.name == other.name => ("name", "the interface's name"),
+        (Built::Nic(nic), Built::Nic(other)) if nic.interface == other.interface => ("name", "the interface's name"),
         (Built::Nic(nic), Built::Nic(other)) if nic.hwaddr.is_some() && nic.hwaddr == other.hwaddr => {
             ("hwaddr", "the MAC address")
         }
