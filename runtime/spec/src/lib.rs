@@ -2,6 +2,7 @@
 //! values out. PID 1 and the launcher use the types and the binary form only; the compiler from TOML is the feature
 //! `compile`.
 
+pub mod apply;
 pub mod file;
 pub mod instance;
 pub mod network;
@@ -9,6 +10,8 @@ pub mod order;
 pub mod share;
 pub mod sources;
 
+#[cfg(feature = "compile")]
+pub mod changes;
 #[cfg(feature = "compile")]
 pub mod compile;
 #[cfg(feature = "compile")]
@@ -19,6 +22,8 @@ mod devices;
 mod document;
 #[cfg(feature = "compile")]
 pub mod draft;
+#[cfg(feature = "compile")]
+mod draft_of_spec;
 #[cfg(feature = "compile")]
 pub mod keys;
 #[cfg(feature = "compile")]

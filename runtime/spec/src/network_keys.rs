@@ -3,8 +3,8 @@
 use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::network::{DnsMode, Ipv4Prefix, LinkSelector};
 use crate::setting::Applies::AtOnce;
-use crate::setting::{Origin, Setting, Value};
-use crate::values::{Right, parse_hwaddr, parse_interface, parse_ipv4};
+use crate::setting::{Choice, Origin, Setting, Value};
+use crate::values::{Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_wire::Text;
@@ -27,7 +27,12 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         name: "ipv4.address",
         value: Value::Parsed {
             what: "auto, none, or an address with prefix length such as 10.158.0.1/24",
-            set: |draft, _, text| {
+            get: |draft| match draft.ipv4_address {
+                Ipv4Said::Auto => Some("auto".to_owned()),
+                Ipv4Said::None => Some("none".to_owned()),
+                Ipv4Said::Given(prefix) => Some(prefix.to_string()),
+            },
+            set: |draft, text| {
                 draft.ipv4_address = match text {
                     "auto" => Ipv4Said::Auto,
                     "none" => Ipv4Said::None,
@@ -44,7 +49,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.nat",
-        value: Value::Bool(|draft, on| draft.ipv4_nat = Some(on)),
+        value: Value::Bool { get: |draft| draft.ipv4_nat, set: |draft, on| draft.ipv4_nat = Some(on) },
         default: "",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -53,7 +58,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.routing",
-        value: Value::Bool(|draft, on| draft.ipv4_routing = on),
+        value: Value::Bool { get: |draft| Some(draft.ipv4_routing), set: |draft, on| draft.ipv4_routing = on },
         default: "true",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -61,7 +66,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.firewall",
-        value: Value::Bool(|draft, on| draft.ipv4_firewall = on),
+        value: Value::Bool { get: |draft| Some(draft.ipv4_firewall), set: |draft, on| draft.ipv4_firewall = on },
         default: "true",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -69,7 +74,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.dhcp",
-        value: Value::Bool(|draft, on| draft.ipv4_dhcp = on),
+        value: Value::Bool { get: |draft| Some(draft.ipv4_dhcp), set: |draft, on| draft.ipv4_dhcp = on },
         default: "true",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -79,7 +84,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         name: "ipv4.dhcp.ranges",
         value: Value::Parsed {
             what: "ranges such as 10.158.0.2-10.158.0.99, comma separated",
-            set: |draft, _, text| {
+            get: |draft| show_list(&draft.ipv4_dhcp_ranges, |(first, last)| format!("{first}-{last}")),
+            set: |draft, text| {
                 draft.ipv4_dhcp_ranges = ranges(text)?;
                 Ok(())
             },
@@ -94,6 +100,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Time {
             least: Duration::from_secs(60),
             most: Duration::from_secs(365 * 86_400),
+            get: |draft| Some(draft.ipv4_dhcp_expiry),
             set: |draft, expiry| draft.ipv4_dhcp_expiry = expiry,
         },
         default: "1h",
@@ -104,8 +111,16 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "dns.mode",
         value: Value::Choice(&[
-            ("managed", |draft| draft.dns_mode = DnsMode::Managed),
-            ("none", |draft| draft.dns_mode = DnsMode::None),
+            Choice {
+                word: "managed",
+                is: |draft| draft.dns_mode == DnsMode::Managed,
+                set: |draft| draft.dns_mode = DnsMode::Managed,
+            },
+            Choice {
+                word: "none",
+                is: |draft| draft.dns_mode == DnsMode::None,
+                set: |draft| draft.dns_mode = DnsMode::None,
+            },
         ]),
         default: "managed",
         applies: AtOnce,
@@ -117,7 +132,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         name: "dns.domain",
         value: Value::Parsed {
             what: "a domain in lower case, without a dot at the end",
-            set: |draft, _, text| {
+            get: |draft| Some(draft.dns_domain.to_string()),
+            set: |draft, text| {
                 draft.dns_domain = domain(text)?;
                 Ok(())
             },
@@ -129,7 +145,12 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "bridge.mtu",
-        value: Value::Integer { least: LEAST_MTU, most: MOST_MTU, set: |draft, mtu| draft.mtu = Some(mtu as u16) },
+        value: Value::Integer {
+            least: LEAST_MTU,
+            most: MOST_MTU,
+            get: |draft| draft.mtu.map(i64::from),
+            set: |draft, mtu| draft.mtu = Some(mtu as u16),
+        },
         default: "",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -139,7 +160,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         name: "bridge.hwaddr",
         value: Value::Parsed {
             what: "a MAC address",
-            set: |draft, _, text| {
+            get: |draft| draft.hwaddr.map(show_hwaddr),
+            set: |draft, text| {
                 draft.hwaddr = Some(parse_hwaddr(text)?);
                 Ok(())
             },
@@ -153,7 +175,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         name: "bridge.external_interfaces",
         value: Value::Parsed {
             what: "interfaces' names, comma separated, at most 8",
-            set: |draft, _, text| {
+            get: |draft| show_list(&draft.external_interfaces, ToString::to_string),
+            set: |draft, text| {
                 draft.external_interfaces = list(text, MOST_EXTERNAL, parse_interface)?;
                 Ok(())
             },
@@ -259,7 +282,12 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         name: "parent",
         value: Value::Parsed {
             what: "an interface's name such as eth0, or a MAC address",
-            set: |draft, _, text| {
+            get: |draft| match draft.parent {
+                LinkSelector::FirstEthernet => None,
+                LinkSelector::Name(ref name) => Some(name.to_string()),
+                LinkSelector::Address(address) => Some(show_hwaddr(address)),
+            },
+            set: |draft, text| {
                 draft.parent = match parse_hwaddr(text) {
                     Ok(address) => LinkSelector::Address(address),
                     Err(_) => LinkSelector::Name(parse_interface(text)?),
@@ -275,7 +303,12 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "mtu",
-        value: Value::Integer { least: LEAST_MTU, most: MOST_MTU, set: |draft, mtu| draft.mtu = Some(mtu as u16) },
+        value: Value::Integer {
+            least: LEAST_MTU,
+            most: MOST_MTU,
+            get: |draft| draft.mtu.map(i64::from),
+            set: |draft, mtu| draft.mtu = Some(mtu as u16),
+        },
         default: "",
         applies: AtOnce,
         origin: PHYSICAL_PAGE,
@@ -283,7 +316,7 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.dhcp",
-        value: Value::Bool(|draft, on| draft.ipv4_dhcp = on),
+        value: Value::Bool { get: |draft| Some(draft.ipv4_dhcp), set: |draft, on| draft.ipv4_dhcp = on },
         default: "true",
         applies: AtOnce,
         origin: Origin::Ours,
@@ -294,7 +327,11 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         name: "ipv4.address",
         value: Value::Parsed {
             what: "an address with prefix length such as 192.168.7.2/24",
-            set: |draft, _, text| {
+            get: |draft| match draft.ipv4_address {
+                Ipv4Said::Auto | Ipv4Said::None => None,
+                Ipv4Said::Given(prefix) => Some(prefix.to_string()),
+            },
+            set: |draft, text| {
                 draft.ipv4_address = Ipv4Said::Given(prefix(text)?);
                 Ok(())
             },
@@ -308,7 +345,8 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         name: "ipv4.gateway",
         value: Value::Parsed {
             what: "an IPv4 address",
-            set: |draft, _, text| {
+            get: |draft| draft.ipv4_gateway.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 let address = text.split_once('/').map_or(text, |(address, _)| address);
                 draft.ipv4_gateway = Some(parse_ipv4(address)?);
                 Ok(())
@@ -323,7 +361,8 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         name: "dns.nameservers",
         value: Value::Parsed {
             what: "IPv4 addresses, comma separated, at most 3",
-            set: |draft, _, text| {
+            get: |draft| show_list(&draft.dns_nameservers, ToString::to_string),
+            set: |draft, text| {
                 draft.dns_nameservers = list(text, MOST_NAMESERVERS, parse_ipv4)?;
                 Ok(())
             },
@@ -391,6 +430,11 @@ fn prefix(text: &str) -> Result<Ipv4Prefix, Right> {
 fn list<T>(text: &str, most: usize, one: fn(&str) -> Result<T, Right>) -> Result<Vec<T>, Right> {
     let all: Vec<T> = text.split(',').map(|part| one(part.trim())).collect::<Result<_, _>>()?;
     if most < all.len() { Err(Right(format!("at most {most}"))) } else { Ok(all) }
+}
+
+/// As `list` reads it; an empty list is not said.
+fn show_list<T>(all: &[T], one: impl Fn(&T) -> String) -> Option<String> {
+    (!all.is_empty()).then(|| all.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Right> {

@@ -1,6 +1,6 @@
-//! What a row of our tables of keys is: one setting, its type with how it reaches the draft of a spec, its default, and
-//! what people are told of it. The row is the only place where a key is known: parsing, defaults, refusals and the
-//! reference are all made from it.
+//! What a row of our tables of keys is: one setting, its type with how it reaches the draft of a spec and how it is read back
+//! from one, its default, when a change of it applies, and what people are told of it. The row is the only place where a key
+//! is known: parsing, showing, defaults, refusals, changes and the reference are all made from it.
 
 use crate::nearest::nearest;
 use crate::problem::Fault;
@@ -15,8 +15,8 @@ pub struct Setting<T: 'static> {
     pub value: Value<T>,
     /// What holds when it is not said, in the same words; empty: nothing.
     pub default: &'static str,
-    /// When a change of it is to take effect once running instances can be changed. Until then all is read when init
-    /// starts, and nobody is told of this.
+    /// When a change of it takes effect on an instance that runs. What init does, [`crate::apply`], is held to this by a test
+    /// of every key.
     pub applies: Applies,
     /// Whose key it is.
     pub origin: Origin,
@@ -24,16 +24,24 @@ pub struct Setting<T: 'static> {
     pub help: &'static str,
 }
 
-/// What a setting can be, and what it does.
+/// What a setting can be, what it does to a draft, and how it is read back: `get` says nothing where the key does not count
+/// (`health.window` of an instance that says when it is ready).
 pub enum Value<T: 'static> {
     /// `true` or `false`, in LXD's spellings.
-    Bool(fn(&mut T, bool)),
+    Bool {
+        /// Reads it back.
+        get: fn(&T) -> Option<bool>,
+        /// What it does.
+        set: fn(&mut T, bool),
+    },
     /// A whole number.
     Integer {
         /// Smallest.
         least: i64,
         /// Largest.
         most: i64,
+        /// Reads it back.
+        get: fn(&T) -> Option<i64>,
         /// What it does; the number is in range.
         set: fn(&mut T, i64),
     },
@@ -43,6 +51,8 @@ pub enum Value<T: 'static> {
         least: Duration,
         /// Longest.
         most: Duration,
+        /// Reads it back.
+        get: fn(&T) -> Option<Duration>,
         /// What it does; the time is in range.
         set: fn(&mut T, Duration),
     },
@@ -52,7 +62,18 @@ pub enum Value<T: 'static> {
     Parsed {
         /// What it is, to be read after "Value:".
         what: &'static str,
-        /// Takes what `*` stood for (else nothing) and the value.
+        /// Reads it back, as `set` takes it.
+        get: fn(&T) -> Option<String>,
+        /// Takes the value.
+        set: fn(&mut T, &str) -> Result<(), Right>,
+    },
+    /// A key for each name that `*` stands for.
+    Each {
+        /// What one is.
+        what: &'static str,
+        /// Reads all back: what `*` stands for, and the value as `set` takes it.
+        get: fn(&T) -> Vec<(String, String)>,
+        /// Takes what `*` stands for, and the value.
         set: fn(&mut T, &str, &str) -> Result<(), Right>,
     },
     /// Kept in the configuration for those who read it; no running instance depends on it.
@@ -76,16 +97,32 @@ pub enum Value<T: 'static> {
     },
 }
 
-/// A word and what it does.
-pub type Choice<T> = (&'static str, fn(&mut T));
+/// A word.
+pub struct Choice<T: 'static> {
+    /// As it is written.
+    pub word: &'static str,
+    /// Whether the draft has it.
+    pub is: fn(&T) -> bool,
+    /// What it does.
+    pub set: fn(&mut T),
+}
 
-/// When a change is to take effect on a running instance.
+/// When a change takes effect on a running instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applies {
-    /// At once.
+    /// At once, or it concerns the next decision that is taken anyway: to start, to stop, to delete.
     AtOnce,
     /// When the instance is started the next time.
     AtRestart,
+}
+
+impl core::fmt::Display for Applies {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str(match self {
+            Applies::AtOnce => "at once",
+            Applies::AtRestart => "at restart",
+        })
+    }
 }
 
 /// Whose key it is.
@@ -104,14 +141,19 @@ impl<T> Setting<T> {
     pub fn set(&self, draft: &mut T, name: &str, text: &str) -> Result<(), Fault> {
         let wrong = |Right(right)| Fault::Value { right };
         match &self.value {
-            Value::Bool(set) => set(draft, parse_bool(text).map_err(wrong)?),
-            Value::Integer { least, most, set } => set(draft, parse_integer(text, *least, *most).map_err(wrong)?),
-            Value::Time { least, most, set } => set(draft, parse_duration(text, *least, *most).map_err(wrong)?),
-            Value::Choice(choices) => match choices.iter().find(|(word, _)| *word == text) {
-                Some((_, set)) => set(draft),
+            Value::Bool { get: _, set } => set(draft, parse_bool(text).map_err(wrong)?),
+            Value::Integer { least, most, get: _, set } => {
+                set(draft, parse_integer(text, *least, *most).map_err(wrong)?);
+            }
+            Value::Time { least, most, get: _, set } => {
+                set(draft, parse_duration(text, *least, *most).map_err(wrong)?);
+            }
+            Value::Choice(choices) => match choices.iter().find(|choice| choice.word == text) {
+                Some(choice) => (choice.set)(draft),
                 None => return Err(Fault::Value { right: words(choices) }),
             },
-            Value::Parsed { what: _, set } => set(draft, self.rest(name), text).map_err(wrong)?,
+            Value::Parsed { what: _, get: _, set } => set(draft, text).map_err(wrong)?,
+            Value::Each { what: _, get: _, set } => set(draft, self.rest(name), text).map_err(wrong)?,
             Value::Kept { what: _, check } => check(text).map_err(wrong)?,
             Value::Always { value, reason } => {
                 let same_bool = parse_bool(value).ok().is_some_and(|value| parse_bool(text) == Ok(value));
@@ -124,16 +166,40 @@ impl<T> Setting<T> {
         Ok(())
     }
 
+    /// What the draft has for it, as names and the texts that [`Setting::set`] would take: none, one, or with `*` any number.
+    /// What no running instance depends on, and what is always the same, is not in a draft.
+    pub fn show(&self, draft: &T) -> Vec<(String, String)> {
+        let text = match &self.value {
+            Value::Bool { get, set: _ } => get(draft).map(|on| on.to_string()),
+            Value::Integer { least: _, most: _, get, set: _ } => get(draft).map(|number| number.to_string()),
+            Value::Time { least: _, most: _, get, set: _ } => get(draft).map(show_duration),
+            Value::Choice(choices) => {
+                choices.iter().find(|choice| (choice.is)(draft)).map(|choice| choice.word.to_owned())
+            }
+            Value::Parsed { what: _, get, set: _ } => get(draft),
+            Value::Each { what: _, get, set: _ } => {
+                let prefix = self.name.strip_suffix('*').unwrap_or(self.name);
+                return get(draft).into_iter().map(|(rest, text)| (format!("{prefix}{rest}"), text)).collect();
+            }
+            Value::Kept { what: _, check: _ }
+            | Value::Always { value: _, reason: _ }
+            | Value::Refused { reason: _ } => None,
+        };
+        text.into_iter().map(|text| (self.name.to_owned(), text)).collect()
+    }
+
     /// What it can be, in words; `None` for what is refused.
     pub fn describe(&self) -> Option<String> {
         Some(match &self.value {
-            Value::Bool(_) => "true or false".to_owned(),
-            Value::Integer { least, most, set: _ } => format!("a whole number from {least} to {most}"),
-            Value::Time { least, most, set: _ } => {
+            Value::Bool { get: _, set: _ } => "true or false".to_owned(),
+            Value::Integer { least, most, get: _, set: _ } => format!("a whole number from {least} to {most}"),
+            Value::Time { least, most, get: _, set: _ } => {
                 format!("a time from {} to {}: seconds, or with units", show_duration(*least), show_duration(*most))
             }
             Value::Choice(choices) => words(choices),
-            Value::Parsed { what, set: _ } | Value::Kept { what, check: _ } => (*what).to_owned(),
+            Value::Parsed { what, get: _, set: _ }
+            | Value::Each { what, get: _, set: _ }
+            | Value::Kept { what, check: _ } => (*what).to_owned(),
             Value::Always { value, reason } => format!("{value}, always: {reason}"),
             Value::Refused { reason: _ } => return None,
         })
@@ -180,5 +246,5 @@ pub fn set_defaults<T>(table: &'static [Setting<T>], draft: &mut T) {
 }
 
 fn words<T>(choices: &[Choice<T>]) -> String {
-    choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ")
+    choices.iter().map(|choice| choice.word).collect::<Vec<_>>().join(" or ")
 }

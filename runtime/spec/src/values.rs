@@ -76,6 +76,15 @@ fn wrong_size(number: &str, unit: &str) -> Result<u64, Right> {
     right(format!("a whole number with a unit: {number}{letter}iB (by 1024) or {number}{decimal}B (by 1000)"))
 }
 
+/// As [`parse_size`] reads it, in the unit with the smallest whole number.
+pub fn show_size(bytes: u64) -> String {
+    let whole = UNITS.iter().filter(|(name, factor)| bytes % factor == 0 && !name.starts_with(' '));
+    match whole.max_by_key(|(_, factor)| *factor).filter(|(_, factor)| bytes != 0 && *factor != 1) {
+        Some((name, factor)) => format!("{}{name}", bytes / factor),
+        None => bytes.to_string(),
+    }
+}
+
 /// Bytes, or percent of the machine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
@@ -102,6 +111,14 @@ pub fn parse_memory(text: &str) -> Result<Memory, Right> {
     }
 }
 
+/// As [`parse_memory`] reads it.
+pub fn show_memory(memory: Memory) -> String {
+    match memory {
+        Memory::Bytes(bytes) => show_size(bytes),
+        Memory::Percent(percent) => format!("{percent}%"),
+    }
+}
+
 /// `limits.memory.swap`: `None` is no limit.
 pub fn parse_swap(text: &str) -> Result<Option<u64>, Right> {
     match parse_bool(text) {
@@ -111,6 +128,15 @@ pub fn parse_swap(text: &str) -> Result<Option<u64>, Right> {
             Ok(bytes) => Ok(Some(bytes)),
             Err(_) => right("true, false, or a size such as 64MiB"),
         },
+    }
+}
+
+/// As [`parse_swap`] reads it.
+pub fn show_swap(swap_bytes: Option<u64>) -> String {
+    match swap_bytes {
+        None => "true".to_owned(),
+        Some(0) => "false".to_owned(),
+        Some(bytes) => show_size(bytes),
     }
 }
 
@@ -180,6 +206,14 @@ pub fn parse_allowance(text: &str) -> Result<CpuAllowance, Right> {
     }
 }
 
+/// As [`parse_allowance`] reads it.
+pub fn show_allowance(allowance: CpuAllowance) -> String {
+    match allowance {
+        CpuAllowance::Share(percent) => format!("{percent}%"),
+        CpuAllowance::Quota { quota_us, period_us } => format!("{}ms/{}ms", quota_us / 1000, period_us / 1000),
+    }
+}
+
 /// The kernel's own bound on CPU numbers is `CONFIG_NR_CPUS`, at most 8192.
 const MOST_CPUS: u16 = 8192;
 
@@ -207,6 +241,16 @@ pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
     let shown =
         |&(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     Ok(Cpus::Set(ranges.iter().map(shown).collect::<Vec<_>>().join(",")))
+}
+
+/// As [`parse_cpus`] reads it.
+pub fn show_cpus(cpus: &Cpus) -> String {
+    match cpus {
+        Cpus::Count(count) => count.to_string(),
+        // One CPU alone would be read as a number of CPUs.
+        Cpus::Set(set) if set.bytes().all(|byte| byte.is_ascii_digit()) => format!("{set}-{set}"),
+        Cpus::Set(set) => set.clone(),
+    }
 }
 
 /// The resources of setrlimit(2), without `RLIMIT_`, in lower case.
@@ -244,6 +288,15 @@ pub fn parse_kernel_limit(resource: &str, text: &str) -> Result<KernelLimit, Rig
     Ok(KernelLimit { resource: resource.to_owned(), soft, hard })
 }
 
+/// As [`parse_kernel_limit`] reads it.
+pub fn show_kernel_limit(limit: &KernelLimit) -> String {
+    let one = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |number| number.to_string());
+    match limit.soft == limit.hard {
+        true => one(limit.soft),
+        false => format!("{}:{}", one(limit.soft), one(limit.hard)),
+    }
+}
+
 /// Absolute, no `.` or `..`, no control characters; comes back without doubled or trailing slashes. Not `/` itself.
 pub fn parse_path(text: &str) -> Result<String, Right> {
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
@@ -273,6 +326,11 @@ pub fn parse_mode(text: &str) -> Result<u16, Right> {
     }
 }
 
+/// As LXD writes it.
+pub fn show_mode(mode: u16) -> String {
+    format!("{mode:04o}")
+}
+
 /// A vendor's or product's id of USB: four hex digits, with or without `0x`.
 pub fn parse_usb_id(text: &str) -> Result<u16, Right> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -280,6 +338,11 @@ pub fn parse_usb_id(text: &str) -> Result<u16, Right> {
         Ok(id) if digits.len() == 4 && !digits.starts_with('+') => Ok(id),
         Ok(_) | Err(_) => right("four hex digits, such as 0951"),
     }
+}
+
+/// As [`parse_usb_id`] reads it.
+pub fn show_usb_id(id: u16) -> String {
+    format!("{id:04x}")
 }
 
 /// A security module's label: an AppArmor profile's name, an SELinux context.
@@ -315,6 +378,11 @@ pub fn parse_hwaddr(text: &str) -> Result<[u8; 6], Right> {
         return right(what);
     }
     Ok(address)
+}
+
+/// As [`parse_hwaddr`] reads it.
+pub fn show_hwaddr(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// An IPv4 address that one host can have.
@@ -447,6 +515,15 @@ mod tests {
                 ("99999999999999999999", unit),
             ],
         );
+    }
+
+    #[test]
+    fn sizes_are_shown_in_the_unit_with_the_smallest_whole_number() {
+        for text in ["0", "1", "1023", "1KiB", "64kB", "64MiB", "64MB", "1500MB", "3TB", "1EiB", "18EB"] {
+            assert_eq!(parse_size(text).map(show_size), Ok(text.to_owned()));
+        }
+        assert_eq!(show_size(u64::MAX), u64::MAX.to_string());
+        assert_eq!(parse_size("1024MiB").map(show_size), Ok("1GiB".to_owned()));
     }
 
     #[test]

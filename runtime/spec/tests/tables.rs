@@ -20,6 +20,12 @@ fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
         if !setting.default.is_empty() {
             assert_eq!(setting.set(&mut blank(), name, setting.default), Ok(()), "{name}: the default cannot be set");
         }
+        let is_each = matches!(setting.value, Value::Each { .. });
+        assert!(!is_each || name.ends_with('*'), "{name} has names of its own and no *");
+        assert!(
+            is_each || !matches!(setting.value, Value::Parsed { .. }) || !name.ends_with('*'),
+            "{name} has one value"
+        );
         match &setting.value {
             Value::Refused { reason } => {
                 assert!(setting.default.is_empty(), "{name}");
@@ -32,11 +38,12 @@ fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
                 assert_eq!(setting.set(&mut blank(), &example, value), Ok(()), "{name}");
                 assert!(setting.set(&mut blank(), &example, "other").is_err(), "{name}");
             }
-            Value::Bool(_)
+            Value::Bool { .. }
             | Value::Integer { .. }
             | Value::Time { .. }
             | Value::Choice(_)
             | Value::Parsed { .. }
+            | Value::Each { .. }
             | Value::Kept { .. } => assert!(setting.describe().is_some_and(|text| !text.is_empty()), "{name}"),
         }
     }

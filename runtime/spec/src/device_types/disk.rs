@@ -3,7 +3,7 @@
 use crate::draft::DeviceDraft;
 use crate::setting::Applies::AtRestart;
 use crate::setting::{Origin, Setting, Value};
-use crate::values::{Right, parse_path, parse_size};
+use crate::values::{Right, parse_path, parse_size, show_size};
 
 const LXD: Origin = Origin::Lxd("disk");
 
@@ -19,7 +19,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "path",
         value: Value::Parsed {
             what: "an absolute path in the instance; / is its root",
-            set: |draft, _, text| {
+            get: |draft| if draft.is_root { Some("/".to_owned()) } else { draft.path.clone() },
+            set: |draft, text| {
                 match text {
                     "/" => draft.is_root = true,
                     _ => draft.path = Some(parse_path(text)?),
@@ -36,7 +37,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "source",
         value: Value::Parsed {
             what: "an absolute path of the system, or tmpfs:",
-            set: |draft, _, text| {
+            get: |draft| draft.source.clone(),
+            set: |draft, text| {
                 draft.source = match text {
                     TMPFS => Some(TMPFS.to_owned()),
                     _ if text.contains(':') && !text.starts_with('/') => {
@@ -57,7 +59,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "size",
         value: Value::Parsed {
             what: "a size such as 16MiB",
-            set: |draft, _, text| {
+            get: |draft| draft.size_bytes.map(show_size),
+            set: |draft, text| {
                 match parse_size(text)? {
                     bytes if bytes < LEAST_TMPFS_BYTES => return Err(Right("at least 4KiB".to_owned())),
                     bytes => draft.size_bytes = Some(bytes),
@@ -72,7 +75,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     },
     Setting {
         name: "readonly",
-        value: Value::Bool(|draft, on| draft.readonly = on),
+        value: Value::Bool { get: |draft| Some(draft.readonly), set: |draft, on| draft.readonly = on },
         default: "false",
         applies: AtRestart,
         origin: LXD,
@@ -80,7 +83,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     },
     Setting {
         name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
+        value: Value::Bool { get: |draft| Some(draft.required), set: |draft, on| draft.required = on },
         default: "true",
         applies: AtRestart,
         origin: LXD,
@@ -88,7 +91,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     },
     Setting {
         name: "shift",
-        value: Value::Bool(|draft, on| draft.shift = on),
+        value: Value::Bool { get: |draft| Some(draft.shift), set: |draft, on| draft.shift = on },
         default: "false",
         applies: AtRestart,
         origin: LXD,
@@ -97,7 +100,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     },
     Setting {
         name: "recursive",
-        value: Value::Bool(|draft, on| draft.recursive = on),
+        value: Value::Bool { get: |draft| Some(draft.recursive), set: |draft, on| draft.recursive = on },
         default: "false",
         applies: AtRestart,
         origin: LXD,

@@ -2,8 +2,8 @@
 
 use crate::draft::{DeviceDraft, NicType};
 use crate::setting::Applies::AtRestart;
-use crate::setting::{Origin, Setting, Value};
-use crate::values::{parse_hwaddr, parse_interface, parse_ipv4};
+use crate::setting::{Choice, Origin, Setting, Value};
+use crate::values::{parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 
 const LXD: Origin = Origin::Lxd("nic");
 
@@ -17,7 +17,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "network",
         value: Value::Parsed {
             what: "the name of a network",
-            set: |draft, _, text| {
+            get: |draft| draft.network.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 draft.network = Some(parse_interface(text)?);
                 Ok(())
             },
@@ -30,9 +31,21 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     Setting {
         name: "nictype",
         value: Value::Choice(&[
-            ("bridged", |draft| draft.nictype = Some(NicType::Bridged)),
-            ("macvlan", |draft| draft.nictype = Some(NicType::Macvlan)),
-            ("physical", |draft| draft.nictype = Some(NicType::Physical)),
+            Choice {
+                word: "bridged",
+                is: |draft| draft.nictype == Some(NicType::Bridged),
+                set: |draft| draft.nictype = Some(NicType::Bridged),
+            },
+            Choice {
+                word: "macvlan",
+                is: |draft| draft.nictype == Some(NicType::Macvlan),
+                set: |draft| draft.nictype = Some(NicType::Macvlan),
+            },
+            Choice {
+                word: "physical",
+                is: |draft| draft.nictype == Some(NicType::Physical),
+                set: |draft| draft.nictype = Some(NicType::Physical),
+            },
         ]),
         default: "",
         applies: AtRestart,
@@ -45,7 +58,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "parent",
         value: Value::Parsed {
             what: "an interface's name",
-            set: |draft, _, text| {
+            get: |draft| draft.parent.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 draft.parent = Some(parse_interface(text)?);
                 Ok(())
             },
@@ -59,7 +73,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "name",
         value: Value::Parsed {
             what: "an interface's name",
-            set: |draft, _, text| {
+            get: |draft| draft.name.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 draft.name = Some(parse_interface(text)?);
                 Ok(())
             },
@@ -73,7 +88,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "hwaddr",
         value: Value::Parsed {
             what: "a MAC address",
-            set: |draft, _, text| {
+            get: |draft| draft.hwaddr.map(show_hwaddr),
+            set: |draft, text| {
                 draft.hwaddr = Some(parse_hwaddr(text)?);
                 Ok(())
             },
@@ -86,7 +102,12 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
     },
     Setting {
         name: "mtu",
-        value: Value::Integer { least: LEAST_MTU, most: MOST_MTU, set: |draft, mtu| draft.mtu = Some(mtu as u16) },
+        value: Value::Integer {
+            least: LEAST_MTU,
+            most: MOST_MTU,
+            get: |draft| draft.mtu.map(i64::from),
+            set: |draft, mtu| draft.mtu = Some(mtu as u16),
+        },
         default: "",
         applies: AtRestart,
         origin: LXD,
@@ -96,7 +117,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "host_name",
         value: Value::Parsed {
             what: "an interface's name",
-            set: |draft, _, text| {
+            get: |draft| draft.host_name.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 draft.host_name = Some(parse_interface(text)?);
                 Ok(())
             },
@@ -110,7 +132,8 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         name: "ipv4.address",
         value: Value::Parsed {
             what: "an IPv4 address such as 10.158.0.20",
-            set: |draft, _, text| {
+            get: |draft| draft.ipv4_address.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 draft.ipv4_address = Some(parse_ipv4(text)?);
                 Ok(())
             },

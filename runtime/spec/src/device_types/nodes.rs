@@ -3,7 +3,7 @@
 use crate::draft::DeviceDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Origin, Setting, Value};
-use crate::values::{Right, parse_mode, parse_node_path, parse_usb_id};
+use crate::values::{Right, parse_mode, parse_node_path, parse_usb_id, show_mode, show_usb_id};
 use std::time::Duration;
 
 const CHAR: Origin = Origin::Lxd("unix_char");
@@ -37,9 +37,9 @@ fn name(text: &str, what: &str) -> Result<String, Right> {
 const fn required(origin: Origin) -> Setting<DeviceDraft> {
     Setting {
         name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
+        value: Value::Bool { get: |draft| Some(draft.required), set: |draft, on| draft.required = on },
         default: "true",
-        applies: AtRestart,
+        applies: AtOnce,
         origin,
         help: "Without the device the instance does not start. `false`: it starts, and is given the device when it \
                comes.",
@@ -50,9 +50,9 @@ const fn required(origin: Origin) -> Setting<DeviceDraft> {
 const fn not_required(origin: Origin) -> Setting<DeviceDraft> {
     Setting {
         name: "required",
-        value: Value::Bool(|draft, on| draft.required = on),
+        value: Value::Bool { get: |draft| Some(draft.required), set: |draft, on| draft.required = on },
         default: "false",
-        applies: AtRestart,
+        applies: AtOnce,
         origin,
         help: "`true`: without the device the instance does not start.",
     }
@@ -63,10 +63,11 @@ const REQUIRED_TIMEOUT: Setting<DeviceDraft> = Setting {
     value: Value::Time {
         least: Duration::ZERO,
         most: LONGEST_WAIT,
+        get: |draft| draft.required_timeout,
         set: |draft, timeout| draft.required_timeout = Some(timeout),
     },
     default: "",
-    applies: AtRestart,
+    applies: AtOnce,
     origin: Origin::Ours,
     help: "With `required`: how long the start waits for the device. Without it: not at all.",
 };
@@ -76,7 +77,8 @@ const fn vendor_id(origin: Origin) -> Setting<DeviceDraft> {
         name: "vendorid",
         value: Value::Parsed {
             what: "four hex digits",
-            set: |draft, _, text| {
+            get: |draft| draft.usb.vendor.map(show_usb_id),
+            set: |draft, text| {
                 draft.usb.vendor = Some(parse_usb_id(text)?);
                 Ok(())
             },
@@ -93,7 +95,8 @@ const fn product_id(origin: Origin) -> Setting<DeviceDraft> {
         name: "productid",
         value: Value::Parsed {
             what: "four hex digits",
-            set: |draft, _, text| {
+            get: |draft| draft.usb.product.map(show_usb_id),
+            set: |draft, text| {
                 draft.usb.product = Some(parse_usb_id(text)?);
                 Ok(())
             },
@@ -108,7 +111,12 @@ const fn product_id(origin: Origin) -> Setting<DeviceDraft> {
 const fn uid(origin: Origin) -> Setting<DeviceDraft> {
     Setting {
         name: "uid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.uid = id as u32 },
+        value: Value::Integer {
+            least: 0,
+            most: MOST_ID,
+            get: |draft| Some(draft.uid.into()),
+            set: |draft, id| draft.uid = id as u32,
+        },
         default: "0",
         applies: AtOnce,
         origin,
@@ -119,7 +127,12 @@ const fn uid(origin: Origin) -> Setting<DeviceDraft> {
 const fn gid(origin: Origin) -> Setting<DeviceDraft> {
     Setting {
         name: "gid",
-        value: Value::Integer { least: 0, most: MOST_ID, set: |draft, id| draft.gid = id as u32 },
+        value: Value::Integer {
+            least: 0,
+            most: MOST_ID,
+            get: |draft| Some(draft.gid.into()),
+            set: |draft, id| draft.gid = id as u32,
+        },
         default: "0",
         applies: AtOnce,
         origin,
@@ -132,7 +145,8 @@ const fn mode(origin: Origin) -> Setting<DeviceDraft> {
         name: "mode",
         value: Value::Parsed {
             what: "permission bits in octal, such as 0660",
-            set: |draft, _, text| {
+            get: |draft| Some(show_mode(draft.mode)),
+            set: |draft, text| {
                 draft.mode = parse_mode(text)?;
                 Ok(())
             },
@@ -161,7 +175,8 @@ pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
         name: "source",
         value: Value::Parsed {
             what: "a path below /dev/",
-            set: |draft, _, text| {
+            get: |draft| draft.source.clone(),
+            set: |draft, text| {
                 draft.source = Some(parse_node_path(text)?);
                 Ok(())
             },
@@ -175,7 +190,8 @@ pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
         name: "path",
         value: Value::Parsed {
             what: "a path below /dev/",
-            set: |draft, _, text| {
+            get: |draft| draft.path.clone(),
+            set: |draft, text| {
                 draft.path = Some(parse_node_path(text)?);
                 Ok(())
             },
@@ -217,7 +233,8 @@ pub(super) static USB: &[Setting<DeviceDraft>] = &[
         name: "serial",
         value: Value::Parsed {
             what: "a serial number",
-            set: |draft, _, text| {
+            get: |draft| draft.usb.serial.clone(),
+            set: |draft, text| {
                 draft.usb.serial = Some(name(text, "a serial number as sysfs shows it")?);
                 Ok(())
             },
@@ -229,7 +246,12 @@ pub(super) static USB: &[Setting<DeviceDraft>] = &[
     },
     Setting {
         name: "busnum",
-        value: Value::Integer { least: 1, most: MOST_USB, set: |draft, number| draft.usb.bus = Some(number as u16) },
+        value: Value::Integer {
+            least: 1,
+            most: MOST_USB,
+            get: |draft| draft.usb.bus.map(i64::from),
+            set: |draft, number| draft.usb.bus = Some(number as u16),
+        },
         default: "",
         applies: AtOnce,
         origin: USB_PAGE,
@@ -240,6 +262,7 @@ pub(super) static USB: &[Setting<DeviceDraft>] = &[
         value: Value::Integer {
             least: 1,
             most: MOST_USB,
+            get: |draft| draft.usb.device.map(i64::from),
             set: |draft, number| draft.usb.device = Some(number as u16),
         },
         default: "",
@@ -262,7 +285,8 @@ pub(super) static HOTPLUG: &[Setting<DeviceDraft>] = &[
         name: "subsystem",
         value: Value::Parsed {
             what: "a subsystem such as block, tty or input",
-            set: |draft, _, text| {
+            get: |draft| draft.subsystem.clone(),
+            set: |draft, text| {
                 draft.subsystem = Some(name(text, "a subsystem such as block, tty or input")?);
                 Ok(())
             },
@@ -294,7 +318,8 @@ pub(super) static GPIO: &[Setting<DeviceDraft>] = &[
         name: "chip",
         value: Value::Parsed {
             what: "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0",
-            set: |draft, _, text| {
+            get: |draft| draft.chip.clone(),
+            set: |draft, text| {
                 draft.chip =
                     Some(name(text, "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0")?);
                 Ok(())

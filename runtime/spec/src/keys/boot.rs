@@ -4,7 +4,7 @@ use crate::draft::{ConfigDraft, ReadyWord};
 use crate::instance::RestartPolicy;
 use crate::probe::parse_probe;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Origin, Setting, Value};
+use crate::setting::{Choice, Origin, Setting, Value};
 use std::time::Duration;
 
 const LXD: Origin = Origin::Lxd("instance-boot");
@@ -16,18 +16,23 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.autostart",
-        value: Value::Bool(|draft, on| draft.boot.autostart = on),
+        value: Value::Bool { get: |draft| Some(draft.boot.autostart), set: |draft, on| draft.boot.autostart = on },
         default: "false",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: LXD,
         help: "Start the instance when the system starts. LXD without this key starts again what ran last; a device \
                always starts the same.",
     },
     Setting {
         name: "boot.autostart.delay",
-        value: Value::Time { least: Duration::ZERO, most: LONGEST, set: |draft, delay| draft.boot.delay = delay },
+        value: Value::Time {
+            least: Duration::ZERO,
+            most: LONGEST,
+            get: |draft| Some(draft.boot.delay),
+            set: |draft, delay| draft.boot.delay = delay,
+        },
         default: "0",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: LXD,
         help: "How long to wait after this instance was started before the next one is.",
     },
@@ -36,10 +41,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             least: -1_000_000,
             most: 1_000_000,
+            get: |draft| Some(draft.boot.priority.into()),
             set: |draft, priority| draft.boot.priority = priority as i32,
         },
         default: "0",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: LXD,
         help: "Instances with a higher number are started first. What stands in `after` goes before any number.",
     },
@@ -48,6 +54,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             least: -1_000_000,
             most: 1_000_000,
+            get: |draft| Some(draft.boot.stop_priority.into()),
             set: |draft, priority| draft.boot.stop_priority = priority as i32,
         },
         default: "0",
@@ -60,6 +67,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_secs(1),
             most: LONGEST,
+            get: |draft| Some(draft.boot.shutdown_timeout),
             set: |draft, timeout| draft.boot.shutdown_timeout = timeout,
         },
         default: "30",
@@ -78,7 +86,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "boot.autorestart",
-        value: Value::Bool(|draft, on| draft.autorestart = Some(on)),
+        value: Value::Bool { get: |draft| draft.autorestart, set: |draft, on| draft.autorestart = Some(on) },
         default: "",
         applies: AtOnce,
         origin: Origin::Incus,
@@ -87,9 +95,21 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.restart",
         value: Value::Choice(&[
-            ("never", |draft| draft.restart.policy = Some(RestartPolicy::Never)),
-            ("on-failure", |draft| draft.restart.policy = Some(RestartPolicy::OnFailure)),
-            ("always", |draft| draft.restart.policy = Some(RestartPolicy::Always)),
+            Choice {
+                word: "never",
+                is: |draft| draft.restart.policy == Some(RestartPolicy::Never),
+                set: |draft| draft.restart.policy = Some(RestartPolicy::Never),
+            },
+            Choice {
+                word: "on-failure",
+                is: |draft| draft.restart.policy == Some(RestartPolicy::OnFailure),
+                set: |draft| draft.restart.policy = Some(RestartPolicy::OnFailure),
+            },
+            Choice {
+                word: "always",
+                is: |draft| draft.restart.policy == Some(RestartPolicy::Always),
+                set: |draft| draft.restart.policy = Some(RestartPolicy::Always),
+            },
         ]),
         default: "",
         applies: AtOnce,
@@ -103,6 +123,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_millis(100),
             most: LONGEST,
+            get: |draft| Some(draft.restart.pause),
             set: |draft, pause| draft.restart.pause = pause,
         },
         default: "1s",
@@ -116,6 +137,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_millis(100),
             most: LONGEST,
+            get: |draft| Some(draft.restart.pause_max),
             set: |draft, pause| draft.restart.pause_max = pause,
         },
         default: "1m",
@@ -128,6 +150,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             least: 1,
             most: 1_000_000,
+            get: |draft| Some(draft.restart.attempts.into()),
             set: |draft, attempts| draft.restart.attempts = attempts as u32,
         },
         default: "10",
@@ -139,12 +162,24 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.ready",
         value: Value::Choice(&[
-            ("alive", |draft| draft.health.ready = ReadyWord::Alive),
-            ("notify", |draft| draft.health.ready = ReadyWord::Notify),
-            ("probe", |draft| draft.health.ready = ReadyWord::Probe),
+            Choice {
+                word: "alive",
+                is: |draft| draft.health.ready == ReadyWord::Alive,
+                set: |draft| draft.health.ready = ReadyWord::Alive,
+            },
+            Choice {
+                word: "notify",
+                is: |draft| draft.health.ready == ReadyWord::Notify,
+                set: |draft| draft.health.ready = ReadyWord::Notify,
+            },
+            Choice {
+                word: "probe",
+                is: |draft| draft.health.ready == ReadyWord::Probe,
+                set: |draft| draft.health.ready = ReadyWord::Probe,
+            },
         ]),
         default: "alive",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "When the instance counts as ready. `notify`: its init says READY=1 over $NOTIFY_SOCKET, as systemd does \
                when it has reached its target. `probe`: what `health.probe` tries has passed. `alive`: its init has run \
@@ -155,10 +190,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_secs(1),
             most: LONGEST,
+            get: |draft| (draft.health.ready != ReadyWord::Alive).then_some(draft.health.timeout),
             set: |draft, timeout| draft.health.timeout = timeout,
         },
         default: "90s",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "With `health.ready = \"notify\"` or `\"probe\"`: how long it may take to become ready before the start has \
                failed.",
@@ -168,10 +204,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_millis(100),
             most: LONGEST,
+            get: |draft| (draft.health.ready == ReadyWord::Alive).then_some(draft.health.window),
             set: |draft, window| draft.health.window = window,
         },
         default: "10s",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "With `health.ready = \"alive\"`: how long the instance's init has to run before the instance counts as \
                ready.",
@@ -180,13 +217,14 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         name: "health.probe",
         value: Value::Parsed {
             what: "exec:PROGRAM ARGUMENT…, tcp:[ADDRESS:]PORT or http:[ADDRESS:]PORT[/PATH]",
-            set: |draft, _, text| {
+            get: |draft| draft.health.probe.as_ref().map(ToString::to_string),
+            set: |draft, text| {
                 draft.health.probe = Some(parse_probe(text)?);
                 Ok(())
             },
         },
         default: "",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "What is tried inside the instance, again and again, to see whether it is healthy. `exec`: the program ends \
                with code 0; words are split at blanks and no shell is asked. `tcp`: a connection is taken. `http`: a GET \
@@ -199,10 +237,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_secs(1),
             most: LONGEST,
+            get: |draft| draft.health.probe.as_ref().map(|_| draft.health.probe_interval),
             set: |draft, interval| draft.health.probe_interval = interval,
         },
         default: "30s",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "The pause between two tries of `health.probe`. Until the instance is ready it is a second.",
     },
@@ -211,10 +250,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_millis(100),
             most: Duration::from_secs(600),
+            get: |draft| draft.health.probe.as_ref().map(|_| draft.health.probe_timeout),
             set: |draft, timeout| draft.health.probe_timeout = timeout,
         },
         default: "5s",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "How long one try of `health.probe` may take; a program that takes longer is killed.",
     },
@@ -223,10 +263,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             least: 1,
             most: 1_000,
+            get: |draft| draft.health.probe.as_ref().map(|_| draft.health.probe_failures.into()),
             set: |draft, failures| draft.health.probe_failures = failures as u32,
         },
         default: "3",
-        applies: AtRestart,
+        applies: AtOnce,
         origin: Origin::Ours,
         help: "After so many tries in a row that did not pass, the instance is no longer healthy.",
     },
@@ -235,9 +276,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Time {
             least: Duration::from_secs(1),
             most: LONGEST,
+            get: |draft| draft.health.watchdog,
             set: |draft, longest| draft.health.watchdog = Some(longest),
         },
         default: "",
+        // Its init was told the time when it started.
         applies: AtRestart,
         origin: Origin::Ours,
         help: "Once it is ready, the instance says WATCHDOG=1 over $NOTIFY_SOCKET at least this often, or it is no longer \

@@ -14,8 +14,9 @@ fn any(_: &str) -> Result<(), Right> {
 pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "environment.*",
-        value: Value::Parsed {
+        value: Value::Each {
             what: "any text",
+            get: |draft| draft.environment.iter().map(|(name, text)| (name.clone(), text.clone())).collect(),
             set: |draft, name, text| {
                 check_variable(name, text)?;
                 draft.environment.insert(name.to_owned(), text.to_owned());

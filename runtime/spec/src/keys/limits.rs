@@ -2,8 +2,11 @@
 
 use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Origin, Setting, Value};
-use crate::values::{RESOURCES, Right, parse_allowance, parse_cpus, parse_kernel_limit, parse_memory, parse_swap};
+use crate::setting::{Choice, Origin, Setting, Value};
+use crate::values::{
+    RESOURCES, Right, parse_allowance, parse_cpus, parse_kernel_limit, parse_memory, parse_swap, show_allowance,
+    show_cpus, show_kernel_limit, show_memory, show_swap,
+};
 
 const LXD: Origin = Origin::Lxd("instance-resource-limits");
 
@@ -16,7 +19,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         name: "limits.memory",
         value: Value::Parsed {
             what: "a size such as 64MiB, from 1MiB, or percent of the machine's memory such as 25%",
-            set: |draft, _, text| {
+            get: |draft| draft.memory.map(show_memory),
+            set: |draft, text| {
                 draft.memory = Some(parse_memory(text)?);
                 Ok(())
             },
@@ -30,8 +34,16 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "limits.memory.enforce",
         value: Value::Choice(&[
-            ("hard", |draft| draft.is_memory_hard = true),
-            ("soft", |draft| draft.is_memory_hard = false),
+            Choice {
+                word: "hard",
+                is: |draft| draft.memory.is_some() && draft.is_memory_hard,
+                set: |draft| draft.is_memory_hard = true,
+            },
+            Choice {
+                word: "soft",
+                is: |draft| draft.memory.is_some() && !draft.is_memory_hard,
+                set: |draft| draft.is_memory_hard = false,
+            },
         ]),
         default: "hard",
         applies: AtOnce,
@@ -43,7 +55,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         name: "limits.memory.swap",
         value: Value::Parsed {
             what: "true, false, or a size such as 64MiB",
-            set: |draft, _, text| {
+            get: |draft| Some(show_swap(draft.swap_bytes)),
+            set: |draft, text| {
                 draft.swap_bytes = parse_swap(text)?;
                 Ok(())
             },
@@ -57,7 +70,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         name: "limits.cpu",
         value: Value::Parsed {
             what: "a number of CPUs such as 2, or CPUs such as 0-1,3 (CPU 3 alone is 3-3)",
-            set: |draft, _, text| {
+            get: |draft| draft.cpus.as_ref().map(show_cpus),
+            set: |draft, text| {
                 draft.cpus = Some(parse_cpus(text)?);
                 Ok(())
             },
@@ -71,7 +85,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         name: "limits.cpu.allowance",
         value: Value::Parsed {
             what: "a share such as 50%, or a time such as 25ms/100ms",
-            set: |draft, _, text| {
+            get: |draft| draft.cpu.map(show_allowance),
+            set: |draft, text| {
                 draft.cpu = Some(parse_allowance(text)?);
                 Ok(())
             },
@@ -84,7 +99,12 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "limits.cpu.priority",
-        value: Value::Integer { least: 0, most: 10, set: |draft, priority| draft.cpu_priority = priority as u8 },
+        value: Value::Integer {
+            least: 0,
+            most: 10,
+            get: |draft| Some(draft.cpu_priority.into()),
+            set: |draft, priority| draft.cpu_priority = priority as u8,
+        },
         default: "10",
         applies: AtOnce,
         origin: LXD,
@@ -95,6 +115,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             least: 1,
             most: MOST_PROCESSES,
+            get: |draft| draft.processes.map(i64::from),
             set: |draft, processes| draft.processes = Some(processes as u32),
         },
         default: "",
@@ -104,8 +125,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "limits.kernel.*",
-        value: Value::Parsed {
+        value: Value::Each {
             what: "a number, unlimited, or SOFT:HARD such as 1024:4096",
+            get: |draft| {
+                draft.kernel.iter().map(|limit| (limit.resource.clone(), show_kernel_limit(limit))).collect()
+            },
             set: |draft, resource, text| {
                 if !RESOURCES.contains(&resource) {
                     return Err(Right(format!("limits.kernel.RESOURCE with one of {}", RESOURCES.join(", "))));

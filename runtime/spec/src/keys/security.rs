@@ -17,7 +17,10 @@ const MOST_IDS: i64 = 1 << 30;
 pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "security.privileged",
-        value: Value::Bool(|draft, on| draft.security.privileged = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.privileged),
+            set: |draft, on| draft.security.privileged = on,
+        },
         default: "false",
         applies: AtRestart,
         origin: LXD,
@@ -26,7 +29,10 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.nesting",
-        value: Value::Bool(|draft, on| draft.security.nesting = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.nesting),
+            set: |draft, on| draft.security.nesting = on,
+        },
         default: "false",
         applies: AtRestart,
         origin: LXD,
@@ -46,6 +52,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             least: LEAST_IDS,
             most: MOST_IDS,
+            get: |draft| Some(draft.security.idmap_size.into()),
             set: |draft, size| draft.security.idmap_size = size as u32,
         },
         default: "65536",
@@ -63,7 +70,10 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.no_new_privs",
-        value: Value::Bool(|draft, on| draft.security.no_new_privs = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.no_new_privs),
+            set: |draft, on| draft.security.no_new_privs = on,
+        },
         default: "false",
         applies: AtRestart,
         origin: Origin::Ours,
@@ -72,7 +82,10 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.time_namespace",
-        value: Value::Bool(|draft, on| draft.security.time_namespace = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.time_namespace),
+            set: |draft, on| draft.security.time_namespace = on,
+        },
         default: "false",
         applies: AtRestart,
         origin: Origin::Ours,
@@ -83,7 +96,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         name: "security.label",
         value: Value::Parsed {
             what: "an AppArmor profile's name or an SELinux context",
-            set: |draft, _, text| {
+            get: |draft| draft.security.label.clone(),
+            set: |draft, text| {
                 draft.security.label = Some(parse_label(text)?);
                 Ok(())
             },
@@ -96,7 +110,10 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.syscalls.deny_default",
-        value: Value::Bool(|draft, on| draft.security.syscalls_deny_default = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.syscalls_deny_default),
+            set: |draft, on| draft.security.syscalls_deny_default = on,
+        },
         default: "true",
         applies: AtRestart,
         origin: LXD,
@@ -105,7 +122,10 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.protection.start",
-        value: Value::Bool(|draft, on| draft.security.protection_start = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.protection_start),
+            set: |draft, on| draft.security.protection_start = on,
+        },
         default: "false",
         applies: AtOnce,
         origin: LXD,
@@ -113,7 +133,10 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "security.protection.delete",
-        value: Value::Bool(|draft, on| draft.security.protection_delete = on),
+        value: Value::Bool {
+            get: |draft| Some(draft.security.protection_delete),
+            set: |draft, on| draft.security.protection_delete = on,
+        },
         default: "false",
         applies: AtOnce,
         origin: LXD,

@@ -1,0 +1,148 @@
+//! What differs between two specs of one instance, key by key, in the words of the configuration: `limits.memory` from
+//! `64MiB` to `128MiB`, at once. All of it comes from the tables of keys and of device types; what init does with a new spec
+//! is [`crate::apply`].
+
+use crate::device_types::{DEVICE_TYPES, DeviceKind, DeviceType, Offer};
+use crate::draft::{ConfigDraft, DeviceDraft};
+use crate::draft_of_spec;
+use crate::instance::InstanceSpec;
+use crate::keys;
+use crate::setting::{Applies, Setting, set_defaults};
+use std::collections::{BTreeMap, BTreeSet};
+use yado_wire::{InstanceName, hex};
+
+/// One key that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `limits.memory`, `devices.eth0.network`; and what is no key of `[config]`: `image`, `after`, and what comes with the
+    /// image, `image: init` and `image: halt_signal`.
+    pub key: String,
+    /// As it would be written; `None`: it is not said and nothing stands for it, or it is the default of a device that is
+    /// not there.
+    pub old: Option<String>,
+    /// The same of the new spec.
+    pub new: Option<String>,
+    /// When it applies to an instance that runs.
+    pub applies: Applies,
+}
+
+/// Every key that differs: first those outside of `[config]`, then those of the tables in their order, then devices by name.
+/// Empty exactly when the specs are equal.
+pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<Change> {
+    let mut changes = top_changes(old, new);
+    let (old_draft, new_draft) = (ConfigDraft::of(old), ConfigDraft::of(new));
+    for setting in keys::GROUPS.iter().flat_map(|(_, table)| *table) {
+        let texts = |draft: &ConfigDraft| setting.show(draft).into_iter().collect::<BTreeMap<_, _>>();
+        changes.extend(differences(&texts(&old_draft), &texts(&new_draft), |_| setting.applies));
+    }
+    let (old_devices, new_devices) = (draft_of_spec::devices(old), draft_of_spec::devices(new));
+    let names: BTreeSet<&str> = old_devices.keys().chain(new_devices.keys()).copied().collect();
+    for name in names {
+        changes.extend(device_changes(name, old_devices.get(name), new_devices.get(name)));
+    }
+    changes
+}
+
+/// What is no key of `[config]`.
+fn top_changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<Change> {
+    let texts = |spec: &InstanceSpec| {
+        let after = spec.boot.after.iter().map(InstanceName::as_str).collect::<Vec<_>>().join(", ");
+        [
+            ("name", spec.name.to_string(), Applies::AtRestart),
+            ("image", hex::encode(&spec.image), Applies::AtRestart),
+            ("image: init", spec.init.join(" "), Applies::AtRestart),
+            // The init that runs is the old image's.
+            ("image: halt_signal", spec.halt_signal.to_string(), Applies::AtRestart),
+            // It says when the instance is started the next time.
+            ("after", after, Applies::AtOnce),
+        ]
+    };
+    let said = |text: String| (!text.is_empty()).then_some(text);
+    let pairs = texts(old).into_iter().zip(texts(new)).filter(|((_, old, _), (_, new, _))| old != new);
+    pairs
+        .map(|((key, old, applies), (_, new, _))| Change {
+            key: key.to_owned(),
+            old: said(old),
+            new: said(new),
+            applies,
+        })
+        .collect()
+}
+
+/// One device, of which at least one side is there.
+fn device_changes(
+    name: &str,
+    old: Option<&(DeviceKind, DeviceDraft)>,
+    new: Option<&(DeviceKind, DeviceDraft)>,
+) -> Vec<Change> {
+    let is_same_type = matches!((old, new), (Some((old, _)), Some((new, _))) if old == new);
+    let old = old.map(|device| Shown::of(device, is_same_type)).unwrap_or_default();
+    let new = new.map(|device| Shown::of(device, is_same_type)).unwrap_or_default();
+    let applies = |option: &str| {
+        let all = [old.applies(option), new.applies(option)];
+        match all.contains(&Some(Applies::AtRestart)) {
+            true => Applies::AtRestart,
+            false => Applies::AtOnce,
+        }
+    };
+    let changes = differences(&old.texts, &new.texts, applies);
+    changes.into_iter().map(|change| Change { key: format!("devices.{name}.{}", change.key), ..change }).collect()
+}
+
+/// A device as it would be written.
+#[derive(Default)]
+struct Shown {
+    device_type: Option<&'static DeviceType>,
+    /// By option, `type` among them.
+    texts: BTreeMap<String, String>,
+}
+
+impl Shown {
+    /// Options at their defaults are left out where the other side has no such options to compare them with.
+    fn of((kind, draft): &(DeviceKind, DeviceDraft), with_defaults: bool) -> Shown {
+        let Some((device_type, options)) = offered(*kind) else { return Shown::default() };
+        let show = |draft: &DeviceDraft| -> BTreeMap<String, String> {
+            options.iter().flat_map(|setting| setting.show(draft)).collect()
+        };
+        let mut texts = show(draft);
+        if !with_defaults {
+            let mut default = DeviceDraft::default();
+            set_defaults(options, &mut default);
+            let defaults = show(&default);
+            texts.retain(|option, text| defaults.get(option) != Some(text));
+        }
+        texts.insert("type".to_owned(), device_type.name.to_owned());
+        Shown { device_type: Some(device_type), texts }
+    }
+
+    /// When a change of one option applies. One that comes or goes with its device does so when the device does.
+    fn applies(&self, option: &str) -> Option<Applies> {
+        let device_type = self.device_type?;
+        let Offer::As(_, options) = device_type.offer else { return None };
+        Some(crate::setting::find(options, option).map_or(device_type.applies, |setting| setting.applies))
+    }
+}
+
+fn offered(kind: DeviceKind) -> Option<(&'static DeviceType, &'static [Setting<DeviceDraft>])> {
+    DEVICE_TYPES.iter().find_map(|device_type| match device_type.offer {
+        Offer::As(found, options) if found == kind => Some((device_type, options)),
+        Offer::As(..) | Offer::Refused { .. } => None,
+    })
+}
+
+fn differences(
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+    applies: impl Fn(&str) -> Applies,
+) -> Vec<Change> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let changed = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+    changed
+        .map(|key| Change {
+            key: key.clone(),
+            old: old.get(key).cloned(),
+            new: new.get(key).cloned(),
+            applies: applies(key),
+        })
+        .collect()
+}
