@@ -301,7 +301,7 @@ pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
 mod tests {
     use super::*;
     use lifecycle::{Action, Gate, Then};
-    use yado_spec::instance::{Boot, Health, Limits, Readiness, Restart, RestartPolicy, Security};
+    use yado_spec::instance::{Boot, Health, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security};
 
     fn spec(name: &InstanceName, privileged: bool) -> InstanceSpec {
         let second = Duration::from_secs(1);
@@ -339,6 +339,7 @@ mod tests {
                 protection_delete: false,
             },
             nics: Vec::new(),
+            root: RootSpec::default(),
             disks: Vec::new(),
             devices: Vec::new(),
         }

@@ -21,6 +21,7 @@ pub fn split(started_with: &InstanceSpec, desired: &InstanceSpec) -> InstanceSpe
         limits,
         security,
         nics: _,
+        root: _,
         disks: _,
         devices,
     } = desired;

@@ -8,6 +8,7 @@ use crate::draft_of_spec;
 use crate::instance::InstanceSpec;
 use crate::keys;
 use crate::setting::{Applies, Setting, set_defaults};
+use crate::values::show_size;
 use std::collections::{BTreeMap, BTreeSet};
 use yado_wire::{InstanceName, hex};
 
@@ -55,6 +56,9 @@ fn top_changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<Change> {
             ("image: halt_signal", spec.halt_signal.to_string(), Applies::AtRestart),
             // It says when the instance is started the next time.
             ("after", after, Applies::AtOnce),
+            // The root is not among the devices of a spec; `root` is what LXD calls it.
+            ("devices.root.pool", spec.root.pool.clone(), Applies::AtRestart),
+            ("devices.root.size", spec.root.size_bytes.map(show_size).unwrap_or_default(), Applies::AtRestart),
         ]
     };
     let said = |text: String| (!text.is_empty()).then_some(text);

@@ -2,7 +2,7 @@
 
 use crate::device_types::{DeviceKind, TMPFS};
 use crate::draft::{DeviceDraft, NicType};
-use crate::instance::{Device, DeviceSelect, Disk, DiskSource, Nic, NicKind, NodeKind, Required, UsbMatch};
+use crate::instance::{Device, DeviceSelect, Disk, DiskSource, Nic, NicKind, NodeKind, Required, RootSpec, UsbMatch};
 use crate::problem::{Fault, Problem};
 use crate::said::SaidDevice;
 use crate::values::parse_interface;
@@ -13,11 +13,13 @@ use std::time::Duration;
 pub(crate) enum Built {
     /// `nic`.
     Nic(Nic),
+    /// `disk` with `path = "/"`.
+    Root(RootSpec),
     /// `disk`.
     Disk(Disk),
     /// A device that gives nodes.
     Nodes(Device),
-    /// `none`, and the root disk: nothing that the spec says of devices.
+    /// `none`.
     Nothing,
 }
 
@@ -55,8 +57,10 @@ impl Builder<'_> {
             self.refuse("source", "the root comes from the image; choose another path");
             self.refuse("size", "the root's layer has no quota yet; it shares the data partition");
             self.refuse("readonly", "the root's layer is writable");
-            return Some(Built::Nothing);
+            // `pool` has one value, which the default is.
+            return Some(Built::Root(RootSpec { size_bytes: self.draft.size_bytes, ..RootSpec::default() }));
         }
+        self.refuse("pool", "only the root is kept in a pool");
         let path = self.need(self.draft.path.clone(), "path", "path = \"/where/in/the/instance\"");
         let source =
             self.need(self.draft.source.clone(), "source", "source = \"/where/in/the/system\" or \"tmpfs:\"");

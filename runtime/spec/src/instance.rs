@@ -34,7 +34,9 @@ pub struct InstanceSpec {
     pub security: Security,
     /// `nic` devices.
     pub nics: Vec<Nic>,
-    /// `disk` devices, the root disk not among them.
+    /// The `disk` device with `path = "/"`.
+    pub root: RootSpec,
+    /// The other `disk` devices.
     pub disks: Vec<Disk>,
     /// Device nodes: `unix-char`, `unix-block`, `usb`, `unix-hotplug`, `gpio`.
     pub devices: Vec<Device>,
@@ -291,6 +293,22 @@ pub enum NicKind {
         /// The host interface.
         parent: Text<15>,
     },
+}
+
+/// The root disk: where the instance's own layer is kept. Every instance has one, whether it is said or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootSpec {
+    /// `pool`: the storage pool; `default` is the data partition.
+    pub pool: String,
+    /// `size`: bytes that the layer may have; `None`: as much as there is.
+    pub size_bytes: Option<u64>,
+}
+
+impl Default for RootSpec {
+    /// What an instance has that says nothing of it.
+    fn default() -> RootSpec {
+        RootSpec { pool: "default".to_owned(), size_bytes: None }
+    }
 }
 
 /// A `disk` device other than the root disk.

@@ -12,6 +12,7 @@ use yado_spec::InstanceSpec;
 use yado_spec::apply::{needs_restart, split};
 use yado_spec::changes::{Change, changes};
 use yado_spec::device_types::{DEVICE_TYPES, Offer};
+use yado_spec::instance::RootSpec;
 use yado_spec::keys;
 use yado_spec::setting::{Applies, Setting, Value};
 
@@ -263,6 +264,17 @@ fn another_image_waits_for_a_restart_with_its_init_and_its_signal() {
     assert_eq!(keys, ["image", "image: init", "image: halt_signal"]);
     check_pair(&old, &new);
     assert_eq!(split(&old, &new), old);
+}
+
+#[test]
+fn another_pool_or_size_of_the_root_waits_for_a_restart() {
+    let old = compile("image = 'busybox'");
+    let root = RootSpec { pool: "fast".into(), size_bytes: Some(1 << 30) };
+    let new = InstanceSpec { root, ..old.clone() };
+    let told: Vec<_> = changes(&old, &new).into_iter().map(|change| (change.key, change.new.unwrap())).collect();
+    let expected = [("devices.root.pool", "fast"), ("devices.root.size", "1GiB")];
+    assert_eq!(told, expected.map(|(key, text)| (key.to_owned(), text.to_owned())));
+    check_pair(&old, &new);
 }
 
 /// A configuration from nothing but what is shown compiles to the same spec.

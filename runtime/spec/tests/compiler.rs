@@ -56,6 +56,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             protection_delete: false,
         },
         nics: vec![],
+        root: RootSpec { pool: "default".to_owned(), size_bytes: None },
         disks: vec![],
         devices: vec![],
     };
@@ -77,6 +78,7 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         limits,
         security,
         nics,
+        root,
         disks,
         devices,
     } = compile_one(FULL).unwrap();
@@ -134,6 +136,11 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
     };
     assert_eq!(nics, [lan, macvlan]);
 
+    assert_eq!(
+        root,
+        RootSpec { pool: "default".into(), size_bytes: None },
+        "size is refused until layers have quotas"
+    );
     let etc = Disk {
         name: "etc".into(),
         source: DiskSource::Path("/etc".into()),
@@ -298,6 +305,18 @@ fn what_is_wrong_is_told_with_file_line_key_value_and_remedy() {
         (
             "[devices.x]\ntype = 'disk'\npath = '/'\nsize = '1GiB'",
             "it.toml:5: devices.x.size = \"1GiB\": the root's layer has no quota yet; it shares the data partition",
+        ),
+        (
+            "[devices.a]\ntype = 'disk'\npath = '/'\n[devices.b]\ntype = 'disk'\npath = '/'",
+            "it.toml:7: devices.b.path = \"/\": the path is that of the device a too",
+        ),
+        (
+            "[devices.x]\ntype = 'disk'\npath = '/'\npool = 'fast'",
+            "it.toml:5: devices.x.pool = \"fast\": not offered: only default; there is one pool, the data partition",
+        ),
+        (
+            "[devices.x]\ntype = 'disk'\npath = '/a'\nsource = '/b'\npool = 'default'",
+            "it.toml:6: devices.x.pool = \"default\": only the root is kept in a pool",
         ),
         (
             "[config]\nboot.autorestart = true\nboot.restart = 'always'",

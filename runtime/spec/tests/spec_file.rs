@@ -78,6 +78,7 @@ fn specs() -> [InstanceSpec; 4] {
             nic("mac0", NicKind::Macvlan { parent: clipped("enp1s0") }),
             nic("phy0", NicKind::Physical { parent: clipped("eth2") }),
         ],
+        root: RootSpec { pool: "default".into(), size_bytes: Some(1 << 30) },
         disks: vec![
             disk(DiskSource::Tmpfs { size_bytes: Some(4096) }, true),
             disk(DiskSource::Path("/etc".into()), false),
@@ -96,6 +97,7 @@ fn specs() -> [InstanceSpec; 4] {
         restart: Restart { policy: RestartPolicy::Never, ..first.restart.clone() },
         limits: Limits { memory: Some(MemoryLimit::Hard(64 << 20)), ..Limits::default() },
         nics: vec![],
+        root: RootSpec::default(),
         disks: vec![],
         devices: vec![],
         ..first.clone()

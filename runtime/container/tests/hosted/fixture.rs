@@ -10,7 +10,9 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Source};
 use yado_image::secret::SecretKey;
 use yado_image::{Architecture, Kind, erofs};
-use yado_spec::instance::{Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, Security};
+use yado_spec::instance::{
+    Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security,
+};
 use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
 use yado_wire::InstanceName;
 use yado_wire::network::RunNumber;
@@ -249,6 +251,7 @@ fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
             protection_delete: false,
         },
         nics: vec![],
+        root: RootSpec::default(),
         disks: vec![],
         devices: vec![],
     }

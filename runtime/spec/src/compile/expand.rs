@@ -3,7 +3,7 @@
 use super::{ImageFacts, ImageKind, ReadFacts, check_size};
 use crate::devices::{Built, build};
 use crate::draft::{ConfigDraft, ReadyWord};
-use crate::instance::{Device, DeviceSelect, InstanceSpec, Nic, NicKind};
+use crate::instance::{Device, DeviceSelect, InstanceSpec, Nic, NicKind, RootSpec};
 use crate::keys;
 use crate::nearest::nearest;
 use crate::network::NetworksSpec;
@@ -204,6 +204,7 @@ fn conflict(name: &str, said: &SaidDevice, built: &Built, (other, earlier): &(St
         {
             ("ipv4.address", "the address")
         }
+        (Built::Root(_), Built::Root(_)) => ("path", "the path"),
         (Built::Disk(disk), Built::Disk(other)) if disk.path == other.path => ("path", "the path"),
         (Built::Nodes(device), Built::Nodes(other)) if same_node(device, other) => ("path", "the node"),
         _ => return None,
@@ -239,12 +240,14 @@ fn assemble(
         limits,
         security: draft.security,
         nics: Vec::new(),
+        root: RootSpec::default(),
         disks: Vec::new(),
         devices: Vec::new(),
     };
     for (_, built) in built {
         match built {
             Built::Nic(nic) => spec.nics.push(nic),
+            Built::Root(root) => spec.root = root,
             Built::Disk(disk) => spec.disks.push(disk),
             Built::Nodes(device) => spec.devices.push(device),
             Built::Nothing => {}
