@@ -20,7 +20,7 @@ const RACE_TIMEOUT: Duration = Duration::from_secs(600);
 /// What is timed, to be read beside the numbers.
 const DEFINITION: &str = "yado: from before `yado rescue start once` is executed until init tells the instance as stopped (its \
 processes, mounts and control group are gone) and the command has ended; each time the image's signature is checked \
-and the overlay made anew; the image's verity device and file system are kept for ten seconds after its last use, so every \
+and the overlay made anew; the image's verity device and file system are kept after its last use, so every \
 turn but the first finds them and their pages, as the others find their files in the page cache. The others: from before the command is executed until it has ended; their root is the same files in a plain directory. \
 Same namespaces, user map, limits, device filter, denied calls; no network.";
 /// Who is 1.

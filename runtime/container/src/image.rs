@@ -1,8 +1,10 @@
-//! From the order's image to a detached, read-only mount of it: signatures, verification, file system.
+//! From the order's image to a detached, read-only mount of it: signatures, verification, file system. An earlier start's mount
+//! of the same file is used again: see `kept_image`.
 //!
 //! A mount that fails on a verified image means that bytes are not what was signed. Only then is the whole image read, to
 //! say which block it is.
 
+use crate::kept_image::{self, Copies, Keep};
 use crate::report::{Stopwatch, at, at_new};
 use crate::verity_device;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,6 +15,7 @@ use yado_image::{Keys, TrustedImage, Wanted};
 use yado_spec::LaunchOrder;
 use yado_sys::loop_device;
 use yado_sys::mount::{Attributes, FsOption, NewMountError, new_file_system};
+use yado_wire::launch::FileIdentity;
 use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step, names::clipped};
 
@@ -23,19 +26,30 @@ pub(crate) struct MountedImage {
     image: TrustedImage,
     /// The erofs mount: read-only, detached, owners as on disk.
     pub(crate) mount: OwnedFd,
+    /// What init may keep for the next start.
+    pub(crate) keep: Keep,
 }
 
 impl MountedImage {
-    /// Opens, verifies and mounts the order's image.
-    pub(crate) fn open(order: &LaunchOrder, stopwatch: &mut Stopwatch) -> Result<MountedImage, Failure> {
+    /// Opens, verifies and mounts the order's image. `kept`: the mount that the order speaks of.
+    pub(crate) fn open(
+        order: &LaunchOrder,
+        kept: Option<&OwnedFd>,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<MountedImage, Failure> {
         let path = order.places.image.clone();
         let image = stopwatch.step(Step::ImageOpen, || open_trusted(order))?;
+        if let Some(copies) = kept.and_then(|kept| copy_kept(order, &image, kept, stopwatch)) {
+            let Copies { for_instance, for_init } = copies;
+            return Ok(MountedImage { path, image, mount: for_instance, keep: Keep::Given(for_init) });
+        }
         let mounted = match order.verify {
             Verify::Block => mount_by_block(&path, &image, stopwatch),
             Verify::Start => mount_at_once(&path, &image, stopwatch),
         };
-        match mounted {
-            Ok(mount) => Ok(MountedImage { path, image, mount }),
+        let shared = mounted.and_then(|(mount, identity)| share(mount, identity, &image, &path));
+        match shared {
+            Ok((mount, keep)) => Ok(MountedImage { path, image, mount, keep }),
             Err(failure) => Err(name_the_block(&path, &image, failure)),
         }
     }
@@ -62,18 +76,53 @@ fn open_trusted(order: &LaunchOrder) -> Result<TrustedImage, Failure> {
     })
 }
 
+/// Copies the mount of an earlier start if it is good for the image's file as it is now. If it cannot be copied, the image is
+/// verified and mounted again.
+fn copy_kept(order: &LaunchOrder, image: &TrustedImage, kept: &OwnedFd, stopwatch: &mut Stopwatch) -> Option<Copies> {
+    let now = kept_image::identity(&image.file).ok()?;
+    if order.image_kept != Some(now) {
+        return None;
+    }
+    stopwatch.step(Step::ImageMount, || Ok(kept_image::copy(kept).ok())).ok().flatten()
+}
+
+/// Makes of a new mount two, one for the instance, the other for init to keep, if there is a file that it is good for.
+fn share(
+    mount: OwnedFd,
+    identity: Option<FileIdentity>,
+    image: &TrustedImage,
+    path: &str,
+) -> Result<(OwnedFd, Keep), Failure> {
+    let Some(identity) = identity else { return Ok((mount, Keep::Nothing)) };
+    let Copies { for_instance, for_init } = kept_image::copy(&mount).map_err(at(Step::ImageMount, path))?;
+    let watch = kept_image::watch(&image.file);
+    Ok((for_instance, Keep::New { mount: for_init.unwrap_or(mount), identity, watch }))
+}
+
 /// Each block is verified when it is read: loop device, dm-verity, erofs.
-fn mount_by_block(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -> Result<OwnedFd, Failure> {
+fn mount_by_block(
+    path: &str,
+    image: &TrustedImage,
+    stopwatch: &mut Stopwatch,
+) -> Result<(OwnedFd, Option<FileIdentity>), Failure> {
     let device = verity_device::open(path, image, stopwatch)?;
-    stopwatch.step(Step::ImageMount, || mount_erofs(&device.path).map_err(at_new(Step::ImageMount, path)))
+    let mount =
+        stopwatch.step(Step::ImageMount, || mount_erofs(&device.path).map_err(at_new(Step::ImageMount, path)))?;
+    Ok((mount, kept_image::identity(&image.file).ok()))
 }
 
 /// The whole image is verified now, then mounted: straight from the file where the kernel can (6.12), else by loop.
-fn mount_at_once(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) -> Result<OwnedFd, Failure> {
+fn mount_at_once(
+    path: &str,
+    image: &TrustedImage,
+    stopwatch: &mut Stopwatch,
+) -> Result<(OwnedFd, Option<FileIdentity>), Failure> {
+    let before = kept_image::identity_that_tells(&image.file);
     stopwatch.step(Step::Verity, || {
         yado_image::verity::diagnose(&image.file, &image.header).map_err(|mismatch| mismatch.failure(path))
     })?;
-    stopwatch.step(Step::ImageMount, || {
+    let unchanged = before.filter(|before| kept_image::identity(&image.file) == Ok(*before));
+    let mount = stopwatch.step(Step::ImageMount, || {
         // By the descriptor: what is mounted is what was verified, whatever the path leads to by now.
         let by_descriptor = format!("/proc/self/fd/{}", image.file.as_raw_fd());
         if !lies_on_overlay(&image.file) {
@@ -84,7 +133,8 @@ fn mount_at_once(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) ->
         }
         let device = loop_device::attach_read_only(&image.file).map_err(at(Step::Loop, path))?;
         mount_erofs(&device.path).map_err(at_new(Step::ImageMount, path))
-    })
+    })?;
+    Ok((mount, unchanged))
 }
 
 /// Overlay, erofs and overlay again would be one file system more than the kernel stacks (`FILESYSTEM_MAX_STACK_DEPTH`).

@@ -15,6 +15,7 @@ mod report;
 mod run;
 
 mod image;
+mod kept_image;
 mod verity_device;
 
 mod clocks;

@@ -3,7 +3,7 @@
 use crate::report::at;
 use std::os::fd::OwnedFd;
 use yado_spec::LaunchOrder;
-use yado_spec::order::{DEV_FD, MAX_ORDER_BYTES, ORDER_FD, PAYLOAD_FD};
+use yado_spec::order::{DEV_FD, IMAGE_FD, MAX_ORDER_BYTES, ORDER_FD, PAYLOAD_FD};
 use yado_wire::{Failure, Step};
 
 /// Reads the order.
@@ -23,4 +23,10 @@ pub(crate) fn running_payload() -> Result<OwnedFd, Failure> {
 /// Our mount of the running instance's `/dev`.
 pub(crate) fn dev_mount() -> Result<OwnedFd, Failure> {
     yado_sys::inherited::take(DEV_FD).map_err(at(Step::Launcher, "mount of the instance's /dev"))
+}
+
+/// The mount of the image from an earlier start, if the order speaks of one.
+pub(crate) fn kept_image(order: &LaunchOrder) -> Result<Option<OwnedFd>, Failure> {
+    let taken = order.image_kept.map(|_| yado_sys::inherited::take(IMAGE_FD)).transpose();
+    taken.map_err(at(Step::Launcher, "mount of the image"))
 }

@@ -1,5 +1,6 @@
 //! What init hears from us: how long each step took, the payload, and how it ended.
 
+use crate::kept_image::Keep;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ffi::CString;
 use std::io;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use yado_spec::order::REPORT_FD;
 use yado_sys::mount::NewMountError;
 use yado_sys::packet;
-use yado_wire::launch::{LaunchReport, MAX_NAMED_NODES, StepTime, StepTimes};
+use yado_wire::launch::{ImageMount, LaunchReport, MAX_NAMED_NODES, StepTime, StepTimes};
 use yado_wire::{Failure, Step, names::clipped};
 
 /// Turns the kernel's refusal of one step on one object into a [`Failure`].
@@ -89,17 +90,21 @@ impl Reporter {
         self.send(&LaunchReport::Payload { pid }, &descriptors)
     }
 
-    /// The instance's init runs. `dev`: our mount of its `/dev`. `image`: its mount, if a later start of the same image would
-    /// mount the same file system.
-    pub(crate) fn started(
-        &mut self,
-        stopwatch: &Stopwatch,
-        dev: &OwnedFd,
-        image: Option<&OwnedFd>,
-    ) -> Result<(), Failure> {
+    /// The image is mounted: what init may keep of it.
+    pub(crate) fn image(&mut self, keep: &Keep) -> Result<(), Failure> {
+        let (kept, descriptors) = match keep {
+            Keep::Given(successor) => (ImageMount::Given, [successor.as_ref(), None]),
+            Keep::New { mount, identity, watch } => (ImageMount::New(*identity), [Some(mount), watch.as_ref()]),
+            Keep::Nothing => (ImageMount::Nothing, [None, None]),
+        };
         let descriptors: heapless::Vec<BorrowedFd<'_>, 2> =
-            [Some(dev), image].into_iter().flatten().map(AsFd::as_fd).collect();
-        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &descriptors)
+            descriptors.into_iter().flatten().map(AsFd::as_fd).collect();
+        self.send(&LaunchReport::Image(kept), &descriptors)
+    }
+
+    /// The instance's init runs. `dev`: our mount of its `/dev`.
+    pub(crate) fn started(&mut self, stopwatch: &Stopwatch, dev: &OwnedFd) -> Result<(), Failure> {
+        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &[dev.as_fd()])
     }
 
     /// The command runs.

@@ -10,6 +10,7 @@ use crate::image::MountedImage;
 use crate::inside::Inside;
 use crate::layer;
 use crate::network;
+use crate::order::kept_image;
 use crate::payload;
 use crate::proc_and_sys::{Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at, show};
@@ -26,13 +27,14 @@ use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
 use yado_sys::{children, device_filter, identity, mount};
-use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
 /// Builds the sandbox and starts the instance's init in it. On failure nothing of it is left.
 pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
     let mut stopwatch = Stopwatch::default();
     check_map(order)?;
+    // Before the payload is born: it closes when that executes.
+    let kept_image = kept_image(order)?;
     let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(order))?;
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
@@ -47,7 +49,8 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
         go_to_runtime_directory(order)?;
         Ok((born, stage))
     })?;
-    let outcome = build(order, &cgroup, &born, &stage, &terminals, reporter, &mut stopwatch);
+    let outside = Outside { cgroup, stage, terminals, kept_image };
+    let outcome = build(order, &outside, &born, reporter, &mut stopwatch);
     if outcome.is_err() {
         // Its end is init's to see.
         children::kill(born.pidfd.as_fd());
@@ -58,6 +61,15 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
 fn go_to_runtime_directory(order: &LaunchOrder) -> Result<(), Failure> {
     let runtime = &order.places.runtime;
     rustix::process::chdir(runtime.as_str()).map_err(at(Step::Mount, runtime))
+}
+
+/// What the launcher made or was given for a start, outside of the instance.
+struct Outside {
+    cgroup: OwnedFd,
+    stage: Stage,
+    terminals: OwnedFd,
+    /// The mount of the image from an earlier start.
+    kept_image: Option<OwnedFd>,
 }
 
 /// The payload as the launcher sees it.
@@ -112,15 +124,15 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
 
 fn build(
     order: &LaunchOrder,
-    cgroup: &OwnedFd,
+    outside: &Outside,
     born: &Born,
-    stage: &Stage,
-    terminals: &OwnedFd,
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
+    let Outside { cgroup, stage, terminals, kept_image } = outside;
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
-    let image = MountedImage::open(order, stopwatch)?;
+    let image = MountedImage::open(order, kept_image.as_ref(), stopwatch)?;
+    reporter.image(&image.keep)?;
     let root = layer::mount_root(order, &image, user_namespace.as_ref(), stopwatch)
         .map_err(|failure| image.explain(failure))?;
     let inside = Inside { root: &root, base: order.idmap_base };
@@ -154,9 +166,7 @@ fn build(
     if let Some(attaching) = attaching {
         stopwatch.step(Step::Network, || attaching.wait())?;
     }
-    // A file system on a verity device is found again by the next mount of that device; one from a file never is.
-    let shared = (order.verify == Verify::Block).then_some(&image.mount);
-    finish(born, reporter, stopwatch, &dev.ours, shared).map_err(|failure| image.explain(failure))
+    finish(born, reporter, stopwatch, &dev.ours).map_err(|failure| image.explain(failure))
 }
 
 fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
@@ -241,13 +251,7 @@ fn set_effective_user(uid: u32) -> Result<(), Failure> {
 }
 
 /// The payload has built its inside: init gets its pidfd and console, the payload executes.
-fn finish(
-    born: &Born,
-    reporter: &mut Reporter,
-    stopwatch: &mut Stopwatch,
-    dev: &OwnedFd,
-    shared_image: Option<&OwnedFd>,
-) -> Result<(), Failure> {
+fn finish(born: &Born, reporter: &mut Reporter, stopwatch: &mut Stopwatch, dev: &OwnedFd) -> Result<(), Failure> {
     show(Step::Mount);
     let Some(Heard { message: Word::Built, descriptors }) = born.talk.hear_word(Step::Mount)? else {
         return Err(lost(Step::Mount));
@@ -259,7 +263,7 @@ fn finish(
             wait_for_exec(&born.talk)
         })
         .map(|times| stopwatch.add(&times))?;
-    reporter.started(stopwatch, dev, shared_image)
+    reporter.started(stopwatch, dev)
 }
 
 /// The payload's last word, then the silence that says that its program runs.

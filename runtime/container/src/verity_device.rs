@@ -73,7 +73,7 @@ fn no_device_mapper(error: io::Error) -> Failure {
     match Errno::from_io_error(&error) {
         Some(Errno::NXIO | Errno::NODEV | Errno::NOENT) => {
             let advice = "this kernel has no device-mapper (BLK_DEV_DM, module dm-mod); hosted, write `start` into \
-                          DIR/system/verify and restart yado-init: images are then verified at each start";
+                          DIR/system/verify and restart yado-init: images are then verified before they are mounted";
             Failure { reason: clipped(&format!("{error}; {advice}")), ..failure }
         }
         Some(_) | None => failure,
@@ -126,7 +126,7 @@ mod tests {
         {
             let failure = no_device_mapper(errno.into());
             assert_eq!(failure.errno, errno.raw_os_error());
-            assert_eq!(failure.reason.ends_with("verified at each start"), is_absent, "{failure}");
+            assert_eq!(failure.reason.ends_with("verified before they are mounted"), is_absent, "{failure}");
         }
     }
 }

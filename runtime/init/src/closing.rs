@@ -9,12 +9,13 @@
 //! | `$NOTIFY_SOCKET`, the journal's socket, `/dev/log` | whoever sends to it: descriptors in its queue | the datagram reader, then a closer |
 //! | console: master and slave of the pty | processes inside a write to it, which `tty_ldisc_hangup()` waits for | a closer |
 //! | our mount of an instance's `/dev` | the instance: as many files as its memory holds | a closer |
+//! | the mount of an image, the watch of its file | the kernel: devices go with it, and it waits for all processors | a closer |
 //! | a client's connection | the client (root): descriptors in its queue | a closer |
 //! | descriptors that a client sent | the client: any file at all | the datagram reader; a closer where 64 wait for it already |
 //! | both ends of a viewer's stream | the client: descriptors in its queue | a closer; the client's end the datagram reader |
 //! | a launcher's reports, and what came with them | our own process, at work on an instance | a closer |
 //! | netd's connection, the reader's link | our own processes | a closer |
-//! | pidfds, mounts of images, pipes of output, files of control groups | nobody: their close waits for nothing that an instance does | PID 1 |
+//! | pidfds, pipes of output, files of control groups | nobody: their close waits for nothing that an instance does | PID 1 |
 //! | the far end of a pair that a child was just given | nobody yet: nothing is in its queue, and the child has a copy | PID 1 |
 //!
 //! Receiving drops, too: what has no room the kernel drops inside the call. [`Untrusted::recv`] looks first, and the datagram

@@ -206,9 +206,6 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
         let has_nics = instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty());
         let run = std::mem::take(&mut instance.run);
-        if let (Some(path), Some(mount), None) = (&instance.image, run.image_mount, &self.shutdown) {
-            self.warm_images.keep(path, mount, now);
-        }
         instance.run.oom_kills = run.oom_kills.closed();
         instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {

@@ -12,6 +12,7 @@ use crate::identities::Identities;
 use crate::moment::Moment;
 use crate::specs::Configured;
 use crate::untrusted::Untrusted;
+use crate::warm_images::ImageUse;
 use console::Console;
 use counter::Counter;
 use lifecycle::{End, Event, Rules, State, Wanted};
@@ -79,8 +80,8 @@ pub(crate) struct Run {
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
     pub(crate) dev_mount: Option<Untrusted>,
-    /// The mount of its image, if another start would use the same file system.
-    pub(crate) image_mount: Option<OwnedFd>,
+    /// It uses a mount of its image that is kept.
+    pub(crate) image: Option<ImageUse>,
     /// Its console.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 use yado_spec::LaunchOrder;
-use yado_spec::order::{Command, DEV_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, InstanceId, Step};
@@ -47,6 +47,8 @@ pub(crate) struct Launch {
     pub(crate) command_ended: Option<Ended>,
     /// How long it may take.
     pub(crate) limit: Limit,
+    /// It has not said yet that it has verified and mounted the image.
+    pub(crate) awaits_image: bool,
 }
 
 /// How long a launch may take.
@@ -114,6 +116,14 @@ impl Purpose {
             Purpose::Run | Purpose::Devices => false,
         }
     }
+
+    /// Whether such a launch mounts the image.
+    pub(crate) fn mounts_image(self) -> bool {
+        match self {
+            Purpose::Run => true,
+            Purpose::Exec { .. } | Purpose::Probe | Purpose::Devices => false,
+        }
+    }
 }
 
 /// What becomes of launchers that are still at work for a run that has ended.
@@ -145,6 +155,8 @@ pub(crate) struct Given<'a> {
     pub(crate) payload: Option<BorrowedFd<'a>>,
     /// Our mount of its `/dev`.
     pub(crate) dev: Option<BorrowedFd<'a>>,
+    /// The mount of its image from an earlier start.
+    pub(crate) image: Option<BorrowedFd<'a>>,
     /// Standard input, output and error of a command.
     pub(crate) standard: &'a [Untrusted],
 }
@@ -168,7 +180,7 @@ pub(crate) fn start(
     let (output, writer) = Output::pipe().map_err(|error| failed("output pipe", &error))?;
 
     let mut descriptors: Vec<(BorrowedFd<'_>, RawFd)> = vec![(memory.as_fd(), ORDER_FD), (theirs.as_fd(), REPORT_FD)];
-    for (descriptor, number) in [(given.payload, PAYLOAD_FD), (given.dev, DEV_FD)] {
+    for (descriptor, number) in [(given.payload, PAYLOAD_FD), (given.dev, DEV_FD), (given.image, IMAGE_FD)] {
         descriptors.extend(descriptor.map(|descriptor| (descriptor, number)));
     }
     for (descriptor, number) in given.standard.iter().zip(0..) {

@@ -80,6 +80,9 @@ impl Supervisor {
         if self.memory_guard.state.wants_look(now) {
             self.memory_guard.looked_at = now;
             let memory = Figures::read(&self.places).map_or(Memory::Plenty, |figures| figures.judge(first));
+            if memory != Memory::Plenty && self.warm_images.release_unused() {
+                self.log.say(Priority::Info, format_args!("memory is short: images that nobody uses are let go of"));
+            }
             if let Memory::Missing { bytes } = memory {
                 self.memory_guard.missing_bytes = bytes;
             }

@@ -10,7 +10,7 @@ use crate::service_list::MOST_SERVICES;
 use crate::warm_images;
 use yado_sys::rlimit::KernelResource;
 
-/// Its first process, its mounts (`/dev`, image), its console and who looks at it, its socket, two counters.
+/// Its first process, its mount of `/dev`, its console and who looks at it, its socket, two counters.
 const PER_INSTANCE: usize = 8;
 
 /// The launcher, its reports, its output, the command that it started.
@@ -31,7 +31,7 @@ const MOST_OPEN: usize = MOST_INSTANCES * PER_INSTANCE
     + MOST_LAUNCHES * PER_LAUNCH
     + (MOST_SERVICES + 1) * PER_SERVICE
     + MOST_CLIENTS
-    + warm_images::MOST
+    + warm_images::MAX_IMAGES * warm_images::PER_IMAGE
     + CLOSING
     + OTHERS;
 

@@ -86,16 +86,13 @@ impl Supervisor {
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
                     instance.run.start_us = Some(start_us);
                     instance.run.started = Some(now);
-                    let mut descriptors = descriptors.into_iter();
-                    instance.run.dev_mount = descriptors.next();
-                    // The one from before: to let go of a mount takes the kernel longer than to keep it.
-                    let kept = instance.image.as_deref().and_then(|path| self.warm_images.take(path));
-                    instance.run.image_mount = kept.or_else(|| descriptors.next()?.into_harmless());
+                    instance.run.dev_mount = descriptors.into_iter().next();
                     let about = instance.about();
                     self.events.publish(Some(&about), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);
                 }
             }
+            LaunchReport::Image(told) => self.take_image(id, told, descriptors),
             LaunchReport::ProbePassed => launch.is_done = true,
             LaunchReport::Failed(failure) => launch.failure = Some(Box::new(failure)),
             LaunchReport::DevicesSynced { added, removed } => {

@@ -147,6 +147,9 @@ impl Supervisor {
             );
         };
         let text = |path: &Path| path.to_string_lossy().into_owned();
+        // Once the launcher has it, it is not let go of any more for want of use.
+        let image_use = self.warm_images.take(image).filter(|_| purpose.mounts_image());
+        let kept = image_use.as_ref().and_then(|_| self.warm_images.get(image));
         let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
         let group = self.places.group(&instance.place());
         let order = LaunchOrder {
@@ -163,6 +166,7 @@ impl Supervisor {
                 netd: has_netd.then(|| text(&self.places.netd_socket())),
             },
             verify: self.places.verify(),
+            image_kept: kept.map(|(identity, _)| identity),
             job,
         };
         let payload = instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());
@@ -184,7 +188,7 @@ impl Supervisor {
             &self.places.yado,
             group,
             &order,
-            &Given { payload, dev, standard },
+            &Given { payload, dev, image: kept.map(|(_, mount)| mount), standard },
             self.closing.discarded(),
         )?;
         let id = self.next_launch;
@@ -201,7 +205,11 @@ impl Supervisor {
             command: None,
             command_ended: None,
             limit: Limit::GiveUp { at, after },
+            awaits_image: purpose.mounts_image(),
         });
+        if let (Some(instance), Some(image_use)) = (self.instances.get_mut(number), image_use) {
+            instance.run.image = Some(image_use);
+        }
         Ok(id)
     }
 

@@ -130,7 +130,7 @@ impl Supervisor {
         self.advance_hotplug(now);
         self.step_netd(detach_queue::Event::Wake, now);
         self.release_queued(now);
-        self.warm_images.expire(now);
+        self.warm_images.trim();
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
         let is_ours = self.places.mode == Mode::System && self.boot.is_done() && self.shutdown.is_none();
         if is_ours && self.data_watch.look(&mut self.log, now) {
@@ -178,7 +178,6 @@ impl Supervisor {
             self.hotplug.deadline(now),
             self.uevent_budget.paused(now),
             self.netd.deadline(),
-            self.warm_images.deadline(),
             self.memory_guard.deadline(),
             self.shutdown.as_ref().and_then(Shutdown::deadline),
             self.watchdog.as_ref().map(HardwareWatchdog::next_feed),
@@ -279,6 +278,7 @@ impl Supervisor {
             && self.boot.is_done()
             && self.shutdown.is_none()
             && starting < MOST_STARTING
+            && !self.is_image_being_verified(instance.image.as_deref())
             && (spec.nics.is_empty() || self.netd.is_decided(&self.services))
             && spec.boot.after.iter().all(|name| self.is_settled(name));
         if is_open { Gate::Open } else { Gate::Closed }

@@ -53,7 +53,7 @@ impl Untrusted {
         self.discarded.hold(descriptor, way)
     }
 
-    /// The descriptor itself, of a kind whose close waits for nobody: a pidfd, the mount of an image. `None` cannot be.
+    /// The descriptor itself, of a kind whose close waits for nobody: a pidfd, a mount that was used up. `None` cannot be.
     pub(crate) fn into_harmless(mut self) -> Option<OwnedFd> {
         self.way = None;
         let descriptor = Rc::clone(&self.descriptor);

@@ -6,6 +6,7 @@ use crate::launch::LaunchId;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
+use crate::warm_images::KeptId;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(crate) enum Event {
     WeigherOutput,
     /// The power key.
     PowerKey(usize),
+    /// The file of an image is changed or removed.
+    ImageFile(KeptId),
 }
 
 /// Sockets and descriptors that are open for as long as we live.
@@ -104,6 +107,9 @@ impl Waking {
             self.add(init.jobs.reader(lane), Interest::Read, Event::JobOutput(lane));
         }
         self.add(init.netd.socket(), Interest::Read, Event::Netd);
+        for (id, watch) in init.warm_images.watches() {
+            self.add(Some(watch), Interest::Read, Event::ImageFile(id));
+        }
         self.add(init.memory_guard.trigger(), Interest::Change, Event::MemoryPressure);
         self.add(init.memory_guard.output(), Interest::Read, Event::WeigherOutput);
         for instance in init.instances.iter() {
@@ -183,6 +189,7 @@ impl Supervisor {
             Event::MemoryPressure => self.note_memory_pressure(now),
             Event::WeigherOutput => self.read_weigher(now),
             Event::PowerKey(number) => self.read_power_key(number, now),
+            Event::ImageFile(id) => self.warm_images.forget(id),
         }
     }
 

@@ -1,61 +1,168 @@
-//! Images that were in use a moment ago. Whoever starts one again so soon, as a restart does, finds its verity device, its file
-//! system and the pages that were verified already; its signatures are checked at each start all the same. The kernel
-//! takes the pages back whenever it needs them.
+//! Mounts of images that were verified: whoever starts one again finds its file system, with `verify = block` its verity
+//! device, and the pages that were read. All instances of an image share them. Signatures are checked at each start all the
+//! same. What the launcher compares before it uses one again is its own affair (`kept_image`).
+//!
+//! A mount is kept until the machine's memory runs short, its file is changed or removed, the system shuts down, or as many
+//! others were used since. The pages themselves the kernel takes back whenever it needs them.
 
-use crate::moment::Moment;
-use std::os::fd::OwnedFd;
+use crate::launch::{Launch, LaunchId};
+use crate::supervisor::Supervisor;
+use crate::untrusted::Untrusted;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::rc::Rc;
+use yado_wire::launch::{FileIdentity, ImageMount};
+use yado_wire::rescue::Verify;
 
-/// How long an image stays after its last instance has ended: longer than a quick restart takes, and short enough that
-/// whoever removes an image gets its space soon.
-const KEEP: Duration = Duration::from_secs(10);
+/// How many that no instance uses are kept. Each takes a superblock, with `verify = block` a loop device and a device of the
+/// mapper besides: some 100 KiB, of which the kernel gives nothing back by itself.
+const MAX_UNUSED: usize = 8;
 
-/// Each takes a loop device, a device of the mapper and a superblock.
-pub(crate) const MOST: usize = 8;
+/// What the table holds open of one image: its mount, and what tells that its file changes.
+pub(crate) const PER_IMAGE: usize = 2;
 
-/// Mounts of images that nobody uses.
+/// The most images: as many as instances can use, and those that none uses.
+pub(crate) const MAX_IMAGES: usize = MAX_UNUSED + crate::instance::MOST_INSTANCES;
+
+/// Numbers kept images; never used again.
+pub(crate) type KeptId = u32;
+
+/// Says that an instance uses an image.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageUse(#[expect(dead_code, reason = "it is only counted")] Rc<()>);
+
+/// The mounts, the one that was used last at the end.
 #[derive(Debug, Default)]
 pub(crate) struct WarmImages {
-    kept: Vec<Kept>,
+    images: Vec<Kept>,
+    next: KeptId,
 }
 
 #[derive(Debug)]
 struct Kept {
+    id: KeptId,
     path: PathBuf,
-    until: Moment,
-    mount: OwnedFd,
+    /// To let go of a file system with its devices takes the kernel a while: a closer does it.
+    mount: Untrusted,
+    /// The file that it is good for.
+    identity: FileIdentity,
+    /// Readable when that file is changed or removed.
+    watch: Option<Untrusted>,
+    /// Shared with those who use it.
+    uses: Rc<()>,
+}
+
+impl Kept {
+    fn is_used(&self) -> bool {
+        1 < Rc::strong_count(&self.uses)
+    }
 }
 
 impl WarmImages {
-    /// Keeps the mount of the image in `path` for a while. Of one image the latest is enough.
-    pub(crate) fn keep(&mut self, path: &Path, mount: OwnedFd, now: Moment) {
-        self.kept.retain(|kept| kept.path != path);
-        if MOST <= self.kept.len() {
-            self.kept.remove(0);
+    /// Keeps a new mount of the image in `path`, in the place of an older one.
+    pub(crate) fn put(
+        &mut self,
+        path: &Path,
+        identity: FileIdentity,
+        mount: Untrusted,
+        watch: Option<Untrusted>,
+    ) -> ImageUse {
+        self.images.retain(|kept| kept.path != path);
+        let (id, uses) = (self.next, Rc::default());
+        self.next = self.next.wrapping_add(1);
+        let used = ImageUse(Rc::clone(&uses));
+        self.images.push(Kept { id, path: path.to_owned(), mount, identity, watch, uses });
+        used
+    }
+
+    /// The image in `path` is used once more.
+    pub(crate) fn take(&mut self, path: &Path) -> Option<ImageUse> {
+        let at = self.images.iter().position(|kept| kept.path == path)?;
+        let kept = self.images.remove(at);
+        let used = ImageUse(Rc::clone(&kept.uses));
+        self.images.push(kept);
+        Some(used)
+    }
+
+    /// The mount of the image in `path`, and the file that it is good for.
+    pub(crate) fn get(&self, path: &Path) -> Option<(FileIdentity, BorrowedFd<'_>)> {
+        let kept = self.images.iter().find(|kept| kept.path == path)?;
+        Some((kept.identity, kept.mount.as_fd()))
+    }
+
+    /// A launcher used up the mount, and gave another one of the same.
+    fn replace_mount(&mut self, path: &Path, mount: Untrusted) {
+        if let Some(kept) = self.images.iter_mut().find(|kept| kept.path == path) {
+            // It belongs to a mount namespace that is gone or goes, and the file system stays.
+            drop(std::mem::replace(&mut kept.mount, mount).into_harmless());
         }
-        self.kept.push(Kept { path: path.to_owned(), until: now.saturating_add(KEEP), mount });
     }
 
-    /// Takes back the mount of the image in `path`: it is in use again.
-    pub(crate) fn take(&mut self, path: &Path) -> Option<OwnedFd> {
-        let at = self.kept.iter().position(|kept| kept.path == path)?;
-        Some(self.kept.remove(at).mount)
+    /// Lets go of those that were unused for longest, where there are too many.
+    pub(crate) fn trim(&mut self) {
+        let unused = self.images.iter().filter(|kept| !kept.is_used()).count();
+        let mut too_many = unused.saturating_sub(MAX_UNUSED);
+        self.images.retain(|kept| {
+            let goes = 0 < too_many && !kept.is_used();
+            too_many = too_many.saturating_sub(usize::from(goes));
+            !goes
+        });
     }
 
-    /// Lets go of those whose time is over.
-    pub(crate) fn expire(&mut self, now: Moment) {
-        self.kept.retain(|kept| now < kept.until);
+    /// Lets go of all that nobody uses. Whether there were any.
+    pub(crate) fn release_unused(&mut self) -> bool {
+        let before = self.images.len();
+        self.images.retain(Kept::is_used);
+        self.images.len() != before
+    }
+
+    /// Its file is another one now, or gone: no start uses it any more.
+    pub(crate) fn forget(&mut self, id: KeptId) {
+        self.images.retain(|kept| kept.id != id);
     }
 
     /// Lets go of all.
     pub(crate) fn clear(&mut self) {
-        self.kept.clear();
+        self.images.clear();
     }
 
-    /// When the next one's time is over.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.kept.iter().map(|kept| kept.until).min()
+    /// What tells that files of images change.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = (KeptId, &Untrusted)> {
+        self.images.iter().filter_map(|kept| Some((kept.id, kept.watch.as_ref()?)))
+    }
+}
+
+impl Supervisor {
+    /// A launcher has verified and mounted an instance's image.
+    pub(crate) fn take_image(&mut self, id: LaunchId, told: ImageMount, descriptors: Vec<Untrusted>) {
+        let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
+        launch.awaits_image = false;
+        let Some(instance) = self.instances.get_mut(launch.instance) else { return };
+        let Some(path) = instance.image.as_deref() else { return };
+        // Their files lie on the data partition, which is about to be unmounted.
+        if self.shutdown.is_some() {
+            return;
+        }
+        let mut descriptors = descriptors.into_iter();
+        let mount = descriptors.next();
+        match (told, mount) {
+            (ImageMount::New(identity), Some(mount)) => {
+                instance.run.image = Some(self.warm_images.put(path, identity, mount, descriptors.next()));
+            }
+            (ImageMount::Given, Some(mount)) => self.warm_images.replace_mount(path, mount),
+            (ImageMount::Given, None) | (ImageMount::New(_) | ImageMount::Nothing, _) => {}
+        }
+    }
+
+    /// Whether another start is about to verify the image of an instance: with `verify = start` it is waited for, or each
+    /// would hash the whole, and have pages of its own.
+    pub(crate) fn is_image_being_verified(&self, image: Option<&Path>) -> bool {
+        let is_this = |launch: &Launch| {
+            launch.awaits_image
+                && !launch.is_given_up()
+                && self.instances.get(launch.instance).is_some_and(|other| other.image.as_deref() == image)
+        };
+        self.places.verify() == Verify::Start && self.launches.iter().any(is_this)
     }
 }
 
@@ -63,40 +170,68 @@ impl WarmImages {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::untrusted::{Discarded, Way};
+    use yado_wire::launch::FileTime;
 
-    fn descriptor() -> OwnedFd {
-        std::fs::File::open("/dev/null").unwrap().into()
+    fn identity(inode: u64) -> FileIdentity {
+        let time = FileTime { seconds: 5, nanoseconds: 6 };
+        FileIdentity { device: 1, inode, size_bytes: 3, modified: time, changed: time }
+    }
+
+    fn put(images: &mut WarmImages, path: &str) -> ImageUse {
+        let mount = Discarded::default().hold(std::fs::File::open("/dev/null").unwrap().into(), Way::Closer);
+        images.put(Path::new(path), identity(path.len() as u64), mount, None)
     }
 
     fn paths(images: &WarmImages) -> Vec<&str> {
-        images.kept.iter().map(|kept| kept.path.to_str().unwrap()).collect()
+        images.images.iter().map(|kept| kept.path.to_str().unwrap()).collect()
     }
 
     #[test]
-    fn an_image_is_kept_once_and_for_its_time() {
+    fn of_an_image_the_newest_mount_is_kept_for_all_that_use_it() {
         let mut images = WarmImages::default();
-        let at = Moment::from_secs;
-        images.keep(Path::new("/a"), descriptor(), at(1));
-        images.keep(Path::new("/b"), descriptor(), at(2));
-        images.keep(Path::new("/a"), descriptor(), at(3));
-        assert_eq!(paths(&images), ["/b", "/a"]);
-        assert_eq!(images.deadline(), Some(at(12)));
-        images.expire(at(12));
+        let first = put(&mut images, "/a");
+        let second = images.take(Path::new("/a")).unwrap();
+        drop(put(&mut images, "/b"));
+        assert!(images.release_unused() && !images.release_unused());
         assert_eq!(paths(&images), ["/a"]);
-        assert!(images.take(Path::new("/b")).is_none());
-        assert!(images.take(Path::new("/a")).is_some());
-        assert_eq!(images.deadline(), None);
+        drop(first);
+        assert!(!images.release_unused(), "the second one uses it");
+        let other = put(&mut images, "/a");
+        drop(second);
+        assert!(!images.release_unused(), "the new one is used");
+        drop(other);
+        assert!(images.release_unused() && images.get(Path::new("/a")).is_none());
     }
 
     #[test]
-    fn no_more_than_so_many_are_kept() {
+    fn those_that_were_unused_for_longest_go_first_and_those_in_use_never() {
         let mut images = WarmImages::default();
-        for number in 0..20 {
-            images.keep(Path::new(&format!("/{number}")), descriptor(), Moment::ZERO);
+        let used = put(&mut images, "/used");
+        let names: Vec<String> = (0..MAX_UNUSED + 2).map(|number| format!("/{number}")).collect();
+        for name in &names {
+            drop(put(&mut images, name));
         }
-        assert_eq!(images.kept.len(), MOST);
-        assert_eq!(paths(&images)[0], "/12");
-        images.clear();
-        assert_eq!(images.deadline(), None);
+        drop(images.take(Path::new("/0")).unwrap());
+        images.trim();
+        assert_eq!(paths(&images)[..3], ["/used", "/3", "/4"]);
+        assert_eq!(paths(&images).last(), Some(&"/0"));
+        assert_eq!(images.images.len(), MAX_UNUSED + 1);
+        drop(used);
+        images.trim();
+        assert_eq!(paths(&images)[0], "/3");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_given_to_a_start_and_a_later_one_is_not_taken_for_it() {
+        let mut images = WarmImages::default();
+        let used = put(&mut images, "/a");
+        let id = images.images[0].id;
+        images.forget(id);
+        assert!(images.get(Path::new("/a")).is_none());
+        drop(used);
+        drop(put(&mut images, "/a"));
+        images.forget(id);
+        assert_eq!(images.get(Path::new("/a")).unwrap().0, identity(2));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};
+use yado_wire::launch::FileIdentity;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
@@ -19,6 +20,8 @@ pub struct LaunchOrder {
     pub run: RunNumber,
     /// When the image is verified.
     pub verify: Verify,
+    /// `Run`: a mount of the image from an earlier start lies on [`IMAGE_FD`], good for this file only.
+    pub image_kept: Option<FileIdentity>,
     /// What to do.
     pub job: LaunchJob,
 }
@@ -95,3 +98,5 @@ pub const REPORT_FD: i32 = 4;
 pub const PAYLOAD_FD: i32 = 5;
 /// The descriptor of the mount of the running instance's `/dev` that came with the report of its start (`Devices`).
 pub const DEV_FD: i32 = 6;
+/// The descriptor of the image's mount from an earlier start (`Run`, where the order says so).
+pub const IMAGE_FD: i32 = 7;

@@ -16,6 +16,7 @@ pub mod device_filter;
 pub mod device_mapper;
 pub mod directory_tree;
 pub mod exec;
+pub mod file_lease;
 pub mod file_reserve;
 pub mod file_time;
 pub mod gpio;

@@ -22,8 +22,7 @@ pub enum LaunchReport {
         pid: i32,
     },
     /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. For `run` a mount of the
-    /// instance's `/dev` travels with it, for the job `devices`. After that one may come the mount of the image: as long as
-    /// it is held, the image's verity device, file system and verified pages stay for the next start.
+    /// instance's `/dev` travels with it, for the job `devices`.
     Started {
         /// For the benchmark and for `yado rescue events --format json`.
         steps: StepTimes,
@@ -39,6 +38,45 @@ pub enum LaunchReport {
         /// Nodes that were removed.
         removed: heapless::Vec<crate::Text<64>, MAX_NAMED_NODES>,
     },
+    /// `run`: the image is verified and mounted.
+    Image(ImageMount),
+}
+
+/// What init can keep of an image for the next start of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageMount {
+    /// The mount that init gave was used. Where the kernel cannot copy a mount that is attached nowhere (before Linux 6.15),
+    /// that one is used up, and a copy travels with the report.
+    Given,
+    /// The mount that travels with the report, while the image's file is this one. After it may come an inotify instance,
+    /// readable as soon as somebody changes, renames or removes the file.
+    New(FileIdentity),
+    /// Nothing: what was verified may already have been changed.
+    Nothing,
+}
+
+/// By what a file is known again: the same file, and nobody has written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// The file system's device number.
+    pub device: u64,
+    /// The file's number there.
+    pub inode: u64,
+    /// Its length.
+    pub size_bytes: u64,
+    /// When its content last changed.
+    pub modified: FileTime,
+    /// When anything of it last changed. Only the clock can put this one back.
+    pub changed: FileTime,
+}
+
+/// A time of a file since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileTime {
+    /// Seconds.
+    pub seconds: i64,
+    /// And so many nanoseconds.
+    pub nanoseconds: u32,
 }
 
 /// The time one step of a start took.

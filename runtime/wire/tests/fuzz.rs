@@ -10,7 +10,7 @@ use fuzzing::fuzz;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest, WatchdogPing};
-use yado_wire::launch::{LaunchReport, StepTime};
+use yado_wire::launch::{FileIdentity, FileTime, ImageMount, LaunchReport, StepTime};
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::rescue::{
@@ -104,7 +104,14 @@ fn reports() -> Vec<Vec<u8>> {
         added: heapless::Vec::from_iter([clipped("/dev/ttyUSB0")]),
         removed: heapless::Vec::new(),
     };
-    let all = [LaunchReport::Payload { pid: 300 }, LaunchReport::Started { steps: steps() }, synced];
+    let time = FileTime { seconds: 1_700_000_000, nanoseconds: 999_999_999 };
+    let identity = FileIdentity { device: 0xfe00, inode: 12, size_bytes: 1 << 20, modified: time, changed: time };
+    let all = [
+        LaunchReport::Payload { pid: 300 },
+        LaunchReport::Started { steps: steps() },
+        synced,
+        LaunchReport::Image(ImageMount::New(identity)),
+    ];
     all.iter().map(|report| encode(report).unwrap()).collect()
 }
 

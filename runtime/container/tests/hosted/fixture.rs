@@ -112,6 +112,7 @@ impl Fixture {
             idmap_base: BASE,
             run: RunNumber(7_000_000),
             verify: verify(),
+            image_kept: None,
             job: LaunchJob::Run,
         }
     }

@@ -11,11 +11,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_spec::order::{Command, DEV_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::Failure;
-use yado_wire::launch::{LaunchReport, StepTime};
+use yado_wire::launch::{FileIdentity, ImageMount, LaunchReport, StepTime};
 
 /// Nothing here takes a tenth of it.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -27,6 +27,8 @@ pub(crate) struct Payload {
     pub(crate) console: Option<File>,
     /// Our mount of its `/dev`; a command brings none.
     dev: Option<OwnedFd>,
+    /// What may be kept of its image, and what travelled with that.
+    pub(crate) image: Option<(ImageMount, Vec<OwnedFd>)>,
     pub(crate) steps: Vec<StepTime>,
     /// From the decision to the report that it runs.
     pub(crate) until_started: Duration,
@@ -35,6 +37,13 @@ pub(crate) struct Payload {
 /// Runs an order of the job `Run` or `Exec` until the payload executes.
 pub(crate) fn launch(order: &LaunchOrder) -> Result<Payload, Failure> {
     launch_with(order, None, &null(), || ())
+}
+
+/// The same with the image's mount from an earlier start.
+pub(crate) fn launch_kept(order: &LaunchOrder, kept: FileIdentity, mount: &OwnedFd) -> Result<Payload, Failure> {
+    let order = LaunchOrder { image_kept: Some(kept), ..order.clone() };
+    let (reports, launcher) = start(&order, None, &null(), Some(mount));
+    take_reports(Instant::now(), &reports, &launcher)
 }
 
 /// The same, while somebody else does what the launcher waits for.
@@ -72,7 +81,7 @@ pub(crate) fn exec_as(
 /// Brings the devices of the running instance up to date.
 pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Vec<String>, Vec<String>), Failure> {
     let order = LaunchOrder { job: LaunchJob::Devices, ..order.clone() };
-    let (reports, launcher) = start(&order, Some(running), &null());
+    let (reports, launcher) = start(&order, Some(running), &null(), None);
     let mut outcome = None;
     while let Some((report, _)) = next_report(&reports) {
         outcome = Some(match report {
@@ -92,7 +101,7 @@ fn texts(names: &[yado_wire::Text<64>]) -> Vec<String> {
 /// Tries the probe of the running instance.
 pub(crate) fn probe(order: &LaunchOrder, running: &Payload) -> Result<(), Failure> {
     let order = LaunchOrder { job: LaunchJob::Probe, ..order.clone() };
-    let (reports, launcher) = start(&order, Some(running), &null());
+    let (reports, launcher) = start(&order, Some(running), &null(), None);
     let report = next_report(&reports).map(|(report, _)| report);
     wait(launcher.pid, &launcher.pidfd);
     match report {
@@ -109,11 +118,16 @@ fn launch_with(
     meanwhile: impl FnOnce(),
 ) -> Result<Payload, Failure> {
     let begin = Instant::now();
-    let (reports, launcher) = start(order, running, output);
+    let (reports, launcher) = start(order, running, output, None);
     meanwhile();
-    let mut payload = None;
+    take_reports(begin, &reports, &launcher)
+}
+
+fn take_reports(begin: Instant, reports: &OwnedFd, launcher: &Child) -> Result<Payload, Failure> {
+    let (mut payload, mut image) = (None, None);
     let outcome = loop {
-        match next_report(&reports) {
+        match next_report(reports) {
+            Some((LaunchReport::Image(told), descriptors)) => image = Some((told, descriptors)),
             Some((LaunchReport::Payload { pid }, descriptors)) => {
                 let mut descriptors = descriptors.into_iter();
                 let pidfd = descriptors.next().expect("a pidfd travels with the payload");
@@ -133,13 +147,18 @@ fn launch_with(
     wait(launcher.pid, &launcher.pidfd);
     let (steps, dev) = outcome?;
     let (pid, pidfd, console) = payload.expect("the payload is reported before the start");
-    Ok(Payload { pid, pidfd, console, dev, steps, until_started })
+    Ok(Payload { pid, pidfd, console, dev, image, steps, until_started })
 }
 
 /// The program that is measured: the shipped one, where it is named, and not these tests.
 const LAUNCHER: &str = "YADO_BENCH_LAUNCHER";
 
-fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (OwnedFd, Child) {
+fn start(
+    order: &LaunchOrder,
+    running: Option<&Payload>,
+    output: &OwnedFd,
+    kept: Option<&OwnedFd>,
+) -> (OwnedFd, Child) {
     let (reports, launchers_end) = packet::socketpair().unwrap();
     packet::set_timeout(&reports, DEADLINE).unwrap();
     let order_memory = memfd::sealed("order", &order.encode().unwrap()).unwrap();
@@ -154,6 +173,7 @@ fn start(order: &LaunchOrder, running: Option<&Payload>, output: &OwnedFd) -> (O
         (order_memory.as_fd(), ORDER_FD),
         (launchers_end.as_fd(), REPORT_FD),
     ];
+    descriptors.extend(kept.map(|mount| (mount.as_fd(), IMAGE_FD)));
     if let Some(running) = running {
         match (&order.job, &running.dev) {
             (LaunchJob::Devices, Some(dev)) => descriptors.push((dev.as_fd(), DEV_FD)),

@@ -12,6 +12,7 @@ mod cases;
 mod failures;
 mod fixture;
 mod init_role;
+mod kept_images;
 mod systemd;
 mod walls;
 
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, 0);
-    let cases = [cases::ALL, attacks::ALL, attack_program::ALL, walls::ALL, failures::ALL, systemd::ALL];
+    let cases =
+        [cases::ALL, kept_images::ALL, attacks::ALL, attack_program::ALL, walls::ALL, failures::ALL, systemd::ALL];
     for (name, case) in cases.into_iter().flatten() {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;

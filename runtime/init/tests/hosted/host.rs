@@ -518,6 +518,13 @@ impl Running {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// How many files init has the kernel watch.
+    pub(crate) fn watched_files(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.init_pid())).unwrap().flatten();
+        let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        targets.filter(|target| target.as_os_str() == "anon_inode:inotify").count()
+    }
+
     /// How many children init has now.
     pub(crate) fn children(&self) -> usize {
         let pid = self.init_pid();
@@ -753,7 +760,7 @@ pub(crate) fn read_until(stream: &mut UnixStream, seen: &mut String, text: &str)
     }
 }
 
-fn next_reply(socket: &OwnedFd) -> Option<Reply> {
+pub(crate) fn next_reply(socket: &OwnedFd) -> Option<Reply> {
     let mut buffer = vec![0; MAX_FRAME_BYTES];
     let received = packet::recv(socket, &mut buffer).unwrap()?;
     (!received.is_end()).then(|| yado_wire::decode(&buffer[..received.len]).unwrap())

@@ -5,6 +5,7 @@
 
 mod host;
 mod host_ids;
+mod kept_images;
 mod reader;
 mod shutdown;
 mod stalled;
