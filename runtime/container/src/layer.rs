@@ -8,8 +8,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_sys::mount::{self, Attributes, Depth, FsOption, NewMountError};
 use yado_wire::{Failure, Step};
 
 /// Mounts the root in our own mount namespace, below the instance's runtime directory, which is the working directory.
@@ -45,9 +46,27 @@ fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
         FsOption::Value("upperdir", "layer/upper"),
         FsOption::Value("workdir", "layer/work"),
     ];
-    // A node in an image or a layer, such as the /dev/console of many archives, is no way to a device.
-    mount::new_file_system("overlay", &options, Attributes::MOUNT_ATTR_NODEV)
-        .map_err(at_new(Step::Overlay, &order.places.layer))
+    let until = Instant::now() + IN_USE_PATIENCE;
+    loop {
+        // A node in an image or a layer, such as the /dev/console of many archives, is no way to a device.
+        match mount::new_file_system("overlay", &options, Attributes::MOUNT_ATTR_NODEV) {
+            Err(error) if is_busy(&error) && Instant::now() < until => std::thread::sleep(IN_USE_AGAIN),
+            answer => return answer.map_err(at_new(Step::Overlay, &order.places.layer)),
+        }
+    }
+}
+
+/// The overlay of the run before this one is unmounted beside us, which writes back the whole file system of the layer. Nobody
+/// uses it any more, so that a second one on the same directories sees and changes nothing that the first one would: the
+/// kernel notes in its log that both are there, and mounts it. Only with `index=on`, which some kernels have by default, it
+/// refuses; then we wait for as long as a slow card takes to write what its machine's memory holds.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(45);
+
+/// The kernel does not tell when it is over.
+const IN_USE_AGAIN: Duration = Duration::from_millis(5);
+
+fn is_busy(error: &NewMountError) -> bool {
+    error.source.raw_os_error() == Some(Errno::BUSY.raw_os_error())
 }
 
 /// The layer's directory as a detached mount, with `upper` and `work` in it.

@@ -102,9 +102,9 @@ impl Reporter {
         self.send(&LaunchReport::Image(kept), &descriptors)
     }
 
-    /// The instance's init runs. `dev`: our mount of its `/dev`.
-    pub(crate) fn started(&mut self, stopwatch: &Stopwatch, dev: &OwnedFd) -> Result<(), Failure> {
-        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &[dev.as_fd()])
+    /// The instance's init runs. `dev`: our mount of its `/dev`. `root`: of its root.
+    pub(crate) fn started(&mut self, stopwatch: &Stopwatch, dev: &OwnedFd, root: &OwnedFd) -> Result<(), Failure> {
+        self.send(&LaunchReport::Started { steps: stopwatch.times().clone() }, &[dev.as_fd(), root.as_fd()])
     }
 
     /// The command runs.

@@ -166,7 +166,7 @@ fn build(
     if let Some(attaching) = attaching {
         stopwatch.step(Step::Network, || attaching.wait())?;
     }
-    finish(born, reporter, stopwatch, &dev.ours).map_err(|failure| image.explain(failure))
+    finish(born, reporter, stopwatch, &dev.ours, &root).map_err(|failure| image.explain(failure))
 }
 
 fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
@@ -251,7 +251,13 @@ fn set_effective_user(uid: u32) -> Result<(), Failure> {
 }
 
 /// The payload has built its inside: init gets its pidfd and console, the payload executes.
-fn finish(born: &Born, reporter: &mut Reporter, stopwatch: &mut Stopwatch, dev: &OwnedFd) -> Result<(), Failure> {
+fn finish(
+    born: &Born,
+    reporter: &mut Reporter,
+    stopwatch: &mut Stopwatch,
+    dev: &OwnedFd,
+    root: &OwnedFd,
+) -> Result<(), Failure> {
     show(Step::Mount);
     let Some(Heard { message: Word::Built, descriptors }) = born.talk.hear_word(Step::Mount)? else {
         return Err(lost(Step::Mount));
@@ -263,7 +269,7 @@ fn finish(born: &Born, reporter: &mut Reporter, stopwatch: &mut Stopwatch, dev: 
             wait_for_exec(&born.talk)
         })
         .map(|times| stopwatch.add(&times))?;
-    reporter.started(stopwatch, dev)
+    reporter.started(stopwatch, dev, root)
 }
 
 /// The payload's last word, then the silence that says that its program runs.

@@ -9,6 +9,7 @@
 //! | `$NOTIFY_SOCKET`, the journal's socket, `/dev/log` | whoever sends to it: descriptors in its queue | the datagram reader, then a closer |
 //! | console: master and slave of the pty | processes inside a write to it, which `tty_ldisc_hangup()` waits for | a closer |
 //! | our mount of an instance's `/dev` | the instance: as many files as its memory holds | a closer |
+//! | our mount of an instance's root | whoever writes to the data partition, all of which is written back then | a closer |
 //! | the mount of an image, the watch of its file | the kernel: devices go with it, and it waits for all processors | a closer |
 //! | a client's connection | the client (root): descriptors in its queue | a closer |
 //! | descriptors that a client sent | the client: any file at all | the datagram reader; a closer where 64 wait for it already |

@@ -206,6 +206,8 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
         let has_nics = instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty());
         let run = std::mem::take(&mut instance.run);
+        // What is open of it goes to a closer: its root's mount is the last one, and closing it writes back the whole file
+        // system of the layer, whoever wrote there. Neither its end nor its next start waits for that.
         instance.run.oom_kills = run.oom_kills.closed();
         instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {

@@ -80,6 +80,8 @@ pub(crate) struct Run {
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
     pub(crate) dev_mount: Option<Untrusted>,
+    /// A mount of its root. Whoever closes it last waits until the file system of its layer is written back.
+    pub(crate) root_mount: Option<Untrusted>,
     /// It uses a mount of its image that is kept.
     pub(crate) image: Option<ImageUse>,
     /// Its console.

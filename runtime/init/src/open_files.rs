@@ -10,7 +10,7 @@ use crate::service_list::MOST_SERVICES;
 use crate::warm_images;
 use yado_sys::rlimit::KernelResource;
 
-/// Its first process, its mount of `/dev`, its console and who looks at it, its socket, two counters.
+/// Its first process, its mounts (`/dev`, root), its console and who looks at it, its socket, two counters.
 const PER_INSTANCE: usize = 8;
 
 /// The launcher, its reports, its output, the command that it started.

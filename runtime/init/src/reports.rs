@@ -86,7 +86,9 @@ impl Supervisor {
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
                     instance.run.start_us = Some(start_us);
                     instance.run.started = Some(now);
-                    instance.run.dev_mount = descriptors.into_iter().next();
+                    let mut descriptors = descriptors.into_iter();
+                    instance.run.dev_mount = descriptors.next();
+                    instance.run.root_mount = descriptors.next();
                     let about = instance.about();
                     self.events.publish(Some(&about), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);

@@ -21,8 +21,9 @@ pub enum LaunchReport {
         /// Its process id as init sees it.
         pid: i32,
     },
-    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. For `run` a mount of the
-    /// instance's `/dev` travels with it, for the job `devices`.
+    /// `run`, `exec`: `execve` succeeded: everything is in place. The launcher is about to exit. For `run` two mounts travel
+    /// with it: of the instance's `/dev`, for the job `devices`; and of its root, because whoever closes that one last waits
+    /// until the whole file system of the layer is written back.
     Started {
         /// For the benchmark and for `yado rescue events --format json`.
         steps: StepTimes,

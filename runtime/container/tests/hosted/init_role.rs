@@ -27,6 +27,8 @@ pub(crate) struct Payload {
     pub(crate) console: Option<File>,
     /// Our mount of its `/dev`; a command brings none.
     dev: Option<OwnedFd>,
+    /// A mount of its root, closed after its end.
+    _root: Option<OwnedFd>,
     /// What may be kept of its image, and what travelled with that.
     pub(crate) image: Option<(ImageMount, Vec<OwnedFd>)>,
     pub(crate) steps: Vec<StepTime>,
@@ -134,7 +136,8 @@ fn take_reports(begin: Instant, reports: &OwnedFd, launcher: &Child) -> Result<P
                 payload = Some((pid, pidfd, descriptors.next().map(File::from)));
             }
             Some((LaunchReport::Started { steps }, descriptors)) => {
-                break Ok((steps.to_vec(), descriptors.into_iter().next()));
+                let mut descriptors = descriptors.into_iter();
+                break Ok((steps.to_vec(), descriptors.next(), descriptors.next()));
             }
             Some((LaunchReport::Failed(failure), _)) => break Err(failure),
             Some((report @ (LaunchReport::DevicesSynced { .. } | LaunchReport::ProbePassed), _)) => {
@@ -145,9 +148,9 @@ fn take_reports(begin: Instant, reports: &OwnedFd, launcher: &Child) -> Result<P
     };
     let until_started = begin.elapsed();
     wait(launcher.pid, &launcher.pidfd);
-    let (steps, dev) = outcome?;
+    let (steps, dev, root) = outcome?;
     let (pid, pidfd, console) = payload.expect("the payload is reported before the start");
-    Ok(Payload { pid, pidfd, console, dev, image, steps, until_started })
+    Ok(Payload { pid, pidfd, console, dev, _root: root, image, steps, until_started })
 }
 
 /// The program that is measured: the shipped one, where it is named, and not these tests.
