@@ -1,18 +1,21 @@
-//! The compiler: everything that was said (files of instances, profiles and networks) to everything that runs (specs).
-//! Pure but for one argument that reads images. One bad instance is one error; the others come out.
+//! The compiler: what was said of instances, profiles and networks to what runs, the specs. Of one instance ([`compile_one`],
+//! from layers that files or a request say) or of all files ([`compile`]). Pure but for one argument that reads images. One bad
+//! instance is one error; the others come out.
 
 mod expand;
+mod files;
 mod networks;
 mod order;
 
-use crate::file::MAX_FILE_BYTES;
 use crate::instance::InstanceSpec;
+use crate::layer::Placed;
 use crate::network::NetworksSpec;
-use crate::problem::{Fault, Problem};
+use crate::parsed_layer::ParsedLayer;
+use crate::problem::{Fault, Place, Problem};
 use crate::said::{SaidFile, file_problem, parse_said};
 use crate::sources::{Source, Sources};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use yado_wire::InstanceName;
 
 pub use crate::said::FileKind;
@@ -54,28 +57,64 @@ pub struct Compiled {
     pub profile_problems: Vec<Problem>,
 }
 
+/// What instances are looked at against.
+pub struct World<'a> {
+    /// Fingerprint by alias.
+    pub aliases: &'a BTreeMap<String, [u8; 32]>,
+    /// The image file by fingerprint.
+    pub images: &'a BTreeMap<[u8; 32], PathBuf>,
+    /// The networks that nics can be on.
+    pub networks: &'a NetworksSpec,
+    /// Reads an image.
+    pub facts: &'a ReadFacts<'a>,
+}
+
+/// What is said of one instance outside of its layers.
+#[derive(Debug, Clone, Copy)]
+pub struct Heading<'a> {
+    /// What it is called.
+    pub name: &'a InstanceName,
+    /// Where it is said: what concerns no single text is told of here.
+    pub place: &'a Place,
+    /// An alias, a fingerprint, or the beginning of one.
+    pub image: Option<&'a Placed>,
+}
+
+/// Compiles one instance from its layers, the lowest first: its profiles in their order, then its own. The one way to a spec,
+/// from files and from requests.
+///
+/// `boot.after` stays empty: whether those instances exist and wait in a circle is a question to all instances together, which
+/// [`compile`] asks.
+pub fn compile_one(
+    heading: Heading<'_>,
+    layers: &[&ParsedLayer],
+    world: &World<'_>,
+) -> Result<InstanceSpec, Vec<Problem>> {
+    expand::spec(heading, layers, world)
+}
+
 /// Compiles everything.
 pub fn compile(sources: &Sources, facts: &ReadFacts) -> Compiled {
     let (networks, network_problems) = networks::compile(&sources.networks);
     let profiles: BTreeMap<&str, SaidFile> =
         sources.profiles.iter().map(|(name, source)| (name.as_str(), read_said(FileKind::Profile, source))).collect();
-    let world = expand::World { sources, profiles: &profiles, networks: &networks, facts };
+    let world = World { aliases: &sources.aliases, images: &sources.images, networks: &networks, facts };
     let mut instances: BTreeMap<InstanceName, (SaidFile, Result<InstanceSpec, Vec<Problem>>)> = BTreeMap::new();
     for (name, source) in &sources.instances {
         let said = read_said(FileKind::Instance, source);
-        let spec = world.spec(name, &source.path.display().to_string(), &said);
+        let spec = files::compile(name, &source.path.display().to_string(), &said, &profiles, &world);
         instances.insert(name.clone(), (said, spec));
     }
     order::check(&mut instances);
     let instances = instances.into_iter().map(|(name, (_, spec))| (name, spec)).collect();
-    let profile_problems = profiles.into_values().flat_map(|profile| profile.problems).collect();
+    let profile_problems = profiles.into_values().flat_map(|profile| profile.all_problems()).collect();
     Compiled { instances, networks, network_problems, profile_problems }
 }
 
 /// What is wrong with one file by itself. The profiles, images, networks and instances that it names are not looked for.
 pub fn check(kind: FileKind, file: &str, bytes: &[u8]) -> Vec<Problem> {
     match kind {
-        FileKind::Instance | FileKind::Profile => parse_said(file, kind, bytes).problems,
+        FileKind::Instance | FileKind::Profile => parse_said(file, kind, bytes).all_problems(),
         FileKind::Network => {
             let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             networks::check(name, file, bytes)
@@ -89,18 +128,7 @@ fn read_said(kind: FileKind, source: &Source) -> SaidFile {
         Ok(bytes) => parse_said(&file, kind, bytes),
         Err(error) => {
             let fault = Fault::Unreadable { message: error.to_string() };
-            SaidFile { problems: vec![file_problem(&file, "", fault)], ..SaidFile::default() }
-        }
-    }
-}
-
-/// The spec must fit into its file.
-fn check_size(file: &str, spec: &InstanceSpec) -> Option<Problem> {
-    match crate::file::encode(spec, crate::file::Digest([0; 32])) {
-        Ok(_) => None,
-        Err(_) => {
-            let reason = format!("all together is longer than {MAX_FILE_BYTES} bytes; is environment.* that long?");
-            Some(file_problem(file, "", Fault::Conflict { reason }))
+            SaidFile::unreadable(file_problem(&file, "", fault))
         }
     }
 }

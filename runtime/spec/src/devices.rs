@@ -1,10 +1,11 @@
 //! From what is said of one device to its part of the spec: which options must be there, and which do not go together.
 
-use crate::device_types::{DeviceKind, TMPFS};
+use crate::device_types::{DeviceKind, TMPFS, device_type};
 use crate::draft::{DeviceDraft, NicType};
 use crate::instance::{Device, DeviceSelect, Disk, DiskSource, Nic, NicKind, NodeKind, Required, RootSpec, UsbMatch};
+use crate::layer::LayerDevice;
 use crate::problem::{Fault, Problem};
-use crate::said::SaidDevice;
+use crate::setting::{Setting, find, nearest_setting, set_defaults};
 use crate::values::parse_interface;
 use std::time::Duration;
 
@@ -23,10 +24,11 @@ pub(crate) enum Built {
     Nothing,
 }
 
-/// Builds one device, or says everything that is wrong with it as a whole.
-pub(crate) fn build(name: &str, said: &SaidDevice) -> Result<Built, Vec<Problem>> {
-    let Some(kind) = said.kind else { return Ok(Built::Nothing) };
-    let draft = said.draft();
+/// Parses and builds one device. What is wrong with single options comes first; only if that is nothing, what is wrong with
+/// the device as a whole.
+pub(crate) fn build(name: &str, said: &LayerDevice) -> Result<Built, Vec<Problem>> {
+    let (kind, options) = find_type(name, said).map_err(|problem| vec![problem])?;
+    let draft = parse_options(name, said, options)?;
     let mut builder = Builder { name, said, draft, problems: Vec::new() };
     let built = match kind {
         DeviceKind::Disk => builder.disk(),
@@ -44,9 +46,52 @@ pub(crate) fn build(name: &str, said: &SaidDevice) -> Result<Built, Vec<Problem>
     }
 }
 
+fn find_type(name: &str, said: &LayerDevice) -> Result<(DeviceKind, &'static [Setting<DeviceDraft>]), Problem> {
+    let fault = match said.options.get("type") {
+        Some(word) => match device_type(&word.text) {
+            Ok(found) => return Ok(found),
+            Err(fault) => fault,
+        },
+        None => Fault::Missing { right: format!("type = \"{}\"", likely_type(name)) },
+    };
+    Err(said.problem(name, "type", fault))
+}
+
+/// The type that a device of this name most often has.
+fn likely_type(name: &str) -> &'static str {
+    if name.starts_with("eth") {
+        "nic"
+    } else if name.starts_with("gpio") {
+        "gpio"
+    } else {
+        "disk"
+    }
+}
+
+fn parse_options(
+    name: &str,
+    said: &LayerDevice,
+    options: &'static [Setting<DeviceDraft>],
+) -> Result<DeviceDraft, Vec<Problem>> {
+    let mut draft = DeviceDraft::default();
+    set_defaults(options, &mut draft);
+    let mut problems = Vec::new();
+    for (option, placed) in said.options.iter().filter(|(option, _)| *option != "type") {
+        let parsed = match find(options, option) {
+            Some(setting) => setting.parse(option, &placed.text),
+            None => Err(Fault::Unknown { what: "option", nearest: nearest_setting(options, option) }),
+        };
+        match parsed {
+            Ok(effect) => effect.apply(&mut draft),
+            Err(fault) => problems.push(said.problem(name, option, fault)),
+        }
+    }
+    if problems.is_empty() { Ok(draft) } else { Err(problems) }
+}
+
 struct Builder<'a> {
     name: &'a str,
-    said: &'a SaidDevice,
+    said: &'a LayerDevice,
     draft: DeviceDraft,
     problems: Vec<Problem>,
 }

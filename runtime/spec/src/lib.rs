@@ -27,9 +27,13 @@ mod draft_of_spec;
 #[cfg(feature = "compile")]
 pub mod keys;
 #[cfg(feature = "compile")]
+pub mod layer;
+#[cfg(feature = "compile")]
 mod nearest;
 #[cfg(feature = "compile")]
 pub mod network_keys;
+#[cfg(feature = "compile")]
+pub mod parsed_layer;
 #[cfg(feature = "compile")]
 mod probe;
 #[cfg(feature = "compile")]

@@ -3,7 +3,7 @@
 use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::network::{DnsMode, Ipv4Prefix, LinkSelector};
 use crate::setting::Applies::AtOnce;
-use crate::setting::{Choice, Origin, Setting, Value};
+use crate::setting::{Choice, Origin, Setting, Value, effect};
 use crate::values::{Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -32,13 +32,13 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
                 Ipv4Said::None => Some("none".to_owned()),
                 Ipv4Said::Given(prefix) => Some(prefix.to_string()),
             },
-            set: |draft, text| {
-                draft.ipv4_address = match text {
+            parse: |text| {
+                let said = match text {
                     "auto" => Ipv4Said::Auto,
                     "none" => Ipv4Said::None,
                     _ => Ipv4Said::Given(prefix(text)?),
                 };
-                Ok(())
+                effect(said, |draft, said| draft.ipv4_address = said)
             },
         },
         default: "auto",
@@ -85,10 +85,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "ranges such as 10.158.0.2-10.158.0.99, comma separated",
             get: |draft| show_list(&draft.ipv4_dhcp_ranges, |(first, last)| format!("{first}-{last}")),
-            set: |draft, text| {
-                draft.ipv4_dhcp_ranges = ranges(text)?;
-                Ok(())
-            },
+            parse: |text| effect(ranges(text)?, |draft, ranges| draft.ipv4_dhcp_ranges = ranges),
         },
         default: "",
         applies: AtOnce,
@@ -133,10 +130,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "a domain in lower case, without a dot at the end",
             get: |draft| Some(draft.dns_domain.to_string()),
-            set: |draft, text| {
-                draft.dns_domain = domain(text)?;
-                Ok(())
-            },
+            parse: |text| effect(domain(text)?, |draft, domain| draft.dns_domain = domain),
         },
         default: "lxd",
         applies: AtOnce,
@@ -161,10 +155,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "a MAC address",
             get: |draft| draft.hwaddr.map(show_hwaddr),
-            set: |draft, text| {
-                draft.hwaddr = Some(parse_hwaddr(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_hwaddr(text)?, |draft, hwaddr| draft.hwaddr = Some(hwaddr)),
         },
         default: "",
         applies: AtOnce,
@@ -176,9 +167,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "interfaces' names, comma separated, at most 8",
             get: |draft| show_list(&draft.external_interfaces, ToString::to_string),
-            set: |draft, text| {
-                draft.external_interfaces = list(text, MOST_EXTERNAL, parse_interface)?;
-                Ok(())
+            parse: |text| {
+                effect(list(text, MOST_EXTERNAL, parse_interface)?, |draft, names| draft.external_interfaces = names)
             },
         },
         default: "",
@@ -287,12 +277,12 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
                 LinkSelector::Name(ref name) => Some(name.to_string()),
                 LinkSelector::Address(address) => Some(show_hwaddr(address)),
             },
-            set: |draft, text| {
-                draft.parent = match parse_hwaddr(text) {
+            parse: |text| {
+                let link = match parse_hwaddr(text) {
                     Ok(address) => LinkSelector::Address(address),
                     Err(_) => LinkSelector::Name(parse_interface(text)?),
                 };
-                Ok(())
+                effect(link, |draft, link| draft.parent = link)
             },
         },
         default: "",
@@ -331,10 +321,7 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
                 Ipv4Said::Auto | Ipv4Said::None => None,
                 Ipv4Said::Given(prefix) => Some(prefix.to_string()),
             },
-            set: |draft, text| {
-                draft.ipv4_address = Ipv4Said::Given(prefix(text)?);
-                Ok(())
-            },
+            parse: |text| effect(prefix(text)?, |draft, prefix| draft.ipv4_address = Ipv4Said::Given(prefix)),
         },
         default: "",
         applies: AtOnce,
@@ -346,10 +333,9 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "an IPv4 address",
             get: |draft| draft.ipv4_gateway.as_ref().map(ToString::to_string),
-            set: |draft, text| {
+            parse: |text| {
                 let address = text.split_once('/').map_or(text, |(address, _)| address);
-                draft.ipv4_gateway = Some(parse_ipv4(address)?);
-                Ok(())
+                effect(parse_ipv4(address)?, |draft, address| draft.ipv4_gateway = Some(address))
             },
         },
         default: "",
@@ -362,9 +348,10 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "IPv4 addresses, comma separated, at most 3",
             get: |draft| show_list(&draft.dns_nameservers, ToString::to_string),
-            set: |draft, text| {
-                draft.dns_nameservers = list(text, MOST_NAMESERVERS, parse_ipv4)?;
-                Ok(())
+            parse: |text| {
+                effect(list(text, MOST_NAMESERVERS, parse_ipv4)?, |draft, addresses| {
+                    draft.dns_nameservers = addresses
+                })
             },
         },
         default: "",

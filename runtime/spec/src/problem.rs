@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: the file, the line, the key, the value, and what would be right. One line of text
+//! What is wrong with a configuration: the place, the key, the value, and what would be right. One line of text
 //! each, so that a list of them is a file and a file is a list.
 
 use core::fmt;
@@ -6,16 +6,48 @@ use core::fmt;
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file as it was named to us.
-    pub file: String,
-    /// Counted from 1; 0 when it is about the file as a whole.
-    pub line: usize,
-    /// `limits.memory`, `devices.eth0.parent`; empty when it is about the file as a whole.
+    /// Where it is said.
+    pub place: Place,
+    /// `limits.memory`, `devices.eth0.parent`; empty when it is about the place as a whole.
     pub key: String,
     /// What was said, if the fault is in it.
     pub value: Option<String>,
     /// Why it is wrong.
     pub fault: Fault,
+}
+
+/// Where something is said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In a file.
+    File {
+        /// The file as it was named to us.
+        file: String,
+        /// Counted from 1; 0 when it is about the file as a whole.
+        line: usize,
+    },
+    /// In a request; it has no lines, and who sent it knows which.
+    Request,
+}
+
+impl Place {
+    /// The line, counted from 1; 0 without one.
+    pub fn line(&self) -> usize {
+        match self {
+            Place::File { file: _, line } => *line,
+            Place::Request => 0,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File { file, line: 0 } => write!(out, "{file}"),
+            Place::File { file, line } => write!(out, "{file}:{line}"),
+            Place::Request => write!(out, "request"),
+        }
+    }
 }
 
 /// Why something is wrong.
@@ -75,10 +107,7 @@ const SHOWN_VALUE_CHARS: usize = 60;
 
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:", self.file)?;
-        if self.line != 0 {
-            write!(out, "{}:", self.line)?;
-        }
+        write!(out, "{}:", self.place)?;
         if !self.key.is_empty() {
             write!(out, " {}", self.key.escape_debug())?;
             if let Some(value) = &self.value {

@@ -62,19 +62,19 @@ pub enum Value<T: 'static> {
     Parsed {
         /// What it is, to be read after "Value:".
         what: &'static str,
-        /// Reads it back, as `set` takes it.
+        /// Reads it back, as `parse` takes it.
         get: fn(&T) -> Option<String>,
         /// Takes the value.
-        set: fn(&mut T, &str) -> Result<(), Right>,
+        parse: fn(&str) -> Result<Effect<T>, Right>,
     },
     /// A key for each name that `*` stands for.
     Each {
         /// What one is.
         what: &'static str,
-        /// Reads all back: what `*` stands for, and the value as `set` takes it.
+        /// Reads all back: what `*` stands for, and the value as `parse` takes it.
         get: fn(&T) -> Vec<(String, String)>,
         /// Takes what `*` stands for, and the value.
-        set: fn(&mut T, &str, &str) -> Result<(), Right>,
+        parse: fn(&str, &str) -> Result<Effect<T>, Right>,
     },
     /// Kept in the configuration for those who read it; no running instance depends on it.
     Kept {
@@ -95,6 +95,31 @@ pub enum Value<T: 'static> {
         /// Why, and what to do instead.
         reason: &'static str,
     },
+}
+
+/// What a value does to a draft. It was parsed; it can be done to any number of drafts and cannot fail.
+pub struct Effect<T: 'static>(Box<dyn Fn(&mut T) + Send + Sync>);
+
+/// Does `set` with a parsed value.
+pub fn effect<T, V: Clone + Send + Sync + 'static>(value: V, set: fn(&mut T, V)) -> Result<Effect<T>, Right> {
+    Ok(Effect(Box::new(move |draft| set(draft, value.clone()))))
+}
+
+impl<T> Effect<T> {
+    fn none() -> Effect<T> {
+        Effect(Box::new(|_| {}))
+    }
+
+    /// Does it.
+    pub fn apply(&self, draft: &mut T) {
+        (self.0)(draft);
+    }
+}
+
+impl<T> core::fmt::Debug for Effect<T> {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str("Effect")
+    }
 }
 
 /// A word.
@@ -137,36 +162,36 @@ pub enum Origin {
 }
 
 impl<T> Setting<T> {
-    /// Takes the value into the draft, or says why not.
-    pub fn set(&self, draft: &mut T, name: &str, text: &str) -> Result<(), Fault> {
+    /// What the value does to a draft, or why it is none.
+    pub fn parse(&self, name: &str, text: &str) -> Result<Effect<T>, Fault> {
         let wrong = |Right(right)| Fault::Value { right };
         match &self.value {
-            Value::Bool { get: _, set } => set(draft, parse_bool(text).map_err(wrong)?),
+            Value::Bool { get: _, set } => parse_bool(text).and_then(|value| effect(value, *set)).map_err(wrong),
             Value::Integer { least, most, get: _, set } => {
-                set(draft, parse_integer(text, *least, *most).map_err(wrong)?);
+                parse_integer(text, *least, *most).and_then(|value| effect(value, *set)).map_err(wrong)
             }
             Value::Time { least, most, get: _, set } => {
-                set(draft, parse_duration(text, *least, *most).map_err(wrong)?);
+                parse_duration(text, *least, *most).and_then(|value| effect(value, *set)).map_err(wrong)
             }
             Value::Choice(choices) => match choices.iter().find(|choice| choice.word == text) {
-                Some(choice) => (choice.set)(draft),
-                None => return Err(Fault::Value { right: words(choices) }),
+                Some(choice) => Ok(Effect(Box::new(choice.set))),
+                None => Err(Fault::Value { right: words(choices) }),
             },
-            Value::Parsed { what: _, get: _, set } => set(draft, text).map_err(wrong)?,
-            Value::Each { what: _, get: _, set } => set(draft, self.rest(name), text).map_err(wrong)?,
-            Value::Kept { what: _, check } => check(text).map_err(wrong)?,
+            Value::Parsed { what: _, get: _, parse } => parse(text).map_err(wrong),
+            Value::Each { what: _, get: _, parse } => parse(self.rest(name), text).map_err(wrong),
+            Value::Kept { what: _, check } => check(text).map(|()| Effect::none()).map_err(wrong),
             Value::Always { value, reason } => {
                 let same_bool = parse_bool(value).ok().is_some_and(|value| parse_bool(text) == Ok(value));
-                if *value != text && !same_bool {
-                    return Err(Fault::Refused { reason: format!("only {value}; {reason}") });
+                match *value == text || same_bool {
+                    true => Ok(Effect::none()),
+                    false => Err(Fault::Refused { reason: format!("only {value}; {reason}") }),
                 }
             }
-            Value::Refused { reason } => return Err(Fault::Refused { reason: (*reason).to_owned() }),
+            Value::Refused { reason } => Err(Fault::Refused { reason: (*reason).to_owned() }),
         }
-        Ok(())
     }
 
-    /// What the draft has for it, as names and the texts that [`Setting::set`] would take: none, one, or with `*` any number.
+    /// What the draft has for it, as names and the texts that [`Setting::parse`] would take: none, one, or with `*` any number.
     /// What no running instance depends on, and what is always the same, is not in a draft.
     pub fn show(&self, draft: &T) -> Vec<(String, String)> {
         let text = match &self.value {
@@ -176,8 +201,8 @@ impl<T> Setting<T> {
             Value::Choice(choices) => {
                 choices.iter().find(|choice| (choice.is)(draft)).map(|choice| choice.word.to_owned())
             }
-            Value::Parsed { what: _, get, set: _ } => get(draft),
-            Value::Each { what: _, get, set: _ } => {
+            Value::Parsed { what: _, get, parse: _ } => get(draft),
+            Value::Each { what: _, get, parse: _ } => {
                 let prefix = self.name.strip_suffix('*').unwrap_or(self.name);
                 return get(draft).into_iter().map(|(rest, text)| (format!("{prefix}{rest}"), text)).collect();
             }
@@ -197,8 +222,8 @@ impl<T> Setting<T> {
                 format!("a time from {} to {}: seconds, or with units", show_duration(*least), show_duration(*most))
             }
             Value::Choice(choices) => words(choices),
-            Value::Parsed { what, get: _, set: _ }
-            | Value::Each { what, get: _, set: _ }
+            Value::Parsed { what, get: _, parse: _ }
+            | Value::Each { what, get: _, parse: _ }
             | Value::Kept { what, check: _ } => (*what).to_owned(),
             Value::Always { value, reason } => format!("{value}, always: {reason}"),
             Value::Refused { reason: _ } => return None,
@@ -240,8 +265,10 @@ pub fn nearest_setting<T>(table: &'static [Setting<T>], name: &str) -> Option<St
 /// Puts every default of the table into the draft.
 pub fn set_defaults<T>(table: &'static [Setting<T>], draft: &mut T) {
     for setting in table.iter().filter(|setting| !setting.default.is_empty()) {
-        // A test of each table sets each default; one that is wrong never gets here.
-        let _ = setting.set(draft, setting.name, setting.default);
+        // A test of each table parses each default; one that is wrong never gets here.
+        if let Ok(effect) = setting.parse(setting.name, setting.default) {
+            effect.apply(draft);
+        }
     }
 }
 

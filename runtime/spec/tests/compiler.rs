@@ -393,6 +393,8 @@ fn images_are_found_by_alias_fingerprint_and_its_beginning() {
     for (text, expected) in cases {
         assert_eq!(problems(compile_one(text)), [expected], "{text}");
     }
+    // What follows from the broken line is not told.
+    assert_eq!(problems(compile_one("= 'busybox'")).len(), 1);
     let gone = "cc".repeat(32);
     assert_eq!(
         problems(compile_one(&format!("image = '{gone}'"))),

@@ -4,12 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use yado_spec::device_types::{DEVICE_TYPES, Offer};
-use yado_spec::draft::{ConfigDraft, DeviceDraft, NetworkDraft};
 use yado_spec::network_keys::{BRIDGE, PHYSICAL};
 use yado_spec::setting::{Setting, Value, find};
 use yado_spec::{keys, reference};
 
-fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
+fn check_table<T>(table: &'static [Setting<T>]) {
     for (at, setting) in table.iter().enumerate() {
         let name = setting.name;
         assert!(setting.help.ends_with('.') && 10 < setting.help.len(), "{name}: help is whole sentences");
@@ -18,7 +17,7 @@ fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
         let example = name.replace('*', "nofile");
         assert!(std::ptr::eq(find(table, &example).unwrap(), setting), "{name} is hidden by another row");
         if !setting.default.is_empty() {
-            assert_eq!(setting.set(&mut blank(), name, setting.default), Ok(()), "{name}: the default cannot be set");
+            assert!(setting.parse(name, setting.default).is_ok(), "{name}: the default cannot be set");
         }
         let is_each = matches!(setting.value, Value::Each { .. });
         assert!(!is_each || name.ends_with('*'), "{name} has names of its own and no *");
@@ -29,14 +28,11 @@ fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
         match &setting.value {
             Value::Refused { reason } => {
                 assert!(setting.default.is_empty(), "{name}");
-                assert!(
-                    setting.set(&mut blank(), &example, "x").unwrap_err().to_string().ends_with(reason),
-                    "{name}"
-                );
+                assert!(setting.parse(&example, "x").unwrap_err().to_string().ends_with(reason), "{name}");
             }
             Value::Always { value, reason: _ } => {
-                assert_eq!(setting.set(&mut blank(), &example, value), Ok(()), "{name}");
-                assert!(setting.set(&mut blank(), &example, "other").is_err(), "{name}");
+                assert!(setting.parse(&example, value).is_ok(), "{name}");
+                assert!(setting.parse(&example, "other").is_err(), "{name}");
             }
             Value::Bool { .. }
             | Value::Integer { .. }
@@ -52,7 +48,7 @@ fn check_table<T>(table: &'static [Setting<T>], blank: fn() -> T) {
 #[test]
 fn every_row_has_help_and_a_default_that_can_be_set_and_hides_no_other() {
     for (_, table) in keys::GROUPS {
-        check_table(table, ConfigDraft::blank);
+        check_table(table);
         for setting in *table {
             let example = setting.name.replace('*', "nofile");
             assert!(
@@ -65,11 +61,11 @@ fn every_row_has_help_and_a_default_that_can_be_set_and_hides_no_other() {
     for device_type in DEVICE_TYPES {
         assert!(device_type.help.ends_with('.'), "{}", device_type.name);
         if let Offer::As(_, options) = device_type.offer {
-            check_table(options, DeviceDraft::default);
+            check_table(options);
         }
     }
-    check_table(BRIDGE, NetworkDraft::blank);
-    check_table(PHYSICAL, NetworkDraft::blank);
+    check_table(BRIDGE);
+    check_table(PHYSICAL);
 }
 
 /// lxd-api's first group, as far as it is about instances: each is known, whether it is offered or refused with a reason.

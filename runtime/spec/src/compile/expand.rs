@@ -1,76 +1,52 @@
-//! One instance: its profiles in order, its own file above them, its image, and what must hold between its devices.
+//! One instance: its layers one above the other, its image, and what must hold between its keys and devices.
 
-use super::{ImageFacts, ImageKind, ReadFacts, check_size};
-use crate::devices::{Built, build};
+use super::{Heading, ImageFacts, ImageKind, World};
+use crate::devices::Built;
 use crate::draft::{ConfigDraft, ReadyWord};
+use crate::file::{Digest, MAX_FILE_BYTES, encode};
 use crate::instance::{Device, DeviceSelect, InstanceSpec, Nic, NicKind, RootSpec};
 use crate::keys;
+use crate::layer::{LayerDevice, Placed};
 use crate::nearest::nearest;
-use crate::network::NetworksSpec;
-use crate::problem::{Fault, Problem};
-use crate::said::{Placed, SaidDevice, SaidFile};
-use crate::sources::Sources;
+use crate::parsed_layer::{ParsedDevice, ParsedKey, ParsedLayer};
+use crate::problem::{Fault, Place, Problem};
+use crate::said::missing_image;
 use std::collections::BTreeMap;
 use yado_wire::network::MAX_NICS;
 use yado_wire::{InstanceName, hex};
 
-/// What an instance is looked at against.
-pub(super) struct World<'a> {
-    pub(super) sources: &'a Sources,
-    pub(super) profiles: &'a BTreeMap<&'a str, SaidFile>,
-    pub(super) networks: &'a NetworksSpec,
-    pub(super) facts: &'a ReadFacts<'a>,
+/// The instance's spec, or all that is wrong.
+pub(super) fn spec(
+    heading: Heading<'_>,
+    layers: &[&ParsedLayer],
+    world: &World<'_>,
+) -> Result<InstanceSpec, Vec<Problem>> {
+    let mut problems: Vec<Problem> = layers.iter().flat_map(|layer| layer.problems()).cloned().collect();
+    let config: BTreeMap<&String, &ParsedKey> = layers.iter().flat_map(|layer| &layer.config).collect();
+    let devices: BTreeMap<&String, &ParsedDevice> = layers.iter().flat_map(|layer| &layer.devices).collect();
+    let mut draft = keys::default_config();
+    config.values().for_each(|key| key.effect.apply(&mut draft));
+    problems.extend(config_conflicts(&config, &draft));
+    let image = match heading.image {
+        Some(said) => world.image(said),
+        None => Err(missing_image(heading.place.clone())),
+    };
+    let image = image.map_err(|problem| problems.push(problem)).ok();
+    let built = world.devices(&devices, &mut problems);
+    let spec = image.map(|(fingerprint, facts)| assemble(heading.name, fingerprint, facts, draft, built));
+    problems.extend(spec.as_ref().and_then(|spec| check_size(heading.place, spec)));
+    match spec {
+        Some(spec) if problems.is_empty() => Ok(spec),
+        Some(_) | None => Err(problems),
+    }
 }
 
 impl World<'_> {
-    /// The instance's spec, or all that is wrong. `after` is filled in when all instances are known.
-    pub(super) fn spec(&self, name: &InstanceName, file: &str, own: &SaidFile) -> Result<InstanceSpec, Vec<Problem>> {
-        let mut problems = own.problems.clone();
-        let layers = self.layers(own, &mut problems);
-        let config: BTreeMap<&String, &Placed> = layers.iter().flat_map(|layer| &layer.config).collect();
-        let devices: BTreeMap<&String, &SaidDevice> = layers.iter().flat_map(|layer| &layer.devices).collect();
-        let draft = draft_of(&config);
-        problems.extend(config_conflicts(&config, &draft));
-        let image =
-            own.image.as_ref().and_then(|said| self.image(said).map_err(|problem| problems.push(problem)).ok());
-        let built = self.devices(&devices, &mut problems);
-        let spec = image.map(|(fingerprint, facts)| assemble(name, fingerprint, facts, draft, built));
-        problems.extend(spec.as_ref().and_then(|spec| check_size(file, spec)));
-        problems.dedup();
-        match spec {
-            Some(spec) if problems.is_empty() => Ok(spec),
-            // The file's own problems are why there is no image; they are in the list.
-            Some(_) | None => Err(problems),
-        }
-    }
-
-    /// The profiles in order, then the instance's own file.
-    fn layers<'b>(&'b self, own: &'b SaidFile, problems: &mut Vec<Problem>) -> Vec<&'b SaidFile> {
-        let mut layers = Vec::new();
-        match &own.profiles {
-            None => layers.extend(self.profiles.get("default")),
-            Some(named) => {
-                for placed in named {
-                    match self.profiles.get(placed.text.as_str()) {
-                        Some(profile) => layers.push(profile),
-                        None => {
-                            let nearest = nearest(&placed.text, self.profiles.keys().copied()).map(str::to_owned);
-                            problems.push(placed.problem("profiles", Fault::Unknown { what: "profile", nearest }));
-                        }
-                    }
-                }
-            }
-        }
-        problems.extend(layers.iter().flat_map(|profile| profile.problems.iter().cloned()));
-        layers.push(own);
-        layers
-    }
-
     /// The image by alias, by fingerprint, or by the beginning of one.
     fn image(&self, said: &Placed) -> Result<([u8; 32], ImageFacts), Problem> {
         let fingerprint = self.find_image(&said.text).map_err(|fault| said.problem("image", fault))?;
         let refuse = |reason: String| said.problem("image", Fault::Refused { reason });
-        let Some(path) = self.sources.images.get(&fingerprint) else {
+        let Some(path) = self.images.get(&fingerprint) else {
             return Err(refuse(format!("the image {} is not on this machine", hex::encode(&fingerprint))));
         };
         let facts = (self.facts)(&fingerprint, path).map_err(refuse)?;
@@ -83,42 +59,45 @@ impl World<'_> {
     }
 
     fn find_image(&self, text: &str) -> Result<[u8; 32], Fault> {
-        if let Some(fingerprint) = self.sources.aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
+        if let Some(fingerprint) = self.aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
             return Ok(fingerprint);
         }
         if LEAST_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let prefix = text.to_ascii_lowercase();
-            let mut matches =
-                self.sources.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
+            let mut matches = self.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
             return match (matches.next(), matches.next()) {
                 (Some(one), None) => Ok(*one),
                 (Some(_), Some(_)) => Err(Fault::Value { right: "more digits: several images begin so".to_owned() }),
                 (None, _) => Err(Fault::Unknown { what: "image", nearest: None }),
             };
         }
-        let nearest = nearest(text, self.sources.aliases.keys().map(String::as_str)).map(str::to_owned);
+        let nearest = nearest(text, self.aliases.keys().map(String::as_str)).map(str::to_owned);
         Err(Fault::Unknown { what: "image", nearest })
     }
 
-    fn devices(&self, devices: &BTreeMap<&String, &SaidDevice>, problems: &mut Vec<Problem>) -> Vec<(String, Built)> {
+    fn devices(
+        &self,
+        devices: &BTreeMap<&String, &ParsedDevice>,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<(String, Built)> {
         let mut all = Vec::new();
-        for (name, said) in devices {
-            // What is wrong with a device by itself was told with its file.
-            if let Ok(built) = build(name, said) {
-                problems.extend(self.network_problem(name, said, &built));
-                problems.extend(all.iter().filter_map(|earlier| conflict(name, said, &built, earlier)));
-                all.push(((*name).clone(), built));
+        for (name, ParsedDevice { said, built }) in devices {
+            // What is wrong with a device by itself was told with its layer.
+            if let Some(built) = built {
+                problems.extend(self.network_problem(name, said, built));
+                problems.extend(all.iter().filter_map(|earlier| conflict(name, said, built, earlier)));
+                all.push(((*name).clone(), built.clone()));
             }
         }
         let nics = all.iter().filter(|(_, built)| matches!(built, Built::Nic(_))).count();
-        if let (true, Some((name, said))) = (MAX_NICS < nics, devices.iter().next()) {
+        if let (true, Some((name, device))) = (MAX_NICS < nics, devices.iter().next()) {
             let reason = format!("{nics} interfaces, at most {MAX_NICS} are possible");
-            problems.push(said.problem(name, "type", Fault::Conflict { reason }));
+            problems.push(device.said.problem(name, "type", Fault::Conflict { reason }));
         }
         all
     }
 
-    fn network_problem(&self, name: &str, said: &SaidDevice, built: &Built) -> Option<Problem> {
+    fn network_problem(&self, name: &str, said: &LayerDevice, built: &Built) -> Option<Problem> {
         let Built::Nic(Nic { kind: NicKind::Network { network }, ipv4_address, .. }) = built else {
             return None;
         };
@@ -153,23 +132,12 @@ impl World<'_> {
 /// LXD's clients show so many digits.
 const LEAST_PREFIX_DIGITS: usize = 12;
 
-fn draft_of(config: &BTreeMap<&String, &Placed>) -> ConfigDraft {
-    let mut draft = keys::default_config();
-    for (name, placed) in config {
-        if let Some(setting) = keys::key(name) {
-            // Each value was set once when its file was read.
-            let _ = setting.set(&mut draft, name, &placed.text);
-        }
-    }
-    draft
-}
-
 /// Keys that are right by themselves and not together.
-fn config_conflicts(config: &BTreeMap<&String, &Placed>, draft: &ConfigDraft) -> Vec<Problem> {
+fn config_conflicts(config: &BTreeMap<&String, &ParsedKey>, draft: &ConfigDraft) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
-        if let (true, Some(placed)) = (is_wrong, config.get(&key.to_owned())) {
-            problems.push(placed.problem(key, Fault::Conflict { reason: reason.to_owned() }));
+        if let (true, Some(parsed)) = (is_wrong, config.get(&key.to_owned())) {
+            problems.push(parsed.said.problem(key, Fault::Conflict { reason: reason.to_owned() }));
         }
     };
     let both = draft.autorestart.is_some() && draft.restart.policy.is_some();
@@ -190,7 +158,7 @@ fn config_conflicts(config: &BTreeMap<&String, &Placed>, draft: &ConfigDraft) ->
 }
 
 /// Two devices of one instance that want the same place.
-fn conflict(name: &str, said: &SaidDevice, built: &Built, (other, earlier): &(String, Built)) -> Option<Problem> {
+fn conflict(name: &str, said: &LayerDevice, built: &Built, (other, earlier): &(String, Built)) -> Option<Problem> {
     let (option, what) = match (built, earlier) {
         (Built::Nic(nic), Built::Nic(other)) if nic.interface == other.interface => ("name", "the interface's name"),
         (Built::Nic(nic), Built::Nic(other)) if nic.hwaddr.is_some() && nic.hwaddr == other.hwaddr => {
@@ -256,4 +224,16 @@ fn assemble(
     // A mount below another one is made after it.
     spec.disks.sort_by(|one, other| one.path.cmp(&other.path));
     spec
+}
+
+/// The spec must fit into its file.
+fn check_size(place: &Place, spec: &InstanceSpec) -> Option<Problem> {
+    match encode(spec, Digest([0; 32])) {
+        Ok(_) => None,
+        Err(_) => {
+            let reason = format!("all together is longer than {MAX_FILE_BYTES} bytes; is environment.* that long?");
+            let (place, key) = (place.clone(), String::new());
+            Some(Problem { place, key, value: None, fault: Fault::Conflict { reason } })
+        }
+    }
 }

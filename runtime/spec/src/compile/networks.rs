@@ -2,12 +2,13 @@
 
 use crate::document::{Entry, MAX_PROBLEMS, Said, parse_document};
 use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::layer::Placed;
 use crate::nearest::nearest;
 use crate::network::{BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, UplinkIpv4, UplinkSpec};
 use crate::network_keys::{BRIDGE, PHYSICAL};
-use crate::problem::{Fault, Problem};
-use crate::said::{Placed, file_problem};
-use crate::setting::{Setting, find, nearest_setting, set_defaults};
+use crate::problem::{Fault, Place, Problem};
+use crate::said::file_problem;
+use crate::setting::{Effect, Setting, find, nearest_setting, set_defaults};
 use crate::sources::Source;
 use crate::values::parse_interface;
 use std::collections::BTreeMap;
@@ -78,7 +79,8 @@ enum NetworkKind {
 
 struct SaidNetwork {
     kind: NetworkKind,
-    config: BTreeMap<String, Placed>,
+    /// By key: as it was said, and what it does.
+    config: BTreeMap<String, (Placed, Effect<NetworkDraft>)>,
     problems: Vec<Problem>,
 }
 
@@ -97,7 +99,8 @@ fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
         match (path.as_slice(), &entry.said) {
             (["config", ..], Said::Table) => {}
             (["config", rest @ ..], Said::Text(text)) if !rest.is_empty() => {
-                let placed = Placed { file: file.to_owned(), line: entry.line, text: text.clone() };
+                let place = Place::File { file: file.to_owned(), line: entry.line };
+                let placed = Placed { place, text: text.clone() };
                 config.push((rest.join("."), placed));
             }
             (["type"], Said::Text(text)) if text == "bridge" => said.kind = NetworkKind::Bridge,
@@ -130,31 +133,30 @@ fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
             _ => {}
         }
     }
-    let mut scratch = NetworkDraft::blank();
     for (name, placed) in config {
         if MAX_PROBLEMS <= said.problems.len() {
             break;
         }
         let table = table_of(said.kind);
         let outcome = match find(table, &name) {
-            Some(setting) => setting.set(&mut scratch, &name, &placed.text),
+            Some(setting) => setting.parse(&name, &placed.text),
             None => Err(unknown(said.kind, &name)),
         };
         match outcome {
             Err(fault) => said.problems.push(placed.problem(name, fault)),
-            Ok(()) if said.config.contains_key(&name) => {
+            Ok(_) if said.config.contains_key(&name) => {
                 let reason = "said twice, in quotes and dotted".to_owned();
                 said.problems.push(placed.problem(name, Fault::Conflict { reason }));
             }
-            Ok(()) => {
-                said.config.insert(name, placed);
+            Ok(effect) => {
+                said.config.insert(name, (placed, effect));
             }
         }
     }
-    let broken: Vec<usize> = syntax.iter().map(|problem| problem.line).collect();
-    said.problems.retain(|problem| !broken.contains(&problem.line));
+    let broken: Vec<usize> = syntax.iter().map(|problem| problem.place.line()).collect();
+    said.problems.retain(|problem| !broken.contains(&problem.place.line()));
     said.problems.extend(syntax);
-    said.problems.sort_by_key(|problem| problem.line);
+    said.problems.sort_by_key(|problem| problem.place.line());
     said
 }
 
@@ -163,7 +165,8 @@ fn problem_of(file: &str, entry: &Entry, key: &str, fault: Fault) -> Problem {
         Said::Text(text) => Some(text.clone()),
         Said::List(_) | Said::Other | Said::Table => None,
     };
-    Problem { file: file.to_owned(), line: entry.line, key: key.to_owned(), value, fault }
+    let place = Place::File { file: file.to_owned(), line: entry.line };
+    Problem { place, key: key.to_owned(), value, fault }
 }
 
 fn table_of(kind: NetworkKind) -> &'static [Setting<NetworkDraft>] {
@@ -191,14 +194,9 @@ fn build(name: &str, file: &str, said: &SaidNetwork) -> Result<Built, Vec<Proble
     });
     let mut draft = NetworkDraft::blank();
     set_defaults(table_of(said.kind), &mut draft);
-    for (name, placed) in &said.config {
-        if let Some(setting) = find(table_of(said.kind), name) {
-            // Each value was set once when the file was read.
-            let _ = setting.set(&mut draft, name, &placed.text);
-        }
-    }
+    said.config.values().for_each(|(_, effect)| effect.apply(&mut draft));
     let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
-        if let (true, Some(placed)) = (is_wrong, said.config.get(key)) {
+        if let (true, Some((placed, _))) = (is_wrong, said.config.get(key)) {
             problems.push(placed.problem(key, Fault::Conflict { reason: reason.to_owned() }));
         }
     };

@@ -1,9 +1,10 @@
 //! `after` among all instances: unknown names, cycles, and instances that wait for one that will never start.
 
 use crate::instance::InstanceSpec;
+use crate::layer::Placed;
 use crate::nearest::nearest;
 use crate::problem::{Fault, Problem};
-use crate::said::{Placed, SaidFile};
+use crate::said::SaidFile;
 use std::collections::{BTreeMap, BTreeSet};
 use yado_wire::InstanceName;
 

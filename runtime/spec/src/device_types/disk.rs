@@ -2,7 +2,7 @@
 
 use crate::draft::DeviceDraft;
 use crate::setting::Applies::AtRestart;
-use crate::setting::{Origin, Setting, Value};
+use crate::setting::{Origin, Setting, Value, effect};
 use crate::values::{Right, parse_path, parse_size, show_size};
 
 const LXD: Origin = Origin::Lxd("disk");
@@ -20,12 +20,9 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "an absolute path in the instance; / is its root",
             get: |draft| if draft.is_root { Some("/".to_owned()) } else { draft.path.clone() },
-            set: |draft, text| {
-                match text {
-                    "/" => draft.is_root = true,
-                    _ => draft.path = Some(parse_path(text)?),
-                }
-                Ok(())
+            parse: |text| match text {
+                "/" => effect((), |draft, ()| draft.is_root = true),
+                _ => effect(parse_path(text)?, |draft, path| draft.path = Some(path)),
             },
         },
         default: "",
@@ -38,15 +35,15 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "an absolute path of the system, or tmpfs:",
             get: |draft| draft.source.clone(),
-            set: |draft, text| {
-                draft.source = match text {
-                    TMPFS => Some(TMPFS.to_owned()),
+            parse: |text| {
+                let source = match text {
+                    TMPFS => TMPFS.to_owned(),
                     _ if text.contains(':') && !text.starts_with('/') => {
                         return Err(Right("an absolute path of the system, or tmpfs:".to_owned()));
                     }
-                    _ => Some(parse_path(text)?),
+                    _ => parse_path(text)?,
                 };
-                Ok(())
+                effect(source, |draft, source| draft.source = Some(source))
             },
         },
         default: "",
@@ -60,12 +57,9 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a size such as 16MiB",
             get: |draft| draft.size_bytes.map(show_size),
-            set: |draft, text| {
-                match parse_size(text)? {
-                    bytes if bytes < LEAST_TMPFS_BYTES => return Err(Right("at least 4KiB".to_owned())),
-                    bytes => draft.size_bytes = Some(bytes),
-                }
-                Ok(())
+            parse: |text| match parse_size(text)? {
+                bytes if bytes < LEAST_TMPFS_BYTES => Err(Right("at least 4KiB".to_owned())),
+                bytes => effect(bytes, |draft, bytes| draft.size_bytes = Some(bytes)),
             },
         },
         default: "",

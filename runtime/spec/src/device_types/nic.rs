@@ -2,7 +2,7 @@
 
 use crate::draft::{DeviceDraft, NicType};
 use crate::setting::Applies::AtRestart;
-use crate::setting::{Choice, Origin, Setting, Value};
+use crate::setting::{Choice, Origin, Setting, Value, effect};
 use crate::values::{parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 
 const LXD: Origin = Origin::Lxd("nic");
@@ -18,10 +18,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "the name of a network",
             get: |draft| draft.network.as_ref().map(ToString::to_string),
-            set: |draft, text| {
-                draft.network = Some(parse_interface(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_interface(text)?, |draft, network| draft.network = Some(network)),
         },
         default: "",
         applies: AtRestart,
@@ -59,10 +56,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "an interface's name",
             get: |draft| draft.parent.as_ref().map(ToString::to_string),
-            set: |draft, text| {
-                draft.parent = Some(parse_interface(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_interface(text)?, |draft, parent| draft.parent = Some(parent)),
         },
         default: "",
         applies: AtRestart,
@@ -74,10 +68,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "an interface's name",
             get: |draft| draft.name.as_ref().map(ToString::to_string),
-            set: |draft, text| {
-                draft.name = Some(parse_interface(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_interface(text)?, |draft, name| draft.name = Some(name)),
         },
         default: "",
         applies: AtRestart,
@@ -89,10 +80,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a MAC address",
             get: |draft| draft.hwaddr.map(show_hwaddr),
-            set: |draft, text| {
-                draft.hwaddr = Some(parse_hwaddr(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_hwaddr(text)?, |draft, hwaddr| draft.hwaddr = Some(hwaddr)),
         },
         default: "",
         applies: AtRestart,
@@ -118,10 +106,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "an interface's name",
             get: |draft| draft.host_name.as_ref().map(ToString::to_string),
-            set: |draft, text| {
-                draft.host_name = Some(parse_interface(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_interface(text)?, |draft, name| draft.host_name = Some(name)),
         },
         default: "",
         applies: AtRestart,
@@ -133,10 +118,7 @@ pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "an IPv4 address such as 10.158.0.20",
             get: |draft| draft.ipv4_address.as_ref().map(ToString::to_string),
-            set: |draft, text| {
-                draft.ipv4_address = Some(parse_ipv4(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_ipv4(text)?, |draft, address| draft.ipv4_address = Some(address)),
         },
         default: "",
         applies: AtRestart,

@@ -2,7 +2,7 @@
 
 use crate::draft::DeviceDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Origin, Setting, Value};
+use crate::setting::{Origin, Setting, Value, effect};
 use crate::values::{Right, parse_mode, parse_node_path, parse_usb_id, show_mode, show_usb_id};
 use std::time::Duration;
 
@@ -78,10 +78,7 @@ const fn vendor_id(origin: Origin) -> Setting<DeviceDraft> {
         value: Value::Parsed {
             what: "four hex digits",
             get: |draft| draft.usb.vendor.map(show_usb_id),
-            set: |draft, text| {
-                draft.usb.vendor = Some(parse_usb_id(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_usb_id(text)?, |draft, id| draft.usb.vendor = Some(id)),
         },
         default: "",
         applies: AtOnce,
@@ -96,10 +93,7 @@ const fn product_id(origin: Origin) -> Setting<DeviceDraft> {
         value: Value::Parsed {
             what: "four hex digits",
             get: |draft| draft.usb.product.map(show_usb_id),
-            set: |draft, text| {
-                draft.usb.product = Some(parse_usb_id(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_usb_id(text)?, |draft, id| draft.usb.product = Some(id)),
         },
         default: "",
         applies: AtOnce,
@@ -146,10 +140,7 @@ const fn mode(origin: Origin) -> Setting<DeviceDraft> {
         value: Value::Parsed {
             what: "permission bits in octal, such as 0660",
             get: |draft| Some(show_mode(draft.mode)),
-            set: |draft, text| {
-                draft.mode = parse_mode(text)?;
-                Ok(())
-            },
+            parse: |text| effect(parse_mode(text)?, |draft, mode| draft.mode = mode),
         },
         default: "0660",
         applies: AtOnce,
@@ -176,10 +167,7 @@ pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a path below /dev/",
             get: |draft| draft.source.clone(),
-            set: |draft, text| {
-                draft.source = Some(parse_node_path(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_node_path(text)?, |draft, source| draft.source = Some(source)),
         },
         default: "",
         applies: AtOnce,
@@ -191,10 +179,7 @@ pub(super) static UNIX: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a path below /dev/",
             get: |draft| draft.path.clone(),
-            set: |draft, text| {
-                draft.path = Some(parse_node_path(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_node_path(text)?, |draft, path| draft.path = Some(path)),
         },
         default: "",
         applies: AtOnce,
@@ -234,9 +219,10 @@ pub(super) static USB: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a serial number",
             get: |draft| draft.usb.serial.clone(),
-            set: |draft, text| {
-                draft.usb.serial = Some(name(text, "a serial number as sysfs shows it")?);
-                Ok(())
+            parse: |text| {
+                effect(name(text, "a serial number as sysfs shows it")?, |draft, serial| {
+                    draft.usb.serial = Some(serial)
+                })
             },
         },
         default: "",
@@ -286,9 +272,10 @@ pub(super) static HOTPLUG: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a subsystem such as block, tty or input",
             get: |draft| draft.subsystem.clone(),
-            set: |draft, text| {
-                draft.subsystem = Some(name(text, "a subsystem such as block, tty or input")?);
-                Ok(())
+            parse: |text| {
+                effect(name(text, "a subsystem such as block, tty or input")?, |draft, subsystem| {
+                    draft.subsystem = Some(subsystem)
+                })
             },
         },
         default: "",
@@ -319,10 +306,11 @@ pub(super) static GPIO: &[Setting<DeviceDraft>] = &[
         value: Value::Parsed {
             what: "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0",
             get: |draft| draft.chip.clone(),
-            set: |draft, text| {
-                draft.chip =
-                    Some(name(text, "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0")?);
-                Ok(())
+            parse: |text| {
+                effect(
+                    name(text, "a chip's label such as pinctrl-bcm2835, or its name such as gpiochip0")?,
+                    |draft, chip| draft.chip = Some(chip),
+                )
             },
         },
         default: "",

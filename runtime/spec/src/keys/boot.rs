@@ -4,7 +4,7 @@ use crate::draft::{ConfigDraft, ReadyWord};
 use crate::instance::RestartPolicy;
 use crate::probe::parse_probe;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Choice, Origin, Setting, Value};
+use crate::setting::{Choice, Origin, Setting, Value, effect};
 use std::time::Duration;
 
 const LXD: Origin = Origin::Lxd("instance-boot");
@@ -218,10 +218,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Parsed {
             what: "exec:PROGRAM ARGUMENT…, tcp:[ADDRESS:]PORT or http:[ADDRESS:]PORT[/PATH]",
             get: |draft| draft.health.probe.as_ref().map(ToString::to_string),
-            set: |draft, text| {
-                draft.health.probe = Some(parse_probe(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_probe(text)?, |draft, probe| draft.health.probe = Some(probe)),
         },
         default: "",
         applies: AtOnce,

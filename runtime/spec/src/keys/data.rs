@@ -2,7 +2,7 @@
 
 use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Origin, Setting, Value};
+use crate::setting::{Origin, Setting, Value, effect};
 use crate::values::{Right, check_expiry, check_schedule, check_variable};
 
 /// Any text is right.
@@ -17,10 +17,9 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Each {
             what: "any text",
             get: |draft| draft.environment.iter().map(|(name, text)| (name.clone(), text.clone())).collect(),
-            set: |draft, name, text| {
+            parse: |name, text| {
                 check_variable(name, text)?;
-                draft.environment.insert(name.to_owned(), text.to_owned());
-                Ok(())
+                effect((name.to_owned(), text.to_owned()), |draft, variable| draft.environment.extend([variable]))
             },
         },
         default: "",

@@ -2,7 +2,7 @@
 
 use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Choice, Origin, Setting, Value};
+use crate::setting::{Choice, Origin, Setting, Value, effect};
 use crate::values::{
     RESOURCES, Right, parse_allowance, parse_cpus, parse_kernel_limit, parse_memory, parse_swap, show_allowance,
     show_cpus, show_kernel_limit, show_memory, show_swap,
@@ -20,10 +20,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Parsed {
             what: "a size such as 64MiB, from 1MiB, or percent of the machine's memory such as 25%",
             get: |draft| draft.memory.map(show_memory),
-            set: |draft, text| {
-                draft.memory = Some(parse_memory(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_memory(text)?, |draft, memory| draft.memory = Some(memory)),
         },
         default: "",
         applies: AtOnce,
@@ -56,10 +53,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Parsed {
             what: "true, false, or a size such as 64MiB",
             get: |draft| Some(show_swap(draft.swap_bytes)),
-            set: |draft, text| {
-                draft.swap_bytes = parse_swap(text)?;
-                Ok(())
-            },
+            parse: |text| effect(parse_swap(text)?, |draft, bytes| draft.swap_bytes = bytes),
         },
         default: "true",
         applies: AtOnce,
@@ -71,10 +65,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Parsed {
             what: "a number of CPUs such as 2, or CPUs such as 0-1,3 (CPU 3 alone is 3-3)",
             get: |draft| draft.cpus.as_ref().map(show_cpus),
-            set: |draft, text| {
-                draft.cpus = Some(parse_cpus(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_cpus(text)?, |draft, cpus| draft.cpus = Some(cpus)),
         },
         default: "",
         applies: AtOnce,
@@ -86,10 +77,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Parsed {
             what: "a share such as 50%, or a time such as 25ms/100ms",
             get: |draft| draft.cpu.map(show_allowance),
-            set: |draft, text| {
-                draft.cpu = Some(parse_allowance(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_allowance(text)?, |draft, cpu| draft.cpu = Some(cpu)),
         },
         default: "",
         applies: AtOnce,
@@ -130,12 +118,11 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
             get: |draft| {
                 draft.kernel.iter().map(|limit| (limit.resource.clone(), show_kernel_limit(limit))).collect()
             },
-            set: |draft, resource, text| {
+            parse: |resource, text| {
                 if !RESOURCES.contains(&resource) {
                     return Err(Right(format!("limits.kernel.RESOURCE with one of {}", RESOURCES.join(", "))));
                 }
-                draft.kernel.push(parse_kernel_limit(resource, text)?);
-                Ok(())
+                effect(parse_kernel_limit(resource, text)?, |draft, limit| draft.kernel.push(limit))
             },
         },
         default: "",

@@ -2,7 +2,7 @@
 
 use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
-use crate::setting::{Origin, Setting, Value};
+use crate::setting::{Origin, Setting, Value, effect};
 use crate::values::parse_label;
 
 const LXD: Origin = Origin::Lxd("instance-security");
@@ -97,10 +97,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Parsed {
             what: "an AppArmor profile's name or an SELinux context",
             get: |draft| draft.security.label.clone(),
-            set: |draft, text| {
-                draft.security.label = Some(parse_label(text)?);
-                Ok(())
-            },
+            parse: |text| effect(parse_label(text)?, |draft, label| draft.security.label = Some(label)),
         },
         default: "",
         applies: AtRestart,
