@@ -2,14 +2,11 @@
 //! `firewall/limits.rs` are derived from what each takes.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Outside, nic, udhcpc, wait_until};
+use crate::machines::{Board, Machine, networks_with_uplink, nic, udhcpc, wait_until};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use yado_spec::NetworksSpec;
-use yado_spec::network::LinkSelector;
-use yado_wire::names::clipped;
 use yado_wire::network::NetReply;
 
 /// Counts netd's system calls, by strace.
@@ -111,10 +108,7 @@ fn a_client_that_nobody_knows_and_a_name_that_is_passed_on_cost_few_system_calls
     if !can_run(&["ip", "busybox", "dig", "dnsmasq", "python3", "strace"]) {
         return;
     }
-    let mut networks = NetworksSpec::default_networks();
-    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
-    let board = Board::start(Some(networks));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks_with_uplink());
     let (one, bad) = (Machine::container(), Machine::container());
     assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
     assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);

@@ -1,12 +1,9 @@
 //! What one container can make netd and the machine's tables do: little, and nothing that its neighbours notice.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Outside, nic, text, udhcpc, wait_until};
+use crate::machines::{Board, Machine, networks_with_uplink, nic, text, udhcpc, wait_until};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use yado_spec::NetworksSpec;
-use yado_spec::network::LinkSelector;
-use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply};
 
 /// How long each flood lasts.
@@ -154,10 +151,7 @@ fn one_container_does_not_have_all_places_of_the_name_server() {
     if !can_run(&["ip", "busybox", "dig", "dnsmasq", "python3"]) {
         return;
     }
-    let mut networks = NetworksSpec::default_networks();
-    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
-    let board = Board::start(Some(networks));
-    let _outside = Outside::new(&board.machine);
+    let (board, _outside) = Board::with_outside(networks_with_uplink());
     let (bad, good) = (Machine::container(), Machine::container());
     assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
     assert_eq!(board.attach("good", &good, &[nic("yado0")]), NetReply::Attached);
@@ -196,10 +190,7 @@ fn who_asks_in_a_neighbours_name_leaves_it_places_of_the_name_server() {
     if !can_run(&["ip", "busybox", "dig", "dnsmasq", "python3"]) {
         return;
     }
-    let mut networks = NetworksSpec::default_networks();
-    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
-    let board = Board::start(Some(networks));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks_with_uplink());
     let (bad, good) = (Machine::container(), Machine::container());
     assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
     assert_eq!(board.attach("good", &good, &[nic("yado0")]), NetReply::Attached);
@@ -276,11 +267,9 @@ fn fill_table(firewall: bool, kinds: &[&str]) {
     if !can_run(&["ip", "nft", "busybox", "dnsmasq", "python3"]) {
         return;
     }
-    let mut networks = NetworksSpec::default_networks();
-    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    let mut networks = networks_with_uplink();
     networks.bridges[0].ipv4.as_mut().unwrap().firewall = firewall;
-    let board = Board::start(Some(networks));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks);
     board.machine.wait_for("busybox ping -c 1 -W 1 192.168.77.1");
     let (bad, good) = (Machine::container(), Machine::container());
     for (name, machine) in [("bad", &bad), ("good", &good)] {

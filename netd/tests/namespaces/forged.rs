@@ -2,12 +2,10 @@
 //! errors that are not true.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Outside, nic, udhcpc};
+use crate::machines::{Board, Machine, networks_with_uplink, nic, udhcpc};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
-use yado_spec::NetworksSpec;
-use yado_spec::network::{Ipv4Prefix, LinkSelector, UplinkIpv4};
-use yado_wire::names::clipped;
+use yado_spec::network::{Ipv4Prefix, UplinkIpv4};
 use yado_wire::network::NetReply;
 
 /// As many as `forge` sends, and more than anybody here has addresses.
@@ -179,15 +177,13 @@ fn a_container_does_not_end_others_questions_by_errors_about_the_name_server() {
     if !can_run(&["ip", "busybox", "dnsmasq", "python3"]) {
         return;
     }
-    let mut networks = NetworksSpec::default_networks();
-    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    let mut networks = networks_with_uplink();
     networks.uplinks[0].ipv4 = UplinkIpv4::Static {
         address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
         gateway: Some([192, 168, 77, 1].into()),
         nameservers: vec![[192, 168, 77, 8].into()],
     };
-    let board = Board::start(Some(networks));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks);
     // On a link that dnsmasq does not serve.
     outside.machine.sh("ip link add other0 type bridge && ip link set other0 up");
     outside.machine.sh("ip addr add 192.168.77.8/32 dev other0");

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use yado_spec::NetworksSpec;
+use yado_spec::network::LinkSelector;
 use yado_sys::packet;
 use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, names::clipped};
@@ -140,7 +142,7 @@ pub(crate) struct Board {
 
 impl Board {
     /// A board whose netd serves with `networks`; `None`: the default networks, without an uplink.
-    pub(crate) fn start(networks: Option<yado_spec::NetworksSpec>) -> Board {
+    pub(crate) fn start(networks: Option<NetworksSpec>) -> Board {
         let board =
             Board { machine: Machine::new(), run: tempfile::tempdir().unwrap(), netd: None, runs: AtomicU64::new(0) };
         let mut board = board;
@@ -149,6 +151,13 @@ impl Board {
         }
         board.start_netd();
         board
+    }
+
+    /// A board with these networks, whose uplink is plugged into the network outside.
+    pub(crate) fn with_outside(networks: NetworksSpec) -> (Board, Outside) {
+        let board = Board::start(Some(networks));
+        let outside = Outside::new(&board.machine);
+        (board, outside)
     }
 
     pub(crate) fn start_netd(&mut self) {
@@ -297,6 +306,13 @@ fn heapless_vec(nics: &[NicOrder]) -> heapless::Vec<NicOrder, MAX_NICS> {
     nics.iter().cloned().collect()
 }
 
+/// The default networks with `up0` as their uplink: one end of a pair, which is never chosen by itself.
+pub(crate) fn networks_with_uplink() -> NetworksSpec {
+    let mut networks = NetworksSpec::default_networks();
+    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
+    networks
+}
+
 /// `eth0` on a network of netd's.
 pub(crate) fn nic(network: &str) -> NicOrder {
     NicOrder {
@@ -391,6 +407,19 @@ impl Outside {
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
+}
+
+/// The uplink's status once it is as `is_wanted` says.
+pub(crate) fn uplink_that(
+    board: &Board,
+    outside: &Outside,
+    what: &str,
+    is_wanted: impl Fn(&LinkStatus) -> bool,
+) -> LinkStatus {
+    wait_until(what, || {
+        let uplink = board.uplink();
+        if is_wanted(&uplink) { Ok(uplink) } else { Err(format!("{uplink:?}\n{}", outside.log())) }
+    })
 }
 
 /// Asks for an address as busybox does and configures it; returns what the script was told.

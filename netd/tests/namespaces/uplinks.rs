@@ -1,32 +1,25 @@
 //! The uplink: a lease from a real server, routes, NAT, and names from outside.
 
 use crate::can_run;
-use crate::machines::{Board, DEADLINE, Machine, Outside, nic, text, udhcpc, wait_until, wait_within};
+use crate::machines::{
+    Board, DEADLINE, Machine, Outside, networks_with_uplink, nic, text, udhcpc, uplink_that, wait_until, wait_within,
+};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 use yado_netd::saved::Saved;
-use yado_spec::NetworksSpec;
-use yado_spec::network::{Ipv4Prefix, LinkSelector, UplinkIpv4};
+use yado_spec::network::{Ipv4Prefix, UplinkIpv4};
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply};
-
-fn networks() -> NetworksSpec {
-    let mut networks = NetworksSpec::default_networks();
-    // The uplink is one end of a pair here, which is never chosen by itself.
-    networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
-    networks
-}
 
 #[test]
 fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
     if !can_run(&["ip", "busybox", "dig", "dnsmasq", "nft"]) {
         return;
     }
-    let board = Board::start(Some(networks()));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks_with_uplink());
     let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
     assert_eq!(uplink.gateway, Some([192, 168, 77, 1]));
     assert_eq!(uplink.nameservers.as_slice(), [[192, 168, 77, 1]]);
@@ -61,21 +54,12 @@ fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
     assert!(!asked.status.success(), "{}", text(&asked.stdout));
 }
 
-/// The uplink's status once it is as `is_wanted` says.
-fn uplink_that(board: &Board, outside: &Outside, what: &str, is_wanted: impl Fn(&LinkStatus) -> bool) -> LinkStatus {
-    wait_until(what, || {
-        let uplink = board.uplink();
-        if is_wanted(&uplink) { Ok(uplink) } else { Err(format!("{uplink:?}\n{}", outside.log())) }
-    })
-}
-
 #[test]
 fn a_link_that_flaps_keeps_its_lease_and_a_restarted_netd_does_too() {
     if !can_run(&["ip", "dnsmasq"]) {
         return;
     }
-    let mut board = Board::start(Some(networks()));
-    let outside = Outside::new(&board.machine);
+    let (mut board, outside) = Board::with_outside(networks_with_uplink());
     let has_route = |uplink: &LinkStatus| uplink.ipv4.is_some() && uplink.gateway.is_some();
     let before = uplink_that(&board, &outside, "a lease", has_route).ipv4;
     outside.machine.sh("ip link set out0 down");
@@ -115,7 +99,7 @@ fn a_netd_that_is_killed_once_the_address_stands_has_written_its_lease_down() {
     if !can_run(&["ip", "dnsmasq", "python3"]) {
         return;
     }
-    let mut board = Board::start(Some(networks()));
+    let mut board = Board::start(Some(networks_with_uplink()));
     let pid = board.netd_pid().to_string();
     let mut stopping =
         board.machine.command("python3").args(["-c", STOP_AT_ADDRESS, &pid]).stdout(Stdio::piped()).spawn().unwrap();
@@ -138,8 +122,7 @@ fn what_others_put_on_the_uplink_stays_and_what_is_ours_bears_our_number() {
     if !can_run(&["ip", "dnsmasq"]) {
         return;
     }
-    let board = Board::start(Some(networks()));
-    let mut outside = Outside::new(&board.machine);
+    let (board, mut outside) = Board::with_outside(networks_with_uplink());
     uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
     assert!(board.machine.sh("ip route show proto 89").contains("default via 192.168.77.1"));
     board.machine.sh("ip addr add 172.16.5.5/24 dev up0 && ip route add 172.16.6.0/24 via 172.16.5.1 proto dhcp");
@@ -158,8 +141,7 @@ fn a_server_that_forgets_or_ends_a_lease_is_followed() {
     if !can_run(&["ip", "dnsmasq"]) {
         return;
     }
-    let board = Board::start(Some(networks()));
-    let mut outside = Outside::new(&board.machine);
+    let (board, mut outside) = Board::with_outside(networks_with_uplink());
     let before = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some());
     // Another network: the server refuses the old address when the link comes back.
     outside.machine.sh("ip link set out0 down");
@@ -181,7 +163,7 @@ fn a_network_moves_out_of_the_way_of_a_later_lease_and_its_containers_with_it() 
     if !can_run(&["ip", "dnsmasq", "busybox"]) {
         return;
     }
-    let mut board = Board::start(Some(networks()));
+    let mut board = Board::start(Some(networks_with_uplink()));
     let one = Machine::container();
     let mut fixed = nic("yado0");
     fixed.ipv4_address = Some([10, 158, 0, 9]);
@@ -224,8 +206,7 @@ fn a_lease_is_renewed_from_its_own_address_and_options_are_followed() {
     if !can_run(&["ip", "dnsmasq", "busybox"]) {
         return;
     }
-    let board = Board::start(Some(networks()));
-    let mut outside = Outside::new(&board.machine);
+    let (board, mut outside) = Board::with_outside(networks_with_uplink());
     outside.start_udhcpd();
     let count = |what: &str| outside.log().matches(what).count();
     // A lease is renewed after a minute at the earliest.
@@ -250,7 +231,7 @@ fn a_static_uplink_needs_no_server_and_a_changed_configuration_is_followed() {
     if !can_run(&["ip", "nft"]) {
         return;
     }
-    let mut networks = networks();
+    let mut networks = networks_with_uplink();
     networks.uplinks[0].ipv4 = UplinkIpv4::Static {
         address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
         gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
@@ -311,8 +292,7 @@ fn a_container_speaks_as_nobody_else_to_the_host_and_to_the_world() {
     if !can_run(&["ip", "busybox", "dnsmasq", "python3"]) {
         return;
     }
-    let board = Board::start(Some(networks()));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks_with_uplink());
     let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
     let uplink = Ipv4Addr::from(uplink.ipv4.unwrap().0).to_string();
     let one = Machine::container();
@@ -334,8 +314,7 @@ fn a_server_that_follows_a_network_does_not_make_it_move_again_and_again() {
     if !can_run(&["ip", "dnsmasq"]) {
         return;
     }
-    let board = Board::start(Some(networks()));
-    let mut outside = Outside::new(&board.machine);
+    let (board, mut outside) = Board::with_outside(networks_with_uplink());
     let network = |board: &Board| board.status().into_iter().find(|link| link.role == LinkRole::Network).unwrap();
     for follows in ["10.158.0", "10.158.1"] {
         outside.machine.sh("ip link set out0 down && ip addr flush dev out0");
@@ -374,15 +353,14 @@ fn a_dozen_names_at_once_are_answered_by_the_first_server_that_is_there_and_spea
     if !can_run(&["ip", "dnsmasq", "python3"]) {
         return;
     }
-    let mut networks = networks();
+    let mut networks = networks_with_uplink();
     networks.uplinks[0].ipv4 = UplinkIpv4::Static {
         address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
         gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
         // Nobody listens at the first, and the second takes what comes and says nothing.
         nameservers: [7, 8, 1].map(|last| Ipv4Addr::new(192, 168, 77, last)).to_vec(),
     };
-    let board = Board::start(Some(networks));
-    let outside = Outside::new(&board.machine);
+    let (board, outside) = Board::with_outside(networks);
     // On a link that dnsmasq does not serve.
     outside.machine.sh("ip link add other0 type bridge && ip link set other0 up");
     outside.machine.sh("ip addr add 192.168.77.7/32 dev other0 && ip addr add 192.168.77.8/32 dev other0");
