@@ -5,13 +5,12 @@
 use crate::link::hwaddr::{self, Seed};
 use crate::link::kernel::{Inside, Kernel};
 use crate::link::observed::{Link, LinkKind, Observed};
+use crate::nic::{Connection, Nic};
 use crate::saved::Attachment;
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use yado_spec::network::{BridgeSpec, Ipv4Prefix};
-use yado_wire::network::{NicKind, NicOrder};
 use yado_wire::{Failure, InstanceName, Step};
 
 /// One interface, checked, with everything decided.
@@ -28,7 +27,7 @@ pub struct Planned {
 /// Why an instance has no interfaces.
 #[derive(Debug)]
 pub enum AttachError {
-    /// The order asks for what cannot be; nothing was touched.
+    /// It asks for what cannot be; nothing was touched.
     Refused {
         /// The link, name or interface it is about.
         object: String,
@@ -57,10 +56,10 @@ const EOPNOTSUPP: i32 = 95;
 /// Interfaces of all instances together; a board that wants more has another purpose.
 pub const MAX_ATTACHMENTS: usize = 256;
 
-/// Checks an order and decides names and addresses. `others` are the attachments of other instances.
+/// Checks what is asked for and decides names and addresses. `others` are the attachments of other instances.
 pub fn plan_attach(
     instance: &InstanceName,
-    nics: &[NicOrder],
+    nics: &[Nic],
     bridges: &[BridgeSpec],
     others: &[Attachment],
     observed: &Observed,
@@ -75,10 +74,10 @@ pub fn plan_attach(
         check_free(&one.attachment, taken)?;
         planned.push(one);
     }
-    planned.sort_by_key(|planned| match planned.attachment.kind {
-        NicKind::Network { .. } | NicKind::Bridged { .. } => 0,
-        NicKind::Macvlan { .. } => 1,
-        NicKind::Physical { .. } => 2,
+    planned.sort_by_key(|planned| match planned.attachment.connection {
+        Connection::Network { .. } | Connection::Bridged { .. } => 0,
+        Connection::Macvlan { .. } => 1,
+        Connection::Physical { .. } => 2,
     });
     Ok(planned)
 }
@@ -120,8 +119,8 @@ async fn attach_one(
 ) -> io::Result<()> {
     let Planned { attachment, parent, mtu } = planned;
     let inside = Inside { netns, name: &attachment.nic, hwaddr: Some(attachment.hwaddr), mtu: *mtu };
-    match (&attachment.kind, &attachment.host_link) {
-        (NicKind::Network { .. } | NicKind::Bridged { .. }, Some(host_link)) => {
+    match (&attachment.connection, &attachment.host_link) {
+        (Connection::Network { .. } | Connection::Bridged { .. }, Some(host_link)) => {
             // Left by a predecessor that was killed half-way, or by the instance's last run.
             if let Some(stale) = observed.link(host_link).filter(|link| link.kind == LinkKind::Veth) {
                 kernel.delete(stale.index).await?;
@@ -129,8 +128,8 @@ async fn attach_one(
             let hwaddr = hwaddr::host_hwaddr(attachment.instance.as_str(), &attachment.nic);
             kernel.create_veth(host_link, hwaddr, *parent, inside).await
         }
-        (NicKind::Macvlan { .. }, _) => kernel.create_macvlan(*parent, attachment.hwaddr, inside).await,
-        (NicKind::Physical { .. } | NicKind::Network { .. } | NicKind::Bridged { .. }, _) => {
+        (Connection::Macvlan { .. }, _) => kernel.create_macvlan(*parent, attachment.hwaddr, inside).await,
+        (Connection::Physical { .. } | Connection::Network { .. } | Connection::Bridged { .. }, _) => {
             kernel.move_link(*parent, inside).await
         }
     }
@@ -138,10 +137,10 @@ async fn attach_one(
 
 fn kernel_refused(attachment: &Attachment, source: io::Error) -> AttachError {
     let object = format!("{} of {}", attachment.nic, attachment.instance.as_str());
-    let module = match attachment.kind {
-        NicKind::Network { .. } | NicKind::Bridged { .. } => Some("veth"),
-        NicKind::Macvlan { .. } => Some("macvlan"),
-        NicKind::Physical { .. } => None,
+    let module = match attachment.connection {
+        Connection::Network { .. } | Connection::Bridged { .. } => Some("veth"),
+        Connection::Macvlan { .. } => Some("macvlan"),
+        Connection::Physical { .. } => None,
     };
     match module.filter(|_| source.raw_os_error() == Some(EOPNOTSUPP)) {
         Some(module) => AttachError::NoDriver { module, object },
@@ -151,37 +150,37 @@ fn kernel_refused(attachment: &Attachment, source: io::Error) -> AttachError {
 
 fn plan_nic(
     instance: &InstanceName,
-    nic: &NicOrder,
+    nic: &Nic,
     bridges: &[BridgeSpec],
     observed: &Observed,
 ) -> Result<Planned, AttachError> {
     check_name(&nic.name)?;
-    let parent_name = match &nic.kind {
-        NicKind::Network { network } => network,
-        NicKind::Bridged { parent } | NicKind::Macvlan { parent } | NicKind::Physical { parent } => parent,
+    let parent_name = match &nic.connection {
+        Connection::Network { network } => network,
+        Connection::Bridged { parent } | Connection::Macvlan { parent } | Connection::Physical { parent } => parent,
     };
     let parent = observed.link(parent_name).ok_or_else(|| refused(parent_name, "no such link"))?;
     let made_up = |seed: Seed| hwaddr::instance_hwaddr(instance.as_str(), &nic.name, seed);
     let host_link =
         || nic.host_name.as_ref().map_or_else(|| hwaddr::host_name(instance.as_str(), &nic.name), |n| n.to_string());
-    let (hwaddr, host_link) = match &nic.kind {
-        NicKind::Network { network } => {
+    let (hwaddr, host_link) = match &nic.connection {
+        Connection::Network { network } => {
             let bridge = bridges.iter().find(|bridge| bridge.name == *network);
             let bridge = bridge.ok_or_else(|| refused(network, "no such network"))?;
             check_bridge(parent)?;
             check_address(nic, bridge.ipv4.as_ref().map(|ipv4| ipv4.address))?;
             (made_up(outside_seed(&bridge.external_interfaces, observed)), Some(host_link()))
         }
-        NicKind::Bridged { .. } => {
+        Connection::Bridged { .. } => {
             check_bridge(parent)?;
             check_address(nic, None)?;
             (made_up(parent.hwaddr.unwrap_or_default()), Some(host_link()))
         }
-        NicKind::Macvlan { .. } => {
+        Connection::Macvlan { .. } => {
             check_address(nic, None)?;
             (made_up(parent.hwaddr.unwrap_or_default()), None)
         }
-        NicKind::Physical { .. } => {
+        Connection::Physical { .. } => {
             check_address(nic, None)?;
             if parent.kind == LinkKind::Bridge || parent.master.is_some() {
                 return Err(refused(parent_name, "a bridge or a port of one cannot move into an instance"));
@@ -201,17 +200,17 @@ fn plan_nic(
     if hwaddr[0] & 1 != 0 || hwaddr == [0; 6] {
         return Err(refused(&nic.name, "hwaddr: not an address of a single interface"));
     }
-    let mtu = nic.mtu.map(u32::from).or(match nic.kind {
-        NicKind::Physical { .. } => None,
-        NicKind::Network { .. } | NicKind::Bridged { .. } | NicKind::Macvlan { .. } => Some(parent.mtu),
+    let mtu = nic.mtu.map(u32::from).or(match nic.connection {
+        Connection::Physical { .. } => None,
+        Connection::Network { .. } | Connection::Bridged { .. } | Connection::Macvlan { .. } => Some(parent.mtu),
     });
     let attachment = Attachment {
         instance: instance.clone(),
         nic: nic.name.clone(),
-        kind: nic.kind.clone(),
+        connection: nic.connection.clone(),
         hwaddr,
         host_link,
-        fixed_ipv4: nic.ipv4_address.map(Ipv4Addr::from),
+        fixed_ipv4: nic.fixed_ipv4,
     };
     Ok(Planned { attachment, parent: parent.index, mtu })
 }
@@ -224,7 +223,7 @@ pub fn outside_seed(external_interfaces: &[yado_wire::Text<15>], observed: &Obse
 
 fn check_free<'a>(one: &Attachment, mut taken: impl Iterator<Item = &'a Attachment>) -> Result<(), AttachError> {
     let Some(other) = taken.find(|other| {
-        let is_same_place = other.kind == one.kind;
+        let is_same_place = other.connection == one.connection;
         (other.instance == one.instance && other.nic == one.nic)
             || other.hwaddr == one.hwaddr && is_same_place
             || one.host_link.is_some() && other.host_link == one.host_link
@@ -245,8 +244,8 @@ fn check_bridge(link: &Link) -> Result<(), AttachError> {
 }
 
 /// `ipv4.address` is handed out by our DHCP server, so it needs a network of ours.
-fn check_address(nic: &NicOrder, network: Option<Ipv4Prefix>) -> Result<(), AttachError> {
-    let Some(address) = nic.ipv4_address.map(Ipv4Addr::from) else { return Ok(()) };
+fn check_address(nic: &Nic, network: Option<Ipv4Prefix>) -> Result<(), AttachError> {
+    let Some(address) = nic.fixed_ipv4 else { return Ok(()) };
     let Some(network) = network else {
         return Err(refused(&nic.name, "ipv4.address: only on a network with addresses"));
     };

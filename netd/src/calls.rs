@@ -4,6 +4,7 @@ use crate::attach::{AttachError, attach, delete_pair, plan_attach};
 use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
 use crate::link::observed::{Link, LinkKind};
+use crate::nic::{Connection, Nic};
 use crate::reconcile::is_of;
 use crate::runs::OutOfDate;
 use crate::saved::{Attachment, Borrowed};
@@ -13,7 +14,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use yado_spec::network::BridgeSpec;
-use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, RunNumber};
 use yado_wire::{InstanceName, Text, names::clipped};
 
 impl Netd {
@@ -22,6 +23,7 @@ impl Netd {
         let Call { request, descriptors, answer } = call;
         let replies = match request {
             NetRequest::Attach { instance, run, nics } => {
+                let nics: Vec<Nic> = nics.iter().map(Nic::from).collect();
                 let attached = self.attach(&instance, run, &nics, descriptors, now).await;
                 vec![match attached {
                     Ok(()) => NetReply::Attached,
@@ -49,7 +51,7 @@ impl Netd {
         &mut self,
         instance: &InstanceName,
         run: RunNumber,
-        nics: &[NicOrder],
+        nics: &[Nic],
         descriptors: Vec<OwnedFd>,
         now: Duration,
     ) -> Result<(), AttachError> {
@@ -71,7 +73,7 @@ impl Netd {
         }
         attach(&self.kernel, &planned, &self.observed, netns.as_fd()).await?;
         for one in planned {
-            if let NicKind::Physical { parent } = &one.attachment.kind {
+            if let Connection::Physical { parent } = &one.attachment.connection {
                 self.remember_borrowed(parent);
             }
             if let Some(port) = &one.attachment.host_link {

@@ -19,7 +19,7 @@ use crate::rest::Rest;
 use crate::runs::Runs;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
-use crate::subnets::{Move, Place, place};
+use crate::subnets::{Move, Place, moves_seen, place};
 use crate::task::Task;
 use crate::uplink::Uplink;
 use std::collections::BTreeMap;
@@ -84,6 +84,15 @@ pub enum DaemonError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What is known of the netd before this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Predecessor {
+    /// What it wrote down, or that there was none.
+    Known,
+    /// There was one, and what it wrote down cannot be read.
+    Unknown,
 }
 
 /// Everything netd knows.
@@ -155,8 +164,17 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     ];
     let state_path = arguments.run.join("netd.state");
     let boot = machine::boot_id().map_err(failed("boot_id"))?;
-    let saved = Saved::read(&state_path, &boot);
     let spec = read_networks(&arguments);
+    let (saved, predecessor) = match Saved::read(&state_path, &boot) {
+        Ok(saved) => (saved, Predecessor::Known),
+        Err(error) => {
+            let path = state_path.display();
+            tracing::error!("{path}: {error}; what is found stays as it is, as far as nothing else is known of it");
+            let seen = kernel.observe().await.map_err(failed("look at the links"))?;
+            let moves = moves_seen(&spec.bridges, |bridge| seen.our_bridge_address(&bridge.name));
+            (Saved { moves, ..Saved::nothing(&boot) }, Predecessor::Unknown)
+        }
+    };
     let mut netd = Netd {
         // Until the first look, which finds out what they collide with.
         networks: place(&spec.bridges, &saved.moves, &[], |_| false),
@@ -189,6 +207,9 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         _monitors: monitors,
     };
     netd.take_networks();
+    if predecessor == Predecessor::Unknown {
+        netd.uplinks.iter_mut().for_each(Uplink::keep_unknown_address);
+    }
     if let Err(error) = privileges::drop_unneeded(netd.arguments.is_hosted) {
         tracing::warn!("privileges are kept: {error}");
     }

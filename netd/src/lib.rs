@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod log;
 mod network_places;
+pub mod nic;
 pub mod notify;
 mod privileges;
 mod reconcile;

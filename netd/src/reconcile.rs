@@ -10,6 +10,7 @@ use crate::dns::zone::{Zone, Zones};
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::LinkKind;
 use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
+use crate::nic::Connection;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
 use crate::subnets::host_in;
@@ -20,7 +21,6 @@ use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, DnsMode};
 use yado_sys::replace_file::replace_on_tmpfs;
-use yado_wire::network::NicKind;
 
 /// Make, find, address: no goal needs more rounds than this.
 const MAX_ROUNDS: usize = 5;
@@ -100,7 +100,7 @@ impl Netd {
     /// Drops one attachment; its address is remembered for its return.
     pub(crate) fn forget(&mut self, gone: &Attachment, now: Duration) {
         self.attachments.retain(|attachment| attachment != gone);
-        if let NicKind::Network { network } = &gone.kind {
+        if let Connection::Network { network } = &gone.connection {
             if let Some(leases) = self.leases.get_mut(network) {
                 leases.end(gone.hwaddr, now);
             }
@@ -139,10 +139,10 @@ impl Netd {
             }));
         }
         for attachment in &self.attachments {
-            let bridge = match &attachment.kind {
-                NicKind::Network { network } => network,
-                NicKind::Bridged { parent } => parent,
-                NicKind::Macvlan { .. } | NicKind::Physical { .. } => continue,
+            let bridge = match &attachment.connection {
+                Connection::Network { network } => network,
+                Connection::Bridged { parent } => parent,
+                Connection::Macvlan { .. } | Connection::Physical { .. } => continue,
             };
             wish.ports.extend(attachment.host_link.iter().map(|link| WishedPort {
                 name: link.clone(),
@@ -318,7 +318,7 @@ impl Netd {
 }
 
 pub(crate) fn is_of(attachment: &Attachment, bridge: &BridgeSpec) -> bool {
-    matches!(&attachment.kind, NicKind::Network { network } if *network == bridge.name)
+    matches!(&attachment.connection, Connection::Network { network } if *network == bridge.name)
 }
 
 /// Whether the written copy has this lease already, and as its end one that is late enough: a client renews at half of its

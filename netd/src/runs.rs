@@ -2,21 +2,21 @@
 //! can arrive after what another asked later: the run numbers say what is out of date. Pure; written down for a restarted
 //! netd.
 
-use serde::{Deserialize, Serialize};
 use yado_wire::InstanceName;
 use yado_wire::network::RunNumber;
 
 /// The last known run of each instance.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Runs {
     known: Vec<Run>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Run {
-    instance: InstanceName,
-    number: RunNumber,
-    is_over: bool,
+/// The last known run of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) instance: InstanceName,
+    pub(crate) number: RunNumber,
+    pub(crate) is_over: bool,
 }
 
 /// A request of a run that is over, or that was followed by another.
@@ -28,9 +28,19 @@ pub struct OutOfDate;
 const MAX_RUNS: usize = 512;
 
 impl Runs {
+    /// Those that a predecessor wrote down.
+    pub(crate) fn of(known: Vec<Run>) -> Runs {
+        Runs { known }
+    }
+
+    /// All of them, to be written down.
+    pub(crate) fn known(&self) -> &[Run] {
+        &self.known
+    }
+
     /// A run asks for its interfaces.
     pub fn begin(&mut self, instance: &InstanceName, number: RunNumber) -> Result<(), OutOfDate> {
-        if self.of(instance).is_some_and(|last| number < last.number || number == last.number && last.is_over) {
+        if self.last(instance).is_some_and(|last| number < last.number || number == last.number && last.is_over) {
             return Err(OutOfDate);
         }
         self.put(Run { instance: instance.clone(), number, is_over: false });
@@ -39,14 +49,14 @@ impl Runs {
 
     /// A run is over.
     pub fn end(&mut self, instance: &InstanceName, number: RunNumber) -> Result<(), OutOfDate> {
-        if self.of(instance).is_some_and(|last| number < last.number) {
+        if self.last(instance).is_some_and(|last| number < last.number) {
             return Err(OutOfDate);
         }
         self.put(Run { instance: instance.clone(), number, is_over: true });
         Ok(())
     }
 
-    fn of(&self, instance: &InstanceName) -> Option<&Run> {
+    fn last(&self, instance: &InstanceName) -> Option<&Run> {
         self.known.iter().find(|run| run.instance == *instance)
     }
 
@@ -93,6 +103,6 @@ mod tests {
             runs.begin(&name(number), RunNumber(number as u64)).unwrap();
         }
         assert_eq!(runs.known.len(), MAX_RUNS);
-        assert!(runs.of(&name(0)).is_none() && runs.of(&name(1)).is_some());
+        assert!(runs.last(&name(0)).is_none() && runs.last(&name(1)).is_some());
     }
 }

@@ -1,22 +1,30 @@
 //! What a restarted netd must know of its predecessor: attachments and leases, in `netd.state`. After a reboot there is
 //! nothing to know: the links are gone, and runs and leases are counted on the boot clock, which begins anew. On a host of
-//! somebody else the file may lie on a disk and outlive the boot, so it says of which boot it is. A file of another boot or
-//! version, or a torn one, is as none: links are found by looking, and leases come back by asking.
+//! somebody else the file may lie on a disk and outlive the boot, so it says of which boot it is, and one of another boot is as
+//! none.
+//!
+//! A file that cannot be read is an error, which is said, and costs as little as can be: links are found by looking, leases
+//! come back by asking, and what the predecessor gave the uplinks stays until they have leases again.
+
+mod v4;
 
 use crate::dhcp::lease::Lease;
 use crate::dhcp::server::Leases;
+use crate::nic::Connection;
 use crate::runs::Runs;
 use crate::subnets::Move;
-use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::path::Path;
+use v4::StateV4;
+use yado_wire::hash::fnv64;
 use yado_wire::names::clipped;
-use yado_wire::network::NicKind;
 use yado_wire::{InstanceName, Text};
 
 /// Everything written down.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Saved {
     /// Of which boot all this is: the kernel's `boot_id`.
     pub boot: Text<36>,
@@ -35,14 +43,14 @@ pub struct Saved {
 }
 
 /// One interface of an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// Whose.
     pub instance: InstanceName,
     /// Its name inside.
     pub nic: Text<15>,
     /// What it is connected to.
-    pub kind: NicKind,
+    pub connection: Connection,
     /// Its hardware address.
     pub hwaddr: [u8; 6],
     /// The host's end of a pair; by it we see whether the instance is still there.
@@ -53,7 +61,7 @@ pub struct Attachment {
 
 /// A host link that was moved into an instance. The kernel gives it back when the namespace ends, under the name it had
 /// inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Borrowed {
     /// The name it had on the host.
     pub name: Text<15>,
@@ -61,80 +69,91 @@ pub struct Borrowed {
     pub permanent_hwaddr: [u8; 6],
 }
 
-/// `YNS` and the version.
-const MAGIC: [u8; 4] = *b"YNS\x03";
+/// Why there is nothing to know from a file that is there.
+#[derive(Debug)]
+pub enum SavedError {
+    /// The kernel does not give it.
+    Read(io::Error),
+    /// Longer than netd ever wrote it.
+    TooLong,
+    /// Another file.
+    Magic,
+    /// A netd of another version wrote it.
+    Version {
+        /// Which.
+        found: u8,
+    },
+    /// Cut off, or changed by somebody else.
+    Damaged,
+}
+
+/// What the file begins with. The version follows, then the FNV-1a of the body in eight bytes, little endian, then the body.
+const MAGIC: &[u8] = b"YNS";
+/// Rises with every change of the body, whose types then are a new module beside the old one.
+const VERSION: u8 = 4;
 /// More was never written: 16 bridges of 512 leases at 20 bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 impl Saved {
+    /// Nothing, in this boot.
+    pub fn nothing(boot: &str) -> Saved {
+        Saved { boot: clipped(boot), ..Saved::default() }
+    }
+
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         // Vectors of plain values into a growing vector: serialising cannot fail.
-        postcard::to_extend(self, MAGIC.to_vec()).unwrap_or_default()
+        let body = postcard::to_extend(&StateV4::from(self), Vec::new()).unwrap_or_default();
+        [MAGIC, &[VERSION], &fnv64(body.iter().copied()).to_le_bytes(), &body].concat()
     }
 
-    /// Reads what [`Saved::encode`] wrote; anything else is nothing.
-    pub fn decode(bytes: &[u8]) -> Option<Saved> {
-        match postcard::take_from_bytes(bytes.strip_prefix(&MAGIC)?) {
-            Ok((saved, [])) => Some(saved),
-            Ok((_, _)) | Err(_) => None,
+    /// Reads what [`Saved::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Saved, SavedError> {
+        let (&found, rest) = bytes.strip_prefix(MAGIC).and_then(<[u8]>::split_first).ok_or(SavedError::Magic)?;
+        if found != VERSION {
+            return Err(SavedError::Version { found });
+        }
+        let (sum, body) = rest.split_first_chunk().ok_or(SavedError::Damaged)?;
+        if u64::from_le_bytes(*sum) != fnv64(body.iter().copied()) {
+            return Err(SavedError::Damaged);
+        }
+        match postcard::take_from_bytes::<StateV4>(body) {
+            Ok((state, [])) => state.into_saved().ok_or(SavedError::Damaged),
+            Ok((_, _)) | Err(_) => Err(SavedError::Damaged),
         }
     }
 
-    /// Reads the file at `path`, if it is of this `boot`.
-    pub fn read(path: &Path, boot: &str) -> Saved {
-        let is_sensible = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= MAX_BYTES);
-        let bytes = if is_sensible { fs::read(path).unwrap_or_default() } else { Vec::new() };
-        let saved = Saved::decode(&bytes).filter(|saved| saved.boot == boot);
-        saved.unwrap_or_else(|| Saved { boot: clipped(boot), ..Saved::default() })
+    /// Reads the file at `path`. None, or one of another boot, is nothing.
+    pub fn read(path: &Path, boot: &str) -> Result<Saved, SavedError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::nothing(boot)),
+            Err(error) => return Err(SavedError::Read(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(SavedError::Read)?;
+        if MAX_BYTES < bytes.len() as u64 {
+            return Err(SavedError::TooLong);
+        }
+        let saved = Saved::decode(&bytes)?;
+        Ok(if saved.boot == boot { saved } else { Saved::nothing(boot) })
     }
 }
+
+impl fmt::Display for SavedError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SavedError::Read(error) => write!(out, "{error}"),
+            SavedError::TooLong => write!(out, "longer than {MAX_BYTES} bytes"),
+            SavedError::Magic => out.write_str("not a state of netd"),
+            SavedError::Version { found } => write!(out, "of version {found}, this netd reads {VERSION}"),
+            SavedError::Damaged => out.write_str("damaged"),
+        }
+    }
+}
+
+impl std::error::Error for SavedError {}
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use yado_wire::network::RunNumber;
-
-    #[test]
-    fn what_was_written_is_read_and_anything_else_is_nothing() {
-        let saved = Saved {
-            boot: clipped("one"),
-            attachments: vec![Attachment {
-                instance: InstanceName::parse("busybox").unwrap(),
-                nic: clipped("eth0"),
-                kind: NicKind::Network { network: clipped("yado0") },
-                hwaddr: [0, 0x16, 0x3e, 1, 2, 3],
-                host_link: Some("veth01020304".to_owned()),
-                fixed_ipv4: Some(Ipv4Addr::new(10, 158, 0, 9)),
-            }],
-            runs: Runs::default(),
-            leases: vec![(clipped("yado0"), Leases::default())],
-            uplinks: Vec::new(),
-            moves: Vec::new(),
-            borrowed: vec![Borrowed { name: clipped("eth1"), permanent_hwaddr: [0x52, 0x54, 0, 1, 2, 3] }],
-        };
-        let bytes = saved.encode();
-        assert_eq!(Saved::decode(&bytes), Some(saved));
-        for len in 0..bytes.len() {
-            assert_eq!(Saved::decode(&bytes[..len]), None, "cut at {len}");
-        }
-        assert_eq!(Saved::decode(&[&bytes[..], &[0]].concat()), None);
-        let nothing = |boot| Saved { boot: clipped(boot), ..Saved::default() };
-        assert_eq!(Saved::read(Path::new("/nonexistent/netd.state"), "one"), nothing("one"));
-    }
-
-    #[test]
-    fn what_another_boot_wrote_is_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("netd.state");
-        let mut saved = Saved { boot: clipped("one"), ..Saved::default() };
-        let instance = InstanceName::parse("busybox").unwrap();
-        saved.runs.begin(&instance, RunNumber(5_000_000)).unwrap();
-        fs::write(&path, saved.encode()).unwrap();
-        assert_eq!(Saved::read(&path, "one"), saved);
-        let mut after = Saved::read(&path, "two");
-        assert_eq!(after, Saved { boot: clipped("two"), ..Saved::default() });
-        assert_eq!(after.runs.begin(&instance, RunNumber(1_000_000)), Ok(()), "run numbers begin anew");
-    }
-}
+#[path = "saved/saved_tests.rs"]
+mod tests;

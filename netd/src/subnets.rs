@@ -11,7 +11,7 @@ pub type Subnet = (Ipv4Addr, u8);
 
 /// A network that has another address than the configured one. It keeps it until that collides as well: its containers have
 /// their leases from it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// The network's name.
     pub network: Text<15>,
@@ -88,6 +88,22 @@ pub fn place(
     placed
 }
 
+/// The moves of a predecessor that wrote none down, by the addresses that its bridges have. Only an automatic address moves, and
+/// only to one of those that are tried.
+pub fn moves_seen(
+    configured: &[BridgeSpec],
+    address_of: impl Fn(&BridgeSpec) -> Option<(Ipv4Addr, u8)>,
+) -> Vec<Move> {
+    let seen = configured.iter().filter_map(|bridge| {
+        let from = bridge.ipv4.as_ref()?.address;
+        let (address, prefix_len) = address_of(bridge)?;
+        let to = candidates().find(|to| (to.address(), to.prefix_len()) == (address, prefix_len))?;
+        let has_moved = from == Ipv4Prefix::auto(&bridge.name) && from != to;
+        has_moved.then(|| Move { network: bridge.name.clone(), from, to })
+    });
+    seen.collect()
+}
+
 /// `address` as a host of `network`: that part which names the host stays.
 pub fn host_in(address: Ipv4Addr, network: Ipv4Prefix) -> Ipv4Addr {
     Ipv4Addr::from_bits(network.network().to_bits() | address.to_bits() & !network.mask().to_bits())
@@ -151,6 +167,25 @@ mod tests {
         }
         let everything = [at([0, 0, 0, 0], 0)];
         assert_eq!(place(&bridges, &[], &everything, |_| false)[0].1, Place::Collides { with: everything[0] });
+    }
+
+    #[test]
+    fn a_move_that_nobody_wrote_down_is_seen_by_the_bridges_address() {
+        let automatic = BridgeSpec::named(clipped("yado0"));
+        let own = automatic.ipv4.as_ref().unwrap().address;
+        let mut given = automatic.clone();
+        given.ipv4.as_mut().unwrap().address = prefix("10.9.0.1/24");
+        let to = prefix("10.158.1.1/24");
+        let moved = [Move { network: clipped("yado0"), from: own, to }];
+        for (bridge, address, expected) in [
+            (&automatic, Some((to.address(), 24)), &moved[..]),
+            (&automatic, Some((own.address(), 24)), &[]),
+            (&automatic, Some((Ipv4Addr::new(10, 1, 2, 3), 24)), &[]),
+            (&automatic, None, &[]),
+            (&given, Some((to.address(), 24)), &[]),
+        ] {
+            assert_eq!(moves_seen(std::slice::from_ref(bridge), |_| address), expected, "{address:?}");
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Uplink {
     pub is_left_alone: bool,
     /// The life of its DHCP client.
     pub client: State,
+    /// Nobody knows what a predecessor leased: the address that is there stays until there is a lease.
+    keeps_address: bool,
     carrier_changes: u32,
     socket: Option<Socket>,
 }
@@ -83,9 +85,15 @@ impl Uplink {
             link: None,
             is_left_alone: false,
             client: State::new(None),
+            keeps_address: false,
             carrier_changes: 0,
             socket: None,
         }
+    }
+
+    /// What a predecessor gave the link stays until there is a lease: until when it was leased, nobody knows.
+    pub fn keep_unknown_address(&mut self) {
+        self.keeps_address = true;
     }
 
     /// Takes the link that is there now, and tells the client about its carrier. `saved` finds the lease of a predecessor.
@@ -107,6 +115,7 @@ impl Uplink {
         };
         if !is_same {
             self.socket = None;
+            self.keeps_address &= self.link.is_none();
             let lease = saved.iter().find(|(hwaddr, _)| selected.as_ref().is_some_and(|s| s.hwaddr == *hwaddr));
             let lease = lease.map(|(_, lease)| lease.clone()).filter(|lease| now < lease.end_at);
             self.is_left_alone = self.spec.link == LinkSelector::FirstEthernet
@@ -171,6 +180,7 @@ impl Uplink {
             address: None,
             routes: Vec::new(),
             metric,
+            keeps_others: false,
         };
         match &self.spec.ipv4 {
             UplinkIpv4::Dhcp => {
@@ -178,6 +188,8 @@ impl Uplink {
                     wish.address = Some((lease.address, lease.prefix_len));
                     wish.routes.clone_from(&lease.routes);
                     wish.mtu = wish.mtu.or(lease.mtu.map(u32::from));
+                } else {
+                    wish.keeps_others = self.keeps_address;
                 }
             }
             UplinkIpv4::Static { address, gateway, nameservers: _ } => {
@@ -219,6 +231,7 @@ impl Uplink {
         let (state, send) = client::step(state, event, now, random, link.hwaddr);
         self.client = state;
         let after = self.client.lease().map(|lease| lease.address);
+        self.keeps_address &= after.is_none();
         match after {
             Some(address) if before != after => tracing::info!("uplink {}: leased {address}", self.spec.name),
             None if before.is_some() => tracing::warn!("uplink {}: the lease has ended", self.spec.name),

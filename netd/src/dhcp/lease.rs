@@ -1,14 +1,13 @@
 //! What a DHCP server granted to the uplink: read from its acknowledgement, with every value in a range that we can live
-//! with whatever the server says. Pure; serialised so that a restarted netd goes on with it.
+//! with whatever the server says. Pure; written down so that a restarted netd goes on with it.
 
 use super::client::is_host;
 use super::message::{Kind, Message, Route};
-use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// A granted lease. Times are on the boot clock; `Duration::MAX` is never.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The address.
     pub address: Ipv4Addr,

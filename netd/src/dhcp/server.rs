@@ -6,7 +6,6 @@
 //! declines.
 
 use super::message::{Kind, Message, Op, Options};
-use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use yado_spec::network::Ipv4Prefix;
@@ -39,13 +38,13 @@ pub struct Reservation<'a> {
 }
 
 /// The leases of one bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Leases {
     entries: Vec<Lease>,
 }
 
 /// One address and who has, had or refused it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The client's hardware address.
     pub hwaddr: [u8; 6],
@@ -58,7 +57,7 @@ pub struct Lease {
 }
 
 /// How far a lease has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
     /// Offered, kept for the client until it decides.
     Offered,
@@ -106,6 +105,16 @@ const MAX_DECLINED: usize = 2;
 const CLIENT_PORT: u16 = 68;
 
 impl Leases {
+    /// Those that a predecessor wrote down.
+    pub(crate) fn of(entries: Vec<Lease>) -> Leases {
+        Leases { entries }
+    }
+
+    /// All of them, to be written down.
+    pub(crate) fn entries(&self) -> &[Lease] {
+        &self.entries
+    }
+
     /// The answer to `message`. `reservations` are those of this bridge, and `now` is on the boot clock.
     pub fn answer(
         &mut self,

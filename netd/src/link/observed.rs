@@ -106,6 +106,14 @@ impl Observed {
         self.links.iter().find(|link| link.index == index)
     }
 
+    /// The address of a bridge with our mark; `None`: there is none, or it has not exactly one.
+    pub fn our_bridge_address(&self, name: &str) -> Option<(Ipv4Addr, u8)> {
+        let link = self.link(name).filter(|link| link.is_ours && link.kind == LinkKind::Bridge)?;
+        let mut addresses = self.addresses_of(link.index);
+        let one = addresses.next()?;
+        addresses.next().is_none().then_some((one.address, one.prefix_len))
+    }
+
     /// Whether it has this route already, whoever made it.
     pub fn leads(&self, route: &Route) -> bool {
         self.routes.iter().any(|other| Route { is_ours: route.is_ours, ..*other } == *route)

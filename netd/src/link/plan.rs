@@ -57,6 +57,8 @@ pub struct WishedUplink {
     pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
     /// The metric of its routes.
     pub metric: u32,
+    /// Other addresses and routes of ours stay: it is not known that they are over.
+    pub keeps_others: bool,
 }
 
 /// One thing to do.
@@ -229,6 +231,9 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &
     }
     if !link.is_up {
         steps.push(Step::SetUp { link: link.index });
+    }
+    if uplink.keeps_others {
+        return;
     }
     // Where the kernel does not say which are ours, all of them are: on such a link we were alone when we took it.
     let ours =

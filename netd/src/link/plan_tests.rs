@@ -142,6 +142,7 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
             address: Some((Ipv4Addr::new(10, 158, 0, 15), 24)),
             routes: vec![(Ipv4Addr::UNSPECIFIED, 0, gateway)],
             metric: 100,
+            keeps_others: false,
         }],
         ..Wish::default()
     };
@@ -170,6 +171,9 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
         ..Wish::default()
     };
     assert_eq!(plan(&ended, &there), [Step::RemoveAddress(address(2, 15)), Step::RemoveRoute(route)]);
+    let unknown =
+        Wish { uplinks: vec![WishedUplink { keeps_others: true, ..ended.uplinks[0].clone() }], ..Wish::default() };
+    assert_eq!(plan(&unknown, &there), [], "a predecessor's lease that nobody knows");
     // An address of somebody else stays too, where the kernel tells them apart.
     there.addresses.push(Address { is_ours: false, ..address(2, 77) });
     let remove = |last: u8, is_ours| Step::RemoveAddress(Address { is_ours, ..address(2, last) });

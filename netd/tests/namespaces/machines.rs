@@ -371,6 +371,11 @@ impl Outside {
         self.server = Some(Running(child));
     }
 
+    /// Nobody answers any more.
+    pub(crate) fn stop_server(&mut self) {
+        self.server = None;
+    }
+
     /// busybox's DHCP server instead, whose leases of two minutes are renewed after one.
     pub(crate) fn start_udhcpd(&mut self) {
         self.server = None;

@@ -11,6 +11,7 @@ mod forged;
 mod ipv6;
 mod isolation;
 mod machines;
+mod state_file;
 mod uplinks;
 
 /// netd itself, started by the tests in a namespace. Not a test.
