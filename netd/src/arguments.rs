@@ -8,8 +8,9 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// `--run DIR`: where its socket and its state are.
     pub run: PathBuf,
-    /// `--networks FILE`: what networks there are; default `networks.bin` in the run directory.
-    pub networks: PathBuf,
+    /// `--networks FILE`, as often as wanted: what networks there are, in the first of these files that is there; default
+    /// `networks.bin` in the run directory.
+    pub networks: Vec<PathBuf>,
     /// `--hosted`: the machine belongs to somebody else; its links are left alone unless one is named.
     pub is_hosted: bool,
     /// `--log stderr`: not to the journal even if there is one.
@@ -37,19 +38,21 @@ pub enum ArgumentsError {
 }
 
 /// How netd is called.
-pub const USAGE: &str = "usage: yado-netd --run DIR [--networks FILE] [--hosted] [--log journal|stderr]";
+pub const USAGE: &str = "usage: yado-netd --run DIR [--networks FILE]... [--hosted] [--log journal|stderr]";
 
 /// Reads the arguments after the program's name.
 pub fn parse_arguments(arguments: &[OsString]) -> Result<Arguments, ArgumentsError> {
     let mut run: Option<PathBuf> = None;
-    let mut networks = None;
+    let mut networks = Vec::new();
     let mut is_hosted = false;
     let mut log = Log::Journal;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.to_str() {
             Some("--run") => run = Some(rest.next().ok_or(ArgumentsError::Value("--run"))?.into()),
-            Some("--networks") => networks = Some(rest.next().ok_or(ArgumentsError::Value("--networks"))?.into()),
+            Some("--networks") => {
+                networks.push(rest.next().ok_or(ArgumentsError::Value("--networks"))?.into());
+            }
             Some("--hosted") => is_hosted = true,
             Some("--log") => {
                 log = match rest.next().and_then(|value| OsStr::to_str(value)) {
@@ -62,7 +65,9 @@ pub fn parse_arguments(arguments: &[OsString]) -> Result<Arguments, ArgumentsErr
         }
     }
     let run = run.ok_or(ArgumentsError::NoRun)?;
-    let networks = networks.unwrap_or_else(|| run.join("networks.bin"));
+    if networks.is_empty() {
+        networks.push(run.join("networks.bin"));
+    }
     Ok(Arguments { run, networks, is_hosted, log })
 }
 
@@ -87,13 +92,14 @@ mod tests {
         let parse = |line: &str| parse_arguments(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
         let expected = Arguments {
             run: "/run/yado".into(),
-            networks: "/run/yado/networks.bin".into(),
+            networks: vec!["/run/yado/networks.bin".into()],
             is_hosted: false,
             log: Log::Journal,
         };
         assert_eq!(parse("--run /run/yado"), Ok(expected.clone()));
-        let hosted = Arguments { networks: "/n".into(), is_hosted: true, log: Log::Stderr, ..expected };
-        assert_eq!(parse("--networks /n --hosted --log stderr --run /run/yado"), Ok(hosted));
+        let hosted =
+            Arguments { networks: vec!["/n".into(), "/m".into()], is_hosted: true, log: Log::Stderr, ..expected };
+        assert_eq!(parse("--networks /n --networks /m --hosted --log stderr --run /run/yado"), Ok(hosted));
         assert_eq!(parse(""), Err(ArgumentsError::NoRun));
         assert_eq!(parse("--run"), Err(ArgumentsError::Value("--run")));
         assert_eq!(parse("--run /r --log file"), Err(ArgumentsError::Value("--log")));

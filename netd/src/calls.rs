@@ -1,4 +1,4 @@
-//! What each request means: attach, detach, status.
+//! What each request means: attach, detach, status; the networks are read anew in `reload.rs`.
 
 use crate::attach::{AttachError, attach, delete_pair, plan_attach};
 use crate::control::Call;
@@ -43,6 +43,7 @@ impl Netd {
                 vec![NetReply::Done]
             }
             NetRequest::Status => self.status(now),
+            NetRequest::Reload => self.reload(now).await,
         };
         let _ = answer.send(replies);
     }

@@ -6,6 +6,7 @@ use crate::control::{self, Call};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::Leases;
 use crate::dns::zone::Zones;
+use crate::failing::Failing;
 use crate::filter::{Tables, Unlimited};
 use crate::firewall::transaction::Firewall;
 use crate::held_ports::HeldPorts;
@@ -15,6 +16,7 @@ use crate::link::observed::Observed;
 use crate::move_pace::MovePace;
 use crate::notify::tell_ready;
 use crate::privileges;
+use crate::reload::{FirstNetworks, GivenUp, first_networks};
 use crate::rest::Rest;
 use crate::runs::Runs;
 use crate::saved::{Attachment, Borrowed, Saved};
@@ -32,7 +34,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as latest};
 use tokio::time::timeout;
 use yado_spec::NetworksSpec;
-use yado_spec::network::{BridgeSpec, LinkSelector};
+use yado_spec::network::BridgeSpec;
 use yado_sys::clock::since_boot;
 use yado_sys::machine;
 use yado_wire::Budget;
@@ -61,7 +63,7 @@ pub enum Event {
         /// The datagram's payload.
         bytes: Vec<u8>,
     },
-    /// SIGHUP: the networks may have changed.
+    /// SIGHUP: read the networks anew.
     Reload,
     /// SIGTERM: end, and leave everything as it is.
     Terminate,
@@ -87,18 +89,25 @@ pub enum DaemonError {
 }
 
 /// What is known of the netd before this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Predecessor {
     /// What it wrote down, or that there was none.
     Known,
     /// There was one, and what it wrote down cannot be read.
-    Unknown,
+    Unknown {
+        /// What it left.
+        seen: Observed,
+    },
 }
 
 /// Everything netd knows.
 pub(crate) struct Netd {
     pub(crate) arguments: Arguments,
     pub(crate) spec: NetworksSpec,
+    /// `spec` is only what we made up, as nobody could say what it should be.
+    pub(crate) is_guessing: bool,
+    /// What has to be taken back from the kernel.
+    pub(crate) given_up: GivenUp,
     /// The networks of `spec`, with the addresses that they have.
     pub(crate) networks: Vec<(BridgeSpec, Place)>,
     pub(crate) moves: Vec<Move>,
@@ -121,9 +130,10 @@ pub(crate) struct Netd {
     pub(crate) serving: Vec<Serving>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) zones: latest::Sender<Arc<Zones>>,
-    /// What `netd.state`, `resolv.conf` hold.
+    /// What `netd.state`, `networks.kept` and `resolv.conf` hold.
     pub(crate) saved: Saved,
     pub(crate) written_saved: Vec<u8>,
+    pub(crate) written_networks: Option<NetworksSpec>,
     pub(crate) written_resolv_conf: Option<String>,
     /// When to look at the links again.
     pub(crate) look_at: Option<Duration>,
@@ -131,7 +141,7 @@ pub(crate) struct Netd {
     unmap_at: Option<Duration>,
     rest: Rest,
     /// What failed at the last look, so that it is said once.
-    pub(crate) failing: Vec<String>,
+    pub(crate) failing: Vec<Failing>,
     _monitors: Vec<Task>,
 }
 
@@ -164,22 +174,27 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     ];
     let state_path = arguments.run.join("netd.state");
     let boot = machine::boot_id().map_err(failed("boot_id"))?;
-    let spec = read_networks(&arguments);
     let (saved, predecessor) = match Saved::read(&state_path, &boot) {
         Ok(saved) => (saved, Predecessor::Known),
         Err(error) => {
             let path = state_path.display();
             tracing::error!("{path}: {error}; what is found stays as it is, as far as nothing else is known of it");
             let seen = kernel.observe().await.map_err(failed("look at the links"))?;
-            let moves = moves_seen(&spec.bridges, |bridge| seen.our_bridge_address(&bridge.name));
-            (Saved { moves, ..Saved::nothing(&boot) }, Predecessor::Unknown)
+            (Saved::nothing(&boot), Predecessor::Unknown { seen })
         }
+    };
+    let FirstNetworks { spec, kept, is_guessing } = first_networks(&arguments, &saved.attachments);
+    let moves = match &predecessor {
+        Predecessor::Known => saved.moves.clone(),
+        Predecessor::Unknown { seen } => moves_seen(&spec.bridges, |bridge| seen.our_bridge_address(&bridge.name)),
     };
     let mut netd = Netd {
         // Until the first look, which finds out what they collide with.
-        networks: place(&spec.bridges, &saved.moves, &[], |_| false),
+        networks: place(&spec.bridges, &moves, &[], |_| false),
         spec,
-        moves: saved.moves.clone(),
+        is_guessing,
+        given_up: GivenUp::default(),
+        moves,
         move_pace: MovePace::default(),
         held_ports: HeldPorts::default(),
         kernel,
@@ -198,6 +213,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         zones: latest::Sender::new(Arc::default()),
         saved,
         written_saved: Vec::new(),
+        written_networks: kept,
         written_resolv_conf: None,
         look_at: None,
         unmap_at: None,
@@ -207,8 +223,9 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         _monitors: monitors,
     };
     netd.take_networks();
-    if predecessor == Predecessor::Unknown {
-        netd.uplinks.iter_mut().for_each(Uplink::keep_unknown_address);
+    match predecessor {
+        Predecessor::Known => {}
+        Predecessor::Unknown { .. } => netd.uplinks.iter_mut().for_each(Uplink::keep_unknown_address),
     }
     if let Err(error) = privileges::drop_unneeded(netd.arguments.is_hosted) {
         tracing::warn!("privileges are kept: {error}");
@@ -270,11 +287,8 @@ impl Netd {
                     self.look_soon(now);
                 }
             }
-            Event::Reload => {
-                self.spec = read_networks(&self.arguments);
-                self.take_networks();
-                self.look_soon(now);
-            }
+            // Nobody waits for the answer; what fails is in the log.
+            Event::Reload => drop(self.reload(now).await),
             // Ended the loop before they came here.
             Event::Terminate | Event::Deaf { .. } => {}
         }
@@ -304,44 +318,6 @@ impl Netd {
     pub(crate) fn look_soon(&mut self, at: Duration) {
         self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
     }
-
-    /// Takes over what `spec` says about uplinks; one that stays the same keeps its lease.
-    fn take_networks(&mut self) {
-        let mut old = std::mem::take(&mut self.uplinks);
-        for (place, spec) in self.spec.uplinks.iter().enumerate() {
-            let same = old.iter().position(|uplink| uplink.spec == *spec && uplink.place == place);
-            self.uplinks.push(match same {
-                Some(at) => old.swap_remove(at),
-                None => Uplink::new(spec.clone(), place),
-            });
-        }
-        self.leases.retain(|name, _| self.spec.bridges.iter().any(|bridge| bridge.name == *name));
-    }
-}
-
-/// What networks there are. A file that cannot be read or understood is as none: better the default networks, and a line
-/// that says so, than no way in.
-fn read_networks(arguments: &Arguments) -> NetworksSpec {
-    let path = arguments.networks.display();
-    let read = std::fs::read(&arguments.networks).map(|bytes| NetworksSpec::decode(&bytes));
-    let mut spec = match read {
-        Ok(Ok(spec)) => spec,
-        Ok(Err(error)) => {
-            tracing::error!("{path}: {error}; using the default networks");
-            NetworksSpec::default_networks()
-        }
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::error!("read {path}: {error}; using the default networks");
-            }
-            NetworksSpec::default_networks()
-        }
-    };
-    if arguments.is_hosted {
-        // The host's own network daemon keeps its links; one that was named was meant.
-        spec.uplinks.retain(|uplink| uplink.link != LinkSelector::FirstEthernet);
-    }
-    spec
 }
 
 fn monitor_links(monitor: LinkMonitor, events: mpsc::Sender<Event>) -> Task {

@@ -7,10 +7,12 @@ use crate::dhcp::lease::{Lease, MAX_NAME_SERVERS};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::{Change, Lease as Granted, Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
+use crate::failing::Failing;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::observed::LinkKind;
-use crate::link::plan::{Wish, WishedBridge, WishedPort, plan};
+use crate::link::plan::{Todo, Wish, WishedBridge, WishedPort, plan};
 use crate::nic::Connection;
+use crate::reload::GivenUp;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
 use crate::subnets::host_in;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, DnsMode};
 use yado_sys::replace_file::replace_on_tmpfs;
+use yado_wire::{Failure, Step};
 
 /// Make, find, address: no goal needs more rounds than this.
 const MAX_ROUNDS: usize = 5;
@@ -40,7 +43,7 @@ impl Netd {
             match self.kernel.observe().await {
                 Ok(observed) => self.observed = observed,
                 Err(error) => {
-                    failing.push(format!("look at the links: {error}"));
+                    failing.push(Failing::of_all("look at the links", &error));
                     break;
                 }
             }
@@ -48,26 +51,28 @@ impl Netd {
             self.look_at_uplinks(now);
             self.place_networks(now);
             self.hold_flapping_ports(now);
-            let steps = plan(&self.wish(), &self.observed);
+            let todo = plan(&self.wish(), &self.observed);
             failing.clear();
             // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
             self.write_saved(now, &mut failing);
-            for step in &steps {
+            for Todo { network, step } in &todo {
                 if let Err(error) = self.kernel.apply(step).await {
-                    failing.push(format!("{step:?}: {error}"));
+                    failing.push(Failing::of(network, &format!("{step:?}"), &error));
                 }
             }
-            if steps.len() == failing.len() {
+            if todo.len() == failing.len() {
                 break;
             }
         }
         self.serve(&mut failing);
         self.put_rules(&mut failing);
         self.publish(now, &mut failing);
-        for failure in failing.iter().filter(|failure| !self.failing.contains(failure)) {
-            tracing::error!("{failure}");
+        for new in failing.iter().filter(|failing| !self.failing.contains(failing)) {
+            tracing::error!("{}", new.failure);
         }
-        if !failing.is_empty() {
+        if failing.is_empty() {
+            self.given_up = GivenUp::default();
+        } else {
             self.look_soon(now + RETRY);
         }
         self.failing = failing;
@@ -122,7 +127,14 @@ impl Netd {
     }
 
     fn wish(&self) -> Wish {
-        let mut wish = Wish::default();
+        let GivenUp { ports, links } = &self.given_up;
+        let is_uplink = |index: u32| self.uplinks.iter().any(|uplink| uplink.is_link(index));
+        let mut wish = Wish {
+            released: ports.clone(),
+            given_up: links.iter().filter(|(_, index)| !is_uplink(*index)).cloned().collect(),
+            keeps_bridges: self.is_guessing,
+            ..Wish::default()
+        };
         for bridge in self.bridges() {
             let seed = outside_seed(&bridge.external_interfaces, &self.observed);
             wish.bridges.push(WishedBridge {
@@ -162,12 +174,14 @@ impl Netd {
     }
 
     /// Sockets for each bridge that is there with its address.
-    fn serve(&mut self, failing: &mut Vec<String>) {
+    fn serve(&mut self, failing: &mut Vec<Failing>) {
         let mut kept = Vec::new();
         for (bridge, _) in &self.networks {
             let Some(link) = self.observed.link(&bridge.name) else { continue };
             if link.kind != LinkKind::Bridge {
-                failing.push(format!("network {}: another link has this name, and is no bridge", bridge.name));
+                let failure =
+                    Failure::refused(Step::Network, &bridge.name, "another link has this name, and is no bridge");
+                failing.push(Failing { network: Some(bridge.name.clone()), failure });
                 continue;
             }
             let Some(ipv4) = &bridge.ipv4 else { continue };
@@ -175,28 +189,31 @@ impl Netd {
             if !link.is_up || !self.observed.addresses_of(link.index).any(|a| a.address == address) {
                 continue;
             }
-            let has_dhcp = ipv4.dhcp.is_some();
             let same = self.serving.iter().position(|serving| {
-                let is_same_link = serving.bridge == bridge.name && serving.index == link.index;
-                is_same_link && serving.address == address && serving.has_dhcp() == has_dhcp
+                serving.bridge == bridge.name && serving.index == link.index && serving.address == address
             });
-            if let Some(at) = same {
-                kept.push(self.serving.swap_remove(at));
-                continue;
-            }
-            // The old sockets hold the address.
-            self.serving.retain(|serving| serving.bridge != bridge.name);
-            let zones = self.zones.subscribe();
-            match Serving::start(&bridge.name, link.index, address, has_dhcp, &self.events, &zones) {
+            let served = match same {
+                Some(at) => Ok(self.serving.swap_remove(at)),
+                None => {
+                    // The old sockets hold the link.
+                    self.serving.retain(|serving| serving.bridge != bridge.name);
+                    Serving::start(&bridge.name, link.index, address, &self.zones.subscribe())
+                }
+            };
+            let served = served.and_then(|mut serving| {
+                serving.serve_dhcp(ipv4.dhcp.is_some(), &self.events)?;
+                Ok(serving)
+            });
+            match served {
                 Ok(serving) => kept.push(serving),
-                Err(error) => failing.push(format!("serve DHCP and DNS on {}: {error}", bridge.name)),
+                Err(error) => failing.push(Failing::of(&bridge.name, "serve DHCP and DNS", &error)),
             }
         }
         self.serving = kept;
     }
 
-    /// Names, resolv.conf and the state file follow what is known now.
-    pub(crate) fn publish(&mut self, now: Duration, failing: &mut Vec<String>) {
+    /// Names, resolv.conf and what a successor must know follow what is known now.
+    pub(crate) fn publish(&mut self, now: Duration, failing: &mut Vec<Failing>) {
         let mut servers: Vec<Ipv4Addr> = Vec::new();
         for server in self.uplinks.iter().flat_map(|uplink| uplink.name_servers()) {
             if servers.len() < MAX_NAME_SERVERS && !servers.contains(server) {
@@ -212,9 +229,10 @@ impl Netd {
             is_new
         });
         self.write_saved(now, failing);
+        self.write_kept_networks(failing);
     }
 
-    fn write_saved(&mut self, now: Duration, failing: &mut Vec<String>) {
+    fn write_saved(&mut self, now: Duration, failing: &mut Vec<Failing>) {
         let leased = self.uplinks.iter().filter_map(|uplink| {
             let link = uplink.link.as_ref()?;
             Some((link.hwaddr, uplink.client.lease().cloned()))
@@ -242,12 +260,12 @@ impl Netd {
             let path = self.arguments.run.join("netd.state");
             match replace_on_tmpfs(&path, 0o644, &bytes) {
                 Ok(()) => self.written_saved = bytes,
-                Err(error) => failing.push(format!("write {}: {error}", path.display())),
+                Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
             }
         }
     }
 
-    fn write_resolv_conf(&mut self, servers: &[Ipv4Addr], failing: &mut Vec<String>) {
+    fn write_resolv_conf(&mut self, servers: &[Ipv4Addr], failing: &mut Vec<Failing>) {
         let mut text = String::new();
         for server in servers {
             // Writing to a String cannot fail.
@@ -263,7 +281,7 @@ impl Netd {
         let path = self.arguments.run.join("resolv.conf");
         match replace_on_tmpfs(&path, 0o644, text.as_bytes()) {
             Ok(()) => self.written_resolv_conf = Some(text),
-            Err(error) => failing.push(format!("write {}: {error}", path.display())),
+            Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
         }
     }
 

@@ -25,8 +25,14 @@ pub(crate) struct Serving {
     pub(crate) index: u32,
     /// The address the sockets answer from.
     pub(crate) address: Ipv4Addr,
-    dhcp: Option<Arc<Watched>>,
-    _tasks: Vec<Task>,
+    dhcp: Option<DhcpSocket>,
+    _dns: Vec<Task>,
+}
+
+#[derive(Debug)]
+struct DhcpSocket {
+    socket: Arc<Watched>,
+    _reader: Task,
 }
 
 /// What all clients of a network may ask together, should the kernel not limit each of them: the start of 64 at once.
@@ -35,35 +41,36 @@ const DHCP_PAUSE: Duration = Duration::from_millis(20);
 const SERVER_PORT: u16 = 67;
 
 impl Serving {
-    /// Opens the sockets and serves. `has_dhcp`: `ipv4.dhcp`.
+    /// Opens the name server's sockets and serves.
     pub(crate) fn start(
         bridge: &Text<15>,
         index: u32,
         address: Ipv4Addr,
-        has_dhcp: bool,
-        events: &mpsc::Sender<Event>,
         zones: &latest::Receiver<Arc<Zones>>,
     ) -> io::Result<Serving> {
-        let mut tasks = dns::serve::start(bridge, address, zones)?;
-        let mut dhcp = None;
-        if has_dhcp {
-            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT);
-            let socket = Arc::new(watch(raw_socket::udp_socket_on(bridge, any)?.into())?);
-            tasks.push(Task::spawn(hear(socket.clone(), bridge.clone(), events.clone())));
-            dhcp = Some(socket);
-        }
-        Ok(Serving { bridge: bridge.clone(), index, address, dhcp, _tasks: tasks })
+        let dns = dns::serve::start(bridge, address, zones)?;
+        Ok(Serving { bridge: bridge.clone(), index, address, dhcp: None, _dns: dns })
     }
 
-    /// Whether it has a DHCP server.
-    pub(crate) fn has_dhcp(&self) -> bool {
-        self.dhcp.is_some()
+    /// Has a DHCP server from now on, or none: `ipv4.dhcp`. The name server goes on.
+    pub(crate) fn serve_dhcp(&mut self, is_wanted: bool, events: &mpsc::Sender<Event>) -> io::Result<()> {
+        match (is_wanted, &self.dhcp) {
+            (true, None) => {
+                let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT);
+                let socket = Arc::new(watch(raw_socket::udp_socket_on(&self.bridge, any)?.into())?);
+                let reader = Task::spawn(hear(socket.clone(), self.bridge.clone(), events.clone()));
+                self.dhcp = Some(DhcpSocket { socket, _reader: reader });
+            }
+            (false, Some(_)) => self.dhcp = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+        Ok(())
     }
 
     /// Sends a DHCP reply. One that finds no room is lost; the client asks again.
     pub(crate) fn send(&self, message: &Message, to: SocketAddrV4) -> io::Result<()> {
         match &self.dhcp {
-            Some(socket) => raw_socket::send_datagram(socket.get_ref(), &message.encode(), to).map(drop),
+            Some(dhcp) => raw_socket::send_datagram(dhcp.socket.get_ref(), &message.encode(), to).map(drop),
             None => Ok(()),
         }
     }

@@ -91,6 +91,20 @@ impl Uplink {
         }
     }
 
+    /// The same link, and what is said of it now.
+    #[must_use]
+    pub fn reconfigured(self, spec: UplinkSpec) -> Uplink {
+        if self.spec.ipv4 == spec.ipv4 {
+            return Uplink { spec, ..self };
+        }
+        Uplink { spec, client: State::new(None), socket: None, keeps_address: false, ..self }
+    }
+
+    /// Whether it is the link with this index.
+    pub fn is_link(&self, index: u32) -> bool {
+        self.link.as_ref().is_some_and(|link| link.index == index)
+    }
+
     /// What a predecessor gave the link stays until there is a lease: until when it was leased, nobody knows.
     pub fn keep_unknown_address(&mut self) {
         self.keeps_address = true;
@@ -175,6 +189,7 @@ impl Uplink {
         let link = self.link.as_ref().filter(|_| !self.is_left_alone)?;
         let metric = FIRST_METRIC + 100 * self.place as u32;
         let mut wish = WishedUplink {
+            network: self.spec.name.clone(),
             link: link.index,
             mtu: self.spec.mtu.map(u32::from),
             address: None,

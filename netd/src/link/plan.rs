@@ -4,6 +4,8 @@
 use super::observed::{Address, Link, LinkKind, Observed, Route};
 use std::net::Ipv4Addr;
 use yado_spec::network::Ipv4Prefix;
+use yado_wire::Text;
+use yado_wire::names::clipped;
 
 /// What is wanted of the links.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +18,12 @@ pub struct Wish {
     pub uplinks: Vec<WishedUplink>,
     /// Hardware links that instances had and that came back, with the names they had before.
     pub names: Vec<(u32, String)>,
+    /// Links that were ports of a network: its name, and the port's.
+    pub released: Vec<(Text<15>, Text<15>)>,
+    /// Links that were uplinks: the network's name, and the link's index.
+    pub given_up: Vec<(Text<15>, u32)>,
+    /// Bridges of ours that are not wished stay: it is not known whether they are wished.
+    pub keeps_bridges: bool,
 }
 
 /// A bridge that is to be.
@@ -47,6 +55,8 @@ pub struct WishedPort {
 /// What an uplink is to look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WishedUplink {
+    /// The network's name.
+    pub network: Text<15>,
     /// The link's index.
     pub link: u32,
     /// Its MTU; `None`: as it is.
@@ -59,6 +69,15 @@ pub struct WishedUplink {
     pub metric: u32,
     /// Other addresses and routes of ours stay: it is not known that they are over.
     pub keeps_others: bool,
+}
+
+/// One thing to do, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Todo {
+    /// The network that it is done for.
+    pub network: Text<15>,
+    /// What.
+    pub step: Step,
 }
 
 /// One thing to do.
@@ -150,60 +169,87 @@ pub enum Step {
 }
 
 /// What has to be done, in this order.
-pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Step> {
-    let mut steps = Vec::new();
+pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
+    let mut todo = Vec::new();
+    let mut add = |network: &str, steps: Vec<Step>| {
+        todo.extend(steps.into_iter().map(|step| Todo { network: clipped(network), step }));
+    };
+    for (network, port) in &wish.released {
+        add(network, plan_release(network, port, wish, observed));
+    }
     for link in &observed.links {
         let is_wished = wish.bridges.iter().any(|bridge| bridge.name == link.name);
-        if link.is_ours && link.kind == LinkKind::Bridge && !is_wished {
-            steps.push(Step::DeleteLink { link: link.index, name: link.name.clone() });
+        // Whoever is behind such a port may be an instance that nobody told us of.
+        let is_used =
+            observed.links.iter().any(|port| port.kind == LinkKind::Veth && port.master == Some(link.index));
+        if link.is_ours && link.kind == LinkKind::Bridge && !is_wished && !is_used && !wish.keeps_bridges {
+            add(&link.name, vec![Step::DeleteLink { link: link.index, name: link.name.clone() }]);
         }
     }
     for bridge in &wish.bridges {
-        plan_bridge(bridge, observed, &mut steps);
+        add(&bridge.name, plan_bridge(bridge, observed));
     }
-    for WishedPort { name, bridge, hwaddr, is_held } in &wish.ports {
-        let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else {
-            continue;
-        };
-        let hwaddr = hwaddr.filter(|_| port.is_learning);
-        if bridge.kind == LinkKind::Bridge && port.master != Some(bridge.index) {
-            // A new port learns, which is seen at the next look.
-            steps.push(Step::SetMaster { link: port.index, master: bridge.index });
-        } else if let Some(hwaddr) = hwaddr {
-            steps.push(Step::StopLearning { link: port.index, hwaddr });
-        }
-        // Should it ever be without its bridge, what the container sends comes to the host itself.
-        if port.kind == LinkKind::Veth && port.has_ipv6 {
-            steps.push(Step::DisableIpv6 { name: port.name.clone() });
-        }
-        match (port.is_up, is_held) {
-            (false, false) => steps.push(Step::SetUp { link: port.index }),
-            (true, true) => steps.push(Step::SetDown { link: port.index }),
-            (true, false) | (false, true) => {}
-        }
+    for port in &wish.ports {
+        add(&port.bridge, plan_port(port, observed));
     }
     for (index, name) in &wish.names {
         let Some(link) = observed.link_at(*index) else { continue };
         if link.name != *name && observed.link(name).is_none() {
-            steps.push(Step::Rename { link: *index, name: name.clone() });
+            add(name, vec![Step::Rename { link: *index, name: name.clone() }]);
+        }
+    }
+    for (network, index) in &wish.given_up {
+        if let Some(link) = observed.link_at(*index) {
+            add(network, plan_given_up(link, observed));
         }
     }
     for uplink in &wish.uplinks {
         if let Some(link) = observed.link_at(uplink.link) {
-            plan_uplink(uplink, link, observed, &mut steps);
+            add(&uplink.network, plan_uplink(uplink, link, observed));
         }
+    }
+    todo
+}
+
+/// A link that is the port of another network by now goes there by itself.
+fn plan_release(network: &str, port: &str, wish: &Wish, observed: &Observed) -> Vec<Step> {
+    let (Some(link), Some(bridge)) = (observed.link(port), observed.link(network)) else { return Vec::new() };
+    let is_port = bridge.kind == LinkKind::Bridge && link.master == Some(bridge.index);
+    let is_wished = wish.ports.iter().any(|wished| wished.name == port);
+    if is_port && !is_wished { vec![Step::SetMaster { link: link.index, master: 0 }] } else { Vec::new() }
+}
+
+fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<Step> {
+    let WishedPort { name, bridge, hwaddr, is_held } = port;
+    let mut steps = Vec::new();
+    let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else { return steps };
+    let hwaddr = hwaddr.filter(|_| port.is_learning);
+    if bridge.kind == LinkKind::Bridge && port.master != Some(bridge.index) {
+        // A new port learns, which is seen at the next look.
+        steps.push(Step::SetMaster { link: port.index, master: bridge.index });
+    } else if let Some(hwaddr) = hwaddr {
+        steps.push(Step::StopLearning { link: port.index, hwaddr });
+    }
+    // Should it ever be without its bridge, what the container sends comes to the host itself.
+    if port.kind == LinkKind::Veth && port.has_ipv6 {
+        steps.push(Step::DisableIpv6 { name: port.name.clone() });
+    }
+    match (port.is_up, is_held) {
+        (false, false) => steps.push(Step::SetUp { link: port.index }),
+        (true, true) => steps.push(Step::SetDown { link: port.index }),
+        (true, false) | (false, true) => {}
     }
     steps
 }
 
-fn plan_bridge(bridge: &WishedBridge, observed: &Observed, steps: &mut Vec<Step>) {
+fn plan_bridge(bridge: &WishedBridge, observed: &Observed) -> Vec<Step> {
     let Some(link) = observed.link(&bridge.name) else {
-        steps.push(Step::CreateBridge { name: bridge.name.clone(), hwaddr: bridge.hwaddr, mtu: bridge.mtu });
-        return;
+        return vec![Step::CreateBridge { name: bridge.name.clone(), hwaddr: bridge.hwaddr, mtu: bridge.mtu }];
     };
+    let mut steps = Vec::new();
     // A link of another kind has our bridge's name: it is not ours to touch. The network is reported as not up.
     if link.kind != LinkKind::Bridge {
-        return;
+        return steps;
     }
     if link.hwaddr != Some(bridge.hwaddr) {
         steps.push(Step::SetHwaddr { link: link.index, hwaddr: bridge.hwaddr });
@@ -222,10 +268,12 @@ fn plan_bridge(bridge: &WishedBridge, observed: &Observed, steps: &mut Vec<Step>
     let address = bridge.address.map(|prefix| (prefix.address(), prefix.prefix_len()));
     // We made the bridge: no other address has anything to do there.
     let others = observed.addresses_of(link.index);
-    plan_addresses(link.index, address, others, observed, steps);
+    plan_addresses(link.index, address, others, observed, &mut steps);
+    steps
 }
 
-fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &mut Vec<Step>) {
+fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
     if let Some(mtu) = uplink.mtu.filter(|&mtu| mtu != link.mtu) {
         steps.push(Step::SetMtu { link: link.index, mtu });
     }
@@ -233,12 +281,9 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &
         steps.push(Step::SetUp { link: link.index });
     }
     if uplink.keeps_others {
-        return;
+        return steps;
     }
-    // Where the kernel does not say which are ours, all of them are: on such a link we were alone when we took it.
-    let ours =
-        observed.addresses_of(link.index).filter(|address| address.is_ours || !observed.keeps_address_protocols);
-    plan_addresses(link.index, uplink.address, ours, observed, steps);
+    plan_addresses(link.index, uplink.address, our_addresses(link, observed), observed, &mut steps);
     let wished = uplink.routes.iter().map(|&(destination, prefix_len, gateway)| Route {
         link: link.index,
         destination,
@@ -254,6 +299,20 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed, steps: &
     if link.is_up && observed.addresses_of(link.index).any(|a| Some((a.address, a.prefix_len)) == uplink.address) {
         steps.extend(wished.into_iter().filter(|route| !observed.leads(route)).map(Step::AddRoute));
     }
+    steps
+}
+
+/// What we gave it is taken back; up or down, it stays as it is.
+fn plan_given_up(link: &Link, observed: &Observed) -> Vec<Step> {
+    let routes = observed.routes.iter().filter(|route| route.link == link.index && route.is_ours);
+    let routes = routes.copied().map(Step::RemoveRoute);
+    routes.chain(our_addresses(link, observed).copied().map(Step::RemoveAddress)).collect()
+}
+
+/// Where the kernel does not say which are ours, all of them are: on such a link we were alone when we took it.
+fn our_addresses<'a>(link: &Link, observed: &'a Observed) -> impl Iterator<Item = &'a Address> {
+    let is_known = observed.keeps_address_protocols;
+    observed.addresses_of(link.index).filter(move |address| address.is_ours || !is_known)
 }
 
 /// Of the addresses `ours`, only `wished` is kept.

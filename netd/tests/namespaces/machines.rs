@@ -123,7 +123,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A process that ends with the test.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -218,7 +218,7 @@ impl Board {
             let packet = packet.unwrap_or_else(|| panic!("no reply\n{}", self.log()));
             assert!(!packet.is_end(), "hung up\n{}", self.log());
             let reply = yado_wire::decode::<NetReply>(&buffer[..packet.len]).unwrap();
-            let is_last = !matches!(reply, NetReply::Link(_));
+            let is_last = !matches!(reply, NetReply::Link(_) | NetReply::NetworkFailed { .. });
             replies.push(reply);
             if is_last {
                 return replies;
@@ -262,11 +262,17 @@ impl Board {
         self.call(&NetRequest::Detach { instance: InstanceName::parse(instance).unwrap(), run }, None).remove(0)
     }
 
+    /// Puts these networks into their file and has netd read it.
+    pub(crate) fn reload(&self, networks: &NetworksSpec) -> Vec<NetReply> {
+        std::fs::write(self.run.path().join("networks.bin"), networks.encode()).unwrap();
+        self.call(&NetRequest::Reload, None)
+    }
+
     pub(crate) fn status(&self) -> Vec<LinkStatus> {
         let replies = self.call(&NetRequest::Status, None).into_iter();
         let links = replies.filter_map(|reply| match reply {
             NetReply::Link(link) => Some(link),
-            NetReply::Attached | NetReply::Failed(_) | NetReply::Done => None,
+            NetReply::Attached | NetReply::Failed(_) | NetReply::NetworkFailed { .. } | NetReply::Done => None,
         });
         links.collect()
     }

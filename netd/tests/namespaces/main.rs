@@ -11,6 +11,7 @@ mod forged;
 mod ipv6;
 mod isolation;
 mod machines;
+mod reload;
 mod state_file;
 mod uplinks;
 

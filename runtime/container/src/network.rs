@@ -79,7 +79,9 @@ impl Attaching {
         match yado_wire::decode(&buffer[..answer.len]) {
             Ok(NetReply::Attached) => Ok(()),
             Ok(NetReply::Failed(failure)) => Err(failure),
-            Ok(NetReply::Link(_) | NetReply::Done) => refused("an answer to another question"),
+            Ok(NetReply::Link(_) | NetReply::NetworkFailed { .. } | NetReply::Done) => {
+                refused("an answer to another question")
+            }
             Err(error) => refused(&error.to_string()),
         }
     }

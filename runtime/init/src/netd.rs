@@ -103,7 +103,9 @@ impl Netd {
                 log.say(Priority::Warning, format_args!("netd: {failure}"));
                 Event::Answered
             }
-            Some(NetReply::Attached | NetReply::Link(_) | NetReply::Done) => Event::Answered,
+            Some(NetReply::Attached | NetReply::Link(_) | NetReply::NetworkFailed { .. } | NetReply::Done) => {
+                Event::Answered
+            }
             None => Event::Lost,
         })
     }

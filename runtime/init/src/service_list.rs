@@ -47,7 +47,7 @@ fn netd_arguments(places: &Places) -> Vec<OsString> {
     if places.mode == Mode::Hosted {
         arguments.extend(["--hosted", "--log", "stderr"].map(OsString::from));
     }
-    if let Some(file) = specs::networks_file(places) {
+    for file in specs::networks_files(places) {
         arguments.push(OsString::from("--networks"));
         arguments.push(file.into_os_string());
     }

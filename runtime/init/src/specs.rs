@@ -43,7 +43,7 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     if MOST_INSTANCES < sources.instances.len() {
         log.say(Priority::Error, format_args!("more than {MOST_INSTANCES} instances: the rest is left out"));
     }
-    let mut is_stale = !sources.networks.is_empty() && networks_file(places).is_none();
+    let mut is_stale = !sources.networks.is_empty() && !networks_files(places).iter().any(|file| file.exists());
     let mut instances = Vec::new();
     for name in sources.instances.keys().take(MOST_INSTANCES) {
         let spec = read_spec(places, name, sources.digest(name));
@@ -63,16 +63,16 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     Found { instances, is_stale }
 }
 
-/// The networks that netd is to keep; `None`: none are compiled.
-pub(crate) fn networks_file(places: &Places) -> Option<PathBuf> {
-    let compiled = places.specs().join("networks.bin");
-    if compiled.exists() {
-        return Some(compiled);
-    }
+/// Where the networks are that netd is to keep: in the first of these files that is there. What is compiled later counts when
+/// netd reads them again.
+pub(crate) fn networks_files(places: &Places) -> Vec<PathBuf> {
+    let mut files = vec![places.specs().join("networks.bin")];
     // The image's own is right only while nothing on the data partition adds to it.
-    let own = places.system.join("specs/networks.bin");
     let has_more = fs::read_dir(places.data.join("networks")).is_ok_and(|mut entries| entries.next().is_some());
-    (own.exists() && !has_more).then_some(own)
+    if !has_more {
+        files.push(places.system.join("specs/networks.bin"));
+    }
+    files
 }
 
 fn image_of(sources: &Sources, spec: &InstanceSpec) -> Option<PathBuf> {

@@ -224,6 +224,18 @@ impl BridgeSpec {
             external_interfaces: Vec::new(),
         }
     }
+
+    /// What it cannot share with another bridge, and does: a network, or a port.
+    pub fn clash(&self, other: &BridgeSpec) -> Option<String> {
+        if let (Some(mine), Some(theirs)) = (&self.ipv4, &other.ipv4) {
+            let (mine, theirs) = (mine.address, theirs.address);
+            if mine.contains(theirs.network()) || theirs.contains(mine.network()) {
+                return Some(format!("ipv4.address {mine} is in the network of {} ({theirs})", other.name));
+            }
+        }
+        let shared = self.external_interfaces.iter().find(|port| other.external_interfaces.contains(port))?;
+        Some(format!("the interface {shared} is a port of {} already", other.name))
+    }
 }
 
 impl DhcpSpec {

@@ -36,6 +36,10 @@ pub enum NetRequest {
     },
     /// Answered by one [`NetReply::Link`] per network, uplink and attached interface, then [`NetReply::Done`].
     Status,
+    /// Read the networks' file anew, and make what runs as it says. Answered by one [`NetReply::NetworkFailed`] for each thing
+    /// that is not so now, then [`NetReply::Done`]; or by [`NetReply::Failed`] if the file cannot be read, and then the networks
+    /// stay as they are. Since version 1.
+    Reload,
 }
 
 /// One interface of an instance, as LXD's `nic` device says it.
@@ -92,6 +96,14 @@ pub enum NetReply {
     Link(LinkStatus),
     /// The end of a status, or a request without an answer of its own is done.
     Done,
+    /// A network is not as its file says: it is still used, or the kernel refused something, which is tried again. Since
+    /// version 1.
+    NetworkFailed {
+        /// Which; `None`: all of them.
+        network: Option<Text<15>>,
+        /// What, and why.
+        failure: Failure,
+    },
 }
 
 /// One network, uplink or interface, as netd observes it.

@@ -140,6 +140,7 @@ fn network() -> Vec<Vec<u8>> {
         encode(&attach).unwrap(),
         encode(&NetReply::Link(link)).unwrap(),
         encode(&NetReply::Failed(failure())).unwrap(),
+        encode(&NetReply::NetworkFailed { network: Some(clipped("yado0")), failure: failure() }).unwrap(),
     ]
 }
 

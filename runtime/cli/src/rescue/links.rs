@@ -23,7 +23,7 @@ pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError>
             NetReply::Link(link) => links.push(link),
             NetReply::Done => return Ok(links),
             NetReply::Failed(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
-            NetReply::Attached => return Err(connection.unexpected()),
+            NetReply::Attached | NetReply::NetworkFailed { .. } => return Err(connection.unexpected()),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn compile(sources: &BTreeMap<String, Source>) -> (NetworksSpec, Vec<
         let said = parse_network(&file, bytes);
         is_bridge_said |= said.kind == NetworkKind::Bridge;
         match build(name, &file, &said) {
-            Ok(Built::Bridge(bridge)) => match clash(&spec, &bridge) {
+            Ok(Built::Bridge(bridge)) => match spec.bridges.iter().find_map(|other| bridge.clash(other)) {
                 Some(reason) => problems.push(file_problem(&file, "", Fault::Conflict { reason })),
                 None => spec.bridges.push(bridge),
             },
@@ -265,18 +265,4 @@ fn uplink(name: Text<15>, draft: NetworkDraft) -> UplinkSpec {
         (Ipv4Said::Auto | Ipv4Said::None, false) => UplinkIpv4::None,
     };
     UplinkSpec { name, link: draft.parent, ipv4, mtu: draft.mtu }
-}
-
-/// Two bridges in one network, or one port on two bridges.
-fn clash(spec: &NetworksSpec, bridge: &BridgeSpec) -> Option<String> {
-    spec.bridges.iter().find_map(|other| {
-        if let (Some(mine), Some(theirs)) = (&bridge.ipv4, &other.ipv4) {
-            let (mine, theirs) = (mine.address, theirs.address);
-            if mine.contains(theirs.network()) || theirs.contains(mine.network()) {
-                return Some(format!("ipv4.address {mine} is in the network of {} ({theirs})", other.name));
-            }
-        }
-        let shared = bridge.external_interfaces.iter().find(|port| other.external_interfaces.contains(port))?;
-        Some(format!("the interface {shared} is a port of {} already", other.name))
-    })
 }

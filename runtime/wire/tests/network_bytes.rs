@@ -1,0 +1,98 @@
+//! The bytes of what is asked of netd and what it answers are frozen: a launcher, a command or an init of another release may
+//! be at the other end.
+
+#![allow(clippy::unwrap_used)]
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+use yado_wire::names::clipped;
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
+use yado_wire::{Failure, InstanceName, Step, decode, encode};
+
+const HOW_TO_CHANGE: &str = "what is said between init, launchers, commands and netd has other bytes now. Kinds are appended, and \
+     never reordered or given other fields: add a kind, and freeze its bytes here. If an old peer must not guess, raise \
+     frame::VERSION";
+
+/// The frame of `message` is its version, 1, and these bytes.
+fn is_frozen<M: Serialize + DeserializeOwned + PartialEq + Debug>(message: &M, parts: &[&[u8]]) {
+    let frozen = [&[1], &parts.concat()[..]].concat();
+    assert_eq!(encode(message).unwrap(), frozen, "{message:?}: {HOW_TO_CHANGE}");
+    assert_eq!(decode::<M>(&frozen).as_ref(), Ok(message), "{HOW_TO_CHANGE}");
+}
+
+fn web() -> InstanceName {
+    InstanceName::parse("web-1").unwrap()
+}
+
+fn nic(kind: NicKind) -> NicOrder {
+    NicOrder { name: clipped("eth0"), kind, hwaddr: None, mtu: None, host_name: None, ipv4_address: None }
+}
+
+#[test]
+fn version_1_requests_are_frozen() {
+    let full = NicOrder {
+        hwaddr: Some([0, 0x16, 0x3e, 1, 2, 3]),
+        mtu: Some(1400),
+        host_name: Some(clipped("out0")),
+        ipv4_address: Some([10, 158, 0, 9]),
+        ..nic(NicKind::Network { network: clipped("yado0") })
+    };
+    let nics = [
+        full,
+        nic(NicKind::Bridged { parent: clipped("br0") }),
+        nic(NicKind::Macvlan { parent: clipped("end0") }),
+        nic(NicKind::Physical { parent: clipped("end1") }),
+    ];
+    let attach = NetRequest::Attach { instance: web(), run: RunNumber(7_000_000), nics: nics.into_iter().collect() };
+    is_frozen(
+        &attach,
+        &[
+            b"\x00\x05web-1\xc0\x9f\xab\x03\x04",
+            b"\x04eth0\x00\x05yado0\x01\x00\x16\x3e\x01\x02\x03\x01\xf8\x0a\x01\x04out0\x01\x0a\x9e\x00\x09",
+            b"\x04eth0\x01\x03br0\x00\x00\x00\x00",
+            b"\x04eth0\x02\x04end0\x00\x00\x00\x00",
+            b"\x04eth0\x03\x04end1\x00\x00\x00\x00",
+        ],
+    );
+    is_frozen(&NetRequest::Detach { instance: web(), run: RunNumber(5) }, &[b"\x01\x05web-1\x05"]);
+    is_frozen(&NetRequest::Status, &[b"\x02"]);
+    is_frozen(&NetRequest::Reload, &[b"\x03"]);
+}
+
+#[test]
+fn version_1_replies_are_frozen() {
+    let failure = Failure { errno: 22, ..Failure::refused(Step::Network, "eth0", "no").in_vain() };
+    let failure_bytes = b"\x15\x04eth0\x2c\x02no\x01";
+    let link = |role, note| LinkStatus {
+        name: clipped("up0"),
+        role,
+        is_up: true,
+        ipv4: Some(([10, 0, 2, 15], 24)),
+        gateway: Some([10, 0, 2, 2]),
+        nameservers: [[10, 0, 2, 3]].into_iter().collect(),
+        lease_left_s: Some(3600),
+        note,
+    };
+    let addresses = b"\x01\x01\x0a\x00\x02\x0f\x18\x01\x0a\x00\x02\x02\x01\x0a\x00\x02\x03\x01\x90\x1c";
+    is_frozen(&NetReply::Attached, &[b"\x00"]);
+    is_frozen(&NetReply::Failed(failure.clone()), &[b"\x01", failure_bytes]);
+    let network = || ([10, 158, 0, 1], 24);
+    for (role, role_bytes, note, note_bytes) in [
+        (LinkRole::Uplink, &b"\x00"[..], None, &b"\x00"[..]),
+        (LinkRole::Network, b"\x01", Some(LinkNote::Moved { from: network() }), b"\x01\x00\x0a\x9e\x00\x01\x18"),
+        (LinkRole::Network, b"\x01", Some(LinkNote::Collides { with: network() }), b"\x01\x01\x0a\x9e\x00\x01\x18"),
+        (
+            LinkRole::Nic { instance: web(), name: clipped("eth0") },
+            b"\x02\x05web-1\x04eth0",
+            Some(LinkNote::HeldDown { left_s: 30 }),
+            b"\x01\x02\x1e",
+        ),
+    ] {
+        is_frozen(&NetReply::Link(link(role, note)), &[b"\x02\x03up0", role_bytes, addresses, note_bytes]);
+    }
+    is_frozen(&NetReply::Done, &[b"\x03"]);
+    let failed =
+        |network: Option<&str>| NetReply::NetworkFailed { network: network.map(clipped), failure: failure.clone() };
+    is_frozen(&failed(Some("yado0")), &[b"\x04\x01\x05yado0", failure_bytes]);
+    is_frozen(&failed(None), &[b"\x04\x00", failure_bytes]);
+}
