@@ -1,10 +1,9 @@
 //! What the compiler of specs needs to know of an image, read from its manifest. No signature is checked here: the
 //! fingerprint covers the manifest, and the launcher trusts no image whose header it has not verified.
 
-use crate::signal_name;
 use std::path::Path;
 use yado_image::manifest::Manifest;
-use yado_image::{Kind, inspect};
+use yado_image::{Kind, inspect, signal_name};
 use yado_spec::compile::{ImageFacts, ImageKind};
 use yado_wire::hex;
 

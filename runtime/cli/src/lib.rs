@@ -17,7 +17,6 @@ mod help;
 
 mod lazy;
 mod output;
-mod signal_name;
 mod write_aside;
 
 pub use command_line::main;

@@ -18,6 +18,8 @@ pub mod verity;
 pub mod inspect;
 #[cfg(feature = "manifest")]
 pub mod manifest;
+#[cfg(feature = "manifest")]
+pub mod signal_name;
 
 #[cfg(feature = "sign")]
 pub mod secret;

@@ -18,7 +18,9 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
 use yado_image::trust::PublicKey;
-use yado_image::{Architecture, Header, Keys, Kind, Layout, Version, Wanted, open_trusted, signatures, verity};
+use yado_image::{
+    Architecture, Header, Keys, Kind, Layout, Version, Wanted, open_trusted, signal_name, signatures, verity,
+};
 
 /// What of a header block is not zero.
 const HEADER_FIELDS_BYTES: usize = 122;
@@ -302,5 +304,14 @@ fn pax_records_of_any_bytes_are_refused_or_lie_one_behind_the_other() {
         // A digit, a space, the equals sign and the line's end of each come on top.
         let least: usize = records.iter().map(|record| record.key.len() + record.value.len() + 4).sum();
         assert!(least <= bytes.len());
+    });
+}
+
+#[test]
+fn names_of_any_text_are_a_signal_or_none() {
+    let seeds = [b"SIGRTMIN+3".to_vec(), b"SIGRTMAX-14".to_vec(), b"SIGPWR".to_vec()];
+    fuzz("signal name", &seeds, &["SIGRTMIN+", "SIGRTMAX-", "255", "0"], |bytes| {
+        let number = signal_name::parse(&String::from_utf8_lossy(bytes));
+        assert!(number.is_none_or(|number| (1..=64).contains(&number)));
     });
 }

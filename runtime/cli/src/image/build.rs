@@ -16,7 +16,7 @@ use yado_image::erofs::{Compression, Owners};
 use yado_image::manifest::{Manifest, Requires};
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
-use yado_image::{Architecture, Kind, Version, hex, inspect};
+use yado_image::{Architecture, Kind, Version, hex, inspect, signal_name};
 
 /// Build a signed image from a directory or a tar archive; reproducible, needs no root
 #[derive(Debug, Args)]
@@ -224,7 +224,7 @@ fn parse_property(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_signal(text: &str) -> Result<String, String> {
-    match crate::signal_name::parse(text) {
+    match signal_name::parse(text) {
         Some(_) => Ok(text.to_owned()),
         None => Err("no such signal; examples: SIGTERM, SIGPWR, SIGRTMIN+3".to_owned()),
     }
