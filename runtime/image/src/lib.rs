@@ -15,6 +15,8 @@ pub mod trust;
 pub mod verity;
 
 #[cfg(feature = "manifest")]
+pub mod container_facts;
+#[cfg(feature = "manifest")]
 pub mod inspect;
 #[cfg(feature = "manifest")]
 pub mod manifest;

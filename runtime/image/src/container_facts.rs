@@ -1,0 +1,93 @@
+//! What the compiler of specs needs to know of an image, read from its manifest. No signature is checked here: the
+//! fingerprint covers the manifest, and the launcher trusts no image whose header it has not verified.
+
+use crate::inspect::{self, InspectError};
+use crate::made_for::Kind;
+use crate::manifest::Manifest;
+use crate::signal_name;
+use core::fmt;
+use std::path::Path;
+use yado_wire::hex;
+
+/// How a container is started from an image, and asked to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// What it is the root of: of a system no container is made.
+    pub kind: Kind,
+    /// Program and arguments of its init.
+    pub init: Vec<String>,
+    /// The signal that asks its init to power off.
+    pub halt_signal: u8,
+}
+
+/// Why an image does not tell.
+#[derive(Debug)]
+pub enum ContainerFactsError {
+    /// It cannot be read, or is no image.
+    Inspect(InspectError),
+    /// The file holds another image than its directory says.
+    OtherImage {
+        /// The fingerprint of the image that it holds.
+        found: [u8; 32],
+    },
+    /// Its manifest names a signal that there is not.
+    Signal {
+        /// As the manifest has it.
+        name: String,
+    },
+}
+
+/// What a container is started with when its image says nothing: LXD's own choice.
+const DEFAULT_INIT: &str = "/sbin/init";
+/// LXC's default for `lxc.signal.halt`.
+const DEFAULT_HALT_SIGNAL: &str = "SIGPWR";
+
+/// Reads them of the image with this fingerprint.
+pub fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ContainerFacts, ContainerFactsError> {
+    let description = inspect::describe(image).map_err(ContainerFactsError::Inspect)?;
+    if description.fingerprint != *fingerprint {
+        return Err(ContainerFactsError::OtherImage { found: description.fingerprint });
+    }
+    facts(description.header.kind, description.manifest)
+}
+
+fn facts(kind: Kind, manifest: Manifest) -> Result<ContainerFacts, ContainerFactsError> {
+    let signal = manifest.halt_signal.as_deref().unwrap_or(DEFAULT_HALT_SIGNAL);
+    let halt_signal =
+        signal_name::parse(signal).ok_or_else(|| ContainerFactsError::Signal { name: signal.to_owned() })?;
+    let init = if manifest.init.is_empty() { vec![DEFAULT_INIT.to_owned()] } else { manifest.init };
+    Ok(ContainerFacts { kind, init, halt_signal })
+}
+
+impl fmt::Display for ContainerFactsError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ContainerFactsError::Inspect(error) => write!(out, "{error}"),
+            ContainerFactsError::OtherImage { found } => write!(out, "is the image {}", hex::encode(found)),
+            ContainerFactsError::Signal { name } => write!(out, "halt_signal {name}: no such signal"),
+        }
+    }
+}
+
+impl std::error::Error for ContainerFactsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Architecture;
+
+    #[test]
+    fn what_a_manifest_leaves_out_is_as_in_lxd() {
+        let manifest = Manifest::new("busybox", Architecture::Armhf);
+        let facts = facts(Kind::Container, manifest).map(|facts| (facts.init, facts.halt_signal));
+        assert_eq!(facts.ok(), Some((vec!["/sbin/init".to_owned()], 30)));
+    }
+
+    #[test]
+    fn a_signal_that_does_not_exist_is_named() {
+        let mut manifest = Manifest::new("busybox", Architecture::Armhf);
+        manifest.halt_signal = Some("SIGNONE".to_owned());
+        let error = facts(Kind::Container, manifest).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("halt_signal SIGNONE: no such signal"));
+    }
+}
