@@ -22,8 +22,8 @@ impl Supervisor {
     /// Sends an instance's init its halt signal.
     pub(crate) fn ask_to_stop(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let (Ok(spec), Some((_, pidfd))) = (&instance.spec, &instance.run.payload) else { return };
-        let signal = spec.halt_signal;
+        let Some(signal) = instance.actual().map(|spec| spec.halt_signal) else { return };
+        let Some((_, pidfd)) = &instance.run.payload else { return };
         let is_young = instance.run.started.is_none_or(|at| now < at.saturating_add(YOUNG));
         instance.run.ask_at = is_young.then(|| now.saturating_add(ASK_AGAIN));
         if let Err(error) = children::send_signal(pidfd.as_fd(), signal) {

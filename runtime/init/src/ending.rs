@@ -204,8 +204,8 @@ impl Supervisor {
         }
         let _ = fs::remove_dir_all(self.places.runtime(&place));
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
-        let has_nics = instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty());
         let run = std::mem::take(&mut instance.run);
+        let has_nics = run.spec.as_ref().is_some_and(|spec| !spec.nics.is_empty());
         // What is open of it goes to a closer: its root's mount is the last one, and closing it writes back the whole file
         // system of the layer, whoever wrote there. Neither its end nor its next start waits for that.
         instance.run.oom_kills = run.oom_kills.closed();

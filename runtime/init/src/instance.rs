@@ -19,6 +19,7 @@ use lifecycle::{End, Event, Rules, State, Wanted};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 use yado_spec::InstanceSpec;
 use yado_spec::instance::{DeviceSelect, Required};
@@ -45,8 +46,8 @@ pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     /// Its name.
     pub(crate) name: InstanceName,
-    /// What it is to be; or why that is not known.
-    pub(crate) spec: Result<Box<InstanceSpec>, Box<Failure>>,
+    /// What it is to be when it is started next; or why that is not known. What it is now, its run says.
+    pub(crate) spec: Result<Rc<InstanceSpec>, Box<Failure>>,
     /// Its image's file; `None`: no image of that fingerprint is on this machine.
     pub(crate) image: Option<PathBuf>,
     /// First host id of its user namespace; `None`: it was given no range.
@@ -76,6 +77,10 @@ pub(crate) struct Instance {
 pub(crate) struct Run {
     /// By it netd tells this run from those before.
     pub(crate) number: RunNumber,
+    /// What it was started as, with what was changed since; `None`: nothing was begun.
+    pub(crate) spec: Option<Rc<InstanceSpec>>,
+    /// Its image's file.
+    pub(crate) image: Option<PathBuf>,
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
@@ -146,15 +151,20 @@ impl Instance {
         }
     }
 
+    /// What it is as long as it runs, and otherwise what it is to be; `None`: that is not known.
+    pub(crate) fn actual(&self) -> Option<&InstanceSpec> {
+        self.run.spec.as_deref().or(self.spec.as_deref().ok())
+    }
+
     /// The rules of its life; `None`: it has no spec, and none either.
     pub(crate) fn rules(&self) -> Option<Rules> {
-        self.spec.as_ref().ok().map(|spec| Rules::of(spec))
+        self.actual().map(Rules::of)
     }
 
     /// Whether a user of the host's is one of its own. A privileged instance has the host's ids, and of these only root's is
     /// known to be its own.
     pub(crate) fn has_user(&self, uid: u32) -> bool {
-        let Ok(spec) = &self.spec else { return false };
+        let Some(spec) = self.actual() else { return false };
         match spec.security.privileged {
             true => uid == 0,
             false => self.host_ids().is_some_and(|ids| ids.contains(&uid)),
@@ -163,7 +173,7 @@ impl Instance {
 
     /// The host's ids that are its own; `None`: it is privileged, or was given no range.
     pub(crate) fn host_ids(&self) -> Option<Range<u32>> {
-        let security = &self.spec.as_ref().ok()?.security;
+        let security = &self.actual()?.security;
         let first = self.idmap_base.filter(|_| !security.privileged)?;
         Some(first..first.saturating_add(security.idmap_size))
     }
@@ -232,7 +242,7 @@ impl Instance {
 
     /// Whether it has devices that come and go.
     pub(crate) fn has_hotplug(&self) -> bool {
-        let Ok(spec) = &self.spec else { return false };
+        let Some(spec) = self.actual() else { return false };
         spec.devices.iter().any(|device| match (&device.select, device.required) {
             (DeviceSelect::Usb(_) | DeviceSelect::Hotplug { .. } | DeviceSelect::Gpio { .. }, _) => true,
             (DeviceSelect::Node { .. }, Required::No) => true,
@@ -250,7 +260,7 @@ impl Instance {
     }
 
     fn device_patience(&self) -> Duration {
-        let Ok(spec) = &self.spec else { return Duration::ZERO };
+        let Some(spec) = self.actual() else { return Duration::ZERO };
         let patience = spec.devices.iter().filter_map(|device| match device.required {
             Required::Within(patience) => Some(patience),
             Required::No => None,
@@ -266,7 +276,7 @@ impl Instance {
             name: self.name.clone(),
             state: self.state.shown(),
             pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
-            fingerprint: self.spec.as_ref().ok().map(|spec| spec.image),
+            fingerprint: self.actual().map(|spec| spec.image),
             uptime_ms: self
                 .state
                 .since()
@@ -351,7 +361,7 @@ mod tests {
     #[test]
     fn no_id_of_the_host_belongs_to_an_instance_that_was_given_no_range() {
         let name = InstanceName::parse("one").unwrap();
-        let configured = Configured { name: name.clone(), spec: Ok(Box::new(spec(&name, false))), image: None };
+        let configured = Configured { name: name.clone(), spec: Ok(Rc::new(spec(&name, false))), image: None };
         let mut instance = Instance::new(InstanceId(1), None, configured);
         assert_eq!(instance.host_ids(), None);
         assert!(!instance.has_user(0) && !instance.has_user(1000));
@@ -360,7 +370,7 @@ mod tests {
         let users = [0, 999_999, 1_000_000, 1_065_535, 1_065_536].map(|uid| instance.has_user(uid));
         assert_eq!(users, [false, false, true, true, false]);
         // It keeps the range that it once had, and does not use it.
-        instance.spec = Ok(Box::new(spec(&name, true)));
+        instance.spec = Ok(Rc::new(spec(&name, true)));
         assert_eq!(instance.host_ids(), None);
         assert!(instance.has_user(0) && !instance.has_user(1_000_000));
     }

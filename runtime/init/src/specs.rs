@@ -6,6 +6,7 @@ use crate::places::Places;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use yado_spec::InstanceSpec;
 use yado_spec::file::{self, Digest};
 use yado_spec::sources::{self, Sources};
@@ -20,7 +21,7 @@ pub(crate) struct Configured {
     /// Its name.
     pub(crate) name: InstanceName,
     /// What it is to be; or why that is not known.
-    pub(crate) spec: Result<Box<InstanceSpec>, Box<Failure>>,
+    pub(crate) spec: Result<Rc<InstanceSpec>, Box<Failure>>,
     /// Its image's file; `None`: no image of that fingerprint is on this machine.
     pub(crate) image: Option<PathBuf>,
 }
@@ -51,7 +52,7 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
             Some(spec) if spec.security.privileged && !places.allows_privileged() => {
                 Err(Box::new(not_allowed(places)))
             }
-            Some(spec) => Ok(Box::new(spec)),
+            Some(spec) => Ok(Rc::new(spec)),
             None => {
                 is_stale = true;
                 Err(Box::new(compiler_failure(places, name)))

@@ -60,13 +60,18 @@ impl Supervisor {
     fn prepare_run(&mut self, number: InstanceId) -> Result<(), Failure> {
         let processors = self.processors_for(number);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
-        let Ok(spec) = &instance.spec else { return Ok(()) };
+        let Ok(spec) = instance.spec.clone() else { return Ok(()) };
         if self.closing.is_overdue() {
             let reason = "too many descriptors of ended instances wait to be closed";
             return Err(Failure::refused(Step::Launcher, instance.name.as_str(), reason));
         }
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
-        instance.run = crate::instance::Run { number: RunNumber(begun_us), ..Default::default() };
+        instance.run = crate::instance::Run {
+            number: RunNumber(begun_us),
+            spec: Some(spec.clone()),
+            image: instance.image.clone(),
+            ..Default::default()
+        };
 
         let group = self.places.group(&instance.place());
         let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
@@ -136,11 +141,10 @@ impl Supervisor {
         if self.closing.is_own_overdue() {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many descriptors wait to be closed"));
         }
-        let spec = match &instance.spec {
-            Ok(spec) => spec.as_ref().clone(),
-            Err(failure) => return Err(failure.as_ref().clone()),
+        let Some(spec) = instance.run.spec.as_deref().cloned() else {
+            return Err(Failure::refused(Step::Launcher, name.as_str(), "nothing of it was begun"));
         };
-        let Some(image) = &instance.image else {
+        let Some(image) = &instance.run.image else {
             let fingerprint = yado_wire::hex::encode(&spec.image);
             return Err(
                 Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here").in_vain()

@@ -18,7 +18,7 @@ impl Supervisor {
             return;
         }
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Ok(spec) = &instance.spec else { return };
+        let Some(spec) = instance.run.spec.clone() else { return };
         match instance.run.watch.due(&spec.health, Phase::of(instance.state), now) {
             Due::Nothing => {}
             Due::Probe => {
@@ -66,7 +66,7 @@ impl Supervisor {
             instance.run.watch.postpone(now);
             return;
         }
-        let Ok(spec) = &instance.spec else { return };
+        let Some(spec) = instance.run.spec.clone() else { return };
         let phase = Phase::of(instance.state);
         let told = failure.clone().filter(|_| phase == Phase::Ready);
         let verdict = instance.run.watch.probed(failure, &spec.health, phase, now);
@@ -80,7 +80,7 @@ impl Supervisor {
     /// An instance spoke to its watchdog.
     pub(crate) fn note_ping(&mut self, number: InstanceId, ping: Ping, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Ok(spec) = &instance.spec else { return };
+        let Some(spec) = instance.run.spec.clone() else { return };
         let verdict = instance.run.watch.pinged(ping, &spec.health, Phase::of(instance.state), now);
         self.take_verdict(number, verdict, now);
     }
@@ -96,7 +96,7 @@ impl Supervisor {
     /// Records why an instance is not healthy.
     pub(crate) fn report_unhealthy(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get(number) else { return };
-        let Ok(spec) = &instance.spec else { return };
+        let Some(spec) = instance.run.spec.clone() else { return };
         let watch = &instance.run.watch;
         let last = || match &watch.last_failure {
             Some(failure) => format!("{}: {}", failure.object, failure.reason),
