@@ -1,7 +1,7 @@
 //! Removing a tree of directories of which others chose the names and the depth, as control groups below a container's are.
 //!
 //! Each step goes through a descriptor and a name of one component, so no path becomes too long; one descriptor is open at a
-//! time, and nothing recurses, so depth costs nothing. It removes directories only: what else lies in them is not touched.
+//! time, and nothing recurses, so depth costs nothing. [`remove`] removes directories only: what else lies in them is not touched.
 
 use std::ffi::CString;
 use std::io;
@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
 /// Deeper than any tree that we let be made; a tree that grows while it is descended into ends here.
@@ -54,6 +54,65 @@ pub fn remove(path: &Path, max_removals: u32) -> io::Result<Removal> {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
     }
+}
+
+/// Removes the directory `path` and everything in it, files too, and says how many files and directories these were. Links are not
+/// followed, and mounts not crossed. Whatever depth and names others chose: what lies deeper is moved to the top, so that one
+/// descriptor is open besides the top's. A directory that is not there is removed.
+///
+/// # Errors
+/// As the kernel has them; `ResourceBusy` for what is mounted there.
+pub fn remove_all(path: &Path) -> io::Result<u64> {
+    let top = match rustix::fs::open(path, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(0),
+        opened => opened?,
+    };
+    let (mut removed, mut moved) = (0, 0u64);
+    loop {
+        let directories = empty_of_files(&top, &mut removed)?;
+        if directories.is_empty() {
+            break;
+        }
+        for name in directories {
+            let directory = rustix::fs::openat(&top, &name, DIRECTORY, Mode::empty())?;
+            for below in empty_of_files(&directory, &mut removed)? {
+                // A name that is taken by something else is passed over.
+                loop {
+                    moved += 1;
+                    let free = format!("removed-{moved}");
+                    match rustix::fs::renameat_with(&directory, &below, &top, free, RenameFlags::NOREPLACE) {
+                        Err(Errno::EXIST) => {}
+                        done => break done?,
+                    }
+                }
+            }
+            rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
+            removed += 1;
+        }
+    }
+    rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR)?;
+    Ok(removed + 1)
+}
+
+/// Removes what is no directory, and gives the names of the directories.
+fn empty_of_files(directory: &OwnedFd, removed: &mut u64) -> io::Result<Vec<CString>> {
+    let mut space = [MaybeUninit::uninit(); 4096];
+    let mut directories = Vec::new();
+    let reopened = rustix::fs::openat(directory, c".", DIRECTORY, Mode::empty())?;
+    let mut entries = RawDir::new(&reopened, &mut space);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) => *removed += 1,
+            Err(Errno::ISDIR) => directories.push(name.to_owned()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(directories)
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -153,6 +212,23 @@ mod tests {
                 current = rustix::fs::openat(&current, &*name, DIRECTORY, Mode::empty()).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn what_is_too_deep_for_any_path_goes_with_all_that_is_in_it() {
+        let tree = Scratch::new("all");
+        tree.nest("deep", 3000);
+        fs::write(tree.0.join("removed-1"), "its own").unwrap();
+        fs::create_dir(tree.0.join("removed-2")).unwrap();
+        fs::write(tree.0.join("removed-2/file"), "").unwrap();
+        let outside = Scratch::new("outside");
+        fs::write(outside.0.join("kept"), "").unwrap();
+        std::os::unix::fs::symlink(&outside.0, tree.0.join("deep/link")).unwrap();
+        // The tree itself, what is in it and below: a link, two directories with a file, and the nested ones.
+        assert_eq!(remove_all(&tree.0).unwrap(), 1 + 3001 + 1 + 1 + 2);
+        assert!(!tree.0.exists() && outside.0.join("kept").exists());
+        assert_eq!(remove_all(&tree.0).unwrap(), 0, "it is gone");
+        fs::create_dir(&tree.0).unwrap();
     }
 
     impl Drop for Scratch {
