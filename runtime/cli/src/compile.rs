@@ -44,8 +44,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(file::EXIT_SOME_ARE_BAD) })
 }
 
-/// Writes everything; answers with what is wrong, a line each.
-fn write(sources: &Sources, compiled: Compiled, out: &Path) -> Result<Vec<String>, ReplaceError> {
+/// Writes everything, and removes what is of instances that there are no more; answers with what is wrong, a line each.
+pub(crate) fn write(sources: &Sources, compiled: Compiled, out: &Path) -> Result<Vec<String>, ReplaceError> {
     let Compiled { instances, networks, network_problems, profile_problems } = compiled;
     let mut lines: Vec<String> =
         network_problems.iter().chain(&profile_problems).map(|problem| problem.to_string()).collect();
@@ -53,7 +53,22 @@ fn write(sources: &Sources, compiled: Compiled, out: &Path) -> Result<Vec<String
     for (name, spec) in &instances {
         lines.extend(write_instance(sources, name, spec, out)?);
     }
+    for gone in written_names(out).filter(|gone| instances.iter().all(|(name, _)| name != gone)) {
+        remove(out, &format!("{gone}.err"))?;
+        remove(out, &format!("{gone}.bin"))?;
+    }
     Ok(lines)
+}
+
+/// The instances of which something lies in `out`.
+fn written_names(out: &Path) -> impl Iterator<Item = InstanceName> {
+    let entries = fs::read_dir(out).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| {
+        let file = entry.file_name();
+        let file = file.to_str()?;
+        InstanceName::parse(file.strip_suffix(".bin").or(file.strip_suffix(".err"))?).ok()
+    });
+    names.filter(|name| name.as_str() != NETWORKS)
 }
 
 /// The `.err` stands before the `.bin` goes: whoever looks in between finds an old spec and not nothing.

@@ -1,8 +1,9 @@
 //! As what we were started: PID 1 (of an initramfs or of the system), a daemon on a host, or a helper for modules.
 
+use crate::instance::cgroup;
 use crate::modules::Loader;
 use crate::shutdown::unmount;
-use crate::{closing, data_partition, datagram_reader, host, initramfs, memory_guard, system};
+use crate::{closing, data_partition, datagram_reader, host, identities, initramfs, memory_guard, system};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
@@ -22,7 +23,8 @@ SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
 (--load-drivers [ALIAS...]), to receive what instances and services send (--datagram-reader), to
-close their sockets (--close), to see what their sockets hold (--weigh-sockets BYTES GROUPS NAME...), to mount the data
+close their sockets (--close), to write limits of instances that run (--set-limits GROUP FILE=VALUE...) and which
+ids they have (--save-identities FILE TEXT), to see what their sockets hold (--weigh-sockets BYTES GROUPS NAME...), to mount the data
 partition (--mount DEVICE TYPE), to keep some files there for the system (--fill-reserve), and to unmount all disks at the
 end (--unmount FILE).
 ";
@@ -46,6 +48,10 @@ enum Role {
     Mount(PathBuf, String),
     /// What is missing of the reserve of files on the data partition, made.
     FillReserve,
+    /// This text, written to the file that says who is who.
+    SaveIdentities(PathBuf, String),
+    /// These limits, `FILE=VALUE` each, written to this control group.
+    SetLimits(PathBuf, Vec<String>),
     /// The time saved in this file, what is on disks unmounted, all written back.
     Unmount(PathBuf),
     Help,
@@ -66,6 +72,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Ok(Role::SaveIdentities(file, text)) => identities::stored::run_save(&file, &text),
+        Ok(Role::SetLimits(group, writes)) => cgroup::run_set_limits(&group, &writes),
         // Nobody is to mount or unmount a host's disks by a slip.
         Ok(Role::Mount(device, kind)) if parent_id() == 1 => data_partition::run_mount(&device, &kind),
         Ok(Role::FillReserve) if parent_id() == 1 => data_partition::run_fill_reserve(),
@@ -105,6 +113,10 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         }
         (["--mount", device, kind], _) => Ok(Role::Mount(PathBuf::from(device), (*kind).to_owned())),
         (["--fill-reserve"], _) => Ok(Role::FillReserve),
+        (["--save-identities", file, text], _) => Ok(Role::SaveIdentities(PathBuf::from(file), (*text).to_owned())),
+        (["--set-limits", group, writes @ ..], _) => {
+            Ok(Role::SetLimits(PathBuf::from(group), writes.iter().map(|write| (*write).to_owned()).collect()))
+        }
         (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
         (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
         (["--close"], _) => Ok(Role::Close),

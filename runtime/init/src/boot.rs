@@ -67,7 +67,7 @@ impl Supervisor {
 
     /// Gives up the jobs that hang.
     pub(crate) fn advance_jobs(&mut self, now: Moment) {
-        for lane in [Lane::Drivers, Lane::Data] {
+        for lane in Lane::ALL {
             if self.jobs.is_hanging(lane, &mut self.log, now) {
                 self.note_job_end(lane, Ended::Signal(SIGKILL), now);
             }
@@ -89,6 +89,9 @@ impl Supervisor {
         let are_some_bad = *job == Job::Compile && ended == Ended::Code(EXIT_SOME_ARE_BAD);
         if ended != Ended::Code(0) && !are_some_bad {
             self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
+        }
+        if let Job::SetLimits { instance, .. } = job {
+            self.note_limits(*instance, end);
         }
         if *job == Job::AllDrivers && self.shutdown.is_none() {
             self.finish_drivers(now);
@@ -201,9 +204,10 @@ impl Supervisor {
 
     fn finish_start(&mut self, now: Moment) {
         let configured = std::mem::take(&mut self.boot.configured);
-        let identities = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
+        self.identities = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
+        let identities = &self.identities;
         self.instances =
-            Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, &identities)).collect());
+            Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, identities)).collect());
         for instance in self.instances.iter() {
             if let Err(failure) = &instance.spec {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));

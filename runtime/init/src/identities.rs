@@ -134,6 +134,15 @@ impl Identities {
         self.named(name).map(|identity| identity.range).filter(|range| range.count != 0).map(|range| range.first)
     }
 
+    /// Those that are known and kept, and these; who has no id or no range gets one.
+    pub(crate) fn with(mut self, claims: &[Claim], keep: impl Fn(&InstanceName) -> bool) -> Identities {
+        self.list.retain(|known| keep(&known.name) || claims.iter().any(|claim| claim.name == known.name));
+        // Where something stands in for the data partition, all ids are beyond this one, and so are new ranges.
+        let first = if FIRST_APART < self.next.0 { FIRST_APART } else { FIRST_HOST_ID };
+        self.provide_all(claims, first);
+        self
+    }
+
     /// What there is when these are all that claim something, and no layer has a larger id than `last`: who has no id or no range
     /// gets one, and who claims nothing any more loses both.
     pub(crate) fn settle(self, claims: &[Claim], last: InstanceId) -> Identities {
@@ -158,6 +167,11 @@ impl Identities {
             }
         }
         self.next = self.next.max(last.following());
+        self.provide_all(claims, first);
+        self
+    }
+
+    fn provide_all(&mut self, claims: &[Claim], first: u32) {
         for claim in claims {
             if self.id(&claim.name).is_none() {
                 let _ = self.add(self.next, claim.name.clone(), Range::default());
@@ -166,7 +180,6 @@ impl Identities {
                 self.provide(&claim.name, count, first);
             }
         }
-        self
     }
 
     /// Sees to it that an instance has so many ids of the host. If there is room behind its range it keeps its first one; a new one

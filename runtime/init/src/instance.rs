@@ -60,6 +60,10 @@ pub(crate) struct Instance {
     last_run: u32,
     /// What was last told of its state.
     pub(crate) told: InstanceState,
+    /// It is configured no more: it is stopped, and then forgotten.
+    pub(crate) is_deleted: bool,
+    /// What is wrong with its newest configuration, which is not used.
+    pub(crate) refused: Option<Box<Failure>>,
     /// Its turn in the boot order has not come yet.
     pub(crate) is_queued: bool,
     /// What is open of its run.
@@ -80,7 +84,7 @@ pub(crate) struct Run {
     /// What it was started as, with what was changed since; `None`: nothing was begun.
     pub(crate) spec: Option<Rc<InstanceSpec>>,
     /// Its image's file.
-    pub(crate) image: Option<PathBuf>,
+    pub(crate) image_file: Option<PathBuf>,
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
@@ -144,6 +148,8 @@ impl Instance {
             wanted,
             last_run,
             told: if failed { InstanceState::Failed } else { InstanceState::Stopped },
+            is_deleted: false,
+            refused: None,
             is_queued: autostart,
             run: Run::default(),
             restarts: 0,
@@ -154,6 +160,19 @@ impl Instance {
     /// What it is as long as it runs, and otherwise what it is to be; `None`: that is not known.
     pub(crate) fn actual(&self) -> Option<&InstanceSpec> {
         self.run.spec.as_deref().or(self.spec.as_deref().ok())
+    }
+
+    /// Whether something of what it is to be waits for its next start.
+    pub(crate) fn waits_for_restart(&self) -> bool {
+        match (&self.run.spec, &self.spec) {
+            (Some(actual), Ok(desired)) => **actual != **desired,
+            (Some(_), Err(_)) | (None, _) => false,
+        }
+    }
+
+    /// Whether it starts with the system.
+    pub(crate) fn is_to_start_by_itself(&self) -> bool {
+        self.spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start)
     }
 
     /// The rules of its life; `None`: it has no spec, and none either.
@@ -288,6 +307,8 @@ impl Instance {
             processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
             oom_kills: self.run.oom_kills.count(),
             last_failure: self.last_failure.as_deref().cloned(),
+            waits_for_restart: self.waits_for_restart(),
+            refused: self.refused.as_deref().cloned(),
         }
     }
 }

@@ -53,6 +53,27 @@ impl Instances {
         self.list.iter_mut()
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Adds one whose id is no other's. Before it starts in its turn, [`set_order`](Instances::set_order).
+    pub(crate) fn insert(&mut self, instance: Instance) {
+        let at = self.list.iter().take_while(|known| known.id < instance.id).count();
+        self.list.insert(at, instance);
+    }
+
+    /// Takes one out.
+    pub(crate) fn remove(&mut self, id: InstanceId) {
+        self.list.retain(|known| known.id != id);
+    }
+
+    /// Puts all in boot order anew.
+    pub(crate) fn set_order(&mut self) {
+        self.order = in_boot_order(&self.list);
+    }
+
     fn position(&self, id: InstanceId) -> Option<usize> {
         self.list.binary_search_by_key(&id, |instance| instance.id).ok()
     }

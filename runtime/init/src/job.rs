@@ -1,6 +1,7 @@
 //! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
 //! Each has a time limit, and none is waited for: who does not even end when it is killed is given up.
 
+use crate::instance::cgroup::CgroupWrite;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::places::Places;
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::children::{self, Ended, Session};
+use yado_wire::InstanceId;
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub(crate) enum Job {
     FormatVolatile(PathBuf),
     /// Compiles specs.
     Compile,
+    /// Writes who is who to this file on the data partition.
+    SaveIdentities { file: PathBuf, text: String },
+    /// Writes the limits of an instance that runs, to its control group: where memory is taken from it, the kernel may take long.
+    SetLimits { instance: InstanceId, group: PathBuf, writes: Vec<CgroupWrite> },
     /// Saves the time in this file, unmounts what is on disks, and writes everything back.
     Unmount { clock: PathBuf },
 }
@@ -79,15 +85,23 @@ pub(crate) struct JobEnd {
 pub(crate) enum Lane {
     /// Drivers, and what needs one that might not be there yet.
     Drivers,
+    /// Limits of instances that run.
+    Limits,
     /// The data partition and what is on it: its disk's driver was loaded by the initramfs.
     Data,
 }
 
-/// The jobs of both lanes.
+impl Lane {
+    /// All of them.
+    pub(crate) const ALL: [Lane; 3] = [Lane::Drivers, Lane::Data, Lane::Limits];
+}
+
+/// The jobs of all lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     drivers: Queue,
     data: Queue,
+    limits: Queue,
 }
 
 /// At most one job, and those that wait for it to end: of each stage of our start at most one.
@@ -107,6 +121,8 @@ impl Job {
             Job::Mount { .. } => "mount",
             Job::FillReserve => "reserve",
             Job::Compile => "compile",
+            Job::SaveIdentities { .. } => "identities",
+            Job::SetLimits { .. } => "limits",
             Job::Unmount { .. } => "unmount",
         }
     }
@@ -120,7 +136,9 @@ impl Job {
             | Job::Mount { .. }
             | Job::FillReserve
             | Job::Compile
+            | Job::SaveIdentities { .. }
             | Job::Unmount { .. } => Lane::Data,
+            Job::SetLimits { .. } => Lane::Limits,
         }
     }
 
@@ -129,6 +147,8 @@ impl Job {
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
             Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::FillReserve | Job::Compile => 60,
+            Job::SaveIdentities { .. } => 60,
+            Job::SetLimits { .. } => 10,
             Job::Check(_) | Job::Format { .. } => 900,
             Job::Mount { .. } => 300,
             Job::Unmount { .. } => return FLUSH_LIMIT,
@@ -177,6 +197,16 @@ impl Job {
                 }
                 (places.yado.clone(), list)
             }
+            Job::SaveIdentities { file, text } => {
+                let mut list = with(&["yado-init", "--save-identities"], file);
+                list.push(OsString::from(text));
+                (own(), list)
+            }
+            Job::SetLimits { instance: _, group, writes } => {
+                let mut list = with(&["yado-init", "--set-limits"], group);
+                list.extend(writes.iter().map(|write| OsString::from(write.to_string())));
+                (own(), list)
+            }
             Job::Unmount { clock } => (own(), with(&["yado-init", "--unmount"], clock)),
         }
     }
@@ -201,7 +231,7 @@ impl Jobs {
     /// In which lane the job runs that is this process.
     pub(crate) fn lane_of(&self, pid: i32) -> Option<Lane> {
         let is_it = |lane: &Lane| self.queue(*lane).running.as_ref().is_some_and(|running| running.process.0 == pid);
-        [Lane::Drivers, Lane::Data].into_iter().find(is_it)
+        Lane::ALL.into_iter().find(is_it)
     }
 
     /// What the job in a lane prints.
@@ -211,7 +241,8 @@ impl Jobs {
 
     /// When one is killed, or given up.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let running = [&self.drivers, &self.data].into_iter().filter_map(|queue| queue.running.as_ref());
+        let running =
+            [&self.drivers, &self.data, &self.limits].into_iter().filter_map(|queue| queue.running.as_ref());
         running.map(|running| running.due.at()).min()
     }
 
@@ -219,6 +250,7 @@ impl Jobs {
     pub(crate) fn forget_waiting(&mut self) {
         self.drivers.waiting.clear();
         self.data.waiting.clear();
+        self.limits.waiting.clear();
     }
 
     /// What runs is not waited for any more.
@@ -313,6 +345,7 @@ impl Jobs {
         match lane {
             Lane::Drivers => &self.drivers,
             Lane::Data => &self.data,
+            Lane::Limits => &self.limits,
         }
     }
 
@@ -320,6 +353,7 @@ impl Jobs {
         match lane {
             Lane::Drivers => &mut self.drivers,
             Lane::Data => &mut self.data,
+            Lane::Limits => &mut self.limits,
         }
     }
 }

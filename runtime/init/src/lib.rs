@@ -27,6 +27,7 @@ mod instances;
 mod service;
 mod shutdown;
 
+mod applying;
 mod asking;
 mod closing;
 mod data_partition;

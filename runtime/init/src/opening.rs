@@ -7,6 +7,7 @@ use crate::control::client::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hotplug::table::{self as hotplug, Hotplug};
+use crate::identities::Identities;
 use crate::instances::Instances;
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
@@ -69,6 +70,8 @@ impl Supervisor {
             closing,
             clients: Clients::default(),
             instances: Instances::default(),
+            identities: Identities::default(),
+            applying: None,
             services: Vec::new(),
             launches: Vec::new(),
             next_launch: 0,

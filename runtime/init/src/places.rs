@@ -102,6 +102,13 @@ impl Places {
         self.run.join("specs")
     }
 
+    /// The image of this fingerprint, if it is here. One of the system image's, which is verified, goes before one on the data
+    /// partition.
+    pub(crate) fn image(&self, fingerprint: &[u8; 32]) -> Option<PathBuf> {
+        let relative = Path::new("images").join(yado_wire::hex::encode(fingerprint)).join("image");
+        [&self.system, &self.data].map(|place| place.join(&relative)).into_iter().find(|path| path.exists())
+    }
+
     /// An instance's own directory on tmpfs. `place`: [`Instance::place`](crate::instance::Instance::place).
     pub(crate) fn runtime(&self, place: &str) -> PathBuf {
         self.run.join("instances").join(place)

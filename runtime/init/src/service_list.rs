@@ -16,17 +16,7 @@ pub(crate) const MOST_SERVICES: usize = 16;
 
 /// All of them, none running.
 pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) -> Vec<Service> {
-    let mut services = Vec::new();
-    let wants_network = match places.mode {
-        Mode::System => true,
-        // On somebody else's machine the network is left alone unless an instance asks for one.
-        Mode::Hosted => {
-            instances.iter().any(|instance| instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty()))
-        }
-    };
-    if wants_network {
-        services.push(Service::new(netd::SERVICE, places.yado.clone(), netd_arguments(places)));
-    }
+    let mut services: Vec<Service> = netd(places, instances).into_iter().collect();
     let Ok(entries) = fs::read_dir(places.system.join("system.d")) else { return services };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -39,6 +29,18 @@ pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) ->
         services.push(Service::new(&name, path, arguments));
     }
     services
+}
+
+/// netd, if it is wanted.
+pub(crate) fn netd(places: &Places, instances: &Instances) -> Option<Service> {
+    let is_wanted = match places.mode {
+        Mode::System => true,
+        // On somebody else's machine the network is left alone unless an instance asks for one.
+        Mode::Hosted => {
+            instances.iter().any(|instance| instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty()))
+        }
+    };
+    is_wanted.then(|| Service::new(netd::SERVICE, places.yado.clone(), netd_arguments(places)))
 }
 
 fn netd_arguments(places: &Places) -> Vec<OsString> {

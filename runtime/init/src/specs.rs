@@ -12,6 +12,9 @@ use yado_spec::file::{self, Digest};
 use yado_spec::sources::{self, Sources};
 use yado_wire::{Failure, InstanceName, Step};
 
+/// The networks' file, beside those of instances.
+const NETWORKS: &str = "networks.bin";
+
 /// The longest text of the compiler's that is kept with an instance.
 const MAX_REASON_BYTES: u64 = 4096;
 
@@ -64,10 +67,42 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     Found { instances, is_stale }
 }
 
+/// Reads what the compiler has written, and nothing else: it lies in memory, so that no disk keeps us waiting. Whoever asks for
+/// this has had it compiled.
+pub(crate) fn read_compiled(places: &Places) -> Result<Vec<Configured>, Failure> {
+    let directory = places.specs();
+    let entries = fs::read_dir(&directory)
+        .map_err(|error| Failure::from_io(Step::Spec, &directory.to_string_lossy(), &error))?;
+    let mut names: Vec<InstanceName> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let file = entry.file_name();
+            let name = file.to_str()?.strip_suffix(".bin").or(file.to_str()?.strip_suffix(".err"))?;
+            InstanceName::parse(name).ok().filter(|_| file != NETWORKS)
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.into_iter().map(|name| compiled(places, name)).collect())
+}
+
+fn compiled(places: &Places, name: InstanceName) -> Configured {
+    let bytes = read_bounded(&places.specs().join(format!("{name}.bin")), file::MAX_FILE_BYTES as u64 + 1);
+    let spec = match bytes.as_deref().map(file::decode) {
+        Some(Ok((spec, _))) if spec.security.privileged && !places.allows_privileged() => Err(not_allowed(places)),
+        Some(Ok((spec, _))) if spec.name == name => Ok(spec),
+        Some(Ok(_)) => Err(Failure::refused(Step::Spec, name.as_str(), "the spec is another instance's").in_vain()),
+        Some(Err(error)) => Err(Failure::refused(Step::Spec, name.as_str(), &error.to_string()).in_vain()),
+        None => Err(compiler_failure(places, &name)),
+    };
+    let image = spec.as_ref().ok().and_then(|spec| places.image(&spec.image));
+    Configured { name, spec: spec.map(Rc::new).map_err(Box::new), image }
+}
+
 /// Where the networks are that netd is to keep: in the first of these files that is there. What is compiled later counts when
 /// netd reads them again.
 pub(crate) fn networks_files(places: &Places) -> Vec<PathBuf> {
-    let mut files = vec![places.specs().join("networks.bin")];
+    let mut files = vec![places.specs().join(NETWORKS)];
     // The image's own is right only while nothing on the data partition adds to it.
     let has_more = fs::read_dir(places.data.join("networks")).is_ok_and(|mut entries| entries.next().is_some());
     if !has_more {

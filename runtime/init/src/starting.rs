@@ -2,9 +2,9 @@
 
 use crate::fuse_connections::{self, Whose};
 use crate::identities;
+use crate::instance::cgroup;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
-use crate::instance::{Instance, cgroup};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -14,9 +14,9 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use yado_spec::LaunchOrder;
 use yado_spec::instance::Cpus;
 use yado_spec::order::{LaunchJob, LaunchPlaces};
+use yado_spec::{InstanceSpec, LaunchOrder};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
 use yado_wire::network::RunNumber;
@@ -58,9 +58,11 @@ impl Supervisor {
     /// What must be there before the launcher runs: the control group with its limits, the layer's directory, the runtime
     /// directory with the notification socket.
     fn prepare_run(&mut self, number: InstanceId) -> Result<(), Failure> {
-        let processors = self.processors_for(number);
+        let spec = self.instances.get(number).and_then(|instance| instance.spec.clone().ok());
+        let Some(spec) = spec else { return Ok(()) };
+        let processors = self.processors_for(number, Some(&spec));
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
-        let Ok(spec) = instance.spec.clone() else { return Ok(()) };
+        instance.idmap_base = self.identities.first_host_id(&instance.name);
         if self.closing.is_overdue() {
             let reason = "too many descriptors of ended instances wait to be closed";
             return Err(Failure::refused(Step::Launcher, instance.name.as_str(), reason));
@@ -69,7 +71,7 @@ impl Supervisor {
         instance.run = crate::instance::Run {
             number: RunNumber(begun_us),
             spec: Some(spec.clone()),
-            image: instance.image.clone(),
+            image_file: instance.image.clone(),
             ..Default::default()
         };
 
@@ -97,6 +99,7 @@ impl Supervisor {
         // Nobody else on the machine gets at what is in it: whoever reached the socket could use up the budget of the instance's
         // notifications. The launcher is root, and the instance has the socket by a mount.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runtime).map_err(|error| at(&runtime, error))?;
+        instance.leave_actual(&self.places);
         let notify = runtime.join("notify");
         let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
         instance.run.notify = Some(self.reader.watch_run(socket, self.closing.discarded()));
@@ -104,11 +107,8 @@ impl Supervisor {
     }
 
     /// The processors that an instance might be put on, the best first; none if it does not ask for a number of them.
-    fn processors_for(&self, number: InstanceId) -> Vec<u16> {
-        let asks = |instance: &Instance| {
-            instance.spec.as_ref().is_ok_and(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_))))
-        };
-        if !self.instances.get(number).is_some_and(asks) {
+    pub(crate) fn processors_for(&self, number: InstanceId, spec: Option<&InstanceSpec>) -> Vec<u16> {
+        if !spec.is_some_and(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_)))) {
             return Vec::new();
         }
         let mut online = cgroup::read_processors(&self.places.groups, "cpuset.cpus.effective");
@@ -144,7 +144,7 @@ impl Supervisor {
         let Some(spec) = instance.run.spec.as_deref().cloned() else {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "nothing of it was begun"));
         };
-        let Some(image) = &instance.run.image else {
+        let Some(image) = &instance.run.image_file else {
             let fingerprint = yado_wire::hex::encode(&spec.image);
             return Err(
                 Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here").in_vain()

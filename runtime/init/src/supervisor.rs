@@ -2,6 +2,7 @@
 //! everything that is decided is decided by the tables in `instance::lifecycle`, `service`, `boot` and `shutdown`, and
 //! done by the `impl Supervisor` blocks beside this one.
 
+use crate::applying::Applying;
 use crate::boot::progress::Boot;
 use crate::closing::Closing;
 use crate::control::client::Clients;
@@ -9,6 +10,7 @@ use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::hotplug::table::Hotplug;
+use crate::identities::Identities;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
 use crate::instances::Instances;
@@ -57,6 +59,10 @@ pub(crate) struct Supervisor {
     pub(crate) closing: Closing,
     pub(crate) clients: Clients,
     pub(crate) instances: Instances,
+    /// Who is who, also of those that are gone and have left their layers.
+    pub(crate) identities: Identities,
+    /// An apply that is not over.
+    pub(crate) applying: Option<Applying>,
     pub(crate) services: Vec<Service>,
     pub(crate) launches: Vec<Launch>,
     pub(crate) next_launch: LaunchId,
@@ -143,6 +149,7 @@ impl Supervisor {
             self.watch_health(number, now);
             self.tell_counts(number, |counter| counter.news(now));
         }
+        self.advance_apply();
         // After the instances: a run that began has a socket, and one that is over has left one.
         self.advance_reader(now);
         self.answer_waiting();

@@ -103,7 +103,7 @@ impl Waking {
             let reader = service.output.as_ref().and_then(|output| output.reader());
             self.add(reader, Interest::Read, Event::ServiceOutput(number));
         }
-        for lane in [Lane::Drivers, Lane::Data] {
+        for lane in Lane::ALL {
             self.add(init.jobs.reader(lane), Interest::Read, Event::JobOutput(lane));
         }
         self.add(init.netd.socket(), Interest::Read, Event::Netd);

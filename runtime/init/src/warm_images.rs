@@ -138,7 +138,7 @@ impl Supervisor {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         launch.awaits_image = false;
         let Some(instance) = self.instances.get_mut(launch.instance) else { return };
-        let Some(path) = instance.image.as_deref() else { return };
+        let Some(path) = instance.run.image_file.as_deref() else { return };
         // Their files lie on the data partition, which is about to be unmounted.
         if self.shutdown.is_some() {
             return;
@@ -160,7 +160,7 @@ impl Supervisor {
         let is_this = |launch: &Launch| {
             launch.awaits_image
                 && !launch.is_given_up()
-                && self.instances.get(launch.instance).is_some_and(|other| other.image.as_deref() == image)
+                && self.instances.get(launch.instance).is_some_and(|other| other.run.image_file.as_deref() == image)
         };
         self.places.verify() == Verify::Start && self.launches.iter().any(is_this)
     }

@@ -25,6 +25,9 @@ pub const SCHEMA: u32 = 5;
 /// `environment.*`.
 pub const MAX_FILE_BYTES: usize = 64 * 1024;
 
+/// The name of the file, in the runtime directory of an instance that runs, with the spec by which it does.
+pub const ACTUAL: &str = "spec.bin";
+
 /// How the compiler exits when some sources are bad: what is wrong with one stands in its NAME.err, and all other files
 /// are written.
 pub const EXIT_SOME_ARE_BAD: u8 = 3;

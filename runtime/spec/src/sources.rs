@@ -158,7 +158,8 @@ impl Sources {
     fn read_instances(&mut self, directory: &Path) {
         for name in entries(directory, &mut self.left_out) {
             let path = directory.join(&name).join("instance.toml");
-            if path.exists() {
+            // What cannot even be looked for is not taken for absent.
+            if path.try_exists().unwrap_or(true) {
                 let source = read_source(path);
                 self.add_instance(&name, source);
             }
@@ -251,7 +252,8 @@ fn entries(directory: &Path, left_out: &mut Vec<SourceError>) -> Vec<String> {
     names
 }
 
-fn read_source(path: PathBuf) -> Source {
+/// Reads one file; `content` says if it cannot be one.
+pub fn read_source(path: PathBuf) -> Source {
     let mut content = Vec::new();
     let read = open_regular(&path)
         // One byte more than allowed tells too long from just long enough.

@@ -67,6 +67,13 @@ pub enum Request {
     Poweroff,
     /// Answered by [`Reply::Event`] as they come, until the peer hangs up; first those still in the ring.
     Events,
+    /// What the compiler has written is read again, and what runs is made what it says. Answered by [`Reply::Applied`] for each
+    /// instance of which something is new or wrong, then `Done` when all of it is done. One at a time.
+    Apply {
+        /// Who is configured no more is not remembered, because its layer is going to be deleted: one of the same name is a new
+        /// instance.
+        forget: bool,
+    },
 }
 
 /// A reply of init.
@@ -89,6 +96,32 @@ pub enum Reply {
     /// The request is fulfilled.
     Done,
     /// The request is not fulfilled, and nothing is left half done.
+    Refused(Failure),
+    /// What became of an instance by [`Request::Apply`].
+    Applied(Applied),
+}
+
+/// What became of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Which one.
+    pub instance: AboutInstance,
+    /// What became of it.
+    pub outcome: ApplyOutcome,
+}
+
+/// What an instance's new configuration came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplyOutcome {
+    /// It is new.
+    Added,
+    /// It is stopped, and nothing of it is left but its layer.
+    Removed,
+    /// It is as it is configured.
+    Changed,
+    /// What applies to it at once is as it is configured; the rest waits for its next start.
+    WaitsForRestart,
+    /// What is wrong. It is as it was.
     Refused(Failure),
 }
 
@@ -158,6 +191,10 @@ pub struct InstanceStatus {
     pub oom_kills: u64,
     /// Why it last failed.
     pub last_failure: Option<Failure>,
+    /// Something of its configuration waits for its next start.
+    pub waits_for_restart: bool,
+    /// What is wrong with its newest configuration, which is not used.
+    pub refused: Option<Failure>,
 }
 
 /// Where in its life an instance is.
@@ -303,4 +340,10 @@ pub enum EventKind {
         /// How it ended.
         status: ExitStatus,
     },
+    /// It is configured, and was not before.
+    Added,
+    /// Its configuration is another. What of it applies at once does.
+    Changed,
+    /// It is configured no more, and nothing of it is left but its layer.
+    Removed,
 }

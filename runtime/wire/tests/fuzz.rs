@@ -69,6 +69,8 @@ fn replies() -> Vec<Vec<u8>> {
         processes: Some(11),
         oom_kills: 1,
         last_failure: Some(failure()),
+        waits_for_restart: true,
+        refused: None,
     };
     let service = ServiceStatus { name: clipped("netd"), pid: Some(80), restarts: 1 };
     let record = LogRecord {

@@ -66,6 +66,9 @@ fn sentence(kind: &EventKind) -> String {
         EventKind::ProcessLimit { count } => format!("limits.processes: {count} forks refused since its start"),
         EventKind::DeviceAdded(node) => format!("device {node} added"),
         EventKind::DeviceRemoved(node) => format!("device {node} removed"),
+        EventKind::Added => "is configured".to_owned(),
+        EventKind::Changed => "its configuration changed".to_owned(),
+        EventKind::Removed => "is configured no more, and gone".to_owned(),
         EventKind::ServiceExited { service, status } => format!("service {service} {}", exit_sentence(*status)),
     }
 }
@@ -104,6 +107,9 @@ fn kind_json(kind: &EventKind) -> Value {
         EventKind::ProcessLimit { count } => json!({ "kind": "process-limit", "count": count }),
         EventKind::DeviceAdded(node) => json!({ "kind": "device-added", "node": node.as_str() }),
         EventKind::DeviceRemoved(node) => json!({ "kind": "device-removed", "node": node.as_str() }),
+        EventKind::Added => json!({ "kind": "added" }),
+        EventKind::Changed => json!({ "kind": "changed" }),
+        EventKind::Removed => json!({ "kind": "removed" }),
         EventKind::ServiceExited { service, status } => {
             json!({ "kind": "service-exited", "service": service.as_str(), "exit": exit_json(*status) })
         }

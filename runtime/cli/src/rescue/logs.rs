@@ -54,7 +54,8 @@ pub(super) fn for_each_record(
             | Reply::Service(_)
             | Reply::Event(_)
             | Reply::Console
-            | Reply::Exited(_) => return Err(connection.unexpected().into()),
+            | Reply::Exited(_)
+            | Reply::Applied(_) => return Err(connection.unexpected().into()),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::output::{bytes, duration, printable, short_fingerprint, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
+use yado_spec::changes::Change;
 use yado_wire::rescue::{InstanceState, InstanceStatus, Mode, ServiceStatus, SystemStatus, Verify};
 use yado_wire::{Failure, Retry, hex};
 
@@ -52,8 +53,30 @@ pub(super) fn render_json(status: &Status) -> Value {
     })
 }
 
+/// One instance, what went wrong with it, and which keys it runs with are not those that are configured.
+pub(super) fn render_one_table(instance: &InstanceStatus, differences: &[Change]) -> String {
+    let mut out = table(&INSTANCE_HEADINGS, [instance_row(instance)]);
+    if !differences.is_empty() {
+        let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let rows = differences.iter().map(|change| vec![change.key.clone(), said(&change.old), said(&change.new)]);
+        out.push('\n');
+        out.push_str(&table(&["KEY", "RUNS WITH", "CONFIGURED"], rows));
+    }
+    out.push_str(&instance_troubles(instance));
+    out
+}
+
+/// The instance as in [`render_json`], with `differences`.
+pub(super) fn render_one_json(instance: &InstanceStatus, differences: &[Change]) -> Value {
+    let mut value = instance_json(instance);
+    let difference =
+        |change: &Change| json!({ "key": change.key, "runs_with": change.old, "configured": change.new });
+    value["differences"] = differences.iter().map(difference).collect();
+    value
+}
+
 /// A failure as JSON; `events` shows them too.
-pub(super) fn failure_json(failure: &Failure) -> Value {
+pub(crate) fn failure_json(failure: &Failure) -> Value {
     let Failure { step, object, errno, reason, retry } = failure;
     let retry = match retry {
         Retry::MayHelp => "may-help",
@@ -110,15 +133,41 @@ fn troubles(status: &Status) -> String {
         let _ = writeln!(out, "data partition: {}", printable(&failure.to_string()));
     }
     for instance in &status.instances {
-        if let Some(failure) = &instance.last_failure {
-            let when = if instance.state == InstanceState::Failed { "failed" } else { "failed before" };
-            let _ = writeln!(out, "{} {when}: {}", instance.name, printable(&failure.to_string()));
-        }
-        if instance.oom_kills != 0 {
-            let _ = writeln!(out, "{}: {} killed for want of memory", instance.name, instance.oom_kills);
-        }
+        out.push_str(&instance_lines(instance));
     }
     if out.is_empty() { out } else { format!("\n{out}") }
+}
+
+fn instance_troubles(instance: &InstanceStatus) -> String {
+    let lines = instance_lines(instance);
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+fn instance_lines(instance: &InstanceStatus) -> String {
+    let mut out = String::new();
+    if let Some(failure) = &instance.last_failure {
+        let when = if instance.state == InstanceState::Failed { "failed" } else { "failed before" };
+        let _ = writeln!(out, "{} {when}: {}", instance.name, printable(&failure.to_string()));
+    }
+    if let Some(failure) = &instance.refused {
+        let _ = writeln!(
+            out,
+            "{}: its new configuration is not used: {}",
+            instance.name,
+            printable(&failure.to_string())
+        );
+    }
+    if instance.waits_for_restart {
+        let _ = writeln!(
+            out,
+            "{0}: some of its configuration waits for its next start: yado rescue restart {0}",
+            instance.name
+        );
+    }
+    if instance.oom_kills != 0 {
+        let _ = writeln!(out, "{}: {} killed for want of memory", instance.name, instance.oom_kills);
+    }
+    out
 }
 
 fn system_json(system: &SystemStatus) -> Value {
@@ -149,6 +198,8 @@ fn instance_json(status: &InstanceStatus) -> Value {
         processes,
         oom_kills,
         last_failure,
+        waits_for_restart,
+        refused,
     } = status;
     json!({
         "id": id.0,
@@ -164,6 +215,8 @@ fn instance_json(status: &InstanceStatus) -> Value {
         "processes": processes,
         "oom_kills": oom_kills,
         "last_failure": last_failure.as_ref().map(failure_json),
+        "waits_for_restart": waits_for_restart,
+        "refused": refused.as_ref().map(failure_json),
     })
 }
 
@@ -213,6 +266,8 @@ mod tests {
             processes: Some(12),
             oom_kills: 2,
             last_failure: None,
+            waits_for_restart: true,
+            refused: None,
         };
         let broken = InstanceStatus {
             id: InstanceId(7),
@@ -228,6 +283,8 @@ mod tests {
             restarts: 0,
             oom_kills: 0,
             last_failure: Some(Failure::refused(Step::ImageSignature, "web\x1b[2J", "no valid signature")),
+            waits_for_restart: false,
+            refused: None,
         };
         let uplink = LinkStatus {
             name: clipped("eth0"),

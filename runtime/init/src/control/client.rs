@@ -90,6 +90,8 @@ pub(super) enum Exchange {
         /// Which one.
         instance: InstanceId,
     },
+    /// Until what it wanted applied is.
+    Applying,
     /// Until its command has ended.
     Command {
         /// The launch that runs it.
@@ -184,9 +186,11 @@ impl Exchange {
         match self {
             Exchange::Logs { position, .. } => streams.rings.is_some_and(|rings| rings.has_more(position)),
             Exchange::Events { sequence } => *sequence < streams.events.next(),
-            Exchange::Idle | Exchange::Starting { .. } | Exchange::Stopping { .. } | Exchange::Command { .. } => {
-                false
-            }
+            Exchange::Idle
+            | Exchange::Starting { .. }
+            | Exchange::Stopping { .. }
+            | Exchange::Applying
+            | Exchange::Command { .. } => false,
         }
     }
 }
@@ -222,7 +226,11 @@ impl Client {
                 }
                 self.exchange = Exchange::Events { sequence };
             }
-            Exchange::Idle | Exchange::Starting { .. } | Exchange::Stopping { .. } | Exchange::Command { .. } => {}
+            Exchange::Idle
+            | Exchange::Starting { .. }
+            | Exchange::Stopping { .. }
+            | Exchange::Applying
+            | Exchange::Command { .. } => {}
         }
     }
 

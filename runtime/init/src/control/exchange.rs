@@ -15,7 +15,11 @@ impl Supervisor {
             let answer = match client.exchange {
                 Exchange::Starting { instance, run } => self.start_answer(instance, run),
                 Exchange::Stopping { instance } => self.stop_answer(instance),
-                Exchange::Idle | Exchange::Logs { .. } | Exchange::Events { .. } | Exchange::Command { .. } => None,
+                Exchange::Idle
+                | Exchange::Logs { .. }
+                | Exchange::Events { .. }
+                | Exchange::Applying
+                | Exchange::Command { .. } => None,
             };
             if let Some(answer) = answer {
                 client.exchange = Exchange::Idle;
@@ -26,7 +30,9 @@ impl Supervisor {
     }
 
     fn start_answer(&self, number: InstanceId, wished: u32) -> Option<Reply> {
-        let instance = self.instances.get(number)?;
+        let Some(instance) = self.instances.get(number) else {
+            return Some(Reply::Refused(Failure::refused(Step::Request, "start", "it is configured no more")));
+        };
         if instance.wanted != (Wanted::Up { run: wished }) {
             let reason = "somebody else wished otherwise in the meantime";
             return Some(Reply::Refused(Failure::refused(Step::Request, instance.name.as_str(), reason)));
@@ -64,7 +70,7 @@ impl Supervisor {
     }
 
     fn stop_answer(&self, number: InstanceId) -> Option<Reply> {
-        let instance = self.instances.get(number)?;
+        let Some(instance) = self.instances.get(number) else { return Some(Reply::Done) };
         match instance.wanted {
             Wanted::Down { .. } if matches!(instance.state, State::Stuck { .. }) => Some(refusal_of_stuck(instance)),
             Wanted::Down { .. } => (!instance.is_active()).then_some(Reply::Done),
@@ -84,6 +90,13 @@ impl Supervisor {
             (None, Some(status)) => client.reply(&Reply::Exited(status)),
             (None, None) => {}
         }
+    }
+
+    /// Ends what a client waits for.
+    pub(crate) fn end_exchange(&mut self, client: u32, last: &Reply) {
+        let Some(client) = self.clients.find(client) else { return };
+        client.exchange = Exchange::Idle;
+        client.reply(last);
     }
 
     /// A client is gone: what ran for it alone ends.

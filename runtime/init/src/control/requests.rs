@@ -73,6 +73,10 @@ impl Supervisor {
             Request::Console { instance, force } => self.open_console(id, &instance, force),
             Request::Reboot => self.end_machine(id, Goal::Reboot, now),
             Request::Poweroff => self.end_machine(id, Goal::PowerOff, now),
+            Request::Apply { forget } => match self.begin_apply(id, forget, now) {
+                Ok(()) => self.set_exchange(id, Exchange::Applying),
+                Err(failure) => self.reply(id, &Reply::Refused(failure)),
+            },
             Request::Events => self.set_exchange(id, Exchange::Events { sequence: 0 }),
         }
     }
@@ -127,7 +131,7 @@ impl Supervisor {
         }
     }
 
-    fn reply(&mut self, id: u32, reply: &Reply) {
+    pub(crate) fn reply(&mut self, id: u32, reply: &Reply) {
         if let Some(client) = self.clients.find(id) {
             client.reply(reply);
         }
@@ -136,6 +140,10 @@ impl Supervisor {
     /// The instance, if it can be started now, or a refusal to the client.
     fn startable(&mut self, id: u32, name: &InstanceName) -> Option<InstanceId> {
         let number = self.find_instance(id, name)?;
+        if self.instances.get(number).is_some_and(|instance| instance.is_deleted) {
+            self.refuse(id, name.as_str(), "it is configured no more");
+            return None;
+        }
         match &self.instances.get(number)?.spec {
             Err(failure) => {
                 let failure = failure.as_ref().clone();

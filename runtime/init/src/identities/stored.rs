@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::Path;
+use std::process::ExitCode;
 use yado_sys::replace_file;
 use yado_wire::{InstanceId, InstanceName};
 
@@ -65,7 +66,7 @@ pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log
         }
     }
     if may_write && stored.as_ref() != Some(&identities) {
-        if let Err(error) = write(&path, &identities) {
+        if let Err(error) = write(&path, &identities.text()) {
             log.say(Priority::Error, format_args!("write {}: {error}", path.display()));
         }
     }
@@ -87,6 +88,12 @@ pub(crate) fn leave_witness(layer: &Path, name: &InstanceName, first: Option<u32
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// What an instance that is configured needs.
+pub(crate) fn claim(Configured { name, spec, .. }: &Configured) -> Claim {
+    let spec = spec.as_ref().ok().filter(|spec| !spec.security.privileged);
+    Claim { name: name.clone(), count: spec.map(|spec| spec.security.idmap_size), witness: None }
 }
 
 /// A layer on the data partition.
@@ -119,13 +126,8 @@ fn claims(configured: &[Configured], mut layers: Vec<Layer>) -> Vec<Claim> {
     let witness = |name: &InstanceName| {
         layers.iter().find(|layer| layer.owner.as_ref() == Some(name)).map(|layer| layer.witness)
     };
-    let mut claims: Vec<Claim> = configured
-        .iter()
-        .map(|Configured { name, spec, .. }| {
-            let spec = spec.as_ref().ok().filter(|spec| !spec.security.privileged);
-            Claim { name: name.clone(), count: spec.map(|spec| spec.security.idmap_size), witness: witness(name) }
-        })
-        .collect();
+    let mut claims: Vec<Claim> =
+        configured.iter().map(|one| Claim { witness: witness(&one.name), ..claim(one) }).collect();
     for layer in &layers {
         let Some(name) = &layer.owner else { continue };
         if !claims.iter().any(|claim| claim.name == *name) {
@@ -147,8 +149,19 @@ fn read(path: &Path) -> io::Result<Option<Result<Identities, ParseError>>> {
     Ok(Some(Identities::parse(&bytes)))
 }
 
-fn write(path: &Path, identities: &Identities) -> io::Result<()> {
+/// The helper: writes the file for an init that runs, which must not wait for a disk.
+pub(crate) fn run_save(path: &Path, text: &str) -> ExitCode {
+    match write(path, text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("write {}: {error}", path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    replace_file::replace(path, 0o644, identities.text().as_bytes())
+    replace_file::replace(path, 0o644, text.as_bytes())
 }

@@ -1,8 +1,10 @@
 //! An instance's control group: which files say its limits (pure), and making, killing and removing it.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
 use yado_spec::share;
@@ -12,6 +14,18 @@ use yado_wire::{Failure, Step};
 
 /// The controllers that limits and figures need.
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
+
+/// The files of limits, and whose they are.
+const LIMIT_FILES: [(&str, &str); 8] = [
+    ("memory", "memory.max"),
+    ("memory", "memory.high"),
+    ("memory", "memory.oom.group"),
+    ("memory", "memory.swap.max"),
+    ("cpu", "cpu.weight"),
+    ("cpu", "cpu.max"),
+    ("cpuset", "cpuset.cpus"),
+    ("pids", "pids.max"),
+];
 
 /// By this file a group and all below are frozen, and go on.
 pub(crate) const FREEZE: &str = "cgroup.freeze";
@@ -85,6 +99,59 @@ pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: &[u1
     writes
 }
 
+/// What makes the limits of a running instance, which were written as `before`, those that are written as `now`. What is not
+/// limited any more gets the value that a new group has.
+pub(crate) fn limit_changes(before: &[CgroupWrite], now: &[CgroupWrite]) -> Vec<CgroupWrite> {
+    let is_lifted = |old: &&CgroupWrite| now.iter().all(|new| new.file != old.file);
+    let lifted = before.iter().filter(is_lifted).filter_map(|old| {
+        let value = match old.file {
+            "memory.max" | "memory.high" | "memory.swap.max" => "max".to_owned(),
+            "cpu.max" => "max 100000".to_owned(),
+            "cpu.weight" => "100".to_owned(),
+            "pids.max" => most_processes()?,
+            // All that its parent has.
+            "cpuset.cpus" => String::new(),
+            _ => return None,
+        };
+        Some(CgroupWrite { controller: old.controller, file: old.file, value })
+    });
+    let changed = now.iter().filter(|new| !before.contains(new)).cloned();
+    // What is lifted first: two limits that exclude each other never stand together.
+    lifted.chain(changed).collect()
+}
+
+/// The helper: writes limits to the group of an instance that runs.
+pub(crate) fn run_set_limits(group: &Path, writes: &[String]) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for write in writes {
+        let Some(write) = CgroupWrite::parse(write) else {
+            println!("{write}: is not FILE=VALUE of a limit");
+            return ExitCode::FAILURE;
+        };
+        // An empty value is one too, and only a line's end tells the kernel of it.
+        if let Err(error) = fs::write(group.join(write.file), format!("{}\n", write.value)) {
+            println!("{}", limit_failure(group, &write, &error));
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+impl CgroupWrite {
+    /// Parses what [`Display`](fmt::Display) writes.
+    fn parse(text: &str) -> Option<CgroupWrite> {
+        let (file, value) = text.split_once('=')?;
+        let (controller, file) = LIMIT_FILES.iter().find(|(_, known)| *known == file)?;
+        Some(CgroupWrite { controller, file, value: value.to_owned() })
+    }
+}
+
+impl fmt::Display for CgroupWrite {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}={}", self.file, self.value)
+    }
+}
+
 /// The processors of a machine, those first on which the fewest of the other instances were put.
 pub(crate) fn by_use(online: &[u16], others: &[Vec<u16>]) -> Vec<u16> {
     let uses = |processor: &u16| others.iter().filter(|list| list.contains(processor)).count();
@@ -138,11 +205,9 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         fs::write(group.join(file), value.to_string())
             .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;
     }
-    if let Some(processes) = read_processes_of_all() {
-        // Half of what all may have: no single instance keeps all others from starting any.
-        let processes = processes / 2;
+    if let Some(processes) = most_processes() {
         // Without the controller there is no such file, and only a limit that was asked for is missed.
-        let _ = fs::write(group.join("pids.max"), processes.to_string());
+        let _ = fs::write(group.join("pids.max"), processes);
     }
     for write in writes {
         let path = group.join(write.file);
@@ -159,6 +224,12 @@ pub(crate) fn bound_all(groups: &Path) {
     if let Some(processes) = read_processes_of_all() {
         let _ = fs::write(groups.join("pids.max"), processes.to_string());
     }
+}
+
+/// How many processes an instance may have whose limit nobody says: half of what all may have, so that no single one keeps all
+/// others from starting any.
+fn most_processes() -> Option<String> {
+    read_processes_of_all().map(|processes| (processes / 2).to_string())
 }
 
 fn read_processes_of_all() -> Option<u64> {

@@ -16,7 +16,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use yado_sys::{datagram, identity, packet};
-use yado_wire::rescue::{AboutInstance, EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request};
+use yado_wire::rescue::{
+    AboutInstance, Applied, ApplyOutcome, EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request,
+};
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES};
 
 const INIT: &str = env!("CARGO_BIN_EXE_yado-init");
@@ -471,6 +473,43 @@ impl Running {
     /// Whether a process is in one of this host's groups.
     pub(crate) fn is_process_of_ours(&self, pid: i32) -> bool {
         self.processes().contains(&pid)
+    }
+
+    /// Compiles what is configured now, as whoever asks init to apply it does.
+    pub(crate) fn compile(&self) {
+        let [system, data, out] = ["system", "data", "run/specs"].map(|path| self.host.path(path));
+        let mut command = Command::new(&self.host.yado);
+        command.arg("compile").arg("--system").arg(system).arg("--data").arg(data).arg("--out").arg(out);
+        let output = command.output().unwrap();
+        // 3: something is wrong with some, and stands beside the specs of the others.
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+    }
+
+    /// What the command answers: its exit code, and what it printed.
+    pub(crate) fn yado(&self, words: &[&str], input: &str) -> (i32, String, String) {
+        let mut child = Command::new(&self.host.yado)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Has what is configured now applied, and says what became of whom.
+    pub(crate) fn apply(&self) -> Vec<(String, ApplyOutcome)> {
+        self.compile();
+        let mut replies = self.ask(&Request::Apply { forget: false });
+        assert_eq!(replies.pop(), Some(Reply::Done), "{replies:?}");
+        let applied = replies.into_iter().map(|reply| match reply {
+            Reply::Applied(Applied { instance, outcome }) => (instance.name.to_string(), outcome),
+            other => panic!("{other:?}"),
+        });
+        applied.collect()
     }
 
     /// As [`Host::add_instance`].

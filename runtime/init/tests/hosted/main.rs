@@ -3,6 +3,7 @@
 //! it skips.
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod host;
 mod host_ids;
 mod kept_images;

@@ -1,0 +1,222 @@
+//! What is configured changes while it runs.
+
+use crate::host::{Host, Running, replies};
+use crate::{name, refusal};
+use std::fs;
+use std::time::Duration;
+use yado_wire::rescue::{ApplyOutcome, EventKind, InstanceState, Reply, Request};
+
+const RUNS: &str = "[config]\nboot.autostart = true\n";
+
+fn changed(name: &str, outcome: ApplyOutcome) -> (String, ApplyOutcome) {
+    (name.to_owned(), outcome)
+}
+
+/// The ids and names of those that are there.
+fn present(host: &Running) -> Vec<(u32, String)> {
+    let replies = host.ask(&Request::Status);
+    let all = replies.into_iter().filter_map(|reply| match reply {
+        Reply::Instance(status) => Some((status.id.0, status.name.to_string())),
+        _ => None,
+    });
+    let mut all: Vec<_> = all.collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_new_one_starts_a_deleted_one_goes_and_the_others_run_on() {
+    let Some(host) = Host::with(&[("goes", RUNS), ("stays", RUNS)]) else { return };
+    let mut host = host.start();
+    for name in ["goes", "stays"] {
+        host.wait_for(name, InstanceState::Running);
+    }
+    let pid = host.status("stays").pid;
+    host.remove_instance("goes");
+    host.add_instance("comes", RUNS);
+    host.add_instance("waits", "");
+    assert_eq!(
+        host.apply(),
+        [
+            changed("comes", ApplyOutcome::Added),
+            changed("waits", ApplyOutcome::Added),
+            changed("goes", ApplyOutcome::Removed)
+        ]
+    );
+    host.wait_for("comes", InstanceState::Running);
+    let names = |list: Vec<(u32, String)>| list.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    assert_eq!(names(present(&host)), ["stays", "comes", "waits"]);
+    assert_eq!((host.status("stays").pid, host.state("waits")), (pid, InstanceState::Stopped));
+    // What is left of it is its layer alone, by which it is the same one when it comes back.
+    let runtime: Vec<String> = fs::read_dir(host.path("run/instances"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|place| place.starts_with("goes."))
+        .collect();
+    assert!(runtime.is_empty(), "{runtime:?}");
+    host.add_instance("goes", "");
+    assert_eq!(host.apply(), [changed("goes", ApplyOutcome::Added)]);
+    assert_eq!(present(&host).first(), Some(&(1, "goes".to_owned())));
+    assert!(host.apply().is_empty(), "nothing is new");
+    assert!(host.end().success());
+}
+
+#[test]
+fn what_applies_at_once_does_and_the_rest_waits_for_the_next_start() {
+    let Some(host) = Host::with(&[("one", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let pid = host.status("one").pid;
+    // From now on it is started again whenever it ends.
+    host.add_instance("one", &format!("{RUNS}boot.autorestart = true\n"));
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    assert_eq!((host.status("one").pid, host.status("one").waits_for_restart), (pid, false));
+    rustix_kill(pid.unwrap());
+    host.wait_until("it was started again", |host| host.status("one").restarts == 1);
+    host.wait_for("one", InstanceState::Running);
+    let pid = host.status("one").pid;
+
+    host.add_instance("one", &format!("{RUNS}environment.COLOUR = \"blue\"\n"));
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::WaitsForRestart)]);
+    let is_blue = |host: &Running| {
+        let environ = fs::read(format!("/proc/{}/environ", host.status("one").pid.unwrap())).unwrap();
+        String::from_utf8_lossy(&environ).contains("COLOUR=blue")
+    };
+    assert!(host.status("one").waits_for_restart && host.status("one").pid == pid && !is_blue(&host));
+    assert_eq!(host.ask(&Request::Restart(name("one"))), [Reply::Done]);
+    assert!(!host.status("one").waits_for_restart && is_blue(&host));
+    // And back, before it was started again.
+    host.add_instance("one", RUNS);
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::WaitsForRestart)]);
+    host.add_instance("one", &format!("{RUNS}environment.COLOUR = \"blue\"\n"));
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    assert!(host.end().success());
+}
+
+fn rustix_kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_bad_file_changes_nothing_for_its_instance_and_the_others_change() {
+    let Some(host) = Host::with(&[("bad", RUNS), ("good", RUNS)]) else { return };
+    let mut host = host.start();
+    for name in ["bad", "good"] {
+        host.wait_for(name, InstanceState::Running);
+    }
+    let pid = host.status("bad").pid;
+    host.add_instance("bad", "[config]\nboot.autostrat = true\n");
+    host.add_instance("good", &format!("{RUNS}boot.stop.priority = 1\n"));
+    let applied = host.apply();
+    let (refused, others): (Vec<_>, Vec<_>) =
+        applied.into_iter().partition(|(_, outcome)| matches!(outcome, ApplyOutcome::Refused(_)));
+    assert_eq!(others, [changed("good", ApplyOutcome::Changed)]);
+    assert!(matches!(refused.as_slice(), [(name, _)] if name == "bad"), "{refused:?}");
+    let status = host.status("bad");
+    assert_eq!((status.pid, status.state), (pid, InstanceState::Running));
+    let reason = status.refused.unwrap().reason.to_string();
+    assert!(reason.contains("boot.autostrat") && reason.contains("boot.autostart"), "{reason}");
+    assert_eq!(host.ask(&Request::Restart(name("bad"))), [Reply::Done], "it starts as it was");
+    // The same words are no news, and a good file takes them back.
+    assert!(host.apply().is_empty());
+    host.add_instance("bad", RUNS);
+    assert_eq!(host.apply(), [changed("bad", ApplyOutcome::Changed)]);
+    assert_eq!(host.status("bad").refused, None);
+    // A new one with a bad file is there, and says why it cannot start; mended, it starts.
+    host.add_instance("new", "[config]\nboot.autostrat = true\n");
+    assert!(matches!(host.apply().as_slice(), [(_, ApplyOutcome::Refused(_))]));
+    assert_eq!(host.state("new"), InstanceState::Failed);
+    host.add_instance("new", RUNS);
+    assert_eq!(host.apply(), [changed("new", ApplyOutcome::Changed)]);
+    host.wait_for("new", InstanceState::Running);
+    assert!(host.end().success());
+}
+
+#[test]
+fn one_apply_at_a_time_and_a_name_that_comes_back_while_it_goes() {
+    // It takes its time to stop.
+    let slow = "[config]\nboot.autostart = true\nboot.host_shutdown_timeout = 60\n";
+    let Some(host) = Host::with(&[("slow", slow)]) else { return };
+    host.use_image_with_init("slow", &["/bin/sh", "-c", "trap '' PWR USR1 USR2 TERM; while :; do sleep 1; done"]);
+    let mut host = host.start();
+    host.wait_for("slow", InstanceState::Running);
+    let text = fs::read_to_string(host.path("system/appliance/slow.toml")).unwrap();
+    host.remove_instance("slow");
+    host.compile();
+    let first = host.connect(&Request::Apply { forget: false }, &[]);
+    host.wait_for("slow", InstanceState::Stopping);
+    let refused = refusal(host.ask(&Request::Apply { forget: false }));
+    assert!(refused.reason.contains("another one is at work"), "{refused}");
+    assert!(refusal(host.ask(&Request::Start(name("slow")))).reason.contains("configured no more"));
+    // Whoever asked hangs up, and it goes on.
+    drop(first);
+    fs::write(host.path("system/appliance/slow.toml"), text).unwrap();
+    assert_eq!(host.ask(&Request::Stop { instance: name("slow"), timeout_s: None, force: true }), [Reply::Done]);
+    host.wait_until("it is gone", |host| present(host).is_empty());
+    assert_eq!(host.apply(), [changed("slow", ApplyOutcome::Added)]);
+    host.wait_for("slow", InstanceState::Running);
+    assert_eq!(host.ask(&Request::Stop { instance: name("slow"), timeout_s: None, force: true }), [Reply::Done]);
+    let events = host.connect(&Request::Events, &[]);
+    assert!(host.end().success());
+    let about = |reply: Reply| match reply {
+        Reply::Event(event) if matches!(event.kind, EventKind::Added | EventKind::Removed) => Some(event.kind),
+        _ => None,
+    };
+    let kinds: Vec<_> = replies(&events, Duration::from_secs(1)).into_iter().filter_map(about).collect();
+    assert_eq!(kinds, [EventKind::Removed, EventKind::Added]);
+}
+
+#[test]
+fn the_command_shows_what_changes_and_has_it_made_so() {
+    let Some(host) = Host::with(&[("one", RUNS), ("two", RUNS)]) else { return };
+    let mut host = host.start();
+    for name in ["one", "two"] {
+        host.wait_for(name, InstanceState::Running);
+    }
+    let socket = host.path("run/init.sock").display().to_string();
+    let apply = |words: &[&str], input: &str| host.yado(&[&["apply", "--socket", &socket], words].concat(), input);
+    assert_eq!(apply(&[], ""), (0, "nothing changes\n".to_owned(), String::new()));
+    // What is given must be right, and is then on the data partition.
+    let text = fs::read_to_string(host.path("system/appliance/one.toml")).unwrap();
+    let bad = format!("{text}limits.memroy = \"64MiB\"\n");
+    let (code, out, err) = apply(&["-", "--name", "one"], &bad);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("limits.memroy") && err.contains("nothing was changed"), "{err}");
+    assert!(!host.path("data/instances/one").exists());
+    let good = format!("{text}boot.autorestart = true\nenvironment.COLOUR = \"blue\"\n");
+    let (code, out, _) = apply(&["--dry-run", "-", "--name", "one"], &good);
+    assert_eq!((code, host.path("data/instances/one").exists()), (0, false));
+    let rows: Vec<Vec<&str>> = out.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.contains(&vec!["one", "environment.COLOUR", "-", "blue", "at", "restart"]), "{out}");
+    assert!(rows.iter().any(|row| row[1].starts_with("boot.") && row.ends_with(&["at", "once"])), "{out}");
+    host.remove_instance("two");
+    let (code, out, err) = apply(&["-", "--name", "one"], &good);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("two       (deleted)") && out.ends_with("two: is gone\n"), "{out}");
+    assert!(out.contains("one: is changed; some of it waits for its next start: yado rescue restart one\n"), "{out}");
+    assert_eq!(fs::read_to_string(host.path("data/instances/one/instance.toml")).unwrap(), good);
+    let (_, out, _) = host.yado(&["rescue", "--socket", &socket, "status", "one"], "");
+    assert!(out.contains("KEY                 RUNS WITH  CONFIGURED\nenvironment.COLOUR  -          blue\n"), "{out}");
+    // Its layer is there until it is asked for, and then it is another instance.
+    let layers = || {
+        let entries = fs::read_dir(host.path("data/layers")).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(layers(), ["1", "2"]);
+    let (code, out, _) = apply(&["--delete-data"], "");
+    assert!(code == 0 && out.contains("two's layer 2: deleted"), "{out}");
+    assert_eq!(layers(), ["1"]);
+    host.add_instance("two", RUNS);
+    let (_, out, _) = apply(&["--format", "json"], "");
+    assert!(out.contains("\"outcome\": \"added\"") && out.contains("\"id\": 3"), "{out}");
+    // What cannot be read may be there.
+    fs::rename(host.path("system/appliance"), host.path("system/aside")).unwrap();
+    fs::write(host.path("system/appliance"), "").unwrap();
+    let (code, _, err) = apply(&[], "");
+    assert!(code == 1 && err.contains("nothing was changed"), "{err}");
+    assert_eq!(present(&host).len(), 2);
+    assert!(host.end().success());
+}
