@@ -1,7 +1,7 @@
 //! The command line as a whole: which verbs there are, and what becomes of their errors.
 
 use crate::lazy::Lazy;
-use crate::{check, check_kernel, compile, help, image, key, rescue};
+use crate::{apply, check, check_kernel, compile, help, image, key, rescue};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
@@ -25,6 +25,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make what runs what is configured, and show what changes
+    Apply(Lazy<apply::Arguments>),
     /// Talk to init itself: works when nothing else does
     Rescue(Lazy<rescue::Arguments>),
     /// Make signed images, and look into them
@@ -64,6 +66,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
 
 fn run(verb: Verb) -> Outcome {
     match verb {
+        Verb::Apply(Lazy(arguments)) => apply::run(&arguments),
         Verb::Rescue(Lazy(arguments)) => rescue::run(arguments),
         Verb::Image(Lazy(arguments)) => image::run(arguments),
         Verb::Key(Lazy(arguments)) => key::run(arguments),

@@ -8,6 +8,7 @@ mod rescue;
 mod image;
 mod key;
 
+mod apply;
 mod check;
 mod compile;
 mod image_facts;

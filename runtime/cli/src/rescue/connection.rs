@@ -25,7 +25,7 @@ pub(super) struct Connection<R> {
 
 /// Who is at the other end, for the words of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     who: Who,
     /// Its socket.
     path: PathBuf,
@@ -33,14 +33,14 @@ pub(super) struct Peer {
 
 /// Whom we ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     Init,
     Netd,
 }
 
 /// Why there is no answer, or not the one that was wanted.
 #[derive(Debug)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// Nobody listens there.
     Connect { peer: Peer, source: io::Error },
     /// The connection broke.

@@ -1,5 +1,6 @@
 //! `yado rescue`: talks to init itself, without the API, for the day when nothing else answers.
 
+mod apply;
 mod connection;
 mod console;
 mod control;
@@ -19,10 +20,16 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use yado_wire::InstanceName;
 
+pub(crate) use apply::{apply, instances};
+pub(crate) use status_view::failure_json;
+
+/// init's socket on a board.
+pub(crate) const SOCKET: &str = "/run/yado/init.sock";
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// init's socket; hosted: DIR/run/init.sock
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/yado/init.sock")]
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -42,6 +49,8 @@ enum Verb {
     Stop(Lazy<control::StopArguments>),
     /// Stop instances and start them again
     Restart(Lazy<control::RestartArguments>),
+    /// Make what runs what is configured (yado apply also takes files)
+    Apply(Lazy<crate::apply::How>),
     /// Attach to an instance's console; ctrl-a q leaves it
     Console(Lazy<console::Arguments>),
     /// Show what happened, then what happens
@@ -61,6 +70,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Verb::Start(Lazy(arguments)) => control::start(&socket, arguments),
         Verb::Stop(Lazy(arguments)) => control::stop(&socket, arguments),
         Verb::Restart(Lazy(arguments)) => control::restart(&socket, arguments),
+        Verb::Apply(Lazy(how)) => crate::apply::run_rescue(&socket, &how),
         Verb::Console(Lazy(arguments)) => console::run(&socket, arguments),
         Verb::Events(Lazy(arguments)) => events::run(&socket, &arguments),
         Verb::Reboot => control::reboot(&socket),
@@ -69,6 +79,6 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 }
 
 /// For clap: an instance's name on the command line.
-fn parse_instance(text: &str) -> Result<InstanceName, String> {
+pub(crate) fn parse_instance(text: &str) -> Result<InstanceName, String> {
     InstanceName::parse(text).map_err(|error| error.to_string())
 }

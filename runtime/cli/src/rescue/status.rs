@@ -2,18 +2,22 @@
 
 use super::connection::{ANSWER_TIMEOUT, Connection, ExchangeError};
 use super::links;
-use super::status_view::{render_json, render_table};
+use super::status_view::{render_json, render_one_json, render_one_table, render_table};
 use crate::command_line::Outcome;
 use crate::output::{self, Format};
 use clap::Args;
 use std::path::Path;
 use std::process::ExitCode;
 use yado_sys::scheduling;
+use yado_wire::InstanceName;
 use yado_wire::network::LinkStatus;
 use yado_wire::rescue::{InstanceStatus, Reply, Request, ServiceStatus, SystemStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// Only this instance, and which keys it runs with are not those that are configured
+    #[arg(value_name = "NAME", value_parser = super::parse_instance)]
+    instance: Option<InstanceName>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -32,9 +36,24 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
     // It is asked most where instances keep the processor busy, and is short whatever they do. Who may not, waits for its turn.
     let _ = scheduling::run_before_others();
     let status = read(socket)?;
+    if let Some(name) = &arguments.instance {
+        return show_one(socket, status, name, arguments.format);
+    }
     match arguments.format {
         Format::Table => output::print(&render_table(&status))?,
         Format::Json => output::print_json(&render_json(&status))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One instance, and what of its configuration waits for its next start.
+fn show_one(socket: &Path, status: Status, name: &InstanceName, format: Format) -> Outcome {
+    let instance = status.instances.into_iter().find(|instance| instance.name == *name);
+    let instance = instance.ok_or_else(|| format!("{name}: there is no such instance"))?;
+    let differences = crate::apply::differences(socket, &instance)?;
+    match format {
+        Format::Table => output::print(&render_one_table(&instance, &differences))?,
+        Format::Json => output::print_json(&render_one_json(&instance, &differences))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,7 +69,7 @@ fn read(socket: &Path) -> Result<Status, ExchangeError> {
             Reply::Service(status) => services.push(status),
             Reply::Done => break,
             Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
-            Reply::Log(_) | Reply::Event(_) | Reply::Console | Reply::Exited(_) => {
+            Reply::Log(_) | Reply::Event(_) | Reply::Console | Reply::Exited(_) | Reply::Applied(_) => {
                 return Err(connection.unexpected());
             }
         }

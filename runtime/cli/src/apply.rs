@@ -1,0 +1,285 @@
+//! `yado apply`: what is configured is compiled, shown beside what runs, and made so by init and netd.
+
+mod layers;
+mod plan;
+
+use crate::command_line::Outcome;
+use crate::compile;
+use crate::image_facts;
+use crate::output::{self, Format, printable};
+use crate::rescue;
+use clap::Args;
+use plan::{Plan, Row};
+use rustix::fs::FlockOperation;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use yado_spec::changes::{Change, changes};
+use yado_spec::compile::{Compiled, compile};
+use yado_spec::file::EXIT_SOME_ARE_BAD;
+use yado_spec::sources::{MAX_SOURCE_BYTES, Source, SourceError, Sources, read_source, read_sources};
+use yado_sys::replace_file;
+use yado_wire::InstanceName;
+use yado_wire::rescue::{Applied, ApplyOutcome, InstanceStatus};
+
+/// Standard input among the files.
+const STANDARD_INPUT: &str = "-";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Files of instances, NAME.toml each, that go to the data partition first; `-` is standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Whose configuration standard input is
+    #[arg(long, value_name = "NAME", value_parser = rescue::parse_instance)]
+    name: Option<InstanceName>,
+    /// init's socket; hosted: DIR/run/init.sock
+    #[arg(long, value_name = "PATH", default_value = rescue::SOCKET)]
+    socket: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How it is done, whatever is applied.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Only show what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete the writable layers of instances that are configured no more
+    #[arg(long)]
+    delete_data: bool,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// Where things are.
+#[derive(Debug)]
+struct Places {
+    socket: PathBuf,
+    system: PathBuf,
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl Places {
+    /// A hosted init has all of its own below the directory in which its socket's lies.
+    fn of(socket: &Path) -> Result<Places, String> {
+        let absolute = std::path::absolute(socket).map_err(|error| format!("{}: {error}", socket.display()))?;
+        let run = absolute.parent().ok_or_else(|| format!("{}: is no socket of an init", socket.display()))?;
+        let (system, data) = match (Path::new(rescue::SOCKET) == absolute, run.parent()) {
+            (false, Some(host)) => (host.join("system"), host.join("data")),
+            (true, _) | (_, None) => (PathBuf::from("/usr/lib/yado"), PathBuf::from("/data")),
+        };
+        Ok(Places { socket: socket.to_owned(), system, data, run: run.to_owned() })
+    }
+
+    fn specs(&self) -> PathBuf {
+        self.run.join("specs")
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let Arguments { files, name, socket, how } = arguments;
+    let files = files.iter().map(|file| instance_of(file, name.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    if name.is_some() && files.iter().all(|file| file.0 != Path::new(STANDARD_INPUT)) {
+        return Err("--name says whose configuration standard input is: give - as a file".into());
+    }
+    apply(&Places::of(socket)?, &files, how)
+}
+
+/// `yado rescue apply`: the same without files.
+pub(crate) fn run_rescue(socket: &Path, how: &How) -> Outcome {
+    apply(&Places::of(socket)?, &[], how)
+}
+
+/// A file, and the instance that it configures.
+fn instance_of(file: &Path, name: Option<&InstanceName>) -> Result<(PathBuf, InstanceName), String> {
+    if file == Path::new(STANDARD_INPUT) {
+        let name = name.ok_or("standard input has no name: --name NAME says which instance it configures")?;
+        return Ok((file.to_owned(), name.clone()));
+    }
+    let stem = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".toml"));
+    let stem = stem.ok_or_else(|| format!("{}: is not called NAME.toml", file.display()))?;
+    let name = InstanceName::parse(stem).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok((file.to_owned(), name))
+}
+
+fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome {
+    let _lock = lock(&places.run)?;
+    let running = rescue::instances(&places.socket)?;
+    let mut sources = read_sources(&places.system, Some(&places.data));
+    for (file, name) in files {
+        let source =
+            if file == Path::new(STANDARD_INPUT) { read_standard_input() } else { read_source(file.clone()) };
+        if let Err(error) = &source.content {
+            return Err(error.to_string().into());
+        }
+        sources.instances.insert(name.clone(), source);
+    }
+    refuse_unread(&sources)?;
+    let compiled = compile(&sources, &image_facts::read);
+    refuse_bad_files(&compiled, files)?;
+    let plan = Plan::new(&places.system, &places.run, &running, &compiled);
+    if how.dry_run {
+        show(how.format, &plan.rows, &[], &problems(&sources, &compiled))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if how.format == Format::Table {
+        output::print(&table(&plan.rows))?;
+    }
+    for (_, name) in files {
+        write_instance(&places.data, name, &sources)?;
+    }
+    let configured: Vec<InstanceName> = compiled.instances.iter().map(|(name, _)| name.clone()).collect();
+    let problems = problems(&sources, &compiled);
+    let _ = compile::write(&sources, compiled, &places.specs())?;
+    let outcomes = rescue::apply(&places.socket, how.delete_data, |applied| {
+        if how.format == Format::Table {
+            // Each as it happens: one that stops takes its time.
+            let _ = output::print(&outcome_line(applied));
+        }
+    })?;
+    if how.delete_data {
+        let ids: Vec<_> = rescue::instances(&places.socket)?.iter().map(|status| status.id).collect();
+        for deleted in layers::delete(&places.data, &configured, &ids)? {
+            if how.format == Format::Table {
+                output::print(&format!("{deleted}\n"))?;
+            }
+        }
+    }
+    match how.format {
+        Format::Table => {
+            for line in &problems {
+                eprintln!("yado: {}", printable(line));
+            }
+        }
+        Format::Json => show(how.format, &plan.rows, &outcomes, &problems)?,
+    }
+    let is_good = |applied: &Applied| !matches!(applied.outcome, ApplyOutcome::Refused(_));
+    let are_good = problems.is_empty() && outcomes.iter().all(is_good);
+    Ok(if are_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOME_ARE_BAD) })
+}
+
+/// Which keys an instance runs with are not those that are configured.
+pub(crate) fn differences(socket: &Path, instance: &InstanceStatus) -> Result<Vec<Change>, String> {
+    let places = Places::of(socket)?;
+    let actual = plan::actual(&places.run, instance);
+    let configured = plan::configured(&places.system, &places.run, &instance.name);
+    Ok(actual.zip(configured).map(|(actual, configured)| changes(&actual, &configured)).unwrap_or_default())
+}
+
+/// One at a time; the lock goes with the process that holds it.
+fn lock(run: &Path) -> Result<File, String> {
+    let path = run.join("apply.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| format!("open {}: {error}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err("another yado apply is at work: try again when it is over".to_owned())
+        }
+        Err(error) => Err(format!("lock {}: {error}", path.display())),
+    }
+}
+
+fn read_standard_input() -> Source {
+    let path = PathBuf::from("standard input");
+    let mut content = Vec::new();
+    let content = match std::io::stdin().lock().take(MAX_SOURCE_BYTES + 1).read_to_end(&mut content) {
+        Ok(length) if MAX_SOURCE_BYTES < length as u64 => Err(SourceError::TooLong { path: path.clone() }),
+        Ok(_) => Ok(content),
+        Err(source) => Err(SourceError::Read { path: path.clone(), source }),
+    };
+    Source { path, content }
+}
+
+/// What could not be read may be there: nobody is taken for deleted because of it.
+fn refuse_unread(sources: &Sources) -> Result<(), Box<dyn Error>> {
+    let is_unread = |error: &&SourceError| matches!(error, SourceError::Read { .. } | SourceError::TooMany { .. });
+    match sources.left_out.iter().find(is_unread) {
+        Some(error) => Err(format!("{error}: nothing was changed").into()),
+        None => Ok(()),
+    }
+}
+
+/// A file that is given must be right; nothing was written yet.
+fn refuse_bad_files(compiled: &Compiled, files: &[(PathBuf, InstanceName)]) -> Result<(), Box<dyn Error>> {
+    let bad = compiled.instances.iter().filter(|(name, _)| files.iter().any(|(_, of)| of == name));
+    let problems: Vec<String> =
+        bad.filter_map(|(_, spec)| spec.as_ref().err()).flatten().map(ToString::to_string).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}\nnothing was changed", problems.join("\n")).into())
+}
+
+/// Everything that is wrong, a line each.
+fn problems(sources: &Sources, compiled: &Compiled) -> Vec<String> {
+    let of_instances = compiled.instances.iter().filter_map(|(_, spec)| spec.as_ref().err()).flatten();
+    let problems = compiled.network_problems.iter().chain(&compiled.profile_problems).chain(of_instances);
+    sources.left_out.iter().map(ToString::to_string).chain(problems.map(ToString::to_string)).collect()
+}
+
+/// To the data partition, so that the old file is there or the new one, whenever the power is cut.
+fn write_instance(data: &Path, name: &InstanceName, sources: &Sources) -> Result<(), Box<dyn Error>> {
+    let directory = data.join("instances").join(name.as_str());
+    std::fs::create_dir_all(&directory).map_err(|error| format!("make {}: {error}", directory.display()))?;
+    let path = directory.join("instance.toml");
+    let Some(Ok(content)) = sources.instances.get(name).map(|source| &source.content) else { return Ok(()) };
+    replace_file::replace(&path, 0o644, content).map_err(|error| format!("write {}: {error}", path.display()).into())
+}
+
+fn table(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return "nothing changes\n".to_owned();
+    }
+    output::table(&plan::HEADINGS, rows.iter().map(Row::cells))
+}
+
+fn outcome_line(applied: &Applied) -> String {
+    let name = &applied.instance.name;
+    let what = match &applied.outcome {
+        ApplyOutcome::Added => "is new".to_owned(),
+        ApplyOutcome::Removed => "is gone".to_owned(),
+        ApplyOutcome::Changed => "is changed".to_owned(),
+        ApplyOutcome::WaitsForRestart => {
+            format!("is changed; some of it waits for its next start: yado rescue restart {name}")
+        }
+        ApplyOutcome::Refused(failure) => format!("is as it was: {}", printable(&failure.to_string())),
+    };
+    format!("{name}: {what}\n")
+}
+
+fn show(format: Format, rows: &[Row], outcomes: &[Applied], problems: &[String]) -> Result<(), Box<dyn Error>> {
+    match format {
+        Format::Table => {
+            output::print(&table(rows))?;
+            for line in problems {
+                eprintln!("yado: {}", printable(line));
+            }
+        }
+        Format::Json => {
+            let changes: Vec<Value> = rows.iter().map(Row::json).collect();
+            let outcomes: Vec<Value> = outcomes.iter().map(outcome_json).collect();
+            output::print_json(&json!({ "changes": changes, "outcomes": outcomes, "problems": problems }))?;
+        }
+    }
+    Ok(())
+}
+
+fn outcome_json(applied: &Applied) -> Value {
+    let (outcome, failure) = match &applied.outcome {
+        ApplyOutcome::Added => ("added", None),
+        ApplyOutcome::Removed => ("removed", None),
+        ApplyOutcome::Changed => ("changed", None),
+        ApplyOutcome::WaitsForRestart => ("waits-for-restart", None),
+        ApplyOutcome::Refused(failure) => ("refused", Some(rescue::failure_json(failure))),
+    };
+    let instance = &applied.instance;
+    json!({ "id": instance.id.0, "instance": instance.name.as_str(), "outcome": outcome, "failure": failure })
+}

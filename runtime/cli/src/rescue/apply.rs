@@ -1,0 +1,42 @@
+//! What `yado apply` asks init.
+
+use super::connection::{ANSWER_TIMEOUT, Connection, ExchangeError};
+use std::path::Path;
+use yado_wire::rescue::{Applied, InstanceStatus, Reply, Request};
+
+/// The instances that init has.
+pub(crate) fn instances(socket: &Path) -> Result<Vec<InstanceStatus>, ExchangeError> {
+    let connection = Connection::ask_init(socket, &Request::Status, &[])?;
+    connection.set_timeout(ANSWER_TIMEOUT)?;
+    let mut instances = Vec::new();
+    loop {
+        match connection.next()?.0 {
+            Reply::Instance(status) => instances.push(status),
+            Reply::Done => return Ok(instances),
+            Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
+            _ => {}
+        }
+    }
+}
+
+/// Has what was compiled applied, and tells `each` what became of an instance when it did. Without a time limit: how long one
+/// may take to stop is its own affair, and init ends it.
+pub(crate) fn apply(
+    socket: &Path,
+    forget: bool,
+    mut each: impl FnMut(&Applied),
+) -> Result<Vec<Applied>, ExchangeError> {
+    let connection = Connection::ask_init(socket, &Request::Apply { forget }, &[])?;
+    let mut all = Vec::new();
+    loop {
+        match connection.next()?.0 {
+            Reply::Applied(applied) => {
+                each(&applied);
+                all.push(applied);
+            }
+            Reply::Done => return Ok(all),
+            Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
+            _ => return Err(connection.unexpected()),
+        }
+    }
+}
