@@ -7,9 +7,9 @@ use crate::command_line::Outcome;
 use crate::compile;
 use crate::image_facts;
 use crate::output::{self, Format, printable};
-use crate::rescue;
+use crate::rescue::{self, NetworkFailure};
 use clap::Args;
-use plan::{Plan, Row};
+use plan::Plan;
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 use std::error::Error;
@@ -126,11 +126,10 @@ fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outco
     refuse_bad_files(&compiled, files)?;
     let plan = Plan::new(&places.system, &places.run, &running, &compiled);
     if how.dry_run {
-        show(how.format, &plan.rows, &[], &problems(&sources, &compiled))?;
-        return Ok(ExitCode::SUCCESS);
+        return show(how.format, &plan, &problems(&sources, &compiled));
     }
     if how.format == Format::Table {
-        output::print(&table(&plan.rows))?;
+        output::print(&plan.table())?;
     }
     for (_, name) in files {
         write_instance(&places.data, name, &sources)?;
@@ -138,12 +137,15 @@ fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outco
     let configured: Vec<InstanceName> = compiled.instances.iter().map(|(name, _)| name.clone()).collect();
     let problems = problems(&sources, &compiled);
     let _ = compile::write(&sources, compiled, &places.specs())?;
+    // A new instance may be on a new network, and one that goes may hold an old one.
+    let before = reload(places)?;
     let outcomes = rescue::apply(&places.socket, how.delete_data, |applied| {
         if how.format == Format::Table {
             // Each as it happens: one that stops takes its time.
             let _ = output::print(&outcome_line(applied));
         }
     })?;
+    let network_failures = if before.is_empty() { before } else { reload(places)? };
     if how.delete_data {
         let ids: Vec<_> = rescue::instances(&places.socket)?.iter().map(|status| status.id).collect();
         for deleted in layers::delete(&places.data, &configured, &ids)? {
@@ -154,14 +156,19 @@ fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outco
     }
     match how.format {
         Format::Table => {
-            for line in &problems {
-                eprintln!("yado: {}", printable(line));
+            let failures = network_failures.iter().map(network_line);
+            for line in problems.iter().cloned().chain(failures) {
+                eprintln!("yado: {}", printable(&line));
             }
         }
-        Format::Json => show(how.format, &plan.rows, &outcomes, &problems)?,
+        Format::Json => {
+            let mut value = json(&plan, &outcomes, &problems);
+            value["network_failures"] = network_failures.iter().map(network_json).collect();
+            output::print_json(&value)?;
+        }
     }
     let is_good = |applied: &Applied| !matches!(applied.outcome, ApplyOutcome::Refused(_));
-    let are_good = problems.is_empty() && outcomes.iter().all(is_good);
+    let are_good = problems.is_empty() && network_failures.is_empty() && outcomes.iter().all(is_good);
     Ok(if are_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOME_ARE_BAD) })
 }
 
@@ -234,13 +241,6 @@ fn write_instance(data: &Path, name: &InstanceName, sources: &Sources) -> Result
     replace_file::replace(&path, 0o644, content).map_err(|error| format!("write {}: {error}", path.display()).into())
 }
 
-fn table(rows: &[Row]) -> String {
-    if rows.is_empty() {
-        return "nothing changes\n".to_owned();
-    }
-    output::table(&plan::HEADINGS, rows.iter().map(Row::cells))
-}
-
 fn outcome_line(applied: &Applied) -> String {
     let name = &applied.instance.name;
     let what = match &applied.outcome {
@@ -255,21 +255,38 @@ fn outcome_line(applied: &Applied) -> String {
     format!("{name}: {what}\n")
 }
 
-fn show(format: Format, rows: &[Row], outcomes: &[Applied], problems: &[String]) -> Result<(), Box<dyn Error>> {
+fn reload(places: &Places) -> Result<Vec<NetworkFailure>, Box<dyn Error>> {
+    Ok(rescue::reload(&places.socket)?)
+}
+
+fn network_line(failed: &NetworkFailure) -> String {
+    match &failed.network {
+        Some(network) => format!("network {network}: {}", failed.failure),
+        None => format!("networks: {}", failed.failure),
+    }
+}
+
+fn network_json(failed: &NetworkFailure) -> Value {
+    json!({ "network": failed.network, "failure": rescue::failure_json(&failed.failure) })
+}
+
+/// What would change.
+fn show(format: Format, plan: &Plan, problems: &[String]) -> Outcome {
     match format {
         Format::Table => {
-            output::print(&table(rows))?;
+            output::print(&plan.table())?;
             for line in problems {
                 eprintln!("yado: {}", printable(line));
             }
         }
-        Format::Json => {
-            let changes: Vec<Value> = rows.iter().map(Row::json).collect();
-            let outcomes: Vec<Value> = outcomes.iter().map(outcome_json).collect();
-            output::print_json(&json!({ "changes": changes, "outcomes": outcomes, "problems": problems }))?;
-        }
+        Format::Json => output::print_json(&json(plan, &[], problems))?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(plan: &Plan, outcomes: &[Applied], problems: &[String]) -> Value {
+    let outcomes: Vec<Value> = outcomes.iter().map(outcome_json).collect();
+    json!({ "changes": plan.json(), "outcomes": outcomes, "problems": problems })
 }
 
 fn outcome_json(applied: &Applied) -> Value {

@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
+use yado_wire::Failure;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest};
 
 /// A status is for the day when something hangs: it does not wait long for netd.
 const NETD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Taking the networks on means some hundred questions to the kernel.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "IPV4", "GATEWAY", "NAME SERVERS"];
 
@@ -26,6 +30,36 @@ pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError>
             NetReply::Attached | NetReply::NetworkFailed { .. } => return Err(connection.unexpected()),
         }
     }
+}
+
+/// Has netd read the networks anew, and says what is not as it is configured. Nothing where there is no netd: one that starts
+/// later reads them then.
+pub(crate) fn reload(init_socket: &Path) -> Result<Vec<NetworkFailure>, ExchangeError> {
+    let path = init_socket.with_file_name("netd.sock");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let connection: Connection<NetReply> = Connection::ask(Who::Netd, &path, &NetRequest::Reload, &[])?;
+    connection.set_timeout(RELOAD_TIMEOUT)?;
+    let mut failures = Vec::new();
+    loop {
+        match connection.next()?.0 {
+            NetReply::NetworkFailed { network, failure } => {
+                failures.push(NetworkFailure { network: network.map(|name| name.to_string()), failure });
+            }
+            NetReply::Done => return Ok(failures),
+            NetReply::Failed(failure) => return Ok(vec![NetworkFailure { network: None, failure }]),
+            NetReply::Attached | NetReply::Link(_) => return Err(connection.unexpected()),
+        }
+    }
+}
+
+/// Why a network is not as it is configured.
+#[derive(Debug)]
+pub(crate) struct NetworkFailure {
+    /// Which one; `None`: all of them.
+    pub(crate) network: Option<String>,
+    pub(crate) failure: Failure,
 }
 
 pub(super) fn row(link: &LinkStatus) -> Vec<String> {

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use yado_wire::InstanceName;
 
 pub(crate) use apply::{apply, instances};
+pub(crate) use links::{NetworkFailure, reload};
 pub(crate) use status_view::failure_json;
 
 /// init's socket on a board.

@@ -197,7 +197,10 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     assert!(out.contains("one: is changed; some of it waits for its next start: yado rescue restart one\n"), "{out}");
     assert_eq!(fs::read_to_string(host.path("data/instances/one/instance.toml")).unwrap(), good);
     let (_, out, _) = host.yado(&["rescue", "--socket", &socket, "status", "one"], "");
-    assert!(out.contains("KEY                 RUNS WITH  CONFIGURED\nenvironment.COLOUR  -          blue\n"), "{out}");
+    assert!(
+        out.contains("KEY                 RUNS WITH  CONFIGURED\nenvironment.COLOUR  -          blue\n"),
+        "{out}"
+    );
     // Its layer is there until it is asked for, and then it is another instance.
     let layers = || {
         let entries = fs::read_dir(host.path("data/layers")).unwrap();
