@@ -134,7 +134,7 @@ fn offered(kind: DeviceKind) -> Option<(&'static DeviceType, &'static [Setting<D
     })
 }
 
-fn differences(
+pub(crate) fn differences(
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
     applies: impl Fn(&str) -> Applies,

@@ -31,6 +31,8 @@ pub mod layer;
 #[cfg(feature = "compile")]
 mod nearest;
 #[cfg(feature = "compile")]
+pub mod network_changes;
+#[cfg(feature = "compile")]
 pub mod network_keys;
 #[cfg(feature = "compile")]
 pub mod parsed_layer;

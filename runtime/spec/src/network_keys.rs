@@ -58,7 +58,10 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.routing",
-        value: Value::Bool { get: |draft| Some(draft.ipv4_routing), set: |draft, on| draft.ipv4_routing = on },
+        value: Value::Bool {
+            get: |draft| has_ipv4(draft).then_some(draft.ipv4_routing),
+            set: |draft, on| draft.ipv4_routing = on,
+        },
         default: "true",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -66,7 +69,10 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.firewall",
-        value: Value::Bool { get: |draft| Some(draft.ipv4_firewall), set: |draft, on| draft.ipv4_firewall = on },
+        value: Value::Bool {
+            get: |draft| has_ipv4(draft).then_some(draft.ipv4_firewall),
+            set: |draft, on| draft.ipv4_firewall = on,
+        },
         default: "true",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -74,7 +80,10 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.dhcp",
-        value: Value::Bool { get: |draft| Some(draft.ipv4_dhcp), set: |draft, on| draft.ipv4_dhcp = on },
+        value: Value::Bool {
+            get: |draft| has_ipv4(draft).then_some(draft.ipv4_dhcp),
+            set: |draft, on| draft.ipv4_dhcp = on,
+        },
         default: "true",
         applies: AtOnce,
         origin: BRIDGE_PAGE,
@@ -97,7 +106,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Time {
             least: Duration::from_secs(60),
             most: Duration::from_secs(365 * 86_400),
-            get: |draft| Some(draft.ipv4_dhcp_expiry),
+            get: |draft| (has_ipv4(draft) && draft.ipv4_dhcp).then_some(draft.ipv4_dhcp_expiry),
             set: |draft, expiry| draft.ipv4_dhcp_expiry = expiry,
         },
         default: "1h",
@@ -306,7 +315,10 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
     },
     Setting {
         name: "ipv4.dhcp",
-        value: Value::Bool { get: |draft| Some(draft.ipv4_dhcp), set: |draft, on| draft.ipv4_dhcp = on },
+        value: Value::Bool {
+            get: |draft| (draft.ipv4_address == Ipv4Said::Auto).then_some(draft.ipv4_dhcp),
+            set: |draft, on| draft.ipv4_dhcp = on,
+        },
         default: "true",
         applies: AtOnce,
         origin: Origin::Ours,
@@ -408,6 +420,11 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         help: "Whatever you want to remember with the network.",
     },
 ];
+
+/// A bridge without addresses has no use for most keys.
+fn has_ipv4(draft: &NetworkDraft) -> bool {
+    draft.ipv4_address != Ipv4Said::None
+}
 
 fn prefix(text: &str) -> Result<Ipv4Prefix, Right> {
     Ipv4Prefix::parse(text).map_err(|error| Right(format!("an address such as 10.158.0.1/24 ({error})")))
