@@ -2,12 +2,13 @@
 //! `64MiB` to `128MiB`, at once. All of it comes from the tables of keys and of device types; what init does with a new spec
 //! is [`crate::apply`].
 
-use crate::device_types::{DEVICE_TYPES, DeviceKind, DeviceType, Offer};
-use crate::draft::{ConfigDraft, DeviceDraft};
-use crate::draft_of_spec;
+use crate::device_types::{DEVICE_TYPES, DeviceType, Offer};
+use crate::devices::Built;
+use crate::draft::ConfigDraft;
 use crate::instance::InstanceSpec;
 use crate::keys;
-use crate::setting::{Applies, Setting, set_defaults};
+use crate::row::find_row;
+use crate::setting::Applies;
 use crate::values::show_size;
 use std::collections::{BTreeMap, BTreeSet};
 use yado_wire::{InstanceName, hex};
@@ -36,7 +37,7 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<Change> {
         let texts = |draft: &ConfigDraft| setting.show(draft).into_iter().collect::<BTreeMap<_, _>>();
         changes.extend(differences(&texts(&old_draft), &texts(&new_draft), |_| setting.applies));
     }
-    let (old_devices, new_devices) = (draft_of_spec::devices(old), draft_of_spec::devices(new));
+    let (old_devices, new_devices) = (devices(old), devices(new));
     let names: BTreeSet<&str> = old_devices.keys().chain(new_devices.keys()).copied().collect();
     for name in names {
         changes.extend(device_changes(name, old_devices.get(name), new_devices.get(name)));
@@ -74,64 +75,47 @@ fn top_changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<Change> {
 }
 
 /// One device, of which at least one side is there.
-fn device_changes(
-    name: &str,
-    old: Option<&(DeviceKind, DeviceDraft)>,
-    new: Option<&(DeviceKind, DeviceDraft)>,
-) -> Vec<Change> {
-    let is_same_type = matches!((old, new), (Some((old, _)), Some((new, _))) if old == new);
-    let old = old.map(|device| Shown::of(device, is_same_type)).unwrap_or_default();
-    let new = new.map(|device| Shown::of(device, is_same_type)).unwrap_or_default();
-    let applies = |option: &str| {
-        let all = [old.applies(option), new.applies(option)];
-        match all.contains(&Some(Applies::AtRestart)) {
-            true => Applies::AtRestart,
-            false => Applies::AtOnce,
-        }
-    };
-    let changes = differences(&old.texts, &new.texts, applies);
-    changes.into_iter().map(|change| Change { key: format!("devices.{name}.{}", change.key), ..change }).collect()
-}
-
-/// A device as it would be written.
-#[derive(Default)]
-struct Shown {
-    device_type: Option<&'static DeviceType>,
-    /// By option, `type` among them.
-    texts: BTreeMap<String, String>,
-}
-
-impl Shown {
-    /// Options at their defaults are left out where the other side has no such options to compare them with.
-    fn of((kind, draft): &(DeviceKind, DeviceDraft), with_defaults: bool) -> Shown {
-        let Some((device_type, options)) = offered(*kind) else { return Shown::default() };
-        let show = |draft: &DeviceDraft| -> BTreeMap<String, String> {
-            options.iter().flat_map(|setting| setting.show(draft)).collect()
-        };
-        let mut texts = show(draft);
-        if !with_defaults {
-            let mut default = DeviceDraft::default();
-            set_defaults(options, &mut default);
-            let defaults = show(&default);
+fn device_changes(name: &str, old: Option<&Built>, new: Option<&Built>) -> Vec<Change> {
+    let (old, new) = (old.and_then(shown_type), new.and_then(shown_type));
+    let is_same_type = matches!((&old, &new), (Some((old, _)), Some((new, _))) if old.name == new.name);
+    let texts = |shown: &Option<(&'static DeviceType, BTreeMap<String, String>)>| {
+        let Some((device_type, texts)) = shown else { return BTreeMap::new() };
+        let mut texts = texts.clone();
+        // Options at their defaults are left out where the other side has no such options to compare them with.
+        if let (Offer::As(options), false) = (&device_type.offer, is_same_type) {
+            let defaults = options.show_defaults();
             texts.retain(|option, text| defaults.get(option) != Some(text));
         }
         texts.insert("type".to_owned(), device_type.name.to_owned());
-        Shown { device_type: Some(device_type), texts }
-    }
-
-    /// When a change of one option applies. One that comes or goes with its device does so when the device does.
-    fn applies(&self, option: &str) -> Option<Applies> {
-        let device_type = self.device_type?;
-        let Offer::As(_, options) = device_type.offer else { return None };
-        Some(crate::setting::find(options, option).map_or(device_type.applies, |setting| setting.applies))
-    }
+        texts
+    };
+    let applies = |option: &str| {
+        let types = [&old, &new].into_iter().flatten().map(|(device_type, _)| applies(device_type, option));
+        types.max().unwrap_or(Applies::AtOnce)
+    };
+    let changes = differences(&texts(&old), &texts(&new), applies);
+    changes.into_iter().map(|change| Change { key: format!("devices.{name}.{}", change.key), ..change }).collect()
 }
 
-fn offered(kind: DeviceKind) -> Option<(&'static DeviceType, &'static [Setting<DeviceDraft>])> {
+/// When a change of one option applies. One that comes or goes with its device does so when the device does.
+fn applies(device_type: &DeviceType, option: &str) -> Applies {
+    find_row(&device_type.options(), option).map_or(device_type.applies, |row| row.applies())
+}
+
+/// The type of a device, and its options as texts.
+fn shown_type(built: &Built) -> Option<(&'static DeviceType, BTreeMap<String, String>)> {
     DEVICE_TYPES.iter().find_map(|device_type| match device_type.offer {
-        Offer::As(found, options) if found == kind => Some((device_type, options)),
-        Offer::As(..) | Offer::Refused { .. } => None,
+        Offer::As(options) => Some((device_type, options.show(built)?)),
+        Offer::Refused { reason: _ } => None,
     })
+}
+
+/// The devices of a spec by name. The root is none of them.
+fn devices(spec: &InstanceSpec) -> BTreeMap<&str, Built> {
+    let nics = spec.nics.iter().map(|nic| (nic.name.as_str(), Built::Nic(nic.clone())));
+    let disks = spec.disks.iter().map(|disk| (disk.name.as_str(), Built::Disk(disk.clone())));
+    let nodes = spec.devices.iter().map(|device| (device.name.as_str(), Built::Nodes(device.clone())));
+    nics.chain(disks).chain(nodes).collect()
 }
 
 pub(crate) fn differences(

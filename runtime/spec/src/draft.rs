@@ -191,46 +191,6 @@ impl ConfigDraft {
     }
 }
 
-/// `[devices.NAME]` of any type: each type's table has only the options it knows.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "each field is the option of its name")]
-pub struct DeviceDraft {
-    pub source: Option<String>,
-    pub path: Option<String>,
-    pub is_root: bool,
-    pub size_bytes: Option<u64>,
-    pub readonly: bool,
-    pub required: bool,
-    pub required_timeout: Option<Duration>,
-    pub shift: bool,
-    pub recursive: bool,
-    pub nictype: Option<NicType>,
-    pub network: Option<Text<15>>,
-    pub parent: Option<Text<15>>,
-    pub name: Option<Text<15>>,
-    pub hwaddr: Option<[u8; 6]>,
-    pub mtu: Option<u16>,
-    pub host_name: Option<Text<15>>,
-    pub ipv4_address: Option<Ipv4Addr>,
-    pub usb: crate::instance::UsbMatch,
-    pub subsystem: Option<String>,
-    pub chip: Option<String>,
-    pub uid: u32,
-    pub gid: u32,
-    pub mode: u16,
-}
-
-/// `nictype`, as far as it is offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NicType {
-    /// A port of a bridge that somebody else keeps.
-    Bridged,
-    /// A macvlan on a host interface.
-    Macvlan,
-    /// The host interface itself.
-    Physical,
-}
-
 /// `[config]` of a network of either type.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each field is the key of its name")]

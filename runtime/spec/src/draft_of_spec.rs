@@ -2,16 +2,10 @@
 //! said and the spec does not tell (a default that was written down, `boot.autorestart` in place of `boot.restart`) comes
 //! back as the plainest way of saying it.
 
-use crate::device_types::{DeviceKind, TMPFS};
-use crate::draft::{ConfigDraft, DeviceDraft, HealthDraft, NicType, ReadyWord, RestartDraft};
-use crate::instance::{
-    Device, DeviceSelect, Disk, DiskSource, Health, InstanceSpec, Limits, MemoryLimit, Nic, NicKind, NodeKind, Probe,
-    Readiness, Required, Restart,
-};
+use crate::draft::{ConfigDraft, HealthDraft, ReadyWord, RestartDraft};
+use crate::instance::{Health, InstanceSpec, Limits, MemoryLimit, Probe, Readiness, Restart};
 use crate::keys;
 use crate::values::Memory;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 impl ConfigDraft {
     /// `[config]` of a spec.
@@ -58,59 +52,4 @@ fn health(health: &Health, mut draft: HealthDraft) -> HealthDraft {
         (draft.probe_interval, draft.probe_timeout, draft.probe_failures) = (interval, timeout, failures);
     }
     draft
-}
-
-/// The devices of a spec by name. The root is none of them.
-pub(crate) fn devices(spec: &InstanceSpec) -> BTreeMap<&str, (DeviceKind, DeviceDraft)> {
-    let nics = spec.nics.iter().map(|nic| (nic.name.as_str(), (DeviceKind::Nic, of_nic(nic))));
-    let disks = spec.disks.iter().map(|disk| (disk.name.as_str(), (DeviceKind::Disk, of_disk(disk))));
-    let nodes = spec.devices.iter().map(|device| (device.name.as_str(), of_device(device)));
-    nics.chain(disks).chain(nodes).collect()
-}
-
-fn of_nic(nic: &Nic) -> DeviceDraft {
-    let Nic { name, interface, kind, hwaddr, mtu, host_name, ipv4_address } = nic.clone();
-    let (network, nictype, parent) = match kind {
-        NicKind::Network { network } => (Some(network), None, None),
-        NicKind::Bridged { parent } => (None, Some(NicType::Bridged), Some(parent)),
-        NicKind::Macvlan { parent } => (None, Some(NicType::Macvlan), Some(parent)),
-        NicKind::Physical { parent } => (None, Some(NicType::Physical), Some(parent)),
-    };
-    let name = (interface != name.as_str()).then_some(interface);
-    DeviceDraft { name, network, nictype, parent, hwaddr, mtu, host_name, ipv4_address, ..DeviceDraft::default() }
-}
-
-fn of_disk(disk: &Disk) -> DeviceDraft {
-    let Disk { name: _, source, path, readonly, required, shift, recursive } = disk.clone();
-    let (source, size_bytes) = match source {
-        DiskSource::Path(path) => (path, None),
-        DiskSource::Tmpfs { size_bytes } => (TMPFS.to_owned(), size_bytes),
-    };
-    let (source, path) = (Some(source), Some(path));
-    DeviceDraft { source, path, size_bytes, readonly, required, shift, recursive, ..DeviceDraft::default() }
-}
-
-fn of_device(device: &Device) -> (DeviceKind, DeviceDraft) {
-    let Device { name: _, select, required, uid, gid, mode } = device.clone();
-    let (required, required_timeout) = match required {
-        Required::No => (false, None),
-        Required::Within(Duration::ZERO) => (true, None),
-        Required::Within(timeout) => (true, Some(timeout)),
-    };
-    let draft = DeviceDraft { required, required_timeout, uid, gid, mode, ..DeviceDraft::default() };
-    match select {
-        DeviceSelect::Node { kind, source, path } => {
-            let kind = match kind {
-                NodeKind::Char => DeviceKind::UnixChar,
-                NodeKind::Block => DeviceKind::UnixBlock,
-            };
-            let path = (path != source).then_some(path);
-            (kind, DeviceDraft { source: Some(source), path, ..draft })
-        }
-        DeviceSelect::Usb(usb) => (DeviceKind::Usb, DeviceDraft { usb, ..draft }),
-        DeviceSelect::Hotplug { usb, subsystem } => {
-            (DeviceKind::UnixHotplug, DeviceDraft { usb, subsystem, ..draft })
-        }
-        DeviceSelect::Gpio { chip } => (DeviceKind::Gpio, DeviceDraft { chip: Some(chip), ..draft }),
-    }
 }

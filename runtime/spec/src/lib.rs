@@ -43,6 +43,8 @@ pub mod problem;
 #[cfg(feature = "compile")]
 pub mod reference;
 #[cfg(feature = "compile")]
+pub mod row;
+#[cfg(feature = "compile")]
 mod said;
 #[cfg(feature = "compile")]
 pub mod setting;

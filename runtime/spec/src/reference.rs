@@ -1,10 +1,11 @@
 //! The reference of all keys, made from the tables: markdown for the manual, and one key for `yado help keys KEY`.
 
-use crate::device_types::{DEVICE_TYPES, Offer};
+use crate::device_types::DEVICE_TYPES;
 use crate::draft::NetworkDraft;
 use crate::keys;
 use crate::network_keys::{BRIDGE, PHYSICAL};
-use crate::setting::{Origin, Setting, Value, find};
+use crate::row::{Row, RowKind, find_row, rows};
+use crate::setting::{Origin, Setting, find};
 use core::fmt::Write;
 
 /// LXD's manual.
@@ -23,24 +24,21 @@ pub fn markdown() -> String {
     );
     out.push_str("\n## Instances: `[config]`\n");
     for (heading, table) in keys::GROUPS {
-        section(&mut out, &format!("### {heading}"), "instance_options", table);
+        section(&mut out, &format!("### {heading}"), "instance_options", &rows(table));
     }
     out.push_str("\n## Instances: `[devices.NAME]`\n");
     for device_type in DEVICE_TYPES {
         let _ = write!(out, "\n### `type = \"{}\"`\n\n{}\n", device_type.name, device_type.help);
-        match device_type.offer {
-            Offer::As(_, []) => {}
-            Offer::As(_, options) => {
-                section(&mut out, "", &format!("devices_{}", device_type.name.replace('-', "_")), options);
-            }
-            Offer::Refused { reason } => {
-                let _ = writeln!(out, "\nNot offered: {reason}.");
-            }
+        let options = device_type.options();
+        if let Some(reason) = device_type.refusal() {
+            let _ = writeln!(out, "\nNot offered: {reason}.");
+        } else if !options.is_empty() {
+            section(&mut out, "", &format!("devices_{}", device_type.name.replace('-', "_")), &options);
         }
     }
     for (kind, table) in NETWORKS {
         let heading = format!("\n## Networks: `type = \"{kind}\"`, `[config]`");
-        section(&mut out, &heading, &format!("network_{kind}"), table);
+        section(&mut out, &heading, &format!("network_{kind}"), &rows(table));
     }
     out
 }
@@ -50,23 +48,20 @@ pub fn markdown() -> String {
 pub fn explain(name: &str) -> Option<String> {
     if let Some(device_type) = DEVICE_TYPES.iter().find(|device_type| device_type.name == name) {
         let mut out = format!("{}\n    {}\n", device_type.name, device_type.help);
-        match device_type.offer {
-            Offer::As(_, options) => options.iter().for_each(|setting| out.push_str(&one(setting))),
-            Offer::Refused { reason } => out.push_str(&format!("    not offered: {reason}\n")),
+        device_type.options().into_iter().for_each(|row| out.push_str(&one(row)));
+        if let Some(reason) = device_type.refusal() {
+            out.push_str(&format!("    not offered: {reason}\n"));
         }
         return Some(out);
     }
     if let Some((device, option)) = name.split_once('.') {
-        let options = DEVICE_TYPES.iter().find_map(|device_type| match device_type.offer {
-            Offer::As(_, options) if device_type.name == device => Some(options),
-            Offer::As(..) | Offer::Refused { .. } => None,
-        });
-        if let Some(setting) = options.and_then(|options| find(options, option)) {
-            return Some(one(setting));
+        let device_type = DEVICE_TYPES.iter().find(|device_type| device_type.name == device);
+        if let Some(row) = device_type.and_then(|device_type| find_row(&device_type.options(), option)) {
+            return Some(one(row));
         }
     }
     let key = keys::key(name);
-    let mut out = key.map(one).unwrap_or_default();
+    let mut out = key.map(|setting| one(setting)).unwrap_or_default();
     for (kind, table) in NETWORKS {
         // A network's `security.*` is no news to who asks for a key of instances.
         if let Some(setting) = find(table, name).filter(|setting| key.is_none() || setting.name == name) {
@@ -79,40 +74,41 @@ pub fn explain(name: &str) -> Option<String> {
 /// Every name that [`explain`] knows, for listing and completion.
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> =
-        keys::GROUPS.iter().flat_map(|(_, table)| offered(table)).map(|name| name.to_owned()).collect();
+        keys::GROUPS.iter().flat_map(|(_, table)| offered(&rows(table))).map(|name| name.to_owned()).collect();
     for device_type in DEVICE_TYPES {
-        if let Offer::As(_, options) = device_type.offer {
+        if device_type.refusal().is_none() {
             names.push(device_type.name.to_owned());
-            names.extend(offered(options).map(|option| format!("{}.{option}", device_type.name)));
+            let options = offered(&device_type.options());
+            names.extend(options.into_iter().map(|option| format!("{}.{option}", device_type.name)));
         }
     }
-    names.extend(NETWORKS.iter().flat_map(|(_, table)| offered(table)).map(|name| name.to_owned()));
+    names.extend(NETWORKS.iter().flat_map(|(_, table)| offered(&rows(table))).map(|name| name.to_owned()));
     names.sort_unstable();
     names.dedup();
     names
 }
 
-fn offered<T>(table: &'static [Setting<T>]) -> impl Iterator<Item = &'static str> {
-    table.iter().filter(|setting| !matches!(setting.value, Value::Refused { .. })).map(|setting| setting.name)
+fn offered(rows: &[&'static dyn Row]) -> Vec<&'static str> {
+    rows.iter().filter(|row| !matches!(row.kind(), RowKind::Refused { .. })).map(|row| row.name()).collect()
 }
 
-fn section<T>(out: &mut String, heading: &str, page: &str, table: &[Setting<T>]) {
+fn section(out: &mut String, heading: &str, page: &str, rows: &[&dyn Row]) {
     let _ = write!(out, "\n{heading}\n\n| key | value | default | |\n|---|---|---|---|\n");
-    for setting in table {
-        let Some(value) = setting.describe() else { continue };
-        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+    for row in rows {
+        let Some(value) = row.describe() else { continue };
+        let default = if row.default().is_empty() { String::new() } else { format!("`{}`", row.default()) };
         let _ = writeln!(
             out,
             "| {} | {} | {default} | {} |",
-            linked(setting, page),
+            linked(*row, page),
             value.replace('|', "\\|"),
-            setting.help.replace('|', "\\|")
+            row.help().replace('|', "\\|")
         );
     }
-    let refused: Vec<String> = table
+    let refused: Vec<String> = rows
         .iter()
-        .filter_map(|setting| match setting.value {
-            Value::Refused { reason } => Some(format!("`{}` ({reason})", setting.name)),
+        .filter_map(|row| match row.kind() {
+            RowKind::Refused { reason } => Some(format!("`{}` ({reason})", row.name())),
             _ => None,
         })
         .collect();
@@ -121,29 +117,30 @@ fn section<T>(out: &mut String, heading: &str, page: &str, table: &[Setting<T>])
     }
 }
 
-fn one<T>(setting: &Setting<T>) -> String {
-    let mut out = format!("{}\n    {}\n", setting.name, setting.help);
-    match (&setting.value, setting.describe()) {
-        (Value::Refused { reason }, _) => out.push_str(&format!("    not offered: {reason}\n")),
+fn one(row: &dyn Row) -> String {
+    let mut out = format!("{}\n    {}\n", row.name(), row.help());
+    match (row.kind(), row.describe()) {
+        (RowKind::Refused { reason }, _) => out.push_str(&format!("    not offered: {reason}\n")),
         (_, Some(value)) => out.push_str(&format!("    value: {value}\n")),
         (_, None) => {}
     }
-    if !setting.default.is_empty() {
-        out.push_str(&format!("    default: {}\n", setting.default));
+    if !row.default().is_empty() {
+        out.push_str(&format!("    default: {}\n", row.default()));
     }
-    out.push_str(&format!("    {}\n", whose(setting.origin)));
+    out.push_str(&format!("    {}\n", whose(row.origin())));
     out
 }
 
-fn linked<T>(setting: &Setting<T>, page: &str) -> String {
-    match setting.origin {
+fn linked(row: &dyn Row, page: &str) -> String {
+    let name = row.name();
+    match row.origin() {
         // LXD's anchors are `GROUP:KEY` on the page of instance options and `PAGE-…:KEY` elsewhere; the page will do there.
         Origin::Lxd(group) if page == "instance_options" => {
-            format!("[`{0}`]({LXD_REFERENCE}/{page}/#{group}:{0})", setting.name)
+            format!("[`{name}`]({LXD_REFERENCE}/{page}/#{group}:{name})")
         }
-        Origin::Lxd(_) => format!("[`{}`]({LXD_REFERENCE}/{page}/)", setting.name),
-        Origin::Incus => format!("`{}` (Incus)", setting.name),
-        Origin::Ours => format!("`{}` (ours)", setting.name),
+        Origin::Lxd(_) => format!("[`{name}`]({LXD_REFERENCE}/{page}/)"),
+        Origin::Incus => format!("`{name}` (Incus)"),
+        Origin::Ours => format!("`{name}` (ours)"),
     }
 }
 

@@ -132,8 +132,8 @@ pub struct Choice<T: 'static> {
     pub set: fn(&mut T),
 }
 
-/// When a change takes effect on a running instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a change takes effect on a running instance; the later one is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Applies {
     /// At once, or it concerns the next decision that is taken anyway: to start, to stop, to delete.
     AtOnce,
@@ -235,19 +235,20 @@ impl<T> Setting<T> {
         let prefix = self.name.strip_suffix('*').unwrap_or(self.name);
         name.strip_prefix(prefix).unwrap_or_default()
     }
+}
 
-    fn is_called(&self, name: &str) -> bool {
-        match self.name.strip_suffix('*') {
-            Some(prefix) => name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() || !prefix.ends_with('.')),
-            None => self.name == name,
-        }
+/// Whether a row with this name, perhaps with `*`, is the row of `name`.
+pub(crate) fn is_called(row: &str, name: &str) -> bool {
+    match row.strip_suffix('*') {
+        Some(prefix) => name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() || !prefix.ends_with('.')),
+        None => row == name,
     }
 }
 
 /// The setting of that name: one that is called exactly so before one with `*`.
 pub fn find<T>(table: &'static [Setting<T>], name: &str) -> Option<&'static Setting<T>> {
     let exact = table.iter().find(|setting| setting.name == name && !setting.name.ends_with('*'));
-    exact.or_else(|| table.iter().find(|setting| setting.is_called(name)))
+    exact.or_else(|| table.iter().find(|setting| is_called(setting.name, name)))
 }
 
 /// The name in the table that was probably meant. What is refused is never proposed.

@@ -11,10 +11,11 @@ use world::{FULL, compile_all, problems};
 use yado_spec::InstanceSpec;
 use yado_spec::apply::{needs_restart, split};
 use yado_spec::changes::{Change, changes};
-use yado_spec::device_types::{DEVICE_TYPES, Offer};
+use yado_spec::device_types::DEVICE_TYPES;
 use yado_spec::instance::RootSpec;
 use yado_spec::keys;
-use yado_spec::setting::{Applies, Setting, Value};
+use yado_spec::row::{Row, RowKind};
+use yado_spec::setting::Applies;
 
 /// Two values of each key, and what else has to be said so that the key counts. A row `name*` has an example of a name.
 const KEYS: &[(&str, &str, &str, &str)] = &[
@@ -138,10 +139,10 @@ fn with_device(device_type: &str, lines: &str) -> InstanceSpec {
 }
 
 /// Whether it is in a spec, and so can differ.
-fn is_in_spec<T>(setting: &Setting<T>) -> bool {
+fn is_in_spec(row: &dyn Row) -> bool {
     // `boot.restart` says the same and is what is shown.
-    let is_other_word = setting.name == "boot.autorestart";
-    !is_other_word && !matches!(setting.value, Value::Kept { .. } | Value::Always { .. } | Value::Refused { .. })
+    let is_other_word = row.name() == "boot.autorestart";
+    !is_other_word && matches!(row.kind(), RowKind::One | RowKind::Each)
 }
 
 fn check_one(
@@ -178,7 +179,7 @@ fn check_pair(old: &InstanceSpec, new: &InstanceSpec) {
 
 #[test]
 fn every_key_applies_when_its_row_says() {
-    for setting in keys::GROUPS.iter().flat_map(|(_, table)| *table).filter(|setting| is_in_spec(setting)) {
+    for setting in keys::GROUPS.iter().flat_map(|(_, table)| *table).filter(|setting| is_in_spec(*setting)) {
         let example =
             KEYS.iter().find(|(name, ..)| keys::key(name).is_some_and(|found| std::ptr::eq(found, setting)));
         let Some((key, old, new, besides)) = example else { panic!("{} has no example in KEYS", setting.name) };
@@ -192,15 +193,14 @@ fn every_key_applies_when_its_row_says() {
 #[test]
 fn every_option_of_a_device_applies_when_its_row_says() {
     for device_type in DEVICE_TYPES {
-        let Offer::As(_, options) = device_type.offer else { continue };
-        for setting in options.iter().filter(|setting| is_in_spec(setting)) {
-            let (name, option) = (device_type.name, setting.name);
+        for row in device_type.options().into_iter().filter(|row| is_in_spec(*row)) {
+            let (name, option) = (device_type.name, row.name());
             let example = OPTIONS.iter().find(|(found, key, ..)| *found == name && *key == option);
             let Some((_, _, old, new, besides)) = example else {
                 panic!("{name}.{option} has no example in OPTIONS")
             };
             let line = |value: &str| with_device(name, &format!("{besides}\n\"{option}\" = '{value}'"));
-            check_one(&format!("devices.one.{option}"), setting.applies, (old, new), &line(old), &line(new));
+            check_one(&format!("devices.one.{option}"), row.applies(), (old, new), &line(old), &line(new));
         }
     }
 }

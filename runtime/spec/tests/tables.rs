@@ -3,44 +3,37 @@
 #![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
-use yado_spec::device_types::{DEVICE_TYPES, Offer};
+use yado_spec::device_types::DEVICE_TYPES;
 use yado_spec::network_keys::{BRIDGE, PHYSICAL};
-use yado_spec::setting::{Setting, Value, find};
+use yado_spec::row::{Row, RowKind, find_row, rows};
 use yado_spec::{keys, reference};
 
-fn check_table<T>(table: &'static [Setting<T>]) {
-    for (at, setting) in table.iter().enumerate() {
-        let name = setting.name;
-        assert!(setting.help.ends_with('.') && 10 < setting.help.len(), "{name}: help is whole sentences");
-        assert!(!setting.help.contains("  "), "{name}: help has double blanks");
-        assert!(table[..at].iter().all(|earlier| earlier.name != name), "{name} is there twice");
+fn check_table(table: &[&'static dyn Row]) {
+    for (at, row) in table.iter().enumerate() {
+        let name = row.name();
+        assert!(row.help().ends_with('.') && 10 < row.help().len(), "{name}: help is whole sentences");
+        assert!(!row.help().contains("  "), "{name}: help has double blanks");
+        assert!(table[..at].iter().all(|earlier| earlier.name() != name), "{name} is there twice");
         let example = name.replace('*', "nofile");
-        assert!(std::ptr::eq(find(table, &example).unwrap(), setting), "{name} is hidden by another row");
-        if !setting.default.is_empty() {
-            assert!(setting.parse(name, setting.default).is_ok(), "{name}: the default cannot be set");
+        assert_eq!(find_row(table, &example).unwrap().name(), name, "{name} is hidden by another row");
+        if !row.default().is_empty() {
+            assert_eq!(row.check(name, row.default()), Ok(()), "{name}: the default cannot be set");
         }
-        let is_each = matches!(setting.value, Value::Each { .. });
-        assert!(!is_each || name.ends_with('*'), "{name} has names of its own and no *");
-        assert!(
-            is_each || !matches!(setting.value, Value::Parsed { .. }) || !name.ends_with('*'),
-            "{name} has one value"
-        );
-        match &setting.value {
-            Value::Refused { reason } => {
-                assert!(setting.default.is_empty(), "{name}");
-                assert!(setting.parse(&example, "x").unwrap_err().to_string().ends_with(reason), "{name}");
+        match row.kind() {
+            RowKind::Refused { reason } => {
+                assert!(row.default().is_empty(), "{name}");
+                assert!(row.check(&example, "x").unwrap_err().to_string().ends_with(reason), "{name}");
             }
-            Value::Always { value, reason: _ } => {
-                assert!(setting.parse(&example, value).is_ok(), "{name}");
-                assert!(setting.parse(&example, "other").is_err(), "{name}");
+            RowKind::Always { value } => {
+                assert_eq!(row.check(&example, value), Ok(()), "{name}");
+                assert!(row.check(&example, "other").is_err(), "{name}");
             }
-            Value::Bool { .. }
-            | Value::Integer { .. }
-            | Value::Time { .. }
-            | Value::Choice(_)
-            | Value::Parsed { .. }
-            | Value::Each { .. }
-            | Value::Kept { .. } => assert!(setting.describe().is_some_and(|text| !text.is_empty()), "{name}"),
+            RowKind::One => assert!(!name.ends_with('*'), "{name} has one value"),
+            RowKind::Each => assert!(name.ends_with('*'), "{name} has a value for each name"),
+            RowKind::Kept => {}
+        }
+        if !matches!(row.kind(), RowKind::Refused { .. }) {
+            assert!(row.describe().is_some_and(|text| !text.is_empty()), "{name}");
         }
     }
 }
@@ -48,7 +41,7 @@ fn check_table<T>(table: &'static [Setting<T>]) {
 #[test]
 fn every_row_has_help_and_a_default_that_can_be_set_and_hides_no_other() {
     for (_, table) in keys::GROUPS {
-        check_table(table);
+        check_table(&rows(table));
         for setting in *table {
             let example = setting.name.replace('*', "nofile");
             assert!(
@@ -60,12 +53,10 @@ fn every_row_has_help_and_a_default_that_can_be_set_and_hides_no_other() {
     }
     for device_type in DEVICE_TYPES {
         assert!(device_type.help.ends_with('.'), "{}", device_type.name);
-        if let Offer::As(_, options) = device_type.offer {
-            check_table(options);
-        }
+        check_table(&device_type.options());
     }
-    check_table(BRIDGE);
-    check_table(PHYSICAL);
+    check_table(&rows(BRIDGE));
+    check_table(&rows(PHYSICAL));
 }
 
 /// lxd-api's first group, as far as it is about instances: each is known, whether it is offered or refused with a reason.
@@ -126,10 +117,9 @@ fn the_reference_tells_every_row() {
     }
     for device_type in DEVICE_TYPES {
         assert!(text.contains(&format!("type = \"{}\"", device_type.name)), "{}", device_type.name);
-        let Offer::As(_, options) = device_type.offer else { continue };
-        for setting in options {
-            let name = format!("{}.{}", device_type.name, setting.name);
-            assert!(reference::explain(&name).is_some_and(|text| text.contains(setting.help)), "{name}");
+        for row in device_type.options() {
+            let name = format!("{}.{}", device_type.name, row.name());
+            assert!(reference::explain(&name).is_some_and(|text| text.contains(row.help())), "{name}");
         }
     }
     for (kind, table) in [("bridge", BRIDGE), ("physical", PHYSICAL)] {

@@ -1,6 +1,7 @@
-//! Options of `disk`.
+//! `disk`: its options, and the mount or the root that they make.
 
-use crate::draft::DeviceDraft;
+use crate::devices::{Builder, Built, Table};
+use crate::instance::{Disk, DiskSource, RootSpec};
 use crate::setting::Applies::AtRestart;
 use crate::setting::{Origin, Setting, Value, effect};
 use crate::values::{Right, parse_path, parse_size, show_size};
@@ -8,13 +9,68 @@ use crate::values::{Right, parse_path, parse_size, show_size};
 const LXD: Origin = Origin::Lxd("disk");
 
 /// What `source` says for a file system in memory.
-pub(crate) const TMPFS: &str = "tmpfs:";
+const TMPFS: &str = "tmpfs:";
 
 /// A tmpfs smaller than a page is a slip.
 const LEAST_TMPFS_BYTES: u64 = 4096;
 
-/// Its options.
-pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
+/// What is said of a disk.
+#[derive(Debug, Default)]
+pub(super) struct DiskDraft {
+    /// `path`, unless it is the root.
+    path: Option<String>,
+    /// `path = "/"`.
+    is_root: bool,
+    source: Option<String>,
+    size_bytes: Option<u64>,
+    readonly: bool,
+    required: bool,
+    shift: bool,
+    recursive: bool,
+}
+
+/// The type.
+pub(super) static DISK: Table<DiskDraft> = Table { options: OPTIONS, build, read_back };
+
+fn build(builder: &mut Builder<'_>, draft: DiskDraft) -> Option<Built> {
+    let DiskDraft { path, is_root, source, size_bytes, readonly, required, shift, recursive } = draft;
+    if is_root {
+        builder.refuse("source", "the root comes from the image; choose another path");
+        builder.refuse("size", "the root's layer has no quota yet; it shares the data partition");
+        builder.refuse("readonly", "the root's layer is writable");
+        // `pool` has one value, which the default is.
+        return Some(Built::Root(RootSpec { size_bytes, ..RootSpec::default() }));
+    }
+    builder.refuse("pool", "only the root is kept in a pool");
+    let path = builder.need(path, "path", "path = \"/where/in/the/instance\"");
+    let source = builder.need(source, "source", "source = \"/where/in/the/system\" or \"tmpfs:\"");
+    let source = match source? {
+        text if text == TMPFS => {
+            builder.refuse("shift", "a tmpfs belongs to the instance anyway");
+            builder.refuse("recursive", "nothing is mounted below a tmpfs");
+            DiskSource::Tmpfs { size_bytes }
+        }
+        text => {
+            builder.refuse("size", "only a tmpfs has one");
+            DiskSource::Path(text)
+        }
+    };
+    let name = builder.name.to_owned();
+    Some(Built::Disk(Disk { name, source, path: path?, readonly, required, shift, recursive }))
+}
+
+fn read_back(built: &Built) -> Option<DiskDraft> {
+    let Built::Disk(disk) = built else { return None };
+    let Disk { name: _, source, path, readonly, required, shift, recursive } = disk.clone();
+    let (source, size_bytes) = match source {
+        DiskSource::Path(path) => (path, None),
+        DiskSource::Tmpfs { size_bytes } => (TMPFS.to_owned(), size_bytes),
+    };
+    let (path, source) = (Some(path), Some(source));
+    Some(DiskDraft { path, is_root: false, source, size_bytes, readonly, required, shift, recursive })
+}
+
+static OPTIONS: &[Setting<DiskDraft>] = &[
     Setting {
         name: "path",
         value: Value::Parsed {

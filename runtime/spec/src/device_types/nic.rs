@@ -1,9 +1,12 @@
-//! Options of `nic`.
+//! `nic`: its options, and the interface that they make.
 
-use crate::draft::{DeviceDraft, NicType};
+use crate::devices::{Builder, Built, Table};
+use crate::instance::{Nic, NicKind};
 use crate::setting::Applies::AtRestart;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
 use crate::values::{parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use std::net::Ipv4Addr;
+use yado_wire::Text;
 
 const LXD: Origin = Origin::Lxd("nic");
 
@@ -11,8 +14,77 @@ const LXD: Origin = Origin::Lxd("nic");
 const LEAST_MTU: i64 = 68;
 const MOST_MTU: i64 = 65_535;
 
-/// Its options.
-pub(super) static OPTIONS: &[Setting<DeviceDraft>] = &[
+/// What is said of a nic.
+#[derive(Debug, Default)]
+pub(super) struct NicDraft {
+    network: Option<Text<15>>,
+    nictype: Option<NicType>,
+    parent: Option<Text<15>>,
+    name: Option<Text<15>>,
+    hwaddr: Option<[u8; 6]>,
+    mtu: Option<u16>,
+    host_name: Option<Text<15>>,
+    ipv4_address: Option<Ipv4Addr>,
+}
+
+/// `nictype`, as far as it is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NicType {
+    Bridged,
+    Macvlan,
+    Physical,
+}
+
+/// The type.
+pub(super) static NIC: Table<NicDraft> = Table { options: OPTIONS, build, read_back };
+
+fn build(builder: &mut Builder<'_>, draft: NicDraft) -> Option<Built> {
+    let NicDraft { network, nictype, parent, name, hwaddr, mtu, host_name, ipv4_address } = draft;
+    let interface = match name.or_else(|| parse_interface(builder.name).ok()) {
+        Some(interface) => Some(interface),
+        None => builder.need(None, "name", "name = \"eth0\", for the device's name is no interface's"),
+    };
+    let kind = match (network, nictype) {
+        (Some(network), None) => {
+            builder.refuse("parent", "with network there is no parent");
+            Some(NicKind::Network { network })
+        }
+        (Some(_), Some(_)) => {
+            builder.refuse("nictype", "either network, or nictype with parent");
+            None
+        }
+        (None, Some(nictype)) => {
+            builder.refuse("ipv4.address", "only a network of ours gives addresses; use network");
+            let parent = builder.need(parent, "parent", "parent = \"INTERFACE\"");
+            parent.map(|parent| match nictype {
+                NicType::Bridged => NicKind::Bridged { parent },
+                NicType::Macvlan => NicKind::Macvlan { parent },
+                NicType::Physical => NicKind::Physical { parent },
+            })
+        }
+        (None, None) => builder.need(None, "network", "network = \"yado0\", or nictype with parent"),
+    };
+    if nictype.is_some_and(|nictype| nictype != NicType::Bridged) {
+        builder.refuse("host_name", "only an interface on a bridge has an end that the system sees");
+    }
+    let (name, interface, kind) = (builder.name.to_owned(), interface?, kind?);
+    Some(Built::Nic(Nic { name, interface, kind, hwaddr, mtu, host_name, ipv4_address }))
+}
+
+fn read_back(built: &Built) -> Option<NicDraft> {
+    let Built::Nic(nic) = built else { return None };
+    let Nic { name, interface, kind, hwaddr, mtu, host_name, ipv4_address } = nic.clone();
+    let (network, nictype, parent) = match kind {
+        NicKind::Network { network } => (Some(network), None, None),
+        NicKind::Bridged { parent } => (None, Some(NicType::Bridged), Some(parent)),
+        NicKind::Macvlan { parent } => (None, Some(NicType::Macvlan), Some(parent)),
+        NicKind::Physical { parent } => (None, Some(NicType::Physical), Some(parent)),
+    };
+    let name = (interface != name.as_str()).then_some(interface);
+    Some(NicDraft { network, nictype, parent, name, hwaddr, mtu, host_name, ipv4_address })
+}
+
+static OPTIONS: &[Setting<NicDraft>] = &[
     Setting {
         name: "network",
         value: Value::Parsed {
