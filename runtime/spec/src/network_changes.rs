@@ -8,10 +8,19 @@ use crate::network_keys::{BRIDGE, PHYSICAL};
 use crate::setting::{Applies, Setting, find, set_defaults};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every key that differs, as `networks.NAME.KEY`: first those of bridges, then those of physical networks, by name. A network
+/// One key of one network that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkChange {
+    /// The network's name.
+    pub network: String,
+    /// The key: `ipv4.dhcp`, and `type` of a network that comes or goes.
+    pub change: Change,
+}
+
+/// Every key that differs: first those of bridges, then those of physical networks, by name. A network
 /// that comes or goes is told by its `type` and by what is not at its default. That uplinks are preferred in another order is
 /// told by nothing: it follows from their names.
-pub fn network_changes(old: &NetworksSpec, new: &NetworksSpec) -> Vec<Change> {
+pub fn network_changes(old: &NetworksSpec, new: &NetworksSpec) -> Vec<NetworkChange> {
     let bridges = |spec: &NetworksSpec| -> BTreeMap<String, NetworkDraft> {
         spec.bridges.iter().map(|bridge| (bridge.name.to_string(), of_bridge(bridge))).collect()
     };
@@ -29,7 +38,7 @@ fn changes_of(
     table: &'static [Setting<NetworkDraft>],
     old: &BTreeMap<String, NetworkDraft>,
     new: &BTreeMap<String, NetworkDraft>,
-) -> Vec<Change> {
+) -> Vec<NetworkChange> {
     let mut changes = Vec::new();
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
@@ -45,9 +54,7 @@ fn changes_of(
         };
         let applies = |key: &str| find(table, key).map_or(Applies::AtOnce, |setting| setting.applies);
         let found = differences(&shown(old), &shown(new), applies);
-        changes.extend(
-            found.into_iter().map(|change| Change { key: format!("networks.{name}.{}", change.key), ..change }),
-        );
+        changes.extend(found.into_iter().map(|change| NetworkChange { network: name.clone(), change }));
     }
     changes
 }

@@ -18,8 +18,8 @@ static NETWORKS: [(&str, &[Setting<NetworkDraft>]); 2] = [("bridge", BRIDGE), ("
 pub fn markdown() -> String {
     let mut out = String::from(
         "# Keys\n\nThe names and values are LXD's unless a key is marked as ours or as Incus'. Sizes: `64MiB` counts by \
-         1024, `64MB` by 1000. Times: seconds, or with units as in `1m30s`.\n\nThe files are read when yado-init starts: \
-         after a change, restart it or reboot.\n\nA key that begins like another one, such as `limits.memory.swap` beside \
+         1024, `64MB` by 1000. Times: seconds, or with units as in `1m30s`.\n\nAfter a change run `yado apply`. What an \
+         instance that runs has at once, and what it has after its next start, stands in the column \"applies\".\n\nA key that begins like another one, such as `limits.memory.swap` beside \
          `limits.memory`, is written in quotes: `\"limits.memory.swap\" = false`.\n",
     );
     out.push_str("\n## Instances: `[config]`\n");
@@ -33,6 +33,7 @@ pub fn markdown() -> String {
         if let Some(reason) = device_type.refusal() {
             let _ = writeln!(out, "\nNot offered: {reason}.");
         } else if !options.is_empty() {
+            let _ = writeln!(out, "\nOne that is added or taken away comes or goes {}.", device_type.applies);
             section(&mut out, "", &format!("devices_{}", device_type.name.replace('-', "_")), &options);
         }
     }
@@ -48,6 +49,9 @@ pub fn markdown() -> String {
 pub fn explain(name: &str) -> Option<String> {
     if let Some(device_type) = DEVICE_TYPES.iter().find(|device_type| device_type.name == name) {
         let mut out = format!("{}\n    {}\n", device_type.name, device_type.help);
+        if !device_type.options().is_empty() {
+            let _ = writeln!(out, "    added or taken away, it comes or goes {}", device_type.applies);
+        }
         device_type.options().into_iter().for_each(|row| out.push_str(&one(row)));
         if let Some(reason) = device_type.refusal() {
             out.push_str(&format!("    not offered: {reason}\n"));
@@ -93,15 +97,16 @@ fn offered(rows: &[&'static dyn Row]) -> Vec<&'static str> {
 }
 
 fn section(out: &mut String, heading: &str, page: &str, rows: &[&dyn Row]) {
-    let _ = write!(out, "\n{heading}\n\n| key | value | default | |\n|---|---|---|---|\n");
+    let _ = write!(out, "\n{heading}\n\n| key | value | default | applies | |\n|---|---|---|---|---|\n");
     for row in rows {
         let Some(value) = row.describe() else { continue };
         let default = if row.default().is_empty() { String::new() } else { format!("`{}`", row.default()) };
         let _ = writeln!(
             out,
-            "| {} | {} | {default} | {} |",
+            "| {} | {} | {default} | {} | {} |",
             linked(*row, page),
             value.replace('|', "\\|"),
+            row.applies(),
             row.help().replace('|', "\\|")
         );
     }
@@ -126,6 +131,9 @@ fn one(row: &dyn Row) -> String {
     }
     if !row.default().is_empty() {
         out.push_str(&format!("    default: {}\n", row.default()));
+    }
+    if !matches!(row.kind(), RowKind::Refused { .. }) {
+        out.push_str(&format!("    a change applies {}\n", row.applies()));
     }
     out.push_str(&format!("    {}\n", whose(row.origin())));
     out

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use world::compile_all;
 use yado_spec::NetworksSpec;
 use yado_spec::changes::Change;
-use yado_spec::network_changes::network_changes;
+use yado_spec::network_changes::{NetworkChange, network_changes};
 use yado_spec::network_keys::{BRIDGE, PHYSICAL};
 use yado_spec::setting::{Applies, Setting, Value};
 
@@ -53,10 +53,10 @@ fn one(kind: &str, lines: &str) -> NetworksSpec {
     compile(&[("net0", &format!("type = '{kind}'\n[config]\n{lines}\n"))])
 }
 
-fn lines(changes: Vec<Change>) -> Vec<String> {
+fn lines(changes: Vec<NetworkChange>) -> Vec<String> {
     let none = "-".to_owned();
-    let line = |Change { key, old, new, applies }: Change| {
-        format!("{key}: {} → {}, {applies}", old.as_ref().unwrap_or(&none), new.as_ref().unwrap_or(&none))
+    let line = |NetworkChange { network, change: Change { key, old, new, applies } }| {
+        format!("{network} {key}: {} → {}, {applies}", old.as_ref().unwrap_or(&none), new.as_ref().unwrap_or(&none))
     };
     changes.into_iter().map(line).collect()
 }
@@ -70,7 +70,7 @@ fn check<T>(kind: &str, table: &'static [Setting<T>], examples: &[(&str, &str, &
         let Some((key, old, new, besides)) = example else { panic!("{} of {kind} has no example", setting.name) };
         let with = |value: &str| one(kind, &format!("{besides}\n\"{key}\" = '{value}'"));
         let told = lines(network_changes(&with(old), &with(new)));
-        let expected = format!("networks.net0.{key}: {old} → {new}, {}", setting.applies);
+        let expected = format!("net0 {key}: {old} → {new}, {}", setting.applies);
         assert!(told.contains(&expected), "{expected}\n{told:#?}");
         assert_eq!(network_changes(&with(old), &with(old)), []);
     }
@@ -91,18 +91,18 @@ fn a_network_that_comes_or_goes_is_told_by_what_was_said_of_it() {
         ("yado0", ""),
     ]);
     let expected = [
-        "networks.lan0.ipv4.address: - → 10.20.0.1/24, at once",
-        "networks.lan0.ipv4.nat: - → false, at once",
-        "networks.lan0.type: - → bridge, at once",
+        "lan0 ipv4.address: - → 10.20.0.1/24, at once",
+        "lan0 ipv4.nat: - → false, at once",
+        "lan0 type: - → bridge, at once",
         // The first Ethernet link, which is there until a file says which link.
-        "networks.uplink.type: physical → -, at once",
-        "networks.wan.parent: - → eth7, at once",
-        "networks.wan.type: - → physical, at once",
+        "uplink type: physical → -, at once",
+        "wan parent: - → eth7, at once",
+        "wan type: - → physical, at once",
     ];
     assert_eq!(lines(network_changes(&none, &some)), expected);
     let back = lines(network_changes(&some, &none));
     assert_eq!(back.len(), expected.len());
-    assert!(back.contains(&"networks.lan0.ipv4.address: 10.20.0.1/24 → -, at once".to_owned()), "{back:#?}");
+    assert!(back.contains(&"lan0 ipv4.address: 10.20.0.1/24 → -, at once".to_owned()), "{back:#?}");
 }
 
 #[test]
@@ -125,14 +125,13 @@ fn what_is_shown_of_networks_is_what_would_be_written() {
     ]);
     let nothing = NetworksSpec { uplinks: vec![], bridges: vec![] };
     let all = network_changes(&nothing, &full);
-    assert!(all.iter().all(|change| change.applies == Applies::AtOnce && change.old.is_none()), "{all:#?}");
+    let is_new = |change: &Change| change.applies == Applies::AtOnce && change.old.is_none();
+    assert!(all.iter().all(|found| is_new(&found.change)), "{all:#?}");
     let mut files: BTreeMap<String, (String, String)> = BTreeMap::new();
-    for change in all {
-        let rest = change.key.strip_prefix("networks.").unwrap();
-        let (name, key) = rest.split_once('.').unwrap();
-        let (kind, config) = files.entry(name.to_owned()).or_default();
-        let into = if key == "type" { kind } else { config };
-        *into += &format!("\"{key}\" = '{}'\n", change.new.unwrap());
+    for NetworkChange { network, change } in all {
+        let (kind, config) = files.entry(network).or_default();
+        let into = if change.key == "type" { kind } else { config };
+        *into += &format!("\"{}\" = '{}'\n", change.key, change.new.unwrap());
     }
     let texts: Vec<(String, String)> =
         files.into_iter().map(|(name, (kind, config))| (name, format!("{kind}[config]\n{config}"))).collect();

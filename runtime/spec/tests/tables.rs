@@ -132,5 +132,10 @@ fn the_reference_tells_every_row() {
         assert!(reference::explain(&name).is_some(), "{name}");
     }
     assert_eq!(reference::explain("weather"), None);
+    assert!(reference::explain("limits.memory").is_some_and(|text| text.contains("a change applies at once\n")));
+    assert!(
+        reference::explain("security.nesting").is_some_and(|text| text.contains("a change applies at restart\n"))
+    );
+    assert!(reference::explain("gpio").is_some_and(|text| text.contains("it comes or goes at once\n")));
     assert!(reference::explain("nic.parent").is_some_and(|text| text.contains("bridge or host interface")));
 }

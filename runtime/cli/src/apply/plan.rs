@@ -2,7 +2,6 @@
 
 use crate::output;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +9,8 @@ use yado_spec::changes::{Change, changes};
 use yado_spec::compile::Compiled;
 use yado_spec::file;
 use yado_spec::instance::InstanceSpec;
-use yado_spec::network::{BridgeSpec, NetworksSpec, UplinkSpec};
+use yado_spec::network::NetworksSpec;
+use yado_spec::network_changes::{NetworkChange, network_changes};
 use yado_spec::setting::Applies;
 use yado_wire::InstanceName;
 use yado_wire::rescue::InstanceStatus;
@@ -25,7 +25,7 @@ const MAX_NETWORKS_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Plan {
     rows: Vec<Row>,
-    networks: Vec<NetworkRow>,
+    networks: Vec<NetworkChange>,
 }
 
 /// One change.
@@ -43,14 +43,6 @@ enum What {
     Gone,
     /// A key of it is another.
     Key { change: Change, is_running: bool },
-}
-
-/// A network that becomes another.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NetworkRow {
-    name: String,
-    /// `new`, `changed` or `deleted`.
-    what: &'static str,
 }
 
 impl Plan {
@@ -78,7 +70,8 @@ impl Plan {
                 rows.push(Row { instance: status.name.clone(), what: What::Gone });
             }
         }
-        let networks = network_rows(networks(system, run).as_ref(), &compiled.networks);
+        // As long as it is not known what there was, nothing is said of it.
+        let networks = networks(system, run).map(|old| network_changes(&old, &compiled.networks)).unwrap_or_default();
         Plan { rows, networks }
     }
 
@@ -87,59 +80,17 @@ impl Plan {
         if self.rows.is_empty() && self.networks.is_empty() {
             return "nothing changes\n".to_owned();
         }
-        let cells = self.rows.iter().map(Row::cells).chain(self.networks.iter().map(NetworkRow::cells));
+        let cells = self.rows.iter().map(Row::cells).chain(self.networks.iter().map(network_cells));
         output::table(&HEADINGS, cells)
     }
 
     pub(super) fn json(&self) -> Value {
-        self.rows.iter().map(Row::json).chain(self.networks.iter().map(NetworkRow::json)).collect()
+        self.rows.iter().map(Row::json).chain(self.networks.iter().map(network_json)).collect()
     }
-}
-
-impl NetworkRow {
-    fn cells(&self) -> Vec<String> {
-        let what = format!("({})", self.what);
-        vec![format!("network {}", self.name), what, "-".to_owned(), "-".to_owned(), "at once".to_owned()]
-    }
-
-    fn json(&self) -> Value {
-        json!({ "network": self.name, "kind": self.what })
-    }
-}
-
-fn network_rows(old: Option<&NetworksSpec>, new: &NetworksSpec) -> Vec<NetworkRow> {
-    // As long as it is not known what there was, nothing is said of it.
-    let Some(old) = old else { return Vec::new() };
-    let all = [old, new].into_iter().flat_map(network_names);
-    let names: BTreeSet<&str> = all.collect();
-    let rows = names.into_iter().filter_map(|name| {
-        let of = |spec| network(spec, name);
-        let what = match (of(old), of(new)) {
-            ((None, None), _) => "new",
-            (_, (None, None)) => "deleted",
-            (old, new) if old != new => "changed",
-            _ => return None,
-        };
-        Some(NetworkRow { name: name.to_owned(), what })
-    });
-    rows.collect()
-}
-
-fn network_names(spec: &NetworksSpec) -> impl Iterator<Item = &str> {
-    spec.bridges
-        .iter()
-        .map(|bridge| bridge.name.as_str())
-        .chain(spec.uplinks.iter().map(|uplink| uplink.name.as_str()))
-}
-
-fn network<'a>(spec: &'a NetworksSpec, name: &str) -> (Option<&'a BridgeSpec>, Option<&'a UplinkSpec>) {
-    let bridge = spec.bridges.iter().find(|bridge| bridge.name == name);
-    (bridge, spec.uplinks.iter().find(|uplink| uplink.name == name))
 }
 
 impl Row {
     fn cells(&self) -> Vec<String> {
-        let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let [key, old, new, applies] = match &self.what {
             What::New { starts: true } => {
                 ["(new)".to_owned(), "-".to_owned(), "started".to_owned(), "at once".to_owned()]
@@ -169,6 +120,22 @@ impl Row {
             }),
         }
     }
+}
+
+fn network_cells(NetworkChange { network, change }: &NetworkChange) -> Vec<String> {
+    let Change { key, old, new, applies } = change;
+    vec![format!("network {network}"), key.clone(), said(old), said(new), applies.to_string()]
+}
+
+fn network_json(NetworkChange { network, change }: &NetworkChange) -> Value {
+    let Change { key, old, new, applies } = change;
+    json!({
+        "network": network, "kind": "changed", "key": key, "old": old, "new": new, "applies": applies.to_string(),
+    })
+}
+
+fn said(text: &Option<String>) -> String {
+    text.clone().unwrap_or_else(|| "-".to_owned())
 }
 
 fn when(applies: Applies, is_running: bool) -> &'static str {
