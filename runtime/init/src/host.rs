@@ -5,6 +5,7 @@ use crate::instance::cgroup;
 use crate::log::{Log, Priority};
 use crate::open_files;
 use crate::places::{Places, read_verify, service_groups};
+use crate::runtime_directories;
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::io;
@@ -43,7 +44,8 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
     }
     let verify_file = directory.join("system/verify");
     let verify = read_verify(&verify_file);
-    let places = Places::of_host(&directory, groups, *verify.as_ref().unwrap_or(&Verify::Block));
+    let runtimes = runtime_directories::make(&directory, Path::new("/run"));
+    let places = Places::of_host(&directory, groups, runtimes, *verify.as_ref().unwrap_or(&Verify::Block));
     // As on a board, where it is on tmpfs: what was compiled for the last run is not asked whether it still holds.
     let _ = fs::remove_dir_all(places.specs());
     match Supervisor::new(places, log) {

@@ -11,6 +11,7 @@ mod kernel_mounts;
 mod kernel_settings;
 mod places;
 mod profiles;
+mod runtime_directories;
 mod system;
 
 mod control;

@@ -37,7 +37,7 @@ impl Supervisor {
                 return Err(());
             }
         };
-        for directory in [places.run.join("log"), places.run.join("instances"), places.specs()] {
+        for directory in [places.run.join("log"), places.runtimes.clone(), places.specs()] {
             if let Err(error) = fs::create_dir_all(&directory) {
                 log.say(Priority::Error, format_args!("create {}: {error}", directory.display()));
             }

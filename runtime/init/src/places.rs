@@ -19,6 +19,8 @@ pub(crate) struct Places {
     pub(crate) data: PathBuf,
     /// What is gone with the next start.
     pub(crate) run: PathBuf,
+    /// Where instances have their runtime directories.
+    pub(crate) runtimes: PathBuf,
     /// The control group that holds one group per instance.
     pub(crate) groups: PathBuf,
     /// The control group that holds one group per service.
@@ -38,6 +40,7 @@ impl Places {
             system: PathBuf::from("/usr/lib/yado"),
             data: PathBuf::from("/data"),
             run: PathBuf::from("/run/yado"),
+            runtimes: PathBuf::from("/run/yado/instances"),
             groups: PathBuf::from("/sys/fs/cgroup/instances"),
             service_groups: PathBuf::from("/sys/fs/cgroup/services"),
             yado: yado_binary(),
@@ -46,12 +49,13 @@ impl Places {
         }
     }
 
-    /// Below `directory`, with groups below `groups`.
-    pub(crate) fn of_host(directory: &Path, groups: PathBuf, verify: Verify) -> Places {
+    /// Below `directory`, with groups below `groups` and runtime directories below `runtimes`.
+    pub(crate) fn of_host(directory: &Path, groups: PathBuf, runtimes: PathBuf, verify: Verify) -> Places {
         Places {
             system: directory.join("system"),
             data: directory.join("data"),
             run: directory.join("run"),
+            runtimes,
             service_groups: service_groups(&groups),
             groups,
             yado: yado_binary(),
@@ -109,9 +113,9 @@ impl Places {
         [&self.system, &self.data].map(|place| place.join(&relative)).into_iter().find(|path| path.exists())
     }
 
-    /// An instance's own directory on tmpfs. `place`: [`Instance::place`](crate::instance::Instance::place).
+    /// An instance's own runtime directory. `place`: [`Instance::place`](crate::instance::Instance::place).
     pub(crate) fn runtime(&self, place: &str) -> PathBuf {
-        self.run.join("instances").join(place)
+        self.runtimes.join(place)
     }
 
     /// An instance's control group.

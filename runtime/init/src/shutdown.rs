@@ -12,6 +12,7 @@ use crate::instance::lifecycle::Wanted;
 use crate::job::{Job, Lane};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::runtime_directories;
 use crate::service;
 use crate::supervisor::Supervisor;
 use sequence::{Action, Goal, Left, Shutdown, Stage};
@@ -208,6 +209,7 @@ impl Supervisor {
         for groups in [&self.places.groups, &self.places.service_groups] {
             cgroup::clear_away(groups);
         }
+        runtime_directories::remove(&self.places.run.join("instances"));
         for socket in [self.places.socket(), self.places.run.join("notify")] {
             let _ = fs::remove_file(socket);
         }

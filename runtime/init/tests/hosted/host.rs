@@ -127,17 +127,22 @@ impl Host {
 
     /// Starts init, in network and mount namespaces of its own.
     pub(crate) fn start(self) -> Running {
-        self.start_on(None)
+        self.start_on("")
+    }
+
+    /// The same on a host whose `/run` is a tmpfs, as on most. Others do not see what init makes there.
+    pub(crate) fn start_with_tmpfs(self) -> Running {
+        self.start_on("mount -t tmpfs run /run")
     }
 
     /// The same on a host that has the list of FUSE connections mounted. They are the whole machine's, and other tests'
     /// instances have the same ids.
     pub(crate) fn start_with_fusectl(self) -> Running {
-        self.start_on(Some("/sys/fs/fuse/connections"))
+        self.start_on("mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null")
     }
 
-    fn start_on(self, fusectl: Option<&str>) -> Running {
-        let init = spawn(self.directory.path(), fusectl);
+    fn start_on(self, mounting: &str) -> Running {
+        let init = spawn(self.directory.path(), mounting);
         let running = Running { host: self, init, is_over: false };
         running.wait_until_up();
         running
@@ -557,6 +562,11 @@ impl Running {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// The way to what init has at this path.
+    pub(crate) fn seen_by_init(&self, path: &Path) -> PathBuf {
+        Path::new(&format!("/proc/{}/root", self.init_pid())).join(path.strip_prefix("/").unwrap())
+    }
+
     /// How many files init has the kernel watch.
     pub(crate) fn watched_files(&self) -> usize {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.init_pid())).unwrap().flatten();
@@ -596,7 +606,7 @@ impl Running {
         // Who was killed left it.
         let _ = fs::remove_file(self.host.path("run/init.sock"));
         self.is_over = false;
-        self.init = spawn(self.host.directory.path(), None);
+        self.init = spawn(self.host.directory.path(), "");
         self.wait_until_up();
         self
     }
@@ -610,8 +620,9 @@ impl Running {
 
     /// Groups, mounts and runtime directories that are still there.
     pub(crate) fn left_over(&self) -> Vec<String> {
-        let runtime = fs::read_dir(self.host.path("run/instances")).unwrap();
-        let mut left: Vec<String> = runtime.map(|entry| entry.unwrap().path().display().to_string()).collect();
+        let runtime = self.host.path("run/instances");
+        let mut left = Vec::new();
+        left.extend(fs::symlink_metadata(&runtime).is_ok().then(|| runtime.display().to_string()));
         let groups = self.group().into_iter().chain(self.service_groups());
         left.extend(groups.map(|group| group.display().to_string()));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -805,13 +816,13 @@ pub(crate) fn next_reply(socket: &OwnedFd) -> Option<Reply> {
     (!received.is_end()).then(|| yado_wire::decode(&buffer[..received.len]).unwrap())
 }
 
-fn spawn(directory: &Path, fusectl: Option<&str>) -> Child {
+fn spawn(directory: &Path, mounting: &str) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     // As somebody's shell would start it with `&`, and with `nohup`, and after it lowered a limit.
     let ignoring = "trap '' INT QUIT HUP; ulimit -S -n 256; exec unshare --net --mount sh -c \"$0\" \"$@\"";
-    let mounting = "[ -z \"$0\" ] || mount -t fusectl none \"$0\" 2>/dev/null; exec \"$@\"";
+    let executing = format!("{mounting}\nexec \"$0\" \"$@\"");
     Command::new("sh")
-        .args(["-c", ignoring, mounting, fusectl.unwrap_or(""), INIT, "--hosted"])
+        .args(["-c", ignoring, &executing, INIT, "--hosted"])
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -62,6 +62,23 @@ fn an_instance_starts_answers_and_stops_and_nothing_of_it_is_left() {
 }
 
 #[test]
+fn runtime_directories_are_on_the_hosts_tmpfs() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start_with_tmpfs();
+    host.wait_for("one", InstanceState::Running);
+    let link = std::fs::read_link(host.path("run/instances")).unwrap();
+    assert!(link.to_str().unwrap().starts_with("/run/yado-hosted-"), "{link:?}");
+    let seen = host.seen_by_init(&link);
+    assert_eq!(seen.read_dir().unwrap().count(), 1);
+    assert_eq!(host.ask(&Request::Restart(name("one"))), [Reply::Done]);
+    let stop = Request::Stop { instance: name("one"), timeout_s: None, force: false };
+    assert_eq!(host.ask(&stop), [Reply::Done]);
+    assert_eq!(seen.read_dir().unwrap().count(), 0);
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
+}
+
+#[test]
 fn what_is_wrong_with_one_instance_is_told_and_the_others_run() {
     let Some(host) = Host::with(&[
         ("good", "[config]\nboot.autostart = true\n"),
