@@ -45,6 +45,9 @@ enum Verb {
 
 /// The part `yado`; `args` without the program's name.
 pub fn main(args: &[OsString]) -> ExitCode {
+    if let Some(arguments) = rescue::plain::read(args) {
+        return end(rescue::run(arguments));
+    }
     let program = OsString::from("yado");
     let command_line = match CommandLine::try_parse_from(std::iter::once(&program).chain(args)) {
         Ok(command_line) => command_line,
@@ -54,7 +57,11 @@ pub fn main(args: &[OsString]) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    match run(command_line.verb) {
+    end(run(command_line.verb))
+}
+
+fn end(outcome: Outcome) -> ExitCode {
+    match outcome {
         Ok(code) => code,
         Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,6 +99,44 @@ mod tests {
         root.build();
         root.clone().debug_assert();
         check_help(&root);
+    }
+
+    #[test]
+    fn what_is_read_by_hand_is_what_clap_reads() {
+        for line in [
+            "rescue start web",
+            "rescue --socket /tmp/s stop web db",
+            "rescue restart a b c",
+            "rescue start help",
+            // These are left to clap.
+            "rescue stop -f web",
+            "rescue start",
+            "rescue start -- web",
+            "rescue start --help",
+            "rescue start 9web",
+            "rescue start web --socket x",
+            "rescue --socket=/x start web",
+            "rescue --socket start web",
+            "rescue --socket -x start web",
+            "rescue status",
+            "rescue",
+            "check start web",
+            "",
+        ] {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            let parsed = CommandLine::try_parse_from(std::iter::once(OsString::from("yado")).chain(words.clone()));
+            match (rescue::plain::read(&words), parsed) {
+                (Some(ours), Ok(CommandLine { verb: Verb::Rescue(Lazy(theirs)) })) => {
+                    assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "{line}");
+                }
+                (Some(ours), other) => panic!("{line}: {ours:?} {other:?}"),
+                (None, _) => {}
+            }
+        }
+        let read =
+            |words: &[&str]| rescue::plain::read(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_some();
+        assert!(read(&["rescue", "start", "web"]) && read(&["rescue", "--socket", "/s", "stop", "a", "b"]));
+        assert!(!read(&["rescue", "--socket", "", "start", "web"]) && !read(&["rescue", "start", "web", "-x"]));
     }
 
     fn check_help(command: &clap::Command) {

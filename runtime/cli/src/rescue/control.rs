@@ -13,27 +13,27 @@ use yado_wire::rescue::Request;
 pub(super) struct StartArguments {
     /// The instance's name; there may be several
     #[arg(required = true, value_name = "NAME", value_parser = parse_instance)]
-    instances: Vec<InstanceName>,
+    pub(super) instances: Vec<InstanceName>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct StopArguments {
     /// The instance's name; there may be several
     #[arg(required = true, value_name = "NAME", value_parser = parse_instance)]
-    instances: Vec<InstanceName>,
+    pub(super) instances: Vec<InstanceName>,
     /// Wait for so long before killing; by default as each instance says
     #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u32>,
+    pub(super) timeout: Option<u32>,
     /// Do not ask, kill
     #[arg(long, short)]
-    force: bool,
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RestartArguments {
     /// The instance's name; there may be several
     #[arg(required = true, value_name = "NAME", value_parser = parse_instance)]
-    instances: Vec<InstanceName>,
+    pub(super) instances: Vec<InstanceName>,
 }
 
 pub(super) fn start(socket: &Path, arguments: StartArguments) -> Outcome {

@@ -9,6 +9,7 @@ mod events;
 mod exec;
 mod links;
 mod logs;
+pub(crate) mod plain;
 mod relay;
 mod status;
 mod status_view;
