@@ -9,10 +9,13 @@ mod world;
 use fuzzing::fuzz;
 use sha2::{Digest as _, Sha256};
 use world::{FULL, compile_one, sources_of};
+use yado_spec::apply::split;
+use yado_spec::changes::changes;
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
 use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_spec::setting::Applies;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
@@ -126,6 +129,7 @@ fn toml_of_any_bytes_is_compiled_or_told_line_by_line() {
     let network =
         b"type = 'bridge'\n[config]\nipv4.address = '10.1.2.1/24'\nipv4.dhcp.ranges = '10.1.2.5-10.1.2.9'\n";
     let uplink = b"type = 'physical'\n[config]\nparent = 'eth0'\nipv4.address = '10.1.2.3/24'\n";
+    let full = compile_one(FULL).unwrap();
     fuzz("toml", &[FULL.as_bytes().to_vec(), network.to_vec(), uplink.to_vec()], WORDS, |bytes| {
         let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
         for kind in [FileKind::Instance, FileKind::Profile, FileKind::Network] {
@@ -140,7 +144,11 @@ fn toml_of_any_bytes_is_compiled_or_told_line_by_line() {
             match result {
                 Ok(spec) => {
                     let written = file::encode(&spec, Digest([0; 32])).unwrap();
-                    assert_eq!(file::decode(&written), Ok((spec, Digest([0; 32]))));
+                    assert_eq!(file::decode(&written), Ok((spec.clone(), Digest([0; 32]))));
+                    let now = split(&full, &spec);
+                    assert_eq!(changes(&full, &spec).is_empty(), full == spec);
+                    assert!(changes(&full, &now).iter().all(|change| change.applies == Applies::AtOnce));
+                    assert!(changes(&now, &spec).iter().all(|change| change.applies == Applies::AtRestart));
                 }
                 Err(problems) => assert!(!problems.is_empty()),
             }
