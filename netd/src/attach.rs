@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use yado_spec::network::{BridgeSpec, Ipv4Prefix};
-use yado_wire::{Failure, InstanceName, Step};
+use yado_wire::{Failure, InstanceName, MAX_INSTANCES, Step};
 
 /// One interface, checked, with everything decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub enum AttachError {
 const EOPNOTSUPP: i32 = 95;
 
 /// Interfaces of all instances together; a board that wants more has another purpose.
-pub const MAX_ATTACHMENTS: usize = 256;
+pub const MAX_ATTACHMENTS: usize = 2 * MAX_INSTANCES;
 
 /// Checks what is asked for and decides names and addresses. `others` are the attachments of other instances.
 pub fn plan_attach(

@@ -2,8 +2,8 @@
 //! can arrive after what another asked later: the run numbers say what is out of date. Pure; written down for a restarted
 //! netd.
 
-use yado_wire::InstanceName;
 use yado_wire::network::RunNumber;
+use yado_wire::{InstanceName, MAX_INSTANCES};
 
 /// The last known run of each instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub struct OutOfDate;
 
 /// Twice as many as there can be instances with interfaces. Beyond it the oldest run is forgotten: a request that came so
 /// late is of a launcher that ended long ago.
-const MAX_RUNS: usize = 512;
+const MAX_RUNS: usize = 2 * MAX_INSTANCES;
 
 impl Runs {
     /// Those that a predecessor wrote down.

@@ -9,7 +9,7 @@ use super::message::{Kind, Message, Op, Options};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use yado_spec::network::Ipv4Prefix;
-use yado_wire::Text;
+use yado_wire::{MAX_INSTANCES, Text};
 
 /// What the server of one bridge hands out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub enum Change {
 }
 
 /// Entries of one bridge, ended ones included. A /24 fits; a larger network is not filled beyond it.
-const MAX_ENTRIES: usize = 512;
+const MAX_ENTRIES: usize = 2 * MAX_INSTANCES;
 /// Addresses that are looked at for a free one. Entries are bounded, so it is among them or nowhere.
 const MAX_LOOKED_AT: u32 = 2 * MAX_ENTRIES as u32;
 /// Addresses that interfaces we did not attach may hold at a time (nested containers, external ports): so that one of them

@@ -3,7 +3,7 @@
 
 use crate::identities;
 use crate::instance::lifecycle::{State, Wanted};
-use crate::instance::{Instance, MOST_INSTANCES, cgroup};
+use crate::instance::{Instance, cgroup};
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -16,7 +16,7 @@ use yado_spec::{apply, file};
 use yado_sys::children::Ended;
 use yado_sys::{machine, replace_file};
 use yado_wire::rescue::{AboutInstance, Applied, ApplyOutcome, EventKind, Reply};
-use yado_wire::{Failure, InstanceId, Step};
+use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
 
 /// An apply that is not over.
 #[derive(Debug)]
@@ -120,9 +120,9 @@ impl Supervisor {
     fn add_instance(&mut self, configured: Configured, client: u32) {
         let name = configured.name.clone();
         let identity = self.identities.id(&name);
-        let instance = Instance::of(configured, &self.identities).filter(|_| self.instances.count() < MOST_INSTANCES);
+        let instance = Instance::of(configured, &self.identities).filter(|_| self.instances.count() < MAX_INSTANCES);
         let Some(instance) = instance else {
-            let reason = format!("there are {MOST_INSTANCES} instances already, and no more can be");
+            let reason = format!("there are {MAX_INSTANCES} instances already, and no more can be");
             let failure = Failure::refused(Step::Spec, name.as_str(), &reason).in_vain();
             self.log.say(Priority::Error, format_args!("{failure}"));
             let instance = AboutInstance { id: identity.unwrap_or(InstanceId(0)), name };

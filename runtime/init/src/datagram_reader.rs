@@ -23,14 +23,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::poll::{Interest, PollSet};
 use yado_sys::{clock, inherited, interruption, packet, stack};
-use yado_wire::MAX_FRAME_BYTES;
 use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest};
+use yado_wire::{MAX_FRAME_BYTES, MAX_INSTANCES};
 
 /// Where init has put its end of our socket.
 pub(crate) const LINK_FD: i32 = 3;
 
-/// One socket for each instance and each of our own; more than there are.
-const MOST_SOURCES: usize = 128;
+/// One socket for each instance, and those of our own, which are fewer than eight.
+const MOST_SOURCES: usize = MAX_INSTANCES + 8;
 
 /// A close that blocks is interrupted by a signal this often. All descriptors of one datagram are closed in one call, and one
 /// signal ends all their waits.

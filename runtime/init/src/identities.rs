@@ -10,7 +10,7 @@ pub(crate) mod stored;
 
 use std::fmt::Write;
 use yado_wire::hash::fnv32;
-use yado_wire::{InstanceId, InstanceName};
+use yado_wire::{InstanceId, InstanceName, MAX_INSTANCES};
 
 /// The first id of the host that is given, where LXD begins.
 pub(crate) const FIRST_HOST_ID: u32 = 1_000_000;
@@ -23,7 +23,7 @@ const FIRST_APART: u32 = 1 << 30;
 const USUAL_COUNT: u32 = 65_536;
 
 /// The most instances that are remembered: many times those that a system can have, so that those that are gone can be, too.
-const MOST_IDENTITIES: usize = 1024;
+const MOST_IDENTITIES: usize = 4 * MAX_INSTANCES;
 
 /// The first words of the file, with its version.
 const MAGIC: &str = "yado-ids ";

@@ -29,9 +29,6 @@ use yado_wire::network::RunNumber;
 use yado_wire::rescue::{AboutInstance, ExitStatus, InstanceState, InstanceStatus};
 use yado_wire::{Failure, InstanceId, InstanceName, Retry};
 
-/// The most instances; each costs a table row and, running, some descriptors.
-pub(crate) const MOST_INSTANCES: usize = 64;
-
 /// A launcher prints only when something is badly wrong; a probe, and what a start leaves on its descriptors, print what they
 /// like.
 const PRINTED_BYTES_PER_SECOND: u32 = 1024;

@@ -13,10 +13,11 @@ use yado_spec::LaunchOrder;
 use yado_spec::order::{Command, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
-use yado_wire::{Failure, InstanceId, Step};
+use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
 
-/// The most launchers (and commands started by them) at once.
-pub(crate) const MOST_LAUNCHES: usize = 64;
+/// The most launchers (and commands started by them) at once. Half of all instances may be probed, or asked something, at one
+/// time; a probe that finds no room is tried again.
+pub(crate) const MOST_LAUNCHES: usize = MAX_INSTANCES / 2;
 
 /// Numbers launches; never used again.
 pub(crate) type LaunchId = u32;

@@ -3,12 +3,12 @@
 
 use crate::closing;
 use crate::control::client::MOST_CLIENTS;
-use crate::instance::MOST_INSTANCES;
 use crate::launch::MOST_LAUNCHES;
 use crate::log::{Log, Priority};
 use crate::service_list::MOST_SERVICES;
 use crate::warm_images;
 use yado_sys::rlimit::KernelResource;
+use yado_wire::MAX_INSTANCES;
 
 /// Its first process, its mounts (`/dev`, root), its console and who looks at it, its socket, two counters.
 const PER_INSTANCE: usize = 8;
@@ -27,7 +27,7 @@ const OTHERS: usize = 128;
 const CLOSING: usize = 3 * closing::MAX_WAITING;
 
 /// All of that.
-const MOST_OPEN: usize = MOST_INSTANCES * PER_INSTANCE
+const MOST_OPEN: usize = MAX_INSTANCES * PER_INSTANCE
     + MOST_LAUNCHES * PER_LAUNCH
     + (MOST_SERVICES + 1) * PER_SERVICE
     + MOST_CLIENTS

@@ -1,6 +1,5 @@
 //! Which instances there are, and what each is to be: the compiled specs, if they are still what their sources say.
 
-use crate::instance::MOST_INSTANCES;
 use crate::log::{Log, Priority};
 use crate::places::Places;
 use std::fs::{self, File};
@@ -10,7 +9,7 @@ use std::rc::Rc;
 use yado_spec::InstanceSpec;
 use yado_spec::file::{self, Digest};
 use yado_spec::sources::{self, Sources};
-use yado_wire::{Failure, InstanceName, Step};
+use yado_wire::{Failure, InstanceName, MAX_INSTANCES, Step};
 
 /// The networks' file, beside those of instances.
 const NETWORKS: &str = "networks.bin";
@@ -44,12 +43,12 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     for left_out in &sources.left_out {
         log.say(Priority::Warning, format_args!("{left_out}"));
     }
-    if MOST_INSTANCES < sources.instances.len() {
-        log.say(Priority::Error, format_args!("more than {MOST_INSTANCES} instances: the rest is left out"));
+    if MAX_INSTANCES < sources.instances.len() {
+        log.say(Priority::Error, format_args!("more than {MAX_INSTANCES} instances: the rest is left out"));
     }
     let mut is_stale = !sources.networks.is_empty() && !networks_files(places).iter().any(|file| file.exists());
     let mut instances = Vec::new();
-    for name in sources.instances.keys().take(MOST_INSTANCES) {
+    for name in sources.instances.keys().take(MAX_INSTANCES) {
         let spec = read_spec(places, name, sources.digest(name));
         let spec = match spec {
             Some(spec) if spec.security.privileged && !places.allows_privileged() => {

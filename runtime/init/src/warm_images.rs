@@ -22,7 +22,7 @@ const MAX_UNUSED: usize = 8;
 pub(crate) const PER_IMAGE: usize = 2;
 
 /// The most images: as many as instances can use, and those that none uses.
-pub(crate) const MAX_IMAGES: usize = MAX_UNUSED + crate::instance::MOST_INSTANCES;
+pub(crate) const MAX_IMAGES: usize = MAX_UNUSED + yado_wire::MAX_INSTANCES;
 
 /// Numbers kept images; never used again.
 pub(crate) type KeptId = u32;

@@ -22,4 +22,4 @@ pub mod rescue;
 pub use budget::Budget;
 pub use failure::{Failure, Retry, Step};
 pub use frame::{DecodeError, MAX_FRAME_BYTES, decode, encode};
-pub use names::{InstanceId, InstanceName, NameError, Text};
+pub use names::{InstanceId, InstanceName, MAX_INSTANCES, NameError, Text};

@@ -23,6 +23,10 @@ pub fn clipped<const N: usize>(text: &str) -> Text<N> {
 #[serde(try_from = "Text<63>", into = "Text<63>")]
 pub struct InstanceName(Text<63>);
 
+/// The most instances of one system. Every table of theirs has this bound, or one that is made from it. What one of them costs us
+/// is memory and descriptors: a machine of 64 MiB has room for some ten.
+pub const MAX_INSTANCES: usize = 256;
+
 /// Which instance: a number that is never given twice on a system, so that it means the same instance whatever becomes of its
 /// name. Zero is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,13 +4,14 @@ use crate::events::Events;
 use crate::launch::LaunchId;
 use crate::log::rings::{LogPosition, LogRings};
 use crate::log::{Log, console_identifier};
+use crate::service_list::MOST_SERVICES;
 use crate::untrusted::Untrusted;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use yado_sys::packet;
 use yado_sys::poll::Interest;
 use yado_wire::rescue::Reply;
-use yado_wire::{Failure, InstanceId, InstanceName, Step};
+use yado_wire::{Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
 
 /// Packets that one client gets before the others have their turn.
 const MOST_AT_ONCE: usize = 64;
@@ -18,8 +19,9 @@ const MOST_AT_ONCE: usize = 64;
 /// The most connections; the kernel holds further ones back until one ends.
 pub(crate) const MOST_CLIENTS: usize = 24;
 
-/// The most replies that wait for one client: a status of all instances and services.
-const MOST_QUEUED: usize = 128;
+/// The most replies that wait for one client: a status of all instances and services (netd is one more than the image lists), the
+/// system's, and the end.
+const MOST_QUEUED: usize = MAX_INSTANCES + MOST_SERVICES + 1 + 2;
 
 /// One connection.
 #[derive(Debug)]

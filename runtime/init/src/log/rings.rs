@@ -2,14 +2,14 @@
 //! lines out. A reader gets the records of all in the order in which they came.
 
 use super::ring::LogRing;
-use crate::instance::MOST_INSTANCES;
 use std::io;
 use std::path::{Path, PathBuf};
+use yado_wire::MAX_INSTANCES;
 
 /// About fifteen hundred lines: a boot with several containers and what came before a fault.
 const SYSTEM_BYTES: u64 = 192 * 1024;
 
-/// Some three hundred lines. With the most instances that there may be, all of them together take two megabytes.
+/// Some three hundred lines. With the most instances that there may be, all of them together take eight megabytes.
 const INSTANCE_BYTES: u64 = 32 * 1024;
 
 /// What stands before each record: its number.
@@ -95,7 +95,7 @@ impl LogRings {
         if let Some(at) = self.instances.iter().position(|known| known == name) {
             return Ok(at + 1);
         }
-        if MOST_INSTANCES <= self.instances.len() {
+        if MAX_INSTANCES <= self.instances.len() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.rings.push(LogRing::create(&self.directory.join(format!("instance-{name}")), INSTANCE_BYTES)?);

@@ -13,7 +13,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// As many instances as there can be.
-const MOST_QUEUED: usize = crate::instance::MOST_INSTANCES;
+const MOST_QUEUED: usize = yado_wire::MAX_INSTANCES;
 
 /// A run that is over.
 pub(crate) type EndedRun = (InstanceName, RunNumber);
