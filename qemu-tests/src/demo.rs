@@ -1,6 +1,7 @@
-//! `cargo demo`: the main job before your eyes. Builds everything, boots a board, and takes nine steps, each ticked by what
+//! `cargo demo`: the main job before your eyes. Builds everything, boots a board, and takes ten steps, each ticked by what
 //! was seen on the board. Leaves the serial log and a report below `target/demo/`.
 
+mod apply;
 mod command_line;
 mod devices;
 mod limits;
@@ -56,6 +57,7 @@ const STEPS: &[Step] = &[
     Step { title: "a GPIO chip is in the one container that declares it", take: devices::gpio },
     Step { title: "a USB stick comes and goes in the container that declares it", take: devices::usb_stick },
     Step { title: "tampered images are refused, each with its reason", take: refusals::each },
+    Step { title: "what is configured changes while it runs", take: apply::change },
     Step { title: "an orderly power off: units stopped, file systems clean", take: power_off::orderly },
 ];
 

@@ -1,4 +1,4 @@
-//! Step 9: the board is told to power off, and its disk is looked at afterwards by tools that are not ours.
+//! Step 10: the board is told to power off, and its disk is looked at afterwards by tools that are not ours.
 
 use super::{Demo, StepError, id_of};
 use crate::board::BoardError;

@@ -1,0 +1,41 @@
+//! Step 9: what is configured changes while it runs.
+
+use super::limits::others_run_on;
+use super::start::output;
+use super::{Demo, StepError, instance};
+use crate::report::Observer;
+use std::time::Duration;
+
+/// A new instance starts an image that runs already.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// busybox' file with another limit, as somebody on the board would edit it, and a file of a new instance.
+const EDIT: &str = "
+mkdir -p /run/edited && cd /run/edited &&
+sed 's/^limits.memory = .*/limits.memory = \"28MiB\"/' /usr/lib/yado/appliance/busybox.toml > busybox.toml &&
+printf 'image = \"busybox\"\\n[config]\\nboot.autostart = true\\nlimits.memory = \"8MiB\"\\n' > newcomer.toml &&
+yado apply busybox.toml newcomer.toml";
+
+pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let before = demo.board.status()?;
+    let limit = "cat /sys/fs/cgroup/instances/busybox.*/memory.max";
+    let old = output(demo, &["sh", "-c", limit])?;
+    observer.check("busybox has 24 MiB, says the kernel", old.trim(), old.trim() == (24 << 20).to_string())?;
+    let said = output(demo, &["sh", "-c", EDIT])?;
+    let has = |words: &[&str]| said.lines().any(|line| line.split_whitespace().eq(words.iter().copied()));
+    let is_shown = has(&["busybox", "limits.memory", "24MiB", "28MiB", "at", "once"]);
+    observer.check("yado apply shows what changes, and when", &said, is_shown)?;
+    let new = output(demo, &["sh", "-c", limit])?;
+    observer.check("then it has 28 MiB, says the kernel", new.trim(), new.trim() == (28 << 20).to_string())?;
+    others_run_on(demo, observer, &before)?;
+    let status = demo.board.wait_status("newcomer that runs", TIMEOUT, |status| {
+        instance(status, "newcomer").filter(|entry| entry["pid"].is_u64()).cloned()
+    })?;
+    observer.check("a new instance has appeared, and runs", format!("pid {}", status["pid"]), true)?;
+    output(demo, &["sh", "-c", "rm -r /data/instances/newcomer && yado apply --delete-data"])?;
+    let after = demo.board.status()?;
+    let layers = output(demo, &["sh", "-c", "for layer in /data/layers/*; do readlink $layer/owner; done"])?;
+    let is_gone = instance(&after, "newcomer").is_none() && !layers.contains("newcomer");
+    observer.check("it is gone with its file, and with its layer", layers.trim().replace('\n', " "), is_gone)?;
+    Ok(())
+}
