@@ -168,13 +168,15 @@ fn style(_: &Cache, tally: &mut Tally, _: Length) {
 }
 
 /// The namespace tests start a whole Debian too: the boards' root, made for this machine.
-fn unit(cache: &Cache, tally: &mut Tally, _: Length) {
+fn unit(cache: &Cache, tally: &mut Tally, length: Length) {
     let debian = std::env::consts::ARCH.parse().ok().and_then(|arch| {
         let name = format!("a Debian root for {arch} is made, or kept");
         tally.check(&name, || provision::debian_root(cache, arch))
     });
-    let environment = debian.as_deref().map(|tar| ("YADO_TEST_DEBIAN", tar));
-    cargo_tests::run(tally, &["--workspace", "--locked"], environment.as_slice());
+    let debian = debian.as_deref().map(|tar| ("YADO_TEST_DEBIAN", tar));
+    let applies = (length == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
+    let environment: Vec<(&str, &Path)> = debian.into_iter().chain(applies).collect();
+    cargo_tests::run(tally, &["--workspace", "--locked"], &environment);
 }
 
 fn oldest_compiler(cache: &Cache, tally: &mut Tally, _: Length) {

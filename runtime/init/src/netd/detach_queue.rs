@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_queue_has_a_limit() {
-        let many = (0..200).map(|number| Event::Ended(run(&format!("i{number}"), 1))).collect::<Vec<_>>();
+        let many = (0..2 * MOST_QUEUED).map(|number| Event::Ended(run(&format!("i{number}"), 1))).collect::<Vec<_>>();
         assert_eq!(after(&many).0.runs.len(), MOST_QUEUED);
     }
 }

@@ -223,3 +223,39 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     assert_eq!(present(&host).len(), 2);
     assert!(host.end().success());
 }
+
+/// How many applies: `YADO_TEST_APPLIES`, as `cargo accept --long` says it, or a few.
+fn applies() -> u32 {
+    std::env::var("YADO_TEST_APPLIES").map_or(150, |count| count.parse().unwrap())
+}
+
+#[test]
+fn thousands_of_applies_leave_nothing_behind() {
+    let Some(host) = Host::with(&[("one", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let pid = host.status("one").pid;
+    let round = |number: u32| {
+        host.add_instance("one", &format!("{RUNS}boot.stop.priority = {}\n", 1 + number % 2));
+        match number % 10 {
+            3 => host.add_instance("guest", "[config]\n"),
+            7 => host.remove_instance("guest"),
+            _ => {}
+        }
+        let outcomes = host.apply();
+        let expected = if matches!(number % 10, 3 | 7) { 2 } else { 1 };
+        assert_eq!(outcomes.len(), expected, "{number}: {outcomes:?}");
+    };
+    // Buffers find their sizes first, and the log's ring is full.
+    (0..40).for_each(round);
+    let before = host.held();
+    (0..applies()).for_each(round);
+    let after = host.held();
+    println!("{} applies: {before:?} before, {after:?} after", applies());
+    assert_eq!((after.mounts, after.groups), (before.mounts, before.groups));
+    // Connections that have ended are closed some at a time.
+    assert!(after.descriptors <= before.descriptors + 20, "{before:?} {after:?}");
+    assert!(after.resident_kib < before.resident_kib + 128, "{before:?} {after:?}");
+    assert_eq!(host.status("one").pid, pid);
+    assert!(host.end().success());
+}

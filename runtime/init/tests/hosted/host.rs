@@ -43,6 +43,15 @@ pub(crate) struct Running {
     is_over: bool,
 }
 
+/// What init holds of the machine.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) resident_kib: u64,
+    pub(crate) descriptors: usize,
+    pub(crate) mounts: usize,
+    pub(crate) groups: usize,
+}
+
 impl Host {
     /// Instances by name, each with the rest of its file after `image = …`. `None`: it cannot be done here, and why was
     /// printed.
@@ -565,6 +574,20 @@ impl Running {
     /// The way to what init has at this path.
     pub(crate) fn seen_by_init(&self, path: &Path) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.init_pid())).join(path.strip_prefix("/").unwrap())
+    }
+
+    /// What init holds of the machine, as the kernel counts it.
+    pub(crate) fn held(&self) -> Held {
+        let of_init = |file: &str| format!("/proc/{}/{file}", self.init_pid());
+        let status = fs::read_to_string(of_init("status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let groups = fs::read_dir(self.group().unwrap()).unwrap().flatten();
+        Held {
+            resident_kib: resident.trim().trim_end_matches(" kB").parse().unwrap(),
+            descriptors: fs::read_dir(of_init("fd")).unwrap().count(),
+            mounts: fs::read_to_string(of_init("mountinfo")).unwrap().lines().count(),
+            groups: groups.filter(|entry| entry.file_type().unwrap().is_dir()).count(),
+        }
     }
 
     /// How many files init has the kernel watch.

@@ -553,7 +553,7 @@ fn init_may_open_as_many_files_as_its_tables_hold() {
     let Some(host) = Host::with(&[("one", "")]) else { return };
     let mut host = host.start();
     let limit = host.open_files_limit();
-    assert!((900..2048).contains(&limit), "{limit}");
+    assert!((3000..4096).contains(&limit), "{limit}");
     assert!(host.end().success());
 }
 
