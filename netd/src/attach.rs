@@ -5,6 +5,7 @@
 use crate::link::hwaddr::{self, Seed};
 use crate::link::kernel::{Inside, Kernel};
 use crate::link::observed::{Link, LinkKind, Observed};
+use crate::link::plan::plan_closed_port;
 use crate::nic::{Connection, Nic};
 use crate::saved::Attachment;
 use std::fmt;
@@ -92,7 +93,7 @@ pub async fn attach(
     for (at, one) in planned.iter().enumerate() {
         let result = attach_one(kernel, one, observed, netns).await;
         if let Err(error) = result {
-            for made in &planned[..at] {
+            for made in &planned[..=at] {
                 delete_pair(kernel, &made.attachment).await;
             }
             return Err(kernel_refused(&one.attachment, error));
@@ -126,7 +127,11 @@ async fn attach_one(
                 kernel.delete(stale.index).await?;
             }
             let hwaddr = hwaddr::host_hwaddr(attachment.instance.as_str(), &attachment.nic);
-            kernel.create_veth(host_link, hwaddr, *parent, inside).await
+            kernel.create_veth(host_link, hwaddr, *parent, inside).await?;
+            for step in plan_closed_port(host_link, attachment.hwaddr) {
+                kernel.apply(&step).await?;
+            }
+            Ok(())
         }
         (Connection::Macvlan { .. }, _) => kernel.create_macvlan(*parent, attachment.hwaddr, inside).await,
         (Connection::Physical { .. } | Connection::Network { .. } | Connection::Bridged { .. }, _) => {
@@ -182,7 +187,7 @@ fn plan_nic(
         }
         Connection::Physical { .. } => {
             check_address(nic, None)?;
-            if parent.kind == LinkKind::Bridge || parent.master.is_some() {
+            if parent.is_bridge() || parent.port.is_some() {
                 return Err(refused(parent_name, "a bridge or a port of one cannot move into an instance"));
             }
             let own = parent.hwaddr.ok_or_else(|| refused(parent_name, "not an Ethernet link"))?;
@@ -218,7 +223,7 @@ fn plan_nic(
 /// What tells this machine's interfaces from another's on the same cable: the address of the first port that leads outside.
 pub fn outside_seed(external_interfaces: &[yado_wire::Text<15>], observed: &Observed) -> Seed {
     let first = external_interfaces.iter().find_map(|name| observed.link(name));
-    first.and_then(|link| link.permanent_hwaddr.or(link.hwaddr)).unwrap_or_default()
+    first.and_then(|link| link.permanent_hwaddr().or(link.hwaddr)).unwrap_or_default()
 }
 
 fn check_free<'a>(one: &Attachment, mut taken: impl Iterator<Item = &'a Attachment>) -> Result<(), AttachError> {
@@ -237,10 +242,7 @@ fn check_free<'a>(one: &Attachment, mut taken: impl Iterator<Item = &'a Attachme
 }
 
 fn check_bridge(link: &Link) -> Result<(), AttachError> {
-    match link.kind {
-        LinkKind::Bridge => Ok(()),
-        LinkKind::Hardware | LinkKind::Veth | LinkKind::Other => Err(refused(&link.name, "not a bridge")),
-    }
+    if link.is_bridge() { Ok(()) } else { Err(refused(&link.name, "not a bridge")) }
 }
 
 /// `ipv4.address` is handed out by our DHCP server, so it needs a network of ours.

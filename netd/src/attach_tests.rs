@@ -8,29 +8,14 @@ use yado_spec::NetworksSpec;
 use yado_wire::names::clipped;
 
 fn link(index: u32, name: &str, kind: LinkKind) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        hwaddr: Some([2, 0, 0, 0, 0, index as u8]),
-        permanent_hwaddr: None,
-        mtu: 1400,
-        is_up: true,
-        has_carrier: true,
-        carrier_changes: 2,
-        master: None,
-        is_ours: false,
-        has_ipv6: false,
-        is_learning: false,
-        checks_sources: false,
-    }
+    Link { mtu: 1400, ..Link::example(index, name, kind) }
 }
 
 fn observed() -> Observed {
     let links = vec![
-        link(2, "eth0", LinkKind::Hardware),
-        link(3, "yado0", LinkKind::Bridge),
-        link(4, "br9", LinkKind::Bridge),
+        link(2, "eth0", LinkKind::Hardware { permanent_hwaddr: None }),
+        link(3, "yado0", LinkKind::Bridge { is_ours: true }),
+        link(4, "br9", LinkKind::Bridge { is_ours: false }),
     ];
     Observed { links, ..Observed::default() }
 }

@@ -3,18 +3,20 @@
 use crate::attach::{AttachError, attach, delete_pair, plan_attach};
 use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
-use crate::link::observed::{Link, LinkKind};
+use crate::link::observed::Link;
 use crate::nic::{Connection, Nic};
 use crate::reconcile::is_of;
 use crate::runs::OutOfDate;
 use crate::saved::{Attachment, Borrowed};
 use crate::subnets::Place;
 use crate::uplink::Uplink;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use yado_spec::network::BridgeSpec;
-use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, RunNumber};
+use yado_spec::network::{BridgeSpec, IpPrefix};
+use yado_wire::network::{
+    LinkNote, LinkRole, LinkStatus, MAX_ADDRESSES, MAX_GATEWAYS, MAX_NAMESERVERS, NetReply, NetRequest, RunNumber,
+};
 use yado_wire::{InstanceName, Text, names::clipped};
 
 impl Netd {
@@ -112,7 +114,7 @@ impl Netd {
 
     fn remember_borrowed(&mut self, name: &Text<15>) {
         let link = self.observed.link(name);
-        let Some(permanent_hwaddr) = link.and_then(|link| link.permanent_hwaddr) else { return };
+        let Some(permanent_hwaddr) = link.and_then(Link::permanent_hwaddr) else { return };
         self.borrowed.retain(|borrowed| borrowed.permanent_hwaddr != permanent_hwaddr);
         self.borrowed.push(Borrowed { name: name.clone(), permanent_hwaddr });
     }
@@ -126,43 +128,36 @@ impl Netd {
     }
 
     fn uplink_status(&self, uplink: &Uplink, now: Duration) -> LinkStatus {
-        let link = uplink.link.as_ref().and_then(|selected| self.observed.link_at(selected.index));
-        let default_route = link.and_then(|link| {
-            let routes =
-                self.observed.routes.iter().filter(|route| route.link == link.index && route.prefix_len == 0);
-            routes.min_by_key(|route| route.metric)
-        });
-        let lease_end = uplink.client.lease().map(|lease| lease.end_at).filter(|end| *end != Duration::MAX);
+        let link = uplink.choice.link.as_ref().and_then(|chosen| self.observed.link_at(chosen.index));
+        let lease_end = uplink.lease().map(|lease| lease.end_at).filter(|end| *end != Duration::MAX);
         LinkStatus {
             // An uplink without a link is shown by its own name.
             name: link.map_or_else(|| uplink.spec.name.clone(), |link| clipped(&link.name)),
             role: LinkRole::Uplink,
             is_up: link.is_some_and(is_running),
-            ipv4: link.and_then(|link| self.first_address(link)),
-            gateway: default_route.and_then(|route| route.gateway).map(|gateway| gateway.octets()),
-            nameservers: uplink.name_servers().iter().take(3).map(Ipv4Addr::octets).collect(),
+            addresses: link.iter().flat_map(|link| self.addresses(link)).take(MAX_ADDRESSES).collect(),
+            gateways: link.iter().flat_map(|link| self.gateways(link)).take(MAX_GATEWAYS).collect(),
+            nameservers: uplink.name_servers().take(MAX_NAMESERVERS).collect(),
             lease_left_s: lease_end.map(|end| seconds(end.saturating_sub(now).as_secs())),
             note: None,
         }
     }
 
     fn bridge_status(&self, bridge: &BridgeSpec, place: Place) -> LinkStatus {
-        let link = self.observed.link(&bridge.name).filter(|link| link.kind == LinkKind::Bridge);
+        let link = self.observed.link(&bridge.name).filter(|link| link.is_bridge());
         LinkStatus {
             name: bridge.name.clone(),
             role: LinkRole::Network,
             // A bridge without ports has no carrier, and serves all the same.
             is_up: link.is_some_and(|link| link.is_up),
-            ipv4: link.and_then(|link| self.first_address(link)),
-            gateway: None,
+            addresses: link.iter().flat_map(|link| self.addresses(link)).take(MAX_ADDRESSES).collect(),
+            gateways: Default::default(),
             nameservers: Default::default(),
             lease_left_s: None,
             note: match place {
                 Place::Configured => None,
-                Place::Moved { from } => Some(LinkNote::Moved { from: (from.address().octets(), from.prefix_len()) }),
-                Place::Collides { with: (address, length) } => {
-                    Some(LinkNote::Collides { with: (address.octets(), length) })
-                }
+                Place::Moved { from } => Some(LinkNote::Moved { from: IpPrefix::from(from).into() }),
+                Place::Collides { with } => Some(LinkNote::Collides { with: with.into() }),
             },
         }
     }
@@ -179,16 +174,26 @@ impl Netd {
             role: LinkRole::Nic { instance: attachment.instance.clone(), name: attachment.nic.clone() },
             // What moved into the instance cannot be seen from here; it was there when it was attached.
             is_up: attachment.host_link.is_none() || link.is_some_and(is_running),
-            ipv4: lease.map(|lease| lease.address.octets()).zip(prefix_len),
-            gateway: None,
+            addresses: lease.map(|lease| lease.address.into()).zip(prefix_len).into_iter().collect(),
+            gateways: Default::default(),
             nameservers: Default::default(),
             lease_left_s: lease.map(|lease| seconds(lease.until_s.saturating_sub(now.as_secs()))),
             note: held.map(|until| LinkNote::HeldDown { left_s: seconds(until.saturating_sub(now).as_secs()) }),
         }
     }
 
-    fn first_address(&self, link: &Link) -> Option<([u8; 4], u8)> {
-        self.observed.addresses_of(link.index).next().map(|found| (found.address.octets(), found.prefix_len))
+    fn addresses(&self, link: &Link) -> impl Iterator<Item = (IpAddr, u8)> {
+        self.observed.addresses_of(link.index).map(|address| address.prefix.into())
+    }
+
+    /// Of each family the one that is used.
+    fn gateways(&self, link: &Link) -> impl Iterator<Item = IpAddr> {
+        let index = link.index;
+        let of_family = move |to: IpPrefix| {
+            let routes = self.observed.routes.iter().filter(|known| known.link == index && known.route.to == to);
+            routes.min_by_key(|known| known.metric).and_then(|known| known.route.gateway)
+        };
+        [IpPrefix::ALL_IPV4, IpPrefix::ALL_IPV6].into_iter().filter_map(of_family)
     }
 }
 

@@ -280,10 +280,10 @@ impl Netd {
             Event::Asked { bridge, message } => self.answer_dhcp(&bridge, &message, now),
             Event::UplinkHeard { uplink, bytes } => {
                 let Some(uplink) = self.uplinks.get_mut(uplink) else { return };
-                let before = uplink.client.lease().cloned();
+                let before = uplink.lease().cloned();
                 uplink.hear(&bytes, &self.events, now);
                 // Only a changed lease is worth a look: anybody on the cable can make us hear.
-                if before.as_ref() != uplink.client.lease() {
+                if before.as_ref() != uplink.lease() {
                     self.look_soon(now);
                 }
             }
@@ -300,9 +300,9 @@ impl Netd {
         let mut has_changed = false;
         for uplink in &mut self.uplinks {
             if uplink.deadline().is_some_and(|at| at <= now) {
-                let before = uplink.client.lease().cloned();
+                let before = uplink.lease().cloned();
                 uplink.wake(&events, now);
-                has_changed |= before.as_ref() != uplink.client.lease();
+                has_changed |= before.as_ref() != uplink.lease();
             }
         }
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);

@@ -86,22 +86,7 @@ mod tests {
     use crate::link::observed::LinkKind;
 
     fn port(index: u32, carrier_changes: u32) -> Link {
-        Link {
-            index,
-            name: "veth1".to_owned(),
-            kind: LinkKind::Veth,
-            hwaddr: None,
-            permanent_hwaddr: None,
-            mtu: 1500,
-            is_up: true,
-            has_carrier: true,
-            carrier_changes,
-            master: None,
-            is_ours: false,
-            has_ipv6: false,
-            is_learning: false,
-            checks_sources: false,
-        }
+        Link { carrier_changes, ..Link::example(index, "veth1", LinkKind::Veth) }
     }
 
     #[test]

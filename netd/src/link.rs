@@ -6,3 +6,4 @@ pub mod kernel;
 pub mod monitor;
 pub mod observed;
 pub mod plan;
+pub mod route;

@@ -66,7 +66,7 @@ mod tests {
         let mut moved_at = Vec::new();
         for minute in 0..24 * 60 {
             let now = Duration::from_secs(minute * 60);
-            let taken = [(here.address(), 24)];
+            let taken = [here.into()];
             let (placed, how) =
                 place(&bridges, &moves, &taken, |bridge| pace.held_until(bridge, now).is_some()).remove(0);
             let address = placed.ipv4.as_ref().unwrap().address;

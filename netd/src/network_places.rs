@@ -1,12 +1,12 @@
 //! The networks' addresses follow what this machine is connected to, and ports that flap are held down.
 
 use crate::daemon::Netd;
-use crate::link::observed::{Link, LinkKind};
+use crate::link::observed::Link;
 use crate::reconcile::is_of;
-use crate::subnets::{Move, Place, Subnet, place};
+use crate::subnets::{Move, Place, place};
 use crate::uplink::Uplink;
 use std::time::Duration;
-use yado_spec::network::BridgeSpec;
+use yado_spec::network::{BridgeSpec, IpPrefix};
 
 /// How long a port is down when its network has moved. The kernel tells that a carrier went at most once a second.
 const MOVED: Duration = Duration::from_secs(2);
@@ -36,14 +36,14 @@ impl Netd {
                     bridge.name,
                     address
                 ),
-                Place::Collides { with: (subnet, length) } if held_until.is_some() => tracing::error!(
-                    "network {}: {} collides with {subnet}/{length}, which this machine is connected to now; it has moved a \
+                Place::Collides { with } if held_until.is_some() => tracing::error!(
+                    "network {}: {} collides with {with}, which this machine is connected to now; it has moved a \
                      short while ago and stays for now",
                     bridge.name,
                     address
                 ),
-                Place::Collides { with: (subnet, length) } => tracing::error!(
-                    "network {}: {} collides with {subnet}/{length}, which this machine is connected to: give it another \
+                Place::Collides { with } => tracing::error!(
+                    "network {}: {} collides with {with}, which this machine is connected to: give it another \
                      ipv4.address",
                     bridge.name,
                     address
@@ -79,16 +79,16 @@ impl Netd {
     }
 
     /// The networks that this machine is, or is about to be, connected to by links that are not ours.
-    fn connected_subnets(&self) -> Vec<Subnet> {
+    fn connected_subnets(&self) -> Vec<IpPrefix> {
         let is_ours = |link: &Link| {
-            link.is_ours
-                || link.kind == LinkKind::Bridge && self.spec.bridges.iter().any(|bridge| *bridge.name == link.name)
+            link.is_our_bridge()
+                || link.is_bridge() && self.spec.bridges.iter().any(|bridge| *bridge.name == link.name)
         };
         let others = self.observed.links.iter().filter(|link| !is_ours(link));
         let there = others.flat_map(|link| self.observed.addresses_of(link.index));
-        let there = there.map(|address| (address.address, address.prefix_len));
+        let there = there.map(|address| address.prefix);
         // The routes of a lease do not count: they are many, and whoever leases them could take every address away.
-        let wished = self.uplinks.iter().filter_map(Uplink::wish).filter_map(|uplink| uplink.address);
+        let wished = self.uplinks.iter().filter_map(Uplink::wish).flat_map(|uplink| uplink.addresses);
         there.chain(wished).collect()
     }
 }

@@ -9,15 +9,15 @@ use crate::dhcp::server::{Change, Lease as Granted, Offering, Reservation};
 use crate::dns::zone::{Zone, Zones};
 use crate::failing::Failing;
 use crate::link::hwaddr::bridge_hwaddr;
-use crate::link::observed::LinkKind;
 use crate::link::plan::{Todo, Wish, WishedBridge, WishedPort, plan};
 use crate::nic::Connection;
 use crate::reload::GivenUp;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
 use crate::subnets::host_in;
+use crate::uplink::Uplink;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use yado_spec::NetworksSpec;
@@ -55,9 +55,12 @@ impl Netd {
             failing.clear();
             // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
             self.write_saved(now, &mut failing);
-            for Todo { network, step } in &todo {
-                if let Err(error) = self.kernel.apply(step).await {
-                    failing.push(Failing::of(network, &format!("{step:?}"), &error));
+            for Todo { network, steps } in &todo {
+                for step in steps {
+                    if let Err(error) = self.kernel.apply(step).await {
+                        failing.push(Failing::of(network, &format!("{step:?}"), &error));
+                        break;
+                    }
                 }
             }
             if todo.len() == failing.len() {
@@ -93,7 +96,7 @@ impl Netd {
         // A link that is back under its name was given back.
         let is_back = |borrowed: &Borrowed| {
             let link = self.observed.link(&borrowed.name);
-            link.is_some_and(|link| link.permanent_hwaddr == Some(borrowed.permanent_hwaddr))
+            link.is_some_and(|link| link.permanent_hwaddr() == Some(borrowed.permanent_hwaddr))
         };
         self.borrowed.retain(|borrowed| !is_back(borrowed));
         for attachment in gone {
@@ -117,7 +120,7 @@ impl Netd {
         let mut taken: Vec<String> = external.map(|name| name.to_string()).collect();
         for uplink in &mut self.uplinks {
             uplink.look(&self.observed, &taken, &self.saved.uplinks, &self.events, now);
-            taken.extend(uplink.link.as_ref().map(|link| link.name.clone()));
+            taken.extend(uplink.choice.link.as_ref().map(|link| link.name.clone()));
         }
     }
 
@@ -128,7 +131,7 @@ impl Netd {
 
     fn wish(&self) -> Wish {
         let GivenUp { ports, links } = &self.given_up;
-        let is_uplink = |index: u32| self.uplinks.iter().any(|uplink| uplink.is_link(index));
+        let is_uplink = |index: u32| self.uplinks.iter().any(|uplink| uplink.choice.is(index));
         let mut wish = Wish {
             released: ports.clone(),
             given_up: links.iter().filter(|(_, index)| !is_uplink(*index)).cloned().collect(),
@@ -141,7 +144,7 @@ impl Netd {
                 name: bridge.name.to_string(),
                 hwaddr: bridge.hwaddr.unwrap_or_else(|| bridge_hwaddr(&bridge.name, seed)),
                 mtu: bridge.mtu.unwrap_or(DEFAULT_MTU).into(),
-                address: bridge.ipv4.as_ref().map(|ipv4| ipv4.address),
+                addresses: bridge.ipv4.iter().map(|ipv4| ipv4.address.into()).collect(),
             });
             wish.ports.extend(bridge.external_interfaces.iter().map(|port| WishedPort {
                 name: port.to_string(),
@@ -165,9 +168,8 @@ impl Netd {
         }
         wish.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wish()));
         for borrowed in &self.borrowed {
-            let back = self.observed.links.iter().find(|link| {
-                link.kind == LinkKind::Hardware && link.permanent_hwaddr == Some(borrowed.permanent_hwaddr)
-            });
+            let back =
+                self.observed.links.iter().find(|link| link.permanent_hwaddr() == Some(borrowed.permanent_hwaddr));
             wish.names.extend(back.map(|link| (link.index, borrowed.name.to_string())));
         }
         wish
@@ -178,7 +180,7 @@ impl Netd {
         let mut kept = Vec::new();
         for (bridge, _) in &self.networks {
             let Some(link) = self.observed.link(&bridge.name) else { continue };
-            if link.kind != LinkKind::Bridge {
+            if !link.is_bridge() {
                 let failure =
                     Failure::refused(Step::Network, &bridge.name, "another link has this name, and is no bridge");
                 failing.push(Failing { network: Some(bridge.name.clone()), failure });
@@ -186,7 +188,7 @@ impl Netd {
             }
             let Some(ipv4) = &bridge.ipv4 else { continue };
             let address = ipv4.address.address();
-            if !link.is_up || !self.observed.addresses_of(link.index).any(|a| a.address == address) {
+            if !link.is_up || !self.observed.addresses_of(link.index).any(|a| a.prefix.address() == address) {
                 continue;
             }
             let same = self.serving.iter().position(|serving| {
@@ -215,9 +217,11 @@ impl Netd {
     /// Names, resolv.conf and what a successor must know follow what is known now.
     pub(crate) fn publish(&mut self, now: Duration, failing: &mut Vec<Failing>) {
         let mut servers: Vec<Ipv4Addr> = Vec::new();
-        for server in self.uplinks.iter().flat_map(|uplink| uplink.name_servers()) {
-            if servers.len() < MAX_NAME_SERVERS && !servers.contains(server) {
-                servers.push(*server);
+        for server in self.uplinks.iter().flat_map(Uplink::name_servers) {
+            // Our name server asks by IPv4.
+            let IpAddr::V4(server) = server else { continue };
+            if servers.len() < MAX_NAME_SERVERS && !servers.contains(&server) {
+                servers.push(server);
             }
         }
         self.write_resolv_conf(&servers, failing);
@@ -234,8 +238,8 @@ impl Netd {
 
     fn write_saved(&mut self, now: Duration, failing: &mut Vec<Failing>) {
         let leased = self.uplinks.iter().filter_map(|uplink| {
-            let link = uplink.link.as_ref()?;
-            Some((link.hwaddr, uplink.client.lease().cloned()))
+            let link = uplink.choice.link.as_ref()?;
+            Some((link.hwaddr, uplink.lease().cloned()))
         });
         let mut leased: Vec<([u8; 6], Option<Lease>)> = leased.collect();
         // The leases of links that are not there now: they may come back.
@@ -271,7 +275,7 @@ impl Netd {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "nameserver {server}");
         }
-        let domain = self.uplinks.iter().find_map(|uplink| uplink.client.lease()?.domain.clone());
+        let domain = self.uplinks.iter().find_map(|uplink| uplink.lease()?.domain.clone());
         if let Some(domain) = domain {
             let _ = writeln!(text, "search {domain}");
         }

@@ -112,8 +112,7 @@ impl Netd {
                 None => Uplink::new(spec.clone(), place),
             });
         }
-        let given_up = old.iter().filter(|uplink| !uplink.is_left_alone);
-        let links = given_up.filter_map(|uplink| Some((uplink.spec.name.clone(), uplink.link.as_ref()?.index)));
+        let links = old.iter().filter_map(|uplink| Some((uplink.spec.name.clone(), uplink.choice.ours()?.index)));
         self.given_up.links.extend(links);
         if !self.is_guessing {
             self.leases.retain(|name, _| self.spec.bridges.iter().any(|bridge| bridge.name == *name));

@@ -3,11 +3,8 @@
 //! address. Pure.
 
 use std::net::Ipv4Addr;
-use yado_spec::network::{BridgeSpec, Ipv4Prefix};
+use yado_spec::network::{BridgeSpec, IpPrefix, Ipv4Prefix};
 use yado_wire::Text;
-
-/// Address and prefix length of a network that somebody else decides about.
-pub type Subnet = (Ipv4Addr, u8);
 
 /// A network that has another address than the configured one. It keeps it until that collides as well: its containers have
 /// their leases from it.
@@ -35,7 +32,7 @@ pub enum Place {
     /// a short while ago.
     Collides {
         /// That network.
-        with: Subnet,
+        with: IpPrefix,
     },
 }
 
@@ -48,7 +45,7 @@ const POOLS: [[u8; 2]; 3] = [[10, 158], [172, 28], [192, 168]];
 pub fn place(
     configured: &[BridgeSpec],
     moves: &[Move],
-    taken: &[Subnet],
+    taken: &[IpPrefix],
     is_held: impl Fn(&BridgeSpec) -> bool,
 ) -> Vec<(BridgeSpec, Place)> {
     let mut placed: Vec<(BridgeSpec, Place)> = Vec::new();
@@ -57,12 +54,12 @@ pub fn place(
             placed.push((bridge.clone(), Place::Configured));
             continue;
         };
-        let collision = |address: Ipv4Prefix| taken.iter().find(|subnet| overlap(address, **subnet)).copied();
+        let collision = |address: Ipv4Prefix| taken.iter().find(|subnet| subnet.overlaps(address.into())).copied();
         // Other networks' addresses count when one is chosen. Two that are given the same are the compiler's business.
         let is_free = |address: Ipv4Prefix| {
             let mut others = configured.iter().filter(|other| other.name != bridge.name);
             let mut chosen = placed.iter().filter_map(|(bridge, _)| bridge.ipv4.as_ref());
-            let overlaps = |other: Ipv4Prefix| overlap(address, (other.address(), other.prefix_len()));
+            let overlaps = |other: Ipv4Prefix| IpPrefix::from(other).overlaps(address.into());
             collision(address).is_none()
                 && !others.any(|other| other.ipv4.as_ref().is_some_and(|ipv4| overlaps(ipv4.address)))
                 && !chosen.any(|ipv4| overlaps(ipv4.address))
@@ -90,14 +87,11 @@ pub fn place(
 
 /// The moves of a predecessor that wrote none down, by the addresses that its bridges have. Only an automatic address moves, and
 /// only to one of those that are tried.
-pub fn moves_seen(
-    configured: &[BridgeSpec],
-    address_of: impl Fn(&BridgeSpec) -> Option<(Ipv4Addr, u8)>,
-) -> Vec<Move> {
+pub fn moves_seen(configured: &[BridgeSpec], address_of: impl Fn(&BridgeSpec) -> Option<IpPrefix>) -> Vec<Move> {
     let seen = configured.iter().filter_map(|bridge| {
         let from = bridge.ipv4.as_ref()?.address;
-        let (address, prefix_len) = address_of(bridge)?;
-        let to = candidates().find(|to| (to.address(), to.prefix_len()) == (address, prefix_len))?;
+        let address = address_of(bridge)?;
+        let to = candidates().find(|to| IpPrefix::from(*to) == address)?;
         let has_moved = from == Ipv4Prefix::auto(&bridge.name) && from != to;
         has_moved.then(|| Move { network: bridge.name.clone(), from, to })
     });
@@ -124,12 +118,6 @@ fn moved_to(bridge: &BridgeSpec, to: Ipv4Prefix) -> BridgeSpec {
     bridge
 }
 
-fn overlap(network: Ipv4Prefix, (address, prefix_len): Subnet) -> bool {
-    let shorter = network.prefix_len().min(prefix_len.min(32));
-    let mask = u32::MAX.checked_shl(32 - u32::from(shorter)).unwrap_or(0);
-    network.address().to_bits() & mask == address.to_bits() & mask
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -148,7 +136,7 @@ mod tests {
     fn an_automatic_network_moves_out_of_the_way_and_stays_where_it_is() {
         let own = prefix("10.158.0.1/24");
         let bridges = [BridgeSpec::named(clipped("yado0"))];
-        let at = |address: [u8; 4], prefix_len| (Ipv4Addr::from(address), prefix_len);
+        let at = |address: [u8; 4], prefix_len| IpPrefix::new(address.into(), prefix_len).unwrap();
         assert_eq!(place(&bridges, &[], &[at([192, 168, 1, 7], 24)], |_| false)[0].1, Place::Configured);
         for (taken, expected) in [
             (vec![at([10, 158, 0, 77], 24)], "10.158.1.1/24"),
@@ -162,7 +150,7 @@ mod tests {
             // Also when the way is free again, and anew when it is not.
             let moves = [Move { network: clipped("yado0"), from: own, to: prefix(expected) }];
             assert_eq!(place(&bridges, &moves, &[], |_| false), placed);
-            let both = [&taken[..], &[(prefix(expected).address(), 24)]].concat();
+            let both = [&taken[..], &[IpPrefix::from(prefix(expected))]].concat();
             assert_ne!(addresses(&place(&bridges, &moves, &both, |_| false)), [expected]);
         }
         let everything = [at([0, 0, 0, 0], 0)];
@@ -178,11 +166,11 @@ mod tests {
         let to = prefix("10.158.1.1/24");
         let moved = [Move { network: clipped("yado0"), from: own, to }];
         for (bridge, address, expected) in [
-            (&automatic, Some((to.address(), 24)), &moved[..]),
-            (&automatic, Some((own.address(), 24)), &[]),
-            (&automatic, Some((Ipv4Addr::new(10, 1, 2, 3), 24)), &[]),
+            (&automatic, Some(to.into()), &moved[..]),
+            (&automatic, Some(own.into()), &[]),
+            (&automatic, Some(prefix("10.1.2.3/24").into()), &[]),
             (&automatic, None, &[]),
-            (&given, Some((to.address(), 24)), &[]),
+            (&given, Some(to.into()), &[]),
         ] {
             assert_eq!(moves_seen(std::slice::from_ref(bridge), |_| address), expected, "{address:?}");
         }
@@ -192,7 +180,7 @@ mod tests {
     fn an_address_that_was_given_stays_and_is_told() {
         let mut given = BridgeSpec::named(clipped("lan0"));
         given.ipv4.as_mut().unwrap().address = prefix("10.9.0.1/24");
-        let taken = (Ipv4Addr::new(10, 9, 0, 3), 16);
+        let taken = IpPrefix::new([10, 9, 0, 3].into(), 16).unwrap();
         let placed = place(&[given], &[], &[taken], |_| false);
         assert_eq!(
             (addresses(&placed), placed[0].1),
@@ -207,7 +195,7 @@ mod tests {
         dhcp.ranges = vec![(Ipv4Addr::new(10, 158, 0, 9), Ipv4Addr::new(10, 158, 0, 20))];
         let mut given = BridgeSpec::named(clipped("lan0"));
         given.ipv4.as_mut().unwrap().address = prefix("10.158.1.1/24");
-        let placed = place(&[first, given], &[], &[(Ipv4Addr::new(10, 158, 0, 1), 24)], |_| false);
+        let placed = place(&[first, given], &[], &[prefix("10.158.0.1/24").into()], |_| false);
         assert_eq!(addresses(&placed), ["10.158.2.1/24", "10.158.1.1/24"]);
         let ranges = &placed[0].0.ipv4.as_ref().unwrap().dhcp.as_ref().unwrap().ranges;
         assert_eq!(ranges[..], [(Ipv4Addr::new(10, 158, 2, 9), Ipv4Addr::new(10, 158, 2, 20))]);

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::dhcp::message::Options;
+use crate::link::route::Route;
 
 const HWADDR: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
@@ -70,7 +71,7 @@ fn carrier_discover_offer_request_ack_is_a_lease() {
     let state = bound(1000);
     let lease = state.lease().unwrap();
     assert_eq!((lease.address, lease.prefix_len, lease.server), (ADDRESS, 24, SERVER));
-    assert_eq!(lease.routes, [(Ipv4Addr::UNSPECIFIED, 0, SERVER)]);
+    assert_eq!(lease.routes, [Route::default_ipv4(SERVER)]);
     assert_eq!((lease.renew_at, lease.rebind_at, lease.end_at), (seconds(510), seconds(885), seconds(1010)));
     assert_eq!(state.deadline(), Some(seconds(510)));
 }

@@ -2,7 +2,8 @@
 //! with whatever the server says. Pure; written down so that a restarted netd goes on with it.
 
 use super::client::is_host;
-use super::message::{Kind, Message, Route};
+use super::message::{Kind, Message};
+use crate::link::route::Route;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ pub struct Lease {
     pub prefix_len: u8,
     /// Who granted it.
     pub server: Ipv4Addr,
-    /// Where packets go: destination, prefix length, router (0.0.0.0: on the link).
-    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// Where packets go.
+    pub routes: Vec<Route>,
     /// Name servers, at most three.
     pub name_servers: Vec<Ipv4Addr>,
     /// The domain in which the uplink lies.
@@ -64,10 +65,13 @@ pub fn parse_lease(message: &Message, asked_at: Duration) -> Option<Lease> {
             (at(renew), at(rebind), at(total))
         }
     };
-    let default = |&router: &Ipv4Addr| (Ipv4Addr::UNSPECIFIED, 0, router);
     let routes = match &options.classless_routes[..] {
-        [] => options.routers.iter().filter(|router| is_host(**router)).take(1).map(default).collect(),
-        routes => routes.iter().map(whole_route).collect(),
+        [] => {
+            let router = options.routers.iter().find(|router| is_host(**router));
+            router.map(|router| Route::default_ipv4(*router)).into_iter().collect()
+        }
+        // RFC 3442: bits beyond the prefix are to be ignored; the kernel refuses them.
+        routes => routes.iter().map(|route| Route { to: route.to.network(), ..*route }).collect(),
     };
     Some(Lease {
         address: message.yiaddr,
@@ -81,10 +85,4 @@ pub fn parse_lease(message: &Message, asked_at: Duration) -> Option<Lease> {
         rebind_at,
         end_at,
     })
-}
-
-/// RFC 3442: bits beyond the prefix are to be ignored; the kernel refuses them.
-fn whole_route(route: &Route) -> (Ipv4Addr, u8, Ipv4Addr) {
-    let mask = u32::MAX.checked_shl(32 - u32::from(route.prefix_len)).unwrap_or(0);
-    (Ipv4Addr::from_bits(route.destination.to_bits() & mask), route.prefix_len, route.router)
 }

@@ -1,8 +1,10 @@
 //! A DHCP message (RFC 2131, options of RFC 2132), bytes to value and back. Server and client share it. Pure; whatever the
 //! network says, parsing ends in a value or in an error. Options that neither of us uses are left out.
 
+use crate::link::route::Route;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use yado_spec::network::IpPrefix;
 
 /// The longest message we read or write: what fits in an Ethernet frame beside IP and UDP headers.
 pub const MAX_BYTES: usize = 1472;
@@ -97,17 +99,6 @@ pub struct Options {
     pub client_id: Vec<u8>,
     /// 121 (RFC 3442), at most [`Options::MAX_ADDRESSES`]; where there are any, `routers` do not count.
     pub classless_routes: Vec<Route>,
-}
-
-/// One route of option 121.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
-    /// The destination's network address.
-    pub destination: Ipv4Addr,
-    /// The destination's prefix length, 0 to 32.
-    pub prefix_len: u8,
-    /// Its router; 0.0.0.0: the destination is on the link.
-    pub router: Ipv4Addr,
 }
 
 /// Why bytes are no DHCP message of ours.
@@ -277,8 +268,11 @@ fn routes(mut value: &[u8]) -> Option<Vec<Route>> {
         let (router, rest) = rest.split_at_checked(4)?;
         let mut destination = [0; 4];
         destination[..significant].copy_from_slice(start);
+        let to = IpPrefix::new(destination.into(), prefix_len).ok()?;
+        // RFC 3442: a router of 0.0.0.0 says that the destination is on the link.
+        let gateway = Some(one_address(router)?).filter(|router| !router.is_unspecified()).map(IpAddr::V4);
         if routes.len() < Options::MAX_ADDRESSES {
-            routes.push(Route { destination: destination.into(), prefix_len, router: one_address(router)? });
+            routes.push(Route { to, gateway });
         }
         value = rest;
     }
@@ -327,7 +321,7 @@ impl Options {
         put_address(out, 1, self.subnet_mask);
         put_address(out, 28, self.broadcast_address);
         // RFC 3442: classless routes before routers.
-        put(out, 121, &self.classless_routes.iter().flat_map(Route::encode).collect::<Vec<u8>>());
+        put(out, 121, &self.classless_routes.iter().flat_map(encode_route).collect::<Vec<u8>>());
         put_addresses(out, 3, &self.routers);
         put_addresses(out, 6, &self.name_servers);
         put(out, 12, self.host_name.as_deref().unwrap_or_default().as_bytes());
@@ -340,14 +334,20 @@ impl Options {
     }
 }
 
-impl Route {
-    fn encode(&self) -> Vec<u8> {
-        let significant = usize::from(self.prefix_len.min(32)).div_ceil(8);
-        let mut out = vec![self.prefix_len.min(32)];
-        out.extend(&self.destination.octets()[..significant]);
-        out.extend(self.router.octets());
-        out
-    }
+/// Option 121 has no routes of IPv6.
+fn encode_route(route: &Route) -> Vec<u8> {
+    let (IpAddr::V4(destination), None | Some(IpAddr::V4(_))) = (route.to.address(), route.gateway) else {
+        return Vec::new();
+    };
+    let router = match route.gateway {
+        Some(IpAddr::V4(router)) => router,
+        Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
+    };
+    let significant = usize::from(route.to.prefix_len()).div_ceil(8);
+    let mut out = vec![route.to.prefix_len()];
+    out.extend(&destination.octets()[..significant]);
+    out.extend(router.octets());
+    out
 }
 
 fn put_address(out: &mut Vec<u8>, code: u8, address: Option<Ipv4Addr>) {

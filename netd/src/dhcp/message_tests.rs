@@ -80,10 +80,7 @@ fn a_captured_ack_is_understood_and_survives_being_written_and_read_again() {
         server_id: Some(gateway),
         renewal_time: Some(60),
         rebinding_time: Some(105),
-        classless_routes: vec![
-            Route { destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, router: Ipv4Addr::new(192, 168, 77, 9) },
-            Route { destination: Ipv4Addr::UNSPECIFIED, prefix_len: 0, router: gateway },
-        ],
+        classless_routes: vec![route_to_10_9(), Route::default_ipv4(gateway)],
         ..Options::default()
     };
     assert_eq!(message.options, expected);
@@ -166,9 +163,7 @@ fn one_malformed_option_is_left_out_and_the_others_count() {
 fn an_option_in_several_parts_is_one_value() {
     // RFC 3396: one route, cut in the middle of its router, with another option between.
     let options = with_options(&[121, 4, 16, 10, 9, 192, 1, 4, 255, 255, 255, 0, 121, 3, 168, 77, 9, 255]).options;
-    let route =
-        Route { destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, router: Ipv4Addr::new(192, 168, 77, 9) };
-    assert_eq!((options.classless_routes, options.subnet_mask.is_some()), (vec![route], true));
+    assert_eq!((options.classless_routes, options.subnet_mask.is_some()), (vec![route_to_10_9()], true));
     // Some servers say the same twice.
     let twice = with_options(&[54, 4, 10, 0, 0, 1, 54, 4, 10, 0, 0, 1]).options;
     assert_eq!(twice.server_id, Some(Ipv4Addr::new(10, 0, 0, 1)));
@@ -198,4 +193,8 @@ fn names_that_could_end_in_a_file_are_printable_or_not_taken() {
     {
         assert_eq!(text(name).as_deref(), expected, "{name:?}");
     }
+}
+
+fn route_to_10_9() -> Route {
+    Route { to: IpPrefix::new([10, 9, 0, 0].into(), 16).unwrap(), gateway: Some([192, 168, 77, 9].into()) }
 }

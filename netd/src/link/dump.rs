@@ -1,7 +1,8 @@
 //! Looking at everything there is, by rtnetlink, and its messages as values.
 
 use super::kernel::{Kernel, OUR_ADDRESS_PROTOCOL, OUR_ROUTE_PROTOCOL, STRICT, io_error};
-use super::observed::{Address, Link, LinkKind, OUR_ALIAS, Observed, Route};
+use super::observed::{Address, Link, LinkKind, LinkRoute, OUR_ALIAS, Observed, Port};
+use super::route::Route;
 use futures_util::StreamExt;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
@@ -15,6 +16,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use yado_spec::network::IpPrefix;
 
 /// A dump during which something changed may lack what was there all the time (`NLM_F_DUMP_INTR`), and is read again. Changes
 /// come in bursts of a dozen; who makes them without end is no reason to do nothing else.
@@ -91,41 +93,38 @@ fn link(message: LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         name: String::new(),
-        kind: if is_ethernet { LinkKind::Hardware } else { LinkKind::Other },
+        kind: LinkKind::Other,
         hwaddr: None,
-        permanent_hwaddr: None,
         mtu: 0,
         is_up: message.header.flags.contains(LinkFlags::Up),
         has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
         carrier_changes: 0,
-        master: None,
-        is_ours: false,
+        port: None,
         has_ipv6: false,
-        is_learning: false,
         checks_sources: false,
     };
+    // A device without `IFLA_INFO_KIND` has a driver of its own behind it.
+    let (mut info_kind, mut permanent_hwaddr, mut is_ours) = (None, None, false);
+    let (mut master, mut is_learning) = (None, false);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(bytes) => link.hwaddr = bytes.try_into().ok(),
-            LinkAttribute::PermAddress(bytes) => link.permanent_hwaddr = bytes.try_into().ok(),
+            LinkAttribute::PermAddress(bytes) => permanent_hwaddr = bytes.try_into().ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Controller(master) => link.master = Some(master).filter(|&master| master != 0),
+            LinkAttribute::Controller(index) => master = Some(index).filter(|&index| index != 0),
             LinkAttribute::CarrierChanges(count) => link.carrier_changes = count,
-            LinkAttribute::IfAlias(alias) => link.is_ours = alias == OUR_ALIAS,
+            LinkAttribute::IfAlias(alias) => is_ours = alias == OUR_ALIAS,
             LinkAttribute::AfSpecUnspec(families) => {
                 link.has_ipv6 = families.iter().any(is_ipv6_enabled);
                 link.checks_sources = families.iter().any(is_checking_sources);
             }
             LinkAttribute::LinkInfo(info) => {
-                // A device without `IFLA_INFO_KIND` has a driver of its own behind it.
-                for kind in info {
-                    match kind {
-                        LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
-                        LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
-                        LinkInfo::Kind(_) => link.kind = LinkKind::Other,
+                for part in info {
+                    match part {
+                        LinkInfo::Kind(kind) => info_kind = Some(kind),
                         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
-                            link.is_learning = settings.contains(&InfoBridgePort::Learning(true));
+                            is_learning = settings.contains(&InfoBridgePort::Learning(true));
                         }
                         _ => {}
                     }
@@ -134,6 +133,13 @@ fn link(message: LinkMessage) -> Link {
             _ => {}
         }
     }
+    link.kind = match info_kind {
+        Some(InfoKind::Bridge) => LinkKind::Bridge { is_ours },
+        Some(InfoKind::Veth) => LinkKind::Veth,
+        None if is_ethernet => LinkKind::Hardware { permanent_hwaddr },
+        Some(_) | None => LinkKind::Other,
+    };
+    link.port = master.map(|of| Port { of, is_learning });
     link
 }
 
@@ -153,38 +159,34 @@ fn address(message: &AddressMessage) -> Option<Address> {
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Protocol(protocol) => is_ours = *protocol == OUR_ADDRESS_PROTOCOL,
-            AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
-            AddressAttribute::Address(IpAddr::V4(address)) => local = local.or(Some(*address)),
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => local = local.or(Some(*address)),
             _ => {}
         }
     }
     let header = &message.header;
     (header.family == AddressFamily::Inet).then_some(())?;
-    Some(Address { link: header.index, address: local?, prefix_len: header.prefix_len, is_ours })
+    let prefix = IpPrefix::new(local?, header.prefix_len).ok()?;
+    Some(Address { link: header.index, prefix, is_ours })
 }
 
-fn route(message: &RouteMessage) -> Option<Route> {
+fn route(message: &RouteMessage) -> Option<LinkRoute> {
     let header = &message.header;
     let is_main = header.table == RouteHeader::RT_TABLE_MAIN && header.kind == RouteType::Unicast;
     if !is_main || header.address_family != AddressFamily::Inet || header.protocol == RouteProtocol::Kernel {
         return None;
     }
-    let mut route = Route {
-        link: 0,
-        destination: Ipv4Addr::UNSPECIFIED,
-        prefix_len: header.destination_prefix_length,
-        gateway: None,
-        metric: 0,
-        is_ours: header.protocol == OUR_ROUTE_PROTOCOL,
-    };
+    let (mut link, mut metric) = (0, 0);
+    let (mut destination, mut gateway) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Oif(link) => route.link = *link,
-            RouteAttribute::Destination(RouteAddress::Inet(destination)) => route.destination = *destination,
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => route.gateway = Some(*gateway),
-            RouteAttribute::Priority(metric) => route.metric = *metric,
+            RouteAttribute::Oif(index) => link = *index,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = IpAddr::V4(*address),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+            RouteAttribute::Priority(priority) => metric = *priority,
             _ => {}
         }
     }
-    Some(route)
+    let to = IpPrefix::new(destination, header.destination_prefix_length).ok()?;
+    Some(LinkRoute { link, route: Route { to, gateway }, metric, is_ours: header.protocol == OUR_ROUTE_PROTOCOL })
 }

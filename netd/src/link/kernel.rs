@@ -1,23 +1,24 @@
 //! rtnetlink, and one file of `/proc/sys` for what it cannot change: doing one step of a plan. Every call is one question that
 //! the kernel answers at once; nothing is decided here.
 
-use super::observed::{Address, OUR_ALIAS, Route};
-use super::plan::Step;
+use super::observed::{Address, LinkRoute, OUR_ALIAS};
+use super::plan::{LinkId, Step};
+use super::route::Route;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressProtocol};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
     InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{AddressMessageBuilder, Handle};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
@@ -65,31 +66,30 @@ impl Kernel {
     pub async fn apply(&self, step: &Step) -> io::Result<()> {
         match step {
             Step::CreateBridge { name, hwaddr, mtu } => self.create_bridge(name, *hwaddr, *mtu).await,
+            Step::MarkBridge { link } => self.set(change(link, [LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await,
             Step::DeleteLink { link, name: _ } => self.delete(*link).await,
             Step::DisableIpv6 { name } => disable_ipv6(name),
-            Step::CheckSources { link } => self.set(change(*link, [checked_sources()])).await,
+            Step::CheckSources { link } => self.set(change(link, [checked_sources()])).await,
             Step::SetUp { link } => self.set(set_up(*link)).await,
             Step::SetDown { link } => self.set(set_down(*link)).await,
             Step::SetHwaddr { link, hwaddr } => {
-                self.set(change(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
+                self.set(change_at(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
             }
-            Step::SetMtu { link, mtu } => self.set(change(*link, [LinkAttribute::Mtu(*mtu)])).await,
-            Step::SetMaster { link, master } => self.set(change(*link, [LinkAttribute::Controller(*master)])).await,
-            Step::StopLearning { link, hwaddr } => self.stop_learning(*link, *hwaddr).await,
+            Step::SetMtu { link, mtu } => self.set(change_at(*link, [LinkAttribute::Mtu(*mtu)])).await,
+            Step::SetMaster { link, master } => {
+                self.set(change_at(*link, [LinkAttribute::Controller(master.unwrap_or(0))])).await
+            }
+            Step::StopLearning { link, hwaddr } => self.stop_learning(link, *hwaddr).await,
             Step::Rename { link, name } => {
                 self.set(set_down(*link)).await?;
-                self.set(change(*link, [LinkAttribute::IfName(name.clone())])).await
+                self.set(change_at(*link, [LinkAttribute::IfName(name.clone())])).await
             }
-            Step::AddAddress(Address { link, address, prefix_len, is_ours: _ }) => {
-                let mut request = self.handle.address().add(*link, IpAddr::V4(*address), *prefix_len).replace();
+            Step::AddAddress(Address { link, prefix, is_ours: _ }) => {
+                let mut request = self.handle.address().add(*link, prefix.address(), prefix.prefix_len()).replace();
                 request.message_mut().attributes.push(AddressAttribute::Protocol(OUR_ADDRESS_PROTOCOL));
                 done(request.execute().await)
             }
-            Step::RemoveAddress(Address { link, address, prefix_len, is_ours: _ }) => {
-                let message =
-                    AddressMessageBuilder::<Ipv4Addr>::new().index(*link).address(*address, *prefix_len).build();
-                done(self.handle.address().del(message).execute().await)
-            }
+            Step::RemoveAddress(address) => done(self.handle.address().del(address_message(address)).execute().await),
             Step::AddRoute(route) => done(self.handle.route().add(route_message(route)).execute().await),
             Step::RemoveRoute(route) => done(self.handle.route().del(route_message(route)).execute().await),
         }
@@ -104,7 +104,8 @@ impl Kernel {
     ///
     /// The inner end is made where it stays, under the name that it keeps: to move or rename it, the kernel waits twice until
     /// every processor has forgotten where it was, and so does whoever wants anything of links meanwhile. Its name is looked
-    /// for only in its own namespace: no kernel does otherwise for the second end of a pair.
+    /// for only in its own namespace: no kernel does otherwise for the second end of a pair. It is down, so nothing comes out
+    /// of it; it comes up after our answer only.
     pub async fn create_veth(&self, name: &str, hwaddr: [u8; 6], bridge: u32, inside: Inside<'_>) -> io::Result<()> {
         let mut outer = set_up(0);
         outer.attributes = vec![
@@ -119,28 +120,15 @@ impl Kernel {
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
         ]));
-        done(self.handle.link().add(outer).execute().await)?;
-        // The inner end is down, so nothing comes out of it; it comes up after our answer only.
-        let closed = self.close_port(name, inside.hwaddr).await;
-        if closed.is_err() {
-            // The inner end goes with the outer one.
-            let outer = change(0, [LinkAttribute::IfName(name.to_owned())]);
-            done(self.handle.link().del_with_message(outer).execute().await)?;
-        }
-        closed
-    }
-
-    /// What is behind the port `name` gets no more of the host than it needs.
-    async fn close_port(&self, name: &str, hwaddr: Option<[u8; 6]>) -> io::Result<()> {
-        disable_ipv6(name)?;
-        if let Some(hwaddr) = hwaddr {
-            self.stop_learning(self.index_of(name).await?, hwaddr).await?;
-        }
-        Ok(())
+        done(self.handle.link().add(outer).execute().await)
     }
 
     /// The entry comes first: that a port does not learn then says that it has one.
-    async fn stop_learning(&self, port: u32, hwaddr: [u8; 6]) -> io::Result<()> {
+    async fn stop_learning(&self, port: &LinkId, hwaddr: [u8; 6]) -> io::Result<()> {
+        let port = match port {
+            LinkId::Index(index) => *index,
+            LinkId::Name(name) => self.index_of(name).await?,
+        };
         // `Noarp` is static here; the entry of a `Permanent` one would be an address of the host itself.
         let entry = self.handle.neighbours().add_bridge(port, &hwaddr).state(NeighbourState::Noarp);
         // On this bridge, and not to be moved by who claims the address from outside.
@@ -150,7 +138,7 @@ impl Kernel {
         let settings = vec![InfoBridgePort::Learning(false), InfoBridgePort::Flush];
         let info =
             vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(settings))];
-        done(self.handle.link().set_port(change(port, [LinkAttribute::LinkInfo(info)])).execute().await)
+        done(self.handle.link().set_port(change_at(port, [LinkAttribute::LinkInfo(info)])).execute().await)
     }
 
     /// Makes a macvlan on the link `parent`, for the instance: inside at once, as the inner end of a pair.
@@ -177,7 +165,7 @@ impl Kernel {
         };
         if passed.is_err() {
             // If it got inside, it ends with the namespace, which the launcher now gives up.
-            let named = change(0, [LinkAttribute::IfName(passage)]);
+            let named = change_at(0, [LinkAttribute::IfName(passage)]);
             let _ = self.handle.link().del_with_message(named).execute().await;
         }
         passed
@@ -193,7 +181,7 @@ impl Kernel {
     pub async fn move_link(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
         // Address and MTU first, which it must be down for: after the move the link is out of our reach.
         self.set(set_down(link)).await?;
-        let mut message = change(link, []);
+        let mut message = change_at(link, []);
         message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
         message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
         self.set(message).await?;
@@ -203,11 +191,11 @@ impl Kernel {
     /// In one step: into the namespace, and to its name there.
     async fn enter(&self, link: u32, inside: Inside<'_>) -> io::Result<()> {
         let namespace = LinkAttribute::NetNsFd(inside.netns.as_raw_fd());
-        self.set(change(link, [namespace, LinkAttribute::IfName(inside.name.to_owned())])).await
+        self.set(change_at(link, [namespace, LinkAttribute::IfName(inside.name.to_owned())])).await
     }
 
     async fn create_bridge(&self, name: &str, hwaddr: [u8; 6], mtu: u32) -> io::Result<()> {
-        let mut message = change(0, []);
+        let mut message = change_at(0, []);
         message.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::Address(hwaddr.to_vec()),
@@ -219,11 +207,7 @@ impl Kernel {
                 LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::ForwardDelay(0)])),
             ]),
         ];
-        done(self.handle.link().add(message).execute().await)?;
-        // The kernel does not take these at creation.
-        let named = LinkAttribute::IfName(name.to_owned());
-        self.set(change(0, [named, LinkAttribute::IfAlias(OUR_ALIAS.to_owned()), checked_sources()])).await?;
-        disable_ipv6(name)
+        done(self.handle.link().add(message).execute().await)
     }
 
     async fn set(&self, message: LinkMessage) -> io::Result<()> {
@@ -243,7 +227,18 @@ fn disable_ipv6(name: &str) -> io::Result<()> {
     }
 }
 
-fn change<const N: usize>(link: u32, attributes: [LinkAttribute; N]) -> LinkMessage {
+fn change<const N: usize>(link: &LinkId, attributes: [LinkAttribute; N]) -> LinkMessage {
+    match link {
+        LinkId::Index(index) => change_at(*index, attributes),
+        LinkId::Name(name) => {
+            let mut message = change_at(0, attributes);
+            message.attributes.push(LinkAttribute::IfName(name.clone()));
+            message
+        }
+    }
+}
+
+fn change_at<const N: usize>(link: u32, attributes: [LinkAttribute; N]) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = link;
     message.attributes = attributes.into();
@@ -258,14 +253,14 @@ fn checked_sources() -> LinkAttribute {
 }
 
 fn set_up(link: u32) -> LinkMessage {
-    let mut message = change(link, []);
+    let mut message = change_at(link, []);
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     message
 }
 
 fn set_down(link: u32) -> LinkMessage {
-    let mut message = change(link, []);
+    let mut message = change_at(link, []);
     message.header.change_mask = LinkFlags::Up;
     message
 }
@@ -288,31 +283,42 @@ fn macvlan(name: &str, parent: u32, inside: Inside<'_>) -> LinkMessage {
 }
 
 fn link_named(name: &str, inside: Inside<'_>) -> LinkMessage {
-    let mut message = change(0, [LinkAttribute::IfName(name.to_owned())]);
+    let mut message = change_at(0, [LinkAttribute::IfName(name.to_owned())]);
     message.attributes.extend(inside.hwaddr.map(|hwaddr| LinkAttribute::Address(hwaddr.to_vec())));
     message.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
     message
 }
 
-fn route_message(route: &Route) -> RouteMessage {
+fn address_message(Address { link, prefix, is_ours: _ }: &Address) -> AddressMessage {
+    match prefix.address() {
+        IpAddr::V4(address) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(*link).address(address, prefix.prefix_len()).build()
+        }
+        IpAddr::V6(address) => {
+            AddressMessageBuilder::<Ipv6Addr>::new().index(*link).address(address, prefix.prefix_len()).build()
+        }
+    }
+}
+
+fn route_message(LinkRoute { link, route: Route { to, gateway }, metric, is_ours: _ }: &LinkRoute) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
-        address_family: AddressFamily::Inet,
-        destination_prefix_length: route.prefix_len,
+        address_family: if to.address().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
+        destination_prefix_length: to.prefix_len(),
         table: RouteHeader::RT_TABLE_MAIN,
         protocol: OUR_ROUTE_PROTOCOL,
-        scope: if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
+        scope: if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
         kind: RouteType::Unicast,
         ..RouteHeader::default()
     };
-    message.attributes = vec![RouteAttribute::Oif(route.link), RouteAttribute::Priority(route.metric)];
-    if route.prefix_len != 0 {
-        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(route.destination)));
+    message.attributes = vec![RouteAttribute::Oif(*link), RouteAttribute::Priority(*metric)];
+    if to.prefix_len() != 0 {
+        message.attributes.push(RouteAttribute::Destination(to.address().into()));
     }
-    if let Some(gateway) = route.gateway {
+    if let Some(gateway) = gateway {
         // Some providers hand out a router outside the network; it is on the link all the same.
         message.header.flags = RouteFlags::Onlink;
-        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        message.attributes.push(RouteAttribute::Gateway((*gateway).into()));
     }
     message
 }

@@ -1,19 +1,20 @@
-//! What the kernel has now, as far as we care: links, IPv4 addresses, IPv4 routes of the main table. The dump lives in
-//! `kernel.rs`; here are the values that plans and status are made from.
+//! What the kernel has now, as far as we care: links, and the IPv4 addresses and routes of the main table, as long as networks
+//! have no keys of IPv6. The dump lives in `dump.rs`; here are the values that plans and status are made from.
 
-use std::net::Ipv4Addr;
+use super::route::Route;
+use yado_spec::network::IpPrefix;
 
 /// One dump.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
     /// Links, by index.
     pub links: Vec<Link>,
-    /// IPv4 addresses.
+    /// Addresses.
     pub addresses: Vec<Address>,
     /// The kernel keeps the protocol numbers of addresses (Linux 5.18), so ours are known.
     pub keeps_address_protocols: bool,
-    /// IPv4 routes of the main table that somebody added (not those the kernel derives from addresses).
-    pub routes: Vec<Route>,
+    /// Routes of the main table that somebody added (not those the kernel derives from addresses).
+    pub routes: Vec<LinkRoute>,
 }
 
 /// One link.
@@ -27,8 +28,6 @@ pub struct Link {
     pub kind: LinkKind,
     /// Its hardware address.
     pub hwaddr: Option<[u8; 6]>,
-    /// The address it was made with, where the driver says so.
-    pub permanent_hwaddr: Option<[u8; 6]>,
     /// Its MTU.
     pub mtu: u32,
     /// It is meant to be up.
@@ -37,14 +36,10 @@ pub struct Link {
     pub has_carrier: bool,
     /// How often it came and went: a flap between two looks is seen by it.
     pub carrier_changes: u32,
-    /// The bridge or bond it is a port of.
-    pub master: Option<u32>,
-    /// It carries our mark ([`OUR_ALIAS`]): a predecessor of this process made it.
-    pub is_ours: bool,
+    /// What it is a port of.
+    pub port: Option<Port>,
     /// The kernel speaks IPv6 on it. Without: this kernel has none, the MTU is too small for it, or it is disabled here.
     pub has_ipv6: bool,
-    /// It is the port of a bridge that writes down who is heard behind it.
-    pub is_learning: bool,
     /// IPv4 packets that come in by it are taken only from who is reached by it.
     pub checks_sources: bool,
 }
@@ -53,39 +48,48 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkKind {
     /// Ethernet with a device behind it.
-    Hardware,
+    Hardware {
+        /// The address it was made with, where the driver says so.
+        permanent_hwaddr: Option<[u8; 6]>,
+    },
     /// A bridge.
-    Bridge,
+    Bridge {
+        /// It carries our mark ([`OUR_ALIAS`]): a predecessor of this process made it.
+        is_ours: bool,
+    },
     /// One end of a pair.
     Veth,
     /// Loopback, tunnels, anything virtual or not Ethernet.
     Other,
 }
 
-/// An IPv4 address of a link.
+/// A link as a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    /// The bridge or bond, by its index.
+    pub of: u32,
+    /// It is a bridge's, which writes down who is heard behind it.
+    pub is_learning: bool,
+}
+
+/// An address of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     /// The link's index.
     pub link: u32,
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Its network's prefix length.
-    pub prefix_len: u8,
+    /// The address, and its network.
+    pub prefix: IpPrefix,
     /// It bears our protocol number. Linux before 5.18 keeps none.
     pub is_ours: bool,
 }
 
-/// An IPv4 route.
+/// A route that the kernel has, or is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
+pub struct LinkRoute {
     /// The link it leads out of.
     pub link: u32,
-    /// Destination network.
-    pub destination: Ipv4Addr,
-    /// Its prefix length; 0 is the default route.
-    pub prefix_len: u8,
-    /// The router; `None`: the destination is on the link.
-    pub gateway: Option<Ipv4Addr>,
+    /// Where to.
+    pub route: Route,
     /// The lowest wins.
     pub metric: u32,
     /// It bears our protocol number.
@@ -107,20 +111,70 @@ impl Observed {
     }
 
     /// The address of a bridge with our mark; `None`: there is none, or it has not exactly one.
-    pub fn our_bridge_address(&self, name: &str) -> Option<(Ipv4Addr, u8)> {
-        let link = self.link(name).filter(|link| link.is_ours && link.kind == LinkKind::Bridge)?;
+    pub fn our_bridge_address(&self, name: &str) -> Option<IpPrefix> {
+        let link = self.link(name).filter(|link| link.is_our_bridge())?;
         let mut addresses = self.addresses_of(link.index);
         let one = addresses.next()?;
-        addresses.next().is_none().then_some((one.address, one.prefix_len))
+        addresses.next().is_none().then_some(one.prefix)
     }
 
     /// Whether it has this route already, whoever made it.
-    pub fn leads(&self, route: &Route) -> bool {
-        self.routes.iter().any(|other| Route { is_ours: route.is_ours, ..*other } == *route)
+    pub fn leads(&self, route: &LinkRoute) -> bool {
+        self.routes.iter().any(|other| LinkRoute { is_ours: route.is_ours, ..*other } == *route)
     }
 
     /// The addresses of the link with this index.
     pub fn addresses_of(&self, index: u32) -> impl Iterator<Item = &Address> {
         self.addresses.iter().filter(move |address| address.link == index)
+    }
+}
+
+impl Link {
+    /// Whether it is a bridge, whoever made it.
+    pub fn is_bridge(&self) -> bool {
+        matches!(self.kind, LinkKind::Bridge { is_ours: _ })
+    }
+
+    /// Whether it is a bridge that a netd made.
+    pub fn is_our_bridge(&self) -> bool {
+        self.kind == LinkKind::Bridge { is_ours: true }
+    }
+
+    /// Whether it has a device behind it.
+    pub fn is_hardware(&self) -> bool {
+        matches!(self.kind, LinkKind::Hardware { permanent_hwaddr: _ })
+    }
+
+    /// The address that its device was made with, where the driver says so.
+    pub fn permanent_hwaddr(&self) -> Option<[u8; 6]> {
+        match self.kind {
+            LinkKind::Hardware { permanent_hwaddr } => permanent_hwaddr,
+            LinkKind::Bridge { is_ours: _ } | LinkKind::Veth | LinkKind::Other => None,
+        }
+    }
+
+    /// Whether it is a port of this one.
+    pub fn is_port_of(&self, index: u32) -> bool {
+        self.port.is_some_and(|port| port.of == index)
+    }
+}
+
+#[cfg(test)]
+impl Link {
+    /// A link that is up and nobody's port.
+    pub(crate) fn example(index: u32, name: &str, kind: LinkKind) -> Link {
+        Link {
+            index,
+            name: name.to_owned(),
+            kind,
+            hwaddr: Some([2, 0, 0, 0, 0, index as u8]),
+            mtu: 1500,
+            is_up: true,
+            has_carrier: true,
+            carrier_changes: 2,
+            port: None,
+            has_ipv6: false,
+            checks_sources: matches!(kind, LinkKind::Bridge { is_ours: true }),
+        }
     }
 }

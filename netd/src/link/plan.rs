@@ -1,9 +1,9 @@
 //! From what is wanted and what is there to what has to be done. Pure. A plan need not reach the goal at once: a bridge that
 //! is made now has an index only at the next look, so planning and doing repeat until a plan is empty.
 
-use super::observed::{Address, Link, LinkKind, Observed, Route};
-use std::net::Ipv4Addr;
-use yado_spec::network::Ipv4Prefix;
+use super::observed::{Address, Link, LinkKind, LinkRoute, Observed};
+use super::route::Route;
+use yado_spec::network::IpPrefix;
 use yado_wire::Text;
 use yado_wire::names::clipped;
 
@@ -35,8 +35,8 @@ pub struct WishedBridge {
     pub hwaddr: [u8; 6],
     /// Its MTU.
     pub mtu: u32,
-    /// Its address, and no other.
-    pub address: Option<Ipv4Prefix>,
+    /// Its addresses, and no others.
+    pub addresses: Vec<IpPrefix>,
 }
 
 /// A link that is to be a port.
@@ -61,10 +61,10 @@ pub struct WishedUplink {
     pub link: u32,
     /// Its MTU; `None`: as it is.
     pub mtu: Option<u32>,
-    /// Its address and prefix length, and no other of ours; `None`: none.
-    pub address: Option<(Ipv4Addr, u8)>,
-    /// Its routes: destination, prefix length, router (0.0.0.0: on the link).
-    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// Its addresses, and no others of ours.
+    pub addresses: Vec<IpPrefix>,
+    /// Its routes.
+    pub routes: Vec<Route>,
     /// The metric of its routes.
     pub metric: u32,
     /// Other addresses and routes of ours stay: it is not known that they are over.
@@ -76,14 +76,23 @@ pub struct WishedUplink {
 pub struct Todo {
     /// The network that it is done for.
     pub network: Text<15>,
-    /// What.
-    pub step: Step,
+    /// What, in this order; after one that fails the rest has no sense.
+    pub steps: Vec<Step>,
+}
+
+/// A link, by what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkId {
+    /// It was seen.
+    Index(u32),
+    /// It is made by a step before.
+    Name(String),
 }
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make a bridge with our mark, without IPv6 and with sources checked, still down.
+    /// Make a bridge, still down.
     CreateBridge {
         /// Its name.
         name: String,
@@ -91,6 +100,11 @@ pub enum Step {
         hwaddr: [u8; 6],
         /// Its MTU.
         mtu: u32,
+    },
+    /// Say that it is ours. The kernel does not take this at the creation.
+    MarkBridge {
+        /// Which.
+        link: LinkId,
     },
     /// Take a link away.
     DeleteLink {
@@ -108,8 +122,8 @@ pub enum Step {
     /// Take IPv4 packets from a link only if their source is reached by it. Without, a container speaks to the host as anyone
     /// it likes, as the name server outside for instance, and to the world from addresses that are nobody's here.
     CheckSources {
-        /// Its index.
-        link: u32,
+        /// Which.
+        link: LinkId,
     },
     /// Bring a link up.
     SetUp {
@@ -139,15 +153,15 @@ pub enum Step {
     SetMaster {
         /// Its index.
         link: u32,
-        /// The bridge's index.
-        master: u32,
+        /// The bridge's index; `None`: of none.
+        master: Option<u32>,
     },
     /// Let the bridge know one address behind a port, and learn no other by it. Each that it learns takes memory of the
     /// kernel that is nobody's, and a container can make up as many as it likes, or take its neighbour's. What is for an
     /// address that the bridge does not know goes to all ports, so interfaces behind the instance's own are reached still.
     StopLearning {
-        /// The port's index.
-        link: u32,
+        /// The port.
+        link: LinkId,
         /// The address behind it.
         hwaddr: [u8; 6],
     },
@@ -163,16 +177,16 @@ pub enum Step {
     /// Remove one.
     RemoveAddress(Address),
     /// Add a route.
-    AddRoute(Route),
+    AddRoute(LinkRoute),
     /// Remove one.
-    RemoveRoute(Route),
+    RemoveRoute(LinkRoute),
 }
 
 /// What has to be done, in this order.
 pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
     let mut todo = Vec::new();
     let mut add = |network: &str, steps: Vec<Step>| {
-        todo.extend(steps.into_iter().map(|step| Todo { network: clipped(network), step }));
+        todo.extend(steps.into_iter().map(|step| Todo { network: clipped(network), steps: vec![step] }));
     };
     for (network, port) in &wish.released {
         add(network, plan_release(network, port, wish, observed));
@@ -180,14 +194,15 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
     for link in &observed.links {
         let is_wished = wish.bridges.iter().any(|bridge| bridge.name == link.name);
         // Whoever is behind such a port may be an instance that nobody told us of.
-        let is_used =
-            observed.links.iter().any(|port| port.kind == LinkKind::Veth && port.master == Some(link.index));
-        if link.is_ours && link.kind == LinkKind::Bridge && !is_wished && !is_used && !wish.keeps_bridges {
+        let is_used = observed.links.iter().any(|port| port.kind == LinkKind::Veth && port.is_port_of(link.index));
+        if link.is_our_bridge() && !is_wished && !is_used && !wish.keeps_bridges {
             add(&link.name, vec![Step::DeleteLink { link: link.index, name: link.name.clone() }]);
         }
     }
     for bridge in &wish.bridges {
-        add(&bridge.name, plan_bridge(bridge, observed));
+        if let Some(link) = observed.link(&bridge.name) {
+            add(&bridge.name, plan_bridge(bridge, link, observed));
+        }
     }
     for port in &wish.ports {
         add(&port.bridge, plan_port(port, observed));
@@ -208,27 +223,47 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
             add(&uplink.network, plan_uplink(uplink, link, observed));
         }
     }
+    let absent = wish.bridges.iter().filter(|bridge| observed.link(&bridge.name).is_none());
+    todo.extend(absent.map(|bridge| Todo { network: clipped(&bridge.name), steps: plan_new_bridge(bridge) }));
     todo
+}
+
+/// What a port to an instance is, besides up and on its bridge, from the moment that it is made.
+pub fn plan_closed_port(name: &str, hwaddr: [u8; 6]) -> Vec<Step> {
+    vec![
+        Step::DisableIpv6 { name: name.to_owned() },
+        Step::StopLearning { link: LinkId::Name(name.to_owned()), hwaddr },
+    ]
+}
+
+fn plan_new_bridge(WishedBridge { name, hwaddr, mtu, addresses: _ }: &WishedBridge) -> Vec<Step> {
+    let link = || LinkId::Name(name.clone());
+    vec![
+        Step::CreateBridge { name: name.clone(), hwaddr: *hwaddr, mtu: *mtu },
+        Step::MarkBridge { link: link() },
+        Step::CheckSources { link: link() },
+        Step::DisableIpv6 { name: name.clone() },
+    ]
 }
 
 /// A link that is the port of another network by now goes there by itself.
 fn plan_release(network: &str, port: &str, wish: &Wish, observed: &Observed) -> Vec<Step> {
     let (Some(link), Some(bridge)) = (observed.link(port), observed.link(network)) else { return Vec::new() };
-    let is_port = bridge.kind == LinkKind::Bridge && link.master == Some(bridge.index);
+    let is_port = bridge.is_bridge() && link.is_port_of(bridge.index);
     let is_wished = wish.ports.iter().any(|wished| wished.name == port);
-    if is_port && !is_wished { vec![Step::SetMaster { link: link.index, master: 0 }] } else { Vec::new() }
+    if is_port && !is_wished { vec![Step::SetMaster { link: link.index, master: None }] } else { Vec::new() }
 }
 
 fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<Step> {
     let WishedPort { name, bridge, hwaddr, is_held } = port;
     let mut steps = Vec::new();
     let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else { return steps };
-    let hwaddr = hwaddr.filter(|_| port.is_learning);
-    if bridge.kind == LinkKind::Bridge && port.master != Some(bridge.index) {
+    let hwaddr = hwaddr.filter(|_| port.port.is_some_and(|port| port.is_learning));
+    if bridge.is_bridge() && !port.is_port_of(bridge.index) {
         // A new port learns, which is seen at the next look.
-        steps.push(Step::SetMaster { link: port.index, master: bridge.index });
+        steps.push(Step::SetMaster { link: port.index, master: Some(bridge.index) });
     } else if let Some(hwaddr) = hwaddr {
-        steps.push(Step::StopLearning { link: port.index, hwaddr });
+        steps.push(Step::StopLearning { link: LinkId::Index(port.index), hwaddr });
     }
     // Should it ever be without its bridge, what the container sends comes to the host itself.
     if port.kind == LinkKind::Veth && port.has_ipv6 {
@@ -242,13 +277,10 @@ fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<Step> {
     steps
 }
 
-fn plan_bridge(bridge: &WishedBridge, observed: &Observed) -> Vec<Step> {
-    let Some(link) = observed.link(&bridge.name) else {
-        return vec![Step::CreateBridge { name: bridge.name.clone(), hwaddr: bridge.hwaddr, mtu: bridge.mtu }];
-    };
+fn plan_bridge(bridge: &WishedBridge, link: &Link, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
     // A link of another kind has our bridge's name: it is not ours to touch. The network is reported as not up.
-    if link.kind != LinkKind::Bridge {
+    if !link.is_bridge() {
         return steps;
     }
     if link.hwaddr != Some(bridge.hwaddr) {
@@ -258,17 +290,16 @@ fn plan_bridge(bridge: &WishedBridge, observed: &Observed) -> Vec<Step> {
         steps.push(Step::SetMtu { link: link.index, mtu: bridge.mtu });
     }
     if !link.checks_sources {
-        steps.push(Step::CheckSources { link: link.index });
+        steps.push(Step::CheckSources { link: LinkId::Index(link.index) });
     }
     if link.has_ipv6 {
         steps.push(Step::DisableIpv6 { name: link.name.clone() });
     } else if !link.is_up {
         steps.push(Step::SetUp { link: link.index });
     }
-    let address = bridge.address.map(|prefix| (prefix.address(), prefix.prefix_len()));
     // We made the bridge: no other address has anything to do there.
     let others = observed.addresses_of(link.index);
-    plan_addresses(link.index, address, others, observed, &mut steps);
+    plan_addresses(link.index, &bridge.addresses, others, observed, &mut steps);
     steps
 }
 
@@ -283,20 +314,17 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<S
     if uplink.keeps_others {
         return steps;
     }
-    plan_addresses(link.index, uplink.address, our_addresses(link, observed), observed, &mut steps);
-    let wished = uplink.routes.iter().map(|&(destination, prefix_len, gateway)| Route {
-        link: link.index,
-        destination,
-        prefix_len,
-        gateway: (!gateway.is_unspecified()).then_some(gateway),
-        metric: uplink.metric,
-        is_ours: true,
-    });
-    let wished: Vec<Route> = wished.collect();
+    plan_addresses(link.index, &uplink.addresses, our_addresses(link, observed), observed, &mut steps);
+    let wished: Vec<LinkRoute> = uplink
+        .routes
+        .iter()
+        .map(|&route| LinkRoute { link: link.index, route, metric: uplink.metric, is_ours: true })
+        .collect();
     let ours = observed.routes.iter().filter(|route| route.link == link.index && route.is_ours);
     steps.extend(ours.filter(|route| !wished.contains(route)).copied().map(Step::RemoveRoute));
     // The kernel takes no route over a link that is down or whose router it cannot reach; wait for both.
-    if link.is_up && observed.addresses_of(link.index).any(|a| Some((a.address, a.prefix_len)) == uplink.address) {
+    let has = |prefix: &IpPrefix| observed.addresses_of(link.index).any(|address| address.prefix == *prefix);
+    if link.is_up && !uplink.addresses.is_empty() && uplink.addresses.iter().all(has) {
         steps.extend(wished.into_iter().filter(|route| !observed.leads(route)).map(Step::AddRoute));
     }
     steps
@@ -315,21 +343,18 @@ fn our_addresses<'a>(link: &Link, observed: &'a Observed) -> impl Iterator<Item 
     observed.addresses_of(link.index).filter(move |address| address.is_ours || !is_known)
 }
 
-/// Of the addresses `ours`, only `wished` is kept.
+/// Of the addresses `ours`, only `wished` are kept.
 fn plan_addresses<'a>(
     link: u32,
-    wished: Option<(Ipv4Addr, u8)>,
+    wished: &[IpPrefix],
     ours: impl Iterator<Item = &'a Address>,
     observed: &Observed,
     steps: &mut Vec<Step>,
 ) {
-    let is_wished = |address: &Address| Some((address.address, address.prefix_len)) == wished;
-    steps.extend(ours.filter(|address| !is_wished(address)).copied().map(Step::RemoveAddress));
-    if let Some((address, prefix_len)) = wished {
-        if !observed.addresses_of(link).any(is_wished) {
-            steps.push(Step::AddAddress(Address { link, address, prefix_len, is_ours: true }));
-        }
-    }
+    steps.extend(ours.filter(|address| !wished.contains(&address.prefix)).copied().map(Step::RemoveAddress));
+    let has = |prefix: IpPrefix| observed.addresses_of(link).any(|address| address.prefix == prefix);
+    let missing = wished.iter().copied().filter(|prefix| !has(*prefix));
+    steps.extend(missing.map(|prefix| Step::AddAddress(Address { link, prefix, is_ours: true })));
 }
 
 #[cfg(test)]

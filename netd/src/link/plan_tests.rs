@@ -3,35 +3,33 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::link::observed::Port;
+use std::net::Ipv4Addr;
 
 /// The steps alone.
 fn steps(wish: &Wish, there: &Observed) -> Vec<Step> {
-    plan(wish, there).into_iter().map(|todo| todo.step).collect()
+    plan(wish, there).into_iter().flat_map(|todo| todo.steps).collect()
 }
 
 const HWADDR: [u8; 6] = [0, 0x16, 0x3e, 1, 2, 3];
 
+const OURS: LinkKind = LinkKind::Bridge { is_ours: true };
+const HARDWARE: LinkKind = LinkKind::Hardware { permanent_hwaddr: None };
+
 fn link(index: u32, name: &str, kind: LinkKind) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        hwaddr: Some(HWADDR),
-        permanent_hwaddr: None,
-        mtu: 1500,
-        is_up: true,
-        has_carrier: true,
-        carrier_changes: 2,
-        master: None,
-        is_ours: kind == LinkKind::Bridge,
-        has_ipv6: false,
-        is_learning: false,
-        checks_sources: kind == LinkKind::Bridge,
-    }
+    Link { hwaddr: Some(HWADDR), ..Link::example(index, name, kind) }
+}
+
+fn port_of(of: u32) -> Option<Port> {
+    Some(Port { of, is_learning: false })
+}
+
+fn prefix(last: u8) -> IpPrefix {
+    IpPrefix::new([10, 158, 0, last].into(), 24).unwrap()
 }
 
 fn address(link: u32, last: u8) -> Address {
-    Address { link, address: Ipv4Addr::new(10, 158, 0, last), prefix_len: 24, is_ours: true }
+    Address { link, prefix: prefix(last), is_ours: true }
 }
 
 fn bridge_wish() -> Wish {
@@ -40,7 +38,7 @@ fn bridge_wish() -> Wish {
             name: "yado0".to_owned(),
             hwaddr: HWADDR,
             mtu: 1500,
-            address: Some(Ipv4Prefix::parse("10.158.0.1/24").unwrap()),
+            addresses: vec![prefix(1)],
         }],
         ..Wish::default()
     }
@@ -51,24 +49,26 @@ fn port_wish(name: &str, hwaddr: Option<[u8; 6]>) -> WishedPort {
 }
 
 fn bridge_there() -> Observed {
-    Observed {
-        links: vec![link(5, "yado0", LinkKind::Bridge)],
-        addresses: vec![address(5, 1)],
-        ..Observed::default()
-    }
+    Observed { links: vec![link(5, "yado0", OURS)], addresses: vec![address(5, 1)], ..Observed::default() }
 }
 
 #[test]
 fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
-    let create = Step::CreateBridge { name: "yado0".to_owned(), hwaddr: HWADDR, mtu: 1500 };
-    assert_eq!(steps(&bridge_wish(), &Observed::default()), [create]);
+    let link = || LinkId::Name("yado0".to_owned());
+    let create = [
+        Step::CreateBridge { name: "yado0".to_owned(), hwaddr: HWADDR, mtu: 1500 },
+        Step::MarkBridge { link: link() },
+        Step::CheckSources { link: link() },
+        Step::DisableIpv6 { name: "yado0".to_owned() },
+    ];
+    assert!(matches!(&plan(&bridge_wish(), &Observed::default())[..], [Todo { steps, .. }] if *steps == create));
     assert_eq!(steps(&bridge_wish(), &bridge_there()), []);
     type Damage = fn(&mut Observed);
     let cases: &[(Damage, Step)] = &[
         (|there| there.links[0].is_up = false, Step::SetUp { link: 5 }),
         (|there| there.links[0].mtu = 1400, Step::SetMtu { link: 5, mtu: 1500 }),
         (|there| there.links[0].hwaddr = Some([2; 6]), Step::SetHwaddr { link: 5, hwaddr: HWADDR }),
-        (|there| there.links[0].checks_sources = false, Step::CheckSources { link: 5 }),
+        (|there| there.links[0].checks_sources = false, Step::CheckSources { link: LinkId::Index(5) }),
         (|there| there.addresses.clear(), Step::AddAddress(address(5, 1))),
         (|there| there.addresses.push(address(5, 9)), Step::RemoveAddress(address(5, 9))),
     ];
@@ -83,13 +83,13 @@ fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
 fn what_has_ipv6_loses_it_and_a_bridge_is_down_until_then() {
     let mut wish = bridge_wish();
     wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("eth1", None)];
-    let with = |index, name, kind, master| Link { has_ipv6: true, master, ..link(index, name, kind) };
+    let with = |index, name, kind, port| Link { has_ipv6: true, port, ..link(index, name, kind) };
     let mut there = bridge_there();
     there.links = vec![
-        Link { is_up: false, ..with(5, "yado0", LinkKind::Bridge, None) },
-        with(6, "veth1", LinkKind::Veth, Some(5)),
+        Link { is_up: false, ..with(5, "yado0", OURS, None) },
+        with(6, "veth1", LinkKind::Veth, port_of(5)),
         // A port that leads outside belongs to the host.
-        with(7, "eth1", LinkKind::Hardware, Some(5)),
+        with(7, "eth1", HARDWARE, port_of(5)),
     ];
     let disable = |name: &str| Step::DisableIpv6 { name: name.to_owned() };
     assert_eq!(steps(&wish, &there), [disable("yado0"), disable("veth1")]);
@@ -104,10 +104,10 @@ fn a_bridge_of_ours_that_nobody_wants_goes_and_one_of_others_stays() {
     assert_eq!(steps(&Wish::default(), &there), [Step::DeleteLink { link: 5, name: "yado0".to_owned() }]);
     let unknown = Wish { keeps_bridges: true, ..Wish::default() };
     assert_eq!(steps(&unknown, &there), [], "nobody knows what is wanted");
-    there.links.push(Link { master: Some(5), ..link(6, "veth1", LinkKind::Veth) });
+    there.links.push(Link { port: port_of(5), ..link(6, "veth1", LinkKind::Veth) });
     assert_eq!(steps(&Wish::default(), &there), [], "somebody is behind it");
     there.links.pop();
-    there.links[0].is_ours = false;
+    there.links[0].kind = LinkKind::Bridge { is_ours: false };
     assert_eq!(steps(&Wish::default(), &there), []);
 }
 
@@ -115,34 +115,28 @@ fn a_bridge_of_ours_that_nobody_wants_goes_and_one_of_others_stays() {
 fn what_a_network_gives_up_it_gives_back_as_it_was() {
     let mut there = bridge_there();
     there.keeps_address_protocols = true;
-    there.links.push(Link { master: Some(5), ..link(7, "eth1", LinkKind::Hardware) });
+    there.links.push(Link { port: port_of(5), ..link(7, "eth1", HARDWARE) });
     let released = Wish { released: vec![(clipped("yado0"), clipped("eth1"))], ..bridge_wish() };
-    let release = Step::SetMaster { link: 7, master: 0 };
-    assert_eq!(plan(&released, &there), [Todo { network: clipped("yado0"), step: release }]);
+    let release = Step::SetMaster { link: 7, master: None };
+    assert_eq!(plan(&released, &there), [Todo { network: clipped("yado0"), steps: vec![release] }]);
     let mut elsewhere = released.clone();
     elsewhere.ports.push(WishedPort { bridge: "lan0".to_owned(), ..port_wish("eth1", None) });
     assert_eq!(steps(&elsewhere, &there), [], "it goes to another network by itself");
-    there.links[1].master = None;
+    there.links[1].port = None;
     assert_eq!(steps(&released, &there), []);
 
     let foreign = Address { is_ours: false, ..address(7, 77) };
     there.addresses.extend([address(7, 15), foreign]);
-    let route = Route {
-        link: 7,
-        destination: Ipv4Addr::UNSPECIFIED,
-        prefix_len: 0,
-        gateway: Some(Ipv4Addr::new(10, 158, 0, 2)),
-        metric: 100,
-        is_ours: true,
-    };
-    there.routes = vec![route, Route { is_ours: false, metric: 7, ..route }];
+    let route =
+        LinkRoute { link: 7, route: Route::default_ipv4(Ipv4Addr::new(10, 158, 0, 2)), metric: 100, is_ours: true };
+    there.routes = vec![route, LinkRoute { is_ours: false, metric: 7, ..route }];
     let given_up = Wish { given_up: vec![(clipped("uplink"), 7)], ..bridge_wish() };
     assert_eq!(steps(&given_up, &there), [Step::RemoveRoute(route), Step::RemoveAddress(address(7, 15))]);
 }
 
 #[test]
 fn a_link_of_another_kind_with_the_bridges_name_is_not_touched() {
-    let there = Observed { links: vec![link(5, "yado0", LinkKind::Hardware)], ..Observed::default() };
+    let there = Observed { links: vec![link(5, "yado0", HARDWARE)], ..Observed::default() };
     assert_eq!(steps(&bridge_wish(), &there), []);
 }
 
@@ -152,8 +146,8 @@ fn a_port_is_put_back_on_its_bridge() {
     wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("gone", Some([4; 6]))];
     let mut there = bridge_there();
     there.links.push(Link { is_up: false, ..link(6, "veth1", LinkKind::Veth) });
-    assert_eq!(steps(&wish, &there), [Step::SetMaster { link: 6, master: 5 }, Step::SetUp { link: 6 }]);
-    there.links[1] = Link { master: Some(5), ..link(6, "veth1", LinkKind::Veth) };
+    assert_eq!(steps(&wish, &there), [Step::SetMaster { link: 6, master: Some(5) }, Step::SetUp { link: 6 }]);
+    there.links[1] = Link { port: port_of(5), ..link(6, "veth1", LinkKind::Veth) };
     assert_eq!(steps(&wish, &there), []);
 }
 
@@ -161,14 +155,15 @@ fn a_port_is_put_back_on_its_bridge() {
 fn a_port_to_an_instance_learns_nothing_and_one_that_leads_outside_does() {
     let mut wish = bridge_wish();
     wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("eth1", None)];
-    let learning = |index, name, kind, master| Link { is_learning: true, master, ..link(index, name, kind) };
+    let learning =
+        |index, name, kind| Link { port: Some(Port { of: 5, is_learning: true }), ..link(index, name, kind) };
     let mut there = bridge_there();
-    there.links.push(learning(6, "veth1", LinkKind::Veth, Some(5)));
-    there.links.push(learning(7, "eth1", LinkKind::Hardware, Some(5)));
-    assert_eq!(steps(&wish, &there), [Step::StopLearning { link: 6, hwaddr: [2; 6] }]);
+    there.links.push(learning(6, "veth1", LinkKind::Veth));
+    there.links.push(learning(7, "eth1", HARDWARE));
+    assert_eq!(steps(&wish, &there), [Step::StopLearning { link: LinkId::Index(6), hwaddr: [2; 6] }]);
     // The port of another bridge: what is told to that one is lost with it.
-    there.links[1].master = Some(9);
-    assert_eq!(steps(&wish, &there), [Step::SetMaster { link: 6, master: 5 }]);
+    there.links[1].port = Some(Port { of: 9, is_learning: true });
+    assert_eq!(steps(&wish, &there), [Step::SetMaster { link: 6, master: Some(5) }]);
 }
 
 #[test]
@@ -179,35 +174,32 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
             network: clipped("uplink"),
             link: 2,
             mtu: Some(1400),
-            address: Some((Ipv4Addr::new(10, 158, 0, 15), 24)),
-            routes: vec![(Ipv4Addr::UNSPECIFIED, 0, gateway)],
+            addresses: vec![prefix(15)],
+            routes: vec![Route::default_ipv4(gateway)],
             metric: 100,
             keeps_others: false,
         }],
         ..Wish::default()
     };
-    let route = Route {
-        link: 2,
-        destination: Ipv4Addr::UNSPECIFIED,
-        prefix_len: 0,
-        gateway: Some(gateway),
-        metric: 100,
-        is_ours: true,
-    };
+    let route = LinkRoute { link: 2, route: Route::default_ipv4(gateway), metric: 100, is_ours: true };
     let mut there =
-        Observed { links: vec![Link { is_up: false, ..link(2, "eth0", LinkKind::Hardware) }], ..Observed::default() };
+        Observed { links: vec![Link { is_up: false, ..link(2, "eth0", HARDWARE) }], ..Observed::default() };
     let first = [Step::SetMtu { link: 2, mtu: 1400 }, Step::SetUp { link: 2 }, Step::AddAddress(address(2, 15))];
     assert_eq!(steps(&wish, &there), first);
-    there.links[0] = Link { mtu: 1400, ..link(2, "eth0", LinkKind::Hardware) };
+    there.links[0] = Link { mtu: 1400, ..link(2, "eth0", HARDWARE) };
     there.addresses.push(address(2, 15));
     assert_eq!(steps(&wish, &there), [Step::AddRoute(route)]);
     there.routes.push(route);
     assert_eq!(steps(&wish, &there), []);
     // The lease is over: address and routes go, a route of somebody else stays.
-    let foreign = Route { is_ours: false, destination: Ipv4Addr::new(10, 9, 0, 0), prefix_len: 16, ..route };
+    let foreign = LinkRoute {
+        is_ours: false,
+        route: Route { to: IpPrefix::new([10, 9, 0, 0].into(), 16).unwrap(), ..route.route },
+        ..route
+    };
     there.routes.push(foreign);
     let ended = Wish {
-        uplinks: vec![WishedUplink { address: None, routes: Vec::new(), ..wish.uplinks[0].clone() }],
+        uplinks: vec![WishedUplink { addresses: Vec::new(), routes: Vec::new(), ..wish.uplinks[0].clone() }],
         ..Wish::default()
     };
     assert_eq!(steps(&ended, &there), [Step::RemoveAddress(address(2, 15)), Step::RemoveRoute(route)]);
@@ -221,7 +213,7 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
     there.keeps_address_protocols = true;
     assert_eq!(steps(&ended, &there), [remove(15, true), Step::RemoveRoute(route)]);
     // What is wanted and was made by somebody else is as good.
-    there.routes = vec![Route { is_ours: false, ..route }];
+    there.routes = vec![LinkRoute { is_ours: false, ..route }];
     there.addresses = vec![Address { is_ours: false, ..address(2, 15) }];
     assert_eq!(steps(&wish, &there), []);
 }
@@ -229,8 +221,8 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
 #[test]
 fn a_link_that_came_back_gets_its_name_unless_it_is_taken() {
     let wish = Wish { names: vec![(7, "eth1".to_owned())], ..Wish::default() };
-    let mut there = Observed { links: vec![link(7, "dev0", LinkKind::Hardware)], ..Observed::default() };
+    let mut there = Observed { links: vec![link(7, "dev0", HARDWARE)], ..Observed::default() };
     assert_eq!(steps(&wish, &there), [Step::Rename { link: 7, name: "eth1".to_owned() }]);
-    there.links.push(link(8, "eth1", LinkKind::Hardware));
+    there.links.push(link(8, "eth1", HARDWARE));
     assert_eq!(steps(&wish, &there), []);
 }

@@ -4,13 +4,14 @@
 use super::{Attachment, Borrowed, Saved};
 use crate::dhcp::lease::Lease as UplinkLease;
 use crate::dhcp::server::{self, Leases};
+use crate::link::route::Route;
 use crate::nic::Connection;
 use crate::runs::{Run, Runs};
 use crate::subnets::Move;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-use yado_spec::network::Ipv4Prefix;
+use yado_spec::network::{IpPrefix, Ipv4Prefix};
 use yado_wire::network::RunNumber;
 use yado_wire::{InstanceName, Text};
 
@@ -216,10 +217,10 @@ impl From<LeaseV4> for server::Lease {
 impl From<&UplinkLease> for UplinkLeaseV4 {
     fn from(lease: &UplinkLease) -> UplinkLeaseV4 {
         let lease = lease.clone();
-        let routes = lease.routes.into_iter().map(|(destination, prefix_len, router)| RouteV4 {
-            destination: IpAddr::V4(destination),
-            prefix_len,
-            gateway: (!router.is_unspecified()).then_some(IpAddr::V4(router)),
+        let routes = lease.routes.into_iter().map(|Route { to, gateway }| RouteV4 {
+            destination: to.address(),
+            prefix_len: to.prefix_len(),
+            gateway,
         });
         UplinkLeaseV4 {
             address: lease.address,
@@ -238,10 +239,9 @@ impl From<&UplinkLease> for UplinkLeaseV4 {
 
 impl UplinkLeaseV4 {
     fn into_lease(self) -> Option<UplinkLease> {
-        let routes = self.routes.into_iter().map(|route| match (route.destination, route.gateway) {
-            (IpAddr::V4(destination), Some(IpAddr::V4(router))) => Some((destination, route.prefix_len, router)),
-            (IpAddr::V4(destination), None) => Some((destination, route.prefix_len, Ipv4Addr::UNSPECIFIED)),
-            (IpAddr::V4(_) | IpAddr::V6(_), _) => None,
+        let routes = self.routes.into_iter().map(|RouteV4 { destination, prefix_len, gateway }| {
+            let to = IpPrefix::new(destination, prefix_len).ok()?;
+            Some(Route { to, gateway })
         });
         Some(UplinkLease {
             address: self.address,

@@ -53,8 +53,8 @@ fn example() -> Saved {
                 prefix_len: 24,
                 server: Ipv4Addr::new(192, 168, 77, 1),
                 routes: vec![
-                    (Ipv4Addr::UNSPECIFIED, 0, Ipv4Addr::new(192, 168, 77, 3)),
-                    (Ipv4Addr::new(10, 9, 0, 0), 16, Ipv4Addr::UNSPECIFIED),
+                    Route::default_ipv4(Ipv4Addr::new(192, 168, 77, 3)),
+                    Route { to: IpPrefix::new([10, 9, 0, 0].into(), 16).unwrap(), gateway: None },
                 ],
                 name_servers: vec![Ipv4Addr::new(192, 168, 77, 2)],
                 domain: Some("lan".to_owned()),

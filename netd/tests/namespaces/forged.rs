@@ -2,10 +2,9 @@
 //! errors that are not true.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, networks_with_uplink, nic, udhcpc};
+use crate::machines::{Board, Machine, networks_with_uplink, nic, said, udhcpc};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
-use yado_spec::network::{Ipv4Prefix, UplinkIpv4};
 use yado_wire::network::NetReply;
 
 /// As many as `forge` sends, and more than anybody here has addresses.
@@ -178,11 +177,7 @@ fn a_container_does_not_end_others_questions_by_errors_about_the_name_server() {
         return;
     }
     let mut networks = networks_with_uplink();
-    networks.uplinks[0].ipv4 = UplinkIpv4::Static {
-        address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
-        gateway: Some([192, 168, 77, 1].into()),
-        nameservers: vec![[192, 168, 77, 8].into()],
-    };
+    networks.uplinks[0].sources = said("192.168.77.9/24", Some("192.168.77.1"), &["192.168.77.8"]);
     let (board, outside) = Board::with_outside(networks);
     // On a link that dnsmasq does not serve.
     outside.machine.sh("ip link add other0 type bridge && ip link set other0 up");

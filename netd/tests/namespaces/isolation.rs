@@ -2,9 +2,9 @@
 //! routed to each other.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, nic, text};
+use crate::machines::{Board, Machine, nic, said, text};
 use yado_spec::NetworksSpec;
-use yado_spec::network::{BridgeSpec, Ipv4Prefix, LinkSelector, UplinkIpv4, UplinkSpec};
+use yado_spec::network::{BridgeSpec, Ipv4Prefix, LinkSelector, UplinkSpec};
 use yado_wire::names::clipped;
 use yado_wire::network::NetReply;
 
@@ -124,11 +124,7 @@ fn two_uplinks_are_not_routed_to_each_other_but_for_containers_they_are() {
     let uplink = |name: &str, third: u8| UplinkSpec {
         name: clipped(name),
         link: LinkSelector::Name(clipped(name)),
-        ipv4: UplinkIpv4::Static {
-            address: Ipv4Prefix::parse(&format!("192.168.{third}.1/24")).unwrap(),
-            gateway: None,
-            nameservers: Vec::new(),
-        },
+        sources: said(&format!("192.168.{third}.1/24"), None, &[]),
         mtu: None,
     };
     let networks =

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use yado_spec::NetworksSpec;
-use yado_spec::network::LinkSelector;
+use yado_spec::network::{AddressSource, Ipv4Prefix, LinkSelector, StaticAddresses};
 use yado_sys::packet;
 use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{InstanceName, names::clipped};
@@ -288,9 +288,9 @@ impl Board {
             let of_instance = status
                 .iter()
                 .find(|link| matches!(&link.role, LinkRole::Nic { instance: of, .. } if of.as_str() == instance));
-            match of_instance.and_then(|link| link.ipv4) {
-                Some((address, _)) => Ok(address.into()),
-                None => Err(format!("{status:?}\n{}", self.log())),
+            match of_instance.and_then(|link| link.addresses.first()) {
+                Some((std::net::IpAddr::V4(address), _)) => Ok(*address),
+                Some(_) | None => Err(format!("{status:?}\n{}", self.log())),
             }
         })
     }
@@ -317,6 +317,31 @@ pub(crate) fn networks_with_uplink() -> NetworksSpec {
     let mut networks = NetworksSpec::default_networks();
     networks.uplinks[0].link = LinkSelector::Name(clipped("up0"));
     networks
+}
+
+/// What is said of an uplink without DHCP.
+pub(crate) fn said(address: &str, gateway: Option<&str>, nameservers: &[&str]) -> Vec<AddressSource> {
+    let said = StaticAddresses {
+        addresses: vec![Ipv4Prefix::parse(address).unwrap().into()],
+        gateways: gateway.iter().map(|gateway| gateway.parse().unwrap()).collect(),
+        nameservers: nameservers.iter().map(|server| server.parse().unwrap()).collect(),
+    };
+    vec![AddressSource::Static(said)]
+}
+
+/// A link's first address with its prefix length.
+pub(crate) fn address_of(link: &LinkStatus) -> Option<String> {
+    link.addresses.first().map(|(address, length)| format!("{address}/{length}"))
+}
+
+/// The router of a link.
+pub(crate) fn gateway_of(link: &LinkStatus) -> Option<String> {
+    link.gateways.first().map(ToString::to_string)
+}
+
+/// An uplink that leads everywhere.
+pub(crate) fn has_route(uplink: &LinkStatus) -> bool {
+    !uplink.addresses.is_empty() && !uplink.gateways.is_empty()
 }
 
 /// `eth0` on a network of netd's.

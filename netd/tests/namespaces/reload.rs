@@ -2,12 +2,12 @@
 //! containers.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Running, networks_with_uplink, nic, udhcpc, uplink_that};
+use crate::machines::{Board, Machine, Running, has_route, networks_with_uplink, nic, said, udhcpc, uplink_that};
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_spec::NetworksSpec;
-use yado_spec::network::{BridgeSpec, Ipv4Prefix, LinkSelector, UplinkIpv4};
+use yado_spec::network::{AddressSource, BridgeSpec, Ipv4Prefix, LinkSelector};
 use yado_wire::names::clipped;
 use yado_wire::network::NetReply;
 
@@ -39,7 +39,7 @@ fn what_has_changed_is_so_when_the_answer_comes_and_containers_keep_their_links(
     }
     let mut networks = networks_with_uplink();
     let (board, outside) = Board::with_outside(networks.clone());
-    uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
+    uplink_that(&board, &outside, "a lease", has_route);
     let one = Machine::container();
     assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
     udhcpc(&one, board.run.path());
@@ -165,7 +165,7 @@ fn a_file_that_cannot_be_read_changes_nothing_now_or_at_the_next_start() {
     let mut networks = networks_with_uplink();
     networks.bridges = vec![lan0()];
     let (mut board, outside) = Board::with_outside(networks.clone());
-    uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
+    uplink_that(&board, &outside, "a lease", has_route);
     let one = Machine::container();
     assert_eq!(board.attach("one", &one, &[nic("lan0")]), NetReply::Attached);
     udhcpc(&one, board.run.path());
@@ -247,19 +247,14 @@ fn what_a_network_gives_up_is_taken_back_from_the_kernel() {
     let (board, outside) = Board::with_outside(networks.clone());
     board.machine.sh("ip link add ext0 type veth peer name other0 && ip link add ext1 type veth peer name other1");
     board.machine.wait_for("ip -o link show master yado0 | grep -c ext | grep -qx 2");
-    let leased = || {
-        uplink_that(&board, &outside, "a lease", |uplink| uplink.lease_left_s.is_some() && uplink.gateway.is_some())
-    };
+    let leased =
+        || uplink_that(&board, &outside, "a lease", |uplink| uplink.lease_left_s.is_some() && has_route(uplink));
     leased();
     board.machine.sh("ip addr add 172.16.5.5/24 dev up0");
     let addresses = || board.machine.sh("ip -4 -o addr show dev up0");
 
     // From DHCP to an address that is said, on the same link.
-    networks.uplinks[0].ipv4 = UplinkIpv4::Static {
-        address: prefix("192.168.77.9/24"),
-        gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
-        nameservers: vec![Ipv4Addr::new(192, 168, 77, 1)],
-    };
+    networks.uplinks[0].sources = said("192.168.77.9/24", Some("192.168.77.1"), &["192.168.77.1"]);
     networks.bridges[0].external_interfaces.truncate(1);
     assert_eq!(failed(&board.reload(&networks)), []);
     assert!(addresses().contains("192.168.77.9/24") && !addresses().contains("192.168.77.1"), "{}", addresses());
@@ -268,7 +263,7 @@ fn what_a_network_gives_up_is_taken_back_from_the_kernel() {
     board.machine.sh("busybox ping -c 1 -W 5 192.168.77.1");
 
     // And back.
-    networks.uplinks[0].ipv4 = UplinkIpv4::Dhcp;
+    networks.uplinks[0].sources = vec![AddressSource::Dhcp];
     assert_eq!(failed(&board.reload(&networks)), []);
     leased();
     assert!(!addresses().contains("192.168.77.9/24"), "{}", addresses());

@@ -1,7 +1,9 @@
 //! A netd that cannot read what its predecessor wrote down says so, and takes nothing away because of it.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, Outside, networks_with_uplink, nic, udhcpc, uplink_that, wait_until};
+use crate::machines::{
+    Board, Machine, Outside, has_route, networks_with_uplink, nic, udhcpc, uplink_that, wait_until,
+};
 use std::path::Path;
 use yado_wire::network::NetReply;
 
@@ -45,7 +47,7 @@ fn a_damaged_or_older_state_file_is_told_and_takes_nothing_of_what_runs() {
     }
     let (mut board, mut outside) = Board::with_outside(networks_with_uplink());
     let leased = |board: &Board, outside: &Outside| {
-        uplink_that(board, outside, "a lease", |uplink| uplink.lease_left_s.is_some() && uplink.gateway.is_some())
+        uplink_that(board, outside, "a lease", |uplink| uplink.lease_left_s.is_some() && has_route(uplink))
     };
     leased(&board, &outside);
     let one = Machine::container();

@@ -2,17 +2,17 @@
 
 use crate::can_run;
 use crate::machines::{
-    Board, DEADLINE, Machine, Outside, networks_with_uplink, nic, text, udhcpc, uplink_that, wait_until, wait_within,
+    Board, DEADLINE, Machine, Outside, address_of, gateway_of, has_route, networks_with_uplink, nic, said, text,
+    udhcpc, uplink_that, wait_until, wait_within,
 };
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;
 use std::time::Duration;
 use yado_netd::saved::Saved;
-use yado_spec::network::{Ipv4Prefix, UplinkIpv4};
 use yado_wire::names::clipped;
-use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply};
+use yado_wire::network::{LinkNote, LinkRole, NetReply};
 
 #[test]
 fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
@@ -20,9 +20,9 @@ fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
         return;
     }
     let (board, outside) = Board::with_outside(networks_with_uplink());
-    let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
-    assert_eq!(uplink.gateway, Some([192, 168, 77, 1]));
-    assert_eq!(uplink.nameservers.as_slice(), [[192, 168, 77, 1]]);
+    let uplink = uplink_that(&board, &outside, "a lease", has_route);
+    assert_eq!(gateway_of(&uplink).as_deref(), Some("192.168.77.1"));
+    assert_eq!(uplink.nameservers.as_slice(), [IpAddr::from([192, 168, 77, 1])]);
     assert!(uplink.lease_left_s.is_some_and(|left| 100 < left && left <= 120), "{uplink:?}");
     let resolv_conf = std::fs::read_to_string(board.run.path().join("resolv.conf")).unwrap();
     assert_eq!(resolv_conf, "nameserver 192.168.77.1\nsearch outside.test\n");
@@ -48,7 +48,7 @@ fn the_uplink_gets_a_lease_and_containers_reach_the_outside_through_it() {
         assert!(rules.contains(rule), "{rule} in\n{rules}");
     }
     // From outside nobody is answered, even who knows the way.
-    let address = Ipv4Addr::from(uplink.ipv4.unwrap().0);
+    let address = uplink.addresses[0].0;
     outside.machine.sh(&format!("ip route add 10.158.0.0/24 via {address}"));
     let asked = outside.machine.try_sh("dig +time=1 +tries=1 @10.158.0.1 one.lxd");
     assert!(!asked.status.success(), "{}", text(&asked.stdout));
@@ -60,14 +60,13 @@ fn a_link_that_flaps_keeps_its_lease_and_a_restarted_netd_does_too() {
         return;
     }
     let (mut board, outside) = Board::with_outside(networks_with_uplink());
-    let has_route = |uplink: &LinkStatus| uplink.ipv4.is_some() && uplink.gateway.is_some();
-    let before = uplink_that(&board, &outside, "a lease", has_route).ipv4;
+    let before = uplink_that(&board, &outside, "a lease", has_route).addresses;
     outside.machine.sh("ip link set out0 down");
     uplink_that(&board, &outside, "no carrier", |uplink| !uplink.is_up);
-    assert_eq!(board.uplink().ipv4, before, "kept without carrier");
+    assert_eq!(board.uplink().addresses, before, "kept without carrier");
     outside.machine.sh("ip link set out0 up");
     let after = uplink_that(&board, &outside, "up again", |uplink| uplink.is_up && has_route(uplink));
-    assert_eq!(after.ipv4, before);
+    assert_eq!(after.addresses, before);
     board.machine.sh("ip addr flush dev up0");
     board.machine.wait_for("ip -4 addr show dev up0 | grep 192.168.77 && ip route show default | grep via");
     board.kill_netd();
@@ -75,7 +74,7 @@ fn a_link_that_flaps_keeps_its_lease_and_a_restarted_netd_does_too() {
     board.start_netd();
     let after =
         uplink_that(&board, &outside, "the same lease", |uplink| has_route(uplink) && uplink.lease_left_s.is_some());
-    assert_eq!(after.ipv4, before);
+    assert_eq!(after.addresses, before);
     assert!(!board.log().contains("left alone"), "{}", board.log());
 }
 
@@ -114,7 +113,7 @@ fn a_netd_that_is_killed_once_the_address_stands_has_written_its_lease_down() {
     board.kill_netd();
     board.start_netd();
     let after = uplink_that(&board, &outside, "its lease", |uplink| uplink.lease_left_s.is_some());
-    assert_eq!(after.ipv4, Some((address.octets(), 24)));
+    assert_eq!(address_of(&after), Some(format!("{address}/24")));
 }
 
 #[test]
@@ -123,14 +122,14 @@ fn what_others_put_on_the_uplink_stays_and_what_is_ours_bears_our_number() {
         return;
     }
     let (board, mut outside) = Board::with_outside(networks_with_uplink());
-    uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
+    uplink_that(&board, &outside, "a lease", has_route);
     assert!(board.machine.sh("ip route show proto 89").contains("default via 192.168.77.1"));
     board.machine.sh("ip addr add 172.16.5.5/24 dev up0 && ip route add 172.16.6.0/24 via 172.16.5.1 proto dhcp");
     outside.machine.sh("ip link set out0 down");
     outside.machine.sh("ip addr flush dev out0 && ip addr add 192.168.78.1/24 dev out0");
     outside.machine.sh("ip link set out0 up");
     outside.start_dnsmasq("192.168.78");
-    uplink_that(&board, &outside, "another lease", |uplink| uplink.gateway == Some([192, 168, 78, 1]));
+    uplink_that(&board, &outside, "another lease", |uplink| gateway_of(uplink).as_deref() == Some("192.168.78.1"));
     let addresses = board.machine.wait_for("ip -4 -o addr show dev up0 | grep -v 192.168.77");
     assert!(addresses.contains("172.16.5.5/24") && addresses.contains("192.168.78."), "{addresses}");
     assert!(board.machine.sh("ip route show 172.16.6.0/24").contains("proto dhcp"));
@@ -142,16 +141,17 @@ fn a_server_that_forgets_or_ends_a_lease_is_followed() {
         return;
     }
     let (board, mut outside) = Board::with_outside(networks_with_uplink());
-    let before = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some());
+    let before = uplink_that(&board, &outside, "a lease", |uplink| !uplink.addresses.is_empty());
     // Another network: the server refuses the old address when the link comes back.
     outside.machine.sh("ip link set out0 down");
     outside.machine.sh("ip addr flush dev out0 && ip addr add 192.168.78.1/24 dev out0");
     outside.machine.sh("ip link set out0 up");
     outside.start_dnsmasq("192.168.78");
     let after = uplink_that(&board, &outside, "another lease", |uplink| {
-        uplink.ipv4.is_some_and(|(address, _)| address[2] == 78) && uplink.gateway == Some([192, 168, 78, 1])
+        address_of(uplink).is_some_and(|address| address.starts_with("192.168.78."))
+            && gateway_of(uplink).as_deref() == Some("192.168.78.1")
     });
-    assert_ne!(after.ipv4, before.ipv4);
+    assert_ne!(after.addresses, before.addresses);
     let addresses = board.machine.sh("ip -4 -o addr show dev up0");
     assert_eq!(addresses.lines().count(), 1, "{addresses}");
     let resolv_conf = std::fs::read_to_string(board.run.path().join("resolv.conf")).unwrap();
@@ -176,13 +176,14 @@ fn a_network_moves_out_of_the_way_of_a_later_lease_and_its_containers_with_it() 
     let mut outside = Outside::new(&board.machine);
     outside.machine.sh("ip addr flush dev out0 && ip addr add 10.158.0.1/24 dev out0");
     outside.start_dnsmasq("10.158.0");
-    let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.gateway == Some([10, 158, 0, 1]));
-    assert_eq!(uplink.ipv4.map(|(address, _)| address[..3].to_vec()), Some(vec![10, 158, 0]));
+    let uplink =
+        uplink_that(&board, &outside, "a lease", |uplink| gateway_of(uplink).as_deref() == Some("10.158.0.1"));
+    assert!(address_of(&uplink).is_some_and(|address| address.starts_with("10.158.0.")), "{uplink:?}");
     board.machine.wait_for("ip -4 -o addr show dev yado0 | grep -F 10.158.1.1/24");
     assert!(board.log().contains("it is 10.158.1.1/24 now"), "{}", board.log());
-    let note = Some(LinkNote::Moved { from: ([10, 158, 0, 1], 24) });
+    let note = Some(LinkNote::Moved { from: ([10, 158, 0, 1].into(), 24) });
     let network = |board: &Board| board.status().into_iter().find(|link| link.role == LinkRole::Network).unwrap();
-    assert_eq!((network(&board).note, network(&board).ipv4), (note, Some(([10, 158, 1, 1], 24))));
+    assert_eq!((network(&board).note, address_of(&network(&board)).as_deref()), (note, Some("10.158.1.1/24")));
     // A container hears of it by its carrier.
     let heard = board.run.path().join("changes");
     wait_until("the carrier goes", || {
@@ -197,7 +198,7 @@ fn a_network_moves_out_of_the_way_of_a_later_lease_and_its_containers_with_it() 
     one.sh("busybox ping -c 1 -W 5 10.158.0.1");
     board.kill_netd();
     board.start_netd();
-    assert_eq!(network(&board).ipv4, Some(([10, 158, 1, 1], 24)), "it stays where its containers are");
+    assert_eq!(address_of(&network(&board)).as_deref(), Some("10.158.1.1/24"), "it stays where its containers are");
     one.sh("busybox ping -c 1 -W 5 10.158.1.1");
 }
 
@@ -223,7 +224,7 @@ fn a_lease_is_renewed_from_its_own_address_and_options_are_followed() {
     // A route is no network that the board is connected to: none of its own moves for it.
     assert!(board.machine.sh("ip route show 10.158.0.0/24 dev up0").contains("via 192.168.77.9"));
     let network = board.status().into_iter().find(|link| link.role == LinkRole::Network).unwrap();
-    assert_eq!((network.ipv4, network.note), (Some(([10, 158, 0, 1], 24)), None));
+    assert_eq!((address_of(&network).as_deref(), network.note), (Some("10.158.0.1/24"), None));
 }
 
 #[test]
@@ -232,15 +233,11 @@ fn a_static_uplink_needs_no_server_and_a_changed_configuration_is_followed() {
         return;
     }
     let mut networks = networks_with_uplink();
-    networks.uplinks[0].ipv4 = UplinkIpv4::Static {
-        address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
-        gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
-        nameservers: vec![Ipv4Addr::new(192, 168, 77, 1)],
-    };
+    networks.uplinks[0].sources = said("192.168.77.9/24", Some("192.168.77.1"), &["192.168.77.1"]);
     let board = Board::start(Some(networks.clone()));
     let outside = Outside::new(&board.machine);
-    let uplink = uplink_that(&board, &outside, "its address", |uplink| uplink.gateway.is_some());
-    assert_eq!((uplink.ipv4, uplink.lease_left_s), (Some(([192, 168, 77, 9], 24)), None));
+    let uplink = uplink_that(&board, &outside, "its address", has_route);
+    assert_eq!((address_of(&uplink).as_deref(), uplink.lease_left_s), (Some("192.168.77.9/24"), None));
     board.machine.sh("busybox ping -c 1 -W 5 192.168.77.1");
 
     let mut second = yado_spec::network::BridgeSpec::named(clipped("lan0"));
@@ -293,8 +290,8 @@ fn a_container_speaks_as_nobody_else_to_the_host_and_to_the_world() {
         return;
     }
     let (board, outside) = Board::with_outside(networks_with_uplink());
-    let uplink = uplink_that(&board, &outside, "a lease", |uplink| uplink.ipv4.is_some() && uplink.gateway.is_some());
-    let uplink = Ipv4Addr::from(uplink.ipv4.unwrap().0).to_string();
+    let uplink = uplink_that(&board, &outside, "a lease", has_route);
+    let uplink = uplink.addresses[0].0.to_string();
     let one = Machine::container();
     assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
     udhcpc(&one, board.run.path());
@@ -322,17 +319,17 @@ fn a_server_that_follows_a_network_does_not_make_it_move_again_and_again() {
         outside.start_dnsmasq(follows);
         wait_until("the network has moved once", || {
             let (uplink, network) = (board.uplink(), network(&board));
-            let leased = uplink.ipv4.map(|([a, b, c, _], _)| format!("{a}.{b}.{c}"));
-            let is_told = network.note.is_some() && network.ipv4 == Some(([10, 158, 1, 1], 24));
-            let is_followed = leased.as_deref() == Some(follows) && is_told;
+            let is_leased = address_of(&uplink).is_some_and(|address| address.starts_with(&format!("{follows}.")));
+            let is_told = network.note.is_some() && address_of(&network).as_deref() == Some("10.158.1.1/24");
+            let is_followed = is_leased && is_told;
             if is_followed { Ok(()) } else { Err(format!("{uplink:?}\n{network:?}\n{}", board.log())) }
         });
     }
     wait_until("it is told", || match network(&board).note {
-        Some(LinkNote::Collides { with: ([10, 158, 1, _], 24) }) => Ok(()),
+        Some(LinkNote::Collides { with: (IpAddr::V4(with), 24) }) if with.octets()[..3] == [10, 158, 1] => Ok(()),
         other => Err(format!("{other:?}\n{}", board.log())),
     });
-    assert_eq!(network(&board).ipv4, Some(([10, 158, 1, 1], 24)));
+    assert_eq!(address_of(&network(&board)).as_deref(), Some("10.158.1.1/24"));
 }
 
 /// A dozen names, three questions each, all at once; every one is answered within five seconds, after which a resolver asks again.
@@ -354,12 +351,9 @@ fn a_dozen_names_at_once_are_answered_by_the_first_server_that_is_there_and_spea
         return;
     }
     let mut networks = networks_with_uplink();
-    networks.uplinks[0].ipv4 = UplinkIpv4::Static {
-        address: Ipv4Prefix::parse("192.168.77.9/24").unwrap(),
-        gateway: Some(Ipv4Addr::new(192, 168, 77, 1)),
-        // Nobody listens at the first, and the second takes what comes and says nothing.
-        nameservers: [7, 8, 1].map(|last| Ipv4Addr::new(192, 168, 77, last)).to_vec(),
-    };
+    // Nobody listens at the first, and the second takes what comes and says nothing.
+    let nameservers = ["192.168.77.7", "192.168.77.8", "192.168.77.1"];
+    networks.uplinks[0].sources = said("192.168.77.9/24", Some("192.168.77.1"), &nameservers);
     let (board, outside) = Board::with_outside(networks);
     // On a link that dnsmasq does not serve.
     outside.machine.sh("ip link add other0 type bridge && ip link set other0 up");
@@ -371,7 +365,7 @@ fn a_dozen_names_at_once_are_answered_by_the_first_server_that_is_there_and_spea
     ]);
     let mut silent = silent.spawn().unwrap();
     outside.machine.wait_for("grep -q '084DA8C0:0035' /proc/net/udp");
-    uplink_that(&board, &outside, "its address", |uplink| uplink.gateway.is_some());
+    uplink_that(&board, &outside, "its address", has_route);
     let one = Machine::container();
     assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
     one.sh("ip addr add 10.158.0.250/24 dev eth0");

@@ -54,7 +54,7 @@ pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
     observer.check("a time of 2100 is saved, and read back", &said, is_kept)?;
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
-        uplink["ipv4"].is_string().then(|| uplink["ipv4"].clone())
+        uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
     })?;
     observer.check("the uplink has its lease", text(&uplink), true)?;
     let address = bench.board()?.wait_for(

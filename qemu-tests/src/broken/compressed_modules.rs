@@ -19,7 +19,7 @@ pub(super) fn loaded(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
     }
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
-        uplink["ipv4"].is_string().then(|| uplink["ipv4"].clone())
+        uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
     })?;
     observer.check("the uplink has its lease", text(&uplink), true)?;
     // Only now: the agent speaks while drivers are still being unpacked.

@@ -27,7 +27,7 @@ pub(super) fn netd(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
     observer.check("netd is started again", seen, is_once)?;
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
-        uplink["ipv4"].is_string().then(|| uplink["ipv4"].clone())
+        uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
     })?;
     observer.check("the new one has the uplink's lease", text(&uplink), true)?;
     let now = self::addresses(bench)?;

@@ -12,14 +12,14 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) fn reach(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let bridge = demo.board.wait_status("network yado0", LEASE_TIMEOUT, |status| {
         let bridge = status["links"].as_array()?.iter().find(|link| link["name"] == "yado0")?;
-        Some(bridge["ipv4"].to_string())
+        Some(bridge["addresses"].to_string())
     })?;
     observer.check("the bridge has its address", &bridge, bridge.contains("10.158.0.1/24"))?;
     for name in ["busybox", "debian"] {
         let address = demo.board.wait_status(&format!("address of {name}"), LEASE_TIMEOUT, |status| {
             let nic =
                 status["links"].as_array()?.iter().find(|link| link["role"] == "nic" && link["instance"] == name)?;
-            nic["ipv4"].as_str().map(str::to_owned)
+            nic["addresses"][0].as_str().map(str::to_owned)
         })?;
         observer.check(&format!("{name} leased an address"), &address, address.starts_with("10.158.0."))?;
     }

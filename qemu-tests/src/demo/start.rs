@@ -72,10 +72,10 @@ pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(
 
     let uplink = demo.board.wait_status("uplink with a lease", SERVICES_TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
-        uplink["ipv4"].is_string().then(|| uplink.clone())
+        uplink["addresses"][0].is_string().then(|| uplink.clone())
     })?;
-    let shown = format!("{} via {}, name servers {}", uplink["ipv4"], uplink["gateway"], uplink["nameservers"]);
-    observer.check("the uplink has a lease by DHCP", shown, uplink["gateway"] == "10.0.2.2")?;
+    let shown = format!("{} via {}, name servers {}", uplink["addresses"], uplink["gateways"], uplink["nameservers"]);
+    observer.check("the uplink has a lease by DHCP", shown, uplink["gateways"][0] == "10.0.2.2")?;
     Ok(())
 }
 

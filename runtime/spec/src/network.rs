@@ -3,7 +3,7 @@
 //! honour cannot be said here.
 
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use yado_wire::Text;
 
@@ -23,8 +23,8 @@ pub struct UplinkSpec {
     pub name: Text<15>,
     /// `parent`: which link.
     pub link: LinkSelector,
-    /// How it gets its address.
-    pub ipv4: UplinkIpv4,
+    /// Where its addresses come from; none: the link is only brought up. At most [`UplinkSpec::MAX_SOURCES`].
+    pub sources: Vec<AddressSource>,
     /// `mtu`; `None`: what DHCP says, else what the link has.
     pub mtu: Option<u16>,
 }
@@ -41,22 +41,24 @@ pub enum LinkSelector {
     Address([u8; 6]),
 }
 
-/// How an uplink gets its address.
+/// Where an uplink's addresses, routers and name servers come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UplinkIpv4 {
-    /// `ipv4.dhcp = true`, the default.
+pub enum AddressSource {
+    /// `ipv4.dhcp = true`, the default. At most once.
     Dhcp,
-    /// `ipv4.address` (ours on a physical network), `ipv4.gateway`, `dns.nameservers`.
-    Static {
-        /// `ipv4.address = "192.168.7.2/24"`.
-        address: Ipv4Prefix,
-        /// `ipv4.gateway = "192.168.7.1"`, a trailing prefix length is ignored.
-        gateway: Option<Ipv4Addr>,
-        /// `dns.nameservers`, comma separated; at most three are used.
-        nameservers: Vec<Ipv4Addr>,
-    },
-    /// `ipv4.dhcp = false` and no address: the link is only brought up.
-    None,
+    /// What is said, as long as it is said.
+    Static(StaticAddresses),
+}
+
+/// `ipv4.address` (ours on a physical network), `ipv4.gateway`, `dns.nameservers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticAddresses {
+    /// `ipv4.address = "192.168.7.2/24"`.
+    pub addresses: Vec<IpPrefix>,
+    /// `ipv4.gateway = "192.168.7.1"`, a trailing prefix length is ignored: the routers to everywhere, one of each family.
+    pub gateways: Vec<IpAddr>,
+    /// `dns.nameservers`, comma separated; at most three are used.
+    pub nameservers: Vec<IpAddr>,
 }
 
 /// A bridge netd makes and serves.
@@ -128,6 +130,19 @@ pub struct Ipv4Prefix {
     prefix_len: u8,
 }
 
+/// An address of either family with the length of its network's prefix, whatever a host or a router may have; [`Ipv4Prefix`]
+/// is what a network of ours may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(IpAddr, u8)", into = "(IpAddr, u8)")]
+pub struct IpPrefix {
+    address: IpAddr,
+    prefix_len: u8,
+}
+
+/// A prefix that is longer than the addresses of its family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpPrefixTooLong;
+
 /// Why a text or a pair is no address with prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ipv4PrefixError {
@@ -154,7 +169,7 @@ impl NetworksSpec {
             uplinks: vec![UplinkSpec {
                 name: yado_wire::names::clipped("uplink"),
                 link: LinkSelector::FirstEthernet,
-                ipv4: UplinkIpv4::Dhcp,
+                sources: vec![AddressSource::Dhcp],
                 mtu: None,
             }],
             bridges: vec![BridgeSpec::named(yado_wire::names::clipped("yado0"))],
@@ -176,12 +191,15 @@ impl NetworksSpec {
         if Self::MAX_UPLINKS < spec.uplinks.len() || Self::MAX_BRIDGES < spec.bridges.len() {
             return Err(NetworksError::TooMany);
         }
+        if !spec.uplinks.iter().all(UplinkSpec::is_honoured) {
+            return Err(NetworksError::Sources);
+        }
         Ok(spec)
     }
 }
 
 /// `YNET` and the schema's version, which rises with every change of the types above; the compiler then writes it anew.
-const MAGIC: [u8; 8] = *b"YNET\0\0\0\x01";
+const MAGIC: [u8; 8] = *b"YNET\0\0\0\x02";
 
 /// Why bytes are no `networks.bin`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +210,8 @@ pub enum NetworksError {
     Body,
     /// More uplinks or bridges than the limits.
     TooMany,
+    /// An uplink with more sources of addresses than the limit, with DHCP twice, or with IPv6, which has no keys yet.
+    Sources,
 }
 
 impl core::fmt::Display for NetworksError {
@@ -200,11 +220,29 @@ impl core::fmt::Display for NetworksError {
             NetworksError::Magic => "networks: not of this version",
             NetworksError::Body => "networks: malformed",
             NetworksError::TooMany => "networks: more than the limit",
+            NetworksError::Sources => "networks: an uplink with sources of addresses that it cannot have",
         })
     }
 }
 
 impl std::error::Error for NetworksError {}
+
+impl UplinkSpec {
+    /// DHCP, and what is said.
+    pub const MAX_SOURCES: usize = 2;
+
+    fn is_honoured(&self) -> bool {
+        let has_only_ipv4 = |source: &AddressSource| match source {
+            AddressSource::Dhcp => true,
+            AddressSource::Static(StaticAddresses { addresses, gateways, nameservers }) => {
+                let addresses = addresses.iter().map(|prefix| prefix.address);
+                addresses.chain(gateways.iter().copied()).chain(nameservers.iter().copied()).all(|ip| ip.is_ipv4())
+            }
+        };
+        let of_dhcp = self.sources.iter().filter(|source| **source == AddressSource::Dhcp).count();
+        self.sources.len() <= Self::MAX_SOURCES && of_dhcp <= 1 && self.sources.iter().all(has_only_ipv4)
+    }
+}
 
 impl BridgeSpec {
     /// A bridge with every key at its default and `ipv4.address = "auto"`.
@@ -325,6 +363,99 @@ impl From<Ipv4Prefix> for (Ipv4Addr, u8) {
     }
 }
 
+impl IpPrefix {
+    /// Every address of IPv4.
+    pub const ALL_IPV4: IpPrefix = IpPrefix { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix_len: 0 };
+    /// Every address of IPv6.
+    pub const ALL_IPV6: IpPrefix = IpPrefix { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix_len: 0 };
+
+    /// An address in a network of this size.
+    pub fn new(address: IpAddr, prefix_len: u8) -> Result<IpPrefix, IpPrefixTooLong> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        if prefix_len <= bits { Ok(IpPrefix { address, prefix_len }) } else { Err(IpPrefixTooLong) }
+    }
+
+    /// The address itself.
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// The prefix's length, 0 to 32 or 128.
+    pub fn prefix_len(self) -> u8 {
+        self.prefix_len
+    }
+
+    /// The network's first address, with the same length.
+    #[must_use]
+    pub fn network(self) -> IpPrefix {
+        let length = u32::from(self.prefix_len);
+        let address = match self.address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+            }
+        };
+        IpPrefix { address, prefix_len: self.prefix_len }
+    }
+
+    /// Whether the two networks have an address in common.
+    pub fn overlaps(self, other: IpPrefix) -> bool {
+        let prefix_len = self.prefix_len.min(other.prefix_len);
+        let wider = |prefix: IpPrefix| IpPrefix { address: prefix.address, prefix_len }.network();
+        wider(self) == wider(other)
+    }
+}
+
+impl From<Ipv4Prefix> for IpPrefix {
+    fn from(prefix: Ipv4Prefix) -> IpPrefix {
+        IpPrefix { address: IpAddr::V4(prefix.address), prefix_len: prefix.prefix_len }
+    }
+}
+
+/// The error also says that it is of another family.
+impl TryFrom<IpPrefix> for Ipv4Prefix {
+    type Error = Ipv4PrefixError;
+
+    fn try_from(prefix: IpPrefix) -> Result<Ipv4Prefix, Ipv4PrefixError> {
+        match prefix.address {
+            IpAddr::V4(address) => Ipv4Prefix::new(address, prefix.prefix_len),
+            IpAddr::V6(_) => Err(Ipv4PrefixError::Form),
+        }
+    }
+}
+
+impl TryFrom<(IpAddr, u8)> for IpPrefix {
+    type Error = IpPrefixTooLong;
+
+    fn try_from((address, prefix_len): (IpAddr, u8)) -> Result<IpPrefix, IpPrefixTooLong> {
+        IpPrefix::new(address, prefix_len)
+    }
+}
+
+impl From<IpPrefix> for (IpAddr, u8) {
+    fn from(prefix: IpPrefix) -> (IpAddr, u8) {
+        (prefix.address, prefix.prefix_len)
+    }
+}
+
+impl core::fmt::Display for IpPrefix {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(out, "{}/{}", self.address, self.prefix_len)
+    }
+}
+
+impl core::fmt::Display for IpPrefixTooLong {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str("a prefix longer than the address")
+    }
+}
+
+impl std::error::Error for IpPrefixTooLong {}
+
 impl core::fmt::Display for Ipv4PrefixError {
     fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -373,11 +504,63 @@ mod tests {
         let spec = NetworksSpec::default_networks();
         let bytes = spec.encode();
         assert_eq!(NetworksSpec::decode(&bytes), Ok(spec));
-        assert_eq!(NetworksSpec::decode(b"YNET\0\0\0\x02"), Err(NetworksError::Magic));
+        assert_eq!(NetworksSpec::decode(b"YNET\0\0\0\x03"), Err(NetworksError::Magic));
         assert_eq!(NetworksSpec::decode(&bytes[..bytes.len() - 1]), Err(NetworksError::Body));
         assert_eq!(NetworksSpec::decode(&[&bytes[..], &[0]].concat()), Err(NetworksError::Body));
         let many = NetworksSpec { uplinks: vec![], bridges: vec![BridgeSpec::named(Text::new()); 17] };
         assert_eq!(NetworksSpec::decode(&many.encode()), Err(NetworksError::TooMany));
+        let with_sources = |sources| {
+            let mut spec = NetworksSpec::default_networks();
+            spec.uplinks[0].sources = sources;
+            NetworksSpec::decode(&spec.encode())
+        };
+        let said = |address| {
+            let address = IpPrefix::new(address, 24).unwrap();
+            AddressSource::Static(StaticAddresses {
+                addresses: vec![address],
+                gateways: Vec::new(),
+                nameservers: Vec::new(),
+            })
+        };
+        let ipv4 = || said(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)));
+        assert!(with_sources(vec![AddressSource::Dhcp, ipv4()]).is_ok());
+        for sources in [
+            vec![AddressSource::Dhcp, AddressSource::Dhcp],
+            vec![AddressSource::Dhcp, ipv4(), ipv4()],
+            vec![said(IpAddr::V6(Ipv6Addr::LOCALHOST))],
+        ] {
+            assert_eq!(with_sources(sources), Err(NetworksError::Sources));
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_either_family_has_a_network_and_overlaps_another() {
+        let prefix = |text: &str| {
+            let (address, length) = text.split_once('/').unwrap();
+            IpPrefix::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+        };
+        for (text, network) in [
+            ("10.9.8.7/16", "10.9.0.0/16"),
+            ("10.9.8.7/0", "0.0.0.0/0"),
+            ("10.9.8.7/32", "10.9.8.7/32"),
+            ("fd00:1:2::7/32", "fd00:1::/32"),
+            ("fd00::7/0", "::/0"),
+        ] {
+            assert_eq!(prefix(text).network().to_string(), network);
+        }
+        for (one, other, expected) in [
+            ("10.9.8.7/16", "10.9.200.1/24", true),
+            ("10.9.8.7/16", "10.10.0.0/16", false),
+            ("10.9.8.7/16", "0.0.0.0/0", true),
+            ("fd00::1/64", "fd00::2/128", true),
+            ("fd00::1/64", "0.0.0.0/0", false),
+        ] {
+            assert_eq!(
+                (prefix(one).overlaps(prefix(other)), prefix(other).overlaps(prefix(one))),
+                (expected, expected)
+            );
+        }
+        assert_eq!(IpPrefix::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 33), Err(IpPrefixTooLong));
     }
 
     #[test]

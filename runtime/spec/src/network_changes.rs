@@ -3,10 +3,13 @@
 
 use crate::changes::{Change, differences};
 use crate::draft::{Ipv4Said, NetworkDraft};
-use crate::network::{BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, UplinkIpv4, UplinkSpec};
+use crate::network::{
+    AddressSource, BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, StaticAddresses, UplinkSpec,
+};
 use crate::network_keys::{BRIDGE, PHYSICAL};
 use crate::setting::{Applies, Setting, find, set_defaults};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// One key of one network that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,16 +98,27 @@ fn of_bridge(bridge: &BridgeSpec) -> NetworkDraft {
 }
 
 fn of_uplink(uplink: &UplinkSpec) -> NetworkDraft {
-    let UplinkSpec { name: _, link: parent, ipv4, mtu } = uplink.clone();
-    let draft = NetworkDraft { parent, mtu, ..NetworkDraft::blank() };
-    match ipv4 {
-        UplinkIpv4::Dhcp => draft,
-        UplinkIpv4::None => NetworkDraft { ipv4_dhcp: false, ..draft },
-        UplinkIpv4::Static { address, gateway, nameservers } => NetworkDraft {
-            ipv4_address: Ipv4Said::Given(address),
-            ipv4_gateway: gateway,
-            dns_nameservers: nameservers,
-            ..draft
-        },
+    let UplinkSpec { name: _, link: parent, sources, mtu } = uplink.clone();
+    let ipv4_dhcp = sources.contains(&AddressSource::Dhcp);
+    let mut draft = NetworkDraft { parent, mtu, ipv4_dhcp, ..NetworkDraft::blank() };
+    for source in sources {
+        match source {
+            AddressSource::Dhcp => {}
+            // Of IPv6 there are no keys.
+            AddressSource::Static(StaticAddresses { addresses, gateways, nameservers }) => {
+                let address = addresses.iter().find_map(|prefix| Ipv4Prefix::try_from(*prefix).ok());
+                draft.ipv4_address = address.map_or(draft.ipv4_address, Ipv4Said::Given);
+                draft.ipv4_gateway = gateways.iter().find_map(ipv4);
+                draft.dns_nameservers = nameservers.iter().filter_map(ipv4).collect();
+            }
+        }
+    }
+    draft
+}
+
+fn ipv4(address: &IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
     }
 }

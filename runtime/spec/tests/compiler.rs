@@ -9,7 +9,7 @@ use std::time::Duration;
 use world::{BUSYBOX, FULL, compile_all, compile_one, problems};
 use yado_spec::InstanceSpec;
 use yado_spec::instance::*;
-use yado_spec::network::{LinkSelector, UplinkIpv4};
+use yado_spec::network::{AddressSource, LinkSelector};
 use yado_wire::InstanceName;
 use yado_wire::names::clipped;
 
@@ -535,7 +535,7 @@ fn networks_are_what_their_files_say_and_the_defaults_fill_what_is_missing() {
     assert_eq!((lan.dns.domain.as_str(), lan.mtu, lan.external_interfaces.len()), ("box", Some(1400), 2));
     let [wan] = compiled.networks.uplinks.as_slice() else { panic!("{:?}", compiled.networks) };
     assert_eq!(wan.link, LinkSelector::Address([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-    assert!(matches!(&wan.ipv4, UplinkIpv4::Static { nameservers, .. } if nameservers.len() == 2));
+    assert!(matches!(&wan.sources[..], [AddressSource::Static(said)] if said.nameservers.len() == 2));
 }
 
 #[test]

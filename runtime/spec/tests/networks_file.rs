@@ -1,10 +1,11 @@
 //! `networks.bin` from outside: its bytes are frozen.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{
-    BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, DnsMode, Ipv4Prefix, LinkSelector, UplinkIpv4, UplinkSpec,
+    AddressSource, BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, DnsMode, Ipv4Prefix, LinkSelector, StaticAddresses,
+    UplinkSpec,
 };
 use yado_wire::hex;
 use yado_wire::names::clipped;
@@ -12,16 +13,18 @@ use yado_wire::names::clipped;
 /// Every field is said, and there is every alternative of every field.
 fn networks() -> NetworksSpec {
     let prefix = |text| Ipv4Prefix::parse(text).expect("an address");
-    let uplink = |name, link, ipv4, mtu| UplinkSpec { name: clipped(name), link, ipv4, mtu };
-    let address = prefix("192.168.7.2/24");
-    let gateway = Some(Ipv4Addr::new(192, 168, 7, 1));
-    let nameservers = vec![Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(1, 1, 1, 1)];
+    let uplink = |name, link, sources, mtu| UplinkSpec { name: clipped(name), link, sources, mtu };
+    let said = StaticAddresses {
+        addresses: vec![prefix("192.168.7.2/24").into()],
+        gateways: vec![IpAddr::from([192, 168, 7, 1])],
+        nameservers: vec![IpAddr::from([9, 9, 9, 9]), IpAddr::from([1, 1, 1, 1])],
+    };
     let by_address = LinkSelector::Address([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
     NetworksSpec {
         uplinks: vec![
-            uplink("wan", by_address, UplinkIpv4::Static { address, gateway, nameservers }, Some(1400)),
-            uplink("any", LinkSelector::FirstEthernet, UplinkIpv4::Dhcp, None),
-            uplink("eth7", LinkSelector::Name(clipped("eth7")), UplinkIpv4::None, None),
+            uplink("wan", by_address, vec![AddressSource::Static(said)], Some(1400)),
+            uplink("any", LinkSelector::FirstEthernet, vec![AddressSource::Dhcp], None),
+            uplink("eth7", LinkSelector::Name(clipped("eth7")), Vec::new(), None),
         ],
         bridges: vec![
             BridgeSpec {

@@ -3,9 +3,19 @@
 use crate::failure::Failure;
 use crate::names::{InstanceName, Text};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// How many interfaces an instance can have; all of them fit into one packet.
 pub const MAX_NICS: usize = 8;
+
+/// How many addresses of a link are told. Some have more; the first are enough to find it.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// How many default routers of a link are told: one of each family.
+pub const MAX_GATEWAYS: usize = 2;
+
+/// How many name servers are told; resolv.conf(5): more are not looked at.
+pub const MAX_NAMESERVERS: usize = 3;
 
 /// Which run of an instance a request is about: microseconds since the machine's boot at which init began it. A later run's
 /// number is higher, also when init itself was started again between the two.
@@ -115,12 +125,12 @@ pub struct LinkStatus {
     pub role: LinkRole,
     /// Whether it is up with a carrier.
     pub is_up: bool,
-    /// Its IPv4 address and prefix length, if it has one. For an instance: the address leased to it.
-    pub ipv4: Option<([u8; 4], u8)>,
-    /// The default router it goes through (uplink only).
-    pub gateway: Option<[u8; 4]>,
+    /// Its addresses and their networks' prefix lengths. For an instance: the address leased to it.
+    pub addresses: heapless::Vec<(IpAddr, u8), MAX_ADDRESSES>,
+    /// The default routers it goes through, the preferred first (uplink only).
+    pub gateways: heapless::Vec<IpAddr, MAX_GATEWAYS>,
     /// Name servers learnt (uplink only).
-    pub nameservers: heapless::Vec<[u8; 4], 3>,
+    pub nameservers: heapless::Vec<IpAddr, MAX_NAMESERVERS>,
     /// Seconds until the lease ends.
     pub lease_left_s: Option<u32>,
     /// What somebody should know about it.
@@ -133,12 +143,12 @@ pub enum LinkNote {
     /// The network's automatic address lies in a network that the machine is connected to, so it has another one.
     Moved {
         /// The configured address and prefix length.
-        from: ([u8; 4], u8),
+        from: (IpAddr, u8),
     },
     /// The network's address lies in a network that the machine is connected to.
     Collides {
         /// That network.
-        with: ([u8; 4], u8),
+        with: (IpAddr, u8),
     },
     /// The interface is left down by netd for a while.
     HeldDown {

@@ -9,6 +9,7 @@ mod fuzzing;
 use fuzzing::fuzz;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
+use std::net::IpAddr;
 use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest, WatchdogPing};
 use yado_wire::launch::{FileIdentity, FileTime, ImageMount, LaunchReport, StepTime};
 use yado_wire::names::clipped;
@@ -130,9 +131,9 @@ fn network() -> Vec<Vec<u8>> {
         name: clipped("end0"),
         role: LinkRole::Nic { instance: web(), name: clipped("eth0") },
         is_up: true,
-        ipv4: Some(([10, 0, 2, 15], 24)),
-        gateway: Some([10, 0, 2, 2]),
-        nameservers: heapless::Vec::from_iter([[10, 0, 2, 3]]),
+        addresses: heapless::Vec::from_iter([(IpAddr::from([10, 0, 2, 15]), 24)]),
+        gateways: heapless::Vec::from_iter([IpAddr::from([10, 0, 2, 2])]),
+        nameservers: heapless::Vec::from_iter([IpAddr::from([10, 0, 2, 3])]),
         lease_left_s: Some(3600),
         note: Some(LinkNote::HeldDown { left_s: 30 }),
     };

@@ -5,6 +5,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
+use std::net::{IpAddr, Ipv6Addr};
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::{Failure, InstanceName, Step, decode, encode};
@@ -67,20 +68,30 @@ fn version_1_replies_are_frozen() {
         name: clipped("up0"),
         role,
         is_up: true,
-        ipv4: Some(([10, 0, 2, 15], 24)),
-        gateway: Some([10, 0, 2, 2]),
-        nameservers: [[10, 0, 2, 3]].into_iter().collect(),
+        addresses: heapless::Vec::from_iter([(IpAddr::from([10, 0, 2, 15]), 24)]),
+        gateways: heapless::Vec::from_iter([IpAddr::from([10, 0, 2, 2])]),
+        nameservers: heapless::Vec::from_iter([IpAddr::V6(Ipv6Addr::LOCALHOST)]),
         lease_left_s: Some(3600),
         note,
     };
-    let addresses = b"\x01\x01\x0a\x00\x02\x0f\x18\x01\x0a\x00\x02\x02\x01\x0a\x00\x02\x03\x01\x90\x1c";
+    let addresses = [
+        &b"\x01\x01\x00\x0a\x00\x02\x0f\x18\x01\x00\x0a\x00\x02\x02"[..],
+        b"\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01",
+        b"\x01\x90\x1c",
+    ]
+    .concat();
     is_frozen(&NetReply::Attached, &[b"\x00"]);
     is_frozen(&NetReply::Failed(failure.clone()), &[b"\x01", failure_bytes]);
-    let network = || ([10, 158, 0, 1], 24);
+    let network = || (IpAddr::from([10, 158, 0, 1]), 24);
     for (role, role_bytes, note, note_bytes) in [
         (LinkRole::Uplink, &b"\x00"[..], None, &b"\x00"[..]),
-        (LinkRole::Network, b"\x01", Some(LinkNote::Moved { from: network() }), b"\x01\x00\x0a\x9e\x00\x01\x18"),
-        (LinkRole::Network, b"\x01", Some(LinkNote::Collides { with: network() }), b"\x01\x01\x0a\x9e\x00\x01\x18"),
+        (LinkRole::Network, b"\x01", Some(LinkNote::Moved { from: network() }), b"\x01\x00\x00\x0a\x9e\x00\x01\x18"),
+        (
+            LinkRole::Network,
+            b"\x01",
+            Some(LinkNote::Collides { with: network() }),
+            b"\x01\x01\x00\x0a\x9e\x00\x01\x18",
+        ),
         (
             LinkRole::Nic { instance: web(), name: clipped("eth0") },
             b"\x02\x05web-1\x04eth0",
@@ -88,7 +99,7 @@ fn version_1_replies_are_frozen() {
             b"\x01\x02\x1e",
         ),
     ] {
-        is_frozen(&NetReply::Link(link(role, note)), &[b"\x02\x03up0", role_bytes, addresses, note_bytes]);
+        is_frozen(&NetReply::Link(link(role, note)), &[b"\x02\x03up0", role_bytes, &addresses, note_bytes]);
     }
     is_frozen(&NetReply::Done, &[b"\x03"]);
     let failed =

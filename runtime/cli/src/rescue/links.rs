@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, ExchangeError, Who};
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use yado_wire::Failure;
@@ -14,7 +14,7 @@ const NETD_TIMEOUT: Duration = Duration::from_secs(3);
 /// Taking the networks on means some hundred questions to the kernel.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "IPV4", "GATEWAY", "NAME SERVERS"];
+pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "ADDRESSES", "GATEWAY", "NAME SERVERS"];
 
 /// Asks netd, whose socket stands beside init's.
 pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError> {
@@ -63,25 +63,24 @@ pub(crate) struct NetworkFailure {
 }
 
 pub(super) fn row(link: &LinkStatus) -> Vec<String> {
-    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s: _, note } = link;
+    let LinkStatus { name, role, is_up, addresses, gateways, nameservers, lease_left_s: _, note } = link;
     let role = match role {
         LinkRole::Uplink => "uplink".to_owned(),
         LinkRole::Network => "network".to_owned(),
         LinkRole::Nic { instance, name } => format!("{name} of {instance}"),
     };
-    let nameservers: Vec<String> = nameservers.iter().map(address).collect();
     vec![
         name.to_string(),
         role,
         state(*is_up, note.as_ref()),
-        ipv4.as_ref().map_or("-".to_owned(), |(octets, length)| format!("{}/{length}", address(octets))),
-        gateway.as_ref().map_or("-".to_owned(), address),
-        if nameservers.is_empty() { "-".to_owned() } else { nameservers.join(" ") },
+        cell(addresses.iter().map(prefix)),
+        cell(gateways.iter().map(IpAddr::to_string)),
+        cell(nameservers.iter().map(IpAddr::to_string)),
     ]
 }
 
 pub(super) fn json(link: &LinkStatus) -> Value {
-    let LinkStatus { name, role, is_up, ipv4, gateway, nameservers, lease_left_s, note } = link;
+    let LinkStatus { name, role, is_up, addresses, gateways, nameservers, lease_left_s, note } = link;
     let (role, instance, nic) = match role {
         LinkRole::Uplink => ("uplink", None, None),
         LinkRole::Network => ("network", None, None),
@@ -93,9 +92,9 @@ pub(super) fn json(link: &LinkStatus) -> Value {
         "instance": instance,
         "nic": nic,
         "is_up": is_up,
-        "ipv4": ipv4.as_ref().map(|(octets, length)| format!("{}/{length}", address(octets))),
-        "gateway": gateway.as_ref().map(address),
-        "nameservers": nameservers.iter().map(address).collect::<Vec<_>>(),
+        "addresses": addresses.iter().map(prefix).collect::<Vec<_>>(),
+        "gateways": gateways.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+        "nameservers": nameservers.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
         "lease_left_s": lease_left_s,
         "note": note.as_ref().map(say_note),
     })
@@ -108,12 +107,17 @@ fn state(is_up: bool, note: Option<&LinkNote>) -> String {
 
 fn say_note(note: &LinkNote) -> String {
     match note {
-        LinkNote::Moved { from: (octets, length) } => format!("moved from {}/{length}", address(octets)),
-        LinkNote::Collides { with: (octets, length) } => format!("collides with {}/{length}", address(octets)),
+        LinkNote::Moved { from } => format!("moved from {}", prefix(from)),
+        LinkNote::Collides { with } => format!("collides with {}", prefix(with)),
         LinkNote::HeldDown { left_s } => format!("held down for {left_s} s"),
     }
 }
 
-fn address(octets: &[u8; 4]) -> String {
-    Ipv4Addr::from(*octets).to_string()
+fn cell(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+fn prefix((address, length): &(IpAddr, u8)) -> String {
+    format!("{address}/{length}")
 }

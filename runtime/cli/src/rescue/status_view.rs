@@ -247,6 +247,7 @@ fn or_dash<T: ToString>(value: Option<T>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::net::IpAddr;
     use yado_wire::names::clipped;
     use yado_wire::network::{LinkRole, LinkStatus};
     use yado_wire::{InstanceId, InstanceName, Step};
@@ -290,9 +291,9 @@ mod tests {
             name: clipped("eth0"),
             role: LinkRole::Uplink,
             is_up: true,
-            ipv4: Some(([10, 0, 2, 15], 24)),
-            gateway: Some([10, 0, 2, 2]),
-            nameservers: heapless::Vec::from_slice(&[[10, 0, 2, 3]]).unwrap(),
+            addresses: heapless::Vec::from_iter([(IpAddr::from([10, 0, 2, 15]), 24)]),
+            gateways: heapless::Vec::from_iter([IpAddr::from([10, 0, 2, 2])]),
+            nameservers: heapless::Vec::from_iter([IpAddr::from([10, 0, 2, 3])]),
             lease_left_s: Some(86_000),
             note: None,
         };
@@ -324,7 +325,7 @@ web       failed  -    -             -       -      -                     -     
 SERVICE  PID  RESTARTS
 netd     80   0
 
-LINK  ROLE    STATE  IPV4          GATEWAY   NAME SERVERS
+LINK  ROLE    STATE  ADDRESSES     GATEWAY   NAME SERVERS
 eth0  uplink  up     10.0.2.15/24  10.0.2.2  10.0.2.3
 
 debian: 2 killed for want of memory
@@ -344,7 +345,7 @@ web failed: image-signature: web\\u{1b}[2J: no valid signature
         assert_eq!(value["instances"][1]["last_failure"]["step"], "image-signature");
         assert_eq!(value["system"]["slot"], "A");
         assert_eq!(value["services"][0]["name"], "netd");
-        assert_eq!(value["links"][0]["ipv4"], "10.0.2.15/24");
+        assert_eq!(value["links"][0]["addresses"], json!(["10.0.2.15/24"]));
         assert_eq!(value["links_error"], Value::Null);
     }
 

@@ -4,7 +4,9 @@ use crate::document::{Entry, MAX_PROBLEMS, Said, parse_document};
 use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::layer::Placed;
 use crate::nearest::nearest;
-use crate::network::{BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, UplinkIpv4, UplinkSpec};
+use crate::network::{
+    AddressSource, BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, StaticAddresses, UplinkSpec,
+};
 use crate::network_keys::{BRIDGE, PHYSICAL};
 use crate::problem::{Fault, Place, Problem};
 use crate::said::file_problem;
@@ -12,6 +14,7 @@ use crate::setting::{Effect, Setting, find, nearest_setting, set_defaults};
 use crate::sources::Source;
 use crate::values::parse_interface;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use yado_wire::Text;
 
 /// The networks that are right, and what is wrong with the others. Without a file of a bridge there is `yado0`, and
@@ -257,12 +260,14 @@ fn bridge(name: Text<15>, draft: NetworkDraft) -> BridgeSpec {
 }
 
 fn uplink(name: Text<15>, draft: NetworkDraft) -> UplinkSpec {
-    let ipv4 = match (draft.ipv4_address, draft.ipv4_dhcp) {
-        (Ipv4Said::Given(address), _) => {
-            UplinkIpv4::Static { address, gateway: draft.ipv4_gateway, nameservers: draft.dns_nameservers }
-        }
-        (Ipv4Said::Auto | Ipv4Said::None, true) => UplinkIpv4::Dhcp,
-        (Ipv4Said::Auto | Ipv4Said::None, false) => UplinkIpv4::None,
+    let sources = match (draft.ipv4_address, draft.ipv4_dhcp) {
+        (Ipv4Said::Given(address), _) => vec![AddressSource::Static(StaticAddresses {
+            addresses: vec![address.into()],
+            gateways: draft.ipv4_gateway.into_iter().map(IpAddr::V4).collect(),
+            nameservers: draft.dns_nameservers.into_iter().map(IpAddr::V4).collect(),
+        })],
+        (Ipv4Said::Auto | Ipv4Said::None, true) => vec![AddressSource::Dhcp],
+        (Ipv4Said::Auto | Ipv4Said::None, false) => Vec::new(),
     };
-    UplinkSpec { name, link: draft.parent, ipv4, mtu: draft.mtu }
+    UplinkSpec { name, link: draft.parent, sources, mtu: draft.mtu }
 }

@@ -3,33 +3,23 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::link::observed::{Address, LinkKind, Port};
+use yado_spec::network::IpPrefix;
 use yado_wire::names::clipped;
 
-fn link(index: u32, name: &str, kind: LinkKind) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        kind,
-        hwaddr: Some([2, 0, 0, 0, 0, index as u8]),
-        permanent_hwaddr: Some([2, 0, 0, 0, 1, index as u8]),
-        mtu: 1500,
-        is_up: true,
-        has_carrier: true,
-        carrier_changes: 2,
-        master: None,
-        is_ours: false,
-        has_ipv6: false,
-        is_learning: false,
-        checks_sources: false,
-    }
+const OTHER: LinkKind = LinkKind::Other;
+const VETH: LinkKind = LinkKind::Veth;
+
+fn hardware(index: u8) -> LinkKind {
+    LinkKind::Hardware { permanent_hwaddr: Some([2, 0, 0, 0, 1, index]) }
 }
 
 fn observed() -> Observed {
     let links = vec![
-        link(1, "lo", LinkKind::Other),
-        link(4, "eth1", LinkKind::Hardware),
-        link(3, "eth0", LinkKind::Hardware),
-        link(5, "veth0", LinkKind::Veth),
+        Link::example(1, "lo", OTHER),
+        Link::example(4, "eth1", hardware(4)),
+        Link::example(3, "eth0", hardware(3)),
+        Link::example(5, "veth0", VETH),
     ];
     Observed { links, ..Observed::default() }
 }
@@ -44,9 +34,9 @@ fn the_first_ethernet_link_with_hardware_is_chosen_and_stays_chosen() {
     assert_eq!(chosen(None, &there, &[]).as_deref(), Some("eth0"));
     assert_eq!(chosen(Some(4), &there, &[]).as_deref(), Some("eth1"), "it was there first");
     assert_eq!(chosen(None, &there, &["eth0".to_owned()]).as_deref(), Some("eth1"), "taken");
-    there.links[2].master = Some(9);
+    there.links[2].port = Some(Port { of: 9, is_learning: false });
     assert_eq!(chosen(None, &there, &[]).as_deref(), Some("eth1"), "a port of a bridge");
-    there.links.retain(|link| link.kind != LinkKind::Hardware);
+    there.links.retain(|link| !link.is_hardware());
     assert_eq!(chosen(Some(4), &there, &[]), None);
 }
 
@@ -63,14 +53,13 @@ fn a_link_is_found_by_name_or_by_the_address_it_was_made_with() {
 #[test]
 fn an_address_that_is_not_our_lease_is_somebody_elses() {
     let mut there = observed();
-    let own = Ipv4Addr::new(192, 168, 1, 7);
-    assert!(!is_configured_by_others(3, None, &there));
-    let address = crate::link::observed::Address { link: 3, address: own, prefix_len: 24, is_ours: false };
-    there.addresses.push(address);
-    assert!(is_configured_by_others(3, None, &there));
-    assert!(!is_configured_by_others(3, Some(own), &there));
-    assert!(!is_configured_by_others(4, None, &there));
+    let own = IpAddr::from([192, 168, 1, 7]);
+    assert!(!is_configured_by_others(3, &[], &there));
+    there.addresses.push(Address { link: 3, prefix: IpPrefix::new(own, 24).unwrap(), is_ours: false });
+    assert!(is_configured_by_others(3, &[], &there));
+    assert!(!is_configured_by_others(3, &[own], &there));
+    assert!(!is_configured_by_others(4, &[], &there));
     // A predecessor that was killed before it wrote down why.
     there.addresses[0].is_ours = true;
-    assert!(!is_configured_by_others(3, None, &there));
+    assert!(!is_configured_by_others(3, &[], &there));
 }
