@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::options::text;
 use super::*;
+use crate::link::route::Route;
+use yado_spec::network::IpPrefix;
 
 /// What busybox 1.35's udhcpc sends first, captured.
 fn captured_discover() -> Vec<u8> {

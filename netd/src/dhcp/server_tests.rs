@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::dhcp::message::Options;
+use yado_spec::network::Ipv4Prefix;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 158, 0, 1);
 const NOW: Duration = Duration::from_secs(1000);
