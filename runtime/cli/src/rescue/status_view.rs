@@ -328,6 +328,7 @@ netd     80   0
 LINK  ROLE    STATE  ADDRESSES     GATEWAY   NAME SERVERS
 eth0  uplink  up     10.0.2.15/24  10.0.2.2  10.0.2.3
 
+debian: some of its configuration waits for its next start: yado rescue restart debian
 debian: 2 killed for want of memory
 web failed: image-signature: web\\u{1b}[2J: no valid signature
 ";
