@@ -9,12 +9,13 @@ use std::time::Duration;
 /// A new instance starts an image that runs already.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// busybox' file with another limit, as somebody on the board would edit it, and a file of a new instance.
+/// busybox' file with another limit, as somebody on the board would edit it, and a file of a new instance. 3: some instances here
+/// have images that were tampered with.
 const EDIT: &str = "
 mkdir -p /run/edited && cd /run/edited &&
 sed 's/^limits.memory = .*/limits.memory = \"28MiB\"/' /usr/lib/yado/appliance/busybox.toml > busybox.toml &&
 printf 'image = \"busybox\"\\n[config]\\nboot.autostart = true\\nlimits.memory = \"8MiB\"\\n' > newcomer.toml &&
-yado apply busybox.toml newcomer.toml";
+yado apply busybox.toml newcomer.toml 2> /dev/null || [ $? = 3 ]";
 
 pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let before = demo.board.status()?;
@@ -24,7 +25,8 @@ pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(),
     let said = output(demo, &["sh", "-c", EDIT])?;
     let has = |words: &[&str]| said.lines().any(|line| line.split_whitespace().eq(words.iter().copied()));
     let is_shown = has(&["busybox", "limits.memory", "24MiB", "28MiB", "at", "once"]);
-    observer.check("yado apply shows what changes, and when", &said, is_shown)?;
+    let shown: Vec<&str> = said.lines().take(3).collect();
+    observer.check("yado apply shows what changes, and when", shown.join("; "), is_shown)?;
     let new = output(demo, &["sh", "-c", limit])?;
     observer.check("then it has 28 MiB, says the kernel", new.trim(), new.trim() == (28 << 20).to_string())?;
     others_run_on(demo, observer, &before)?;
@@ -32,7 +34,10 @@ pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(),
         instance(status, "newcomer").filter(|entry| entry["pid"].is_u64()).cloned()
     })?;
     observer.check("a new instance has appeared, and runs", format!("pid {}", status["pid"]), true)?;
-    output(demo, &["sh", "-c", "rm -r /data/instances/newcomer && yado apply --delete-data"])?;
+    output(
+        demo,
+        &["sh", "-c", "rm -r /data/instances/newcomer && yado apply --delete-data 2> /dev/null || [ $? = 3 ]"],
+    )?;
     let after = demo.board.status()?;
     let layers = output(demo, &["sh", "-c", "for layer in /data/layers/*; do readlink $layer/owner; done"])?;
     let is_gone = instance(&after, "newcomer").is_none() && !layers.contains("newcomer");

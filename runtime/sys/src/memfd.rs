@@ -4,8 +4,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// A sealed file that holds `bytes`. `name` is seen in `/proc/PID/fd` only.
 pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
@@ -17,7 +16,7 @@ pub fn sealed(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 
 /// All bytes of a sealed file, from its beginning. `EPERM`: its writer could still change it; `EFBIG`: longer than
 /// `limit_bytes`.
-pub fn read_sealed(descriptor: OwnedFd, limit_bytes: u64) -> io::Result<Vec<u8>> {
+pub fn read_sealed(descriptor: &impl AsFd, limit_bytes: u64) -> io::Result<Vec<u8>> {
     match read_sealed_beginning(descriptor, limit_bytes)? {
         Beginning { bytes, is_all: true } => Ok(bytes),
         Beginning { is_all: false, .. } => Err(Errno::FBIG.into()),
@@ -34,16 +33,24 @@ pub struct Beginning {
 }
 
 /// The first bytes of a sealed file, at most `most_bytes`. `EPERM`: its writer could still change it.
-pub fn read_sealed_beginning(descriptor: OwnedFd, most_bytes: u64) -> io::Result<Beginning> {
-    let seals = rustix::fs::fcntl_get_seals(&descriptor)?;
+pub fn read_sealed_beginning(descriptor: &impl AsFd, most_bytes: u64) -> io::Result<Beginning> {
+    // Of what is no memfd there are none (`EINVAL`).
+    let seals = rustix::fs::fcntl_get_seals(descriptor)?;
     if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE) {
         return Err(Errno::PERM.into());
     }
-    let file = File::from(descriptor);
-    let len = file.metadata()?.len();
+    let len = u64::try_from(rustix::fs::fstat(descriptor)?.st_size).unwrap_or(0);
     // Not by the file's offset: that is shared with the writer, who left it at the end.
     let mut bytes = vec![0; len.min(most_bytes) as usize];
-    file.read_exact_at(&mut bytes, 0)?;
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pread(descriptor, &mut bytes[done..], done as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(Beginning { bytes, is_all: len <= most_bytes })
 }
 
@@ -56,23 +63,23 @@ mod tests {
     fn what_was_sealed_is_read_and_cannot_be_changed() {
         let memory = sealed("test", b"order").unwrap();
         assert_eq!(rustix::io::write(&memory, b"x").unwrap_err(), Errno::PERM);
-        assert_eq!(read_sealed(memory, 5).unwrap(), b"order");
+        assert_eq!(read_sealed(&memory, 5).unwrap(), b"order");
     }
 
     #[test]
     fn an_unsealed_or_overlong_file_is_refused() {
         let open = rustix::fs::memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-        assert_eq!(read_sealed(open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(read_sealed(&open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
         let open = rustix::fs::memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-        assert_eq!(read_sealed_beginning(open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(read_sealed_beginning(&open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
         let long = sealed("long", b"123456").unwrap();
-        assert_eq!(read_sealed(long, 5).unwrap_err().raw_os_error(), Some(libc::EFBIG));
+        assert_eq!(read_sealed(&long, 5).unwrap_err().raw_os_error(), Some(libc::EFBIG));
     }
 
     #[test]
     fn of_an_overlong_file_the_beginning_can_be_had() {
         for (most_bytes, bytes, is_all) in [(5, &b"12345"[..], false), (6, b"123456", true), (7, b"123456", true)] {
-            let beginning = read_sealed_beginning(sealed("long", b"123456").unwrap(), most_bytes).unwrap();
+            let beginning = read_sealed_beginning(&sealed("long", b"123456").unwrap(), most_bytes).unwrap();
             assert_eq!(beginning, Beginning { bytes: bytes.to_vec(), is_all });
         }
     }

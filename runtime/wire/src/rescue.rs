@@ -2,15 +2,13 @@
 //! that ends the exchange ([`Reply::Done`], [`Reply::Refused`], [`Reply::Exited`]).
 
 use crate::failure::Failure;
+use crate::frame::{DecodeError, VERSION};
 use crate::launch::StepTimes;
 use crate::names::{InstanceId, InstanceName, Text};
 use serde::{Deserialize, Serialize};
 
-/// How many words a command can have: the program and its arguments, which all fit into one packet.
-pub const MAX_WORDS: usize = 12;
-
-/// How many variables one command can add to its environment.
-pub const MAX_VARIABLES: usize = 8;
+/// The longest command, all its words and variables together, as [`Command::encode`] writes it.
+pub const MAX_COMMAND_BYTES: usize = 32 * 1024;
 
 /// A request to init.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,21 +22,12 @@ pub enum Request {
         /// Keep the connection and send what comes.
         follow: bool,
     },
-    /// Runs a command in a running instance. Its stdin, stdout and stderr travel along as three descriptors. Answered by
+    /// Runs a command in a running instance. Its stdin, stdout and stderr travel along as three descriptors, and as a fourth a
+    /// sealed memfd (memfd_create(2), with `F_SEAL_SHRINK`, `F_SEAL_GROW` and `F_SEAL_WRITE`) that holds a [`Command`]. Answered by
     /// `Exited` or `Refused`. The command is killed when the peer hangs up.
     Exec {
         /// Where.
         instance: InstanceName,
-        /// Program and arguments; a program without a slash is looked up in the instance's `PATH`.
-        argv: heapless::Vec<Text<1024>, MAX_WORDS>,
-        /// `NAME=value` each, added to the instance's environment.
-        environment: heapless::Vec<Text<256>, MAX_VARIABLES>,
-        /// Working directory inside.
-        cwd: Option<Text<255>>,
-        /// User id inside.
-        uid: u32,
-        /// Group id inside.
-        gid: u32,
     },
     /// Start a stopped or failed instance. Answered when its init runs, or `Refused` with what failed.
     Start(InstanceName),
@@ -74,6 +63,37 @@ pub enum Request {
         /// instance.
         forget: bool,
     },
+}
+
+/// What [`Request::Exec`] runs. Too long for a packet, so it lies in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments; a program without a slash is looked up in the instance's `PATH`.
+    pub argv: Vec<String>,
+    /// `NAME=value` each, added to the instance's environment.
+    pub environment: Vec<String>,
+    /// Working directory inside.
+    pub cwd: Option<String>,
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+}
+
+impl Command {
+    /// The bytes of the file: version and postcard, as of a packet. `None`: over [`MAX_COMMAND_BYTES`].
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let bytes = postcard::to_extend(self, vec![VERSION]).ok()?;
+        (bytes.len() <= MAX_COMMAND_BYTES).then_some(bytes)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// As [`decode`](crate::decode).
+    pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+        crate::decode(bytes)
+    }
 }
 
 /// A reply of init.

@@ -33,17 +33,13 @@ fn steps<const N: usize>() -> heapless::Vec<StepTime, N> {
 }
 
 fn requests() -> Vec<Vec<u8>> {
-    let exec = Request::Exec {
-        instance: web(),
-        argv: heapless::Vec::from_iter([clipped("sh"), clipped("-c"), clipped("echo \u{e4}")]),
-        environment: heapless::Vec::from_iter([clipped("A=1")]),
-        cwd: Some(clipped("/root")),
-        uid: 1000,
-        gid: 0,
-    };
+    let exec = Request::Exec { instance: web() };
     let stop = Request::Stop { instance: web(), timeout_s: Some(30), force: true };
     let logs = Request::Logs { instance: Some(web()), follow: true };
-    [Request::Status, exec, stop, logs, Request::Poweroff].iter().map(|request| encode(request).unwrap()).collect()
+    [Request::Status, exec, stop, logs, Request::Poweroff, Request::Apply { forget: true }]
+        .iter()
+        .map(|request| encode(request).unwrap())
+        .collect()
 }
 
 fn replies() -> Vec<Vec<u8>> {

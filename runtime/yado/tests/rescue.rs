@@ -13,7 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use yado_sys::packet;
 use yado_wire::names::clipped;
-use yado_wire::rescue::{ExitStatus, LogRecord, Mode, Reply, Request, SystemStatus, Verify};
+use yado_wire::rescue::{
+    Command as CommandFile, ExitStatus, LogRecord, MAX_COMMAND_BYTES, Mode, Reply, Request, SystemStatus, Verify,
+};
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
 
 /// How long the played init waits for the command before the test has failed.
@@ -56,13 +58,14 @@ fn web() -> InstanceName {
 fn an_exec_carries_input_and_output_and_ends_with_the_commands_code() {
     let workshop = Workshop::new();
     let init = init_that(&workshop.path("init.sock"), |request, descriptors, answer| {
-        let [stdin, stdout, stderr]: [OwnedFd; 3] = descriptors.try_into().unwrap();
+        let [stdin, stdout, stderr, command]: [OwnedFd; 4] = descriptors.try_into().unwrap();
         let mut input = String::new();
         File::from(stdin).read_to_string(&mut input).unwrap();
         File::from(stdout).write_all(format!("got {input}").as_bytes()).unwrap();
         File::from(stderr).write_all(b"complaint").unwrap();
         answer(&Reply::Exited(ExitStatus::Code(7)), &[]);
-        request
+        let bytes = yado_sys::memfd::read_sealed(&command, MAX_COMMAND_BYTES as u64).unwrap();
+        (request, CommandFile::decode(&bytes).unwrap())
     });
     let mut command = workshop.command(&rescue(&["exec", "web", "--", "cat", "-v"]));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -70,16 +73,16 @@ fn an_exec_carries_input_and_output_and_ends_with_the_commands_code() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("got hello", "complaint"));
     assert_eq!(output.status.code(), Some(7));
-    let Request::Exec { instance, argv, uid, .. } = init.join().unwrap() else { panic!("another request") };
-    assert_eq!((instance, uid), (web(), 0));
-    assert_eq!(argv.iter().map(|word| word.as_str()).collect::<Vec<_>>(), ["cat", "-v"]);
+    let (request, CommandFile { argv, uid, .. }) = init.join().unwrap();
+    assert_eq!((request, uid), (Request::Exec { instance: web() }, 0));
+    assert_eq!(argv, ["cat", "-v"]);
 }
 
 #[test]
 fn an_exec_with_a_tty_gives_the_command_a_terminal() {
     let workshop = Workshop::new();
     let init = init_that(&workshop.path("init.sock"), |_, descriptors, answer| {
-        let is_terminal = descriptors.iter().all(std::io::IsTerminal::is_terminal);
+        let is_terminal = descriptors.iter().take(3).all(std::io::IsTerminal::is_terminal);
         File::from(descriptors[1].try_clone().unwrap()).write_all(b"prompt").unwrap();
         drop(descriptors);
         answer(&Reply::Exited(ExitStatus::Signal(15)), &[]);

@@ -14,12 +14,13 @@ use rustix::termios::Winsize;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use yado_wire::rescue::{ExitStatus, MAX_VARIABLES, MAX_WORDS, Reply, Request};
-use yado_wire::{InstanceName, Step, Text};
+use yado_sys::memfd;
+use yado_wire::rescue::{Command, ExitStatus, MAX_COMMAND_BYTES, Reply, Request};
+use yado_wire::{InstanceName, Step};
 
 /// The code for a failure of ours, to tell it from the command's own; podman and docker have the same.
 const OWN_FAILURE: u8 = 125;
@@ -38,7 +39,8 @@ pub(super) struct Arguments {
     /// With pipes, even if ours is a terminal
     #[arg(long, short = 'T')]
     no_tty: bool,
-    #[arg(long, short, value_name = "NAME=VALUE", help = format!("Add to its environment; up to {MAX_VARIABLES} times"))]
+    /// Add to its environment; there may be several
+    #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Working directory inside
     #[arg(long, value_name = "DIR")]
@@ -52,22 +54,15 @@ pub(super) struct Arguments {
     /// The instance's name
     #[arg(value_name = "NAME", value_parser = parse_instance)]
     instance: InstanceName,
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND",
-        help = format!("Program and arguments; up to {MAX_WORDS} words")
-    )]
+    /// Program and arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 /// Why a command line does not fit into a request.
 #[derive(Debug, PartialEq, Eq)]
 enum RequestError {
-    TooManyWords,
-    TooManyVariables,
-    TooLong { text: String, limit: usize },
+    TooLong,
     NoEqualsSign { text: String },
 }
 
@@ -76,7 +71,10 @@ pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {
     let on_pty = arguments.tty || (!arguments.no_tty && both_terminals);
     let run = if on_pty { run_on_pty } else { run_on_pipes };
     let terminal = if on_pty { std::env::var("TERM").ok() } else { None };
-    match request(arguments, terminal).map_err(Into::into).and_then(|request| run(socket, &request)) {
+    match request(arguments, terminal).map_err(Into::into).and_then(|(request, command)| {
+        let command = memfd::sealed("command", &command)?;
+        run(socket, &request, &command)
+    }) {
         Ok(status) => Ok(ExitCode::from(code_of(status))),
         Err(error) => {
             eprintln!("yado: {error}");
@@ -85,11 +83,12 @@ pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {
     }
 }
 
-fn run_on_pipes(socket: &Path, request: &Request) -> Result<ExitStatus, Box<dyn Error>> {
+fn run_on_pipes(socket: &Path, request: &Request, command: &OwnedFd) -> Result<ExitStatus, Box<dyn Error>> {
     let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (from_stderr, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-    let connection = Connection::ask_init(socket, request, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+    let given = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), command.as_fd()];
+    let connection = Connection::ask_init(socket, request, &given)?;
     // Ours must be closed, or the ends of the command's output would never be seen.
     drop((stdin, stdout, stderr));
     let mut relay = Relay::new(vec![
@@ -100,14 +99,15 @@ fn run_on_pipes(socket: &Path, request: &Request) -> Result<ExitStatus, Box<dyn 
     relay_until_exit(&connection, &mut relay, |_| Ok(None))
 }
 
-fn run_on_pty(socket: &Path, request: &Request) -> Result<ExitStatus, Box<dyn Error>> {
+fn run_on_pty(socket: &Path, request: &Request, command: &OwnedFd) -> Result<ExitStatus, Box<dyn Error>> {
     let Pty { master, slave } = Pty::open()?;
     if io::stdin().is_terminal() {
         copy_window_size(&io::stdin(), &master)?;
     } else {
         rustix::termios::tcsetwinsize(&master, DEFAULT_SIZE)?;
     }
-    let connection = Connection::ask_init(socket, request, &[slave.as_fd(), slave.as_fd(), slave.as_fd()])?;
+    let given = [slave.as_fd(), slave.as_fd(), slave.as_fd(), command.as_fd()];
+    let connection = Connection::ask_init(socket, request, &given)?;
     drop(slave);
     let mut relay = Relay::new(vec![
         Flow::new(io::stdin().as_fd().try_clone_to_owned()?, master.try_clone()?),
@@ -151,39 +151,20 @@ fn relay_until_exit(
     }
 }
 
-/// `terminal`: our kind of terminal, which a command on a pty learns if there is room for it.
-fn request(arguments: Arguments, terminal: Option<String>) -> Result<Request, RequestError> {
+/// The request, and the command's file. `terminal`: our kind of terminal, which a command on a pty learns.
+fn request(arguments: Arguments, terminal: Option<String>) -> Result<(Request, Vec<u8>), RequestError> {
     let Arguments { tty: _, no_tty: _, mut env, cwd, user, group, instance, command } = arguments;
     if let Some(text) = env.iter().find(|text| !text.contains('=')) {
         return Err(RequestError::NoEqualsSign { text: text.clone() });
     }
     if let Some(kind) = terminal {
-        if env.len() < MAX_VARIABLES && !env.iter().any(|text| text.starts_with("TERM=")) {
+        if !env.iter().any(|text| text.starts_with("TERM=")) {
             env.push(format!("TERM={kind}"));
         }
     }
-    Ok(Request::Exec {
-        instance,
-        argv: texts(&command, RequestError::TooManyWords)?,
-        environment: texts(&env, RequestError::TooManyVariables)?,
-        cwd: cwd.as_deref().map(text).transpose()?,
-        uid: user,
-        gid: group,
-    })
-}
-
-fn texts<const N: usize, const LIMIT: usize>(
-    all: &[String],
-    too_many: RequestError,
-) -> Result<heapless::Vec<Text<N>, LIMIT>, RequestError> {
-    if LIMIT < all.len() {
-        return Err(too_many);
-    }
-    all.iter().map(|one| text(one)).collect()
-}
-
-fn text<const N: usize>(text: &str) -> Result<Text<N>, RequestError> {
-    Text::try_from(text).map_err(|()| RequestError::TooLong { text: text.to_owned(), limit: N })
+    let command = Command { argv: command, environment: env, cwd, uid: user, gid: group };
+    let bytes = command.encode().ok_or(RequestError::TooLong)?;
+    Ok((Request::Exec { instance }, bytes))
 }
 
 /// As a shell says it: 127 for a program that is not there, 126 for one that cannot be executed.
@@ -208,13 +189,11 @@ fn code_of(status: ExitStatus) -> u8 {
 impl fmt::Display for RequestError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RequestError::TooManyWords => {
-                write!(out, "program and arguments: more than {MAX_WORDS} words; put them into a script")
-            }
-            RequestError::TooManyVariables => write!(out, "--env: more than {MAX_VARIABLES} times"),
-            RequestError::TooLong { text, limit } => {
-                let start: String = text.chars().take(20).collect();
-                write!(out, "\"{start}…\": {} bytes long, at most {limit} can be sent", text.len())
+            RequestError::TooLong => {
+                write!(
+                    out,
+                    "the command and its variables: longer than {MAX_COMMAND_BYTES} bytes; put them into a script"
+                )
             }
             RequestError::NoEqualsSign { text } => write!(out, "--env {text}: expected NAME=VALUE"),
         }
@@ -241,37 +220,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_command_becomes_a_request() {
-        let Ok(Request::Exec { instance, argv, environment, cwd, uid, gid }) =
-            request(arguments(&["A=1"], &["ls", "-l"]), None)
-        else {
-            panic!("no request");
-        };
-        assert_eq!((instance.as_str(), cwd, uid, gid), ("web", None, 0, 0));
-        assert_eq!((argv[0].as_str(), argv[1].as_str(), environment[0].as_str()), ("ls", "-l", "A=1"));
+    fn command(env: &[&str], words: &[&str], terminal: Option<&str>) -> Result<Command, RequestError> {
+        let (_, bytes) = request(arguments(env, words), terminal.map(str::to_owned))?;
+        Ok(Command::decode(&bytes).unwrap())
     }
 
     #[test]
-    fn the_kind_of_terminal_takes_no_room_from_what_was_asked_for() {
-        let variables = |env: &[&str]| match request(arguments(env, &["x"]), Some("vt220".to_owned())) {
-            Ok(Request::Exec { environment, .. }) => environment.iter().map(|text| text.to_string()).collect(),
-            _ => Vec::new(),
-        };
-        assert_eq!(variables(&["A=1"]), ["A=1", "TERM=vt220"]);
-        assert_eq!(variables(&["TERM=dumb"]), ["TERM=dumb"]);
-        assert_eq!(variables(&["A=1"; MAX_VARIABLES]), ["A=1"; MAX_VARIABLES]);
+    fn a_command_becomes_a_request_with_a_file() {
+        let (asked, _) = request(arguments(&[], &["ls"]), None).unwrap();
+        assert_eq!(asked, Request::Exec { instance: InstanceName::parse("web").unwrap() });
+        let Command { argv, environment, cwd, uid, gid } = command(&["A=1"], &["ls", "-l"], None).unwrap();
+        assert_eq!((argv, environment), (vec!["ls".to_owned(), "-l".to_owned()], vec!["A=1".to_owned()]));
+        assert_eq!((cwd, uid, gid), (None, 0, 0));
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_the_limit() {
-        let many = request(arguments(&[], &["x"; 13]), None).unwrap_err();
-        assert_eq!(many.to_string(), "program and arguments: more than 12 words; put them into a script");
-        let many = request(arguments(&["A=1"; 9], &["x"]), None).unwrap_err();
-        assert_eq!(many.to_string(), "--env: more than 8 times");
-        let long = request(arguments(&[], &[&"é".repeat(600)]), None).unwrap_err();
-        assert!(long.to_string().ends_with("1200 bytes long, at most 1024 can be sent"), "{long}");
-        assert!(request(arguments(&["A"], &["x"]), None).is_err());
+    fn the_kind_of_terminal_is_told_where_nobody_said_another() {
+        assert_eq!(command(&["A=1"], &["x"], Some("vt220")).unwrap().environment, ["A=1", "TERM=vt220"]);
+        assert_eq!(command(&["TERM=dumb"], &["x"], Some("vt220")).unwrap().environment, ["TERM=dumb"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_with_the_limit() {
+        assert_eq!(command(&[], &["x"; 1000], None).unwrap().argv.len(), 1000);
+        let long = command(&[], &[&"é".repeat(20_000)], None).unwrap_err();
+        assert!(long.to_string().contains("longer than 32768 bytes"), "{long}");
+        assert!(command(&["A"], &["x"], None).is_err());
     }
 
     #[test]

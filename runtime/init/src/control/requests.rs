@@ -12,8 +12,9 @@ use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;
 use yado_spec::order::Command;
+use yado_sys::memfd;
 use yado_wire::names::clipped;
-use yado_wire::rescue::{Mode, Reply, Request, ServiceStatus, SystemStatus};
+use yado_wire::rescue::{self as wire, MAX_COMMAND_BYTES, Mode, Reply, Request, ServiceStatus, SystemStatus};
 use yado_wire::{Failure, InstanceId, InstanceName, MAX_FRAME_BYTES, Step};
 
 impl Supervisor {
@@ -50,16 +51,7 @@ impl Supervisor {
             Request::Logs { instance, follow } => {
                 self.set_exchange(id, Exchange::Logs { position: LogPosition::default(), instance, follow });
             }
-            Request::Exec { instance, argv, environment, cwd, uid, gid } => {
-                let command = Command {
-                    argv: argv.iter().map(|text| text.as_str().to_owned()).collect(),
-                    environment: environment.iter().map(|text| text.as_str().to_owned()).collect(),
-                    cwd: cwd.as_ref().map(|text| text.as_str().to_owned()),
-                    uid,
-                    gid,
-                };
-                self.exec(id, &instance, command, descriptors);
-            }
+            Request::Exec { instance } => self.exec(id, &instance, descriptors),
             Request::Start(name) => self.start(id, &name, now),
             Request::Stop { instance, timeout_s, force } => {
                 let patience = match (force, timeout_s) {
@@ -194,11 +186,19 @@ impl Supervisor {
         self.want(number, Wanted::Up { run }, now);
     }
 
-    fn exec(&mut self, id: u32, name: &InstanceName, command: Command, standard: &[Untrusted]) {
+    fn exec(&mut self, id: u32, name: &InstanceName, descriptors: &[Untrusted]) {
         let Some(number) = self.find_instance(id, name) else { return };
-        if standard.len() != 3 {
-            return self.refuse(id, name.as_str(), "exec needs three descriptors: stdin, stdout and stderr");
-        }
+        let (Some(standard), Some(file), 4) = (descriptors.get(..3), descriptors.get(3), descriptors.len()) else {
+            return self.refuse(
+                id,
+                name.as_str(),
+                "exec needs four descriptors: stdin, stdout, stderr and the command",
+            );
+        };
+        let command = match read_command(file) {
+            Ok(command) => command,
+            Err(reason) => return self.refuse(id, name.as_str(), &reason),
+        };
         let is_up = |instance: &Instance| instance.is_up() && instance.run.payload.is_some();
         if !self.instances.get(number).is_some_and(is_up) {
             return self.refuse(id, name.as_str(), "it is not running");
@@ -237,4 +237,14 @@ impl Supervisor {
         self.log.say(Priority::Notice, format_args!("{goal:?} was asked for"));
         self.begin_shutdown(goal, now);
     }
+}
+
+/// The command in a client's file, which nobody can change any more.
+fn read_command(file: &Untrusted) -> Result<Command, String> {
+    let bytes = memfd::read_sealed(file, MAX_COMMAND_BYTES as u64).map_err(|error| {
+        format!("the command's file: {error} (a sealed memfd of at most {MAX_COMMAND_BYTES} bytes)")
+    })?;
+    let wire::Command { argv, environment, cwd, uid, gid } =
+        wire::Command::decode(&bytes).map_err(|error| format!("the command's file: {error}"))?;
+    Ok(Command { argv, environment, cwd, uid, gid })
 }

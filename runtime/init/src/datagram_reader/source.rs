@@ -150,7 +150,7 @@ impl Watched {
                 // An entry too long for a datagram comes as a sealed memfd with an empty one.
                 Some(descriptor) if bytes.is_empty() => {
                     let Beginning { bytes, is_all } =
-                        memfd::read_sealed_beginning(descriptor, MAX_ENTRY_BYTES as u64).ok()?;
+                        memfd::read_sealed_beginning(&descriptor, MAX_ENTRY_BYTES as u64).ok()?;
                     entry_report(&bytes, if is_all { Extent::Whole } else { Extent::Beginning }, pid, now)
                 }
                 Some(_) | None => {

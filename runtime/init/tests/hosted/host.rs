@@ -15,9 +15,10 @@ use std::process::{Child, Command, ExitStatus as ProcessStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use yado_sys::{datagram, identity, packet};
+use yado_sys::{datagram, identity, memfd, packet};
 use yado_wire::rescue::{
-    AboutInstance, Applied, ApplyOutcome, EventKind, ExitStatus, InstanceState, InstanceStatus, Reply, Request,
+    AboutInstance, Applied, ApplyOutcome, Command as CommandFile, EventKind, ExitStatus, InstanceState,
+    InstanceStatus, Reply, Request,
 };
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES};
 
@@ -261,23 +262,20 @@ impl Running {
         }
     }
 
-    /// A request for a command.
-    pub(crate) fn exec_request(&self, instance: &str, words: &[&str]) -> Request {
-        Request::Exec {
-            instance: InstanceName::parse(instance).unwrap(),
-            argv: words.iter().map(|word| yado_wire::names::clipped(word)).collect(),
-            environment: Default::default(),
-            cwd: None,
-            uid: 0,
-            gid: 0,
-        }
+    /// A connection on which a command was asked for, with these as standard input, output and error.
+    pub(crate) fn ask_for_command(&self, instance: &str, words: &[&str], standard: [BorrowedFd<'_>; 3]) -> OwnedFd {
+        let argv = words.iter().map(|word| (*word).to_owned()).collect();
+        let command = CommandFile { argv, environment: Vec::new(), cwd: None, uid: 0, gid: 0 };
+        let file = memfd::sealed("command", &command.encode().unwrap()).unwrap();
+        let [stdin, stdout, stderr] = standard;
+        let request = Request::Exec { instance: InstanceName::parse(instance).unwrap() };
+        self.connect(&request, &[stdin, stdout, stderr, file.as_fd()])
     }
 
     /// Runs a command.
     pub(crate) fn exec(&self, instance: &str, words: &[&str]) -> Result<ExitStatus, Box<Failure>> {
         let null = File::open("/dev/null").unwrap();
-        let standard = [null.as_fd(), null.as_fd(), null.as_fd()];
-        let socket = self.connect(&self.exec_request(instance, words), &standard);
+        let socket = self.ask_for_command(instance, words, [null.as_fd(), null.as_fd(), null.as_fd()]);
         match replies(&socket, PATIENCE).pop() {
             Some(Reply::Exited(status)) => Ok(status),
             Some(Reply::Refused(failure)) => Err(Box::new(failure)),

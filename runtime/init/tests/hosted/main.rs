@@ -352,8 +352,7 @@ fn what_a_client_must_not_send_holds_up_nobody_when_it_is_refused() {
     // What nobody refuses is closed at once all the same: who waits for the end of a pipe sees it.
     let (end, writer) = host::pipe();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let exec = host.exec_request("one", &["true"]);
-    let client = host.connect(&exec, &[null.as_fd(), writer.as_fd(), writer.as_fd()]);
+    let client = host.ask_for_command("one", &["true"], [null.as_fd(), writer.as_fd(), writer.as_fd()]);
     drop(writer);
     assert_eq!(replies(&client, Duration::from_secs(60)), [Reply::Exited(ExitStatus::Code(0))]);
     host.wait_until("nobody holds the pipe", |_| matches!((&end).read(&mut [0; 1]), Ok(0)));
@@ -616,14 +615,30 @@ fn hostile_clients_get_errors_and_init_answers_on() {
         (0..10).map(|_| host.connect(&Request::Logs { instance: None, follow: true }, &[])).collect();
     let event_sleepers: Vec<_> = (0..5).map(|_| host.connect(&Request::Events, &[])).collect();
     // A command whose client hangs up is killed.
-    let exec = host.exec_request("one", &["sleep", "1000"]);
     let null = std::fs::File::open("/dev/null").unwrap();
-    let client = host.connect(&exec, &[null.as_fd(), null.as_fd(), null.as_fd()]);
+    let client = host.ask_for_command("one", &["sleep", "1000"], [null.as_fd(), null.as_fd(), null.as_fd()]);
     host.wait_until("the command runs", |host| host.processes_named("sleep 1000") == 1);
     drop(client);
     host.wait_until("the command is gone", |host| host.processes_named("sleep 1000") == 0);
-    // Too few descriptors.
+    // Too few descriptors; and a command's file that could still be changed, is too long, is none, or says nothing.
+    let exec = Request::Exec { instance: name("one") };
     refusal(host.ask(&exec));
+    let sealed = |bytes: &[u8]| yado_sys::memfd::sealed("command", bytes).unwrap();
+    let (end, writer) = host::pipe();
+    for (file, told) in [
+        (null.as_fd(), "Invalid argument"),
+        (writer.as_fd(), "Invalid argument"),
+        (end.as_fd(), "Invalid argument"),
+        (sealed(&[1; 40_000]).as_fd(), "at most 32768 bytes"),
+        (sealed(b"").as_fd(), "empty packet"),
+        (sealed(&[1, 0xff, 0xff, 0xff, 0xff, 0x0f]).as_fd(), "malformed"),
+    ] {
+        let client = host.connect(&exec, &[null.as_fd(), null.as_fd(), null.as_fd(), file]);
+        let refused = refusal(replies(&client, Duration::from_secs(60)));
+        assert!(refused.reason.contains(told), "{refused}");
+    }
+    let long = "[ ${#1} = 30000 ] && exit 42";
+    assert_eq!(host.exec("one", &["sh", "-c", long, "sh", &"x".repeat(30_000)]), Ok(ExitStatus::Code(42)));
     // More connections than there may be: those that fit are answered.
     let crowd: Vec<_> = (0..20).map(|_| host.raw()).collect();
     drop(crowd);
@@ -638,9 +653,8 @@ fn a_second_request_on_a_connection_whose_command_runs_is_refused_and_the_comman
     let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
     let mut host = host.start();
     host.wait_for("one", InstanceState::Running);
-    let exec = host.exec_request("one", &["sleep", "1001"]);
     let null = std::fs::File::open("/dev/null").unwrap();
-    let client = host.connect(&exec, &[null.as_fd(), null.as_fd(), null.as_fd()]);
+    let client = host.ask_for_command("one", &["sleep", "1001"], [null.as_fd(), null.as_fd(), null.as_fd()]);
     host.wait_until("the command runs", |host| host.processes_named("sleep 1001") == 1);
     packet::send(&client, &yado_wire::encode(&Request::Status).unwrap(), &[]).unwrap().unwrap();
     let reason = refusal(replies(&client, Duration::from_secs(60))).reason;
