@@ -1,7 +1,7 @@
 //! What is configured changes while it runs: the specs are read again as the compiler has written them, and what runs is made what
 //! they say. What an instance does not take on while it runs waits for its next start.
 
-use crate::identities;
+use crate::identities::{self, Identities};
 use crate::instance::lifecycle::{State, Wanted};
 use crate::instance::{Instance, cgroup};
 use crate::job::{Job, JobEnd};
@@ -23,6 +23,8 @@ use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
 pub(crate) struct Applying {
     /// Who asked for it.
     client: u32,
+    /// Who is gone is not remembered.
+    forget: bool,
     /// What it waits for.
     left: Vec<Left>,
 }
@@ -60,7 +62,7 @@ impl Supervisor {
             return Err(Failure::refused(Step::Request, "apply", reason));
         }
         let configured = specs::read_compiled(&self.places)?;
-        self.applying = Some(Applying { client, left: Vec::new() });
+        self.applying = Some(Applying { client, forget, left: Vec::new() });
         self.identify(&configured, forget, now);
         for &number in self.instances.ids().iter() {
             let is_configured = |instance: &Instance| configured.iter().any(|one| one.name == instance.name);
@@ -77,7 +79,8 @@ impl Supervisor {
         self.instances.set_order();
         if let Some(netd) = service_list::netd(&self.places, &self.instances) {
             if !self.services.iter().any(|service| service.name == netd.name) {
-                self.services.insert(0, netd);
+                // At the end: the others keep their numbers.
+                self.services.push(netd);
                 self.netd.since = Some(now);
             }
         }
@@ -95,12 +98,16 @@ impl Supervisor {
 
     /// Gives those that are new their ids, which are written down meanwhile: until they are, layers say who was who.
     fn identify(&mut self, configured: &[Configured], forget: bool, now: Moment) {
-        let before = self.identities.clone();
         let claims: Vec<_> = configured.iter().map(identities::stored::claim).collect();
         let is_known = |name: &_| self.instances.named(name).is_some();
-        self.identities = std::mem::take(&mut self.identities).with(&claims, |name| !forget || is_known(name));
-        if self.identities != before {
-            let text = self.identities.text();
+        let identities = self.identities.clone().with(&claims, |name| !forget || is_known(name));
+        self.save_identities(identities, now);
+    }
+
+    fn save_identities(&mut self, identities: Identities, now: Moment) {
+        if self.identities != identities {
+            let text = identities.text();
+            self.identities = identities;
             self.start_job(Job::SaveIdentities { file: self.places.identities(), text }, now);
         }
     }
@@ -215,7 +222,7 @@ impl Supervisor {
     }
 
     /// Forgets those that are configured no more and gone, and answers who waits for that.
-    pub(crate) fn advance_apply(&mut self) {
+    pub(crate) fn advance_apply(&mut self, now: Moment) {
         for &number in self.instances.ids().iter() {
             let Some(instance) = self.instances.get(number).filter(|instance| instance.is_deleted) else { continue };
             let is_stuck = matches!(instance.state, State::Stuck { .. });
@@ -231,6 +238,10 @@ impl Supervisor {
                 self.instances.set_order();
                 self.log.say(Priority::Notice, format_args!("{}: is gone", about.name));
                 self.events.publish(Some(&about), EventKind::Removed);
+                if self.applying.as_ref().is_some_and(|applying| applying.forget) {
+                    let identities = self.identities.clone().with(&[], |name| *name != about.name);
+                    self.save_identities(identities, now);
+                }
                 self.answer_removal(&about, || ApplyOutcome::Removed);
             }
         }

@@ -149,7 +149,7 @@ impl Supervisor {
             self.watch_health(number, now);
             self.tell_counts(number, |counter| counter.news(now));
         }
-        self.advance_apply();
+        self.advance_apply(now);
         // After the instances: a run that began has a socket, and one that is over has left one.
         self.advance_reader(now);
         self.answer_waiting();
