@@ -4,6 +4,7 @@ use crate::fixture::{BASE, Fixture, verify};
 use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, probe, sync_devices};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, makedev};
+use rustix::io::Errno;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,7 @@ use yado_spec::instance::{
     Device, DeviceSelect, Disk, DiskSource, KernelLimit, Nic, NicKind, NodeKind, Probe, ProbeAttempt, Required,
 };
 use yado_sys::children::Ended;
+use yado_sys::mount::{self, Attributes, FsOption};
 use yado_sys::packet;
 use yado_wire::network::{self, NetReply, NetRequest, NicOrder};
 use yado_wire::rescue::Verify;
@@ -40,6 +42,7 @@ pub(crate) const ALL: &[Case] = &[
     ("readiness_can_be_told", notify),
     ("a_probe_passes_or_says_why_not", probes),
     ("netd_is_asked_for_the_interfaces", network),
+    ("after_its_end_the_root_is_mounted_until_init_closes_it", last_mount),
 ];
 
 /// Runs a script as the instance's init; gives its output.
@@ -483,4 +486,26 @@ pub(crate) fn disk(source: &str, path: &str, readonly: bool) -> Disk {
         shift: false,
         recursive: false,
     }
+}
+
+/// Unmounting it writes back the whole file system of the layer. With `index=on` the kernel tells whether the layer is in use.
+fn last_mount(fixture: &Fixture) {
+    let order = fixture.order("last-mount", &["/bin/true"]);
+    let mut payload = idle(&order);
+    let root = payload.root.take().expect("it travels with the report of the start");
+    assert_eq!(payload.finish().0, Ended::Code(0));
+    let layer = |name: &str| format!("{}/{name}", order.places.layer);
+    let mount_again = || {
+        let (lower, upper, work) = (fixture.root(), layer("upper"), layer("work"));
+        let options = [
+            FsOption::Value("lowerdir", lower.to_str().unwrap()),
+            FsOption::Value("upperdir", &upper),
+            FsOption::Value("workdir", &work),
+            FsOption::Value("index", "on"),
+        ];
+        mount::new_file_system("overlay", &options, Attributes::empty())
+    };
+    assert_eq!(mount_again().unwrap_err().source.raw_os_error(), Some(Errno::BUSY.raw_os_error()));
+    drop(root);
+    mount_again().unwrap();
 }

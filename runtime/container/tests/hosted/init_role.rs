@@ -27,8 +27,8 @@ pub(crate) struct Payload {
     pub(crate) console: Option<File>,
     /// Our mount of its `/dev`; a command brings none.
     dev: Option<OwnedFd>,
-    /// A mount of its root, closed after its end.
-    _root: Option<OwnedFd>,
+    /// A mount of its root, closed after its end; a command brings none.
+    pub(crate) root: Option<OwnedFd>,
     /// What may be kept of its image, and what travelled with that.
     pub(crate) image: Option<(ImageMount, Vec<OwnedFd>)>,
     pub(crate) steps: Vec<StepTime>,
@@ -150,7 +150,7 @@ fn take_reports(begin: Instant, reports: &OwnedFd, launcher: &Child) -> Result<P
     wait(launcher.pid, &launcher.pidfd);
     let (steps, dev, root) = outcome?;
     let (pid, pidfd, console) = payload.expect("the payload is reported before the start");
-    Ok(Payload { pid, pidfd, console, dev, _root: root, image, steps, until_started })
+    Ok(Payload { pid, pidfd, console, dev, root, image, steps, until_started })
 }
 
 /// The program that is measured: the shipped one, where it is named, and not these tests.
