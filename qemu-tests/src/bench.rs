@@ -10,6 +10,7 @@ mod command_line;
 mod hosted;
 mod kept_images;
 mod memory;
+mod native;
 mod rivals;
 mod sizes;
 mod starts;

@@ -1,5 +1,5 @@
-//! What the benchmark's host gives to `guest-race` on the board, and what comes back: commands to be timed in turns, and
-//! their times.
+//! What a benchmark gives to `guest-race`, on the board or on its own machine, and what comes back: commands and requests to be
+//! timed in turns, and their times.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,21 +8,41 @@ use serde::{Deserialize, Serialize};
 pub struct Contest {
     /// How often each has its turn, after one that does not count.
     pub laps: u32,
-    /// In the order of their turns.
+    /// Their turns are in another order in each lap.
     pub contestants: Vec<Contestant>,
 }
 
-/// A command, and when it counts as over.
+/// A command or a request, and when it counts as over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contestant {
     /// Its name in the results.
     pub name: String,
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// What is added to its environment.
-    pub environment: Vec<(String, String)>,
+    /// A command that is run before each turn and not timed; empty: none.
+    pub before: Vec<String>,
+    /// What is timed.
+    pub start: Start,
     /// When what it started is gone.
     pub gone: Gone,
+}
+
+/// How something is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// By a command.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// What is added to its environment.
+        environment: Vec<(String, String)>,
+    },
+    /// By a request to init, as from a program that runs already.
+    Request {
+        /// Init's socket.
+        socket: String,
+        /// The instance.
+        instance: String,
+    },
 }
 
 /// When what a command started is gone.
@@ -31,8 +51,14 @@ pub struct Contestant {
 pub enum Gone {
     /// When the command itself has ended.
     WhenItEnds,
-    /// When the command has ended and this instance is told as stopped: its processes, mounts and control group are gone.
-    WhenStopped(String),
+    /// When the command has ended, or the request was answered, and the instance is told as stopped: its processes, mounts and
+    /// control group are gone.
+    WhenStopped {
+        /// The instance.
+        instance: String,
+        /// The command that prints init's events as lines of JSON.
+        events: Vec<String>,
+    },
 }
 
 /// What came of a contest.

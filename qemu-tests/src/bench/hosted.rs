@@ -1,10 +1,11 @@
-//! The same comparison on this machine's own kernel: the launcher's tests have it, with crun, LXC and bare namespaces. What
-//! is measured is the program as it is shipped, because what a start costs is also how its program was compiled and linked.
+//! On this machine's own kernel: whole starts beside crun, LXC and bare namespaces, which `native` has, and then the launcher
+//! alone, which its own tests have. What is measured are the programs as they are shipped, because what a start costs is
+//! also how its program was compiled and linked.
 
 use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
-use crate::{cross, provision};
+use crate::{cross, provision, report};
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,10 +13,17 @@ use std::process::ExitCode;
 /// Times single starts on this machine.
 pub(super) fn main() -> ExitCode {
     println!("load of this machine before: {}", super::load());
+    let directory = report::directory("bench", Arch::Amd64);
+    let native = Cache::open().map_err(Into::into).and_then(|cache| super::native::measure(&cache, &directory));
+    match &native {
+        Ok(true) => {}
+        Ok(false) => println!("   not as quick as it is to be, or not compared"),
+        Err(error) => eprintln!("bench: {error}"),
+    }
     match tool().and_then(|tool| Ok(tool.output()?)) {
         Ok(tables) => {
             println!("{tables}load of this machine after: {}", super::load());
-            ExitCode::SUCCESS
+            if matches!(native, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("bench: {error}");

@@ -1,14 +1,17 @@
-//! Those whom a start of ours is compared with, in the same guest: crun and LXC from Debian, told to build what we build.
+//! Those whom a start of ours is compared with, in the same guest or on the same machine: crun and LXC from Debian, told to
+//! build what we build.
 //! The same namespaces with the same user map, control group with the same limits, device filter, denied system calls,
 //! dropped capabilities, file systems; no network and no console. Their root is the image's files in a plain directory:
 //! they verify nothing and mount no overlay, which is less work than ours.
 
 use super::appliance::{PEERS, ROOT};
-use qemu_guest::contest::{Contestant, Gone};
+use qemu_guest::contest::{Contestant, Gone, Start};
 use serde_json::{Value, json};
 
 /// Where their configuration and state are: on a tmpfs.
 pub(super) const PLACE: &str = "/run/bench";
+/// crun's name in the results.
+pub(super) const CRUN: &str = "crun run";
 /// The first id outside of the user map, and how many there are.
 pub(super) const MAP: (u32, u32) = (1_000_000, 65_536);
 /// As in `once.toml`.
@@ -76,132 +79,177 @@ const DEVICES: [(u32, Option<u32>); 9] = [
     (136, None),
 ];
 
-/// crun, and LXC by its foreground start.
-pub(super) fn contestants() -> Vec<Contestant> {
-    let library_path = ("LD_LIBRARY_PATH".to_owned(), format!("{PEERS}/lib"));
-    let contestant = |name: &str, words: &str| Contestant {
-        name: name.to_owned(),
-        argv: words.split_whitespace().map(str::to_owned).collect(),
-        environment: vec![library_path.clone()],
-        gone: Gone::WhenItEnds,
-    };
-    let crun = format!(
-        "{PEERS}/bin/crun --root {PLACE}/crun --cgroup-manager=cgroupfs run --bundle {PLACE}/bundle bench-crun"
-    );
-    let lxc = format!(
-        "{PEERS}/bin/lxc-start --foreground --name bench-lxc --lxcpath {PLACE}/lxc --rcfile {PLACE}/lxc.conf \
-         --logfile {PLACE}/lxc.log --logpriority ERROR"
-    );
-    vec![contestant("crun run", &crun), contestant("lxc-start -F", &lxc)]
+/// Both, and what they can be told on this machine.
+#[derive(Debug)]
+pub(super) struct Rivals {
+    /// crun's program.
+    pub(super) crun: String,
+    /// LXC's.
+    pub(super) lxc_start: String,
+    /// Where their libraries are.
+    pub(super) libraries: String,
+    /// Their root: the files of the image in a plain directory.
+    pub(super) root: String,
+    /// Whether the machine has the controllers for limits; ours has none either where it has not.
+    pub(super) has_limits: bool,
+    /// Whether crun may load a device filter, for which it first raises its limit of locked memory.
+    pub(super) has_device_filter: bool,
 }
 
-/// Files that they need, by their paths.
-pub(super) fn files() -> [(String, String); 3] {
-    [
-        (format!("{PLACE}/bundle/config.json"), crun_config().to_string()),
-        (format!("{PLACE}/lxc.conf"), lxc_config()),
-        (format!("{PLACE}/lxc.seccomp"), lxc_seccomp()),
-    ]
-}
-
-fn crun_config() -> Value {
-    let mount = |kind: &str, place: &str, options: &str| {
-        let options: Vec<&str> = options.split(',').collect();
-        json!({ "type": kind, "source": kind, "destination": place, "options": options })
-    };
-    let map = json!([{ "containerID": 0, "hostID": MAP.0, "size": MAP.1 }]);
-    let kept: Vec<String> = KEPT.iter().map(|name| format!("CAP_{name}")).collect();
-    let namespaces: Vec<Value> = ["user", "pid", "network", "ipc", "uts", "mount", "cgroup"]
-        .iter()
-        .map(|kind| json!({ "type": kind }))
-        .collect();
-    let mut devices = vec![json!({ "allow": false, "access": "rwm" })];
-    for (major, minor) in DEVICES {
-        let mut device = json!({ "allow": true, "type": "c", "major": major, "access": "rwm" });
-        if let Some(minor) = minor {
-            device["minor"] = json!(minor);
+impl Rivals {
+    /// On the board.
+    pub(super) fn on_board() -> Rivals {
+        Rivals {
+            crun: format!("{PEERS}/bin/crun"),
+            lxc_start: format!("{PEERS}/bin/lxc-start"),
+            libraries: format!("{PEERS}/lib"),
+            root: ROOT.to_owned(),
+            has_limits: true,
+            has_device_filter: true,
         }
-        devices.push(device);
     }
-    json!({
-        "ociVersion": "1.0.2",
-        "root": { "path": ROOT },
-        "hostname": "once",
-        "process": {
-            "terminal": false,
-            "user": { "uid": 0, "gid": 0 },
-            "cwd": "/",
-            "args": ["/bin/true"],
-            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=lxc"],
-            "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
-        },
-        "mounts": [
-            mount("proc", "/proc", "nosuid,nodev,noexec"),
-            mount("tmpfs", "/dev", "nosuid,mode=755,size=500k"),
-            mount("devpts", "/dev/pts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
-            mount("mqueue", "/dev/mqueue", "nosuid,nodev,noexec"),
-            mount("tmpfs", "/run", "nosuid,nodev,mode=755"),
-            mount("sysfs", "/sys", "nosuid,nodev,noexec,ro"),
-            mount("cgroup", "/sys/fs/cgroup", "nosuid,nodev,noexec"),
-        ],
-        "linux": {
-            "namespaces": namespaces,
-            "uidMappings": map,
-            "gidMappings": map,
-            "cgroupsPath": "/bench-crun",
-            "resources": {
-                "memory": { "limit": MEMORY_BYTES },
-                "pids": { "limit": PROCESSES },
-                "devices": devices,
-            },
-            "seccomp": {
-                "defaultAction": "SCMP_ACT_ALLOW",
-                "syscalls": [
-                    { "names": DENIED, "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS },
-                    {
-                        "names": ["umount2"],
-                        "action": "SCMP_ACT_ERRNO",
-                        "errnoRet": EACCES,
-                        "args": [
-                            { "index": 1, "value": MNT_FORCE, "valueTwo": MNT_FORCE, "op": "SCMP_CMP_MASKED_EQ" },
-                        ],
-                    },
-                ],
-            },
-            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
-            "readonlyPaths": ["/proc/sysrq-trigger"],
-        },
-    })
-}
 
-fn lxc_config() -> String {
-    let (first, count) = MAP;
-    let mut lines = vec![
-        format!("lxc.rootfs.path = dir:{ROOT}"),
-        format!("lxc.rootfs.mount = {PLACE}/lxc-root"),
-        "lxc.uts.name = once".to_owned(),
-        "lxc.init.cmd = /bin/true".to_owned(),
-        format!("lxc.idmap = u 0 {first} {count}"),
-        format!("lxc.idmap = g 0 {first} {count}"),
-        "lxc.net.0.type = empty".to_owned(),
-        "lxc.autodev = 1".to_owned(),
-        "lxc.console.path = none".to_owned(),
-        "lxc.tty.max = 0".to_owned(),
-        "lxc.mount.auto = proc:mixed sys:ro cgroup:rw:force".to_owned(),
-        "lxc.mount.entry = mqueue dev/mqueue mqueue nosuid,nodev,noexec,create=dir 0 0".to_owned(),
-        "lxc.mount.entry = tmpfs run tmpfs nosuid,nodev,mode=755 0 0".to_owned(),
-        "lxc.apparmor.profile = unconfined".to_owned(),
-        format!("lxc.seccomp.profile = {PLACE}/lxc.seccomp"),
-        format!("lxc.cap.drop = {}", DROPPED.join(" ")),
-        format!("lxc.cgroup2.memory.max = {MEMORY_BYTES}"),
-        format!("lxc.cgroup2.pids.max = {PROCESSES}"),
-        "lxc.cgroup2.devices.deny = a".to_owned(),
-    ];
-    for (major, minor) in DEVICES {
-        let minor = minor.map_or("*".to_owned(), |minor| minor.to_string());
-        lines.push(format!("lxc.cgroup2.devices.allow = c {major}:{minor} rwm"));
+    /// crun, and LXC by its foreground start.
+    pub(super) fn contestants(&self) -> Vec<Contestant> {
+        let contestant = |name: &str, words: &str| Contestant {
+            name: name.to_owned(),
+            before: Vec::new(),
+            start: Start::Command {
+                argv: words.split_whitespace().map(str::to_owned).collect(),
+                environment: vec![("LD_LIBRARY_PATH".to_owned(), self.libraries.clone())],
+            },
+            gone: Gone::WhenItEnds,
+        };
+        let crun = format!(
+            "{} --root {PLACE}/crun --cgroup-manager=cgroupfs run --bundle {PLACE}/bundle bench-crun",
+            self.crun
+        );
+        let lxc = format!(
+            "{} --foreground --name bench-lxc --lxcpath {PLACE}/lxc --rcfile {PLACE}/lxc.conf \
+             --logfile {PLACE}/lxc.log --logpriority ERROR",
+            self.lxc_start
+        );
+        vec![contestant(CRUN, &crun), contestant("lxc-start -F", &lxc)]
     }
-    lines.join("\n") + "\n"
+
+    /// Files that they need, by their paths.
+    pub(super) fn files(&self) -> [(String, String); 3] {
+        [
+            (format!("{PLACE}/bundle/config.json"), self.crun_config().to_string()),
+            (format!("{PLACE}/lxc.conf"), self.lxc_config()),
+            (format!("{PLACE}/lxc.seccomp"), lxc_seccomp()),
+        ]
+    }
+
+    fn resources(&self) -> Value {
+        let mut devices = vec![json!({ "allow": false, "access": "rwm" })];
+        for (major, minor) in DEVICES {
+            let mut device = json!({ "allow": true, "type": "c", "major": major, "access": "rwm" });
+            if let Some(minor) = minor {
+                device["minor"] = json!(minor);
+            }
+            devices.push(device);
+        }
+        let mut resources = json!({});
+        if self.has_device_filter {
+            resources["devices"] = json!(devices);
+        }
+        if self.has_limits {
+            resources["memory"] = json!({ "limit": MEMORY_BYTES });
+            resources["pids"] = json!({ "limit": PROCESSES });
+        }
+        resources
+    }
+
+    fn crun_config(&self) -> Value {
+        let mount = |kind: &str, place: &str, options: &str| {
+            let options: Vec<&str> = options.split(',').collect();
+            json!({ "type": kind, "source": kind, "destination": place, "options": options })
+        };
+        let map = json!([{ "containerID": 0, "hostID": MAP.0, "size": MAP.1 }]);
+        let kept: Vec<String> = KEPT.iter().map(|name| format!("CAP_{name}")).collect();
+        let namespaces: Vec<Value> = ["user", "pid", "network", "ipc", "uts", "mount", "cgroup"]
+            .iter()
+            .map(|kind| json!({ "type": kind }))
+            .collect();
+        json!({
+            "ociVersion": "1.0.2",
+            "root": { "path": self.root },
+            "hostname": "once",
+            "process": {
+                "terminal": false,
+                "user": { "uid": 0, "gid": 0 },
+                "cwd": "/",
+                "args": ["/bin/true"],
+                "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=lxc"],
+                "capabilities": { "bounding": kept, "effective": kept, "permitted": kept },
+            },
+            "mounts": [
+                mount("proc", "/proc", "nosuid,nodev,noexec"),
+                mount("tmpfs", "/dev", "nosuid,mode=755,size=500k"),
+                mount("devpts", "/dev/pts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620"),
+                mount("mqueue", "/dev/mqueue", "nosuid,nodev,noexec"),
+                mount("tmpfs", "/run", "nosuid,nodev,mode=755"),
+                mount("sysfs", "/sys", "nosuid,nodev,noexec,ro"),
+                mount("cgroup", "/sys/fs/cgroup", "nosuid,nodev,noexec"),
+            ],
+            "linux": {
+                "namespaces": namespaces,
+                "uidMappings": map,
+                "gidMappings": map,
+                "cgroupsPath": "/bench-crun",
+                "resources": self.resources(),
+                "seccomp": {
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [
+                        { "names": DENIED, "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS },
+                        {
+                            "names": ["umount2"],
+                            "action": "SCMP_ACT_ERRNO",
+                            "errnoRet": EACCES,
+                            "args": [
+                                { "index": 1, "value": MNT_FORCE, "valueTwo": MNT_FORCE, "op": "SCMP_CMP_MASKED_EQ" },
+                            ],
+                        },
+                    ],
+                },
+                "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list"],
+                "readonlyPaths": ["/proc/sysrq-trigger"],
+            },
+        })
+    }
+
+    fn lxc_config(&self) -> String {
+        let (first, count) = MAP;
+        let mut lines = vec![
+            format!("lxc.rootfs.path = dir:{}", self.root),
+            format!("lxc.rootfs.mount = {PLACE}/lxc-root"),
+            "lxc.uts.name = once".to_owned(),
+            "lxc.init.cmd = /bin/true".to_owned(),
+            format!("lxc.idmap = u 0 {first} {count}"),
+            format!("lxc.idmap = g 0 {first} {count}"),
+            "lxc.net.0.type = empty".to_owned(),
+            "lxc.autodev = 1".to_owned(),
+            "lxc.console.path = none".to_owned(),
+            "lxc.tty.max = 0".to_owned(),
+            "lxc.mount.auto = proc:mixed sys:ro cgroup:rw:force".to_owned(),
+            "lxc.mount.entry = mqueue dev/mqueue mqueue nosuid,nodev,noexec,create=dir 0 0".to_owned(),
+            "lxc.mount.entry = tmpfs run tmpfs nosuid,nodev,mode=755 0 0".to_owned(),
+            "lxc.apparmor.profile = unconfined".to_owned(),
+            format!("lxc.seccomp.profile = {PLACE}/lxc.seccomp"),
+            format!("lxc.cap.drop = {}", DROPPED.join(" ")),
+            "lxc.cgroup2.devices.deny = a".to_owned(),
+        ];
+        if self.has_limits {
+            lines.push(format!("lxc.cgroup2.memory.max = {MEMORY_BYTES}"));
+            lines.push(format!("lxc.cgroup2.pids.max = {PROCESSES}"));
+        }
+        for (major, minor) in DEVICES {
+            let minor = minor.map_or("*".to_owned(), |minor| minor.to_string());
+            lines.push(format!("lxc.cgroup2.devices.allow = c {major}:{minor} rwm"));
+        }
+        lines.join("\n") + "\n"
+    }
 }
 
 /// LXC's own format, version 2.
@@ -217,7 +265,8 @@ mod tests {
 
     #[test]
     fn both_are_told_the_same_limits_and_the_same_map() {
-        let (crun, lxc) = (crun_config(), lxc_config());
+        let rivals = Rivals::on_board();
+        let (crun, lxc) = (rivals.crun_config(), rivals.lxc_config());
         assert_eq!(crun["linux"]["resources"]["memory"]["limit"], MEMORY_BYTES);
         assert!(lxc.contains(&format!("memory.max = {MEMORY_BYTES}\n")));
         assert_eq!(crun["linux"]["uidMappings"][0]["hostID"], MAP.0);

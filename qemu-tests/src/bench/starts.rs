@@ -2,12 +2,12 @@
 //! on the same root in the same guest. They take turns, so that whatever else happens falls on all.
 
 use super::appliance::{ONCE, RACE, ROOT};
-use super::rivals::{self, MAP, PLACE};
+use super::rivals::{CRUN, MAP, PLACE, Rivals};
 use super::{BenchError, BenchReport, output};
 use crate::board::{Board, BoardError};
 use crate::spread::spread;
 use qemu_guest::Ended;
-use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Results};
+use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Results, Start};
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -24,7 +24,7 @@ and the overlay made anew; the image's verity device and file system are kept af
 turn but the first finds them and their pages, as the others find their files in the page cache. The others: from before the command is executed until it has ended; their root is the same files in a plain directory. \
 Same namespaces, user map, limits, device filter, denied calls; no network.";
 /// Who is 1.
-const MEASURE: &str = "crun run";
+const MEASURE: &str = CRUN;
 const OURS: &str = "yado rescue start";
 
 /// Everybody's times.
@@ -42,14 +42,22 @@ pub(super) struct Starts {
 
 /// One contestant's.
 #[derive(Debug, Serialize)]
-struct Times {
-    name: String,
+pub(super) struct Times {
+    /// The contestant's name.
+    pub(super) name: String,
     median_us: u64,
     least_us: u64,
     most_us: u64,
     /// Of the medians, and of the shortest.
     ratio_to_crun: Option<[f64; 2]>,
     laps_us: Vec<u64>,
+}
+
+impl Times {
+    /// The median as part of crun's.
+    pub(super) fn median_to_crun(&self) -> Option<f64> {
+        self.ratio_to_crun.map(|[median, _]| median)
+    }
 }
 
 /// The median of one step.
@@ -70,13 +78,17 @@ pub(super) fn measure(board: &Board, report: &mut BenchReport) {
 
 fn time_all(board: &Board) -> Result<Starts, BenchError> {
     prepare(board)?;
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
     let ours = Contestant {
         name: OURS.to_owned(),
-        argv: ["/usr/bin/yado", "rescue", "start", ONCE].map(str::to_owned).to_vec(),
-        environment: Vec::new(),
-        gone: Gone::WhenStopped(ONCE.to_owned()),
+        before: Vec::new(),
+        start: Start::Command { argv: words(&["/usr/bin/yado", "rescue", "start", ONCE]), environment: Vec::new() },
+        gone: Gone::WhenStopped {
+            instance: ONCE.to_owned(),
+            events: words(&["/usr/bin/yado", "rescue", "events", "--format", "json"]),
+        },
     };
-    let contestants = std::iter::once(ours).chain(rivals::contestants()).collect();
+    let contestants = std::iter::once(ours).chain(Rivals::on_board().contestants()).collect();
     let results = race(board, &Contest { laps: LAPS, contestants })?;
     let events = board.events()?;
     let starts = Starts {
@@ -108,7 +120,7 @@ fn prepare(board: &Board) -> Result<(), BenchError> {
          mkdir -p {PLACE}/crun {PLACE}/lxc {PLACE}/lxc-root && chown -R {first}:{first} {ROOT}"
     );
     output(board, &["/bin/sh", "-c", &make])?;
-    for (path, text) in rivals::files() {
+    for (path, text) in Rivals::on_board().files() {
         board.agent.write_file(&path, &text).map_err(BoardError::Agent)?;
     }
     Ok(())
@@ -130,7 +142,8 @@ fn shown(disqualified: &Disqualified) -> String {
     format!("{contestant}: {reason}")
 }
 
-fn times(results: &Results) -> Vec<Times> {
+/// Everybody's.
+pub(super) fn times(results: &Results) -> Vec<Times> {
     let mut names: Vec<&str> = Vec::new();
     for lap in &results.laps {
         if !names.contains(&lap.contestant.as_str()) {
@@ -197,8 +210,24 @@ fn medians(times: Vec<(String, Vec<u64>)>) -> Vec<StepTime> {
 fn print(starts: &Starts) {
     let Starts { definition, contestants, disqualified, phases, steps } = starts;
     println!("\ncreate a container, run `true`, gone; {LAPS} turns each, in ms\n   {definition}");
+    print_times(contestants);
+    for who in disqualified {
+        println!("   NOT TIMED {who}");
+    }
+    for (what, times) in [("our phases after the decision", phases), ("our steps until exec", steps)] {
+        let words: Vec<String> =
+            times.iter().map(|StepTime { step, median_us }| format!("{step} {:.1}", millis(*median_us))).collect();
+        println!("   {what}, medians: {}", words.join(", "));
+    }
+}
+
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+/// As a table, in milliseconds.
+pub(super) fn print_times(contestants: &[Times]) {
     println!("     median    least     most  median/crun  least/crun");
-    let millis = |micros: u64| micros as f64 / 1000.0;
     for Times { name, median_us, least_us, most_us, ratio_to_crun, .. } in contestants {
         let [median, least] = ratio_to_crun.unwrap_or([f64::NAN; 2]);
         println!(
@@ -207,14 +236,6 @@ fn print(starts: &Starts) {
             millis(*least_us),
             millis(*most_us)
         );
-    }
-    for who in disqualified {
-        println!("   NOT TIMED {who}");
-    }
-    for (what, times) in [("our phases after the decision", phases), ("our steps until exec", steps)] {
-        let words: Vec<String> =
-            times.iter().map(|StepTime { step, median_us }| format!("{step} {:.1}", millis(*median_us))).collect();
-        println!("   {what}, medians: {}", words.join(", "));
     }
 }
 

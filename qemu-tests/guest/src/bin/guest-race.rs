@@ -1,15 +1,20 @@
-//! Runs commands in turns and tells how long each took, from before it was started until what it started is gone. Reads a
-//! `Contest` from its standard input and prints `Results`; judges nothing.
+//! Runs commands and makes requests in turns, and tells how long each took, from before it was started until what it started
+//! is gone. Reads a `Contest` from its standard input and prints `Results`; judges nothing.
 //!
-//! Turns alternate, so that whatever else the machine does falls on all alike.
+//! All take turns, in another order each time, so that whatever else the machine does, and what one leaves for the next,
+//! falls on all alike.
 
-use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Lap, Results};
+use qemu_guest::contest::{Contest, Contestant, Disqualified, Gone, Lap, Results, Start};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
-
-const EVENTS: [&str; 5] = ["/usr/bin/yado", "rescue", "events", "--format", "json"];
+use yado_sys::packet;
+use yado_wire::InstanceName;
+use yado_wire::rescue::{Reply, Request};
 
 fn main() -> ExitCode {
     match read_contest().and_then(|contest| print(&race(contest))) {
@@ -36,10 +41,13 @@ fn print(results: &Results) -> Result<(), String> {
 fn race(contest: Contest) -> Results {
     let Contest { laps, mut contestants } = contest;
     let mut results = Results::default();
-    // Follows as long as it is needed, so that its own start falls on nobody's time.
-    let mut events = None;
+    // They follow until the end, so that their own start falls on nobody's time.
+    let mut events = HashMap::new();
     // The first turn fills caches and loads modules.
     for lap in 0..=laps {
+        // Its keys are random.
+        let random = RandomState::new();
+        contestants.sort_by_cached_key(|contestant| random.hash_one(&contestant.name));
         contestants.retain(|contestant| match take_turn(contestant, &mut events) {
             Ok(time) => {
                 if lap != 0 {
@@ -57,27 +65,57 @@ fn race(contest: Contest) -> Results {
     results
 }
 
-fn take_turn(contestant: &Contestant, events: &mut Option<Events>) -> Result<Duration, String> {
-    let Contestant { name: _, argv, environment, gone } = contestant;
-    let (program, arguments) = argv.split_first().ok_or("no program is named")?;
-    if let (Gone::WhenStopped(_), None) = (gone, &events) {
-        *events = Some(Events::follow()?);
+fn take_turn(contestant: &Contestant, followed: &mut HashMap<Vec<String>, Events>) -> Result<Duration, String> {
+    let Contestant { name: _, before, start, gone } = contestant;
+    if !before.is_empty() {
+        run(before, &[])?;
     }
+    let events = match gone {
+        Gone::WhenItEnds => None,
+        Gone::WhenStopped { instance, events } => {
+            if !followed.contains_key(events) {
+                followed.insert(events.clone(), Events::follow(events)?);
+            }
+            followed.get_mut(events).map(|events| (events, instance))
+        }
+    };
+    let began = now();
+    match start {
+        Start::Command { argv, environment } => run(argv, environment)?,
+        Start::Request { socket, instance } => ask(socket, instance)?,
+    }
+    let ended = now();
+    let gone = match events {
+        Some((events, instance)) => ended.max(events.wait_stopped(instance, began)?),
+        None => ended,
+    };
+    Ok(gone.saturating_sub(began))
+}
+
+fn run(argv: &[String], environment: &[(String, String)]) -> Result<(), String> {
+    let (program, arguments) = argv.split_first().ok_or("no program is named")?;
     let mut command = Command::new(program);
     command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
-    let began = now();
     let output = command.output().map_err(|error| format!("run {program}: {error}"))?;
-    let ended = now();
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&said).trim()));
+    if output.status.success() {
+        return Ok(());
     }
-    match (gone, events) {
-        (Gone::WhenStopped(instance), Some(events)) => {
-            let stopped = events.wait_stopped(instance, began)?;
-            Ok(ended.max(stopped).saturating_sub(began))
-        }
-        (Gone::WhenItEnds, _) | (Gone::WhenStopped(_), None) => Ok(ended.saturating_sub(began)),
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{}: {}", output.status, String::from_utf8_lossy(&said).trim()))
+}
+
+/// What `yado rescue start` does.
+fn ask(socket: &str, instance: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{socket}: {error}");
+    let request = Request::Start(InstanceName::parse(instance).map_err(|error| error.to_string())?);
+    let socket = packet::connect(Path::new(socket)).map_err(failed)?;
+    let bytes = yado_wire::encode(&request).ok_or("a request longer than a packet")?;
+    packet::send(&socket, &bytes, &[]).map_err(failed)?;
+    let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
+    let received = packet::recv(&socket, &mut buffer).map_err(failed)?.ok_or("no answer in time")?;
+    match yado_wire::decode(&buffer[..received.len]) {
+        Ok(Reply::Done) => Ok(()),
+        other => Err(format!("{other:?}")),
     }
 }
 
@@ -88,8 +126,8 @@ struct Events {
 }
 
 impl Events {
-    fn follow() -> Result<Events, String> {
-        let [program, arguments @ ..] = EVENTS;
+    fn follow(argv: &[String]) -> Result<Events, String> {
+        let (program, arguments) = argv.split_first().ok_or("no program is named")?;
         let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| format!("run {program}: {error}"))?;
         let stdout = child.stdout.take().ok_or("no pipe from the events")?;
