@@ -47,6 +47,7 @@ pub(crate) struct Running {
 /// What init holds of the machine.
 #[derive(Debug)]
 pub(crate) struct Held {
+    pub(crate) pss_kib: u64,
     pub(crate) resident_kib: u64,
     pub(crate) descriptors: usize,
     pub(crate) mounts: usize,
@@ -579,8 +580,11 @@ impl Running {
         let of_init = |file: &str| format!("/proc/{}/{file}", self.init_pid());
         let status = fs::read_to_string(of_init("status")).unwrap();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let rollup = fs::read_to_string(of_init("smaps_rollup")).unwrap();
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
         let groups = fs::read_dir(self.group().unwrap()).unwrap().flatten();
         Held {
+            pss_kib: pss.trim().trim_end_matches(" kB").parse().unwrap(),
             resident_kib: resident.trim().trim_end_matches(" kB").parse().unwrap(),
             descriptors: fs::read_dir(of_init("fd")).unwrap().count(),
             mounts: fs::read_to_string(of_init("mountinfo")).unwrap().lines().count(),

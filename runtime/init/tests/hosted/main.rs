@@ -7,6 +7,7 @@ mod apply;
 mod host;
 mod host_ids;
 mod kept_images;
+mod many;
 mod reader;
 mod shutdown;
 mod stalled;

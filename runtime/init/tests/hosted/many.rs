@@ -1,0 +1,52 @@
+//! As many instances as there may be.
+
+use crate::host::Host;
+use std::fs;
+use std::time::Instant;
+use yado_wire::MAX_INSTANCES;
+use yado_wire::rescue::{ApplyOutcome, InstanceState, Reply, Request};
+
+const RUNS: &str = "[config]\nboot.autostart = true\nhealth.window = \"100ms\"\n";
+
+/// What one more may cost PID 1.
+const MOST_KIB_EACH: u64 = 24;
+
+#[test]
+fn as_many_as_there_may_be_run_and_one_more_is_refused_with_the_bound() {
+    let Some(host) = Host::with(&[("i0", RUNS)]) else { return };
+    let mut host = host.start();
+    let (mut there, mut seen) = (1, Vec::new());
+    for count in [1, 50, MAX_INSTANCES] {
+        for number in there..count {
+            host.add_instance(&format!("i{number}"), RUNS);
+        }
+        there = count;
+        host.apply();
+        host.wait_until(&format!("{count} are ready"), |host| {
+            let is_ready =
+                |reply: &&Reply| matches!(reply, Reply::Instance(one) if one.state == InstanceState::Ready);
+            host.ask(&Request::Status).iter().filter(is_ready).count() == count
+        });
+        // One of them is started again beside all others.
+        let restart = Instant::now();
+        assert_eq!(host.ask(&Request::Restart(crate::name("i0"))), [Reply::Done]);
+        let restart = restart.elapsed();
+        let asked = Instant::now();
+        host.ask(&Request::Status);
+        seen.push((count, host.held().pss_kib, restart, asked.elapsed()));
+    }
+    for (count, pss_kib, restart, status) in &seen {
+        println!("{count} instances: init's PSS {pss_kib} KiB, one restarts in {restart:?}, status {status:?}");
+    }
+    let (few, many) = (&seen[1], &seen[2]);
+    let each = many.1.saturating_sub(few.1) / (many.0 - few.0) as u64;
+    assert!(each < MOST_KIB_EACH, "{each} KiB for each more");
+    host.add_instance("late", RUNS);
+    let outcomes = host.apply();
+    let [(name, ApplyOutcome::Refused(failure))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!(name, "late");
+    assert!(failure.reason.contains(&MAX_INSTANCES.to_string()), "{failure}");
+    let runtime = fs::read_dir(host.path("run/instances")).unwrap().count();
+    assert_eq!(runtime, MAX_INSTANCES);
+    assert!(host.end().success());
+}
