@@ -178,7 +178,8 @@ pub enum Mode {
 pub enum Verify {
     /// dm-verity: each block when it is read. The only value on an appliance.
     Block,
-    /// The whole image before each start: hosted, where the kernel has no device-mapper and policy says so.
+    /// The whole image before it is mounted, and again when its file was changed: hosted, where the kernel has no
+    /// device-mapper and policy says so.
     Start,
 }
 
