@@ -89,15 +89,12 @@ pub enum DaemonError {
 }
 
 /// What is known of the netd before this one.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Predecessor {
     /// What it wrote down, or that there was none.
     Known,
     /// There was one, and what it wrote down cannot be read.
-    Unknown {
-        /// What it left.
-        seen: Observed,
-    },
+    Unknown,
 }
 
 /// Everything netd knows.
@@ -174,19 +171,23 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     ];
     let state_path = arguments.run.join("netd.state");
     let boot = machine::boot_id().map_err(failed("boot_id"))?;
+    let seen = kernel.observe().await.ok();
     let (saved, predecessor) = match Saved::read(&state_path, &boot) {
         Ok(saved) => (saved, Predecessor::Known),
         Err(error) => {
             let path = state_path.display();
             tracing::error!("{path}: {error}; what is found stays as it is, as far as nothing else is known of it");
-            let seen = kernel.observe().await.map_err(failed("look at the links"))?;
-            (Saved::nothing(&boot), Predecessor::Unknown { seen })
+            (Saved::nothing(&boot), Predecessor::Unknown)
         }
     };
-    let FirstNetworks { spec, kept, is_guessing } = first_networks(&arguments, &saved.attachments);
-    let moves = match &predecessor {
+    // One whose pair is gone ended while nobody looked, and uses no network.
+    let is_gone = |name: &String| seen.as_ref().is_some_and(|seen| seen.link(name).is_none());
+    let is_there = |attachment: &&Attachment| !attachment.host_link.as_ref().is_some_and(is_gone);
+    let attached: Vec<Attachment> = saved.attachments.iter().filter(is_there).cloned().collect();
+    let FirstNetworks { spec, kept, is_guessing } = first_networks(&arguments, &attached);
+    let moves = match predecessor {
         Predecessor::Known => saved.moves.clone(),
-        Predecessor::Unknown { seen } => moves_seen(&spec.bridges, |bridge| seen.our_bridge_address(&bridge.name)),
+        Predecessor::Unknown => moves_seen(&spec.bridges, |bridge| seen.as_ref()?.our_bridge_address(&bridge.name)),
     };
     let mut netd = Netd {
         // Until the first look, which finds out what they collide with.
@@ -225,7 +226,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     netd.take_networks();
     match predecessor {
         Predecessor::Known => {}
-        Predecessor::Unknown { .. } => netd.uplinks.iter_mut().for_each(Uplink::keep_unknown_address),
+        Predecessor::Unknown => netd.uplinks.iter_mut().for_each(Uplink::keep_unknown_address),
     }
     if let Err(error) = privileges::drop_unneeded(netd.arguments.is_hosted) {
         tracing::warn!("privileges are kept: {error}");

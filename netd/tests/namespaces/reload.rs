@@ -158,6 +158,26 @@ fn a_network_that_is_gone_loses_its_bridge_once_nobody_uses_it() {
 }
 
 #[test]
+fn an_instance_that_ended_while_nobody_looked_keeps_no_network() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let mut networks = networks_with_uplink();
+    networks.bridges = vec![lan0()];
+    let mut board = Board::start(Some(networks.clone()));
+    let one = Machine::container();
+    assert_eq!(board.attach("one", &one, &[nic("lan0")]), NetReply::Attached);
+    board.kill_netd();
+    one.end();
+    board.machine.wait_for("! ip -o link | grep veth");
+    // The same address under another name: only one of the two can be.
+    networks.bridges[0].name = clipped("lan1");
+    std::fs::write(board.run.path().join("networks.bin"), networks.encode()).unwrap();
+    board.start_netd();
+    assert_eq!(board.machine.sh("ip -o link show type bridge | cut -d: -f2").trim(), "lan1", "{}", board.log());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_changes_nothing_now_or_at_the_next_start() {
     if !can_run(&["ip", "nft", "busybox", "dnsmasq"]) {
         return;
