@@ -238,6 +238,7 @@ impl Supervisor {
                 self.instances.set_order();
                 self.log.say(Priority::Notice, format_args!("{}: is gone", about.name));
                 self.events.publish(Some(&about), EventKind::Removed);
+                self.log.release_ring(about.name.as_str());
                 if self.applying.as_ref().is_some_and(|applying| applying.forget) {
                     let identities = self.identities.clone().with(&[], |name| *name != about.name);
                     self.save_identities(identities, now);

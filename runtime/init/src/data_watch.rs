@@ -31,9 +31,9 @@ enum Room {
 /// Less than a tenth is little, and only more than a seventh is enough again: what hovers between is said once.
 fn judge(before: Room, usage: &Usage) -> Room {
     let is_below = |part: u64| {
-        usage.free_bytes < usage.total_bytes / part
+        usage.free_bytes.saturating_mul(part) < usage.total_bytes
             // Some file systems have no fixed number of files.
-            || (usage.total_files != 0 && usage.free_files < usage.total_files / part)
+            || (usage.total_files != 0 && usage.free_files.saturating_mul(part) < usage.total_files)
     };
     match before {
         Room::Enough if is_below(10) => Room::Scarce,

@@ -27,21 +27,21 @@ impl Events {
         let Some(packet) = yado_wire::encode(&event) else { return };
         if MOST_EVENTS <= self.packets.len() {
             self.packets.pop_front();
-            self.first += 1;
+            self.first = self.first.saturating_add(1);
         }
         self.packets.push_back(packet.into_boxed_slice());
     }
 
     /// The sequence number of the event that has not happened yet.
     pub(crate) fn next(&self) -> u64 {
-        self.first + self.packets.len() as u64
+        self.first.saturating_add(self.packets.len() as u64)
     }
 
     /// The packet of the first event that is not before `sequence`, and the sequence number after it.
     pub(crate) fn read(&self, sequence: u64) -> Option<(&[u8], u64)> {
         let sequence = sequence.max(self.first);
-        let packet = self.packets.get(usize::try_from(sequence - self.first).ok()?)?;
-        Some((packet, sequence + 1))
+        let packet = self.packets.get(usize::try_from(sequence.saturating_sub(self.first)).ok()?)?;
+        Some((packet, sequence.saturating_add(1)))
     }
 }
 

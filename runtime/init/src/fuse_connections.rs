@@ -54,12 +54,12 @@ fn abort_below(directory: &Path, whose: &Whose, root: &str) -> usize {
         Whose::Ids(ids) => entry.metadata().is_ok_and(|found| ids.contains(&found.uid())),
         Whose::All => entry.file_name() != *root,
     });
-    let mut idle = 0;
+    let mut idle = 0usize;
     let chosen = owned.map(|entry| entry.path()).filter(|connection| {
         if is_waited_for(connection) {
             return true;
         }
-        idle += 1;
+        idle = idle.saturating_add(1);
         idle <= MOST_IDLE
     });
     chosen.filter(|connection| fs::write(connection.join("abort"), "1").is_ok()).take(MOST_ABORTS).count()

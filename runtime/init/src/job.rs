@@ -217,7 +217,7 @@ impl Job {
 /// mke2fs' own 5 %, of a large one 32 MiB. Of inodes we keep some ourselves: see [`file_reserve`](yado_sys::file_reserve).
 fn reserved_percent(kib: u64) -> String {
     const MOST_KIB: u64 = 32 << 10;
-    let hundredths = (MOST_KIB * 10_000 / kib.max(1)).min(500);
+    let hundredths = (MOST_KIB * 10_000).checked_div(kib).unwrap_or(u64::MAX).min(500);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 

@@ -52,12 +52,12 @@ fn by_memory(memory_bytes: u64) -> Vec<(&'static str, String)> {
     let reserve = u64::from(share::terminals(memory_bytes)) * 16;
     let of_own_mounts = (mib / 4).clamp(16, 1024);
     let mut settings = vec![
-        ("kernel.pty.max", reserve + of_own_mounts),
+        ("kernel.pty.max", reserve.saturating_add(of_own_mounts)),
         ("kernel.pty.reserve", reserve),
         // A request in a ring takes 64 bytes that count as the container's memory: so it is its limit that it meets first.
         ("fs.aio-max-nr", (memory_bytes / 64).clamp(65_536, i32::MAX as u64)),
         // Some 300 bytes each, and a mount of FUSE some kilobytes. In each mount namespace; the kernel's default is the upper end.
-        ("fs.mount-max", (mib * 80).clamp(5_000, 100_000)),
+        ("fs.mount-max", mib.saturating_mul(80).clamp(5_000, 100_000)),
         // Some 100 KiB each; services of systemd with a private network have one.
         ("user.max_net_namespaces", (mib / 8).clamp(16, 1024)),
         ("user.max_ipc_namespaces", (mib / 2).clamp(64, 4096)),

@@ -4,6 +4,12 @@
 //! It never parses TOML, JSON, HTTP or TLS, never starts a thread, never waits for another process, and has no panic of its
 //! own.
 
+// Whatever comes in, nothing here panics or wraps.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
+)]
+
 mod arguments;
 mod host;
 mod initramfs;

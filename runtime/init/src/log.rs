@@ -92,6 +92,13 @@ impl Log {
         self.rings.as_ref()
     }
 
+    /// There is no such instance any more: another may have its ring.
+    pub(crate) fn release_ring(&mut self, instance: &str) {
+        if let Some(rings) = &mut self.rings {
+            rings.release(instance);
+        }
+    }
+
     /// A line of our own.
     pub(crate) fn say(&mut self, priority: Priority, message: fmt::Arguments<'_>) {
         self.record(priority as u8, OWN_IDENTIFIER, 0, &message.to_string());

@@ -67,9 +67,12 @@ fn find_power_keys() -> Vec<fs::File> {
 
 fn has_power_key(bitmap: &str, word_bits: u32) -> bool {
     const KEY_POWER: u32 = 116;
-    let word = bitmap.split_whitespace().rev().nth((KEY_POWER / word_bits) as usize);
-    word.and_then(|word| u64::from_str_radix(word, 16).ok())
-        .is_some_and(|word| word >> (KEY_POWER % word_bits) & 1 == 1)
+    let (Some(word), Some(bit)) = (KEY_POWER.checked_div(word_bits), KEY_POWER.checked_rem(word_bits)) else {
+        return false;
+    };
+    let word = bitmap.split_whitespace().rev().nth(word as usize);
+    let word = word.and_then(|word| u64::from_str_radix(word, 16).ok()).and_then(|word| word.checked_shr(bit));
+    word.is_some_and(|word| word & 1 == 1)
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use yado_wire::{Failure, InstanceName, MAX_INSTANCES, Step};
 /// The networks' file, beside those of instances.
 const NETWORKS: &str = "networks.bin";
 
+/// A file of this length is refused as too long.
+const ONE_TOO_MANY: u64 = file::MAX_FILE_BYTES as u64 + 1;
+
 /// The longest text of the compiler's that is kept with an instance.
 const MAX_REASON_BYTES: u64 = 4096;
 
@@ -86,7 +89,7 @@ pub(crate) fn read_compiled(places: &Places) -> Result<Vec<Configured>, Failure>
 }
 
 fn compiled(places: &Places, name: InstanceName) -> Configured {
-    let bytes = read_bounded(&places.specs().join(format!("{name}.bin")), file::MAX_FILE_BYTES as u64 + 1);
+    let bytes = read_bounded(&places.specs().join(format!("{name}.bin")), ONE_TOO_MANY);
     let spec = match bytes.as_deref().map(file::decode) {
         Some(Ok((spec, _))) if spec.security.privileged && !places.allows_privileged() => Err(not_allowed(places)),
         Some(Ok((spec, _))) if spec.name == name => Ok(spec),
@@ -120,7 +123,7 @@ fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Op
     let file = format!("{name}.bin");
     let candidates = [places.specs().join(&file), places.system.join("specs").join(&file)];
     candidates.iter().find_map(|path| {
-        let bytes = read_bounded(path, file::MAX_FILE_BYTES as u64 + 1)?;
+        let bytes = read_bounded(path, ONE_TOO_MANY)?;
         let (spec, found) = file::decode(&bytes).ok()?;
         (found == digest && spec.name == *name).then_some(spec)
     })

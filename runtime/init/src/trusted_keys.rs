@@ -28,11 +28,11 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
             if !is_key(&path) {
                 continue;
             }
-            if left == 0 {
+            let Some(fewer) = left.checked_sub(1) else {
                 log.say(Priority::Error, format_args!("{}: not trusted: more than {MOST_KEYS} keys", path.display()));
                 continue;
-            }
-            left -= 1;
+            };
+            left = fewer;
             let name = format!("{origin}-{}", entry.file_name().to_string_lossy());
             if let Err(error) = fs::copy(&path, trust.join(name)) {
                 log.say(Priority::Error, format_args!("copy {}: {error}", path.display()));

@@ -20,7 +20,13 @@ pub struct Budget {
 impl Budget {
     /// So many units a second, and at first so many at once. What a unit is, the source says.
     pub const fn per_second(units_per_second: u32, burst_units: u32) -> Budget {
-        Budget::each(burst_units, Duration::from_nanos(1_000_000_000 / units_per_second as u64))
+        let second: u64 = 1_000_000_000;
+        // Of none a second, none comes back.
+        let interval = match second.checked_div(units_per_second as u64) {
+            Some(nanoseconds) => Duration::from_nanos(nanoseconds),
+            None => Duration::MAX,
+        };
+        Budget::each(burst_units, interval)
     }
 
     /// So many units at once, and then one each interval.

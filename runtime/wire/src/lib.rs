@@ -5,6 +5,11 @@
 
 // A message lives on the stack of whoever sends or reads it, one at a time: its bounds matter, not its largest variant.
 #![allow(clippy::large_enum_variant)]
+// PID 1 links this: whatever comes in, nothing here panics or wraps.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
+)]
 
 pub mod budget;
 pub mod columns;

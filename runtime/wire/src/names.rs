@@ -9,11 +9,11 @@ pub type Text<const N: usize> = heapless::String<N>;
 pub fn clipped<const N: usize>(text: &str) -> Text<N> {
     let mut end = text.len().min(N);
     while !text.is_char_boundary(end) {
-        end -= 1;
+        end = end.saturating_sub(1);
     }
     let mut out = Text::new();
     // A prefix of at most N bytes always fits.
-    let _ = out.push_str(&text[..end]);
+    let _ = out.push_str(text.get(..end).unwrap_or_default());
     out
 }
 

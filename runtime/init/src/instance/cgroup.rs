@@ -276,13 +276,13 @@ pub(crate) fn clear_away(groups: &Path) {
     const PAUSE: Duration = Duration::from_millis(20);
     // Many times what containers that are killed may have left.
     const MAX_PORTIONS: u32 = 10_000;
-    let mut pauses = 0;
+    let mut pauses = 0u32;
     for _ in 0..MAX_PORTIONS {
         kill(groups);
         match remove(groups) {
             Ok(Removal::More) => {}
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy && pauses < MAX_PAUSES => {
-                pauses += 1;
+                pauses = pauses.saturating_add(1);
                 std::thread::sleep(PAUSE);
             }
             Ok(Removal::Done) | Err(_) => return,

@@ -148,7 +148,7 @@ impl Console {
                 break;
             }
         }
-        let bytes = u32::try_from(self.printed - before).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(self.printed.saturating_sub(before)).unwrap_or(u32::MAX);
         let bytes = bytes.saturating_add(LOOK_BYTES).saturating_add(lines.saturating_mul(LINE_BYTES));
         match self.viewer {
             Some(_) => {
@@ -228,11 +228,12 @@ impl Console {
         viewer.seen = viewer.seen.max(oldest);
         if viewer.seen < self.printed {
             let offset = viewer.seen % RING_BYTES;
-            let len = (self.printed - viewer.seen).min(RING_BYTES - offset).min(CHUNK_BYTES as u64) as usize;
+            let left = self.printed.saturating_sub(viewer.seen).min(RING_BYTES.saturating_sub(offset));
+            let len = left.min(CHUNK_BYTES as u64) as usize;
             let chunk = buffer.get_mut(..len)?;
             self.ring.as_ref()?.read_exact_at(chunk, offset).ok()?;
             match stream::write(&viewer.stream, chunk) {
-                Ok(Some(len)) => viewer.seen += len as u64,
+                Ok(Some(len)) => viewer.seen = viewer.seen.saturating_add(len as u64),
                 Ok(None) => {}
                 Err(_) => return None,
             }
@@ -244,11 +245,11 @@ impl Console {
     fn keep(&mut self, printed: &[u8]) {
         if let Some(ring) = &self.ring {
             let offset = self.printed % RING_BYTES;
-            let (first, rest) = printed.split_at(printed.len().min((RING_BYTES - offset) as usize));
+            let (first, rest) = printed.split_at(printed.len().min(RING_BYTES.saturating_sub(offset) as usize));
             // On a full tmpfs old text stays where new text should be; there is nothing better to do.
             let _ = ring.write_all_at(first, offset).and_then(|()| ring.write_all_at(rest, 0));
         }
-        self.printed += printed.len() as u64;
+        self.printed = self.printed.saturating_add(printed.len() as u64);
     }
 }
 

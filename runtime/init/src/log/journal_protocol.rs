@@ -47,7 +47,7 @@ pub fn parse_journal_entry(mut bytes: &[u8], extent: Extent) -> Option<JournalEn
             }
             b"PRIORITY" => {
                 if let [digit @ b'0'..=b'7'] = value {
-                    entry.priority = digit - b'0';
+                    entry.priority = digit.saturating_sub(b'0');
                 }
             }
             b"SYSLOG_IDENTIFIER" => entry.identifier = Some(String::from_utf8_lossy(value)),
@@ -74,7 +74,7 @@ fn split_field(bytes: &[u8]) -> Option<Field<'_>> {
     let (line, rest) = bytes.split_at(end);
     let rest = rest.get(1..).unwrap_or(&[]);
     if let Some(at) = line.iter().position(|&byte| byte == b'=') {
-        return Some((line.get(..at)?, line.get(at + 1..)?, rest));
+        return Some((line.get(..at)?, line.get(at..)?.get(1..)?, rest));
     }
     let (len, rest) = rest.split_first_chunk::<8>()?;
     let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
@@ -87,7 +87,7 @@ fn split_field(bytes: &[u8]) -> Option<Field<'_>> {
 fn split_cut_field(bytes: &[u8]) -> Option<Field<'_>> {
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let (name, rest) = bytes.split_at(end);
-    let value = rest.get(1 + size_of::<u64>()..)?;
+    let value = rest.get(1..)?.get(size_of::<u64>()..)?;
     Some((name, value, b""))
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn open() -> Option<File> {
 
 /// Writes one record. `pid`: whose it is, if it is not ours.
 pub(crate) fn write(kmsg: &mut File, priority: u8, identifier: &str, pid: i32, message: &str) {
-    let mut line = String::with_capacity(64 + message.len().min(MAX_LINE_BYTES));
+    let mut line = String::with_capacity(message.len().min(MAX_LINE_BYTES).saturating_add(64));
     // 24: the facility "daemon". Writing to a String cannot fail.
     let _ = match pid {
         0 => write!(line, "<{}>{identifier}: ", 24 | priority),
@@ -25,7 +25,7 @@ pub(crate) fn write(kmsg: &mut File, priority: u8, identifier: &str, pid: i32, m
     };
     let mut end = message.len().min(MAX_LINE_BYTES);
     while !message.is_char_boundary(end) {
-        end -= 1;
+        end = end.saturating_sub(1);
     }
     line.push_str(message.get(..end).unwrap_or(""));
     // A log that cannot be written has nobody left to tell.

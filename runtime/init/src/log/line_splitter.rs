@@ -46,7 +46,7 @@ impl LineSplitter {
         while let Some((&byte, after)) = rest.split_first() {
             if self.escape == Escape::None && is_text(byte) {
                 // Most bytes are plain text: they are taken together, as far as the line has room.
-                let room = MAX_LINE_BYTES - self.line.len().min(MAX_LINE_BYTES);
+                let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
                 let len = rest.iter().take(room).position(|&byte| !is_text(byte)).unwrap_or(rest.len().min(room));
                 let (text, after) = rest.split_at(len);
                 self.line.extend_from_slice(text);
@@ -102,7 +102,7 @@ impl LineSplitter {
             self.window_lines = 0;
             self.left_out = 0;
         }
-        self.window_lines += 1;
+        self.window_lines = self.window_lines.saturating_add(1);
         log(text);
     }
 }

@@ -39,18 +39,18 @@ impl LogRing {
 
     /// Adds a record, which is `beginning` and then `rest`; as many of the oldest go as it needs room.
     pub(crate) fn append(&mut self, beginning: &[u8], rest: &[u8]) -> io::Result<()> {
-        let len = beginning.len() + rest.len();
-        let needed = HEAD_BYTES + len as u64;
+        let len = beginning.len().saturating_add(rest.len());
+        let needed = HEAD_BYTES.saturating_add(len as u64);
         if self.capacity < needed {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        while self.capacity < self.head + needed - self.tail {
-            self.tail += HEAD_BYTES + self.len_at(self.tail)?;
+        while self.capacity < self.head.saturating_add(needed).saturating_sub(self.tail) {
+            self.tail = behind(self.tail, self.len_at(self.tail)?);
         }
         // One write: whoever prints much has PID 1 do this for each line.
         self.write_at(&[&(len as u32).to_le_bytes(), beginning, rest].concat(), self.head)?;
         // Only now does the record exist; a write that failed half way is written over by the next.
-        self.head += needed;
+        self.head = self.head.saturating_add(needed);
         Ok(())
     }
 
@@ -64,8 +64,8 @@ impl LogRing {
         let len = self.len_at(position)?;
         buffer.clear();
         buffer.resize(len as usize, 0);
-        self.read_at(buffer, position + HEAD_BYTES)?;
-        Ok(Some(position + HEAD_BYTES + len))
+        self.read_at(buffer, behind(position, 0))?;
+        Ok(Some(behind(position, len)))
     }
 
     /// Reads the beginning of the record at `position`, as [`LogRing::read`] would find it. `false`: there is none.
@@ -77,7 +77,7 @@ impl LogRing {
         if self.len_at(position)? < beginning.len() as u64 {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        self.read_at(beginning, position + HEAD_BYTES)?;
+        self.read_at(beginning, behind(position, 0))?;
         Ok(true)
     }
 
@@ -86,25 +86,36 @@ impl LogRing {
         self.read_at(&mut head, position)?;
         let len = u64::from(u32::from_le_bytes(head));
         // We wrote it; but the file is a file, and nothing that somebody does to it may make us loop or allocate.
-        if self.head < position + HEAD_BYTES + len {
+        if self.head < behind(position, len) {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(len)
     }
 
+    /// Where in the file a position is, and how many bytes the file has from there on.
+    fn place_of(&self, position: u64) -> (u64, usize) {
+        let offset = position.checked_rem(self.capacity).unwrap_or(0);
+        (offset, self.capacity.saturating_sub(offset) as usize)
+    }
+
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let offset = position % self.capacity;
-        let (first, rest) = bytes.split_at(bytes.len().min((self.capacity - offset) as usize));
+        let (offset, room) = self.place_of(position);
+        let (first, rest) = bytes.split_at(bytes.len().min(room));
         self.file.write_all_at(first, offset)?;
         self.file.write_all_at(rest, 0)
     }
 
     fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        let offset = position % self.capacity;
-        let (first, rest) = bytes.split_at_mut(bytes.len().min((self.capacity - offset) as usize));
+        let (offset, room) = self.place_of(position);
+        let (first, rest) = bytes.split_at_mut(bytes.len().min(room));
         self.file.read_exact_at(first, offset)?;
         self.file.read_exact_at(rest, 0)
     }
+}
+
+/// The position behind the head of a record that begins here, and so many of its bytes.
+fn behind(position: u64, len: u64) -> u64 {
+    position.saturating_add(HEAD_BYTES).saturating_add(len)
 }
 
 #[cfg(test)]

@@ -91,14 +91,26 @@ impl LogRings {
         false
     }
 
+    /// There is no such instance any more. What it printed is read until another instance's lines are written over it.
+    pub(crate) fn release(&mut self, name: &str) {
+        if let Some(known) = self.instances.iter_mut().find(|known| *known == name) {
+            known.clear();
+        }
+    }
+
     fn ring_of(&mut self, name: &str) -> io::Result<usize> {
         if let Some(at) = self.instances.iter().position(|known| known == name) {
-            return Ok(at + 1);
+            return Ok(at.saturating_add(1));
+        }
+        if let Some((at, free)) = self.instances.iter_mut().enumerate().find(|(_, known)| known.is_empty()) {
+            name.clone_into(free);
+            return Ok(at.saturating_add(1));
         }
         if MAX_INSTANCES <= self.instances.len() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.rings.push(LogRing::create(&self.directory.join(format!("instance-{name}")), INSTANCE_BYTES)?);
+        self.rings
+            .push(LogRing::create(&self.directory.join(format!("instance-{}", self.rings.len())), INSTANCE_BYTES)?);
         self.instances.push(name.to_owned());
         Ok(self.instances.len())
     }
@@ -128,6 +140,22 @@ mod tests {
         }
         assert!(!rings.has_more(from));
         records
+    }
+
+    #[test]
+    fn those_that_come_and_go_do_not_use_up_the_rings() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut rings = LogRings::with_system_bytes(directory.path(), 1024).unwrap();
+        rings.append(Some("stays"), b"stays says").unwrap();
+        let mut follower = LogPosition::default();
+        for number in 0..2 * MAX_INSTANCES {
+            let name = format!("guest{number}");
+            rings.append(Some(&name), name.as_bytes()).unwrap();
+            assert_eq!(all(&rings, &mut follower).last(), Some(&name));
+            rings.release(&name);
+        }
+        assert_eq!(rings.rings.len(), 3, "the system's, and two");
+        assert_eq!(all(&rings, &mut LogPosition::default()).first().unwrap(), "stays says");
     }
 
     #[test]
@@ -161,7 +189,7 @@ mod tests {
         let mut rings = LogRings::with_system_bytes(directory.path(), 1024).unwrap();
         rings.append(Some("one"), b"lost").unwrap();
         rings.append(None, b"kept").unwrap();
-        let ring = directory.path().join("instance-one");
+        let ring = directory.path().join("instance-1");
         std::fs::File::options().write(true).truncate(true).open(ring).unwrap();
         let mut reader = LogPosition::default();
         assert_eq!(all(&rings, &mut reader), ["kept"]);

@@ -43,7 +43,7 @@ fn split_priority(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let end = rest.iter().take(4).position(|&byte| byte == b'>')?;
     let number: u16 = core::str::from_utf8(rest.get(..end)?).ok()?.parse().ok()?;
     // The lower three bits are the priority, the rest the facility.
-    Some(((number & 7) as u8, rest.get(end + 1..)?))
+    Some(((number & 7) as u8, rest.get(end..)?.get(1..)?))
 }
 
 fn is_date(text: &str) -> bool {

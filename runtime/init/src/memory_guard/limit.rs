@@ -18,7 +18,8 @@ pub(super) struct Looks {
 impl Looks {
     /// All of it.
     pub(super) fn new() -> Looks {
-        Looks { left: MAX_LOOKS, until: Instant::now() + MAX_TIME }
+        let now = Instant::now();
+        Looks { left: MAX_LOOKS, until: now.checked_add(MAX_TIME).unwrap_or(now) }
     }
 
     /// Whether nothing is looked at any more because of one who took so many steps: at least half of what all may. That time

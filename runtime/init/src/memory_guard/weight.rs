@@ -61,7 +61,7 @@ pub(super) fn guilty(weights: &[Weight], missing: u64, kept: u64, search: Search
     }
     let missing = rest;
     let seen = weights.iter().max_by_key(|weight| weight.queued_bytes);
-    let shows = |part: u64| seen.filter(|weight| missing / part <= weight.queued_bytes);
+    let shows = |part: u64| seen.filter(|weight| missing <= weight.queued_bytes.saturating_mul(part));
     match search {
         Search::Seen => shows(SUSPECTS_PART),
         Search::Suspects => shows(SUSPECTS_PART)
