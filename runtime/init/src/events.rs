@@ -22,7 +22,7 @@ impl Events {
             sequence: self.next(),
             monotonic_us: u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX),
             instance: about.cloned(),
-            kind,
+            kind: Some(kind),
         });
         let Some(packet) = yado_wire::encode(&event) else { return };
         if MOST_EVENTS <= self.packets.len() {

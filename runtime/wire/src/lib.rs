@@ -23,6 +23,7 @@ pub mod names;
 pub mod network;
 pub mod printable;
 pub mod rescue;
+mod skippable;
 
 pub use budget::Budget;
 pub use failure::{Failure, Retry, Step};

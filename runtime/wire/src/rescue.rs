@@ -307,8 +307,9 @@ pub struct Event {
     pub monotonic_us: u64,
     /// Which instance, if it is about one.
     pub instance: Option<AboutInstance>,
-    /// What.
-    pub kind: EventKind,
+    /// What. `None`: something that this release does not know and init, of a newer one, does; the stream goes on. Never sent.
+    #[serde(with = "crate::skippable")]
+    pub kind: Option<EventKind>,
 }
 
 /// The instance that an event is about.

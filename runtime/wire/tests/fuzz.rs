@@ -82,7 +82,7 @@ fn replies() -> Vec<Vec<u8>> {
             sequence: 9,
             monotonic_us: 1 << 40,
             instance: Some(AboutInstance { id: InstanceId(300), name: web() }),
-            kind,
+            kind: Some(kind),
         })
     };
     let all = [
@@ -164,9 +164,13 @@ fn datagrams() -> Vec<Vec<u8>> {
 
 fn check<M: Serialize + DeserializeOwned + Debug + PartialEq>(packet: &[u8]) {
     if let Ok(message) = decode::<M>(packet) {
-        let again = encode(&message).unwrap();
-        assert_eq!(decode(&again), Ok(message));
+        comes_out_again(message);
     }
+}
+
+fn comes_out_again<M: Serialize + DeserializeOwned + Debug + PartialEq>(message: M) {
+    let again = encode(&message).unwrap();
+    assert_eq!(decode(&again), Ok(message));
 }
 
 #[test]
@@ -174,7 +178,11 @@ fn packets_of_any_bytes_are_refused_or_messages_that_come_out_the_same_again() {
     let seeds = [requests(), replies(), reports(), network(), datagrams(), vec![encode(&web()).unwrap()]].concat();
     fuzz("packet", &seeds, &["..", "/", "-", "\u{e4}"], |packet| {
         check::<Request>(packet);
-        check::<Reply>(packet);
+        match decode(packet) {
+            // Nobody sends what it does not know.
+            Ok(Reply::Event(Event { kind: None, .. })) | Err(_) => {}
+            Ok(reply) => comes_out_again::<Reply>(reply),
+        }
         check::<LaunchReport>(packet);
         check::<NetRequest>(packet);
         check::<NetReply>(packet);

@@ -14,7 +14,8 @@ use std::time::Duration;
 use yado_sys::packet;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
-    Command as CommandFile, ExitStatus, LogRecord, MAX_COMMAND_BYTES, Mode, Reply, Request, SystemStatus, Verify,
+    Command as CommandFile, Event, EventKind, ExitStatus, LogRecord, MAX_COMMAND_BYTES, Mode, Reply, Request,
+    SystemStatus, Verify,
 };
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
 
@@ -192,4 +193,78 @@ fn a_name_that_is_none_is_refused_before_anybody_is_asked() {
     let output = workshop.fail(&rescue(&["start", "../etc"]));
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("'.' is not a letter, digit or dash"), "{output:?}");
+}
+
+/// Serves as many connections as there are answers, one after the other; each answer is the packets of one.
+fn init_that_sends(socket: &Path, answers: Vec<Vec<Vec<u8>>>) -> JoinHandle<()> {
+    let listener = packet::listen(socket).unwrap();
+    thread::spawn(move || {
+        let mut polled = yado_sys::poll::PollSet::default();
+        // A hung-up connection would be another error.
+        let mut connections = Vec::new();
+        for packets in answers {
+            polled.clear();
+            polled.add(&listener, yado_sys::poll::Interest::Read);
+            polled.wait(Some(DEADLINE)).unwrap();
+            let connection = packet::accept(&listener).unwrap().expect("nobody connected in time");
+            polled.clear();
+            polled.add(&connection, yado_sys::poll::Interest::Read);
+            polled.wait(Some(DEADLINE)).unwrap();
+            let mut request = vec![0; MAX_FRAME_BYTES];
+            packet::recv(&connection, &mut request).unwrap().expect("no request in time");
+            for bytes in packets {
+                packet::send(&connection, &bytes, &[]).unwrap().unwrap();
+            }
+            connections.push(connection);
+        }
+        // Until they have hung up.
+        for connection in connections {
+            polled.clear();
+            polled.add(&connection, yado_sys::poll::Interest::Read);
+            polled.wait(Some(DEADLINE)).unwrap();
+        }
+    })
+}
+
+#[test]
+fn an_event_of_a_newer_init_does_not_end_the_stream() {
+    let workshop = Workshop::new();
+    let event = |sequence, kind| Reply::Event(Event { sequence, monotonic_us: 1, instance: None, kind: Some(kind) });
+    let stage = |sequence, name| yado_wire::encode(&event(sequence, EventKind::Stage(clipped(name)))).unwrap();
+    // Event 8 of kind 99, which carries five bytes.
+    let newer = b"\x01\x04\x08\x01\x00\x06\x63\x04late".to_vec();
+    let done = yado_wire::encode(&Reply::Done).unwrap();
+    let packets = vec![stage(7, "data"), newer, stage(9, "netd"), done];
+    let init = init_that_sends(&workshop.path("init.sock"), vec![packets]);
+    let output = workshop.run(&rescue(&["events"]));
+    init.join().unwrap();
+    let shown = "[     0.000001] stage data\n\
+                 [     0.000001] an event of a kind that this program does not know, number 8\n\
+                 [     0.000001] stage netd\n";
+    assert_eq!((text(&output.stdout), text(&output.stderr), output.status.code()), (shown, "", Some(0)));
+}
+
+#[test]
+fn a_reply_of_a_newer_init_is_an_error_that_names_both_releases() {
+    let workshop = Workshop::new();
+    let status = SystemStatus {
+        version: clipped("9.8.7"),
+        mode: Mode::Hosted,
+        fingerprint: None,
+        slot: None,
+        uptime_ms: 1,
+        data: None,
+        verify: Verify::Start,
+    };
+    let system = yado_wire::encode(&Reply::System(status)).unwrap();
+    // A reply of kind 99.
+    let answers = vec![vec![b"\x01\x63".to_vec()], vec![system]];
+    let init = init_that_sends(&workshop.path("init.sock"), answers);
+    let output = workshop.run(&rescue(&["events"]));
+    init.join().unwrap();
+    let said = format!(
+        "yado: init on init.sock: message: malformed body; this program is of release {}, init of 9.8.7\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!((text(&output.stderr), output.status.code()), (&*said, Some(1)));
 }

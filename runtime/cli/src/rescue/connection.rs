@@ -9,12 +9,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::packet;
-use yado_wire::rescue::Reply;
-use yado_wire::{DecodeError, Failure, MAX_FRAME_BYTES};
+use yado_wire::rescue::{Reply, Request};
+use yado_wire::{DecodeError, Failure, MAX_FRAME_BYTES, Text};
 
 /// How long init may take for an answer that it can give from its own tables. It never blocks, so a second is long; a board
 /// under load gets more.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long init is asked for its release when it was not understood.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The release of this program.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+/// The bytes of a packet, and what came with it.
+type Packet = (Vec<u8>, Vec<OwnedFd>);
 
 /// A connection on which replies of type `R` come.
 pub(super) struct Connection<R> {
@@ -50,7 +59,12 @@ pub(crate) enum ExchangeError {
     /// The peer hung up before it was done.
     HungUp { peer: Peer },
     /// The peer is of another release, or no init at all.
-    Decode { peer: Peer, source: DecodeError },
+    Decode {
+        peer: Peer,
+        source: DecodeError,
+        /// The release that the peer says it is of, if it is an init that can be asked.
+        release: Option<Text<32>>,
+    },
     /// An answer that does not belong to the question.
     Unexpected { peer: Peer },
     /// The request is longer than a packet.
@@ -90,6 +104,18 @@ impl<R: DeserializeOwned> Connection<R> {
 
     /// The next reply; `None` when the time is over.
     pub(super) fn next_or_silence(&self) -> Result<Option<(R, Vec<OwnedFd>)>, ExchangeError> {
+        let Some((bytes, descriptors)) = self.receive()? else {
+            return Ok(None);
+        };
+        let reply = yado_wire::decode(&bytes).map_err(|source| ExchangeError::Decode {
+            peer: self.peer.clone(),
+            source,
+            release: self.peer.release(),
+        })?;
+        Ok(Some((reply, descriptors)))
+    }
+
+    fn receive(&self) -> Result<Option<Packet>, ExchangeError> {
         let mut buffer = vec![0; MAX_FRAME_BYTES];
         let received = packet::recv(&self.socket, &mut buffer)
             .map_err(|source| ExchangeError::Talk { peer: self.peer.clone(), source })?;
@@ -99,9 +125,8 @@ impl<R: DeserializeOwned> Connection<R> {
         if packet.is_end() {
             return Err(ExchangeError::HungUp { peer: self.peer.clone() });
         }
-        let reply = yado_wire::decode(&buffer[..packet.len])
-            .map_err(|source| ExchangeError::Decode { peer: self.peer.clone(), source })?;
-        Ok(Some((reply, packet.descriptors)))
+        buffer.truncate(packet.len);
+        Ok(Some((buffer, packet.descriptors)))
     }
 
     /// The error for a reply that does not belong here.
@@ -114,7 +139,7 @@ impl Connection<Reply> {
     /// Sends `request` to init.
     pub(super) fn ask_init(
         socket: &Path,
-        request: &yado_wire::rescue::Request,
+        request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Connection<Reply>, ExchangeError> {
         Connection::ask(Who::Init, socket, request, descriptors)
@@ -133,6 +158,24 @@ impl Connection<Reply> {
 impl<R> AsFd for Connection<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl Peer {
+    /// The first reply to a question for the status names it. Every release has said that in the same bytes.
+    fn release(&self) -> Option<Text<32>> {
+        match self.who {
+            Who::Netd => None,
+            Who::Init => {
+                let connection = Connection::ask_init(&self.path, &Request::Status, &[]).ok()?;
+                connection.set_timeout(RELEASE_TIMEOUT).ok()?;
+                let (bytes, _) = connection.receive().ok()??;
+                match yado_wire::decode(&bytes) {
+                    Ok(Reply::System(system)) => Some(system.version),
+                    Ok(_) | Err(_) => None,
+                }
+            }
+        }
     }
 }
 
@@ -169,8 +212,12 @@ impl fmt::Display for ExchangeError {
             ExchangeError::HungUp { peer: Peer { who, path } } => {
                 write!(out, "{who} hung up on {} before it was done", path.display())
             }
-            ExchangeError::Decode { peer: Peer { who, path }, source } => {
-                write!(out, "{who} on {}: {source}; is it of another release?", path.display())
+            ExchangeError::Decode { peer: Peer { who, path }, source, release } => {
+                write!(out, "{who} on {}: {source}; this program is of release {RELEASE}, ", path.display())?;
+                match release {
+                    Some(release) => write!(out, "{who} of {}", printable(release)),
+                    None => write!(out, "is {who} of another one?"),
+                }
             }
             ExchangeError::Unexpected { peer: Peer { who, path } } => {
                 write!(out, "{who} on {} sent an answer to another question", path.display())
@@ -186,7 +233,6 @@ impl std::error::Error for ExchangeError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use yado_wire::rescue::Request;
 
     #[test]
     fn an_init_that_is_not_there_is_said_with_what_to_do() {

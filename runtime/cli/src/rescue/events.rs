@@ -43,14 +43,13 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
 }
 
 fn line(event: &Event) -> String {
-    let Event { sequence: _, monotonic_us, instance, kind } = event;
+    let Event { sequence, monotonic_us, instance, kind } = event;
     let instance = instance.as_ref().map_or(String::new(), |about| format!("{}: ", about.name));
-    format!(
-        "[{:>6}.{:06}] {instance}{}\n",
-        monotonic_us / 1_000_000,
-        monotonic_us % 1_000_000,
-        printable(&sentence(kind))
-    )
+    let words = match kind {
+        Some(kind) => sentence(kind),
+        None => format!("an event of a kind that this program does not know, number {sequence}"),
+    };
+    format!("[{:>6}.{:06}] {instance}{}\n", monotonic_us / 1_000_000, monotonic_us % 1_000_000, printable(&words))
 }
 
 fn sentence(kind: &EventKind) -> String {
@@ -80,10 +79,11 @@ fn exit_sentence(status: ExitStatus) -> String {
     }
 }
 
-/// `{sequence, monotonic_us, instance, instance_id, kind, …}`, with what the kind carries beside it.
+/// `{sequence, monotonic_us, instance, instance_id, kind, …}`, with what the kind carries beside it; kind `null` when this
+/// program does not know it.
 fn json(event: &Event) -> Value {
     let Event { sequence, monotonic_us, instance, kind } = event;
-    let mut value = kind_json(kind);
+    let mut value = kind.as_ref().map_or_else(|| json!({ "kind": null }), kind_json);
     value["sequence"] = json!(sequence);
     value["monotonic_us"] = json!(monotonic_us);
     value["instance"] = json!(instance.as_ref().map(|about| about.name.as_str()));
@@ -131,7 +131,7 @@ mod tests {
     use yado_wire::rescue::{AboutInstance, InstanceState};
     use yado_wire::{Failure, InstanceId, InstanceName, Step};
 
-    fn event(kind: EventKind) -> Event {
+    fn event(kind: Option<EventKind>) -> Event {
         let instance = InstanceName::parse("web").ok().map(|name| AboutInstance { id: InstanceId(7), name });
         Event { sequence: 7, monotonic_us: 3_000_042, instance, kind }
     }
@@ -149,7 +149,7 @@ mod tests {
             (EventKind::DeviceAdded(clipped("/dev/sda")), "device /dev/sda added", "device-added"),
         ];
         for (kind, words, name) in cases {
-            let event = event(kind);
+            let event = event(Some(kind));
             assert_eq!(line(&event), format!("[     3.000042] web: {words}\n"));
             let value = json(&event);
             assert_eq!(
@@ -157,5 +157,14 @@ mod tests {
                 (&json!(name), &json!(7), &json!("web"))
             );
         }
+    }
+
+    #[test]
+    fn an_event_of_a_newer_init_is_one_line_and_one_object_too() {
+        let event = event(None);
+        let words = "an event of a kind that this program does not know, number 7";
+        assert_eq!(line(&event), format!("[     3.000042] web: {words}\n"));
+        let value = json(&event);
+        assert_eq!((&value["kind"], &value["sequence"]), (&Value::Null, &json!(7)));
     }
 }

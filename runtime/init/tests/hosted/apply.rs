@@ -160,7 +160,7 @@ fn one_apply_at_a_time_and_a_name_that_comes_back_while_it_goes() {
     let events = host.connect(&Request::Events, &[]);
     assert!(host.end().success());
     let about = |reply: Reply| match reply {
-        Reply::Event(event) if matches!(event.kind, EventKind::Added | EventKind::Removed) => Some(event.kind),
+        Reply::Event(event) if matches!(event.kind, Some(EventKind::Added | EventKind::Removed)) => event.kind,
         _ => None,
     };
     let kinds: Vec<_> = replies(&events, Duration::from_secs(1)).into_iter().filter_map(about).collect();

@@ -407,7 +407,8 @@ impl Running {
         packet::set_timeout(&socket, PATIENCE).unwrap();
         let mut states = Vec::new();
         while let Some(Reply::Event(event)) = next_reply(&socket) {
-            let (Some(AboutInstance { name, .. }), EventKind::State(state)) = (event.instance, event.kind) else {
+            let (Some(AboutInstance { name, .. }), Some(EventKind::State(state))) = (event.instance, event.kind)
+            else {
                 continue;
             };
             states.push((name.to_string(), state));

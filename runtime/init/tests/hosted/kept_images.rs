@@ -25,7 +25,7 @@ fn starts(host: &Running, count: usize) -> Vec<(InstanceName, bool)> {
     let mut starts = Vec::new();
     while starts.len() < count {
         let Some(Reply::Event(event)) = next_reply(&socket) else { panic!("{starts:?}") };
-        if let (Some(instance), EventKind::Started { steps, .. }) = (event.instance, event.kind) {
+        if let (Some(instance), Some(EventKind::Started { steps, .. })) = (event.instance, event.kind) {
             starts.push((instance.name, steps.iter().any(|step| step.step == Step::Verity)));
         }
     }

@@ -151,7 +151,7 @@ fn after_is_waited_for_and_dependents_stop_first() {
     let stopped: Vec<String> = replies(&events, Duration::from_secs(1))
         .into_iter()
         .filter_map(|reply| match reply {
-            Reply::Event(event) if event.kind == EventKind::State(InstanceState::Stopped) => {
+            Reply::Event(event) if event.kind == Some(EventKind::State(InstanceState::Stopped)) => {
                 event.instance.map(|about| about.name.to_string())
             }
             _ => None,
