@@ -3,23 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
+mod frozen;
+
+use frozen::is_frozen;
 use std::net::{IpAddr, Ipv6Addr};
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
-use yado_wire::{Failure, InstanceName, Step, decode, encode};
-
-const HOW_TO_CHANGE: &str = "what is said between init, launchers, commands and netd has other bytes now. Kinds are appended, and \
-     never reordered or given other fields: add a kind, and freeze its bytes here. If an old peer must not guess, raise \
-     frame::VERSION";
-
-/// The frame of `message` is its version, 1, and these bytes.
-fn is_frozen<M: Serialize + DeserializeOwned + PartialEq + Debug>(message: &M, parts: &[&[u8]]) {
-    let frozen = [&[1], &parts.concat()[..]].concat();
-    assert_eq!(encode(message).unwrap(), frozen, "{message:?}: {HOW_TO_CHANGE}");
-    assert_eq!(decode::<M>(&frozen).as_ref(), Ok(message), "{HOW_TO_CHANGE}");
-}
+use yado_wire::{Failure, InstanceName, Step};
 
 fn web() -> InstanceName {
     InstanceName::parse("web-1").unwrap()

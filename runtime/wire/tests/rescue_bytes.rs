@@ -1,0 +1,275 @@
+//! The bytes of what is asked of init and what it answers are frozen: a command of another release may be at the other end.
+
+#![allow(clippy::unwrap_used)]
+
+mod frozen;
+
+use frozen::is_frozen;
+use yado_wire::launch::StepTime;
+use yado_wire::names::clipped;
+use yado_wire::rescue::{
+    AboutInstance, Applied, ApplyOutcome, Command, Event, EventKind, ExitStatus, InstanceState, InstanceStatus,
+    LogRecord, Mode, Reply, Request, ServiceStatus, SystemStatus, Verify,
+};
+use yado_wire::{Failure, InstanceId, InstanceName, Retry, Step, decode, encode};
+
+fn web() -> InstanceName {
+    InstanceName::parse("web-1").unwrap()
+}
+
+fn failure() -> Failure {
+    Failure { errno: 22, ..Failure::refused(Step::Network, "eth0", "no").in_vain() }
+}
+
+const FAILURE: &[u8] = b"\x15\x04eth0\x2c\x02no\x01";
+
+fn about() -> AboutInstance {
+    AboutInstance { id: InstanceId(300), name: web() }
+}
+
+#[test]
+fn version_1_requests_are_frozen() {
+    let stop = |timeout_s, force| Request::Stop { instance: web(), timeout_s, force };
+    is_frozen(&Request::Status, &[b"\x00"]);
+    is_frozen(&Request::Logs { instance: Some(web()), follow: true }, &[b"\x01\x01\x05web-1\x01"]);
+    is_frozen(&Request::Logs { instance: None, follow: false }, &[b"\x01\x00\x00"]);
+    is_frozen(&Request::Exec { instance: web() }, &[b"\x02\x05web-1"]);
+    is_frozen(&Request::Start(web()), &[b"\x03\x05web-1"]);
+    is_frozen(&stop(Some(300), true), &[b"\x04\x05web-1\x01\xac\x02\x01"]);
+    is_frozen(&stop(None, false), &[b"\x04\x05web-1\x00\x00"]);
+    is_frozen(&Request::Restart(web()), &[b"\x05\x05web-1"]);
+    is_frozen(&Request::Console { instance: web(), force: true }, &[b"\x06\x05web-1\x01"]);
+    is_frozen(&Request::Reboot, &[b"\x07"]);
+    is_frozen(&Request::Poweroff, &[b"\x08"]);
+    is_frozen(&Request::Events, &[b"\x09"]);
+    is_frozen(&Request::Apply { forget: true }, &[b"\x0a\x01"]);
+}
+
+#[test]
+fn the_file_of_a_command_is_frozen() {
+    let least = Command { argv: vec!["id".into()], environment: Vec::new(), cwd: None, uid: 0, gid: 0 };
+    let most = Command {
+        argv: vec!["ls".into(), "-l".into()],
+        environment: vec!["A=b".into()],
+        cwd: Some("/srv".into()),
+        uid: 1000,
+        gid: 5,
+    };
+    is_frozen(&least, &[b"\x01\x02id\x00\x00\x00\x00"]);
+    is_frozen(&most, &[b"\x02\x02ls\x02-l\x01\x03A=b\x01\x04/srv\xe8\x07\x05"]);
+    // The file is the frame.
+    assert_eq!(most.encode(), encode(&most));
+}
+
+#[test]
+fn version_1_statuses_are_frozen() {
+    let hosted = SystemStatus {
+        version: clipped("0.1.0"),
+        mode: Mode::Hosted,
+        fingerprint: None,
+        slot: None,
+        uptime_ms: 300,
+        data: None,
+        verify: Verify::Start,
+    };
+    let board = SystemStatus {
+        mode: Mode::System,
+        fingerprint: Some([7; 32]),
+        slot: Some('B'),
+        data: Some(failure()),
+        verify: Verify::Block,
+        ..hosted.clone()
+    };
+    is_frozen(&Reply::System(hosted), &[b"\x00\x050.1.0\x01\x00\x00\xac\x02\x00\x01"]);
+    is_frozen(
+        &Reply::System(board),
+        &[b"\x00\x050.1.0\x00\x01", &[7; 32], b"\x01\x01B\xac\x02\x01", FAILURE, b"\x00"],
+    );
+    let stopped = InstanceStatus {
+        id: InstanceId(300),
+        name: web(),
+        state: InstanceState::Stopped,
+        pid: None,
+        fingerprint: None,
+        uptime_ms: None,
+        restarts: 0,
+        start_us: None,
+        memory_bytes: None,
+        memory_limit_bytes: None,
+        processes: None,
+        oom_kills: 0,
+        last_failure: None,
+        waits_for_restart: false,
+        refused: None,
+    };
+    let running = InstanceStatus {
+        state: InstanceState::Running,
+        pid: Some(80),
+        fingerprint: Some([7; 32]),
+        uptime_ms: Some(1),
+        restarts: 2,
+        start_us: Some(3),
+        memory_bytes: Some(4),
+        memory_limit_bytes: Some(5),
+        processes: Some(6),
+        oom_kills: 7,
+        last_failure: Some(failure()),
+        waits_for_restart: true,
+        refused: Some(failure()),
+        ..stopped.clone()
+    };
+    is_frozen(
+        &Reply::Instance(stopped),
+        &[b"\x01\xac\x02\x05web-1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"],
+    );
+    is_frozen(
+        &Reply::Instance(running),
+        &[
+            b"\x01\xac\x02\x05web-1\x03\x01\xa0\x01\x01",
+            &[7; 32],
+            b"\x01\x01\x02\x01\x03\x01\x04\x01\x05\x01\x06\x07\x01",
+            FAILURE,
+            b"\x01\x01",
+            FAILURE,
+        ],
+    );
+    let service = |pid| Reply::Service(ServiceStatus { name: clipped("netd"), pid, restarts: 1 });
+    is_frozen(&service(Some(80)), &[b"\x02\x04netd\x01\xa0\x01\x01"]);
+    is_frozen(&service(None), &[b"\x02\x04netd\x00\x01"]);
+}
+
+#[test]
+fn version_1_states_steps_and_retries_are_frozen_in_this_order() {
+    let states = [
+        InstanceState::Stopped,
+        InstanceState::Waiting,
+        InstanceState::Starting,
+        InstanceState::Running,
+        InstanceState::Ready,
+        InstanceState::Stopping,
+        InstanceState::BackingOff,
+        InstanceState::Failed,
+        InstanceState::Unhealthy,
+        InstanceState::Stuck,
+    ];
+    for (state, number) in states.iter().zip(0..) {
+        is_frozen(state, &[&[number]]);
+    }
+    let steps = [
+        Step::Spec,
+        Step::Cgroup,
+        Step::Limits,
+        Step::Launcher,
+        Step::ImageOpen,
+        Step::ImageHeader,
+        Step::ImageSignature,
+        Step::ImageManifest,
+        Step::ImageRequires,
+        Step::ImageTree,
+        Step::ImagePayload,
+        Step::Loop,
+        Step::Verity,
+        Step::ImageMount,
+        Step::Layer,
+        Step::Overlay,
+        Step::Namespaces,
+        Step::IdMap,
+        Step::Mount,
+        Step::Device,
+        Step::DeviceAbsent,
+        Step::Network,
+        Step::Hostname,
+        Step::Console,
+        Step::Capabilities,
+        Step::Seccomp,
+        Step::DeviceFilter,
+        Step::Rlimits,
+        Step::Label,
+        Step::Exec,
+        Step::Health,
+        Step::Data,
+        Step::Slot,
+        Step::Module,
+        Step::Request,
+    ];
+    for (step, number) in steps.iter().zip(0..) {
+        is_frozen(step, &[&[number]]);
+    }
+    for (retry, number) in [Retry::MayHelp, Retry::InVain, Retry::WhenDeviceComes].iter().zip(0..) {
+        is_frozen(retry, &[&[number]]);
+    }
+}
+
+#[test]
+fn version_1_replies_are_frozen() {
+    let record = LogRecord {
+        monotonic_ms: 300,
+        priority: 4,
+        identifier: clipped("instance/web-1"),
+        pid: 80,
+        message: clipped("link is down"),
+    };
+    is_frozen(&Reply::Log(record), &[b"\x03\xac\x02\x04\x0einstance/web-1\xa0\x01\x0clink is down"]);
+    is_frozen(&Reply::Console, &[b"\x05"]);
+    is_frozen(&Reply::Exited(ExitStatus::Code(3)), &[b"\x06\x00\x03"]);
+    is_frozen(&Reply::Exited(ExitStatus::Signal(9)), &[b"\x06\x01\x09"]);
+    is_frozen(&Reply::Done, &[b"\x07"]);
+    is_frozen(&Reply::Refused(failure()), &[b"\x08", FAILURE]);
+    let applied = |outcome| Reply::Applied(Applied { instance: about(), outcome });
+    is_frozen(&applied(ApplyOutcome::Added), &[b"\x09\xac\x02\x05web-1\x00"]);
+    is_frozen(&applied(ApplyOutcome::Removed), &[b"\x09\xac\x02\x05web-1\x01"]);
+    is_frozen(&applied(ApplyOutcome::Changed), &[b"\x09\xac\x02\x05web-1\x02"]);
+    is_frozen(&applied(ApplyOutcome::WaitsForRestart), &[b"\x09\xac\x02\x05web-1\x03"]);
+    is_frozen(&applied(ApplyOutcome::Refused(failure())), &[b"\x09\xac\x02\x05web-1\x04", FAILURE]);
+}
+
+#[test]
+fn version_1_events_are_frozen() {
+    let event = |instance, kind| Reply::Event(Event { sequence: 300, monotonic_us: 5, instance, kind: Some(kind) });
+    is_frozen(&event(None, EventKind::Stage(clipped("netd"))), &[b"\x04\xac\x02\x05\x00\x06\x00\x04netd"]);
+    let is_frozen = |kind, parts: &[&[u8]]| is_frozen(&event(Some(about()), kind), parts);
+    is_frozen(EventKind::State(InstanceState::Ready), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x02\x01\x04"]);
+    let steps = heapless::Vec::from_iter([StepTime { step: Step::Exec, micros: 7 }]);
+    is_frozen(
+        EventKind::Started { start_us: 300, steps },
+        &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x06\x02\xac\x02\x01\x1d\x07"],
+    );
+    is_frozen(EventKind::Ready(clipped("up")), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x04\x03\x02up"]);
+    is_frozen(EventKind::Exited(ExitStatus::Code(3)), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x03\x04\x00\x03"]);
+    is_frozen(EventKind::Failed(failure()), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x0c\x05", FAILURE]);
+    is_frozen(EventKind::OomKill { count: 300 }, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x03\x06\xac\x02"]);
+    is_frozen(EventKind::ProcessLimit { count: 2 }, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x02\x07\x02"]);
+    is_frozen(
+        EventKind::DeviceAdded(clipped("/dev/a")),
+        &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x08\x08\x06/dev/a"],
+    );
+    is_frozen(
+        EventKind::DeviceRemoved(clipped("/dev/a")),
+        &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x08\x09\x06/dev/a"],
+    );
+    is_frozen(
+        EventKind::ServiceExited { service: clipped("netd"), status: ExitStatus::Signal(9) },
+        &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x08\x0a\x04netd\x01\x09"],
+    );
+    is_frozen(EventKind::Added, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x01\x0b"]);
+    is_frozen(EventKind::Changed, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x01\x0c"]);
+    is_frozen(EventKind::Removed, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x01\x0d"]);
+}
+
+#[test]
+fn an_event_of_a_kind_that_is_not_known_is_an_event_all_the_same() {
+    let unknown = Reply::Event(Event { sequence: 300, monotonic_us: 5, instance: Some(about()), kind: None });
+    let begin = b"\x01\x04\xac\x02\x05\x01\xac\x02\x05web-1";
+    for (kind, what) in [
+        (&b"\x03\x63ab"[..], "a kind that was appended"),
+        (b"\x02\x01\x63", "a state that was appended to those of a known kind"),
+        (b"\x02\x0b\x00", "a known kind with more fields"),
+        (b"\x01\x06", "a known kind with fewer fields"),
+        (b"\x00", "none"),
+    ] {
+        assert_eq!(decode(&[&begin[..], kind].concat()).as_ref(), Ok(&unknown), "{what}");
+    }
+    assert_eq!(encode(&unknown), None, "nobody sends what it does not know");
+    assert!(decode::<Reply>(&[&begin[..], b"\x03\x63a"].concat()).is_err(), "shorter than it says");
+    assert!(decode::<Reply>(b"\x01\x63").is_err(), "a reply of a kind that is not known");
+}
