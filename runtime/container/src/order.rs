@@ -11,8 +11,8 @@ pub(crate) fn read() -> Result<LaunchOrder, Failure> {
     let failed = |error| Failure::from_io(Step::Launcher, "order", &error);
     let descriptor = yado_sys::inherited::take(ORDER_FD).map_err(failed)?;
     let bytes = yado_sys::memfd::read_sealed(&descriptor, MAX_ORDER_BYTES as u64).map_err(failed)?;
-    LaunchOrder::decode(&bytes)
-        .ok_or_else(|| Failure::refused(Step::Launcher, "order", "malformed, or written by an init of another build"))
+    let reason = "malformed, or of an init of another release, which must be started again";
+    LaunchOrder::decode(&bytes).ok_or_else(|| Failure::refused(Step::Launcher, "order", reason).in_vain())
 }
 
 /// The pidfd of the running instance's first process.

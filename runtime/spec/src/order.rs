@@ -1,13 +1,15 @@
 //! What init hands the launcher on a descriptor: the spec, and where things are on this machine now.
 
+use crate::file::SCHEMA;
 use crate::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};
 use yado_wire::launch::FileIdentity;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
-/// One job for the launcher. Written as postcard into a memfd; init and the launcher are of one build, so its bytes are no
-/// promise to anybody.
+/// One job for the launcher, in a memfd: [`VERSION`] and the spec's [`SCHEMA`](crate::file::SCHEMA), four bytes each, little
+/// endian, then postcard. On a board init and the launcher are of one image. Hosted, an init that still runs may start the
+/// launcher of a newer release, which refuses an order that is not of its own form instead of misreading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchOrder {
     /// The instance.
@@ -29,20 +31,29 @@ pub struct LaunchOrder {
 /// The longest order. The spec is bounded by its file, and the rest is paths and one command.
 pub const MAX_ORDER_BYTES: usize = 128 * 1024;
 
+/// Rises whenever the bytes of an order change, except for those of the spec.
+pub const VERSION: u32 = 1;
+
 impl LaunchOrder {
     /// The order as the bytes of a memfd. `None`: over [`MAX_ORDER_BYTES`].
     pub fn encode(&self) -> Option<Vec<u8>> {
-        let bytes = postcard::to_extend(self, Vec::new()).ok()?;
+        let bytes = postcard::to_extend(self, header().to_vec()).ok()?;
         (bytes.len() <= MAX_ORDER_BYTES).then_some(bytes)
     }
 
-    /// Reads an order. `None`: these are not the bytes of exactly one order.
+    /// Reads an order. `None`: it is of another form, or these are not the bytes of exactly one order.
     pub fn decode(bytes: &[u8]) -> Option<LaunchOrder> {
-        match postcard::take_from_bytes(bytes) {
+        match postcard::take_from_bytes(bytes.strip_prefix(&header())?) {
             Ok((order, [])) if bytes.len() <= MAX_ORDER_BYTES => Some(order),
             Ok((_, _)) | Err(_) => None,
         }
     }
+}
+
+fn header() -> [u8; 8] {
+    let [a, b, c, d] = VERSION.to_le_bytes();
+    let [e, f, g, h] = SCHEMA.to_le_bytes();
+    [a, b, c, d, e, f, g, h]
 }
 
 /// Where things are on this machine.
