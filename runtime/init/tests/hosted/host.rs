@@ -152,8 +152,34 @@ impl Host {
         self.start_on("mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null")
     }
 
+    /// Starts it with a shell script in front of the launcher, in which `$launcher` is the real one.
+    pub(crate) fn start_with_launcher(self, script: &str) -> Running {
+        // Init takes the `yado` beside it.
+        let init = self.path("bin/yado-init");
+        fs::create_dir(self.path("bin")).unwrap();
+        assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
+        symlink(&self.yado, self.path("bin/yado-container")).unwrap();
+        let (real, launcher) = (self.yado.display(), self.path("bin/yado-container"));
+        let text = format!(
+            "#!/bin/sh\nlauncher={}\ncase $1 in run) ;; *) exec {real} \"$@\" ;; esac\n{script}\n",
+            launcher.display()
+        );
+        fs::write(self.path("bin/script"), text).unwrap();
+        // Children write what is executed: a descriptor of ours that writes, inherited by what another test starts, would
+        // keep it from being so.
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).arg(self.path("bin/script")).arg(self.path("bin/yado"));
+        assert!(install.status().unwrap().success());
+        let init = spawn(&init, self.directory.path(), "");
+        self.with_init(init)
+    }
+
     fn start_on(self, mounting: &str) -> Running {
-        let init = spawn(self.directory.path(), mounting);
+        let init = spawn(Path::new(INIT), self.directory.path(), mounting);
+        self.with_init(init)
+    }
+
+    fn with_init(self, init: Child) -> Running {
         let running = Running { host: self, init, is_over: false };
         running.wait_until_up();
         running
@@ -632,7 +658,7 @@ impl Running {
         // Who was killed left it.
         let _ = fs::remove_file(self.host.path("run/init.sock"));
         self.is_over = false;
-        self.init = spawn(self.host.directory.path(), "");
+        self.init = spawn(Path::new(INIT), self.host.directory.path(), "");
         self.wait_until_up();
         self
     }
@@ -842,13 +868,15 @@ pub(crate) fn next_reply(socket: &OwnedFd) -> Option<Reply> {
     (!received.is_end()).then(|| yado_wire::decode(&buffer[..received.len]).unwrap())
 }
 
-fn spawn(directory: &Path, mounting: &str) -> Child {
+fn spawn(init: &Path, directory: &Path, mounting: &str) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     // As somebody's shell would start it with `&`, and with `nohup`, and after it lowered a limit.
     let ignoring = "trap '' INT QUIT HUP; ulimit -S -n 256; exec unshare --net --mount sh -c \"$0\" \"$@\"";
     let executing = format!("{mounting}\nexec \"$0\" \"$@\"");
     Command::new("sh")
-        .args(["-c", ignoring, &executing, INIT, "--hosted"])
+        .args(["-c", ignoring, &executing])
+        .arg(init)
+        .arg("--hosted")
         .arg(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -3,6 +3,7 @@
 //! it skips.
 #![allow(clippy::unwrap_used)]
 
+mod after_update;
 mod apply;
 mod host;
 mod host_ids;
