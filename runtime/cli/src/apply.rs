@@ -23,7 +23,7 @@ use yado_spec::file::EXIT_SOME_ARE_BAD;
 use yado_spec::sources::{MAX_SOURCE_BYTES, Source, SourceError, Sources, read_source, read_sources};
 use yado_sys::replace_file;
 use yado_wire::InstanceName;
-use yado_wire::rescue::{Applied, ApplyOutcome, InstanceStatus};
+use yado_wire::rescue::{Applied, ApplyOutcome, InstanceStatus, Mode};
 
 /// Standard input among the files.
 const STANDARD_INPUT: &str = "-";
@@ -58,7 +58,7 @@ pub(crate) struct How {
 }
 
 /// Where things are.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Places {
     socket: PathBuf,
     system: PathBuf,
@@ -67,15 +67,28 @@ struct Places {
 }
 
 impl Places {
-    /// A hosted init has all of its own below the directory in which its socket's lies.
-    fn of(socket: &Path) -> Result<Places, String> {
-        let absolute = std::path::absolute(socket).map_err(|error| format!("{}: {error}", socket.display()))?;
-        let run = absolute.parent().ok_or_else(|| format!("{}: is no socket of an init", socket.display()))?;
-        let (system, data) = match (Path::new(rescue::SOCKET) == absolute, run.parent()) {
-            (false, Some(host)) => (host.join("system"), host.join("data")),
-            (true, _) | (_, None) => (PathBuf::from("/usr/lib/yado"), PathBuf::from("/data")),
+    /// Those of the init that answers on `socket` and says that it runs as `mode`. A hosted one has all of its own below the
+    /// directory in which its socket's lies, by whatever links the socket is named.
+    fn of(socket: &Path, mode: Mode) -> Result<Places, String> {
+        let (system, data, run) = match mode {
+            Mode::System => ("/usr/lib/yado".into(), "/data".into(), "/run/yado".into()),
+            Mode::Hosted => {
+                let real = socket.canonicalize().map_err(|error| format!("{}: {error}", socket.display()))?;
+                let run = real.parent().and_then(|run| Some((run, run.parent()?)));
+                let (run, host) = run.ok_or_else(|| format!("{}: is no socket of an init", socket.display()))?;
+                (host.join("system"), host.join("data"), run.to_owned())
+            }
         };
-        Ok(Places { socket: socket.to_owned(), system, data, run: run.to_owned() })
+        Ok(Places { socket: socket.to_owned(), system, data, run })
+    }
+
+    /// Where nothing of an init is, nobody is taken for deleted.
+    fn refuse_strange(&self) -> Result<(), String> {
+        if self.system.is_dir() || self.data.is_dir() {
+            return Ok(());
+        }
+        let (system, data) = (self.system.display(), self.data.display());
+        Err(format!("neither {system} nor {data} is a directory: nothing was changed"))
     }
 
     fn specs(&self) -> PathBuf {
@@ -89,12 +102,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if name.is_some() && files.iter().all(|file| file.0 != Path::new(STANDARD_INPUT)) {
         return Err("--name says whose configuration standard input is: give - as a file".into());
     }
-    apply(&Places::of(socket)?, &files, how)
+    apply(socket, &files, how)
 }
 
 /// `yado rescue apply`: the same without files.
 pub(crate) fn run_rescue(socket: &Path, how: &How) -> Outcome {
-    apply(&Places::of(socket)?, &[], how)
+    apply(socket, &[], how)
 }
 
 /// A file, and the instance that it configures.
@@ -109,9 +122,12 @@ fn instance_of(file: &Path, name: Option<&InstanceName>) -> Result<(PathBuf, Ins
     Ok((file.to_owned(), name))
 }
 
-fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome {
+fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome {
+    // Where the lock is, init must say; what it has counts once we have the lock.
+    let places = &Places::of(socket, rescue::instances(socket)?.0)?;
+    places.refuse_strange()?;
     let _lock = lock(&places.run)?;
-    let running = rescue::instances(&places.socket)?;
+    let (_, running) = rescue::instances(&places.socket)?;
     let mut sources = read_sources(&places.system, Some(&places.data));
     for (file, name) in files {
         let source =
@@ -147,7 +163,7 @@ fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outco
     })?;
     let network_failures = if before.is_empty() { before } else { reload(places)? };
     if how.delete_data {
-        let ids: Vec<_> = rescue::instances(&places.socket)?.iter().map(|status| status.id).collect();
+        let ids: Vec<_> = rescue::instances(&places.socket)?.1.iter().map(|status| status.id).collect();
         for deleted in layers::delete(&places.data, &configured, &ids)? {
             if how.format == Format::Table {
                 output::print(&format!("{deleted}\n"))?;
@@ -173,8 +189,8 @@ fn apply(places: &Places, files: &[(PathBuf, InstanceName)], how: &How) -> Outco
 }
 
 /// Which keys an instance runs with are not those that are configured.
-pub(crate) fn differences(socket: &Path, instance: &InstanceStatus) -> Result<Vec<Change>, String> {
-    let places = Places::of(socket)?;
+pub(crate) fn differences(socket: &Path, mode: Mode, instance: &InstanceStatus) -> Result<Vec<Change>, String> {
+    let places = Places::of(socket, mode)?;
     let actual = plan::actual(&places.run, instance);
     let configured = plan::configured(&places.system, &places.run, &instance.name);
     Ok(actual.zip(configured).map(|(actual, configured)| changes(&actual, &configured)).unwrap_or_default())
@@ -299,4 +315,34 @@ fn outcome_json(applied: &Applied) -> Value {
     };
     let instance = &applied.instance;
     json!({ "id": instance.id.0, "instance": instance.name.as_str(), "outcome": outcome, "failure": failure })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_things_are_is_what_init_says_and_not_how_its_socket_is_spelled() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = directory.path().canonicalize().unwrap().join("host");
+        std::fs::create_dir_all(host.join("run")).unwrap();
+        std::fs::write(host.join("run/init.sock"), "").unwrap();
+        std::os::unix::fs::symlink(host.join("run"), directory.path().join("link")).unwrap();
+        let spelled = directory.path().join("link/init.sock");
+        let hosted = Places::of(&spelled, Mode::Hosted).unwrap();
+        let expected = Places {
+            socket: spelled.clone(),
+            system: host.join("system"),
+            data: host.join("data"),
+            run: host.join("run"),
+        };
+        assert_eq!(hosted, expected);
+        assert!(hosted.refuse_strange().is_err());
+        std::fs::create_dir(&hosted.data).unwrap();
+        assert_eq!(hosted.refuse_strange(), Ok(()));
+        let board = Places::of(&spelled, Mode::System).unwrap();
+        assert_eq!((&*board.system, &*board.data), (Path::new("/usr/lib/yado"), Path::new("/data")));
+        assert_eq!(board.run, Path::new("/run/yado"));
+    }
 }

@@ -2,17 +2,18 @@
 
 use super::connection::{ANSWER_TIMEOUT, Connection, ExchangeError};
 use std::path::Path;
-use yado_wire::rescue::{Applied, InstanceStatus, Reply, Request};
+use yado_wire::rescue::{Applied, InstanceStatus, Mode, Reply, Request};
 
-/// The instances that init has.
-pub(crate) fn instances(socket: &Path) -> Result<Vec<InstanceStatus>, ExchangeError> {
+/// How init runs, and the instances that it has.
+pub(crate) fn instances(socket: &Path) -> Result<(Mode, Vec<InstanceStatus>), ExchangeError> {
     let connection = Connection::ask_init(socket, &Request::Status, &[])?;
     connection.set_timeout(ANSWER_TIMEOUT)?;
-    let mut instances = Vec::new();
+    let (mut mode, mut instances) = (None, Vec::new());
     loop {
         match connection.next()?.0 {
+            Reply::System(system) => mode = Some(system.mode),
             Reply::Instance(status) => instances.push(status),
-            Reply::Done => return Ok(instances),
+            Reply::Done => return Ok((mode.ok_or_else(|| connection.unexpected())?, instances)),
             Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
             _ => {}
         }

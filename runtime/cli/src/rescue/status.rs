@@ -50,7 +50,7 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
 fn show_one(socket: &Path, status: Status, name: &InstanceName, format: Format) -> Outcome {
     let instance = status.instances.into_iter().find(|instance| instance.name == *name);
     let instance = instance.ok_or_else(|| format!("{name}: there is no such instance"))?;
-    let differences = crate::apply::differences(socket, &instance)?;
+    let differences = crate::apply::differences(socket, status.system.mode, &instance)?;
     match format {
         Format::Table => output::print(&render_one_table(&instance, &differences))?,
         Format::Json => output::print_json(&render_one_json(&instance, &differences))?,

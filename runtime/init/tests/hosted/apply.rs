@@ -266,3 +266,17 @@ fn thousands_of_applies_leave_nothing_behind() {
     assert_eq!(host.status("one").pid, pid);
     assert!(host.end().success());
 }
+
+#[test]
+fn a_socket_that_is_named_by_another_path_is_that_of_the_same_host() {
+    let Some(host) = Host::with(&[("one", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let aside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(host.path("run"), aside.path().join("run")).unwrap();
+    let socket = aside.path().join("run/init.sock").display().to_string();
+    let (code, out, err) = host.yado(&["apply", "--socket", &socket], "");
+    assert_eq!((code, out.as_str()), (0, "nothing changes\n"), "{err}");
+    assert_eq!(present(&host), [(1, "one".to_owned())]);
+    assert!(host.end().success());
+}
