@@ -154,14 +154,14 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     let problems = problems(&sources, &compiled);
     let _ = compile::write(&sources, compiled, &places.specs())?;
     // A new instance may be on a new network, and one that goes may hold an old one.
-    let before = reload(places)?;
+    let before = rescue::reload(&places.run);
     let outcomes = rescue::apply(&places.socket, how.delete_data, |applied| {
         if how.format == Format::Table {
             // Each as it happens: one that stops takes its time.
             let _ = output::print(&outcome_line(applied));
         }
     })?;
-    let network_failures = if before.is_empty() { before } else { reload(places)? };
+    let network_failures = if before.is_empty() { before } else { rescue::reload(&places.run) };
     if how.delete_data {
         let ids: Vec<_> = rescue::instances(&places.socket)?.1.iter().map(|status| status.id).collect();
         for deleted in layers::delete(&places.data, &configured, &ids)? {
@@ -269,10 +269,6 @@ fn outcome_line(applied: &Applied) -> String {
         ApplyOutcome::Refused(failure) => format!("is as it was: {}", printable(&failure.to_string())),
     };
     format!("{name}: {what}\n")
-}
-
-fn reload(places: &Places) -> Result<Vec<NetworkFailure>, Box<dyn Error>> {
-    Ok(rescue::reload(&places.socket)?)
 }
 
 fn network_line(failed: &NetworkFailure) -> String {

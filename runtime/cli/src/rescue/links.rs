@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
-use yado_wire::Failure;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest};
+use yado_wire::{Failure, Step};
 
 /// A status is for the day when something hangs: it does not wait long for netd.
 const NETD_TIMEOUT: Duration = Duration::from_secs(3);
@@ -32,23 +32,34 @@ pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError>
     }
 }
 
-/// Has netd read the networks anew, and says what is not as it is configured. Nothing where there is no netd: one that starts
-/// later reads them then.
-pub(crate) fn reload(init_socket: &Path) -> Result<Vec<NetworkFailure>, ExchangeError> {
-    let path = init_socket.with_file_name("netd.sock");
+/// Has netd, whose socket is in `run`, read the networks anew, and says what is not as it is configured; that netd does not
+/// answer, too. Nothing where there is no netd: one that starts later reads them then.
+pub(crate) fn reload(run: &Path) -> Vec<NetworkFailure> {
+    let path = run.join("netd.sock");
     if !path.exists() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let connection: Connection<NetReply> = Connection::ask(Who::Netd, &path, &NetRequest::Reload, &[])?;
-    connection.set_timeout(RELOAD_TIMEOUT)?;
     let mut failures = Vec::new();
+    if let Err(error) = ask_to_reload(&path, &mut failures) {
+        let failure = Failure::refused(Step::Network, "netd", &error.to_string());
+        failures.push(NetworkFailure { network: None, failure });
+    }
+    failures
+}
+
+fn ask_to_reload(path: &Path, failures: &mut Vec<NetworkFailure>) -> Result<(), ExchangeError> {
+    let connection: Connection<NetReply> = Connection::ask(Who::Netd, path, &NetRequest::Reload, &[])?;
+    connection.set_timeout(RELOAD_TIMEOUT)?;
     loop {
         match connection.next()?.0 {
             NetReply::NetworkFailed { network, failure } => {
                 failures.push(NetworkFailure { network: network.map(|name| name.to_string()), failure });
             }
-            NetReply::Done => return Ok(failures),
-            NetReply::Failed(failure) => return Ok(vec![NetworkFailure { network: None, failure }]),
+            NetReply::Done => return Ok(()),
+            NetReply::Failed(failure) => {
+                failures.push(NetworkFailure { network: None, failure });
+                return Ok(());
+            }
             NetReply::Attached | NetReply::Link(_) => return Err(connection.unexpected()),
         }
     }

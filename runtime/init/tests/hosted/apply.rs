@@ -280,3 +280,23 @@ fn a_socket_that_is_named_by_another_path_is_that_of_the_same_host() {
     assert_eq!(present(&host), [(1, "one".to_owned())]);
     assert!(host.end().success());
 }
+
+#[test]
+fn what_netd_does_not_answer_holds_up_nobody_and_is_told() {
+    let Some(host) = Host::with(&[("one", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    // Nobody listens on it any more.
+    drop(std::os::unix::net::UnixListener::bind(host.path("run/netd.sock")).unwrap());
+    let socket = host.path("run/init.sock").display().to_string();
+    host.add_instance("two", "");
+    let (code, out, err) = host.yado(&["apply", "--socket", &socket, "--format", "json"], "");
+    assert_eq!((code, err.as_str()), (3, ""), "{out}");
+    assert!(out.contains("\"outcome\": \"added\""), "{out}");
+    assert!(out.contains("netd does not answer on ") && out.contains("\"network\": null"), "{out}");
+    let (code, out, err) = host.yado(&["apply", "--socket", &socket], "");
+    assert_eq!((code, out.as_str()), (3, "nothing changes\n"), "{err}");
+    assert!(err.contains("yado: networks: network: netd: netd does not answer on "), "{err}");
+    assert_eq!(present(&host), [(1, "one".to_owned()), (2, "two".to_owned())]);
+    assert!(host.end().success());
+}
