@@ -137,7 +137,7 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
         }
         sources.instances.insert(name.clone(), source);
     }
-    refuse_unread(&sources)?;
+    refuse_unread(places, &sources)?;
     let compiled = compile(&sources, &image_facts::read);
     refuse_bad_files(&compiled, files)?;
     let plan = Plan::new(&places.system, &places.run, &running, &compiled);
@@ -221,9 +221,14 @@ fn read_standard_input() -> Source {
     Source { path, content }
 }
 
-/// What could not be read may be there: nobody is taken for deleted because of it.
-fn refuse_unread(sources: &Sources) -> Result<(), Box<dyn Error>> {
-    let is_unread = |error: &&SourceError| matches!(error, SourceError::Read { .. } | SourceError::TooMany { .. });
+/// An instance whose directory could not be read may be there: nobody is taken for deleted because of it. What else could not be
+/// read is told.
+fn refuse_unread(places: &Places, sources: &Sources) -> Result<(), Box<dyn Error>> {
+    let of_instances = [places.system.join("appliance"), places.data.join("instances")];
+    let is_unread = |error: &&SourceError| match error {
+        SourceError::Read { path, source: _ } | SourceError::TooMany { path } => of_instances.contains(path),
+        SourceError::TooLong { .. } | SourceError::Name { .. } | SourceError::Alias { .. } => false,
+    };
     match sources.left_out.iter().find(is_unread) {
         Some(error) => Err(format!("{error}: nothing was changed").into()),
         None => Ok(()),
@@ -337,6 +342,15 @@ mod tests {
         assert!(hosted.refuse_strange().is_err());
         std::fs::create_dir(&hosted.data).unwrap();
         assert_eq!(hosted.refuse_strange(), Ok(()));
+        let unread = |directory: PathBuf| {
+            let source = std::io::ErrorKind::NotADirectory.into();
+            let left_out = vec![SourceError::Read { path: directory, source }];
+            refuse_unread(&hosted, &Sources { left_out, ..Sources::default() }).is_err()
+        };
+        assert!(unread(hosted.data.join("instances")) && unread(hosted.system.join("appliance")));
+        for other in ["images", "images/aliases", "profiles", "networks"] {
+            assert!(!unread(hosted.data.join(other)), "{other}");
+        }
         let board = Places::of(&spelled, Mode::System).unwrap();
         assert_eq!((&*board.system, &*board.data), (Path::new("/usr/lib/yado"), Path::new("/data")));
         assert_eq!(board.run, Path::new("/run/yado"));

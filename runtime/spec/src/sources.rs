@@ -191,6 +191,11 @@ impl Sources {
             let path = directory.join(&alias);
             let target = match fs::read_link(&path) {
                 Ok(target) => target,
+                // So the kernel says that it is no link.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    self.left_out.push(SourceError::Alias { path });
+                    continue;
+                }
                 Err(source) => {
                     self.left_out.push(SourceError::Read { path, source });
                     continue;

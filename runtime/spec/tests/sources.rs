@@ -115,4 +115,6 @@ fn what_is_not_right_is_left_out_with_a_reason_and_the_rest_counts() {
         reasons.iter().any(|reason| reason.contains("aliases/bad: an alias is a link to ../FINGERPRINT")),
         "{reasons:#?}"
     );
+    // A file among the links is no link, and not one that could not be read.
+    assert!(reasons.iter().any(|reason| reason.contains("aliases/file: an alias is a link to")), "{reasons:#?}");
 }
