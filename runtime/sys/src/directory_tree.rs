@@ -15,6 +15,9 @@ use rustix::io::Errno;
 /// Deeper than any tree that we let be made; a tree that grows while it is descended into ends here.
 const MAX_DEPTH: u32 = 512;
 
+/// So many names of directories are held at a time, of at most 255 bytes each.
+const MAX_NAMES: usize = 1000;
+
 /// How far one call came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
@@ -58,7 +61,8 @@ pub fn remove(path: &Path, max_removals: u32) -> io::Result<Removal> {
 
 /// Removes the directory `path` and everything in it, files too, and says how many files and directories these were. Links are not
 /// followed, and mounts not crossed. Whatever depth and names others chose: what lies deeper is moved to the top, so that one
-/// descriptor is open besides the top's. A directory that is not there is removed.
+/// descriptor is open besides the top's, and of what lies side by side a bounded number of names is held. A directory that is not
+/// there is removed.
 ///
 /// # Errors
 /// As the kernel has them; `ResourceBusy` for what is mounted there.
@@ -75,14 +79,20 @@ pub fn remove_all(path: &Path) -> io::Result<u64> {
         }
         for name in directories {
             let directory = rustix::fs::openat(&top, &name, DIRECTORY, Mode::empty())?;
-            for below in empty_of_files(&directory, &mut removed)? {
-                // A name that is taken by something else is passed over.
-                loop {
-                    moved += 1;
-                    let free = format!("removed-{moved}");
-                    match rustix::fs::renameat_with(&directory, &below, &top, free, RenameFlags::NOREPLACE) {
-                        Err(Errno::EXIST) => {}
-                        done => break done?,
+            loop {
+                let below = empty_of_files(&directory, &mut removed)?;
+                if below.is_empty() {
+                    break;
+                }
+                for name in below {
+                    // A name that is taken by something else is passed over.
+                    loop {
+                        moved += 1;
+                        let free = format!("removed-{moved}");
+                        match rustix::fs::renameat_with(&directory, &name, &top, free, RenameFlags::NOREPLACE) {
+                            Err(Errno::EXIST) => {}
+                            done => break done?,
+                        }
                     }
                 }
             }
@@ -94,7 +104,7 @@ pub fn remove_all(path: &Path) -> io::Result<u64> {
     Ok(removed + 1)
 }
 
-/// Removes what is no directory, and gives the names of the directories.
+/// Removes what is no directory until there are [`MAX_NAMES`] directories, and gives the names of these; none: it is empty.
 fn empty_of_files(directory: &OwnedFd, removed: &mut u64) -> io::Result<Vec<CString>> {
     let mut space = [MaybeUninit::uninit(); 4096];
     let mut directories = Vec::new();
@@ -108,7 +118,12 @@ fn empty_of_files(directory: &OwnedFd, removed: &mut u64) -> io::Result<Vec<CStr
         }
         match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
             Ok(()) => *removed += 1,
-            Err(Errno::ISDIR) => directories.push(name.to_owned()),
+            Err(Errno::ISDIR) => {
+                directories.push(name.to_owned());
+                if directories.len() == MAX_NAMES {
+                    break;
+                }
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -228,6 +243,24 @@ mod tests {
         assert_eq!(remove_all(&tree.0).unwrap(), 1 + 3001 + 1 + 1 + 2);
         assert!(!tree.0.exists() && outside.0.join("kept").exists());
         assert_eq!(remove_all(&tree.0).unwrap(), 0, "it is gone");
+        fs::create_dir(&tree.0).unwrap();
+    }
+
+    #[test]
+    fn of_however_many_directories_some_names_are_held_at_a_time() {
+        let tree = Scratch::new("wide");
+        for number in 0..2 * MAX_NAMES + 1 {
+            fs::create_dir(tree.0.join(format!("{number}"))).unwrap();
+        }
+        let top = rustix::fs::open(&tree.0, DIRECTORY, Mode::empty()).unwrap();
+        assert_eq!(empty_of_files(&top, &mut 0).unwrap().len(), MAX_NAMES);
+        // As many in one of them, and a file behind.
+        for number in 0..2 * MAX_NAMES + 1 {
+            fs::create_dir(tree.0.join(format!("7/{number}"))).unwrap();
+        }
+        fs::write(tree.0.join("7/file"), "").unwrap();
+        assert_eq!(remove_all(&tree.0).unwrap(), 2 * (2 * MAX_NAMES as u64 + 1) + 2);
+        assert!(!tree.0.exists());
         fs::create_dir(&tree.0).unwrap();
     }
 
