@@ -86,10 +86,11 @@ pub fn change_networks(
     wanted: NetworksSpec,
     users: impl Fn(&BridgeSpec) -> Vec<InstanceName>,
 ) -> (NetworksSpec, Vec<Refused>) {
-    let NetworksSpec { uplinks, mut bridges } = wanted;
+    let NetworksSpec { uplinks, bridges } = wanted;
     let mut refused = Vec::new();
+    let mut bridges: Vec<Kept> = bridges.into_iter().map(|bridge| Kept { bridge, is_old: false }).collect();
     for old in &current.bridges {
-        if bridges.iter().any(|bridge| bridge.name == old.name) {
+        if bridges.iter().any(|kept| kept.bridge.name == old.name) {
             continue;
         }
         let users = users(old);
@@ -97,15 +98,20 @@ pub fn change_networks(
             continue;
         }
         refused.push(Refused::InUse { network: old.name.clone(), users });
-        let fitting = bridges.into_iter().filter_map(|bridge| {
-            let Some(reason) = bridge.clash(old) else { return Some(bridge) };
-            refused.push(Refused::Collides { network: bridge.name.clone(), reason });
-            // As it was, if it was.
-            current.bridges.iter().find(|before| before.name == bridge.name).cloned()
-        });
-        bridges = fitting.collect();
-        bridges.push(old.clone());
+        bridges.push(Kept { bridge: old.clone(), is_old: true });
     }
+    // One that is put back as it was may be in the way of another new one: each round ends one new one, so there is an end.
+    while let Some((index, reason)) = first_in_the_way(&bridges) {
+        let Kept { bridge, is_old: _ } = bridges.remove(index);
+        // As it was, if it was.
+        let before = current.bridges.iter().find(|before| before.name == bridge.name);
+        refused.push(Refused::Collides { network: bridge.name, reason });
+        let is_free = |before: &&BridgeSpec| clash_with_old(before, &bridges).is_none();
+        if let Some(before) = before.filter(is_free) {
+            bridges.insert(index, Kept { bridge: before.clone(), is_old: true });
+        }
+    }
+    let mut bridges: Vec<BridgeSpec> = bridges.into_iter().map(|kept| kept.bridge).collect();
     // The last ones, which are those that stay because they are used, are not left out.
     let too_many = bridges.len().saturating_sub(NetworksSpec::MAX_BRIDGES);
     for bridge in bridges.drain(..too_many) {
@@ -113,6 +119,23 @@ pub fn change_networks(
         refused.push(Refused::Collides { network: bridge.name, reason });
     }
     (NetworksSpec { uplinks, bridges }, refused)
+}
+
+/// A network that there will be.
+struct Kept {
+    bridge: BridgeSpec,
+    /// It is as it was, and not as it is wanted.
+    is_old: bool,
+}
+
+/// The first of the new ones that an old one has no room for, by its place, and what they would share.
+fn first_in_the_way(bridges: &[Kept]) -> Option<(usize, String)> {
+    let mut new = bridges.iter().enumerate().filter(|(_, kept)| !kept.is_old);
+    new.find_map(|(index, kept)| Some((index, clash_with_old(&kept.bridge, bridges)?)))
+}
+
+fn clash_with_old(bridge: &BridgeSpec, bridges: &[Kept]) -> Option<String> {
+    bridges.iter().filter(|kept| kept.is_old).find_map(|old| bridge.clash(&old.bridge))
 }
 
 impl Refused {
@@ -219,7 +242,18 @@ mod tests {
             changed(&[a, b], &[a, ("c", "10.2.0.9/24")], "b"),
             (owned(&[a, b]), vec![stays.clone(), in_the_way("c")])
         );
-        assert_eq!(changed(&[a, b], &[("a", "10.2.0.9/24")], "b"), (owned(&[a, b]), vec![stays, in_the_way("a")]));
+        assert_eq!(
+            changed(&[a, b], &[("a", "10.2.0.9/24")], "b"),
+            (owned(&[a, b]), vec![stays.clone(), in_the_way("a")])
+        );
+        // So is one that took the place of that which is as it was.
+        let of_a = "network: c: ipv4.address 10.1.0.5/24 is in the network of a (10.1.0.1/24)".to_owned();
+        for wanted in [[("a", "10.2.0.9/24"), ("c", "10.1.0.5/24")], [("c", "10.1.0.5/24"), ("a", "10.2.0.9/24")]] {
+            assert_eq!(
+                changed(&[a, b], &wanted, "b"),
+                (owned(&[a, b]), vec![stays.clone(), in_the_way("a"), of_a.clone()])
+            );
+        }
     }
 
     #[test]
