@@ -52,7 +52,15 @@ const CASES: &[Case] = &[
         lines: "limits.cpu = \"0-0\"",
         reads: "cat $group/cpuset.cpus",
         then: "0",
-        without: "",
+        // This board has no other.
+        without: "0",
+    },
+    Case {
+        key: "limits.cpu, a number",
+        lines: "limits.cpu = 1",
+        reads: "cat $group/cpuset.cpus.effective",
+        then: "0",
+        without: "0",
     },
     Case {
         key: "limits.cpu.allowance, a quota",

@@ -116,8 +116,10 @@ fn settle_clean(
 /// Everything that a start makes outside of itself, as text that is the same whenever nothing of it is there.
 fn leftovers(bench: &Bench<'_>, fingerprint: &str) -> Result<String, BrokenError> {
     bench.shell(&format!(
-        "echo verity: $(grep -l yado-{} /sys/block/dm-*/dm/name)
-echo loop: $(grep -l {fingerprint} /sys/block/loop*/loop/backing_file 2>/dev/null)
+        "for kind in dm-*/dm/name:yado-{} loop*/loop/backing_file:{fingerprint}; do
+    # One is kept for the next start, as of each image that was verified. Two would be one too many.
+    [ $(grep -l ${{kind#*:}} /sys/block/${{kind%%:*}} 2>/dev/null | wc -l) -le 1 ] || echo more than one: $kind
+done
 echo group: $(ls -d /sys/fs/cgroup/instances/{VICTIM}.* 2>/dev/null)
 echo runtime: $(ls -d /run/yado/instances/{VICTIM}.* 2>/dev/null)
 echo mounts: $(wc -l < /proc/1/mountinfo)

@@ -183,7 +183,8 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
             output::print_json(&value)?;
         }
     }
-    let is_good = |applied: &Applied| !matches!(applied.outcome, ApplyOutcome::Refused(_));
+    let is_good =
+        |applied: &Applied| !matches!(applied.outcome, ApplyOutcome::Refused(_) | ApplyOutcome::NotLimited(_));
     let are_good = problems.is_empty() && network_failures.is_empty() && outcomes.iter().all(is_good);
     Ok(if are_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOME_ARE_BAD) })
 }
@@ -272,6 +273,9 @@ fn outcome_line(applied: &Applied) -> String {
             format!("is changed; some of it waits for its next start: yado rescue restart {name}")
         }
         ApplyOutcome::Refused(failure) => format!("is as it was: {}", printable(&failure.to_string())),
+        ApplyOutcome::NotLimited(failure) => {
+            format!("is changed, but its limits are not: {}", printable(&failure.to_string()))
+        }
     };
     format!("{name}: {what}\n")
 }
@@ -313,6 +317,7 @@ fn outcome_json(applied: &Applied) -> Value {
         ApplyOutcome::Changed => ("changed", None),
         ApplyOutcome::WaitsForRestart => ("waits-for-restart", None),
         ApplyOutcome::Refused(failure) => ("refused", Some(rescue::failure_json(failure))),
+        ApplyOutcome::NotLimited(failure) => ("not-limited", Some(rescue::failure_json(failure))),
     };
     let instance = &applied.instance;
     json!({ "id": instance.id.0, "instance": instance.name.as_str(), "outcome": outcome, "failure": failure })

@@ -2,16 +2,21 @@
 //! they say. What an instance does not take on while it runs waits for its next start.
 
 use crate::identities::{self, Identities};
+use crate::instance::health::Phase;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::instance::{Instance, cgroup};
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::netd;
 use crate::places::Places;
 use crate::service_list;
 use crate::specs::{self, Configured};
 use crate::supervisor::Supervisor;
+use std::path::PathBuf;
 use std::rc::Rc;
+use yado_spec::InstanceSpec;
+use yado_spec::instance::Limits;
 use yado_spec::{apply, file};
 use yado_sys::children::Ended;
 use yado_sys::{machine, replace_file};
@@ -52,7 +57,7 @@ enum Renewed {
     /// This, at once.
     Now(ApplyOutcome),
     /// This, when these limits are written.
-    WithLimits(ApplyOutcome, Vec<cgroup::CgroupWrite>),
+    WithLimits(ApplyOutcome, Vec<cgroup::CgroupWrite>, Box<Limits>),
 }
 
 impl Supervisor {
@@ -70,21 +75,32 @@ impl Supervisor {
                 self.begin_removal(number, now);
             }
         }
-        for one in configured {
+        // Who does not run makes room for those that are new.
+        self.forget_gone(now);
+        for mut one in configured {
+            one.image = self.image_of(&one);
             match self.instances.named(&one.name).map(|known| known.id) {
                 Some(number) => self.renew(number, one, now),
                 None => self.add_instance(one, client),
             }
         }
         self.instances.set_order();
-        if let Some(netd) = service_list::netd(&self.places, &self.instances) {
-            if !self.services.iter().any(|service| service.name == netd.name) {
+        if !self.services.iter().any(|service| service.name == netd::SERVICE) {
+            if let Some(netd) = service_list::netd(&self.places, &self.instances) {
                 // At the end: the others keep their numbers.
                 self.services.push(netd);
                 self.netd.since = Some(now);
             }
         }
         Ok(())
+    }
+
+    /// The file of an instance's image. One that is known is not looked for again: it may lie on a disk that hangs.
+    fn image_of(&self, configured: &Configured) -> Option<PathBuf> {
+        let spec = configured.spec.as_ref().ok()?;
+        let known = self.instances.named(&configured.name);
+        let known = known.filter(|known| known.spec.as_ref().is_ok_and(|before| before.image == spec.image));
+        known.and_then(|known| known.image.clone()).or_else(|| self.places.image(&spec.image))
     }
 
     fn why_not_apply(&self) -> Option<&'static str> {
@@ -105,10 +121,16 @@ impl Supervisor {
     }
 
     fn save_identities(&mut self, identities: Identities, now: Moment) {
-        if self.identities != identities {
-            let text = identities.text();
-            self.identities = identities;
-            self.start_job(Job::SaveIdentities { file: self.places.identities(), text }, now);
+        if self.identities == identities {
+            return;
+        }
+        self.identities = identities;
+        let file = self.places.identities();
+        if self.may_save_identities {
+            self.start_job(Job::SaveIdentities { file, text: self.identities.text() }, now);
+        } else {
+            let file = file.display();
+            self.log.say(Priority::Error, format_args!("{file} is left as it is: ids of new instances are not kept"));
         }
     }
 
@@ -129,7 +151,10 @@ impl Supervisor {
         let identity = self.identities.id(&name);
         let instance = Instance::of(configured, &self.identities).filter(|_| self.instances.count() < MAX_INSTANCES);
         let Some(instance) = instance else {
-            let reason = format!("there are {MAX_INSTANCES} instances already, and no more can be");
+            let reason = match identity {
+                Some(_) => format!("there are {MAX_INSTANCES} instances already, and no more can be"),
+                None => "too many that are gone have left layers: yado apply --delete-data forgets them".to_owned(),
+            };
             let failure = Failure::refused(Step::Spec, name.as_str(), &reason).in_vain();
             self.log.say(Priority::Error, format_args!("{failure}"));
             let instance = AboutInstance { id: identity.unwrap_or(InstanceId(0)), name };
@@ -148,22 +173,30 @@ impl Supervisor {
     }
 
     fn renew(&mut self, number: InstanceId, configured: Configured, now: Moment) {
-        let processors = self.processors_for(number, configured.spec.as_deref().ok());
+        let running = self.instances.get(number).and_then(|instance| instance.run.spec.clone());
+        let specs: Vec<_> = running.as_deref().into_iter().chain(configured.spec.as_deref().ok()).collect();
+        let processors = self.processors_for(number, &specs);
         let Some(instance) = self.instances.get_mut(number) else { return };
         // It comes back before it was gone.
         let is_back = std::mem::take(&mut instance.is_deleted);
         let renewed = instance.renew(configured, &processors, &self.places, now);
-        if is_back && instance.is_to_start_by_itself() {
+        let is_changed = !matches!(renewed, Renewed::Unchanged | Renewed::Now(ApplyOutcome::Refused(_)));
+        // Nobody but who changes its configuration starts it again after a refusal.
+        let has_failed = is_changed && matches!(instance.state, State::Failed { .. });
+        if (is_back || has_failed) && instance.is_to_start_by_itself() {
             let run = instance.next_run();
             self.want(number, Wanted::Up { run }, now);
         }
+        if is_changed {
+            self.judge_anew(number, running.as_deref(), now);
+        }
         let Some(instance) = self.instances.get_mut(number) else { return };
         let about = instance.about();
-        let (outcome, writes) = match renewed {
-            Renewed::Unchanged if is_back => (ApplyOutcome::Changed, Vec::new()),
+        let (outcome, writes, before) = match renewed {
+            Renewed::Unchanged if is_back => (ApplyOutcome::Changed, Vec::new(), Box::default()),
             Renewed::Unchanged => return,
-            Renewed::Now(outcome) => (outcome, Vec::new()),
-            Renewed::WithLimits(outcome, writes) => (outcome, writes),
+            Renewed::Now(outcome) => (outcome, Vec::new(), Box::default()),
+            Renewed::WithLimits(outcome, writes, before) => (outcome, writes, before),
         };
         let name = &about.name;
         match &outcome {
@@ -175,7 +208,7 @@ impl Supervisor {
                     .say(Priority::Notice, format_args!("{name}: is changed; some of it waits for its next start"));
                 self.events.publish(Some(&about), EventKind::Changed);
             }
-            ApplyOutcome::Added | ApplyOutcome::Removed | ApplyOutcome::Changed => {
+            ApplyOutcome::Added | ApplyOutcome::Removed | ApplyOutcome::Changed | ApplyOutcome::NotLimited(_) => {
                 self.log.say(Priority::Notice, format_args!("{name}: is changed"));
                 self.events.publish(Some(&about), EventKind::Changed);
             }
@@ -187,7 +220,21 @@ impl Supervisor {
         if let Some(applying) = &mut self.applying {
             applying.left.push(Left { about, until: Until::Limited(Box::new(outcome)) });
         }
-        self.start_job(Job::SetLimits { instance: number, group, writes }, now);
+        self.start_job(Job::SetLimits { instance: number, group, writes, before }, now);
+    }
+
+    /// The health of an instance that runs is judged by other rules, if they are other ones than `before`.
+    fn judge_anew(&mut self, number: InstanceId, before: Option<&InstanceSpec>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let (Some(before), Some(spec), Some(rules)) = (before, instance.run.spec.clone(), instance.rules()) else {
+            return;
+        };
+        if before.health == spec.health {
+            return;
+        }
+        instance.state = instance.state.by_rules(instance.run.started.unwrap_or(now), &rules);
+        let verdict = instance.run.watch.renew(&spec.health, Phase::of(instance.state));
+        self.take_verdict(number, verdict, now);
     }
 
     fn answer_applied(&mut self, instance: AboutInstance, outcome: ApplyOutcome) {
@@ -196,7 +243,7 @@ impl Supervisor {
     }
 
     /// New limits of an instance are written, or not.
-    pub(crate) fn note_limits(&mut self, number: InstanceId, end: &JobEnd) {
+    pub(crate) fn note_limits(&mut self, number: InstanceId, before: &Limits, end: &JobEnd) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let group = self.places.group(&instance.place());
         if instance.is_active() {
@@ -204,12 +251,21 @@ impl Supervisor {
         }
         let is_active = instance.is_active();
         let failure = (end.ended != Ended::Code(0)).then(|| {
-            let reason = if end.last_line.is_empty() { "writing them took too long" } else { &end.last_line };
+            let reason = match end.ended {
+                Ended::Signal(_) => "writing them took too long",
+                Ended::Code(_) if end.last_line.is_empty() => "what writes them could not be started",
+                Ended::Code(_) => &end.last_line,
+            };
             Failure::refused(Step::Limits, instance.name.as_str(), reason)
         });
         // One that has ended meanwhile has its limits from its next start.
         let failure = failure.filter(|_| is_active);
         if let Some(failure) = &failure {
+            // The next apply tries it again, and until then nobody is told otherwise.
+            if let Some(spec) = instance.run.spec.as_deref().cloned() {
+                instance.run.spec = Some(Rc::new(InstanceSpec { limits: before.clone(), ..spec }));
+                instance.leave_actual(&self.places);
+            }
             self.record_failure(number, failure.clone());
         }
         let Some(applying) = &mut self.applying else { return };
@@ -217,12 +273,21 @@ impl Supervisor {
         let Some(at) = applying.left.iter().position(is_it) else { return };
         let Left { about, until } = applying.left.remove(at);
         if let Until::Limited(outcome) = until {
-            self.answer_applied(about, failure.map_or(*outcome, ApplyOutcome::Refused));
+            self.answer_applied(about, failure.map_or(*outcome, ApplyOutcome::NotLimited));
         }
     }
 
     /// Forgets those that are configured no more and gone, and answers who waits for that.
     pub(crate) fn advance_apply(&mut self, now: Moment) {
+        self.forget_gone(now);
+        if self.applying.as_ref().is_some_and(|applying| applying.left.is_empty()) {
+            if let Some(Applying { client, .. }) = self.applying.take() {
+                self.end_exchange(client, &Reply::Done);
+            }
+        }
+    }
+
+    fn forget_gone(&mut self, now: Moment) {
         for &number in self.instances.ids().iter() {
             let Some(instance) = self.instances.get(number).filter(|instance| instance.is_deleted) else { continue };
             let is_stuck = matches!(instance.state, State::Stuck { .. });
@@ -244,11 +309,6 @@ impl Supervisor {
                     self.save_identities(identities, now);
                 }
                 self.answer_removal(&about, || ApplyOutcome::Removed);
-            }
-        }
-        if self.applying.as_ref().is_some_and(|applying| applying.left.is_empty()) {
-            if let Some(Applying { client, .. }) = self.applying.take() {
-                self.end_exchange(client, &Reply::Done);
             }
         }
     }
@@ -282,7 +342,9 @@ impl Instance {
         };
         let was_refused = self.refused.take().is_some();
         let is_same = self.spec.as_ref().is_ok_and(|before| *before == desired) && self.image == image;
-        if is_same {
+        // What could not be written the last time is tried again.
+        let is_applied = self.run.spec.as_deref().is_none_or(|actual| apply::split(actual, &desired) == *actual);
+        if is_same && is_applied {
             return if was_refused { Renewed::Now(self.as_changed()) } else { Renewed::Unchanged };
         }
         self.image = image;
@@ -310,7 +372,10 @@ impl Instance {
         self.run.spec = Some(Rc::new(next));
         self.leave_actual(places);
         let outcome = self.as_changed();
-        if writes.is_empty() { Renewed::Now(outcome) } else { Renewed::WithLimits(outcome, writes) }
+        match writes.is_empty() {
+            true => Renewed::Now(outcome),
+            false => Renewed::WithLimits(outcome, writes, Box::new(actual.limits.clone())),
+        }
     }
 
     /// Leaves the spec that the instance runs by where whoever asks finds it, for the time that it runs.

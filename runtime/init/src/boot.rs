@@ -90,8 +90,8 @@ impl Supervisor {
         if ended != Ended::Code(0) && !are_some_bad {
             self.log.say(Priority::Warning, format_args!("{}: {}", job.name(), how_it_ended(ended)));
         }
-        if let Job::SetLimits { instance, .. } = job {
-            self.note_limits(*instance, end);
+        if let Job::SetLimits { instance, before, .. } = job {
+            self.note_limits(*instance, before, end);
         }
         if *job == Job::AllDrivers && self.shutdown.is_none() {
             self.finish_drivers(now);
@@ -204,7 +204,8 @@ impl Supervisor {
 
     fn finish_start(&mut self, now: Moment) {
         let configured = std::mem::take(&mut self.boot.configured);
-        self.identities = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
+        let assigned = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
+        (self.identities, self.may_save_identities) = assigned;
         let identities = &self.identities;
         self.instances =
             Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, identities)).collect());

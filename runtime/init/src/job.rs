@@ -13,6 +13,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use yado_spec::instance::Limits;
 use yado_sys::children::{self, Ended, Session};
 use yado_wire::InstanceId;
 
@@ -38,7 +39,13 @@ pub(crate) enum Job {
     /// Writes who is who to this file on the data partition.
     SaveIdentities { file: PathBuf, text: String },
     /// Writes the limits of an instance that runs, to its control group: where memory is taken from it, the kernel may take long.
-    SetLimits { instance: InstanceId, group: PathBuf, writes: Vec<CgroupWrite> },
+    SetLimits {
+        instance: InstanceId,
+        group: PathBuf,
+        writes: Vec<CgroupWrite>,
+        /// The limits that it has if that fails.
+        before: Box<Limits>,
+    },
     /// Saves the time in this file, unmounts what is on disks, and writes everything back.
     Unmount { clock: PathBuf },
 }
@@ -202,7 +209,7 @@ impl Job {
                 list.push(OsString::from(text));
                 (own(), list)
             }
-            Job::SetLimits { instance: _, group, writes } => {
+            Job::SetLimits { instance: _, group, writes, before: _ } => {
                 let mut list = with(&["yado-init", "--set-limits"], group);
                 list.extend(writes.iter().map(|write| OsString::from(write.to_string())));
                 (own(), list)

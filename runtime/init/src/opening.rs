@@ -71,6 +71,7 @@ impl Supervisor {
             clients: Clients::default(),
             instances: Instances::default(),
             identities: Identities::default(),
+            may_save_identities: false,
             applying: None,
             services: Vec::new(),
             launches: Vec::new(),

@@ -97,8 +97,8 @@ fn compiled(places: &Places, name: InstanceName) -> Configured {
         Some(Err(error)) => Err(Failure::refused(Step::Spec, name.as_str(), &error.to_string()).in_vain()),
         None => Err(compiler_failure(places, &name)),
     };
-    let image = spec.as_ref().ok().and_then(|spec| places.image(&spec.image));
-    Configured { name, spec: spec.map(Rc::new).map_err(Box::new), image }
+    // Whoever uses it looks for its image.
+    Configured { name, spec: spec.map(Rc::new).map_err(Box::new), image: None }
 }
 
 /// Where the networks are that netd is to keep: in the first of these files that is there. What is compiled later counts when

@@ -60,7 +60,7 @@ impl Supervisor {
     fn prepare_run(&mut self, number: InstanceId) -> Result<(), Failure> {
         let spec = self.instances.get(number).and_then(|instance| instance.spec.clone().ok());
         let Some(spec) = spec else { return Ok(()) };
-        let processors = self.processors_for(number, Some(&spec));
+        let processors = self.processors_for(number, &[&spec]);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         instance.idmap_base = self.identities.first_host_id(&instance.name);
         if self.closing.is_overdue() {
@@ -107,8 +107,9 @@ impl Supervisor {
     }
 
     /// The processors that an instance might be put on, the best first; none if it does not ask for a number of them.
-    pub(crate) fn processors_for(&self, number: InstanceId, spec: Option<&InstanceSpec>) -> Vec<u16> {
-        if !spec.is_some_and(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_)))) {
+    /// `specs`: what it is, and is to be.
+    pub(crate) fn processors_for(&self, number: InstanceId, specs: &[&InstanceSpec]) -> Vec<u16> {
+        if !specs.iter().any(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_)))) {
             return Vec::new();
         }
         let mut online = cgroup::read_processors(&self.places.groups, "cpuset.cpus.effective");

@@ -61,6 +61,8 @@ pub(crate) struct Supervisor {
     pub(crate) instances: Instances,
     /// Who is who, also of those that are gone and have left their layers.
     pub(crate) identities: Identities,
+    /// The file of that is ours to write.
+    pub(crate) may_save_identities: bool,
     /// An apply that is not over.
     pub(crate) applying: Option<Applying>,
     pub(crate) services: Vec<Service>,

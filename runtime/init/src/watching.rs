@@ -85,7 +85,7 @@ impl Supervisor {
         self.take_verdict(number, verdict, now);
     }
 
-    fn take_verdict(&mut self, number: InstanceId, verdict: Verdict, now: Moment) {
+    pub(crate) fn take_verdict(&mut self, number: InstanceId, verdict: Verdict, now: Moment) {
         match verdict {
             Verdict::AsBefore => {}
             Verdict::Healthy => self.step_instance(number, lifecycle::Event::SaidReady, now),

@@ -143,6 +143,8 @@ pub enum ApplyOutcome {
     WaitsForRestart,
     /// What is wrong. It is as it was.
     Refused(Failure),
+    /// Its limits could not be written, and why. All else of its configuration that applies at once does.
+    NotLimited(Failure),
 }
 
 /// The system as a whole.

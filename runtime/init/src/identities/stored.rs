@@ -31,8 +31,9 @@ pub(crate) enum Kept {
     UntilReboot,
 }
 
-/// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed.
-pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log: &mut Log) -> Identities {
+/// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed. Says whether
+/// the file is ours to write.
+pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log: &mut Log) -> (Identities, bool) {
     let path = places.identities();
     let (stored, may_write) = match read(&path) {
         Ok(None) => (None, true),
@@ -70,7 +71,7 @@ pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log
             log.say(Priority::Error, format_args!("write {}: {error}", path.display()));
         }
     }
-    identities
+    (identities, may_write)
 }
 
 /// Marks a layer as that of the instance of this name, with the range that begins here.

@@ -128,8 +128,10 @@ pub(crate) fn run_set_limits(group: &Path, writes: &[String]) -> ExitCode {
             println!("{write}: is not FILE=VALUE of a limit");
             return ExitCode::FAILURE;
         };
-        // An empty value is one too, and only a line's end tells the kernel of it.
-        if let Err(error) = fs::write(group.join(write.file), format!("{}\n", write.value)) {
+        // A group in which something runs may not have none: it gets all that its parent has.
+        let of_parent = write.value.is_empty().then(|| group.join("../cpuset.cpus.effective"));
+        let value = of_parent.map_or(Ok(write.value.clone()), fs::read_to_string);
+        if let Err(error) = value.and_then(|value| fs::write(group.join(write.file), value)) {
             println!("{}", limit_failure(group, &write, &error));
             code = ExitCode::FAILURE;
         }

@@ -119,7 +119,12 @@ impl Watch {
                 return self.fall_ill(Cause::Silence);
             }
         }
-        if health.probe.is_none() || self.is_trying {
+        if health.probe.is_none() {
+            // It was taken away: what was due of it is not waited for.
+            self.probe_at = None;
+            return Due::Nothing;
+        }
+        if self.is_trying {
             return Due::Nothing;
         }
         if !is_probed(health, phase) && self.unhealthy != Some(Cause::Probe) {
@@ -132,6 +137,15 @@ impl Watch {
         self.probe_at = None;
         self.is_trying = true;
         Due::Probe
+    }
+
+    /// Its health is to be judged otherwise from now on. What the old probe said, and when it was due, says nothing about the new
+    /// one.
+    pub(crate) fn renew(&mut self, health: &Health, phase: Phase) -> Verdict {
+        self.probe_at = None;
+        self.failures = 0;
+        let is_cured = health.probe.is_none() && self.unhealthy.take_if(|cause| *cause == Cause::Probe).is_some();
+        if is_cured && phase == Phase::Overdue { Verdict::Healthy } else { Verdict::AsBefore }
     }
 
     /// The try could not be made, for reasons that are not the instance's: it says nothing about it. `true`: it is the

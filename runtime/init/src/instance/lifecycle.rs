@@ -161,6 +161,15 @@ impl Rules {
 }
 
 impl State {
+    /// By other rules: until when its health is decided counts from its start, by those that hold now.
+    pub(crate) fn by_rules(self, started: Moment, rules: &Rules) -> State {
+        let mut state = self;
+        if let State::Running { ready_by, .. } = &mut state {
+            *ready_by = table::ready_by(started, rules);
+        }
+        state
+    }
+
     /// What people are shown.
     pub(crate) fn shown(self) -> InstanceState {
         match self {

@@ -282,6 +282,64 @@ fn a_socket_that_is_named_by_another_path_is_that_of_the_same_host() {
 }
 
 #[test]
+fn a_probe_that_is_taken_away_or_changed_is_waited_for_no_more() {
+    let probe = |words: &str, interval: &str| {
+        format!(
+            "{RUNS}health.ready = \"probe\"\n\"health.probe\" = \"exec:{words}\"\n\"health.probe.interval\" = \"{interval}\"\n"
+        )
+    };
+    let Some(host) = Host::with(&[("one", &probe("/bin/true", "1s"))]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Ready);
+    host.add_instance("one", RUNS);
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    // Past the time when it would have been tried.
+    assert!(host.share_of_processor(Duration::from_secs(2)) < 0.2);
+    // One that is due in an hour, and then in a second.
+    host.add_instance("one", &probe("/bin/true", "1h"));
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    host.add_instance("one", &format!("{}\"health.probe.failures\" = 1\n", probe("/bin/false", "1s")));
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    host.wait_for("one", InstanceState::Unhealthy);
+    // It was left as it is for its probe alone.
+    host.add_instance("one", RUNS);
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    host.wait_for("one", InstanceState::Ready);
+    assert!(host.end().success());
+}
+
+/// Refused where its controller is missing.
+const LIMITED: &str = "limits.processes = 50\n";
+
+#[test]
+fn a_limit_that_cannot_be_written_is_told_each_time_until_it_is_mended() {
+    let Some(host) = Host::with(&[("one", RUNS), ("two", &format!("{RUNS}{LIMITED}"))]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    if host.has_controller("pids") {
+        println!("SKIPPED: this machine has the controller, and refuses no limit that the compiler lets through");
+        assert!(host.end().success());
+        return;
+    }
+    host.wait_for("two", InstanceState::Failed);
+    host.add_instance("one", &format!("{RUNS}{LIMITED}boot.stop.priority = 7\n"));
+    for _ in 0..2 {
+        let outcomes = host.apply();
+        let [(name, ApplyOutcome::NotLimited(failure))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        assert!(name == "one" && failure.reason.contains("pids.max"), "{failure}");
+        assert!(host.status("one").waits_for_restart, "it is not as it is configured");
+    }
+    host.add_instance("one", RUNS);
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    assert!(!host.status("one").waits_for_restart);
+    // Whose start was refused for it starts when it is mended.
+    host.add_instance("two", RUNS);
+    assert_eq!(host.apply(), [changed("two", ApplyOutcome::Changed)]);
+    host.wait_for("two", InstanceState::Running);
+    assert!(host.end().success());
+}
+
+#[test]
 fn what_netd_does_not_answer_holds_up_nobody_and_is_told() {
     let Some(host) = Host::with(&[("one", RUNS)]) else { return };
     let mut host = host.start();
@@ -299,4 +357,17 @@ fn what_netd_does_not_answer_holds_up_nobody_and_is_told() {
     assert!(err.contains("yado: networks: network: netd: netd does not answer on "), "{err}");
     assert_eq!(present(&host), [(1, "one".to_owned()), (2, "two".to_owned())]);
     assert!(host.end().success());
+}
+
+#[test]
+fn a_file_of_ids_of_a_later_version_is_left_as_it_is() {
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    let later = "yado-ids 99\nwhatever it says\n";
+    host.write("data/state/ids", later);
+    let mut host = host.start();
+    host.wait_until("init is up", |host| present(host).len() == 1);
+    host.add_instance("two", "");
+    assert_eq!(host.apply(), [changed("two", ApplyOutcome::Added)]);
+    assert!(host.end().success());
+    assert_eq!(fs::read_to_string(host.path("data/state/ids")).unwrap(), later);
 }

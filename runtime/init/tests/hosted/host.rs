@@ -100,6 +100,13 @@ impl Host {
         self.change_image(instance);
     }
 
+    /// A file below the directory.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     /// A program in the root of images that are built from now on.
     pub(crate) fn write_program(&self, path: &str, script: &str) {
         let path = self.path("root").join(path);
@@ -699,6 +706,12 @@ impl Running {
 
     fn group(&self) -> Option<PathBuf> {
         self.group_path().filter(|group| group.exists())
+    }
+
+    /// Whether instances' groups have this controller.
+    pub(crate) fn has_controller(&self, name: &str) -> bool {
+        let controllers = fs::read_to_string(self.group().unwrap().join("cgroup.subtree_control")).unwrap();
+        controllers.split_whitespace().any(|controller| controller == name)
     }
 
     fn group_path(&self) -> Option<PathBuf> {

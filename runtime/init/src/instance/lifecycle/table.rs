@@ -336,7 +336,7 @@ fn unhealthy(run: u32, crashes: u32, since: Moment, now: Moment, rules: &Rules) 
     }
 }
 
-fn ready_by(now: Moment, rules: &Rules) -> Moment {
+pub(super) fn ready_by(now: Moment, rules: &Rules) -> Moment {
     let (Readiness::Notify { timeout: time }
     | Readiness::Probe { timeout: time }
     | Readiness::Alive { window: time }) = rules.ready;
