@@ -126,7 +126,7 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     // Where the lock is, init must say; what it has counts once we have the lock.
     let places = &Places::of(socket, rescue::instances(socket)?.0)?;
     places.refuse_strange()?;
-    let _lock = lock(&places.run)?;
+    let lock = lock(&places.run)?;
     let (_, running) = rescue::instances(&places.socket)?;
     let mut sources = read_sources(&places.system, Some(&places.data));
     for (file, name) in files {
@@ -151,7 +151,7 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
         write_instance(&places.data, name, &sources)?;
     }
     let configured: Vec<InstanceName> = compiled.instances.iter().map(|(name, _)| name.clone()).collect();
-    let problems = problems(&sources, &compiled);
+    let mut problems = problems(&sources, &compiled);
     let _ = compile::write(&sources, compiled, &places.specs())?;
     // A new instance may be on a new network, and one that goes may hold an old one.
     let before = rescue::reload(&places.run);
@@ -163,12 +163,7 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     })?;
     let network_failures = if before.is_empty() { before } else { rescue::reload(&places.run) };
     if how.delete_data {
-        let ids: Vec<_> = rescue::instances(&places.socket)?.1.iter().map(|status| status.id).collect();
-        for deleted in layers::delete(&places.data, &configured, &ids)? {
-            if how.format == Format::Table {
-                output::print(&format!("{deleted}\n"))?;
-            }
-        }
+        problems.extend(delete_data(places, &configured, lock, how.format));
     }
     match how.format {
         Format::Table => {
@@ -187,6 +182,29 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
         |applied: &Applied| !matches!(applied.outcome, ApplyOutcome::Refused(_) | ApplyOutcome::NotLimited(_));
     let are_good = problems.is_empty() && network_failures.is_empty() && outcomes.iter().all(is_good);
     Ok(if are_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOME_ARE_BAD) })
+}
+
+/// Deletes the layers of those that are no more, and says what went wrong. Once they are nobody's, others may apply: to delete
+/// one may take long.
+fn delete_data(places: &Places, configured: &[InstanceName], lock: File, format: Format) -> Vec<String> {
+    let known: Vec<_> = match rescue::instances(&places.socket) {
+        Ok((_, instances)) => instances.iter().map(|status| status.id).collect(),
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut disowned = layers::disown(&places.data, configured, &known);
+    drop(lock);
+    let mut problems = std::mem::take(&mut disowned.problems);
+    for deleted in disowned.delete() {
+        match deleted {
+            Ok(line) if format == Format::Table => {
+                // That nobody reads it any more is no reason to leave the others.
+                let _ = output::print(&format!("{line}\n"));
+            }
+            Ok(_) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems
 }
 
 /// Which keys an instance runs with are not those that are configured.

@@ -3,23 +3,52 @@
 use crate::output::printable;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use yado_sys::directory_tree;
 use yado_wire::{InstanceId, InstanceName};
 
 /// The link in a layer to the name of its instance.
 const OWNER: &str = "owner";
 
-/// Deletes those whose instances are neither configured nor known to init, and says which, a line each.
-pub(super) fn delete(data: &Path, configured: &[InstanceName], known: &[InstanceId]) -> Result<Vec<String>, String> {
+/// Layers that are to go.
+#[derive(Debug, Default)]
+pub(super) struct Disowned {
+    layers: Vec<Layer>,
+    /// What was wrong with others, a line each.
+    pub(super) problems: Vec<String>,
+}
+
+/// One that is nobody's any more.
+#[derive(Debug)]
+struct Layer {
+    id: InstanceId,
+    /// Whose it was.
+    owner: Option<InstanceName>,
+    path: PathBuf,
+}
+
+/// Takes those whose instances are neither configured nor known to init from their owners: from then on they are nobody's, and
+/// what is deleted in part is never given to anybody. Whoever does this has the lock of applies.
+pub(super) fn disown(data: &Path, configured: &[InstanceName], known: &[InstanceId]) -> Disowned {
     let directory = data.join("layers");
+    let unread = |error: io::Error| format!("read {}: {error}", directory.display());
+    let mut disowned = Disowned::default();
     let entries = match fs::read_dir(&directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| format!("read {}: {error}", directory.display()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return disowned,
+        Err(error) => {
+            disowned.problems.push(unread(error));
+            return disowned;
+        }
+        Ok(entries) => entries,
     };
-    let mut lines = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| format!("read {}: {error}", directory.display()))?.path();
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => {
+                disowned.problems.push(unread(error));
+                break;
+            }
+        };
         let Some(id) = path.file_name().and_then(|name| name.to_str()?.parse().ok()).map(InstanceId) else {
             continue;
         };
@@ -28,17 +57,65 @@ pub(super) fn delete(data: &Path, configured: &[InstanceName], known: &[Instance
         if known.contains(&id) || owner.as_ref().is_some_and(|owner| configured.contains(owner)) {
             continue;
         }
-        // First of all it is nobody's: what is deleted in part is never given to anybody.
         match fs::remove_file(path.join(OWNER)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(format!("remove {}: {error}", path.join(OWNER).display()));
+                disowned.problems.push(format!("remove {}: {error}", path.join(OWNER).display()));
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => disowned.layers.push(Layer { id, owner, path }),
         }
-        let count =
-            directory_tree::remove_all(&path).map_err(|error| format!("delete {}: {error}", path.display()))?;
-        let whose = owner.map_or_else(|| "nobody's".to_owned(), |owner| format!("{owner}'s"));
-        lines.push(printable(&format!("{whose} layer {id}: deleted, {count} files")).into_owned());
     }
-    Ok(lines)
+    disowned
+}
+
+impl Disowned {
+    /// Deletes each, and says what became of it: that it is gone, or why not. That takes as long as there are files.
+    pub(super) fn delete(self) -> impl Iterator<Item = Result<String, String>> {
+        self.layers.into_iter().map(|Layer { id, owner, path }| {
+            let count =
+                directory_tree::remove_all(&path).map_err(|error| format!("delete {}: {error}", path.display()))?;
+            let whose = owner.map_or_else(|| "nobody's".to_owned(), |owner| format!("{owner}'s"));
+            Ok(printable(&format!("{whose} layer {id}: deleted, {count} files")).into_owned())
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_layer_that_does_not_go_holds_up_no_other() {
+        let data = tempfile::tempdir().unwrap();
+        let layers = data.path().join("layers");
+        for (id, owner) in [("1", "kept"), ("2", "gone"), ("4", "runs")] {
+            fs::create_dir_all(layers.join(id).join("upper")).unwrap();
+            symlink(owner, layers.join(id).join(OWNER)).unwrap();
+        }
+        // Its owner is no link that can be removed; and one that is no directory.
+        fs::create_dir_all(layers.join("3").join(OWNER)).unwrap();
+        fs::write(layers.join("5"), "").unwrap();
+        fs::create_dir_all(layers.join("aside")).unwrap();
+        let kept = InstanceName::parse("kept").unwrap();
+        let disowned = disown(data.path(), &[kept], &[InstanceId(4)]);
+        assert!(layers.join("2").exists() && fs::read_link(layers.join("2").join(OWNER)).is_err());
+        assert_eq!(disowned.problems.len(), 2, "{disowned:?}");
+        let deleted: Vec<_> = disowned.delete().collect();
+        assert_eq!(deleted, [Ok("gone's layer 2: deleted, 2 files".to_owned())]);
+        let left: Vec<bool> = (1..=5).map(|id| layers.join(id.to_string()).exists()).collect();
+        assert_eq!(left, [true, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_layer_that_cannot_be_deleted_is_told_and_the_next_one_goes() {
+        let data = tempfile::tempdir().unwrap();
+        let layer = |id: u32| Layer { id: InstanceId(id), owner: None, path: data.path().join(id.to_string()) };
+        fs::write(data.path().join("1"), "no directory").unwrap();
+        fs::create_dir(data.path().join("2")).unwrap();
+        let disowned = Disowned { layers: vec![layer(1), layer(2)], problems: Vec::new() };
+        let deleted: Vec<_> = disowned.delete().collect();
+        assert!(deleted[0].is_err(), "{deleted:?}");
+        assert_eq!(deleted[1], Ok("nobody's layer 2: deleted, 1 files".to_owned()));
+    }
 }
