@@ -51,18 +51,16 @@ impl Plan {
         let mut rows = Vec::new();
         for (name, spec) in &compiled.instances {
             let Ok(desired) = spec else { continue };
-            match running.iter().find(|status| status.name == *name) {
+            let actual = running.iter().find(|status| status.name == *name).map(|status| actual(run, status));
+            let is_running = matches!(actual, Some(Some(_)));
+            // One of which init has no spec, because what was configured was wrong, is as good as new.
+            match actual.and_then(|actual| actual.or_else(|| configured(system, run, name))) {
                 None => rows.push(Row { instance: name.clone(), what: What::New { starts: desired.boot.autostart } }),
-                Some(status) => {
-                    let actual = actual(run, status);
-                    let is_running = actual.is_some();
-                    let Some(before) = actual.or_else(|| configured(system, run, name)) else { continue };
-                    rows.extend(
-                        changes(&before, desired)
-                            .into_iter()
-                            .map(|change| Row { instance: name.clone(), what: What::Key { change, is_running } }),
-                    );
-                }
+                Some(before) => rows.extend(
+                    changes(&before, desired)
+                        .into_iter()
+                        .map(|change| Row { instance: name.clone(), what: What::Key { change, is_running } }),
+                ),
             }
         }
         for status in running {
@@ -152,10 +150,15 @@ pub(crate) fn actual(run: &Path, status: &InstanceStatus) -> Option<InstanceSpec
     read_spec(&run.join("instances").join(place).join(file::ACTUAL))
 }
 
-/// The spec that was compiled last, at this start of the system or with its image.
+/// The spec that was compiled last, at this start of the system or with its image. None where the newest could not be compiled:
+/// what came with the system's image is not what is configured then.
 pub(crate) fn configured(system: &Path, run: &Path, name: &InstanceName) -> Option<InstanceSpec> {
-    let file = format!("{name}.bin");
-    [run, system].into_iter().find_map(|place| read_spec(&place.join("specs").join(&file)))
+    let in_specs = |place: &Path, end: &str| place.join("specs").join(format!("{name}.{end}"));
+    let of_system = || {
+        let is_wrong = in_specs(run, "err").exists();
+        if is_wrong { None } else { read_spec(&in_specs(system, "bin")) }
+    };
+    read_spec(&in_specs(run, "bin")).or_else(of_system)
 }
 
 /// The networks that were compiled last.

@@ -371,3 +371,27 @@ fn a_file_of_ids_of_a_later_version_is_left_as_it_is() {
     assert!(host.end().success());
     assert_eq!(fs::read_to_string(host.path("data/state/ids")).unwrap(), later);
 }
+
+#[test]
+fn one_that_init_has_without_a_spec_is_shown_as_a_new_one() {
+    let Some(host) = Host::with(&[("one", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let socket = host.path("run/init.sock").display().to_string();
+    let apply = |words: &[&str]| host.yado(&[&["apply", "--socket", &socket], words].concat(), "");
+    host.add_instance("new", "[config]\nboot.autostrat = true\n");
+    assert_eq!(apply(&[]).0, 3);
+    host.add_instance("new", RUNS);
+    let is_new = |out: &str| {
+        let mut rows = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.any(|row| row == ["new", "(new)", "-", "started", "at", "once"])
+    };
+    let (code, out, err) = apply(&["--dry-run"]);
+    assert!(code == 0 && is_new(&out), "{out}{err}");
+    // Nor does it have the one that came with the system's image.
+    fs::create_dir_all(host.path("system/specs")).unwrap();
+    fs::copy(host.path("run/specs/one.bin"), host.path("system/specs/new.bin")).unwrap();
+    let (code, out, err) = apply(&["--dry-run"]);
+    assert!(code == 0 && is_new(&out), "{out}{err}");
+    assert!(host.end().success());
+}
