@@ -21,7 +21,7 @@ use yado_spec::{apply, file};
 use yado_sys::children::Ended;
 use yado_sys::{machine, replace_file};
 use yado_wire::rescue::{AboutInstance, Applied, ApplyOutcome, EventKind, Reply};
-use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
+use yado_wire::{Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
 
 /// An apply that is not over.
 #[derive(Debug)]
@@ -66,24 +66,35 @@ impl Supervisor {
         if let Some(reason) = self.why_not_apply() {
             return Err(Failure::refused(Step::Request, "apply", reason));
         }
-        let configured = specs::read_compiled(&self.places)?;
+        let names = specs::compiled_names(&self.places)?;
         self.applying = Some(Applying { client, forget, left: Vec::new() });
-        self.identify(&configured, forget, now);
+        let mut identities = self.identities.clone();
+        if forget {
+            let is_known = |name: &InstanceName| self.instances.named(name).is_some() || names.contains(name);
+            identities = identities.with(&[], is_known);
+        }
         for &number in self.instances.ids().iter() {
-            let is_configured = |instance: &Instance| configured.iter().any(|one| one.name == instance.name);
+            let is_configured = |instance: &Instance| names.contains(&instance.name);
             if !self.instances.get(number).is_some_and(is_configured) {
                 self.begin_removal(number, now);
             }
         }
         // Who does not run makes room for those that are new.
         self.forget_gone(now);
-        for mut one in configured {
+        // One at a time: all specs at once would be much memory, and in pieces.
+        for name in names {
+            let mut one = specs::read_compiled(&self.places, name);
             one.image = self.image_of(&one);
+            let claim = identities::stored::claim(&one);
+            if !identities.has(&claim) {
+                identities = identities.with(&[claim], |_| true);
+            }
             match self.instances.named(&one.name).map(|known| known.id) {
                 Some(number) => self.renew(number, one, now),
-                None => self.add_instance(one, client),
+                None => self.add_instance(one, &identities, client),
             }
         }
+        self.save_identities(identities, now);
         self.instances.set_order();
         if !self.services.iter().any(|service| service.name == netd::SERVICE) {
             if let Some(netd) = service_list::netd(&self.places, &self.instances) {
@@ -112,14 +123,7 @@ impl Supervisor {
         }
     }
 
-    /// Gives those that are new their ids, which are written down meanwhile: until they are, layers say who was who.
-    fn identify(&mut self, configured: &[Configured], forget: bool, now: Moment) {
-        let claims: Vec<_> = configured.iter().map(identities::stored::claim).collect();
-        let is_known = |name: &_| self.instances.named(name).is_some();
-        let identities = self.identities.clone().with(&claims, |name| !forget || is_known(name));
-        self.save_identities(identities, now);
-    }
-
+    /// These are written down meanwhile: until they are, layers say who was who.
     fn save_identities(&mut self, identities: Identities, now: Moment) {
         if self.identities == identities {
             return;
@@ -146,10 +150,10 @@ impl Supervisor {
         self.want(number, Wanted::Down { patience }, now);
     }
 
-    fn add_instance(&mut self, configured: Configured, client: u32) {
+    fn add_instance(&mut self, configured: Configured, identities: &Identities, client: u32) {
         let name = configured.name.clone();
-        let identity = self.identities.id(&name);
-        let instance = Instance::of(configured, &self.identities).filter(|_| self.instances.count() < MAX_INSTANCES);
+        let identity = identities.id(&name);
+        let instance = Instance::of(configured, identities).filter(|_| self.instances.count() < MAX_INSTANCES);
         let Some(instance) = instance else {
             let reason = match identity {
                 Some(_) => format!("there are {MAX_INSTANCES} instances already, and no more can be"),

@@ -134,6 +134,12 @@ impl Identities {
         self.named(name).map(|identity| identity.range).filter(|range| range.count != 0).map(|range| range.first)
     }
 
+    /// Whether there is nothing to be given to who claims this.
+    pub(crate) fn has(&self, claim: &Claim) -> bool {
+        let known = self.named(&claim.name);
+        known.is_some_and(|known| claim.count.is_none_or(|count| count <= known.range.count))
+    }
+
     /// Those that are known and kept, and these; who has no id or no range gets one.
     pub(crate) fn with(mut self, claims: &[Claim], keep: impl Fn(&InstanceName) -> bool) -> Identities {
         self.list.retain(|known| keep(&known.name) || claims.iter().any(|claim| claim.name == known.name));

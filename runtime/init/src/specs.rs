@@ -69,9 +69,8 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     Found { instances, is_stale }
 }
 
-/// Reads what the compiler has written, and nothing else: it lies in memory, so that no disk keeps us waiting. Whoever asks for
-/// this has had it compiled.
-pub(crate) fn read_compiled(places: &Places) -> Result<Vec<Configured>, Failure> {
+/// Which instances the compiler has written. Whoever asks for this has had them compiled.
+pub(crate) fn compiled_names(places: &Places) -> Result<Vec<InstanceName>, Failure> {
     let directory = places.specs();
     let entries = fs::read_dir(&directory)
         .map_err(|error| Failure::from_io(Step::Spec, &directory.to_string_lossy(), &error))?;
@@ -85,10 +84,11 @@ pub(crate) fn read_compiled(places: &Places) -> Result<Vec<Configured>, Failure>
         .collect();
     names.sort_unstable();
     names.dedup();
-    Ok(names.into_iter().map(|name| compiled(places, name)).collect())
+    Ok(names)
 }
 
-fn compiled(places: &Places, name: InstanceName) -> Configured {
+/// Reads what the compiler has written of one, and nothing else: it lies in memory, so that no disk keeps us waiting.
+pub(crate) fn read_compiled(places: &Places, name: InstanceName) -> Configured {
     let bytes = read_bounded(&places.specs().join(format!("{name}.bin")), ONE_TOO_MANY);
     let spec = match bytes.as_deref().map(file::decode) {
         Some(Ok((spec, _))) if spec.security.privileged && !places.allows_privileged() => Err(not_allowed(places)),
