@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use yado_spec::InstanceSpec;
 use yado_spec::file::{self, Digest};
 use yado_spec::sources::{self, Sources};
-use yado_spec::{InstanceSpec, NetworksSpec};
 use yado_wire::{Failure, InstanceName, MAX_INSTANCES, Step};
 
 /// The networks' file, beside those of instances.
@@ -49,7 +49,7 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     if MAX_INSTANCES < sources.instances.len() {
         log.say(Priority::Error, format_args!("more than {MAX_INSTANCES} instances: the rest is left out"));
     }
-    let mut is_stale = !sources.networks.is_empty() && !has_networks(places);
+    let mut is_stale = !sources.networks.is_empty() && !networks_files(places).iter().any(|file| file.exists());
     let mut instances = Vec::new();
     for name in sources.instances.keys().take(MAX_INSTANCES) {
         let spec = read_spec(places, name, sources.digest(name));
@@ -111,13 +111,6 @@ pub(crate) fn networks_files(places: &Places) -> Vec<PathBuf> {
         files.push(places.system.join("specs/networks.bin"));
     }
     files
-}
-
-/// Whether netd finds networks, in a form that it reads: hosted, they may be of the release before.
-fn has_networks(places: &Places) -> bool {
-    let file = networks_files(places).into_iter().find_map(|path| File::open(path).ok());
-    let mut beginning = [0; 8];
-    file.is_some_and(|mut file| file.read_exact(&mut beginning).is_ok() && NetworksSpec::is_current(beginning))
 }
 
 fn image_of(sources: &Sources, spec: &InstanceSpec) -> Option<PathBuf> {

@@ -176,11 +176,6 @@ impl NetworksSpec {
         }
     }
 
-    /// Whether a file of networks begins so in this version.
-    pub fn is_current(beginning: [u8; 8]) -> bool {
-        beginning == MAGIC
-    }
-
     /// The bytes of `networks.bin`.
     pub fn encode(&self) -> Vec<u8> {
         // Serialising plain vectors and integers into a growing vector cannot fail.

@@ -38,19 +38,3 @@ fn an_unknown_report_is_told_and_the_start_has_the_outcome_of_its_others_its_end
     assert!(host.end().success());
     assert_eq!(host.left_over(), [""; 0]);
 }
-
-#[test]
-fn networks_of_another_version_are_compiled_again() {
-    let Some(host) = Host::with(&[("one", "")]) else { return };
-    host.write_network("yado0", "type = \"bridge\"\n");
-    let mut host = host.start();
-    let path = host.path("run/specs/networks.bin");
-    let current = fs::read(&path).unwrap();
-    assert!(host.end().success());
-    let mut other = current.clone();
-    other[7] ^= 0x40;
-    fs::write(&path, &other).unwrap();
-    let mut host = host.start_again();
-    assert!(fs::read(&path).unwrap() == current);
-    assert!(host.end().success());
-}
