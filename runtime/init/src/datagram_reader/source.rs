@@ -75,9 +75,24 @@ impl Watched {
     pub(super) fn read(
         &mut self,
         now: Moment,
+        tell: impl FnMut(&ReaderReport) -> Result<(), LinkLost>,
+    ) -> Result<(), LinkLost> {
+        // On the stack, whose unused part is given back at rest: the heap keeps what it once had.
+        match self.source {
+            DatagramSource::Journal => self.read_into(&mut [0; MAX_ENTRY_BYTES], now, tell),
+            DatagramSource::Syslog => self.read_into(&mut [0; MAX_SYSLOG_BYTES], now, tell),
+            DatagramSource::Instance { .. } | DatagramSource::Services => {
+                self.read_into(&mut [0; notify::MAX_DATAGRAM_BYTES], now, tell)
+            }
+        }
+    }
+
+    fn read_into(
+        &mut self,
+        buffer: &mut [u8],
+        now: Moment,
         mut tell: impl FnMut(&ReaderReport) -> Result<(), LinkLost>,
     ) -> Result<(), LinkLost> {
-        let mut buffer = vec![0; self.longest()];
         // Told with the next one, if that says something of the same instance: each telling wakes init.
         let mut untold = None;
         for _ in 0..MOST_AT_ONCE {
@@ -93,9 +108,9 @@ impl Watched {
             }
             let received = match self.source {
                 // A long entry comes as a descriptor.
-                DatagramSource::Journal => datagram::recv(&self.socket, &mut buffer),
+                DatagramSource::Journal => datagram::recv(&self.socket, buffer),
                 DatagramSource::Instance { .. } | DatagramSource::Services | DatagramSource::Syslog => {
-                    datagram::recv_without_descriptors(&self.socket, &mut buffer)
+                    datagram::recv_without_descriptors(&self.socket, buffer)
                 }
             };
             let received = match received {
@@ -111,7 +126,7 @@ impl Watched {
             if received.had_more_descriptors {
                 self.budget.pause_until(now.saturating_add(SILENCE));
             }
-            if let Some(report) = self.report(&buffer, received, now) {
+            if let Some(report) = self.report(buffer, received, now) {
                 match untold.take() {
                     None => untold = Some(report),
                     Some(earlier) => {
@@ -126,14 +141,6 @@ impl Watched {
             self.budget.pause_until(next_round(now, ROUND));
         }
         untold.iter().try_for_each(tell)
-    }
-
-    fn longest(&self) -> usize {
-        match self.source {
-            DatagramSource::Instance { .. } | DatagramSource::Services => notify::MAX_DATAGRAM_BYTES,
-            DatagramSource::Journal => MAX_ENTRY_BYTES,
-            DatagramSource::Syslog => MAX_SYSLOG_BYTES,
-        }
     }
 
     /// What init is told of a datagram; `None`: nothing that it acts on.
