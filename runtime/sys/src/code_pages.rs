@@ -9,10 +9,9 @@ use std::io;
 /// Unmaps what this process has mapped of its program's file, code and constants; what is needed again comes back from the
 /// page cache at its next use. Returns how many bytes were mapped.
 pub fn unmap_unused() -> io::Result<usize> {
-    let program = std::fs::read_link("/proc/self/exe")?;
-    let smaps = std::fs::read_to_string("/proc/self/smaps")?;
     let mut unmapped = 0;
-    for mapping in parse_mappings(&smaps, &program.to_string_lossy()) {
+    // What runs after the last of them is mapped again, sixteen pages around each: so nothing is left to be freed then.
+    for mapping in find_mappings()?.into_iter().flatten() {
         let start = std::ptr::with_exposed_provenance_mut(mapping.start);
         // SAFETY: the kernel just told us that this range is a mapping of our program's file, that it cannot be written to,
         // and that no page of it differs from the file. So every page that is dropped is read again with the same bytes.
@@ -20,6 +19,14 @@ pub fn unmap_unused() -> io::Result<usize> {
         unmapped += mapping.resident;
     }
     Ok(unmapped)
+}
+
+/// The first few; a program has two.
+fn find_mappings() -> io::Result<[Option<Mapping>; 4]> {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    let smaps = std::fs::read_to_string("/proc/self/smaps")?;
+    let mut found = parse_mappings(&smaps, &program.to_string_lossy()).into_iter();
+    Ok(std::array::from_fn(|_| found.next()))
 }
 
 /// Keeps in memory what this process has touched, or will, of its program's file: when memory is short the kernel takes code
