@@ -68,11 +68,6 @@ impl Supervisor {
         }
         let names = specs::compiled_names(&self.places)?;
         self.applying = Some(Applying { client, forget, left: Vec::new() });
-        let mut identities = self.identities.clone();
-        if forget {
-            let is_known = |name: &InstanceName| self.instances.named(name).is_some() || names.contains(name);
-            identities = identities.with(&[], is_known);
-        }
         for &number in self.instances.ids().iter() {
             let is_configured = |instance: &Instance| names.contains(&instance.name);
             if !self.instances.get(number).is_some_and(is_configured) {
@@ -81,6 +76,12 @@ impl Supervisor {
         }
         // Who does not run makes room for those that are new.
         self.forget_gone(now);
+        // After that: who was forgotten is not remembered again.
+        let mut identities = self.identities.clone();
+        if forget {
+            let is_known = |name: &InstanceName| self.instances.named(name).is_some() || names.contains(name);
+            identities = identities.with(&[], is_known);
+        }
         // One at a time: all specs at once would be much memory, and in pieces.
         for name in names {
             let mut one = specs::read_compiled(&self.places, name);
@@ -91,7 +92,7 @@ impl Supervisor {
             }
             match self.instances.named(&one.name).map(|known| known.id) {
                 Some(number) => self.renew(number, one, now),
-                None => self.add_instance(one, &identities, client),
+                None => self.add_instance(one, &identities),
             }
         }
         self.save_identities(identities, now);
@@ -150,7 +151,7 @@ impl Supervisor {
         self.want(number, Wanted::Down { patience }, now);
     }
 
-    fn add_instance(&mut self, configured: Configured, identities: &Identities, client: u32) {
+    fn add_instance(&mut self, configured: Configured, identities: &Identities) {
         let name = configured.name.clone();
         let identity = identities.id(&name);
         let instance = Instance::of(configured, identities).filter(|_| self.instances.count() < MAX_INSTANCES);
@@ -162,8 +163,7 @@ impl Supervisor {
             let failure = Failure::refused(Step::Spec, name.as_str(), &reason).in_vain();
             self.log.say(Priority::Error, format_args!("{failure}"));
             let instance = AboutInstance { id: identity.unwrap_or(InstanceId(0)), name };
-            return self
-                .reply(client, &Reply::Applied(Applied { instance, outcome: ApplyOutcome::Refused(failure) }));
+            return self.answer_applied(instance, ApplyOutcome::Refused(failure));
         };
         let about = instance.about();
         let outcome = match &instance.spec {
@@ -173,7 +173,7 @@ impl Supervisor {
         self.instances.insert(instance);
         self.log.say(Priority::Notice, format_args!("{}: is new", about.name));
         self.events.publish(Some(&about), EventKind::Added);
-        self.reply(client, &Reply::Applied(Applied { instance: about, outcome }));
+        self.answer_applied(about, outcome);
     }
 
     fn renew(&mut self, number: InstanceId, configured: Configured, now: Moment) {
@@ -346,8 +346,9 @@ impl Instance {
         };
         let was_refused = self.refused.take().is_some();
         let is_same = self.spec.as_ref().is_ok_and(|before| *before == desired) && self.image == image;
+        let next = self.run.spec.as_deref().map(|actual| apply::split(actual, &desired));
         // What could not be written the last time is tried again.
-        let is_applied = self.run.spec.as_deref().is_none_or(|actual| apply::split(actual, &desired) == *actual);
+        let is_applied = self.run.spec.as_deref() == next.as_ref();
         if is_same && is_applied {
             return if was_refused { Renewed::Now(self.as_changed()) } else { Renewed::Unchanged };
         }
@@ -363,8 +364,9 @@ impl Instance {
             self.state = State::Stopped;
             return Renewed::Now(ApplyOutcome::Changed);
         }
-        let Some(actual) = self.run.spec.clone() else { return Renewed::Now(ApplyOutcome::Changed) };
-        let next = apply::split(&actual, &desired);
+        let (Some(actual), Some(next)) = (self.run.spec.clone(), next) else {
+            return Renewed::Now(ApplyOutcome::Changed);
+        };
         let machine_bytes = machine::memory_bytes();
         let writes = cgroup::limit_changes(
             &cgroup::limit_writes(&actual.limits, machine_bytes, processors),

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use yado_spec::InstanceSpec;
 use yado_spec::instance::{DeviceSelect, Required};
+use yado_spec::places::place_of;
 use yado_sys::children::{Ended, SIGHUP, SIGINT};
 use yado_wire::Budget;
 use yado_wire::network::RunNumber;
@@ -199,10 +200,9 @@ impl Instance {
         AboutInstance { id: self.id, name: self.name.clone() }
     }
 
-    /// The name of its control group and of its directory for what is gone with the next start: nobody else's, and one that a
-    /// person finds.
+    /// The name of its control group and of its runtime directory.
     pub(crate) fn place(&self) -> String {
-        format!("{}.{}", self.name, self.id)
+        place_of(&self.name, self.id)
     }
 
     /// Whether anything of it runs.

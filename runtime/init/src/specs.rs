@@ -53,16 +53,9 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
     let mut instances = Vec::new();
     for name in sources.instances.keys().take(MAX_INSTANCES) {
         let spec = read_spec(places, name, sources.digest(name));
-        let spec = match spec {
-            Some(spec) if spec.security.privileged && !places.allows_privileged() => {
-                Err(Box::new(not_allowed(places)))
-            }
-            Some(spec) => Ok(Rc::new(spec)),
-            None => {
-                is_stale = true;
-                Err(Box::new(compiler_failure(places, name)))
-            }
-        };
+        is_stale |= spec.is_none();
+        let spec = spec.ok_or_else(|| compiler_failure(places, name)).and_then(|spec| if_allowed(places, spec));
+        let spec = spec.map(Rc::new).map_err(Box::new);
         let image = spec.as_ref().ok().and_then(|spec| image_of(&sources, spec));
         instances.push(Configured { name: name.clone(), spec, image });
     }
@@ -91,8 +84,7 @@ pub(crate) fn compiled_names(places: &Places) -> Result<Vec<InstanceName>, Failu
 pub(crate) fn read_compiled(places: &Places, name: InstanceName) -> Configured {
     let bytes = read_bounded(&places.specs().join(format!("{name}.bin")), ONE_TOO_MANY);
     let spec = match bytes.as_deref().map(file::decode) {
-        Some(Ok((spec, _))) if spec.security.privileged && !places.allows_privileged() => Err(not_allowed(places)),
-        Some(Ok((spec, _))) if spec.name == name => Ok(spec),
+        Some(Ok((spec, _))) if spec.name == name => if_allowed(places, spec),
         Some(Ok(_)) => Err(Failure::refused(Step::Spec, name.as_str(), "the spec is another instance's").in_vain()),
         Some(Err(error)) => Err(Failure::refused(Step::Spec, name.as_str(), &error.to_string()).in_vain()),
         None => Err(compiler_failure(places, &name)),
@@ -129,10 +121,14 @@ fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Op
     })
 }
 
-fn not_allowed(places: &Places) -> Failure {
+/// The spec, unless it asks for what this system does not allow.
+fn if_allowed(places: &Places, spec: InstanceSpec) -> Result<InstanceSpec, Failure> {
+    if !spec.security.privileged || places.allows_privileged() {
+        return Ok(spec);
+    }
     let reason =
         format!("this system does not allow it; {} would hold the word allow", places.privileged().display());
-    Failure::refused(Step::Spec, "security.privileged", &reason).in_vain()
+    Err(Failure::refused(Step::Spec, "security.privileged", &reason).in_vain())
 }
 
 /// What the compiler said of it.

@@ -7,6 +7,7 @@ pub mod file;
 pub mod instance;
 pub mod network;
 pub mod order;
+pub mod places;
 pub mod share;
 pub mod sources;
 

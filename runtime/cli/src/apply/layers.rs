@@ -4,11 +4,9 @@ use crate::output::printable;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use yado_spec::places::OWNER;
 use yado_sys::directory_tree;
 use yado_wire::{InstanceId, InstanceName};
-
-/// The link in a layer to the name of its instance.
-const OWNER: &str = "owner";
 
 /// Layers that are to go.
 #[derive(Debug, Default)]

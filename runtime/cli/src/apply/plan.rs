@@ -11,6 +11,7 @@ use yado_spec::file;
 use yado_spec::instance::InstanceSpec;
 use yado_spec::network::NetworksSpec;
 use yado_spec::network_changes::{NetworkChange, network_changes};
+use yado_spec::places::place_of;
 use yado_spec::setting::Applies;
 use yado_wire::InstanceName;
 use yado_wire::rescue::InstanceStatus;
@@ -146,7 +147,7 @@ fn when(applies: Applies, is_running: bool) -> &'static str {
 
 /// The spec by which an instance runs.
 pub(crate) fn actual(run: &Path, status: &InstanceStatus) -> Option<InstanceSpec> {
-    let place = format!("{}.{}", status.name, status.id);
+    let place = place_of(&status.name, status.id);
     read_spec(&run.join("instances").join(place).join(file::ACTUAL))
 }
 

@@ -1,23 +1,14 @@
 //! What `yado apply` asks init.
 
-use super::connection::{ANSWER_TIMEOUT, Connection, ExchangeError};
+use super::connection::{Connection, ExchangeError};
+use super::status::{self, Told};
 use std::path::Path;
 use yado_wire::rescue::{Applied, InstanceStatus, Mode, Reply, Request};
 
 /// How init runs, and the instances that it has.
 pub(crate) fn instances(socket: &Path) -> Result<(Mode, Vec<InstanceStatus>), ExchangeError> {
-    let connection = Connection::ask_init(socket, &Request::Status, &[])?;
-    connection.set_timeout(ANSWER_TIMEOUT)?;
-    let (mut mode, mut instances) = (None, Vec::new());
-    loop {
-        match connection.next()?.0 {
-            Reply::System(system) => mode = Some(system.mode),
-            Reply::Instance(status) => instances.push(status),
-            Reply::Done => return Ok((mode.ok_or_else(|| connection.unexpected())?, instances)),
-            Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
-            _ => {}
-        }
-    }
+    let Told { system, instances, .. } = status::ask(socket)?;
+    Ok((system.mode, instances))
 }
 
 /// Has what was compiled applied, and tells `each` what became of an instance when it did. Without a time limit: how long one

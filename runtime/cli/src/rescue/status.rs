@@ -35,10 +35,10 @@ pub(super) struct Status {
 pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
     // It is asked most where instances keep the processor busy, and is short whatever they do. Who may not, waits for its turn.
     let _ = scheduling::run_before_others();
-    let status = read(socket)?;
     if let Some(name) = &arguments.instance {
-        return show_one(socket, status, name, arguments.format);
+        return show_one(socket, name, arguments.format);
     }
+    let status = read(socket)?;
     match arguments.format {
         Format::Table => output::print(&render_table(&status))?,
         Format::Json => output::print_json(&render_json(&status))?,
@@ -47,10 +47,11 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
 }
 
 /// One instance, and what of its configuration waits for its next start.
-fn show_one(socket: &Path, status: Status, name: &InstanceName, format: Format) -> Outcome {
-    let instance = status.instances.into_iter().find(|instance| instance.name == *name);
+fn show_one(socket: &Path, name: &InstanceName, format: Format) -> Outcome {
+    let Told { system, instances, services: _ } = ask(socket)?;
+    let instance = instances.into_iter().find(|instance| instance.name == *name);
     let instance = instance.ok_or_else(|| format!("{name}: there is no such instance"))?;
-    let differences = crate::apply::differences(socket, status.system.mode, &instance)?;
+    let differences = crate::apply::differences(socket, system.mode, &instance)?;
     match format {
         Format::Table => output::print(&render_one_table(&instance, &differences))?,
         Format::Json => output::print_json(&render_one_json(&instance, &differences))?,
@@ -59,6 +60,20 @@ fn show_one(socket: &Path, status: Status, name: &InstanceName, format: Format) 
 }
 
 fn read(socket: &Path) -> Result<Status, ExchangeError> {
+    let Told { system, instances, services } = ask(socket)?;
+    let links = links::read(socket).map_err(|error| error.to_string());
+    Ok(Status { system, instances, services, links })
+}
+
+/// What init itself tells.
+pub(super) struct Told {
+    pub(super) system: SystemStatus,
+    pub(super) instances: Vec<InstanceStatus>,
+    services: Vec<ServiceStatus>,
+}
+
+/// Asks init.
+pub(super) fn ask(socket: &Path) -> Result<Told, ExchangeError> {
     let connection = Connection::ask_init(socket, &Request::Status, &[])?;
     connection.set_timeout(ANSWER_TIMEOUT)?;
     let (mut system, mut instances, mut services) = (None, Vec::new(), Vec::new());
@@ -75,6 +90,5 @@ fn read(socket: &Path) -> Result<Status, ExchangeError> {
         }
     }
     let system = system.ok_or_else(|| connection.unexpected())?;
-    let links = links::read(socket).map_err(|error| error.to_string());
-    Ok(Status { system, instances, services, links })
+    Ok(Told { system, instances, services })
 }

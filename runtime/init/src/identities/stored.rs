@@ -10,14 +10,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::ExitCode;
+use yado_spec::places::OWNER;
 use yado_sys::replace_file;
 use yado_wire::{InstanceId, InstanceName};
 
 /// Longer than what as many instances as there can be take.
 const MAX_FILE_BYTES: u64 = 128 * 1024;
-
-/// The link in a layer to the name of its instance.
-const OWNER: &str = "owner";
 
 /// Layers that are looked at. Far more than there are; a bound for one call.
 const MOST_DIRECTORIES: usize = 4096;

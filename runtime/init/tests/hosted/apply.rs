@@ -219,9 +219,16 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     host.remove_instance("two");
     let (code, out, _) = apply(&["--delete-data"], "");
     assert!(code == 0 && out.contains("two's layer 3: deleted"), "{out}");
-    host.add_instance("two", RUNS);
+    host.add_instance("two", "");
     apply(&[], "");
     assert_eq!(present(&host), [(1, "one".to_owned()), (4, "two".to_owned())]);
+    // And of one that does not run.
+    host.remove_instance("two");
+    let (code, out, _) = apply(&["--delete-data"], "");
+    assert!(code == 0 && out.contains("two: is gone"), "{out}");
+    host.add_instance("two", "");
+    apply(&[], "");
+    assert_eq!(present(&host), [(1, "one".to_owned()), (5, "two".to_owned())]);
     // What cannot be read may be there.
     fs::rename(host.path("system/appliance"), host.path("system/aside")).unwrap();
     fs::write(host.path("system/appliance"), "").unwrap();

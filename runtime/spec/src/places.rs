@@ -1,0 +1,11 @@
+//! Names by which others find what init leaves of an instance, on any system.
+
+use yado_wire::{InstanceId, InstanceName};
+
+/// The link in an instance's layer to its name. If init's own file is lost, it says whose the layer is.
+pub const OWNER: &str = "owner";
+
+/// The name of an instance's control group, and of its runtime directory: nobody else's, and one that a person finds.
+pub fn place_of(name: &InstanceName, id: InstanceId) -> String {
+    format!("{name}.{id}")
+}
