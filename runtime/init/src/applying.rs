@@ -1,6 +1,7 @@
 //! What is configured changes while it runs: the specs are read again as the compiler has written them, and what runs is made what
 //! they say. What an instance does not take on while it runs waits for its next start.
 
+use crate::identities::stored::IdentitiesFile;
 use crate::identities::{self, Identities};
 use crate::instance::health::Phase;
 use crate::instance::lifecycle::{State, Wanted};
@@ -126,16 +127,21 @@ impl Supervisor {
 
     /// These are written down meanwhile: until they are, layers say who was who.
     fn save_identities(&mut self, identities: Identities, now: Moment) {
-        if self.identities == identities {
-            return;
-        }
+        let is_new = self.identities != identities;
         self.identities = identities;
         let file = self.places.identities();
-        if self.may_save_identities {
-            self.start_job(Job::SaveIdentities { file, text: self.identities.text() }, now);
-        } else {
-            let file = file.display();
-            self.log.say(Priority::Error, format_args!("{file} is left as it is: ids of new instances are not kept"));
+        match self.identities_file {
+            IdentitiesFile::NotOurs if is_new => {
+                let file = file.display();
+                self.log
+                    .say(Priority::Error, format_args!("{file} is left as it is: ids of new instances are not kept"));
+            }
+            IdentitiesFile::NotOurs => {}
+            IdentitiesFile::Written if !is_new => {}
+            IdentitiesFile::Written | IdentitiesFile::Behind => {
+                self.identities_file = IdentitiesFile::Written;
+                self.start_job(Job::SaveIdentities { file, text: self.identities.text() }, now);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ mod table;
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::identities;
-use crate::identities::stored::Kept;
+use crate::identities::stored::{IdentitiesFile, Kept};
 use crate::instance::Instance;
 use crate::instances::Instances;
 use crate::job::{Job, JobEnd, Lane};
@@ -92,6 +92,10 @@ impl Supervisor {
         }
         if let Job::SetLimits { instance, before, .. } = job {
             self.note_limits(*instance, before, end);
+        }
+        if matches!(job, Job::SaveIdentities { .. }) && ended != Ended::Code(0) {
+            // The next apply tries it again.
+            self.identities_file = IdentitiesFile::Behind;
         }
         if *job == Job::AllDrivers && self.shutdown.is_none() {
             self.finish_drivers(now);
@@ -205,7 +209,7 @@ impl Supervisor {
     fn finish_start(&mut self, now: Moment) {
         let configured = std::mem::take(&mut self.boot.configured);
         let assigned = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
-        (self.identities, self.may_save_identities) = assigned;
+        (self.identities, self.identities_file) = assigned;
         let identities = &self.identities;
         self.instances =
             Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, identities)).collect());

@@ -8,6 +8,7 @@ use crate::data_watch::DataWatch;
 use crate::events::Events;
 use crate::hotplug::table::{self as hotplug, Hotplug};
 use crate::identities::Identities;
+use crate::identities::stored::IdentitiesFile;
 use crate::instances::Instances;
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
@@ -71,7 +72,7 @@ impl Supervisor {
             clients: Clients::default(),
             instances: Instances::default(),
             identities: Identities::default(),
-            may_save_identities: false,
+            identities_file: IdentitiesFile::NotOurs,
             applying: None,
             services: Vec::new(),
             launches: Vec::new(),

@@ -11,6 +11,7 @@ use crate::events::Events;
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::hotplug::table::Hotplug;
 use crate::identities::Identities;
+use crate::identities::stored::IdentitiesFile;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
 use crate::instances::Instances;
@@ -61,8 +62,8 @@ pub(crate) struct Supervisor {
     pub(crate) instances: Instances,
     /// Who is who, also of those that are gone and have left their layers.
     pub(crate) identities: Identities,
-    /// The file of that is ours to write.
-    pub(crate) may_save_identities: bool,
+    /// Whether their file says so.
+    pub(crate) identities_file: IdentitiesFile,
     /// An apply that is not over.
     pub(crate) applying: Option<Applying>,
     pub(crate) services: Vec<Service>,

@@ -29,9 +29,24 @@ pub(crate) enum Kept {
     UntilReboot,
 }
 
-/// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed. Says whether
-/// the file is ours to write.
-pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log: &mut Log) -> (Identities, bool) {
+/// Whether the file says who is who.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdentitiesFile {
+    /// It is not ours to write.
+    NotOurs,
+    /// It does, or is being written.
+    Written,
+    /// Writing it has failed. Until it is written, layers say it.
+    Behind,
+}
+
+/// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed.
+pub(crate) fn assign(
+    places: &Places,
+    kept: Kept,
+    configured: &[Configured],
+    log: &mut Log,
+) -> (Identities, IdentitiesFile) {
     let path = places.identities();
     let (stored, may_write) = match read(&path) {
         Ok(None) => (None, true),
@@ -64,12 +79,16 @@ pub(crate) fn assign(places: &Places, kept: Kept, configured: &[Configured], log
             log.say(Priority::Warning, format_args!("{name}: {words}"));
         }
     }
-    if may_write && stored.as_ref() != Some(&identities) {
+    if !may_write {
+        return (identities, IdentitiesFile::NotOurs);
+    }
+    if stored.as_ref() != Some(&identities) {
         if let Err(error) = write(&path, &identities.text()) {
             log.say(Priority::Error, format_args!("write {}: {error}", path.display()));
+            return (identities, IdentitiesFile::Behind);
         }
     }
-    (identities, may_write)
+    (identities, IdentitiesFile::Written)
 }
 
 /// Marks a layer as that of the instance of this name, with the range that begins here.

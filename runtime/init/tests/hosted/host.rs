@@ -2,6 +2,7 @@
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -396,6 +397,17 @@ impl Running {
         children.split_whitespace().map(|pid| pid.parse().unwrap()).find(is_reader)
     }
 
+    /// A child of init's whose command line begins with these words; an empty one is any.
+    pub(crate) fn child_with(&self, words: &[&str]) -> Option<i32> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.init_pid())).unwrap();
+        let has_words = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut of_it = line.split(|byte| *byte == 0);
+            words.iter().all(|word| of_it.next().is_some_and(|is| word.is_empty() || is == word.as_bytes()))
+        };
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).find(has_words)
+    }
+
     /// init's children that close sockets for it. One that exits has no command line any more, only its name.
     pub(crate) fn closers(&self) -> usize {
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.init_pid())).unwrap();
@@ -547,6 +559,14 @@ impl Running {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
+    /// Begins `yado COMMAND` on this host with these files. What it prints is in the log.
+    pub(crate) fn begin_yado(&self, command: &str, files: &[PathBuf]) -> Child {
+        let log = || File::options().append(true).open(self.host.path("log")).unwrap();
+        let mut yado = Command::new(&self.host.yado);
+        yado.arg(command).arg("--socket").arg(self.host.path("run/init.sock")).args(files);
+        yado.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn().unwrap()
+    }
+
     /// Has what is configured now applied, and says what became of whom.
     pub(crate) fn apply(&self) -> Vec<(String, ApplyOutcome)> {
         self.compile();
@@ -624,6 +644,19 @@ impl Running {
             mounts: fs::read_to_string(of_init("mountinfo")).unwrap().lines().count(),
             groups: groups.filter(|entry| entry.file_type().unwrap().is_dir()).count(),
         }
+    }
+
+    /// The names of instances' groups.
+    pub(crate) fn groups(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.group().unwrap()).unwrap().flatten();
+        let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        groups.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    }
+
+    /// The interfaces in init's network namespace.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let list = fs::read_to_string(format!("/proc/{}/net/dev", self.init_pid())).unwrap();
+        list.lines().filter_map(|line| line.split_once(':')).map(|(link, _)| link.trim().to_owned()).collect()
     }
 
     /// How many files init has the kernel watch.

@@ -8,6 +8,7 @@ mod apply;
 mod host;
 mod host_ids;
 mod kept_images;
+mod killed_apply;
 mod many;
 mod reader;
 mod shutdown;
