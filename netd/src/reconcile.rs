@@ -23,7 +23,7 @@ use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, DnsMode};
 use yado_sys::replace_file::replace_on_tmpfs;
-use yado_wire::{Failure, Step};
+use yado_wire::{DEFAULT_PROJECT, Failure, InstanceName, Step};
 
 /// Make, find, address: no goal needs more rounds than this.
 const MAX_ROUNDS: usize = 5;
@@ -305,7 +305,7 @@ impl Netd {
             let leased = leases.and_then(|leases| leases.bound(attachment.hwaddr, now)).map(|lease| lease.address);
             let fixed = attachment.fixed_ipv4.and_then(|fixed| Some(host_in(fixed, bridge.ipv4.as_ref()?.address)));
             let address = fixed.or(leased)?;
-            Some((attachment.instance.as_str().to_ascii_lowercase(), address))
+            Some((dns_name(&attachment.instance), address))
         });
         named.collect()
     }
@@ -339,6 +339,16 @@ impl Netd {
     }
 }
 
+/// An instance's name before the network's domain, as LXD gives it: one of another project than the default stands below its
+/// project.
+fn dns_name(instance: &InstanceName) -> String {
+    let name = match instance.project() {
+        DEFAULT_PROJECT => instance.name().to_owned(),
+        project => format!("{}.{project}", instance.name()),
+    };
+    name.to_ascii_lowercase()
+}
+
 pub(crate) fn is_of(attachment: &Attachment, bridge: &BridgeSpec) -> bool {
     matches!(&attachment.connection, Connection::Network { network } if *network == bridge.name)
 }
@@ -366,7 +376,7 @@ fn offering<'a>(bridge: &BridgeSpec, attachments: &'a [Attachment]) -> Option<(O
     let of_bridge = attachments.iter().filter(|attachment| is_of(attachment, bridge));
     let reservations = of_bridge.map(|attachment| Reservation {
         hwaddr: attachment.hwaddr,
-        host_name: attachment.instance.as_str(),
+        host_name: attachment.instance.name(),
         fixed: attachment.fixed_ipv4.map(|fixed| host_in(fixed, ipv4.address)),
     });
     Some((offering, reservations.collect()))

@@ -112,11 +112,10 @@ fn look_up(name: &Name<'_>, qtype: QTYPE, zone: &Zone) -> Found {
         // RFC 4035, 3.1.4.1: what the domain above knows about ours.
         (Some([]), _) if qtype == QTYPE::TYPE(TYPE::DS) => Found::Elsewhere,
         (Some([]), _) => Found::Domain,
-        (Some([host]), _) => host_named(host, zone),
-        (Some(_), _) => Found::Nobody,
+        (Some(host), _) => host_named(host, zone),
         // It may be a top-level domain as well, or a name that the uplink's servers know: it is ours only as an instance's
         // name, and only when its address is asked for.
-        (None, [host]) => match (host_named(host, zone), qtype) {
+        (None, [_]) => match (host_named(&labels, zone), qtype) {
             (Found::Host(address), QTYPE::TYPE(TYPE::A | TYPE::AAAA)) => Found::Host(address),
             (_, _) => Found::Elsewhere,
         },
@@ -132,12 +131,22 @@ fn before_domain<'a, 'b>(labels: &'a [&'b [u8]], domain: &str) -> Option<&'a [&'
     is_same.then_some(before)
 }
 
-fn host_named(host: &[u8], zone: &Zone) -> Found {
-    let is_it = |name: &str| host.eq_ignore_ascii_case(name.as_bytes());
+fn host_named(host: &[&[u8]], zone: &Zone) -> Found {
+    let is_it = |name: &str| {
+        let labels = name.split('.');
+        labels.clone().count() == host.len()
+            && labels.zip(host).all(|(own, label)| label.eq_ignore_ascii_case(own.as_bytes()))
+    };
     if is_it(GATEWAY) {
         return Found::Host(zone.network.address());
     }
-    zone.names.iter().find(|(name, _)| is_it(name)).map_or(Found::Nobody, |(_, address)| Found::Host(*address))
+    if let Some((_, address)) = zone.names.iter().find(|(name, _)| is_it(name)) {
+        return Found::Host(*address);
+    }
+    // RFC 8020: that nobody has a name says that nobody is below it either.
+    let is_project =
+        zone.names.iter().any(|(name, _)| name.split_once('.').is_some_and(|(_, project)| is_it(project)));
+    if is_project { Found::Domain } else { Found::Nobody }
 }
 
 /// `d.c.b.a.in-addr.arpa`

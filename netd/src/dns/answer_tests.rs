@@ -11,7 +11,10 @@ fn zone() -> Zone {
         bridge: clipped("yado0"),
         network: Ipv4Prefix::parse("10.158.0.1/24").unwrap(),
         domain: clipped("lxd"),
-        names: vec![("debian".to_owned(), Ipv4Addr::new(10, 158, 0, 20))],
+        names: vec![
+            ("debian".to_owned(), Ipv4Addr::new(10, 158, 0, 20)),
+            ("debian.lab".to_owned(), Ipv4Addr::new(10, 158, 0, 21)),
+        ],
     }
 }
 
@@ -52,6 +55,12 @@ fn names_of_instances_are_answered_and_others_are_passed_on() {
         ("debian.lxd", TYPE::A, address.clone()),
         ("DEBIAN.Lxd", TYPE::A, address),
         ("debian.lxd", TYPE::AAAA, none.clone()),
+        // Of another project; and the project itself, below which there is somebody.
+        ("Debian.LAB.lxd", TYPE::A, Some((RCODE::NoError, vec!["10.158.0.21".to_owned()]))),
+        ("lab.lxd", TYPE::A, none.clone()),
+        ("lab", TYPE::A, None),
+        ("debian.lab", TYPE::A, None),
+        ("debian.web.lxd", TYPE::A, nobody.clone()),
         ("debian.lxd", TYPE::TXT, none.clone()),
         ("debian.lxd", TYPE::DS, none.clone()),
         ("debian", TYPE::AAAA, none.clone()),

@@ -22,7 +22,7 @@ pub struct Zone {
     pub network: Ipv4Prefix,
     /// `dns.domain`.
     pub domain: Text<63>,
-    /// Instances and their addresses, names in lower case.
+    /// Instances and their addresses, names in lower case: `NAME`, or `NAME.PROJECT`.
     pub names: Vec<(String, Ipv4Addr)>,
 }
 

@@ -30,6 +30,14 @@ fn two_containers_get_addresses_and_reach_each_other_by_name() {
     assert!(one.sh("dig @10.158.0.1 three.lxd").contains("NXDOMAIN"));
     assert!(one.sh("busybox nslookup two.lxd 10.158.0.1").contains(&second.to_string()));
     one.sh(&format!("busybox ping -c 1 -W 5 {second}"));
+    // One of the same name in another project is another one, below that project's name.
+    let lab = Machine::container();
+    assert_eq!(board.attach("lab_one", &lab, &[nic("yado0")]), NetReply::Attached);
+    assert!(udhcpc(&lab, board.run.path()).lines().any(|said| said == "hostname=one"));
+    let third = board.leased("lab_one");
+    assert_eq!(two.sh("dig +short @10.158.0.1 one.lab.lxd").trim(), third.to_string());
+    assert_eq!(two.sh(&format!("dig +short @10.158.0.1 -x {third}")).trim(), "one.lab.lxd.");
+    assert_eq!(two.sh("dig +short @10.158.0.1 one.lxd").trim(), first.to_string());
     // A second container of the same name and interface gets the same address again.
     let address = one.sh("ip -o link show eth0");
     assert!(address.contains("00:16:3e"), "{address}");

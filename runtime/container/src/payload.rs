@@ -83,7 +83,7 @@ fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
     let namespaces =
         Namespaces::NEWNS | Namespaces::NEWNET | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
     clone::unshare(namespaces).map_err(at(Step::Namespaces, "mount, net, uts, ipc, cgroup"))?;
-    let name = order.spec.name.as_str();
+    let name = order.spec.name.name();
     yado_sys::machine::set_host_name(name).map_err(at(Step::Hostname, name))?;
     yado_sys::interface::bring_up("lo").map_err(at(Step::Network, "lo"))
 }

@@ -10,6 +10,9 @@
 //! | images | `images/FINGERPRINT/image`, which wins here: a system image is verified | the same |
 //! | aliases | `images/aliases/ALIAS` → `../FINGERPRINT` | the same |
 //!
+//! NAME of an instance is its full name: `PROJECT_NAME` for one of another project than the default. Profiles, networks and images
+//! are shared by all projects.
+//!
 //! The digest of an instance covers, in this order: each profile as `profiles/NAME.toml`, by name; each alias as
 //! `aliases/ALIAS` with its fingerprint in hex, by name; its own file as `instance.toml`. All profiles and all aliases,
 //! because init cannot know which of them a file names.

@@ -17,11 +17,19 @@ pub fn clipped<const N: usize>(text: &str) -> Text<N> {
     out
 }
 
-/// The name of an instance, by LXD's rule: 1 to 63 ASCII letters, digits and dashes; it starts with a letter and does not
-/// end with a dash. So it is a host name, a file name and a cgroup name as it stands.
+/// The full name of an instance: `NAME` in the project `default`, `PROJECT_NAME` in every other one, as LXD names its
+/// directories. Both parts follow LXD's rule for instances: 1 to 63 ASCII letters, digits and dashes; a part starts with a
+/// letter and does not end with a dash. So no two mean the same instance, and the whole is a file name and a cgroup name as it
+/// stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "Text<63>", into = "Text<63>")]
-pub struct InstanceName(Text<63>);
+#[serde(try_from = "Text<127>", into = "Text<127>")]
+pub struct InstanceName(Text<{ InstanceName::MAX_LEN }>);
+
+/// The project of all instances that name none.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// Between a project and a name. Neither can contain it.
+const SEPARATOR: char = '_';
 
 /// The most instances of one system. Every table of theirs has this bound, or one that is made from it. What one of them costs us
 /// is memory and descriptors: a machine of 64 MiB has room for some ten.
@@ -48,23 +56,28 @@ impl core::fmt::Display for InstanceId {
 /// Why a text is no instance name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {
-    /// Empty, or over [`InstanceName::MAX_LEN`].
+    /// A part is empty, or over [`InstanceName::MAX_PART_LEN`].
     Length {
         /// Its length in bytes.
         len: usize,
     },
-    /// It does not start with a letter, or ends with a dash.
+    /// A part does not start with a letter, or ends with a dash.
     Ends,
     /// A byte that is no ASCII letter, digit or dash.
     Byte {
         /// The first such byte.
         byte: u8,
     },
+    /// It names the project [`DEFAULT_PROJECT`], which is never written.
+    DefaultProject,
 }
 
 impl InstanceName {
     /// The longest label of a domain name (RFC 1035, 2.3.4).
-    pub const MAX_LEN: usize = 63;
+    pub const MAX_PART_LEN: usize = 63;
+
+    /// Two parts and what is between them.
+    pub const MAX_LEN: usize = 2 * InstanceName::MAX_PART_LEN + 1;
 
     /// Checks `text` against the rule above.
     pub fn parse(text: &str) -> Result<InstanceName, NameError> {
@@ -74,31 +87,73 @@ impl InstanceName {
         InstanceName::try_from(name)
     }
 
-    /// The name as text.
+    /// The instance of this name in this project, which may be [`DEFAULT_PROJECT`].
+    pub fn in_project(project: &str, name: &str) -> Result<InstanceName, NameError> {
+        check_part(project)?;
+        check_part(name)?;
+        match project {
+            DEFAULT_PROJECT => InstanceName::parse(name),
+            _ => InstanceName::parse(&format!("{project}{SEPARATOR}{name}")),
+        }
+    }
+
+    /// What `text` means in the file or to the client of an instance in this one's project: another instance of that project,
+    /// or one of another project by its full name.
+    pub fn beside(&self, text: &str) -> Result<InstanceName, NameError> {
+        match text.split_once(SEPARATOR) {
+            Some((project, name)) => InstanceName::in_project(project, name),
+            None => InstanceName::in_project(self.project(), text),
+        }
+    }
+
+    /// The full name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl TryFrom<Text<63>> for InstanceName {
-    type Error = NameError;
+    /// The project.
+    pub fn project(&self) -> &str {
+        self.0.split_once(SEPARATOR).map_or(DEFAULT_PROJECT, |(project, _)| project)
+    }
 
-    fn try_from(name: Text<63>) -> Result<InstanceName, NameError> {
-        let (Some(first), Some(last)) = (name.bytes().next(), name.bytes().last()) else {
-            return Err(NameError::Length { len: 0 });
-        };
-        if let Some(byte) = name.bytes().find(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-') {
-            return Err(NameError::Byte { byte });
-        }
-        if !first.is_ascii_alphabetic() || last == b'-' {
-            return Err(NameError::Ends);
-        }
-        Ok(InstanceName(name))
+    /// The name without the project: the instance's host name.
+    pub fn name(&self) -> &str {
+        self.0.split_once(SEPARATOR).map_or(self.as_str(), |(_, name)| name)
     }
 }
 
-impl From<InstanceName> for Text<63> {
-    fn from(name: InstanceName) -> Text<63> {
+fn check_part(part: &str) -> Result<(), NameError> {
+    let bytes = part.as_bytes();
+    let (Some(first), Some(last), 1..=InstanceName::MAX_PART_LEN) = (bytes.first(), bytes.last(), bytes.len()) else {
+        return Err(NameError::Length { len: bytes.len() });
+    };
+    if let Some(byte) = bytes.iter().find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'-') {
+        return Err(NameError::Byte { byte: *byte });
+    }
+    if !first.is_ascii_alphabetic() || *last == b'-' {
+        return Err(NameError::Ends);
+    }
+    Ok(())
+}
+
+impl TryFrom<Text<{ InstanceName::MAX_LEN }>> for InstanceName {
+    type Error = NameError;
+
+    fn try_from(text: Text<{ InstanceName::MAX_LEN }>) -> Result<InstanceName, NameError> {
+        match text.split_once(SEPARATOR) {
+            Some((DEFAULT_PROJECT, _)) => return Err(NameError::DefaultProject),
+            Some((project, name)) => {
+                check_part(project)?;
+                check_part(name)?;
+            }
+            None => check_part(&text)?,
+        }
+        Ok(InstanceName(text))
+    }
+}
+
+impl From<InstanceName> for Text<{ InstanceName::MAX_LEN }> {
+    fn from(name: InstanceName) -> Text<{ InstanceName::MAX_LEN }> {
         name.0
     }
 }
@@ -114,6 +169,9 @@ impl core::fmt::Display for NameError {
         match self {
             NameError::Length { len } => write!(out, "instance name: {len} bytes long, allowed are 1 to 63"),
             NameError::Ends => out.write_str("instance name: must start with a letter and not end with a dash"),
+            NameError::DefaultProject => {
+                write!(out, "instance name: what is in the project {DEFAULT_PROJECT} is named without it")
+            }
             NameError::Byte { byte } => write!(
                 out,
                 "instance name: character '{}' is not a letter, digit or dash",
@@ -131,22 +189,46 @@ mod tests {
 
     #[test]
     fn names_follow_lxds_rule() {
-        for good in ["a", "debian", "web-1", "A9", &"x".repeat(63)] {
+        let long = "x".repeat(63);
+        let longest = format!("{long}_{long}");
+        for good in ["a", "debian", "web-1", "A9", &long, "lab_web", "defaults_a", &longest] {
             assert_eq!(InstanceName::parse(good).map(|name| name.to_string()), Ok(good.to_owned()));
         }
         let refused: &[(&str, NameError)] = &[
             ("", NameError::Length { len: 0 }),
             (&"x".repeat(64), NameError::Length { len: 64 }),
+            (&"x".repeat(128), NameError::Length { len: 128 }),
             ("1a", NameError::Ends),
             ("-a", NameError::Ends),
             ("a-", NameError::Ends),
             ("a/b", NameError::Byte { byte: b'/' }),
             ("..", NameError::Byte { byte: b'.' }),
             ("ä", NameError::Byte { byte: 0xc3 }),
+            ("lab_", NameError::Length { len: 0 }),
+            ("_web", NameError::Length { len: 0 }),
+            ("lab_1", NameError::Ends),
+            ("1_web", NameError::Ends),
+            ("a_b_c", NameError::Byte { byte: b'_' }),
+            ("default_web", NameError::DefaultProject),
         ];
         for (text, why) in refused {
             assert_eq!(InstanceName::parse(text), Err(*why), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_has_a_project_and_names_beside_it_are_in_the_same() {
+        let parse = |text| InstanceName::parse(text).unwrap();
+        let parts = |name: &InstanceName| (name.project().to_owned(), name.name().to_owned());
+        let (web, lab) = (parse("web"), parse("lab_web"));
+        assert_eq!(parts(&web), ("default".to_owned(), "web".to_owned()));
+        assert_eq!(parts(&lab), ("lab".to_owned(), "web".to_owned()));
+        assert_eq!(InstanceName::in_project("default", "web"), Ok(web.clone()));
+        assert_eq!(InstanceName::in_project("lab", "web"), Ok(lab.clone()));
+        assert_eq!(InstanceName::in_project("lab", "x_y"), Err(NameError::Byte { byte: b'_' }));
+        assert_eq!(InstanceName::in_project("default", "lab_web"), Err(NameError::Byte { byte: b'_' }));
+        assert_eq!((web.beside("db"), lab.beside("db")), (Ok(parse("db")), Ok(parse("lab_db"))));
+        assert_eq!((web.beside("lab_db"), lab.beside("default_db")), (Ok(parse("lab_db")), Ok(parse("db"))));
     }
 
     #[test]

@@ -293,7 +293,7 @@ pub struct LogRecord {
     /// syslog(3) priority, 0 (emergency) to 7 (debug).
     pub priority: u8,
     /// `SYSLOG_IDENTIFIER`: the program, or `instance/NAME` for a console line.
-    pub identifier: Text<80>,
+    pub identifier: Text<144>,
     /// `_PID`, as the kernel attested it; 0 when not known.
     pub pid: i32,
     /// `MESSAGE`.

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     show_log: bool,
     /// The instance's name
     #[arg(value_name = "NAME", value_parser = parse_instance)]
-    instance: InstanceName,
+    pub(super) instance: InstanceName,
 }
 
 pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {

@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     group: u32,
     /// The instance's name
     #[arg(value_name = "NAME", value_parser = parse_instance)]
-    instance: InstanceName,
+    pub(super) instance: InstanceName,
     /// Program and arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,

@@ -15,7 +15,7 @@ use yado_wire::rescue::{LogRecord, Reply, Request};
 pub(super) struct Arguments {
     /// The instance's name: only what its console and events said
     #[arg(value_name = "NAME", value_parser = parse_instance)]
-    instance: Option<InstanceName>,
+    pub(super) instance: Option<InstanceName>,
     /// Go on with what comes
     #[arg(long, short)]
     follow: bool,

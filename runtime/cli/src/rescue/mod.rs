@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// init's socket; hosted: DIR/run/init.sock
     #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
+    /// The project of the instances that are named; without it NAME is in the project default, and PROJECT_NAME in another
+    #[arg(long, global = true, value_name = "PROJECT")]
+    project: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -64,7 +67,10 @@ enum Verb {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
-    let Arguments { socket, verb } = arguments;
+    let Arguments { socket, project, mut verb } = arguments;
+    if let Some(project) = project {
+        verb.set_project(&project)?;
+    }
     match verb {
         Verb::Status(Lazy(arguments)) => status::run(&socket, &arguments),
         Verb::Logs(Lazy(arguments)) => logs::run(&socket, arguments),
@@ -77,6 +83,34 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Verb::Events(Lazy(arguments)) => events::run(&socket, &arguments),
         Verb::Reboot => control::reboot(&socket),
         Verb::Poweroff => control::poweroff(&socket),
+    }
+}
+
+impl Verb {
+    fn set_project(&mut self, project: &str) -> Result<(), String> {
+        let names = self.instances();
+        if names.is_empty() {
+            return Err("--project says whose instance is meant: name one".to_owned());
+        }
+        for name in names {
+            *name = InstanceName::in_project(project, name.as_str())
+                .map_err(|error| format!("--project {project}: {name}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Those that are named.
+    fn instances(&mut self) -> Vec<&mut InstanceName> {
+        match self {
+            Verb::Status(Lazy(arguments)) => arguments.instance.iter_mut().collect(),
+            Verb::Logs(Lazy(arguments)) => arguments.instance.iter_mut().collect(),
+            Verb::Exec(Lazy(arguments)) => vec![&mut arguments.instance],
+            Verb::Start(Lazy(arguments)) => arguments.instances.iter_mut().collect(),
+            Verb::Stop(Lazy(arguments)) => arguments.instances.iter_mut().collect(),
+            Verb::Restart(Lazy(arguments)) => arguments.instances.iter_mut().collect(),
+            Verb::Console(Lazy(arguments)) => vec![&mut arguments.instance],
+            Verb::Apply(_) | Verb::Events(_) | Verb::Reboot | Verb::Poweroff => Vec::new(),
+        }
     }
 }
 

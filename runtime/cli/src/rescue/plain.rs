@@ -26,7 +26,7 @@ pub(crate) fn read(args: &[OsString]) -> Option<Arguments> {
         "restart" => Verb::Restart(Lazy(control::RestartArguments { instances: names })),
         _ => return None,
     };
-    Some(Arguments { socket, verb })
+    Some(Arguments { socket, project: None, verb })
 }
 
 /// A value, and no option.

@@ -17,7 +17,7 @@ use yado_wire::rescue::{InstanceStatus, Reply, Request, ServiceStatus, SystemSta
 pub(super) struct Arguments {
     /// Only this instance, and which keys it runs with are not those that are configured
     #[arg(value_name = "NAME", value_parser = super::parse_instance)]
-    instance: Option<InstanceName>,
+    pub(super) instance: Option<InstanceName>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,

@@ -204,6 +204,7 @@ fn instance_json(status: &InstanceStatus) -> Value {
     json!({
         "id": id.0,
         "name": name.as_str(),
+        "project": name.project(),
         "state": state.name(),
         "pid": pid,
         "fingerprint": fingerprint.as_ref().map(|fingerprint| hex::encode(fingerprint)),

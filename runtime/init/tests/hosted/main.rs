@@ -10,6 +10,7 @@ mod host_ids;
 mod kept_images;
 mod killed_apply;
 mod many;
+mod projects;
 mod reader;
 mod shutdown;
 mod stalled;

@@ -35,7 +35,7 @@ fn edges(instances: &mut Instances) -> Edges {
     for (name, (said, _)) in instances.iter() {
         let mut known = Vec::new();
         for placed in &said.after {
-            match InstanceName::parse(&placed.text).ok().filter(|other| instances.contains_key(other)) {
+            match name.beside(&placed.text).ok().filter(|other| instances.contains_key(other)) {
                 Some(other) => known.push((other, placed.clone())),
                 None => {
                     let names = instances.keys().filter(|other| *other != name).map(InstanceName::as_str);
