@@ -1,9 +1,9 @@
 //! A board without a clock starts in 1970. So the clock is never before the time the system was built, nor before the last
 //! time that was saved; and a clock chip that knows better is believed, which 32-bit kernels do not do after 2038.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use yado_sys::{calendar, file_reserve, file_time};
+use yado_sys::{calendar, file_reserve, file_time, regular_file};
 
 /// When this code was written; an image says better in `build-time`.
 const WRITTEN_S: i64 = 1_795_300_000;
@@ -24,7 +24,7 @@ pub fn correction(now_s: i64, built_s: Option<i64>, saved_s: Option<i64>, chip_s
 /// Sets the clock if it is before what is known to have been. Returns the new time.
 pub(crate) fn raise(system: &Path, saved: &Path) -> Option<i64> {
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<i64>().ok();
-    let saved_s = File::open(saved).and_then(file_time::modified_s).ok();
+    let saved_s = regular_file::open(saved).and_then(file_time::modified_s).ok();
     let to = correction(
         calendar::now_s(),
         number(&system.join("build-time")),

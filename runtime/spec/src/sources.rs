@@ -119,10 +119,10 @@ pub fn read_sources(system: &Path, data: Option<&Path>) -> Sources {
     sources.read_appliance(&system.join("appliance"));
     sources.read_images(&system.join("images"));
     if let Some(data) = data {
-        sources.read_instances(&data.join("instances"));
+        sources.read_instances(data);
         let left_out = &mut sources.left_out;
-        read_stems(&data.join("profiles"), &mut sources.profiles, left_out);
-        read_stems(&data.join("networks"), &mut sources.networks, left_out);
+        read_stems(&data.join("profiles"), Some(data), &mut sources.profiles, left_out);
+        read_stems(&data.join("networks"), Some(data), &mut sources.networks, left_out);
         sources.read_images(&data.join("images"));
     }
     sources
@@ -150,20 +150,21 @@ impl Sources {
 
     fn read_appliance(&mut self, directory: &Path) {
         let mut files = BTreeMap::new();
-        read_stems(directory, &mut files, &mut self.left_out);
+        read_stems(directory, None, &mut files, &mut self.left_out);
         for (stem, source) in files {
             self.add_instance(&stem, source);
         }
-        read_stems(&directory.join("profiles"), &mut self.profiles, &mut self.left_out);
-        read_stems(&directory.join("networks"), &mut self.networks, &mut self.left_out);
+        read_stems(&directory.join("profiles"), None, &mut self.profiles, &mut self.left_out);
+        read_stems(&directory.join("networks"), None, &mut self.networks, &mut self.left_out);
     }
 
-    fn read_instances(&mut self, directory: &Path) {
-        for name in entries(directory, &mut self.left_out) {
+    fn read_instances(&mut self, data: &Path) {
+        let directory = data.join("instances");
+        for name in entries(&directory, &mut self.left_out) {
             let path = directory.join(&name).join("instance.toml");
-            // What cannot even be looked for is not taken for absent.
-            if path.try_exists().unwrap_or(true) {
-                let source = read_source(path);
+            // What cannot even be looked for is not taken for absent, nor is a link to nothing.
+            if !matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+                let source = read_source_below(Some(data), path);
                 self.add_instance(&name, source);
             }
         }
@@ -215,10 +216,15 @@ impl Sources {
 }
 
 /// Reads each `STEM.toml` of a directory; one that is already there by that stem is replaced.
-fn read_stems(directory: &Path, into: &mut BTreeMap<String, Source>, left_out: &mut Vec<SourceError>) {
+fn read_stems(
+    directory: &Path,
+    top: Option<&Path>,
+    into: &mut BTreeMap<String, Source>,
+    left_out: &mut Vec<SourceError>,
+) {
     for name in entries(directory, left_out) {
         let Some(stem) = name.strip_suffix(".toml") else { continue };
-        into.insert(stem.to_owned(), read_source(directory.join(&name)));
+        into.insert(stem.to_owned(), read_source_below(top, directory.join(&name)));
     }
 }
 
@@ -262,8 +268,13 @@ fn entries(directory: &Path, left_out: &mut Vec<SourceError>) -> Vec<String> {
 
 /// Reads one file; `content` says if it cannot be one.
 pub fn read_source(path: PathBuf) -> Source {
+    read_source_below(None, path)
+}
+
+/// The same; with a `top`, no link may lead out of that directory.
+fn read_source_below(top: Option<&Path>, path: PathBuf) -> Source {
     let mut content = Vec::new();
-    let read = open_regular(&path)
+    let read = open_regular(top, &path)
         // One byte more than allowed tells too long from just long enough.
         .and_then(|file| file.take(MAX_SOURCE_BYTES + 1).read_to_end(&mut content));
     let content = match read {
@@ -274,8 +285,15 @@ pub fn read_source(path: PathBuf) -> Source {
     Source { path, content }
 }
 
-/// Opening a FIFO would block init for ever.
-fn open_regular(path: &Path) -> io::Result<File> {
+/// Opening a FIFO would block init for ever, and so would reading some files of `/proc`, to which a link may lead from a data
+/// partition that was elsewhere.
+fn open_regular(top: Option<&Path>, path: &Path) -> io::Result<File> {
+    if let Some(top) = top {
+        if !path.canonicalize()?.starts_with(top.canonicalize()?) {
+            let reason = format!("a link that leads out of {}: put the file itself there", top.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+    }
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

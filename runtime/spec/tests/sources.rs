@@ -98,14 +98,27 @@ fn what_is_not_right_is_left_out_with_a_reason_and_the_rest_counts() {
     fs::create_dir_all(system.join("appliance/folder.toml")).expect("a directory");
     fs::create_dir_all(data.join("instances/empty")).expect("a directory");
     alias(system.join("images"), "bad", "../../etc/passwd");
+    // Of what is on the data partition nothing leads out of it. A link to nothing is not nothing.
+    write(data.join("kept/inside.toml"), "");
+    for (instance, target) in [("inside", "../../kept/inside.toml"), ("kmsg", "/proc/kmsg"), ("nowhere", "none")] {
+        fs::create_dir_all(data.join("instances").join(instance)).expect("a directory");
+        symlink(target, data.join("instances").join(instance).join("instance.toml")).expect("a link");
+    }
+    fs::create_dir_all(data.join("networks")).expect("a directory");
+    symlink(system.join("appliance/good.toml"), data.join("networks/out.toml")).expect("a link");
     write(system.join("images/aliases/file"), "");
 
     let sources = read_sources(&system, Some(&data));
     let names: Vec<&str> = sources.instances.keys().map(InstanceName::as_str).collect();
-    assert_eq!(names, ["folder", "good", "just", "long"]);
+    assert_eq!(names, ["folder", "good", "inside", "just", "kmsg", "long", "nowhere"]);
     assert!(matches!(sources.instances[&name("long")].content, Err(SourceError::TooLong { .. })));
     assert!(matches!(sources.instances[&name("folder")].content, Err(SourceError::Read { .. })));
-    assert!(sources.instances[&name("just")].content.is_ok());
+    assert!(sources.instances[&name("just")].content.is_ok() && sources.instances[&name("inside")].content.is_ok());
+    for source in [&sources.instances[&name("kmsg")], &sources.networks["out"]] {
+        let error = source.content.as_ref().expect_err("it is refused").to_string();
+        assert!(error.contains("leads out of") && error.contains(".toml: "), "{error}");
+    }
+    assert!(sources.instances[&name("nowhere")].content.is_err());
     assert_eq!(sources.digest(&name("long")), None, "no cache of it is fresh");
     assert!(sources.digest(&name("good")).is_some());
     let reasons: Vec<String> = sources.left_out.iter().map(ToString::to_string).collect();

@@ -43,6 +43,7 @@ pub mod pty;
 pub mod random;
 pub mod raw_socket;
 pub mod reboot;
+pub mod regular_file;
 pub mod replace_file;
 pub mod rlimit;
 pub mod root;

@@ -1,6 +1,7 @@
 //! Replacing a file as a whole: a reader finds the old one or the new one, also after the power was cut.
 
 use crate::file_reserve;
+use crate::regular_file::AT_ONCE;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,8 +13,11 @@ use std::path::{Path, PathBuf};
 /// system takes no more files, the new one is one of its [`file_reserve`], and the old one goes there.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
+    // What lies there may be another's, on a disk that was elsewhere.
+    let flags = AT_ONCE.bits() as i32;
+    let options = &mut File::options();
     let (mut file, place) =
-        file_reserve::open(&aside, mode, File::options().write(true).create(true).truncate(true))?;
+        file_reserve::open(&aside, mode, options.write(true).create(true).truncate(true).custom_flags(flags))?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     let Some(place) = place else {
         // Best effort: what was written aside is overwritten next time anyhow.
@@ -66,6 +70,10 @@ fn aside_of(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn make_fifo(path: &Path) {
+        rustix::fs::mknodat(CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    }
+
     #[test]
     fn the_new_content_is_there_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
@@ -75,6 +83,15 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
+        // What waits where it is written aside is neither waited for nor followed.
+        let aside = aside_of(&path);
+        std::os::unix::fs::symlink("elsewhere", &aside).unwrap();
+        assert!(replace(&path, 0o600, b"newest").is_err() && !directory.path().join("elsewhere").exists());
+        fs::remove_file(&aside).unwrap();
+        make_fifo(&aside);
+        assert!(replace(&path, 0o600, b"newest").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        fs::remove_file(&aside).unwrap();
         // It cannot take the place of a directory.
         let taken = directory.path().join("directory");
         fs::create_dir_all(taken.join("inside")).unwrap();

@@ -5,13 +5,13 @@ use super::{Claim, FIRST_HOST_ID, Identities, ParseError, Witness};
 use crate::log::{Log, Priority};
 use crate::places::Places;
 use crate::specs::Configured;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::ExitCode;
 use yado_spec::places::OWNER;
-use yado_sys::replace_file;
+use yado_sys::{regular_file, replace_file};
 use yado_wire::{InstanceId, InstanceName};
 
 /// Longer than what as many instances as there can be take.
@@ -159,7 +159,7 @@ fn claims(configured: &[Configured], mut layers: Vec<Layer>) -> Vec<Claim> {
 /// `None`: there is none.
 fn read(path: &Path) -> io::Result<Option<Result<Identities, ParseError>>> {
     let mut bytes = Vec::new();
-    let file = match File::open(path) {
+    let file = match regular_file::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };

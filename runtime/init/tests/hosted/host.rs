@@ -3,6 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -137,6 +138,11 @@ impl Host {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Compiles what the system has, as whoever builds its image does.
+    pub(crate) fn compile_system(&self) {
+        self.yado(&["compile", "--system", "system", "--out", "system/specs"]);
     }
 
     /// Says when images are verified.
@@ -559,12 +565,12 @@ impl Running {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
-    /// Begins `yado COMMAND` on this host with these files. What it prints is in the log.
-    pub(crate) fn begin_yado(&self, command: &str, files: &[PathBuf]) -> Child {
+    /// Begins `yado apply` on this host with these arguments, and with a pipe as its standard input. What it prints is in the log.
+    pub(crate) fn begin_apply<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Child {
         let log = || File::options().append(true).open(self.host.path("log")).unwrap();
         let mut yado = Command::new(&self.host.yado);
-        yado.arg(command).arg("--socket").arg(self.host.path("run/init.sock")).args(files);
-        yado.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn().unwrap()
+        yado.arg("apply").arg("--socket").arg(self.host.path("run/init.sock")).args(arguments);
+        yado.stdin(Stdio::piped()).stdout(log()).stderr(log()).spawn().unwrap()
     }
 
     /// Has what is configured now applied, and says what became of whom.

@@ -5,6 +5,7 @@
 
 mod after_update;
 mod apply;
+mod bad_input;
 mod host;
 mod host_ids;
 mod kept_images;

@@ -1,0 +1,40 @@
+//! Opening a file that lies where others may have put something else: a FIFO keeps whoever opens it waiting for ever, and a link
+//! leads to files of which reading may never end.
+
+use rustix::fs::{FileType, Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// What makes the opening of anything but a regular file end at once. Of a regular file it changes nothing.
+pub(crate) const AT_ONCE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
+
+/// Opens a file for reading. A link, or what is no regular file, is an error.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file = rustix::fs::open(path, AT_ONCE | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(File::from(file)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rustix::fs::CWD;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_nobody_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("file"), "it").unwrap();
+        assert_eq!(io::read_to_string(open(&at("file")).unwrap()).unwrap(), "it");
+        symlink("/proc/kmsg", at("link")).unwrap();
+        rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for name in ["link", "fifo", "none", "."] {
+            assert!(open(&at(name)).is_err(), "{name}");
+        }
+    }
+}
