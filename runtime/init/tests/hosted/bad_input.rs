@@ -125,21 +125,23 @@ fn of_two_commands_at_once_one_applies_and_the_other_says_so() {
     let mut host = host.start();
     host.wait_for("one", InstanceState::Running);
     let pid = host.status("one").pid;
-    // It waits for its standard input, and others wait for it.
+    // It waits for its standard input, and keeps others away, as the kernel's list of locks says.
     let (words, input) = (["-", "--name", "two"], "image = \"busybox\"\n");
-    let mut first = host.begin_apply(&words);
-    let said = |host: &Running| {
-        let (code, _, err) = apply(host, &[]);
-        (code == 1).then_some(err)
+    let begin = |host: &Running| {
+        let first = host.begin_apply(&words);
+        let lock = format!("FLOCK  ADVISORY  WRITE {} ", first.id());
+        host.wait_until("it has the lock", |_| fs::read_to_string("/proc/locks").unwrap().contains(&lock));
+        first
     };
-    host.wait_until("the first one has begun", |host| said(host).is_some());
-    assert!(said(&host).unwrap().contains("another yado apply is at work: try again when it is over"));
+    let mut first = begin(&host);
+    let (code, _, err) = apply(&host, &[]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("another yado apply is at work: try again when it is over"), "{err}");
     // Whoever is killed holds up nobody.
     first.kill().unwrap();
     first.wait().unwrap();
     assert_eq!(apply(&host, &[]).0, 0);
-    let mut first = host.begin_apply(&words);
-    host.wait_until("it has begun", |host| said(host).is_some());
+    let mut first = begin(&host);
     first.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     assert!(first.wait().unwrap().success());
     assert_eq!((host.state("two"), host.status("one").pid), (InstanceState::Stopped, pid));
