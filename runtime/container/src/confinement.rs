@@ -1,4 +1,4 @@
-//! The last thing before `execve`: what the instance's root may not do, although it is root.
+//! What the instance's root may not do, although it is root.
 
 use crate::report::{at, at_in_vain};
 use yado_spec::instance::Security;

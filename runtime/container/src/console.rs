@@ -1,10 +1,11 @@
 //! The instance's terminals: its own devpts, and its console, which is the first pty there, so that its name inside is true
 //! and no path leads to the system's ptys.
 
+use crate::inside::as_ids;
 use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
-use rustix::pty::OpenptFlags;
+use rustix::io::Errno;
 use yado_spec::share;
 use yado_sys::machine;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
@@ -35,24 +36,30 @@ pub(crate) fn new_terminals(base: u32) -> Result<OwnedFd, Failure> {
     Ok(terminals)
 }
 
-/// Opens a pty, puts it on `/dev/console` and on our standard descriptors, and gives its master side.
-pub(crate) fn open() -> Result<OwnedFd, Failure> {
-    const PTMX: &str = "/dev/pts/ptmx";
+/// Opens the first pty of these terminals, as whose it will be, and gives its master side. The instance never has that.
+pub(crate) fn open(terminals: &OwnedFd, base: u32) -> Result<OwnedFd, Failure> {
+    const PTMX: &str = "ptmx";
+    let failed = |errno: Errno| at(Step::Console, PTMX)(errno);
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = rustix::fs::openat(CWD, PTMX, flags, Mode::empty()).map_err(at(Step::Console, PTMX))?;
-    rustix::pty::unlockpt(&master).map_err(at(Step::Console, PTMX))?;
-    let slave =
-        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-            .map_err(at(Step::Console, PTMX))?;
-    let name = rustix::pty::ptsname(&master, Vec::new()).map_err(at(Step::Console, PTMX))?;
-    bind_console(&name.to_string_lossy()).map_err(at(Step::Console, "/dev/console"))?;
-    for onto in [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr] {
-        onto(&slave).map_err(at(Step::Console, "standard descriptors"))?;
-    }
+    let master = as_ids(base, base, || rustix::fs::openat(terminals, PTMX, flags, Mode::empty()))
+        .map_err(at(Step::Console, "file ids"))?
+        .map_err(failed)?;
+    rustix::pty::unlockpt(&master).map_err(failed)?;
     Ok(master)
 }
 
-fn bind_console(slave: &str) -> std::io::Result<()> {
-    let node = mount::clone_tree(CWD, slave, Depth::One)?;
-    mount::attach_at(&node, "/dev/console")
+/// In the payload, with its terminals in place: puts the console's slave side on `/dev/console` and on our standard
+/// descriptors.
+pub(crate) fn take() -> Result<(), Failure> {
+    // The only pty so far.
+    const SLAVE: &str = "/dev/pts/0";
+    let failed = |errno: Errno| at(Step::Console, SLAVE)(errno);
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(SLAVE, flags, Mode::empty()).map_err(failed)?;
+    let node = mount::clone_tree(CWD, SLAVE, Depth::One).map_err(at(Step::Console, SLAVE))?;
+    mount::attach_at(&node, "/dev/console").map_err(at(Step::Console, "/dev/console"))?;
+    for onto in [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr] {
+        onto(&slave).map_err(failed)?;
+    }
+    Ok(())
 }

@@ -8,7 +8,6 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{Disk, DiskSource};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
@@ -118,12 +117,11 @@ pub(crate) fn open_run(base: u32) -> Result<OwnedFd, Failure> {
 }
 
 /// The socket on which init hears that the instance is ready, detached. `None`: init made none.
-pub(crate) fn open_notify_socket(runtime: &Path) -> Result<Option<OwnedFd>, Failure> {
-    let path = runtime.join("notify");
-    let name = path.to_string_lossy();
-    match mount::clone_tree(CWD.as_fd(), &name, Depth::One) {
+pub(crate) fn open_notify_socket(runtime: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    const NAME: &str = "notify";
+    match mount::clone_tree(runtime.as_fd(), NAME, Depth::One) {
         Ok(mount) => Ok(Some(mount)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::from_io(Step::Mount, &name, &error)),
+        Err(error) => Err(Failure::from_io(Step::Mount, NAME, &error)),
     }
 }

@@ -52,16 +52,17 @@ fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) 
     })?;
     talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
     drop((proc, sys, cgroup));
+    // While the launcher puts together what is mounted: nothing that we call from here on is denied.
+    let Some(Heard { message: Go::BeRoot, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
+    stopwatch.step(Step::IdMap, become_root_inside)?;
+    stopwatch.step(Step::Capabilities, || confinement::confine(&order.spec.security))?;
     let Some(Heard { message: Go::Build, descriptors }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     let mut descriptors = descriptors.into_iter();
-    let (Some(dev), Some(terminals), Some(run)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
-        return Err(Gave::In);
-    };
+    let mut next = || descriptors.next().ok_or(Gave::In);
+    let (dev, terminals, run) = (next()?, next()?, next()?);
     let notify = descriptors.next();
     stopwatch.step(Step::Mount, || build(&dev, &terminals, &run, notify.as_ref()))?;
-    let master = stopwatch.step(Step::Console, console::open)?;
-    talk.say(&Word::Built, &[master.as_fd()])?;
-    drop(master);
+    stopwatch.step(Step::Console, console::take)?;
     let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     if !order.spec.nics.is_empty() {
         stopwatch.step(Step::Network, || bring_up_nics(order))?;
@@ -70,10 +71,7 @@ fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) 
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
-    stopwatch.step(Step::Capabilities, || {
-        confinement::confine(&order.spec.security)?;
-        confinement::finish(&order.spec.security, label)
-    })?;
+    confinement::finish(&order.spec.security, label)?;
     talk.say(&Word::Executing(stopwatch.times().iter().copied().take(MAX_PAYLOAD_STEPS).collect()), &[])?;
     Err(Gave::Up(program::execute(&order.spec.init, &environment)))
 }
@@ -89,7 +87,6 @@ fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
 }
 
 fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), Failure> {
-    become_root_inside()?;
     // Of what lies on the stage the kernel locked all but the tops, and so it stays in these copies. The copies are
     // attached at places that root inside may rearrange, covers and all.
     let take =

@@ -12,6 +12,7 @@
 use crate::report::{at, at_new};
 use crate::stage::Place;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 use yado_spec::instance::Security;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
@@ -98,6 +99,8 @@ impl KernelMounts {
     }
 
     fn cover(&self, dev: &OwnedFd, place: &str) -> std::io::Result<()> {
+        // A mount that is not used after all goes only when every processor has been asked, and we would wait for that.
+        rustix::fs::accessat(&self.proc, place, Access::EXISTS, AtFlags::empty())?;
         let null = mount::clone_tree(dev.as_fd(), "null", Depth::One)?;
         mount::attach_below(&null, &self.proc, place)
     }

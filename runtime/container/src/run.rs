@@ -13,7 +13,7 @@ use crate::network;
 use crate::order::kept_image;
 use crate::payload;
 use crate::proc_and_sys::{Hidden, KernelMounts};
-use crate::report::{Reporter, Stopwatch, at, show};
+use crate::report::{Reporter, Stopwatch, at, at_new, show};
 use crate::resource_limits;
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
@@ -21,12 +21,12 @@ use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use std::fs::File;
-use std::path::Path;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
-use yado_sys::{children, device_filter, identity, mount};
+use yado_sys::mount::{self, Attributes, FsOption};
+use yado_sys::{children, device_filter, identity};
 use yado_wire::{Failure, Step};
 
 /// Builds the sandbox and starts the instance's init in it. On failure nothing of it is left.
@@ -39,17 +39,18 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
     let terminals = stopwatch.step(Step::Console, || console::new_terminals(order.idmap_base))?;
-    let (born, stage) = stopwatch.step(Step::Namespaces, || {
+    let (runtime, born, stage) = stopwatch.step(Step::Namespaces, || {
         // All mounts below are made in a namespace of our own: with us, whatever happens, they are gone.
         clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
         mount::make_all_private().map_err(at(Step::Namespaces, "mount propagation"))?;
-        go_to_runtime_directory(order)?;
+        let runtime = open_runtime_directory(order)?;
+        let workplace = enter_workplace(order)?;
         let stage = Stage::enter()?;
         let born = give_birth(order)?;
-        go_to_runtime_directory(order)?;
-        Ok((born, stage))
+        rustix::process::fchdir(&workplace).map_err(at(Step::Mount, "workplace"))?;
+        Ok((runtime, born, stage))
     })?;
-    let outside = Outside { cgroup, stage, terminals, kept_image };
+    let outside = Outside { cgroup, runtime, stage, terminals, kept_image };
     let outcome = build(order, &outside, &born, reporter, &mut stopwatch);
     if outcome.is_err() {
         // Its end is init's to see.
@@ -58,14 +59,30 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
     outcome
 }
 
-fn go_to_runtime_directory(order: &LaunchOrder) -> Result<(), Failure> {
+fn open_runtime_directory(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
     let runtime = &order.places.runtime;
-    rustix::process::chdir(runtime.as_str()).map_err(at(Step::Mount, runtime))
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(runtime.as_str(), flags, Mode::empty()).map_err(at(Step::Mount, runtime))
+}
+
+/// The working directory from now on, on top of the runtime directory: all mount points are in it, and go with our mount
+/// namespace, so that init has no tree of them to remove.
+fn enter_workplace(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
+    let runtime = &order.places.runtime;
+    let options = [FsOption::Value("source", "workplace"), FsOption::Value("mode", "0700")];
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
+    let workplace =
+        mount::new_file_system("tmpfs", &options, attributes).map_err(at_new(Step::Mount, "workplace"))?;
+    mount::attach_at(&workplace, runtime.as_str()).map_err(at(Step::Mount, runtime))?;
+    rustix::process::fchdir(&workplace).map_err(at(Step::Mount, runtime))?;
+    Ok(workplace)
 }
 
 /// What the launcher made or was given for a start, outside of the instance.
 struct Outside {
     cgroup: OwnedFd,
+    /// The instance's runtime directory, now under our workplace (`O_PATH`).
+    runtime: OwnedFd,
     stage: Stage,
     terminals: OwnedFd,
     /// The mount of the image from an earlier start.
@@ -129,44 +146,50 @@ fn build(
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
-    let Outside { cgroup, stage, terminals, kept_image } = outside;
+    let Outside { cgroup, runtime, stage, terminals, kept_image } = outside;
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
+    born.talk.say(&Go::BeRoot, &[])?;
     let image = MountedImage::open(order, kept_image.as_ref(), stopwatch)?;
     reporter.image(&image.keep)?;
     let root = layer::mount_root(order, &image, user_namespace.as_ref(), stopwatch)
         .map_err(|failure| image.explain(failure))?;
     let inside = Inside { root: &root, base: order.idmap_base };
     let found = stopwatch.step(Step::Device, || find_devices(order))?;
-    let kernel_mounts = hear_of_namespaces(born)?;
-    let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
+    // The payload's namespaces take it longest of all. Until they are there we do what needs none of them.
     let (dev, run, notify) = stopwatch.step(Step::Mount, || {
         disks::attach_all(order, &inside, user_namespace.as_ref())?;
-        stage.put(&root, Place::Root)?;
         let dev = dev_directory::make(order.idmap_base, &found.nodes)?;
-        kernel_mounts.put_together(&dev.ours, Hidden::of(&order.spec.security))?;
-        stage.put(&kernel_mounts.proc, Place::Proc)?;
-        stage.put(&kernel_mounts.sys, Place::Sys)?;
         let run = disks::open_run(order.idmap_base)?;
-        Ok((dev, run, disks::open_notify_socket(Path::new(&order.places.runtime))?))
+        Ok((dev, run, disks::open_notify_socket(runtime)?))
     })?;
-    let to_payload: Vec<BorrowedFd<'_>> = [Some(&dev.theirs), Some(terminals), Some(&run), notify.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(AsFd::as_fd)
-        .collect();
-    born.talk.say(&Go::Build, &to_payload)?;
-
-    // From here on both processes work.
+    let master = stopwatch.step(Step::Console, || console::open(terminals, order.idmap_base))?;
     stopwatch.step(Step::DeviceFilter, || {
         device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
             .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
-        sync_devices::record(&found.nodes)
+        sync_devices::record(runtime, &found.nodes)
     })?;
+    let kernel_mounts = hear_of_namespaces(born)?;
+    let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
+    stopwatch.step(Step::Mount, || {
+        stage.put(&root, Place::Root)?;
+        kernel_mounts.put_together(&dev.ours, Hidden::of(&order.spec.security))?;
+        stage.put(&kernel_mounts.proc, Place::Proc)?;
+        stage.put(&kernel_mounts.sys, Place::Sys)
+    })?;
+    let to_payload = [Some(&dev.theirs), Some(terminals), Some(&run), notify.as_ref()];
+    let to_payload: Vec<BorrowedFd<'_>> = to_payload.into_iter().flatten().map(AsFd::as_fd).collect();
+    born.talk.say(&Go::Build, &to_payload)?;
+
+    // From here on both processes work.
     stopwatch.step(Step::Rlimits, || set_limits(order, born.pid))?;
     if let Some(attaching) = attaching {
         stopwatch.step(Step::Network, || attaching.wait())?;
     }
-    finish(born, reporter, stopwatch, &dev.ours, &root).map_err(|failure| image.explain(failure))
+    reporter.payload(born.pid, &born.pidfd, Some(&master))?;
+    born.talk.say(&Go::Exec, &[])?;
+    let executed = stopwatch.step(Step::Exec, || wait_for_exec(&born.talk));
+    stopwatch.add(&executed.map_err(|failure| image.explain(failure))?);
+    reporter.started(stopwatch, &dev.ours, &root)
 }
 
 fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
@@ -248,28 +271,6 @@ fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
 
 fn set_effective_user(uid: u32) -> Result<(), Failure> {
     identity::set_effective_user(uid).map_err(at(Step::IdMap, "effective user"))
-}
-
-/// The payload has built its inside: init gets its pidfd and console, the payload executes.
-fn finish(
-    born: &Born,
-    reporter: &mut Reporter,
-    stopwatch: &mut Stopwatch,
-    dev: &OwnedFd,
-    root: &OwnedFd,
-) -> Result<(), Failure> {
-    show(Step::Mount);
-    let Some(Heard { message: Word::Built, descriptors }) = born.talk.hear_word(Step::Mount)? else {
-        return Err(lost(Step::Mount));
-    };
-    reporter.payload(born.pid, &born.pidfd, descriptors.first())?;
-    stopwatch
-        .step(Step::Exec, || {
-            born.talk.say(&Go::Exec, &[])?;
-            wait_for_exec(&born.talk)
-        })
-        .map(|times| stopwatch.add(&times))?;
-    reporter.started(stopwatch, dev, root)
 }
 
 /// The payload's last word, then the silence that says that its program runs.

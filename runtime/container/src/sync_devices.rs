@@ -5,6 +5,7 @@ use crate::dev_directory;
 use crate::devices::{self, Node, NodeSource};
 use crate::order;
 use crate::report::{Reporter, at, show};
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
@@ -53,16 +54,20 @@ pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), F
             Err(errno) => failure = failure.or(Some(at(Step::Device, &node.path)(errno))),
         }
     }
-    write_record(&in_place(&before, &gone, &made)).map_err(at(Step::Device, RECORD))?;
+    write_record(Path::new(RECORD), &in_place(&before, &gone, &made)).map_err(at(Step::Device, RECORD))?;
     let names =
         |nodes: Vec<&Node>| -> Vec<String> { nodes.iter().map(|node| format!("/dev/{}", node.path)).collect() };
     reporter.devices_synced(&names(made), &names(gone))?;
     failure.map_or(Ok(()), Err)
 }
 
-/// Records the nodes of a start; the working directory is the runtime directory.
-pub(crate) fn record(nodes: &[Node]) -> Result<(), Failure> {
-    write_record(nodes).map_err(at(Step::Device, RECORD))
+/// Records the nodes of a start. No record means no nodes, which is how a run's runtime directory begins.
+pub(crate) fn record(runtime: &OwnedFd, nodes: &[Node]) -> Result<(), Failure> {
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let path = format!("/proc/self/fd/{}/{RECORD}", runtime.as_raw_fd());
+    write_record(Path::new(&path), nodes).map_err(at(Step::Device, RECORD))
 }
 
 /// What is to be made and what removed. A node of which anything changed is made anew.
@@ -90,8 +95,8 @@ fn read_record() -> io::Result<Vec<Node>> {
 }
 
 /// It lives on a tmpfs.
-fn write_record(nodes: &[Node]) -> io::Result<()> {
-    replace_file::replace_on_tmpfs(Path::new(RECORD), 0o600, nodes.iter().map(line).collect::<String>().as_bytes())
+fn write_record(path: &Path, nodes: &[Node]) -> io::Result<()> {
+    replace_file::replace_on_tmpfs(path, 0o600, nodes.iter().map(line).collect::<String>().as_bytes())
 }
 
 /// `c 189 2 0 0 432 bus/usb/001/003`; the path last, as it may hold anything but a line's end.

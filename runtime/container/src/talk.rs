@@ -12,10 +12,12 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 /// From the launcher to the payload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Go {
-    /// The id maps are written, everything outside is mounted and lies on the stage. With it travel `/dev`, `/dev/pts`, `/run`,
-    /// and the notify socket if there is one.
+    /// The id maps are written: the payload can be root inside.
+    BeRoot,
+    /// Everything outside is mounted and lies on the stage. With it travel `/dev`, `/dev/pts`, `/run`, and the notify socket
+    /// if there is one.
     Build,
-    /// Devices, interfaces and limits are in place too.
+    /// Devices, interfaces and limits are in place too, and init knows the payload. It may come before the inside is built.
     Exec,
 }
 
@@ -30,8 +32,6 @@ pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
 pub(crate) enum Word {
     /// The namespaces exist. With it travel `/proc`, `/sys` and the cgroup tree as seen from them.
     Namespaces,
-    /// The inside is built. With it travels the master side of the console.
-    Built,
     /// The next thing is `execve`. How long the payload's steps took.
     Executing(PayloadSteps),
     /// The payload gives up.

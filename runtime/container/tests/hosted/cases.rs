@@ -62,12 +62,15 @@ pub(crate) fn idle(order: &LaunchOrder) -> Payload {
 }
 
 fn true_runs(fixture: &Fixture) {
-    let payload = launch(&fixture.order("true", &["/bin/true"])).unwrap_or_else(|failure| panic!("{failure}"));
+    let order = fixture.order("true", &["/bin/true"]);
+    let payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
     let names: Vec<&str> = payload.steps.iter().map(|time| time.step.name()).collect();
     for step in ["image-open", "image-mount", "overlay", "namespaces", "mount", "device-filter", "exec"] {
         assert!(names.contains(&step), "{names:?}");
     }
     assert_eq!(payload.finish().0, Ended::Code(0));
+    // All mount points were the launcher's own, so that init has no tree to remove.
+    assert_eq!(fs::read_dir(&order.places.runtime).unwrap().count(), 0);
 }
 
 fn shared_device(fixture: &Fixture) {
