@@ -105,10 +105,10 @@ pub async fn attach(
 /// Takes the pair of an attachment away, if it has one and it is still there.
 pub async fn delete_pair(kernel: &Kernel, attachment: &Attachment) {
     let Some(name) = &attachment.host_link else { return };
-    let Ok(observed) = kernel.observe().await else { return };
-    if let Some(link) = observed.link(name).filter(|link| link.kind == LinkKind::Veth) {
+    let Ok(Some(link)) = kernel.link_called(name).await else { return };
+    if link.kind == LinkKind::Veth {
         // It may have gone with its namespace this moment.
-        let _ = kernel.delete(link.index).await;
+        let _ = kernel.delete_aside(link.index).await;
     }
 }
 
@@ -124,7 +124,7 @@ async fn attach_one(
         (Connection::Network { .. } | Connection::Bridged { .. }, Some(host_link)) => {
             // Left by a predecessor that was killed half-way, or by the instance's last run.
             if let Some(stale) = observed.link(host_link).filter(|link| link.kind == LinkKind::Veth) {
-                kernel.delete(stale.index).await?;
+                kernel.delete_aside(stale.index).await?;
             }
             let hwaddr = hwaddr::host_hwaddr(attachment.instance.as_str(), &attachment.nic);
             kernel.create_veth(host_link, hwaddr, *parent, inside).await?;

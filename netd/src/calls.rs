@@ -92,7 +92,8 @@ impl Netd {
 
     async fn look_now(&mut self) -> Result<(), AttachError> {
         let failed = |source| AttachError::Kernel { object: "look at the links".to_owned(), source };
-        self.observed = self.kernel.observe().await.map_err(failed)?;
+        // Addresses and routes are of no interest to who gives an instance its links.
+        self.observed.links = self.kernel.links().await.map_err(failed)?;
         Ok(())
     }
 

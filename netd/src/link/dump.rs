@@ -4,6 +4,7 @@ use super::kernel::{Kernel, OUR_ADDRESS_PROTOCOL, OUR_ROUTE_PROTOCOL, STRICT, io
 use super::observed::{Address, Link, LinkKind, LinkRoute, OUR_ALIAS, Observed, Port};
 use super::route::Route;
 use futures_util::StreamExt;
+use rtnetlink::LinkGetRequest;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
@@ -26,14 +27,7 @@ impl Kernel {
     /// Looks at everything.
     pub async fn observe(&self) -> io::Result<Observed> {
         let mut observed = Observed { keeps_address_protocols: self.keeps_address_protocols, ..Observed::default() };
-        let mut request = LinkMessage::default();
-        // Counters are half of what the kernel would write and we would read.
-        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        for message in self.dump(RouteNetlinkMessage::GetLink(request)).await? {
-            if let RouteNetlinkMessage::NewLink(message) = message {
-                observed.links.push(link(message));
-            }
-        }
+        observed.links = self.links().await?;
         let mut request = AddressMessage::default();
         request.header.family = AddressFamily::Inet;
         for message in self.dump(RouteNetlinkMessage::GetAddress(request)).await? {
@@ -49,6 +43,19 @@ impl Kernel {
             }
         }
         Ok(observed)
+    }
+
+    /// Looks at the links only.
+    pub async fn links(&self) -> io::Result<Vec<Link>> {
+        let mut request = LinkMessage::default();
+        // Counters are half of what the kernel would write and we would read.
+        request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let messages = self.dump(RouteNetlinkMessage::GetLink(request)).await?.into_iter();
+        let link = |message| match message {
+            RouteNetlinkMessage::NewLink(message) => Some(link(message)),
+            _ => None,
+        };
+        Ok(messages.filter_map(link).collect())
     }
 
     async fn dump(&self, request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
@@ -77,16 +84,35 @@ impl Kernel {
 
     /// Whether there is a link called `name` at this moment: one question about it alone, which no other change disturbs.
     pub async fn has_link(&self, name: &str) -> io::Result<bool> {
-        match self.index_of(name).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(self.link_called(name).await?.is_some())
+    }
+
+    /// The same by its index, which is never another link's.
+    pub(super) async fn has_link_at(&self, index: u32) -> io::Result<bool> {
+        Ok(found(self.handle.link().get().match_index(index)).await?.is_some())
+    }
+
+    /// The link called `name`, if there is one at this moment.
+    pub async fn link_called(&self, name: &str) -> io::Result<Option<Link>> {
+        Ok(found(self.handle.link().get().match_name(name.to_owned())).await?.map(link))
     }
 }
 
 /// errno-base.h.
 const ENODEV: i32 = 19;
+
+/// The kernel's answer about one link.
+pub(super) async fn found(question: LinkGetRequest) -> io::Result<Option<LinkMessage>> {
+    let mut answers = std::pin::pin!(question.execute());
+    match answers.next().await {
+        Some(Ok(message)) => Ok(Some(message)),
+        Some(Err(error)) => match io_error(error) {
+            error if error.raw_os_error() == Some(ENODEV) => Ok(None),
+            error => Err(error),
+        },
+        None => Ok(None),
+    }
+}
 
 fn link(message: LinkMessage) -> Link {
     let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;

@@ -1,11 +1,11 @@
 //! rtnetlink, and one file of `/proc/sys` for what it cannot change: doing one step of a plan. Every call is one question that
 //! the kernel answers at once; nothing is decided here.
 
+use super::dump::found;
 use super::observed::{Address, LinkRoute, OUR_ALIAS};
 use super::plan::{LinkId, Step};
 use super::route::Route;
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
@@ -15,12 +15,16 @@ use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{AddressMessageBuilder, Handle};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::timeout;
+use yado_sys::netlink;
 
 /// By it we know our own addresses and routes (`IFA_PROTO` since Linux 5.18, `rtm_protocol`): 89, which nobody has in
 /// linux/rtnetlink.h and in iproute2's rt_protos.
@@ -29,6 +33,13 @@ pub(super) const OUR_ROUTE_PROTOCOL: RouteProtocol = RouteProtocol::Other(89);
 
 /// `rp_filter`, in ip-sysctl of the kernel's documentation: the way back must be the link that a packet came by.
 pub(super) const STRICT: i32 = 1;
+
+/// What a pair has by default: the kernel makes as many queues as it could have processors, and then waits until all of these
+/// have heard that only the first one is used. Who asks for one gets one, and no wait.
+const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
+
+/// How long a link that is being taken away is left alone before it is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The kernel's links, addresses and routes.
 #[derive(Debug, Clone)]
@@ -100,6 +111,26 @@ impl Kernel {
         done(self.handle.link().del(link).execute().await)
     }
 
+    /// Takes a link away, and waits only until it is gone. The kernel answers when it has asked every processor besides,
+    /// which takes it up to 30 ms, so it is a thread that waits for the answer: meanwhile another link of this name can be made,
+    /// and whoever starts the next instance is answered.
+    pub async fn delete_aside(&self, link: u32) -> io::Result<()> {
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::DelLink(change_at(link, [])));
+        message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let mut deleting = tokio::task::spawn_blocking(move || ask(&bytes));
+        loop {
+            match timeout(LOOK_AGAIN, &mut deleting).await {
+                Ok(outcome) => return outcome.map_err(io::Error::other)?,
+                // While the kernel takes it away it answers nobody.
+                Err(_) if !self.has_link_at(link).await? => return Ok(()),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// Makes a pair: one end inside, the other a port of `bridge` and up.
     ///
     /// The inner end is made where it stays, under the name that it keeps: to move or rename it, the kernel waits twice until
@@ -113,9 +144,11 @@ impl Kernel {
             LinkAttribute::Address(hwaddr.to_vec()),
             LinkAttribute::Controller(bridge),
         ];
+        outer.attributes.extend(ONE_QUEUE);
         outer.attributes.extend(inside.mtu.map(LinkAttribute::Mtu));
         let mut inner = link_named(inside.name, inside);
         inner.attributes.push(LinkAttribute::NetNsFd(inside.netns.as_raw_fd()));
+        inner.attributes.extend(ONE_QUEUE);
         outer.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
@@ -172,8 +205,7 @@ impl Kernel {
     }
 
     pub(super) async fn index_of(&self, name: &str) -> io::Result<u32> {
-        let mut links = std::pin::pin!(self.handle.link().get().match_name(name.to_owned()).execute());
-        let found = links.try_next().await.map_err(io_error)?;
+        let found = found(self.handle.link().get().match_name(name.to_owned())).await?;
         found.map(|message| message.header.index).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -328,6 +360,22 @@ fn keeps_address_protocols(release: &str) -> bool {
     let mut numbers =
         release.split(|byte: char| !byte.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
     (5, 18) <= (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Asks the kernel by a socket of its own, and blocks until it has answered.
+fn ask(request: &[u8]) -> io::Result<()> {
+    let socket = netlink::open(netlink::Protocol::Route, &[])?;
+    // The kernel does it in this call.
+    netlink::send(&socket, request)?;
+    let mut buffer = [0; 1024];
+    let Some(netlink::Received::Messages(len)) = netlink::recv(&socket, &mut buffer)? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer[..len]).map_err(io::Error::other)?;
+    match answer.payload {
+        NetlinkPayload::Error(refusal) if refusal.code.is_some() => Err(refusal.to_io()),
+        _ => Ok(()),
+    }
 }
 
 fn done(result: Result<(), rtnetlink::Error>) -> io::Result<()> {

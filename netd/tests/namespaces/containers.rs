@@ -41,6 +41,11 @@ fn two_containers_get_addresses_and_reach_each_other_by_name() {
     // A second container of the same name and interface gets the same address again.
     let address = one.sh("ip -o link show eth0");
     assert!(address.contains("00:16:3e"), "{address}");
+    // For more than one queue the kernel waits for every processor, once for each end.
+    for (machine, links) in [(&one, "eth0"), (&board.machine, "type veth")] {
+        let shown = machine.sh(&format!("ip -d link show {links} | grep -v other0"));
+        assert!(shown.contains("numtxqueues 1 ") && shown.contains("numrxqueues 1 "), "{shown}");
+    }
     drop(one);
     wait_until("one is gone", || {
         let status = board.status();
