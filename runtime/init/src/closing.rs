@@ -66,6 +66,9 @@ pub(crate) const MAX_WAITING: usize = 64;
 /// What nobody waits for is collected for so long: a process is started for many, not for each.
 const COLLECTING: Duration = Duration::from_secs(30);
 
+/// What an instance leaves comes within some milliseconds: that is for one closer, not for two.
+const GATHERING: Duration = Duration::from_millis(20);
+
 /// A closer that could not be started is tried again after this.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -77,6 +80,15 @@ pub(crate) fn run() -> ExitCode {
         let _ = set.wait(None);
     }
     ExitCode::SUCCESS
+}
+
+/// When a closer is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// When what goes together is together.
+    Gather,
+    /// At once: the data partition is to be unmounted, and some of it may be in the way.
+    AtOnce,
 }
 
 /// What is to be closed, and who does it.
@@ -132,11 +144,15 @@ impl Closing {
     }
 
     /// Has closed what was dropped.
-    pub(crate) fn advance(&mut self, reader: &mut ReaderLink, now: Moment) -> io::Result<()> {
+    pub(crate) fn advance(&mut self, reader: &mut ReaderLink, pace: Pace, now: Moment) -> io::Result<()> {
         self.sort(now);
         self.hand_over(reader, now);
         if reader.is_caught_up() {
-            self.foreign.waiting.extend(self.asked_of_reader.drain(..).map(|descriptor| (now, descriptor)));
+            let due = now.saturating_add(GATHERING);
+            self.foreign.waiting.extend(self.asked_of_reader.drain(..).map(|descriptor| (due, descriptor)));
+        }
+        if pace == Pace::AtOnce {
+            self.foreign.waiting.iter_mut().for_each(|(due, _)| *due = now);
         }
         self.foreign.advance(MAX_CLOSERS, now).and(self.own.advance(MAX_OWN_CLOSERS, now))
     }
@@ -144,7 +160,7 @@ impl Closing {
     fn sort(&mut self, now: Moment) {
         while let Some((way, descriptor)) = self.discarded.take_first() {
             match way {
-                Way::Closer => self.foreign.waiting.push_back((now, descriptor)),
+                Way::Closer => self.foreign.waiting.push_back((now.saturating_add(GATHERING), descriptor)),
                 Way::AfterReader(source) => self.for_reader.push_back((ReaderRequest::Discard(source), descriptor)),
                 Way::Reader if self.for_reader.len() < MAX_WAITING => {
                     self.for_reader.push_back((ReaderRequest::Hold, descriptor));
@@ -247,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_instance_had_a_hand_in_is_closed_at_once_and_our_own_sockets_are_collected() {
+    fn what_an_instance_had_a_hand_in_is_closed_soon_and_our_own_sockets_are_collected() {
         let mut closing = Closing::default();
         closing.sort(NOW);
         assert_eq!(closing.deadline(), None);
@@ -257,7 +273,8 @@ mod tests {
         assert!(closing.own.is_due(1, NOW + COLLECTING));
         drop(closing.discarded.hold(descriptor(), Way::Closer));
         closing.sort(NOW);
-        assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW), true));
+        assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW + GATHERING), false));
+        assert!(closing.foreign.is_due(1, NOW + GATHERING));
         closing.foreign.retry_at = Some(NOW + RETRY_PAUSE);
         assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW + RETRY_PAUSE), false));
     }

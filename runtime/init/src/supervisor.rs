@@ -4,7 +4,7 @@
 
 use crate::applying::Applying;
 use crate::boot::progress::Boot;
-use crate::closing::Closing;
+use crate::closing::{Closing, Pace};
 use crate::control::client::Clients;
 use crate::data_watch::DataWatch;
 use crate::events::Events;
@@ -157,7 +157,8 @@ impl Supervisor {
         self.advance_reader(now);
         self.answer_waiting();
         self.serve_streams();
-        if let Err(error) = self.closing.advance(&mut self.reader, now) {
+        let pace = if self.shutdown.is_some() { Pace::AtOnce } else { Pace::Gather };
+        if let Err(error) = self.closing.advance(&mut self.reader, pace, now) {
             self.log.say(Priority::Error, format_args!("start what closes descriptors: {error}"));
         }
     }

@@ -13,7 +13,7 @@ use yado_wire::datagrams::DatagramSource;
 /// How a descriptor is closed after it was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// By a closer, at once.
+    /// By a closer, soon.
     Closer,
     /// By a closer, when the datagram reader has closed its copy of this socket.
     AfterReader(DatagramSource),
