@@ -24,6 +24,7 @@ enum Layer {
 const LAYERS: &[(&str, Layer)] = &[
     ("yado-wire", Layer::Base),
     ("yado-sys", Layer::Base),
+    ("yado-lz4", Layer::Base),
     ("yado-spec", Layer::Logic),
     ("yado-image", Layer::Logic),
     ("yado-storage", Layer::Logic),

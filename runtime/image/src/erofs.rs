@@ -10,11 +10,11 @@ mod pax;
 
 mod write;
 
+mod ahead;
 mod clusters;
 mod contents;
 mod directory;
 mod inode;
-mod lz4;
 mod metadata;
 mod output;
 mod superblock;
@@ -25,6 +25,7 @@ pub use inode::XattrError;
 pub use pax::{Record, parse_pax};
 pub use tree::{Body, Content, Node, Owners, Place, Tree, TreeError};
 pub use write::{Compression, Options, Problem, WriteError, write};
+pub use yado_lz4::Level;
 
 /// The one block size.
 const BLOCK: usize = crate::header::BLOCK_BYTES as usize;

@@ -11,6 +11,7 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use yado_sys::replace_file;
@@ -30,6 +31,8 @@ pub struct BuildOptions {
     pub security_epoch: u32,
     /// How files are stored.
     pub compression: Compression,
+    /// How many threads compress them; the image is the same for any number.
+    pub threads: NonZeroUsize,
     /// Whose the files are.
     pub owners: Owners,
     /// The time of every file, in seconds since 1970: `SOURCE_DATE_EPOCH`, or 0.
@@ -162,7 +165,8 @@ fn write_image(
 ) -> Result<Built, BuildError> {
     let aside_error = |source| BuildError::Write { path: aside.to_owned(), source };
     let file = File::options().read(true).write(true).create(true).truncate(true).open(aside).map_err(aside_error)?;
-    let payload = erofs::Options { compression: options.compression, timestamp: options.timestamp };
+    let payload =
+        erofs::Options { compression: options.compression, threads: options.threads, timestamp: options.timestamp };
     let payload_blocks =
         erofs::write(tree, archive, &payload, &file).map_err(|source| BuildError::Payload { source })?;
     let layout = Layout::new(payload_blocks * BLOCK_BYTES, manifest.len() as u32)

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use yado_image::erofs::{self, Body, Compression, Content, Options, Owners, Tree, parse_pax};
+use yado_image::erofs::{self, Body, Compression, Content, Level, Options, Owners, Tree, parse_pax};
 use yado_image::header::{BLOCK_BYTES, HeaderBlock};
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
@@ -164,6 +164,7 @@ fn build_small(directory: &Path) -> (PathBuf, Built) {
         manifest: Manifest::new("small", Architecture::Arm64),
         security_epoch: 0,
         compression: Compression::None,
+        threads: std::num::NonZeroUsize::MIN,
         owners: Owners::Kept,
         timestamp: 0,
         keys: vec![key(1)],
@@ -280,9 +281,9 @@ fn archives_of_any_bytes_are_refused_or_packed_with_what_is_in_them() {
         let Ok(tree) = erofs::read_tar(Cursor::new(&archive), Owners::Kept) else { return };
         source.set_len(0).unwrap();
         source.write_all_at(&archive, 0).unwrap();
-        for compression in [Compression::Lz4 { cluster_blocks: 1 }, Compression::None] {
+        for compression in [Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT }, Compression::None] {
             output.set_len(0).unwrap();
-            let options = Options { compression, timestamp: 0 };
+            let options = Options { compression, threads: std::num::NonZeroUsize::MIN, timestamp: 0 };
             let Ok(blocks) = erofs::write(&tree, Some(&source), &options, &output) else { return };
             assert_eq!(output.metadata().unwrap().len(), blocks * BLOCK_BYTES);
         }

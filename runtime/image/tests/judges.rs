@@ -7,15 +7,15 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use support::{build_sample, is_root, run};
-use yado_image::erofs::{Compression, Owners};
+use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::pack::Source;
 use yado_image::{Layout, hex, inspect, verity};
 
 const ALL: [Compression; 4] = [
     Compression::None,
-    Compression::Lz4 { cluster_blocks: 1 },
-    Compression::Lz4 { cluster_blocks: 3 },
-    Compression::Lz4 { cluster_blocks: 16 },
+    Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT },
+    Compression::Lz4 { cluster_blocks: 3, level: Level::DEFAULT },
+    Compression::Lz4 { cluster_blocks: 16, level: Level::DEFAULT },
 ];
 
 #[test]
@@ -89,7 +89,7 @@ fn attributes_owners_and_types_arrive_at_the_kernel() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let payload = payload_of(directory.path(), Compression::Lz4 { cluster_blocks: 1 });
+    let payload = payload_of(directory.path(), Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT });
     let script = "set -e; mkdir \"$0.mnt\"; mount -t erofs -o loop,ro \"$0\" \"$0.mnt\"; cd \"$0.mnt\"; \
         stat -c '%n %A %u:%g %h %t:%T %Y' . bin/ping bin/owned-set-id dev/* links/* sticky-owned; readlink links/soft; \
         ls many | wc -l; stat -c %s files/text; if command -v getcap >/dev/null; then getcap -n bin/ping; fi";
@@ -163,4 +163,30 @@ fn mounts_erofs() -> bool {
         eprintln!("SKIPPED: this kernel has no erofs (loaded)");
     }
     known
+}
+
+#[test]
+fn any_number_of_threads_packs_the_same_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut images = Vec::new();
+    for threads in [1, 2, 7] {
+        let (path, _) = build_sample(directory.path(), |options| {
+            options.compression = Compression::Lz4 { cluster_blocks: 16, level: Level::DEFAULT };
+            options.threads = std::num::NonZeroUsize::new(threads).unwrap();
+        });
+        images.push(std::fs::read(path).unwrap());
+    }
+    assert!(images.iter().all(|image| *image == images[0]));
+}
+
+#[test]
+fn a_higher_level_packs_smaller_and_there_is_none_above_12() {
+    let directory = tempfile::tempdir().unwrap();
+    let lengths = [1, 6, 12].map(|level| {
+        let level = Level::new(level).unwrap();
+        let payload = payload_of(directory.path(), Compression::Lz4 { cluster_blocks: 16, level });
+        std::fs::metadata(payload).unwrap().len()
+    });
+    assert!(lengths[2] <= lengths[1] && lengths[1] <= lengths[0] && lengths[2] < lengths[0], "{lengths:?}");
+    assert_eq!((Level::new(0), Level::new(13)), (None, None));
 }

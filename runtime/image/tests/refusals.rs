@@ -314,6 +314,7 @@ fn a_failed_build_leaves_the_old_image_and_nothing_else() {
             manifest: Manifest::new("cut", Architecture::Arm64),
             security_epoch: 0,
             compression: yado_image::erofs::Compression::None,
+            threads: std::num::NonZeroUsize::MIN,
             owners: yado_image::erofs::Owners::Kept,
             timestamp: 0,
             keys: Vec::new(),

@@ -5,8 +5,40 @@
 //! more literal or by any length of the longest match there. Then the block ends at the furthest position that leaves
 //! room for the last literals. Packing is done once, reading on every start, so time is spent here.
 
+/// How long to look for the smallest block: 1 is quickest, 12 smallest, as the levels of LZ4 HC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(u8);
+
+impl Level {
+    /// The quickest.
+    pub const MIN: u8 = 1;
+    /// The smallest blocks.
+    pub const MAX: u8 = 12;
+    /// Packing is done once, reading on every start.
+    pub const DEFAULT: Level = Level(Level::MAX);
+
+    /// `None`: there is no such level.
+    pub fn new(level: u8) -> Option<Level> {
+        (Level::MIN..=Level::MAX).contains(&level).then_some(Level(level))
+    }
+
+    /// How many earlier places are looked at. Twice as many as at the highest save less than 0.1 % of Debian's root.
+    fn most_attempts(self) -> usize {
+        const BY_LEVEL: [usize; Level::MAX as usize] = [1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 96, 128];
+        BY_LEVEL[usize::from(self.0 - Level::MIN)]
+    }
+
+    /// A match of this length is taken as it is.
+    fn long_enough(self) -> usize {
+        const BY_LEVEL: [usize; Level::MAX as usize] = [12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256];
+        BY_LEVEL[usize::from(self.0 - Level::MIN)]
+    }
+}
+
 /// Compresses parts of one window of input. The tables are reused from block to block.
-pub(super) struct Encoder {
+pub struct Encoder {
+    most_attempts: usize,
+    long_enough: usize,
     /// For each hash of 4 bytes the last position that has it, plus one.
     heads: Vec<u32>,
     /// For each position the one before it with the same hash, plus one.
@@ -36,12 +68,18 @@ struct Sequence {
 
 impl Encoder {
     /// Empty tables.
-    pub(super) fn new() -> Encoder {
-        Encoder { heads: vec![0; 1 << HASH_BITS], previous: Vec::new(), steps: Vec::new() }
+    pub fn new(level: Level) -> Encoder {
+        Encoder {
+            most_attempts: level.most_attempts(),
+            long_enough: level.long_enough(),
+            heads: vec![0; 1 << HASH_BITS],
+            previous: Vec::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// Learns where the window has what. To be called again whenever its bytes have changed.
-    pub(super) fn scan(&mut self, window: &[u8]) {
+    pub fn scan(&mut self, window: &[u8]) {
         self.heads.fill(0);
         self.previous.clear();
         self.previous.resize(window.len(), 0);
@@ -53,13 +91,7 @@ impl Encoder {
 
     /// Appends to `out` a block of at most `room` bytes, which stands for the first bytes of `window[start..end]`;
     /// answers how many. It may be that none fits.
-    pub(super) fn compress(
-        &mut self,
-        window: &[u8],
-        (start, end): (usize, usize),
-        room: usize,
-        out: &mut Vec<u8>,
-    ) -> usize {
+    pub fn compress(&mut self, window: &[u8], (start, end): (usize, usize), room: usize, out: &mut Vec<u8>) -> usize {
         let input = &window[..end];
         let reached = self.find_cheapest(input, start, room);
         let Some((last_match, taken)) = self.choose_end(end - start, reached, room) else { return 0 };
@@ -99,7 +131,7 @@ impl Encoder {
             let found =
                 if at + MATCH_START_LIMIT <= length { self.longest_match(input, start, start + at) } else { (0, 0) };
             let (longest, distance) = found;
-            let shortest = if longest < LONG_ENOUGH { MIN_MATCH } else { longest };
+            let shortest = if longest < self.long_enough { MIN_MATCH } else { longest };
             for match_bytes in shortest..=longest {
                 let cost = cost + 3 + extra_bytes(match_bytes - MIN_MATCH) as u32;
                 let step = &mut self.steps[at + match_bytes];
@@ -108,7 +140,7 @@ impl Encoder {
                     reached = reached.max(at + match_bytes);
                 }
             }
-            at += if longest < LONG_ENOUGH { 1 } else { longest };
+            at += if longest < self.long_enough { 1 } else { longest };
         }
         reached
     }
@@ -118,7 +150,7 @@ impl Encoder {
         let limit = input.len() - LAST_LITERALS - position;
         let mut best = (0, 0);
         let mut candidate = self.previous[position] as usize;
-        for _ in 0..MAX_ATTEMPTS {
+        for _ in 0..self.most_attempts {
             if candidate <= start || MAX_DISTANCE < position + 1 - candidate {
                 break;
             }
@@ -127,7 +159,7 @@ impl Encoder {
                 let length = common_bytes(&input[before..], &input[position..position + limit]);
                 if MIN_MATCH <= length && best.0 < length {
                     best = (length, position - before);
-                    if LONG_ENOUGH <= length || length == limit {
+                    if self.long_enough <= length || length == limit {
                         break;
                     }
                 }
@@ -187,10 +219,6 @@ const MATCH_START_LIMIT: usize = 12;
 const MAX_DISTANCE: usize = 65535;
 
 const HASH_BITS: u32 = 16;
-/// How many earlier places are looked at. Twice as many save less than 0.1 % of Debian's root.
-const MAX_ATTEMPTS: usize = 128;
-/// A match of this length is taken as it is.
-const LONG_ENOUGH: usize = 256;
 
 fn hash(four: &[u8]) -> usize {
     let word = four.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
@@ -270,7 +298,7 @@ mod tests {
     }
 
     fn check_all(window: &[u8], room: usize) -> usize {
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::new(Level::DEFAULT);
         encoder.scan(window);
         let mut start = 0;
         let mut total = 0;
@@ -327,7 +355,7 @@ mod tests {
     #[test]
     fn a_block_is_filled_to_its_last_bytes() {
         let window = text(40_000, 5);
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::new(Level::DEFAULT);
         encoder.scan(&window);
         let mut block = Vec::new();
         let taken = encoder.compress(&window, (0, window.len()), 4096, &mut block);

@@ -10,9 +10,10 @@ use std::env;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use yado_image::erofs::{Compression, Owners};
+use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::manifest::{Manifest, Requires};
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
@@ -54,6 +55,9 @@ pub(super) struct Arguments {
     /// Blocks of 4 KiB that are compressed together: 1 reads quickest in small pieces, 16 is smallest
     #[arg(long, value_name = "BLOCKS", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=16))]
     cluster: u8,
+    /// 1 packs quickest, 12 smallest
+    #[arg(long, value_name = "LEVEL", default_value_t = Level::MAX, value_parser = clap::value_parser!(u8).range(i64::from(Level::MIN)..=i64::from(Level::MAX)))]
+    level: u8,
     /// `kept`: as the source says; or UID:GID for all files
     #[arg(long, default_value = "kept", value_parser = parse_owners)]
     owner: Owners,
@@ -146,8 +150,12 @@ fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
         security_epoch: arguments.security_epoch,
         compression: match arguments.compression.as_str() {
             "none" => Compression::None,
-            _ => Compression::Lz4 { cluster_blocks: arguments.cluster },
+            _ => Compression::Lz4 {
+                cluster_blocks: arguments.cluster,
+                level: Level::new(arguments.level).unwrap_or(Level::DEFAULT),
+            },
         },
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         owners: arguments.owner,
         timestamp,
         keys: arguments.keys.iter().map(|path| SecretKey::read_file(path)).collect::<Result<_, _>>()?,

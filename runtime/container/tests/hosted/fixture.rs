@@ -209,6 +209,7 @@ pub(crate) fn image_of(source: Source, owners: erofs::Owners, output: &Path, see
         manifest: Manifest::new("test", architecture),
         security_epoch: 0,
         compression: erofs::Compression::None,
+        threads: std::num::NonZeroUsize::MIN,
         owners,
         timestamp: 0,
         keys: vec![key(seed)],

@@ -5,32 +5,56 @@
 //! if a cluster begins there, where it begins and its block; else how far it is to the entry that says so.
 
 use super::BLOCK;
-use super::lz4::Encoder;
 use std::io::{self, Read};
+use yado_lz4::Encoder;
 
 /// What became of a file's content.
+#[derive(Debug)]
 pub(super) struct Clusters {
-    /// Blocks written.
-    pub(super) blocks: u32,
-    /// The index, with the header that stands before it.
-    pub(super) index: Vec<u8>,
+    /// Whole blocks, in order.
+    pub(super) bytes: Vec<u8>,
+    extents: Vec<Extent>,
+    cluster_blocks: usize,
 }
 
-/// Reads `bytes` bytes and writes them in clusters of at most `cluster_blocks` blocks, the first at block
-/// `first_block`. The blocks are appended to `out`, which is given up as soon as it cannot become smaller than the
-/// content itself: then the answer is `None`.
+/// One cluster.
+#[derive(Debug)]
+struct Extent {
+    head: Head,
+    /// So many bytes of the file it stands for.
+    taken: usize,
+    blocks: usize,
+}
+
+impl Clusters {
+    /// How many blocks it takes.
+    pub(super) fn blocks(&self) -> u32 {
+        (self.bytes.len() / BLOCK) as u32
+    }
+
+    /// The index, with the header that stands before it, if the first block lies there.
+    pub(super) fn index(&self, first_block: u32) -> Vec<u8> {
+        let mut index = Index::new(self.cluster_blocks);
+        let mut block = first_block;
+        for Extent { head, taken, blocks } in &self.extents {
+            index.add(*head, block, *taken, *blocks);
+            block += *blocks as u32;
+        }
+        index.finish()
+    }
+}
+
+/// Reads `bytes` bytes and compresses them into clusters of at most `cluster_blocks` blocks. That is given up as soon as it
+/// cannot become smaller than the content itself: then the answer is `None`.
 pub(super) fn compress(
     content: &mut dyn Read,
     bytes: u64,
     cluster_blocks: usize,
-    first_block: u32,
     encoder: &mut Encoder,
-    out: &mut Vec<u8>,
 ) -> io::Result<Option<Clusters>> {
     let mut window = Window::new(content, bytes, (EXTENT_BYTES_PER_BLOCK * cluster_blocks).min(MAX_EXTENT_BYTES));
-    let mut index = Index::new(cluster_blocks);
     let index_bytes = (bytes.div_ceil(BLOCK as u64) as usize) * INDEX_ENTRY_BYTES + INDEX_HEADER_BYTES;
-    let start = out.len();
+    let (mut out, mut extents) = (Vec::new(), Vec::new());
     let mut cluster = Vec::new();
     while let Some((from, to)) = window.next_extent(encoder)? {
         cluster.clear();
@@ -39,24 +63,22 @@ pub(super) fn compress(
             taken = encoder.compress(&window.bytes, (from, to), cluster_blocks * BLOCK, &mut cluster);
         }
         let blocks = cluster.len().div_ceil(BLOCK);
-        let block = first_block + ((out.len() - start) / BLOCK) as u32;
         if blocks * BLOCK < taken {
             out.resize(out.len() + blocks * BLOCK - cluster.len(), 0);
             out.extend(&cluster);
-            index.add(Head::Lz4, block, taken, blocks);
+            extents.push(Extent { head: Head::Lz4, taken, blocks });
         } else {
             taken = (to - from).min(BLOCK);
             out.extend(&window.bytes[from..from + taken]);
             out.resize(out.len().next_multiple_of(BLOCK), 0);
-            index.add(Head::Plain, block, taken, 1);
+            extents.push(Extent { head: Head::Plain, taken, blocks: 1 });
         }
         window.start += taken;
-        if bytes <= (out.len() - start + index_bytes) as u64 {
-            out.truncate(start);
+        if bytes <= (out.len() + index_bytes) as u64 {
             return Ok(None);
         }
     }
-    Ok(Some(Clusters { blocks: ((out.len() - start) / BLOCK) as u32, index: index.finish() }))
+    Ok(Some(Clusters { bytes: out, extents, cluster_blocks }))
 }
 
 /// A cluster never stands for more of the file than this for each of its blocks, so that reading one page of it does
@@ -109,7 +131,7 @@ struct Index {
 }
 
 /// How a cluster is stored.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Head {
     Plain,
     Lz4,

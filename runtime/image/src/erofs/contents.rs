@@ -2,9 +2,8 @@
 //! tail behind the inode where it fits.
 
 use super::BLOCK;
-use super::clusters;
+use super::ahead::Ahead;
 use super::inode::Stored;
-use super::lz4::Encoder;
 use super::output::Output;
 use super::tree::Content;
 use super::write::{Compression, Problem};
@@ -13,17 +12,26 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 /// Where contents come from and how they are stored.
-pub(super) struct Contents<'archive> {
-    archive: Option<&'archive File>,
+pub(super) struct Contents<'tree> {
+    archive: Option<&'tree File>,
     compression: Compression,
-    encoder: Encoder,
-    compressed: Vec<u8>,
+    /// Those that [`is_tried`] names, in the order in which they are stored.
+    ahead: Option<Ahead<'tree>>,
 }
 
-impl<'archive> Contents<'archive> {
+/// Whether compressing it is tried: one block cannot become less.
+pub(super) fn is_tried(content: &Content) -> bool {
+    (BLOCK as u64) < content.bytes()
+}
+
+impl<'tree> Contents<'tree> {
     /// Files in an archive are read from this one.
-    pub(super) fn new(archive: Option<&'archive File>, compression: Compression) -> Contents<'archive> {
-        Contents { archive, compression, encoder: Encoder::new(), compressed: Vec::new() }
+    pub(super) fn new(
+        archive: Option<&'tree File>,
+        compression: Compression,
+        ahead: Option<Ahead<'tree>>,
+    ) -> Contents<'tree> {
+        Contents { archive, compression, ahead }
     }
 
     /// Stores a regular file whose inode takes `head_bytes`.
@@ -36,55 +44,25 @@ impl<'archive> Contents<'archive> {
         let bytes = content.bytes();
         let tail = match self.compression {
             Compression::None => Tail::OwnBlock,
-            Compression::Lz4 { cluster_blocks } => {
-                if (BLOCK as u64) < bytes {
-                    if let Some(stored) = self.store_compressed(content, cluster_blocks, output)? {
+            Compression::Lz4 { .. } => {
+                if let (true, Some(ahead)) = (is_tried(content), &mut self.ahead) {
+                    if let Some(clusters) = ahead.next()? {
+                        let stored =
+                            Stored::Compressed { blocks: clusters.blocks(), index: clusters.index(output.block()) };
+                        output.write(&clusters.bytes)?;
                         return Ok(stored);
                     }
                 }
                 Tail::BehindInode
             }
         };
-        let mut reader = self.open(content)?;
+        let reader = Reader::open(content, self.archive).map_err(|source| Problem::Read { source })?;
+        let mut reader = reader.ok_or(Problem::NoArchive)?;
         let stored = store_plain(&mut reader, bytes, head_bytes, tail, output)?;
         // A file that has grown meanwhile would be cut.
         match reader.read(&mut [0]).map_err(|source| Problem::Read { source })? {
             0 => Ok(stored),
             _ => Err(Problem::Changed),
-        }
-    }
-
-    fn store_compressed(
-        &mut self,
-        content: &Content,
-        cluster_blocks: u8,
-        output: &mut Output<'_>,
-    ) -> Result<Option<Stored>, Problem> {
-        let mut reader = self.open(content)?;
-        self.compressed.clear();
-        let clusters = clusters::compress(
-            &mut reader,
-            content.bytes(),
-            usize::from(cluster_blocks),
-            output.block(),
-            &mut self.encoder,
-            &mut self.compressed,
-        )
-        .map_err(read_problem)?;
-        let Some(clusters::Clusters { blocks, index }) = clusters else { return Ok(None) };
-        output.write(&self.compressed)?;
-        Ok(Some(Stored::Compressed { blocks, index }))
-    }
-
-    fn open(&self, content: &Content) -> Result<Reader<'archive>, Problem> {
-        match content {
-            Content::Path { path, bytes: _ } => {
-                File::open(path).map(Reader::File).map_err(|source| Problem::Read { source })
-            }
-            Content::Archive { offset, bytes } => {
-                let file = self.archive.ok_or(Problem::NoArchive)?;
-                Ok(Reader::Part { file, offset: *offset, left: *bytes })
-            }
         }
     }
 }
@@ -130,7 +108,8 @@ fn store_plain(
 /// A whole number of blocks.
 const COPY_BYTES: usize = 64 * BLOCK;
 
-fn read_problem(source: io::Error) -> Problem {
+/// A file that ends too soon has changed.
+pub(super) fn read_problem(source: io::Error) -> Problem {
     match source.kind() {
         io::ErrorKind::UnexpectedEof => Problem::Changed,
         _ => Problem::Read { source },
@@ -138,9 +117,21 @@ fn read_problem(source: io::Error) -> Problem {
 }
 
 /// A file, or the part of the archive that is one.
-enum Reader<'archive> {
+pub(super) enum Reader<'archive> {
     File(File),
     Part { file: &'archive File, offset: u64, left: u64 },
+}
+
+impl<'archive> Reader<'archive> {
+    /// `None`: it lies in an archive that was not given.
+    pub(super) fn open(content: &Content, archive: Option<&'archive File>) -> io::Result<Option<Reader<'archive>>> {
+        match content {
+            Content::Path { path, bytes: _ } => Ok(Some(Reader::File(File::open(path)?))),
+            Content::Archive { offset, bytes } => {
+                Ok(archive.map(|file| Reader::Part { file, offset: *offset, left: *bytes }))
+            }
+        }
+    }
 }
 
 impl Read for Reader<'_> {

@@ -3,23 +3,29 @@
 //! once, from the second block on; only the superblock goes back to the first.
 
 use super::BLOCK;
-use super::contents::{Contents, store_link};
+use super::ahead::{Ahead, How};
+use super::contents::{Contents, is_tried, store_link};
 use super::directory::{self, Entry};
 use super::inode::{Inode, Stored, XattrError, device_number, encode_xattrs, type_bits};
 use super::metadata::{Area, UNIT_BYTES};
 use super::output::Output;
 use super::superblock::Superblock;
-use super::tree::{Body, Place, Tree};
+use super::tree::{Body, Content, Place, Tree};
 use core::fmt;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
+use std::thread;
+use yado_lz4::Level;
 
 /// How to write a tree.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Whether to compress.
     pub compression: Compression,
+    /// How many threads compress; the bytes are the same for any number.
+    pub threads: NonZeroUsize,
     /// The time of every file, in seconds since 1970.
     pub timestamp: u64,
 }
@@ -33,6 +39,8 @@ pub enum Compression {
     Lz4 {
         /// Blocks of 4 KiB.
         cluster_blocks: u8,
+        /// How long to look for something smaller.
+        level: Level,
     },
 }
 
@@ -41,7 +49,7 @@ pub enum Compression {
 pub fn write(tree: &Tree, archive: Option<&File>, options: &Options, file: &File) -> Result<u64, WriteError> {
     let whole = |problem| WriteError { path: String::new(), problem };
     let mut output = Output::new(file).map_err(whole)?;
-    let mut written = store_all(tree, archive, options.compression, &mut output)?;
+    let mut written = store_all(tree, archive, options, &mut output)?;
     for index in 0..written.inodes.len() {
         let place = written.inodes[index].place;
         if let Body::Directory(_) = tree.node(place).body {
@@ -68,7 +76,7 @@ pub fn write(tree: &Tree, archive: Option<&File>, options: &Options, file: &File
         metadata_block,
         cluster_blocks: match options.compression {
             Compression::None => 0,
-            Compression::Lz4 { cluster_blocks } => u16::from(cluster_blocks),
+            Compression::Lz4 { cluster_blocks, level: _ } => u16::from(cluster_blocks),
         },
     };
     let blocks = u64::from(output.block());
@@ -185,17 +193,35 @@ impl Written {
 fn store_all(
     tree: &Tree,
     archive: Option<&File>,
-    compression: Compression,
+    options: &Options,
     output: &mut Output<'_>,
 ) -> Result<Written, WriteError> {
-    if let Compression::Lz4 { cluster_blocks: found } = compression {
-        if found == 0 || MAX_CLUSTER_BLOCKS < found {
+    let how = match options.compression {
+        Compression::None => None,
+        Compression::Lz4 { cluster_blocks: found, .. } if found == 0 || MAX_CLUSTER_BLOCKS < found => {
             return Err(WriteError { path: String::new(), problem: Problem::ClusterBlocks { found } });
         }
-    }
+        Compression::Lz4 { cluster_blocks, level } => Some(How { cluster_blocks: cluster_blocks.into(), level }),
+    };
     let order = tree.in_order();
+    let tried = order.iter().filter_map(|place| match &tree.node(*place).body {
+        Body::File(content) => Some(content).filter(|content| is_tried(content)),
+        _ => None,
+    });
+    let tried: VecDeque<&Content> = tried.collect();
+    thread::scope(|scope| {
+        let ahead = how.map(|how| Ahead::start(scope, tried, archive, how, options.threads));
+        store_in_order(tree, order, Contents::new(archive, options.compression, ahead), output)
+    })
+}
+
+fn store_in_order(
+    tree: &Tree,
+    order: Vec<Place>,
+    mut contents: Contents<'_>,
+    output: &mut Output<'_>,
+) -> Result<Written, WriteError> {
     let (links, parents) = count_links(tree, &order);
-    let mut contents = Contents::new(archive, compression);
     let mut area = Area::default();
     let mut written = Written { inodes: Vec::new(), index: HashMap::new(), parents };
     for place in order {

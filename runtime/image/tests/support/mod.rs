@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tar::{Builder, EntryType, Header};
-use yado_image::erofs::{Compression, Owners};
+use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
@@ -27,7 +28,8 @@ pub(crate) fn build_sample(directory: &Path, change: impl FnOnce(&mut BuildOptio
         kind: Kind::Container,
         manifest,
         security_epoch: 3,
-        compression: Compression::Lz4 { cluster_blocks: 1 },
+        compression: Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT },
+        threads: NonZeroUsize::MIN,
         owners: Owners::Kept,
         timestamp: 1_700_000_000,
         keys: vec![SecretKey::from_seed(&[1; 32], "first")],
