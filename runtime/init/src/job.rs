@@ -330,7 +330,7 @@ impl Jobs {
         let Some(running) = &mut self.queue_mut(lane).running else { return };
         let name = running.job.name();
         let last_line = &mut running.last_line;
-        running.output.read(now, |line| {
+        running.output.read(now, &mut |line| {
             line.clone_into(last_line);
             log.record(Priority::Notice as u8, name, 0, line);
         });
@@ -341,7 +341,7 @@ impl Jobs {
         let mut running = self.queue_mut(lane).running.take()?;
         let name = running.job.name();
         let mut last_line = running.last_line;
-        running.output.drain(now, |line| {
+        running.output.drain(now, &mut |line| {
             line.clone_into(&mut last_line);
             log.record(Priority::Notice as u8, name, 0, line);
         });

@@ -94,7 +94,7 @@ impl Output {
     }
 
     /// Reads what is there, at most a few KiB, and says how many bytes that were; each line goes to `log`.
-    pub(crate) fn read(&mut self, now: Duration, mut log: impl FnMut(&str)) -> u32 {
+    pub(crate) fn read(&mut self, now: Duration, log: &mut dyn FnMut(&str)) -> u32 {
         let mut buffer = [0; 2048];
         match self.reader.read(&mut buffer) {
             Ok(len) if 0 < len => {
@@ -104,27 +104,27 @@ impl Output {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             Ok(_) | Err(_) => {
                 self.is_open = false;
-                self.lines.finish(now, &mut log);
+                self.lines.finish(now, log);
                 0
             }
         }
     }
 
     /// The child has ended: what it printed last goes to `log`.
-    pub(crate) fn drain(&mut self, now: Duration, mut log: impl FnMut(&str)) {
+    pub(crate) fn drain(&mut self, now: Duration, log: &mut dyn FnMut(&str)) {
         // A pipe holds 64 KiB.
         const MOST_READS: usize = 33;
         for _ in 0..MOST_READS {
             if !self.is_open {
                 return;
             }
-            self.read(now, &mut log);
+            self.read(now, log);
         }
         self.finish(now, log);
     }
 
     /// No more of it is read: what is left of a line goes to `log`.
-    pub(crate) fn finish(&mut self, now: Duration, mut log: impl FnMut(&str)) {
-        self.lines.finish(now, &mut log);
+    pub(crate) fn finish(&mut self, now: Duration, log: &mut dyn FnMut(&str)) {
+        self.lines.finish(now, log);
     }
 }

@@ -281,7 +281,7 @@ impl ReaderLink {
         self.gone_by = None;
         self.unanswered = 0;
         if let Some(mut output) = self.output.take() {
-            output.drain(now, |line| log.record(Priority::Warning as u8, NAME, 0, line));
+            output.drain(now, &mut |line| log.record(Priority::Warning as u8, NAME, 0, line));
         }
         service::group::remove(around.groups, NAME);
         let event = if std::mem::take(&mut self.has_hung) {
@@ -298,7 +298,7 @@ impl ReaderLink {
     /// Reads what the reader prints: why it could not begin.
     pub(crate) fn read_output(&mut self, log: &mut Log, now: Moment) {
         if let Some(output) = &mut self.output {
-            output.read(now, |line| log.record(Priority::Warning as u8, NAME, 0, line));
+            output.read(now, &mut |line| log.record(Priority::Warning as u8, NAME, 0, line));
         }
     }
 

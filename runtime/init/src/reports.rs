@@ -191,7 +191,7 @@ impl Supervisor {
         let Some(console) = &mut instance.run.console else { return };
         let identifier = console_identifier(instance.name.as_str());
         console.write_input();
-        console.look(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
+        console.look(now, &mut |line| log.record(Priority::Info as u8, &identifier, 0, line));
     }
 
     /// The last lines of an instance that has ended.
@@ -200,7 +200,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(console) = &mut instance.run.console else { return };
         let identifier = console_identifier(instance.name.as_str());
-        console.drain(now, |line| log.record(Priority::Info as u8, &identifier, 0, line));
+        console.drain(now, &mut |line| log.record(Priority::Info as u8, &identifier, 0, line));
         console.serve_viewer(Readiness::default());
     }
 

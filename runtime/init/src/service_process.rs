@@ -74,7 +74,7 @@ impl Supervisor {
         service.is_ready = false;
         let name = service.name.clone();
         if let Some(output) = &mut service.output {
-            output.drain(now, |line| log.record(Priority::Info as u8, &name, 0, line));
+            output.drain(now, &mut |line| log.record(Priority::Info as u8, &name, 0, line));
         }
         service.output = None;
         service::group::remove(&self.places.service_groups, &name);

@@ -167,7 +167,7 @@ impl Supervisor {
                 if let Some(service) = self.services.get_mut(number) {
                     let name = &service.name;
                     if let Some(output) = &mut service.output {
-                        output.read(now, |line| log.record(Priority::Info as u8, name, 0, line));
+                        output.read(now, &mut |line| log.record(Priority::Info as u8, name, 0, line));
                     }
                 }
             }

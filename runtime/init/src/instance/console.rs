@@ -133,7 +133,7 @@ impl Console {
     }
 
     /// Reads what was printed, as far as the budget goes; each line of it goes to `log`.
-    pub(crate) fn look(&mut self, now: Moment, mut log: impl FnMut(&str)) {
+    pub(crate) fn look(&mut self, now: Moment, log: &mut dyn FnMut(&str)) {
         if self.budget.paused(now).is_some() {
             return;
         }
@@ -162,7 +162,7 @@ impl Console {
     }
 
     /// Reads a chunk of what was printed. `false`: there was nothing.
-    fn read_output(&mut self, now: Moment, log: impl FnMut(&str)) -> bool {
+    fn read_output(&mut self, now: Moment, log: &mut dyn FnMut(&str)) -> bool {
         let mut buffer = [0; CHUNK_BYTES];
         match stream::read(&self.master, &mut buffer) {
             Ok(Some(len)) if 0 < len => {
@@ -181,15 +181,15 @@ impl Console {
     }
 
     /// The instance has ended: what it printed last goes to `log`, a line without its end too.
-    pub(crate) fn drain(&mut self, now: Moment, mut log: impl FnMut(&str)) {
+    pub(crate) fn drain(&mut self, now: Moment, log: &mut dyn FnMut(&str)) {
         // A pty holds some 64 KiB at most; somebody else who still prints does not keep us here.
         const MOST_READS: usize = 32;
         for _ in 0..MOST_READS {
-            if !self.read_output(now, &mut log) {
+            if !self.read_output(now, log) {
                 break;
             }
         }
-        self.lines.finish(now, &mut log);
+        self.lines.finish(now, log);
     }
 
     /// Moves bytes from and to the viewer, as far as both sides take them now. A viewer that has hung up is gone as soon as the

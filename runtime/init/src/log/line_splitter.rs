@@ -41,7 +41,7 @@ enum Escape {
 
 impl LineSplitter {
     /// Takes bytes, and gives each finished line to `log`.
-    pub(crate) fn feed(&mut self, bytes: &[u8], now: Duration, mut log: impl FnMut(&str)) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], now: Duration, log: &mut dyn FnMut(&str)) {
         let mut rest = bytes;
         while let Some((&byte, after)) = rest.split_first() {
             if self.escape == Escape::None && is_text(byte) {
@@ -51,7 +51,7 @@ impl LineSplitter {
                 let (text, after) = rest.split_at(len);
                 self.line.extend_from_slice(text);
                 if MAX_LINE_BYTES <= self.line.len() {
-                    self.finish(now, &mut log);
+                    self.finish(now, log);
                 }
                 rest = after;
                 continue;
@@ -60,7 +60,7 @@ impl LineSplitter {
             self.escape = match (self.escape, byte) {
                 (Escape::None, 0x1b) => Escape::Begun,
                 (Escape::None, b'\n') => {
-                    self.finish(now, &mut log);
+                    self.finish(now, log);
                     Escape::None
                 }
                 (Escape::None, _) => Escape::None,
@@ -77,7 +77,7 @@ impl LineSplitter {
     }
 
     /// The source has ended: what is left is a line, too.
-    pub(crate) fn finish(&mut self, now: Duration, log: &mut impl FnMut(&str)) {
+    pub(crate) fn finish(&mut self, now: Duration, log: &mut dyn FnMut(&str)) {
         let line = core::mem::take(&mut self.line);
         if line.trim_ascii().is_empty() {
             return;
@@ -121,7 +121,7 @@ mod tests {
         let mut splitter = LineSplitter::default();
         let mut lines = Vec::new();
         for chunk in chunks {
-            splitter.feed(chunk, Duration::ZERO, |line| lines.push(line.to_owned()));
+            splitter.feed(chunk, Duration::ZERO, &mut |line| lines.push(line.to_owned()));
         }
         splitter.finish(Duration::ZERO, &mut |line| lines.push(line.to_owned()));
         lines
@@ -181,10 +181,10 @@ mod tests {
         let mut splitter = LineSplitter::default();
         let mut got = Vec::new();
         for _ in 0..1000 {
-            splitter.feed(b"flood\n", Duration::from_secs(20), |line| got.push(line.to_owned()));
+            splitter.feed(b"flood\n", Duration::from_secs(20), &mut |line| got.push(line.to_owned()));
         }
         assert_eq!(got.len(), 200);
-        splitter.feed(b"later\n", Duration::from_secs(30), |line| got.push(line.to_owned()));
+        splitter.feed(b"later\n", Duration::from_secs(30), &mut |line| got.push(line.to_owned()));
         assert_eq!(got.split_off(200), ["(800 lines were left out)", "later"]);
     }
 }

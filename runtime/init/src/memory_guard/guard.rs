@@ -81,13 +81,13 @@ impl Weigher {
     /// Reads what it says.
     pub(super) fn read(&mut self, now: Moment) {
         let weights = &mut self.weights;
-        self.output.read(now, |line| take_weight(weights, line));
+        self.output.read(now, &mut |line| take_weight(weights, line));
     }
 
     /// It has ended: reads what it said last.
     pub(super) fn drain(&mut self, now: Moment) {
         let weights = &mut self.weights;
-        self.output.drain(now, |line| take_weight(weights, line));
+        self.output.drain(now, &mut |line| take_weight(weights, line));
     }
 }
 
