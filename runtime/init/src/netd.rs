@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use yado_sys::packet;
 use yado_wire::MAX_FRAME_BYTES;
-use yado_wire::network::{NetReply, NetRequest};
+use yado_wire::network::{AttachReply, NetRequest};
 
 /// The service's name.
 pub(crate) const SERVICE: &str = "netd";
@@ -94,18 +94,16 @@ impl Netd {
         let answer = match packet::recv(self.socket.as_ref()?, &mut buffer) {
             Ok(None) => return None,
             Ok(Some(received)) if !received.is_end() => {
-                yado_wire::decode::<NetReply>(buffer.get(..received.len).unwrap_or(&[])).ok()
+                yado_wire::decode::<AttachReply>(buffer.get(..received.len).unwrap_or(&[])).ok()
             }
             Ok(Some(_)) | Err(_) => None,
         };
         Some(match answer {
-            Some(NetReply::Failed(failure)) => {
+            Some(AttachReply::Failed(failure)) => {
                 log.say(Priority::Warning, format_args!("netd: {failure}"));
                 Event::Answered
             }
-            Some(NetReply::Attached | NetReply::Link(_) | NetReply::NetworkFailed { .. } | NetReply::Done) => {
-                Event::Answered
-            }
+            Some(AttachReply::Attached | AttachReply::Link | AttachReply::Done) => Event::Answered,
             None => Event::Lost,
         })
     }

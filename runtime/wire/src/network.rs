@@ -116,6 +116,20 @@ pub enum NetReply {
     },
 }
 
+/// The kinds of [`NetReply`] that answer [`NetRequest::Attach`] and [`NetRequest::Detach`]. PID 1 reads only these: with the whole
+/// type it would link the reader of a status that it never asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum AttachReply {
+    /// As [`NetReply::Attached`].
+    Attached,
+    /// As [`NetReply::Failed`].
+    Failed(Failure),
+    /// [`NetReply::Link`] is no answer: what it holds is left over, which is an error.
+    Link,
+    /// As [`NetReply::Done`].
+    Done,
+}
+
 /// One network, uplink or interface, as netd observes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkStatus {

@@ -300,6 +300,25 @@ pub struct LogRecord {
     pub message: Text<2048>,
 }
 
+impl LogRecord {
+    /// The record in a packet that holds [`Reply::Log`]; `None`: the packet holds something else. PID 1 filters its log by this:
+    /// with [`decode`](crate::decode) it would link the readers of all replies, which it only ever writes.
+    pub fn in_packet(packet: &[u8]) -> Option<LogRecord> {
+        /// The first kinds of [`Reply`]. What a packet of another kind holds is left over, and that is an error.
+        #[derive(Deserialize)]
+        enum LogReply {
+            System,
+            Instance,
+            Service,
+            Log(LogRecord),
+        }
+        match crate::decode(packet) {
+            Ok(LogReply::Log(record)) => Some(record),
+            Ok(LogReply::System | LogReply::Instance | LogReply::Service) | Err(_) => None,
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

@@ -8,8 +8,10 @@ mod frozen;
 use frozen::is_frozen;
 use std::net::{IpAddr, Ipv6Addr};
 use yado_wire::names::clipped;
-use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
-use yado_wire::{Failure, InstanceName, Step};
+use yado_wire::network::{
+    AttachReply, LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber,
+};
+use yado_wire::{Failure, InstanceName, Step, decode, encode};
 
 fn web() -> InstanceName {
     InstanceName::parse("web-1").unwrap()
@@ -96,4 +98,28 @@ fn version_1_replies_are_frozen() {
         |network: Option<&str>| NetReply::NetworkFailed { network: network.map(clipped), failure: failure.clone() };
     is_frozen(&failed(Some("yado0")), &[b"\x04\x01\x05yado0", failure_bytes]);
     is_frozen(&failed(None), &[b"\x04\x00", failure_bytes]);
+}
+
+#[test]
+fn what_answers_an_attach_or_a_detach_is_read_as_it_was_written_and_nothing_else_is() {
+    let failure = || Failure::refused(Step::Network, "eth0", "no");
+    let link = LinkStatus {
+        name: clipped("up0"),
+        role: LinkRole::Uplink,
+        is_up: true,
+        addresses: heapless::Vec::new(),
+        gateways: heapless::Vec::new(),
+        nameservers: heapless::Vec::new(),
+        lease_left_s: None,
+        note: None,
+    };
+    for (reply, read) in [
+        (NetReply::Attached, Some(AttachReply::Attached)),
+        (NetReply::Failed(failure()), Some(AttachReply::Failed(failure()))),
+        (NetReply::Done, Some(AttachReply::Done)),
+        (NetReply::Link(link), None),
+        (NetReply::NetworkFailed { network: None, failure: failure() }, None),
+    ] {
+        assert_eq!(decode(&encode(&reply).unwrap()).ok(), read, "{reply:?}");
+    }
 }

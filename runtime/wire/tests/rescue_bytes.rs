@@ -273,3 +273,22 @@ fn an_event_of_a_kind_that_is_not_known_is_an_event_all_the_same() {
     assert!(decode::<Reply>(&[&begin[..], b"\x03\x63a"].concat()).is_err(), "shorter than it says");
     assert!(decode::<Reply>(b"\x01\x63").is_err(), "a reply of a kind that is not known");
 }
+
+#[test]
+fn a_log_record_is_found_in_its_packet_and_in_no_other() {
+    let record = LogRecord {
+        monotonic_ms: 300,
+        priority: 4,
+        identifier: clipped("instance/web-1"),
+        pid: 80,
+        message: clipped("link is down"),
+    };
+    let packet = encode(&Reply::Log(record.clone())).unwrap();
+    assert_eq!(LogRecord::in_packet(&packet), Some(record));
+    assert_eq!(LogRecord::in_packet(&packet[..packet.len() - 1]), None);
+    let service = ServiceStatus { name: clipped("netd"), pid: None, restarts: 0 };
+    let event = Event { sequence: 1, monotonic_us: 1, instance: None, kind: Some(EventKind::Added) };
+    for other in [Reply::Service(service), Reply::Event(event), Reply::Done, Reply::Refused(failure())] {
+        assert_eq!(LogRecord::in_packet(&encode(&other).unwrap()), None, "{other:?}");
+    }
+}

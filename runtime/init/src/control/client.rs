@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use yado_sys::packet;
 use yado_sys::poll::Interest;
-use yado_wire::rescue::Reply;
+use yado_wire::rescue::{LogRecord, Reply};
 use yado_wire::{Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
 
 /// Packets that one client gets before the others have their turn.
@@ -267,7 +267,7 @@ impl Client {
 
 /// Whether a record is what the instance's console or we said about it.
 fn is_about(packet: &[u8], name: &InstanceName) -> bool {
-    let Ok(Reply::Log(record)) = yado_wire::decode(packet) else { return false };
+    let Some(record) = LogRecord::in_packet(packet) else { return false };
     record.identifier.as_str() == console_identifier(name.as_str())
         || (record.identifier.as_str() == crate::log::OWN_IDENTIFIER
             && record.message.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(':')))
