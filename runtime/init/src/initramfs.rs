@@ -8,18 +8,19 @@ use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
 use crate::slot::{self, Slot};
+use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 use yado_image::open::OpenError;
 use yado_image::trust::ReadKeysError;
 use yado_image::{Header, Keys, Wanted, open_trusted, verity};
 use yado_sys::device_mapper::DeviceMapper;
+use yado_sys::exec::exec;
 use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
 use yado_sys::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use yado_sys::poll::{Interest, PollSet};
@@ -35,7 +36,7 @@ const TRUST: &str = "/etc/yado/trust";
 const NEW_ROOT: &str = "/root";
 
 /// The system stage.
-const SYSTEM_INIT: &str = "/sbin/yado-init";
+const SYSTEM_INIT: &CStr = c"/sbin/yado-init";
 
 /// A card that is slow to answer takes some seconds.
 const SLOT_PATIENCE: Duration = Duration::from_secs(20);
@@ -245,8 +246,8 @@ fn hand_over() -> Result<Never, BootError> {
     root::move_mount(Path::new("."), old_root).map_err(at("move the new root".to_owned()))?;
     std::os::unix::fs::chroot(".").map_err(at("enter the new root".to_owned()))?;
     std::env::set_current_dir("/").map_err(at("enter the new root".to_owned()))?;
-    let source = Command::new(SYSTEM_INIT).env_clear().exec();
-    Err(BootError::HandOver { what: format!("execute {SYSTEM_INIT}"), source })
+    let source = exec(SYSTEM_INIT, &[SYSTEM_INIT.to_owned()], &[]);
+    Err(BootError::HandOver { what: format!("execute {}", SYSTEM_INIT.to_string_lossy()), source })
 }
 
 /// Deletes what is in `directory` on this device; what cannot be deleted stays.

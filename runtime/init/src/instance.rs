@@ -9,7 +9,7 @@ pub mod notify;
 
 use crate::heard_socket::HeardSocket;
 use crate::identities::Identities;
-use crate::moment::Moment;
+use crate::moment::{Moment, whole_ms};
 use crate::specs::Configured;
 use crate::untrusted::Untrusted;
 use crate::warm_images::ImageUse;
@@ -293,10 +293,7 @@ impl Instance {
             state: self.state.shown(),
             pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
             fingerprint: self.actual().map(|spec| spec.image),
-            uptime_ms: self
-                .state
-                .since()
-                .map(|since| u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
+            uptime_ms: self.state.since().map(|since| whole_ms(now.saturating_sub(since))),
             restarts: self.restarts,
             start_us: self.run.start_us,
             memory_bytes: read("memory.current"),

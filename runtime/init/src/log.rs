@@ -11,6 +11,7 @@ pub(crate) mod line_splitter;
 pub(crate) mod ring;
 pub(crate) mod rings;
 
+use crate::moment::whole_ms;
 use rings::LogRings;
 use std::fmt;
 use std::fs::File;
@@ -110,7 +111,7 @@ impl Log {
         let instance = identifier.strip_prefix(INSTANCE_PREFIX);
         if let Some(rings) = &mut self.rings {
             let record = Reply::Log(LogRecord {
-                monotonic_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+                monotonic_ms: whole_ms(now),
                 priority: priority.min(7),
                 identifier: clipped(identifier),
                 pid,

@@ -19,7 +19,7 @@ mod weight;
 use crate::instance::Instance;
 use crate::instance::lifecycle::State;
 use crate::log::Priority;
-use crate::moment::Moment;
+use crate::moment::{Moment, whole_ms};
 use crate::process::{Output, Start};
 use crate::service;
 use crate::supervisor::Supervisor;
@@ -214,7 +214,7 @@ impl Supervisor {
             Thaw::AsBefore => {}
             Thaw::After(time) => {
                 self.end_standstill(time);
-                self.log.say(Priority::Info, format_args!("all instances stood still for {} ms", time.as_millis()));
+                self.log.say(Priority::Info, format_args!("all instances stood still for {} ms", whole_ms(time)));
             }
             Thaw::Refused(error) => {
                 let what = "let all instances go on";

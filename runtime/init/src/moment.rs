@@ -5,12 +5,18 @@ use std::time::Duration;
 /// Time since the kernel started, as [`yado_sys::clock::since_boot`] reads it.
 pub(crate) type Moment = Duration;
 
+/// Whole milliseconds of a duration.
+pub(crate) fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// When sources that are looked at once a `round` are looked at next: at the same time for all of them, so that ten that
 /// never stop wake us as often as one.
 pub(crate) fn next_round(now: Moment, round: Duration) -> Moment {
-    let left = now.as_nanos().checked_rem(round.as_nanos()).unwrap_or(0);
-    let gone = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
-    now.saturating_sub(gone).saturating_add(round)
+    // In 64 bits, which are enough for centuries: PID 1 has no other use for a division of 128 bits.
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let gone = nanos(now).checked_rem(nanos(round)).unwrap_or(0);
+    now.saturating_sub(Duration::from_nanos(gone)).saturating_add(round)
 }
 
 #[cfg(test)]

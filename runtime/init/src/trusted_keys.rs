@@ -3,7 +3,8 @@
 
 use crate::log::{Log, Priority};
 use crate::places::Places;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// The most trusted keys; what verifies images has the same limit.
@@ -34,11 +35,18 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
             };
             left = fewer;
             let name = format!("{origin}-{}", entry.file_name().to_string_lossy());
-            if let Err(error) = fs::copy(&path, trust.join(name)) {
+            if let Err(error) = copy(&path, &trust.join(name)) {
                 log.say(Priority::Error, format_args!("copy {}: {error}", path.display()));
             }
         }
     }
+}
+
+/// By hand, because `fs::copy` brings every way in which Linux copies large files.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut key = Vec::new();
+    File::open(from)?.take(MAX_KEY_BYTES).read_to_end(&mut key)?;
+    fs::write(to, key)
 }
 
 fn is_key(path: &Path) -> bool {

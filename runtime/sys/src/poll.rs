@@ -69,7 +69,9 @@ impl PollSet {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout_ms = timeout.map_or(-1, |timeout| {
             // Rounded up: waking before the deadline would only mean another round.
-            i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+            let ms =
+                timeout.as_secs().saturating_mul(1000).saturating_add(timeout.subsec_micros().div_ceil(1000).into());
+            i32::try_from(ms).unwrap_or(i32::MAX)
         });
         // SAFETY: the pointer and the length are those of one live, exclusively borrowed slice.
         let ready = unsafe { libc::poll(self.entries.as_mut_ptr(), self.entries.len() as libc::nfds_t, timeout_ms) };

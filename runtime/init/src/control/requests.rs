@@ -6,7 +6,7 @@ use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::Ask;
 use crate::log::Priority;
 use crate::log::rings::LogPosition;
-use crate::moment::Moment;
+use crate::moment::{Moment, whole_ms};
 use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
@@ -89,7 +89,7 @@ impl Supervisor {
             mode: self.places.mode,
             fingerprint: self.slot.map(|slot| slot.fingerprint),
             slot: self.slot.map(|slot| slot.name),
-            uptime_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: whole_ms(since),
             data: self.data_failure.clone(),
             verify: self.places.verify(),
         };

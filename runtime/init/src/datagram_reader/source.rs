@@ -4,7 +4,7 @@ use super::LinkLost;
 use crate::instance::notify::{self, Ping, parse_notification};
 use crate::log::journal_protocol::{self, Extent};
 use crate::log::syslog_protocol::parse_syslog;
-use crate::moment::{Moment, next_round};
+use crate::moment::{Moment, next_round, whole_ms};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::datagram::{self, Datagram};
@@ -214,7 +214,7 @@ fn entry_report(bytes: &[u8], extent: Extent, pid: i32, now: Moment) -> Option<R
 
 fn record_report(priority: u8, identifier: &str, pid: i32, message: &str, now: Moment) -> ReaderReport {
     ReaderReport::Record(LogRecord {
-        monotonic_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        monotonic_ms: whole_ms(now),
         priority,
         identifier: clipped(identifier),
         pid,
