@@ -9,14 +9,14 @@ use std::io;
 /// Unmaps what this process has mapped of its program's file, code and constants; what is needed again comes back from the
 /// page cache at its next use. Returns how many bytes were mapped.
 pub fn unmap_unused() -> io::Result<usize> {
-    let mut unmapped = 0;
+    let mut unmapped = 0_usize;
     // What runs after the last of them is mapped again, sixteen pages around each: so nothing is left to be freed then.
     for mapping in find_mappings()?.into_iter().flatten() {
         let start = std::ptr::with_exposed_provenance_mut(mapping.start);
         // SAFETY: the kernel just told us that this range is a mapping of our program's file, that it cannot be written to,
         // and that no page of it differs from the file. So every page that is dropped is read again with the same bytes.
         unsafe { madvise(start, mapping.len, Advice::LinuxDontNeed)? };
-        unmapped += mapping.resident;
+        unmapped = mapping.resident.saturating_add(unmapped);
     }
     Ok(unmapped)
 }

@@ -10,6 +10,9 @@ use std::mem::{MaybeUninit, size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+/// A descriptor in a control message.
+const DESCRIPTOR_BYTES: usize = size_of::<RawFd>();
+
 /// One received datagram. Its bytes are in the buffer that was given to [`recv`].
 #[derive(Debug)]
 pub struct Datagram {
@@ -167,7 +170,7 @@ fn recv_with(socket: &impl AsFd, buffer: &mut [u8], room: usize, flags: libc::c_
             }
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                 // Every one is ours to close, however many nobody asked for.
-                for number in 0..payload_bytes / size_of::<RawFd>() {
+                for number in 0..payload_bytes / DESCRIPTOR_BYTES {
                     // SAFETY: the payload holds that many descriptors; they need not be aligned.
                     let raw = unsafe { payload.cast::<RawFd>().add(number).read_unaligned() };
                     // SAFETY: the kernel just gave us `raw`, and nothing else owns it.

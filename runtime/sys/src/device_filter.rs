@@ -117,14 +117,16 @@ fn emit(rules: &[DeviceRule]) -> Vec<Instruction> {
         number(JUMP_IF, ACCESS, TO_ALLOW, BPF_DEVCG_ACC_MKNOD),
     ]);
     for of_kind in rules.chunk_by(|one, next| one.kind == next.kind) {
-        let kind = match of_kind[0].kind {
+        let [DeviceRule { kind, .. }, ..] = of_kind else { continue };
+        let kind = match kind {
             DeviceKind::Char => BPF_DEVCG_DEV_CHAR,
             DeviceKind::Block => BPF_DEVCG_DEV_BLOCK,
         };
         program.unless(KIND, kind, |program| {
             for of_major in of_kind.chunk_by(|one, next| one.major == next.major) {
+                let [DeviceRule { major, .. }, ..] = of_major else { continue };
                 // Device numbers have at most 20 bits.
-                let major = of_major[0].major as i32;
+                let major = *major as i32;
                 if of_major.iter().any(|rule| rule.minor.is_none()) {
                     program.0.push(number(JUMP_IF, MAJOR, TO_ALLOW, major));
                     continue;
@@ -148,11 +150,11 @@ struct Program(Vec<Instruction>);
 impl Program {
     /// Adds a part that is skipped unless the register holds the value, and that ends in a denial.
     fn unless(&mut self, register: u8, value: i32, part: impl FnOnce(&mut Program)) {
-        let test = self.0.len();
-        self.0.push(number(JUMP_IF_NOT, register, 0, value));
-        part(self);
-        self.0.push(number(JUMP, 0, TO_DENY, 0));
-        self.0[test].offset = (self.0.len() - test - 1) as i16;
+        let mut skipped = Program(Vec::new());
+        part(&mut skipped);
+        skipped.0.push(number(JUMP, 0, TO_DENY, 0));
+        self.0.push(number(JUMP_IF_NOT, register, skipped.0.len() as i16, value));
+        self.0.append(&mut skipped.0);
     }
 
     /// Adds both ends, and gives the jumps to them their distance.
@@ -161,10 +163,11 @@ impl Program {
         self.0.extend([number(MOVE_NUMBER, RESULT, 0, 0), number(EXIT, 0, 0, 0)]);
         let allow = self.0.len();
         self.0.extend([number(MOVE_NUMBER, RESULT, 0, 1), number(EXIT, 0, 0, 0)]);
-        for (at, instruction) in self.0.iter_mut().enumerate() {
+        // A jump's distance is counted from the instruction behind it.
+        for (instruction, behind) in self.0.iter_mut().zip(1..) {
             match instruction.offset {
-                TO_ALLOW => instruction.offset = (allow - at - 1) as i16,
-                TO_DENY => instruction.offset = (deny - at - 1) as i16,
+                TO_ALLOW => instruction.offset = allow.saturating_sub(behind) as i16,
+                TO_DENY => instruction.offset = deny.saturating_sub(behind) as i16,
                 _ => {}
             }
         }

@@ -201,7 +201,7 @@ impl Request {
         put_text(&mut self.data[TARGET_BYTES..], parameters)?;
         self.header.target_count = 1;
         // `next`: where the next target would begin, eight-byte aligned; the kernel wants it inside the buffer.
-        let next = (TARGET_BYTES + parameters.len() + 1).next_multiple_of(8) as u32;
+        let next = parameters.len().saturating_add(TARGET_BYTES + 1).next_multiple_of(8) as u32;
         self.data[..8].copy_from_slice(&0u64.to_ne_bytes());
         self.data[8..16].copy_from_slice(&sectors.to_ne_bytes());
         self.data[16..20].copy_from_slice(&0i32.to_ne_bytes());
@@ -221,17 +221,19 @@ impl Request {
 
 /// Copies `text` and its closing NUL.
 fn put_text(field: &mut [u8], text: &str) -> io::Result<()> {
-    if field.len() <= text.len() || text.contains('\0') {
-        return Err(Errno::INVAL.into());
+    match field.split_at_mut_checked(text.len()) {
+        Some((place, [end, ..])) if !text.contains('\0') => {
+            place.copy_from_slice(text.as_bytes());
+            *end = 0;
+            Ok(())
+        }
+        Some((_, _)) | None => Err(Errno::INVAL.into()),
     }
-    field[..text.len()].copy_from_slice(text.as_bytes());
-    field[text.len()] = 0;
-    Ok(())
 }
 
 fn text_of(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-    String::from_utf8_lossy(&field[..end]).into_owned()
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// devtmpfs has a node for every device; a plain tmpfs on /dev has none.

@@ -71,7 +71,7 @@ pub fn remove_all(path: &Path) -> io::Result<u64> {
         Err(Errno::NOENT) => return Ok(0),
         opened => opened?,
     };
-    let (mut removed, mut moved) = (0, 0u64);
+    let (mut removed, mut moved) = (0u64, 0u64);
     loop {
         let directories = empty_of_files(&top, &mut removed)?;
         if directories.is_empty() {
@@ -87,7 +87,7 @@ pub fn remove_all(path: &Path) -> io::Result<u64> {
                 for name in below {
                     // A name that is taken by something else is passed over.
                     loop {
-                        moved += 1;
+                        moved = moved.saturating_add(1);
                         let free = format!("removed-{moved}");
                         match rustix::fs::renameat_with(&directory, &name, &top, free, RenameFlags::NOREPLACE) {
                             Err(Errno::EXIST) => {}
@@ -97,11 +97,11 @@ pub fn remove_all(path: &Path) -> io::Result<u64> {
                 }
             }
             rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
-            removed += 1;
+            removed = removed.saturating_add(1);
         }
     }
     rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR)?;
-    Ok(removed + 1)
+    Ok(removed.saturating_add(1))
 }
 
 /// Removes what is no directory until there are [`MAX_NAMES`] directories, and gives the names of these; none: it is empty.
@@ -117,7 +117,7 @@ fn empty_of_files(directory: &OwnedFd, removed: &mut u64) -> io::Result<Vec<CStr
             continue;
         }
         match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-            Ok(()) => *removed += 1,
+            Ok(()) => *removed = removed.saturating_add(1),
             Err(Errno::ISDIR) => {
                 directories.push(name.to_owned());
                 if directories.len() == MAX_NAMES {
@@ -156,22 +156,22 @@ fn remove_below(top: OwnedFd, removals: &mut u32) -> io::Result<Removal> {
         match remove_children(current.as_fd(), removals)? {
             Pass::Spent => return Ok(Removal::More),
             Pass::Nested(name) => {
-                depth += 1;
-                if MAX_DEPTH < depth {
+                let deeper = depth.saturating_add(1);
+                if MAX_DEPTH < deeper {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
                 match rustix::fs::openat(&current, &name, DIRECTORY, Mode::empty()) {
-                    Ok(nested) => (current, at_entry) = (nested, Some(*removals)),
+                    Ok(nested) => (current, depth, at_entry) = (nested, deeper, Some(*removals)),
                     // It went by itself meanwhile: look again.
-                    Err(Errno::NOENT) => depth -= 1,
+                    Err(Errno::NOENT) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
             Pass::Empty if at_entry == Some(*removals) => return Err(io::ErrorKind::ResourceBusy.into()),
-            Pass::Empty if depth == 0 => return Ok(Removal::Done),
             Pass::Empty => {
+                let Some(above) = depth.checked_sub(1) else { return Ok(Removal::Done) };
                 current = rustix::fs::openat(&current, c"..", DIRECTORY, Mode::empty())?;
-                (depth, at_entry) = (depth - 1, None);
+                (depth, at_entry) = (above, None);
             }
         }
     }
@@ -193,7 +193,7 @@ fn remove_children(directory: BorrowedFd<'_>, removals: &mut u32) -> io::Result<
             return Ok(Pass::Spent);
         }
         match rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR) {
-            Ok(()) => *removals -= 1,
+            Ok(()) => *removals = removals.saturating_sub(1),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(error) if is_not_empty(error) => return Ok(Pass::Nested(name.to_owned())),
             Err(error) => return Err(error.into()),

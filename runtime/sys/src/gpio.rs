@@ -23,8 +23,8 @@ pub fn chip_label(device: &Path) -> io::Result<String> {
     if unsafe { libc::ioctl(file.as_raw_fd(), GPIO_GET_CHIPINFO_IOCTL as _, &raw mut info) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let end = info.label.iter().position(|byte| *byte == 0).unwrap_or(info.label.len());
-    Ok(String::from_utf8_lossy(&info.label[..end]).into_owned())
+    let label = info.label.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(label).into_owned())
 }
 
 #[cfg(test)]

@@ -96,8 +96,9 @@ fn prepare(line: u32, direction: Direction, consumer: &str) -> Request {
     offsets[0] = line;
     // The last byte stays zero: the kernel wants a terminated name.
     let mut name = [0; MAX_NAME];
-    let kept = consumer.len().min(MAX_NAME - 1);
-    name[..kept].copy_from_slice(&consumer.as_bytes()[..kept]);
+    for (kept, byte) in name[..MAX_NAME - 1].iter_mut().zip(consumer.bytes()) {
+        *kept = byte;
+    }
     let mut attributes = [Attribute::default(); MAX_ATTRIBUTES];
     let (flags, attribute_count) = match direction {
         Direction::Input => (FLAG_INPUT, 0),

@@ -2,6 +2,11 @@
 //! The only crate with `unsafe`; it knows nothing of our messages.
 
 #![allow(unsafe_code)]
+// PID 1 links this: whatever comes in, nothing here panics or wraps.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
+)]
 
 pub mod boot_parameter;
 pub mod calendar;

@@ -42,11 +42,11 @@ pub fn read_sealed_beginning(descriptor: &impl AsFd, most_bytes: u64) -> io::Res
     let len = u64::try_from(rustix::fs::fstat(descriptor)?.st_size).unwrap_or(0);
     // Not by the file's offset: that is shared with the writer, who left it at the end.
     let mut bytes = vec![0; len.min(most_bytes) as usize];
-    let mut done = 0;
-    while done < bytes.len() {
-        match rustix::io::pread(descriptor, &mut bytes[done..], done as u64) {
+    let mut done = 0_usize;
+    while let Some(rest @ [_, ..]) = bytes.get_mut(done..) {
+        match rustix::io::pread(descriptor, rest, done as u64) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => done += count,
+            Ok(count) => done = count.saturating_add(done),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

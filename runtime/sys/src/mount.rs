@@ -74,7 +74,7 @@ fn messages(context: &OwnedFd) -> String {
     let mut buffer = [0; 256];
     for _ in 0..MOST_MESSAGES {
         let Ok(len) = rustix::io::read(context, &mut buffer) else { break };
-        let text = String::from_utf8_lossy(&buffer[..len]);
+        let text = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
         if !said.is_empty() {
             said.push_str("; ");
         }

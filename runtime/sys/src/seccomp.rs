@@ -312,7 +312,7 @@ fn when_it_is_called(denial: &Denial) -> Vec<libc::sock_filter> {
     let mut body = vec![deny(denial.errno)];
     for Condition { argument, test } in denial.when.iter().rev() {
         let past_denial = body.len() as u8;
-        let mut code = vec![statement(LOAD_WORD, ARGUMENTS_AT + 8 * argument)];
+        let mut code = vec![statement(LOAD_WORD, argument.saturating_mul(8).saturating_add(ARGUMENTS_AT))];
         // How many instructions of this condition come after each comparison.
         let compare = |values: &'static [u32]| values.iter().zip((0..values.len() as u8).rev());
         match *test {
@@ -321,9 +321,9 @@ fn when_it_is_called(denial: &Denial) -> Vec<libc::sock_filter> {
                 compare(values)
                     .map(|(value, left)| jump(JUMP_IF_EQUAL, *value, left, if left == 0 { past_denial } else { 0 })),
             ),
-            Test::NoneOf(values) => {
-                code.extend(compare(values).map(|(value, left)| jump(JUMP_IF_EQUAL, *value, left + past_denial, 0)))
-            }
+            Test::NoneOf(values) => code.extend(
+                compare(values).map(|(value, left)| jump(JUMP_IF_EQUAL, *value, past_denial.saturating_add(left), 0)),
+            ),
         }
         code.append(&mut body);
         body = code;

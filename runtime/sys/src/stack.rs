@@ -26,15 +26,18 @@ pub fn give_back_unused() {
     // SAFETY: this call takes no pointers.
     let page_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
     let Some(depth) = stack_pointer() else { return };
-    let is_on_main_stack = is_main_thread && depth < beginning && beginning - depth < MAX_STACK_BYTES;
-    if !is_on_main_stack || !page_bytes.is_power_of_two() || depth < MARGIN_BYTES + SPAN_BYTES {
+    let is_on_main_stack =
+        is_main_thread && beginning.checked_sub(depth).is_some_and(|used| (1..MAX_STACK_BYTES).contains(&used));
+    if !is_on_main_stack || !page_bytes.is_power_of_two() {
         return;
     }
-    let end = (depth - MARGIN_BYTES) & !(page_bytes - 1);
+    // Of a power of two the negative is the mask of its multiples: the end is rounded down to a page.
+    let end = depth.saturating_sub(MARGIN_BYTES) & page_bytes.wrapping_neg();
+    let Some(start) = end.checked_sub(SPAN_BYTES) else { return };
     // SAFETY: the range lies below the stack pointer of the main thread, and the madvise wrapper needs less than the
     // margin for itself. The kernel keeps its stack gap (a megabyte) between this stack and any other mapping, so there is
     // nothing but unused stack in the range; what of it is not mapped is passed over.
-    unsafe { libc::madvise((end - SPAN_BYTES) as *mut libc::c_void, SPAN_BYTES, libc::MADV_DONTNEED) };
+    unsafe { libc::madvise(start as *mut libc::c_void, SPAN_BYTES, libc::MADV_DONTNEED) };
 }
 
 /// The register itself: the address of a local is the compiler's to choose, and need not be on the stack at all.

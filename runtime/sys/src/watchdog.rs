@@ -59,10 +59,11 @@ impl Watchdog {
 
     /// How often to feed it: in time for two that come late.
     pub fn feeding_pause(&self) -> Duration {
-        match self.timeout {
-            Timeout::Known(timeout) => timeout / 3,
-            Timeout::Assumed => ASSUMED_TIMEOUT / 3,
-        }
+        let timeout = match self.timeout {
+            Timeout::Known(timeout) => timeout,
+            Timeout::Assumed => ASSUMED_TIMEOUT,
+        };
+        timeout.checked_div(3).unwrap_or(timeout)
     }
 
     /// Tells it that we live.
