@@ -72,7 +72,7 @@ impl Header {
             return Err(HeaderError::SignaturesBytes { found: signatures_bytes });
         }
         if let Some(index) = block[PADDING_START..].iter().position(|&byte| byte != 0) {
-            return Err(HeaderError::PaddingNotZero { offset: PADDING_START + index });
+            return Err(HeaderError::PaddingNotZero { offset: PADDING_START.saturating_add(index) });
         }
         let (kind, architecture) = (u16_at(block, 12), u16_at(block, 14));
         Ok(Header {
@@ -105,22 +105,21 @@ impl Header {
             minimum_runtime: Version { major, minor, patch },
         } = self;
         let mut block = [0; BLOCK_BYTES as usize];
-        let mut put = |offset: usize, bytes: &[u8]| block[offset..offset + bytes.len()].copy_from_slice(bytes);
-        put(0, &MAGIC);
-        put(8, &FORMAT_VERSION.to_le_bytes());
-        put(12, &kind.number().to_le_bytes());
-        put(14, &architecture.number().to_le_bytes());
-        put(16, &layout.payload_bytes.to_le_bytes());
-        put(24, &layout.tree_bytes().to_le_bytes());
-        put(32, root_hash);
-        put(64, &layout.manifest_bytes.to_le_bytes());
-        put(68, &(signatures::AREA_BYTES as u32).to_le_bytes());
-        put(72, manifest_sha256);
-        put(104, &release.to_le_bytes());
-        put(112, &security_epoch.to_le_bytes());
-        put(116, &major.to_le_bytes());
-        put(118, &minor.to_le_bytes());
-        put(120, &patch.to_le_bytes());
+        block[..8].copy_from_slice(&MAGIC);
+        block[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        block[12..14].copy_from_slice(&kind.number().to_le_bytes());
+        block[14..16].copy_from_slice(&architecture.number().to_le_bytes());
+        block[16..24].copy_from_slice(&layout.payload_bytes.to_le_bytes());
+        block[24..32].copy_from_slice(&layout.tree_bytes().to_le_bytes());
+        block[32..64].copy_from_slice(root_hash);
+        block[64..68].copy_from_slice(&layout.manifest_bytes.to_le_bytes());
+        block[68..72].copy_from_slice(&(signatures::AREA_BYTES as u32).to_le_bytes());
+        block[72..104].copy_from_slice(manifest_sha256);
+        block[104..112].copy_from_slice(&release.to_le_bytes());
+        block[112..116].copy_from_slice(&security_epoch.to_le_bytes());
+        block[116..118].copy_from_slice(&major.to_le_bytes());
+        block[118..120].copy_from_slice(&minor.to_le_bytes());
+        block[120..PADDING_START].copy_from_slice(&patch.to_le_bytes());
         block
     }
 
@@ -187,12 +186,12 @@ impl Layout {
 
     /// Length of the tree.
     pub fn tree_bytes(&self) -> u64 {
-        verity::tree_blocks(self.payload_blocks()) * BLOCK_BYTES
+        verity::tree_blocks(self.payload_blocks()).saturating_mul(BLOCK_BYTES)
     }
 
     /// Where the manifest begins.
     pub fn manifest_offset(&self) -> u64 {
-        self.tree_offset() + self.tree_bytes()
+        self.tree_offset().saturating_add(self.tree_bytes())
     }
 
     /// Length of the manifest's text.
@@ -207,17 +206,17 @@ impl Layout {
 
     /// Where the signatures begin.
     pub fn signatures_offset(&self) -> u64 {
-        self.manifest_offset() + self.manifest_area_bytes()
+        self.manifest_offset().saturating_add(self.manifest_area_bytes())
     }
 
     /// Where the header begins.
     pub fn header_offset(&self) -> u64 {
-        self.signatures_offset() + signatures::AREA_BYTES
+        self.signatures_offset().saturating_add(signatures::AREA_BYTES)
     }
 
     /// Length of the whole image.
     pub fn image_bytes(&self) -> u64 {
-        self.header_offset() + BLOCK_BYTES
+        self.header_offset().saturating_add(BLOCK_BYTES)
     }
 }
 
@@ -314,7 +313,8 @@ const FORMAT_VERSION: u32 = 1;
 const PADDING_START: usize = 122;
 
 fn bytes_at<const N: usize>(block: &HeaderBlock, offset: usize) -> [u8; N] {
-    core::array::from_fn(|index| block[offset + index])
+    // The offsets are those of the table above: there are always so many bytes.
+    block.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 fn u16_at(block: &HeaderBlock, offset: usize) -> u16 {

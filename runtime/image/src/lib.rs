@@ -7,6 +7,12 @@
 //! Without features this crate is what a device needs before it may trust an image: the header, the keys, and the
 //! checks in their order. It parses no JSON. `manifest`, `sign` and `pack` add what builders and the API need.
 
+// PID 1 links this: whatever comes in, nothing here panics or wraps.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
+)]
+
 pub mod header;
 pub mod made_for;
 pub mod open;
@@ -29,6 +35,11 @@ pub mod secret;
 pub mod sign;
 
 #[cfg(feature = "pack")]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a builder's, and no device's: PID 1 never links it"
+)]
 pub mod erofs;
 #[cfg(feature = "pack")]
 pub mod pack;

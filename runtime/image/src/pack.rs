@@ -169,7 +169,7 @@ fn write_image(
         erofs::Options { compression: options.compression, threads: options.threads, timestamp: options.timestamp };
     let payload_blocks =
         erofs::write(tree, archive, &payload, &file).map_err(|source| BuildError::Payload { source })?;
-    let layout = Layout::new(payload_blocks * BLOCK_BYTES, manifest.len() as u32)
+    let layout = Layout::new(payload_blocks.saturating_mul(BLOCK_BYTES), manifest.len() as u32)
         .map_err(|source| BuildError::Header { source })?;
     let header = Header {
         kind: options.kind,

@@ -26,8 +26,8 @@ impl SecretKey {
     pub fn generate(comment: &str) -> io::Result<SecretKey> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         let mut filled = 0;
-        while filled < SEED_BYTES {
-            filled += rustix::rand::getrandom(&mut seed[filled..], rustix::rand::GetRandomFlags::empty())?;
+        while let Some(rest @ [_, ..]) = seed.get_mut(filled..) {
+            filled = rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?.saturating_add(filled);
         }
         Ok(SecretKey::from_seed(&seed, comment))
     }

@@ -45,12 +45,12 @@ pub fn add_signatures(path: &Path, keys: &[SecretKey]) -> Result<Vec<Added>, Sig
             return Err(SignError::Full);
         }
         new.push((signatures::place_of(signatures.taken_places), signatures::encode_place(&signature)));
-        signatures.taken_places += 1;
+        signatures.taken_places = signatures.taken_places.saturating_add(1);
         signatures.known.push(signature);
         outcome.push(Added::New);
     }
     for (place, bytes) in new {
-        file.write_all_at(&bytes, header.layout.signatures_offset() + place.start as u64)
+        file.write_all_at(&bytes, header.layout.signatures_offset().saturating_add(place.start as u64))
             .and_then(|()| file.sync_all())
             .map_err(|source| SignError::Write { source })?;
     }

@@ -46,10 +46,11 @@ pub struct Signatures {
 pub fn parse(area: &[u8; AREA_BYTES as usize]) -> Result<Signatures, SignaturesError> {
     let mut known = Vec::new();
     for (index, place) in area.chunks_exact(PLACE_BYTES).enumerate() {
+        let Some(place) = place.first_chunk::<PLACE_BYTES>() else { continue };
         match place[..4] {
             [0, 0, 0, 0] => {
-                let rest = &area[index * PLACE_BYTES..];
-                let clean = rest.iter().all(|&byte| byte == 0);
+                let mut rest = area.chunks_exact(PLACE_BYTES).skip(index).flatten();
+                let clean = rest.all(|&byte| byte == 0);
                 return if clean {
                     Ok(Signatures { known, taken_places: index })
                 } else {
@@ -60,10 +61,10 @@ pub fn parse(area: &[u8; AREA_BYTES as usize]) -> Result<Signatures, SignaturesE
                 if place[4..32].iter().any(|&byte| byte != 0) {
                     return Err(SignaturesError::NotZero { place: index });
                 }
-                known.push(Signature {
-                    key: KeyId(core::array::from_fn(|at| place[32 + at])),
-                    bytes: core::array::from_fn(|at| place[64 + at]),
-                });
+                let (mut key, mut bytes) = ([0; 32], [0; 64]);
+                key.copy_from_slice(&place[32..64]);
+                bytes.copy_from_slice(&place[64..]);
+                known.push(Signature { key: KeyId(key), bytes });
             }
             _ => {}
         }
@@ -94,7 +95,8 @@ pub fn encode(signatures: &[Signature]) -> Option<Box<[u8; AREA_BYTES as usize]>
 
 /// Where in the area the signature of this number stands, counted from 0.
 pub fn place_of(index: usize) -> core::ops::Range<usize> {
-    index * PLACE_BYTES..(index + 1) * PLACE_BYTES
+    let start = index.saturating_mul(PLACE_BYTES);
+    start..start.saturating_add(PLACE_BYTES)
 }
 
 /// Why the area cannot be read.

@@ -243,7 +243,7 @@ impl fmt::Display for SignatureError {
                 write!(out, "signed only by keys that are not trusted here:")?;
                 keys.iter().take(MAX_KEYS_NAMED).try_for_each(|key| write!(out, " {key}"))?;
                 if MAX_KEYS_NAMED < keys.len() {
-                    write!(out, " and {} more", keys.len() - MAX_KEYS_NAMED)
+                    write!(out, " and {} more", keys.len().saturating_sub(MAX_KEYS_NAMED))
                 } else {
                     Ok(())
                 }

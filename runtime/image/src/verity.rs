@@ -42,21 +42,21 @@ pub fn levels(payload_blocks: u64) -> Vec<Level> {
         below = below.div_ceil(HASHES_PER_BLOCK);
         levels.push(Level { first_block: 0, blocks: below });
     }
-    let mut first_block = 0;
+    let mut first_block = 0_u64;
     for level in levels.iter_mut().rev() {
         level.first_block = first_block;
-        first_block += level.blocks;
+        first_block = level.blocks.saturating_add(first_block);
     }
     levels
 }
 
 /// How many blocks the tree over a payload of so many blocks has.
 pub fn tree_blocks(payload_blocks: u64) -> u64 {
-    let mut total = 0;
+    let mut total = 0_u64;
     let mut below = payload_blocks;
     while 1 < below {
         below = below.div_ceil(HASHES_PER_BLOCK);
-        total += below;
+        total = total.saturating_add(below);
     }
     total
 }
@@ -74,9 +74,9 @@ pub fn diagnose(file: &File, header: &Header) -> Result<(), Mismatch> {
         return Err(Mismatch::Tree { level: levels.len(), block: 0 });
     }
     for (index, level) in levels.iter().enumerate().rev() {
-        let hashes_at = tree_start + level.first_block;
+        let hashes_at = tree_start.saturating_add(level.first_block);
         match index.checked_sub(1).and_then(|below| levels.get(below)) {
-            Some(below) => check_blocks(file, hashes_at, tree_start + below.first_block, below.blocks)?
+            Some(below) => check_blocks(file, hashes_at, tree_start.saturating_add(below.first_block), below.blocks)?
                 .map_or(Ok(()), |block| Err(Mismatch::Tree { level: index, block }))?,
             None => check_blocks(file, hashes_at, 0, layout.payload_blocks())?
                 .map_or(Ok(()), |block| Err(Mismatch::Payload { block }))?,
@@ -90,20 +90,20 @@ pub fn diagnose(file: &File, header: &Header) -> Result<(), Mismatch> {
 #[cfg(feature = "pack")]
 pub fn write_tree(file: &File, layout: &crate::header::Layout) -> io::Result<[u8; HASH_BYTES]> {
     let tree_start = layout.payload_blocks();
-    let (mut below_start, mut below_blocks) = (0, tree_start);
+    let (mut below_start, mut below_blocks) = (0_u64, tree_start);
     let mut top = [0; BLOCK_BYTES as usize];
     for level in levels(tree_start) {
-        let level_start = tree_start + level.first_block;
+        let level_start = tree_start.saturating_add(level.first_block);
         for block in 0..level.blocks {
-            let first = block * HASHES_PER_BLOCK;
-            let count = HASHES_PER_BLOCK.min(below_blocks - first);
-            let mut below = vec![0; (count * BLOCK_BYTES) as usize];
-            file.read_exact_at(&mut below, (below_start + first) * BLOCK_BYTES)?;
+            let first = block.saturating_mul(HASHES_PER_BLOCK);
+            let count = HASHES_PER_BLOCK.min(below_blocks.saturating_sub(first));
+            let mut below = vec![0; count.saturating_mul(BLOCK_BYTES) as usize];
+            file.read_exact_at(&mut below, below_start.saturating_add(first).saturating_mul(BLOCK_BYTES))?;
             top = [0; BLOCK_BYTES as usize];
             for (hash, block) in top.chunks_exact_mut(HASH_BYTES).zip(below.chunks_exact(BLOCK_BYTES as usize)) {
                 hash.copy_from_slice(&sha256(block));
             }
-            file.write_all_at(&top, (level_start + block) * BLOCK_BYTES)?;
+            file.write_all_at(&top, level_start.saturating_add(block).saturating_mul(BLOCK_BYTES))?;
         }
         (below_start, below_blocks) = (level_start, level.blocks);
     }
@@ -178,7 +178,7 @@ fn sha256(block: &[u8]) -> [u8; HASH_BYTES] {
 }
 
 fn read_block(file: &File, block: u64, buffer: &mut [u8]) -> Result<(), Mismatch> {
-    file.read_exact_at(buffer, block * BLOCK_BYTES).map_err(|source| Mismatch::Read { block, source })
+    file.read_exact_at(buffer, block.saturating_mul(BLOCK_BYTES)).map_err(|source| Mismatch::Read { block, source })
 }
 
 /// Below this a thread of its own costs more than it saves: 1 MiB.
@@ -203,13 +203,13 @@ fn check_blocks(file: &File, hashes_at: u64, first: u64, count: u64) -> Result<O
 /// [`check_blocks`] by threads that take about `share` blocks each.
 fn check_shares(file: &File, hashes_at: u64, first: u64, count: u64, share: u64) -> Result<Option<u64>, Mismatch> {
     let share = share.next_multiple_of(HASHES_PER_BLOCK);
-    let check = |start: u64| check_range(file, hashes_at, first, start..count.min(start + share));
+    let check = |start: u64| check_range(file, hashes_at, first, start..count.min(start.saturating_add(share)));
     thread::scope(|scope| {
         let begin = |start| {
             let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || check(start));
             (start, thread)
         };
-        let others: Vec<_> = (1..count.div_ceil(share)).map(|number| begin(number * share)).collect();
+        let others: Vec<_> = (1..count.div_ceil(share)).map(|number| begin(share.saturating_mul(number))).collect();
         let mut outcome = check(0);
         for (start, thread) in others {
             let outcome_of_share = match thread {
@@ -231,15 +231,17 @@ fn check_range(file: &File, hashes_at: u64, first: u64, range: Range<u64>) -> Re
     let mut buffer = vec![0; (BLOCKS_AT_ONCE * BLOCK_BYTES) as usize];
     for start in range.clone().step_by(BLOCKS_AT_ONCE as usize) {
         if start % HASHES_PER_BLOCK == 0 {
-            read_block(file, hashes_at + start / HASHES_PER_BLOCK, &mut hashes)?;
+            read_block(file, hashes_at.saturating_add(start / HASHES_PER_BLOCK), &mut hashes)?;
         }
-        let blocks = &mut buffer[..(BLOCKS_AT_ONCE.min(range.end - start) * BLOCK_BYTES) as usize];
-        read_block(file, first + start, blocks)?;
+        // The last ones are fewer than fit.
+        let left = range.end.saturating_sub(start).saturating_mul(BLOCK_BYTES);
+        buffer.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        read_block(file, first.saturating_add(start), &mut buffer)?;
         let expected = hashes.chunks_exact(HASH_BYTES).skip((start % HASHES_PER_BLOCK) as usize);
         let wrong =
-            blocks.chunks_exact(BLOCK_BYTES as usize).zip(expected).position(|(block, hash)| sha256(block) != hash);
+            buffer.chunks_exact(BLOCK_BYTES as usize).zip(expected).position(|(block, hash)| sha256(block) != hash);
         if let Some(index) = wrong {
-            return Ok(Some(start + index as u64));
+            return Ok(Some(start.saturating_add(index as u64)));
         }
     }
     Ok(None)
