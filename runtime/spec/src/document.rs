@@ -37,7 +37,8 @@ pub(crate) fn parse_document(file: &str, bytes: &[u8]) -> (Vec<Entry>, Vec<Probl
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
-            let line = 1 + bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
+            let lines_before = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
+            let line = lines_before.saturating_add(1);
             return (Vec::new(), vec![syntax_problem(file, line, "not UTF-8".to_owned())]);
         }
     };
@@ -116,7 +117,7 @@ impl Lines {
     }
 
     fn line_of(&self, at: usize) -> usize {
-        1 + self.0.partition_point(|newline| *newline < at)
+        self.0.partition_point(|newline| *newline < at).saturating_add(1)
     }
 }
 

@@ -94,22 +94,20 @@ impl std::error::Error for SpecFileError {}
 
 /// Writes the file. The one error is [`SpecFileError::TooLong`].
 pub fn encode(spec: &InstanceSpec, sources: Digest) -> Result<Vec<u8>, SpecFileError> {
-    let mut header = Vec::with_capacity(1024);
-    header.extend_from_slice(&MAGIC);
-    header.extend_from_slice(&SCHEMA.to_le_bytes());
-    header.extend_from_slice(&[0; 4]);
-    header.extend_from_slice(&sources.0);
-    header.extend_from_slice(&[0; 32]);
     // postcard refuses only sequences that do not know their own length; the spec has none.
-    let mut file = postcard::to_extend(spec, header).map_err(|_| SpecFileError::Body)?;
-    if MAX_FILE_BYTES < file.len() {
-        return Err(SpecFileError::TooLong { found_bytes: file.len() });
+    let body = postcard::to_extend(spec, Vec::new()).map_err(|_| SpecFileError::Body)?;
+    let found_bytes = body.len().saturating_add(BODY_AT);
+    if MAX_FILE_BYTES < found_bytes {
+        return Err(SpecFileError::TooLong { found_bytes });
     }
-    let body_bytes = (file.len() - BODY_AT) as u32;
-    file[LENGTH_AT..SOURCES_AT].copy_from_slice(&body_bytes.to_le_bytes());
-    let sum = checksum(&file);
-    file[CHECKSUM_AT..BODY_AT].copy_from_slice(&sum);
-    Ok(file)
+    let mut head = [0; BODY_AT];
+    head[..SCHEMA_AT].copy_from_slice(&MAGIC);
+    head[SCHEMA_AT..LENGTH_AT].copy_from_slice(&SCHEMA.to_le_bytes());
+    head[LENGTH_AT..SOURCES_AT].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    head[SOURCES_AT..CHECKSUM_AT].copy_from_slice(&sources.0);
+    let sum = checksum(&head, &body);
+    head[CHECKSUM_AT..].copy_from_slice(&sum);
+    Ok([&head[..], &body].concat())
 }
 
 /// Reads the file, with the digest of the sources it was made from. Compare that with today's before you use the spec.
@@ -127,15 +125,16 @@ pub fn decode(file: &[u8]) -> Result<(InstanceSpec, Digest), SpecFileError> {
     }
     let body_bytes = u32_at(file, LENGTH_AT).ok_or(truncated(BODY_AT))? as usize;
     let needed_bytes = BODY_AT.saturating_add(body_bytes);
-    if file.len() < needed_bytes {
+    let (head, body) = file.split_first_chunk::<BODY_AT>().ok_or(truncated(needed_bytes))?;
+    if body.len() < body_bytes {
         return Err(truncated(needed_bytes));
     }
-    if needed_bytes < file.len() || file[CHECKSUM_AT..BODY_AT] != checksum(file) {
+    if body_bytes < body.len() || head[CHECKSUM_AT..] != checksum(head, body) {
         return Err(SpecFileError::Damaged);
     }
     let mut sources = [0; 32];
-    sources.copy_from_slice(&file[SOURCES_AT..CHECKSUM_AT]);
-    match postcard::take_from_bytes(&file[BODY_AT..]) {
+    sources.copy_from_slice(&head[SOURCES_AT..CHECKSUM_AT]);
+    match postcard::take_from_bytes(body) {
         Ok((spec, [])) => Ok((spec, Digest(sources))),
         Ok((_, _)) | Err(_) => Err(SpecFileError::Body),
     }
@@ -154,12 +153,11 @@ pub fn sources_digest<'a>(sources: impl IntoIterator<Item = (&'a str, &'a [u8])>
     Digest(hash.finalize().into())
 }
 
-/// `file` has at least `BODY_AT` bytes.
-fn checksum(file: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(&file[..CHECKSUM_AT]).chain_update(&file[BODY_AT..]).finalize().into()
+/// Over all but the sum itself.
+fn checksum(head: &[u8; BODY_AT], body: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(&head[..CHECKSUM_AT]).chain_update(body).finalize().into()
 }
 
 fn u32_at(file: &[u8], at: usize) -> Option<u32> {
-    let bytes = file.get(at..at + 4)?;
-    bytes.try_into().ok().map(u32::from_le_bytes)
+    file.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }

@@ -188,7 +188,7 @@ impl MemoryLimit {
         match self {
             MemoryLimit::Hard(bytes) | MemoryLimit::Soft(bytes) => bytes,
             MemoryLimit::HardPercent(percent) | MemoryLimit::SoftPercent(percent) => {
-                machine_bytes / 100 * u64::from(percent)
+                (machine_bytes / 100).saturating_mul(percent.into())
             }
         }
     }

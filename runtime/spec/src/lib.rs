@@ -2,6 +2,12 @@
 //! values out. PID 1 and the launcher use the types and the binary form only; the compiler from TOML is the feature
 //! `compile`.
 
+// PID 1 links this: whatever comes in, nothing here panics or wraps.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
+)]
+
 pub mod apply;
 pub mod file;
 pub mod instance;

@@ -34,19 +34,25 @@ fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().take(MAX_COMPARED).collect();
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (row, &a) in from.iter().enumerate() {
-        let mut this = vec![row + 1];
-        for (column, &b) in to.iter().enumerate() {
-            let replaced = last[column] + usize::from(a != b);
-            let mut best = replaced.min(last[column + 1] + 1).min(this[column] + 1);
-            if 0 < row && 0 < column && a == to[column - 1] && from[row - 1] == b {
-                best = best.min(before_last[column - 1] + 1);
-            }
-            this.push(best);
+    // What lies outside the table cannot be reached.
+    let edits_at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
+    for (row, a) in from.iter().enumerate() {
+        let mut this = vec![row.saturating_add(1)];
+        for (column, b) in to.iter().enumerate() {
+            let replaced = edits_at(&last, column).saturating_add(usize::from(a != b));
+            let removed = edits_at(&last, column.saturating_add(1)).saturating_add(1);
+            let inserted = edits_at(&this, column).saturating_add(1);
+            let swapped = match (row.checked_sub(1), column.checked_sub(1)) {
+                (Some(above), Some(left)) if from.get(above) == Some(b) && to.get(left) == Some(a) => {
+                    edits_at(&before_last, left).saturating_add(1)
+                }
+                (_, _) => usize::MAX,
+            };
+            this.push(replaced.min(removed).min(inserted).min(swapped));
         }
         before_last = std::mem::replace(&mut last, this);
     }
-    last[to.len()]
+    edits_at(&last, to.len())
 }
 
 #[cfg(test)]

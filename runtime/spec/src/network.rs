@@ -308,7 +308,7 @@ impl Ipv4Prefix {
     /// which the compiler reports.
     pub fn auto(name: &str) -> Ipv4Prefix {
         let hash = yado_wire::hash::fnv32(name.bytes());
-        let third = if name == "yado0" { 0 } else { 1 + (hash % 255) as u8 };
+        let third = if name == "yado0" { 0 } else { ((hash % 255) as u8).saturating_add(1) };
         Ipv4Prefix { address: Ipv4Addr::new(10, 158, third, 1), prefix_len: 24 }
     }
 
@@ -324,7 +324,8 @@ impl Ipv4Prefix {
 
     /// The network's mask.
     pub fn mask(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(u32::MAX << (32 - u32::from(self.prefix_len)))
+        let host_bits = u32::BITS.saturating_sub(self.prefix_len.into());
+        Ipv4Addr::from_bits(u32::MAX.checked_shl(host_bits).unwrap_or(0))
     }
 
     /// The network's first address.
@@ -391,11 +392,11 @@ impl IpPrefix {
         let length = u32::from(self.prefix_len);
         let address = match self.address {
             IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                let mask = u32::MAX.checked_shl(u32::BITS.saturating_sub(length)).unwrap_or(0);
                 IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
             }
             IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                let mask = u128::MAX.checked_shl(u128::BITS.saturating_sub(length)).unwrap_or(0);
                 IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
             }
         };

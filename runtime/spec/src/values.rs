@@ -78,9 +78,9 @@ fn wrong_size(number: &str, unit: &str) -> Result<u64, Right> {
 
 /// As [`parse_size`] reads it, in the unit with the smallest whole number.
 pub fn show_size(bytes: u64) -> String {
-    let whole = UNITS.iter().filter(|(name, factor)| bytes % factor == 0 && !name.starts_with(' '));
+    let whole = UNITS.iter().filter(|(name, factor)| bytes.checked_rem(*factor) == Some(0) && !name.starts_with(' '));
     match whole.max_by_key(|(_, factor)| *factor).filter(|(_, factor)| bytes != 0 && *factor != 1) {
-        Some((name, factor)) => format!("{}{name}", bytes / factor),
+        Some((name, factor)) => format!("{}{name}", bytes.checked_div(*factor).unwrap_or(bytes)),
         None => bytes.to_string(),
     }
 }
@@ -178,11 +178,11 @@ fn sum_of_units(text: &str) -> Option<Duration> {
 /// As [`parse_duration`] reads it, in the largest unit that is whole.
 pub fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
-    let unit = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)]
+    let unit = [("d", 86_400_000_u128), ("h", 3_600_000), ("m", 60_000), ("s", 1000)]
         .into_iter()
-        .find(|(_, unit_ms)| ms != 0 && ms % unit_ms == 0);
+        .find(|(_, unit_ms)| ms != 0 && ms.checked_rem(*unit_ms) == Some(0));
     match unit {
-        Some((name, unit_ms)) => format!("{}{name}", ms / unit_ms),
+        Some((name, unit_ms)) => format!("{}{name}", ms.checked_div(unit_ms).unwrap_or(ms)),
         None if ms == 0 => "0".to_owned(),
         None => format!("{ms}ms"),
     }
@@ -200,7 +200,7 @@ pub fn parse_allowance(text: &str) -> Result<CpuAllowance, Right> {
     let milliseconds = |text: &str| text.trim().strip_suffix("ms").and_then(|number| number.parse::<u32>().ok());
     match text.split_once('/').map(|(quota, period)| (milliseconds(quota), milliseconds(period))) {
         Some((Some(quota @ 1..=1_000_000), Some(period @ 1..=1000))) => {
-            Ok(CpuAllowance::Quota { quota_us: quota * 1000, period_us: period * 1000 })
+            Ok(CpuAllowance::Quota { quota_us: quota.saturating_mul(1000), period_us: period.saturating_mul(1000) })
         }
         Some(_) | None => right(what),
     }
@@ -235,7 +235,7 @@ pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
         }
     }
     ranges.sort_unstable();
-    if ranges.windows(2).any(|pair| pair[1].0 <= pair[0].1) {
+    if ranges.windows(2).any(|pair| matches!(pair, [(_, last), (first, _)] if first <= last)) {
         return right("CPUs that are each named once");
     }
     let shown =

@@ -117,8 +117,8 @@ fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
                 said.problems.push(problem("type", Fault::Value { right }));
             }
             (["description"], Said::Text(_)) => {}
-            (["config" | "description", rest @ ..], _) => {
-                let key = if rest.is_empty() { path[0].to_owned() } else { rest.join(".") };
+            ([name @ ("config" | "description"), rest @ ..], _) => {
+                let key = if rest.is_empty() { (*name).to_owned() } else { rest.join(".") };
                 let right = "a single value".to_owned();
                 said.problems.push(problem(&key, Fault::Value { right }));
             }

@@ -15,7 +15,8 @@ type Edges = BTreeMap<InstanceName, Vec<(InstanceName, Placed)>>;
 pub(super) fn check(instances: &mut Instances) {
     let edges = edges(instances);
     for (name, cycle) in cycles(&edges) {
-        let Some((_, placed)) = edges[&name].iter().find(|(next, _)| Some(next) == cycle.get(1)) else { continue };
+        let mut after = edges.get(&name).into_iter().flatten();
+        let Some((_, placed)) = after.find(|(next, _)| Some(next) == cycle.get(1)) else { continue };
         let path = cycle.iter().map(InstanceName::as_str).collect::<Vec<_>>().join(" after ");
         add(instances, &name, placed.problem("after", Fault::Cycle { path }));
     }
