@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use yado_spec::network::{BridgeSpec, Ipv4Prefix};
-use yado_wire::{Failure, InstanceName, MAX_INSTANCES, Step};
+use yado_wire::{AboutInstance, Failure, MAX_INSTANCES, Step};
 
 /// One interface, checked, with everything decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,14 +59,14 @@ pub const MAX_ATTACHMENTS: usize = 2 * MAX_INSTANCES;
 
 /// Checks what is asked for and decides names and addresses. `others` are the attachments of other instances.
 pub fn plan_attach(
-    instance: &InstanceName,
+    instance: &AboutInstance,
     nics: &[Nic],
     bridges: &[BridgeSpec],
     others: &[Attachment],
     observed: &Observed,
 ) -> Result<Vec<Planned>, AttachError> {
     if MAX_ATTACHMENTS < others.len() + nics.len() {
-        return Err(refused(instance.as_str(), "too many interfaces on this machine"));
+        return Err(refused(instance.name.as_str(), "too many interfaces on this machine"));
     }
     let mut planned: Vec<Planned> = Vec::new();
     for nic in nics {
@@ -126,7 +126,7 @@ async fn attach_one(
             if let Some(stale) = observed.link(host_link).filter(|link| link.kind == LinkKind::Veth) {
                 kernel.delete_aside(stale.index).await?;
             }
-            let hwaddr = hwaddr::host_hwaddr(attachment.instance.as_str(), &attachment.nic);
+            let hwaddr = hwaddr::host_hwaddr(attachment.instance.name.as_str(), &attachment.nic);
             kernel.create_veth(host_link, hwaddr, *parent, inside).await?;
             for step in plan_closed_port(host_link, attachment.hwaddr) {
                 kernel.apply(&step).await?;
@@ -141,7 +141,7 @@ async fn attach_one(
 }
 
 fn kernel_refused(attachment: &Attachment, source: io::Error) -> AttachError {
-    let object = format!("{} of {}", attachment.nic, attachment.instance.as_str());
+    let object = format!("{} of {}", attachment.nic, attachment.instance.name.as_str());
     let module = match attachment.connection {
         Connection::Network { .. } | Connection::Bridged { .. } => Some("veth"),
         Connection::Macvlan { .. } => Some("macvlan"),
@@ -154,7 +154,7 @@ fn kernel_refused(attachment: &Attachment, source: io::Error) -> AttachError {
 }
 
 fn plan_nic(
-    instance: &InstanceName,
+    instance: &AboutInstance,
     nic: &Nic,
     bridges: &[BridgeSpec],
     observed: &Observed,
@@ -165,9 +165,10 @@ fn plan_nic(
         Connection::Bridged { parent } | Connection::Macvlan { parent } | Connection::Physical { parent } => parent,
     };
     let parent = observed.link(parent_name).ok_or_else(|| refused(parent_name, "no such link"))?;
-    let made_up = |seed: Seed| hwaddr::instance_hwaddr(instance.as_str(), &nic.name, seed);
-    let host_link =
-        || nic.host_name.as_ref().map_or_else(|| hwaddr::host_name(instance.as_str(), &nic.name), |n| n.to_string());
+    let made_up = |seed: Seed| hwaddr::instance_hwaddr(instance.name.as_str(), &nic.name, seed);
+    let host_link = || {
+        nic.host_name.as_ref().map_or_else(|| hwaddr::host_name(instance.name.as_str(), &nic.name), |n| n.to_string())
+    };
     let (hwaddr, host_link) = match &nic.connection {
         Connection::Network { network } => {
             let bridge = bridges.iter().find(|bridge| bridge.name == *network);
@@ -229,15 +230,18 @@ pub fn outside_seed(external_interfaces: &[yado_wire::Text<15>], observed: &Obse
 fn check_free<'a>(one: &Attachment, mut taken: impl Iterator<Item = &'a Attachment>) -> Result<(), AttachError> {
     let Some(other) = taken.find(|other| {
         let is_same_place = other.connection == one.connection;
-        (other.instance == one.instance && other.nic == one.nic)
+        (other.instance.id == one.instance.id && other.nic == one.nic)
             || other.hwaddr == one.hwaddr && is_same_place
             || one.host_link.is_some() && other.host_link == one.host_link
             || one.fixed_ipv4.is_some() && other.fixed_ipv4 == one.fixed_ipv4 && is_same_place
     }) else {
         return Ok(());
     };
-    let reason =
-        format!("name, hwaddr, host_name or ipv4.address is that of {} of {}", other.nic, other.instance.as_str());
+    let reason = format!(
+        "name, hwaddr, host_name or ipv4.address is that of {} of {}",
+        other.nic,
+        other.instance.name.as_str()
+    );
     Err(refused(&one.nic, &reason))
 }
 

@@ -5,7 +5,9 @@
 use super::*;
 use std::net::Ipv4Addr;
 use yado_spec::NetworksSpec;
+use yado_wire::hash::fnv32;
 use yado_wire::names::clipped;
+use yado_wire::{InstanceId, InstanceName};
 
 fn link(index: u32, name: &str, kind: LinkKind) -> Link {
     Link { mtu: 1400, ..Link::example(index, name, kind) }
@@ -29,7 +31,8 @@ fn network(name: &str) -> Connection {
 }
 
 fn plan(instance: &str, nics: &[Nic], others: &[Attachment]) -> Result<Vec<Planned>, String> {
-    let instance = InstanceName::parse(instance).unwrap();
+    let instance =
+        AboutInstance { id: InstanceId(fnv32(instance.bytes())), name: InstanceName::parse(instance).unwrap() };
     let bridges = NetworksSpec::default_networks().bridges;
     plan_attach(&instance, nics, &bridges, others, &observed()).map_err(|error| error.to_string())
 }

@@ -17,7 +17,7 @@ use yado_spec::network::{BridgeSpec, IpPrefix};
 use yado_wire::network::{
     LinkNote, LinkRole, LinkStatus, MAX_ADDRESSES, MAX_GATEWAYS, MAX_NAMESERVERS, NetReply, NetRequest, RunNumber,
 };
-use yado_wire::{InstanceName, Text, names::clipped};
+use yado_wire::{AboutInstance, Text, names::clipped};
 
 impl Netd {
     /// Does what was asked, and answers. Whoever asked may be gone by then; what was asked is done all the same.
@@ -30,16 +30,16 @@ impl Netd {
                 vec![match attached {
                     Ok(()) => NetReply::Attached,
                     Err(error) => {
-                        tracing::warn!("attach {}: {error}", instance.as_str());
+                        tracing::warn!("attach {}: {error}", instance.name);
                         NetReply::Failed(error.failure())
                     }
                 }]
             }
             NetRequest::Detach { instance, run } => {
-                match self.runs.end(&instance, run) {
-                    Ok(()) => self.detach(&instance, now).await,
+                match self.runs.end(instance, run) {
+                    Ok(()) => self.detach(|attachment| attachment.instance.id == instance, now).await,
                     Err(OutOfDate) => {
-                        tracing::info!("{}: a detach of an earlier run came late and is ignored", instance.as_str());
+                        tracing::info!("instance {instance}: a detach of an earlier run came late and is ignored");
                     }
                 }
                 vec![NetReply::Done]
@@ -52,7 +52,7 @@ impl Netd {
 
     async fn attach(
         &mut self,
-        instance: &InstanceName,
+        instance: &AboutInstance,
         run: RunNumber,
         nics: &[Nic],
         descriptors: Vec<OwnedFd>,
@@ -60,18 +60,22 @@ impl Netd {
     ) -> Result<(), AttachError> {
         let Ok([netns]) = <[OwnedFd; 1]>::try_from(descriptors) else {
             let reason = "one descriptor, the network namespace's, must travel along".to_owned();
-            return Err(AttachError::Refused { object: instance.as_str().to_owned(), reason });
+            return Err(AttachError::Refused { object: instance.name.to_string(), reason });
         };
-        self.runs.begin(instance, run).map_err(|OutOfDate| AttachError::Refused {
-            object: instance.as_str().to_owned(),
+        self.runs.begin(instance.id, run).map_err(|OutOfDate| AttachError::Refused {
+            object: instance.name.to_string(),
             reason: "this run is over, or a later one has begun".to_owned(),
         })?;
         self.look_now().await?;
+        // Those of an earlier run; and of an instance that is gone and had the name before, whose end is told later.
+        let is_replaced = |attachment: &Attachment| {
+            attachment.instance.id == instance.id || attachment.instance.name == instance.name
+        };
         let others: Vec<Attachment> =
-            self.attachments.iter().filter(|attachment| attachment.instance != *instance).cloned().collect();
+            self.attachments.iter().filter(|attachment| !is_replaced(attachment)).cloned().collect();
         let planned = plan_attach(instance, nics, &self.spec.bridges, &others, &self.observed)?;
-        if self.attachments.iter().any(|attachment| attachment.instance == *instance) {
-            self.detach(instance, now).await;
+        if self.attachments.iter().any(is_replaced) {
+            self.detach(is_replaced, now).await;
             self.look_now().await?;
         }
         attach(&self.kernel, &planned, &self.observed, netns.as_fd()).await?;
@@ -97,10 +101,10 @@ impl Netd {
         Ok(())
     }
 
-    /// Takes the instance's pairs away; links that moved come back with the end of its namespace.
-    async fn detach(&mut self, instance: &InstanceName, now: Duration) {
-        let of_instance = self.attachments.iter().filter(|attachment| attachment.instance == *instance);
-        let gone: Vec<Attachment> = of_instance.cloned().collect();
+    /// Takes pairs of instances away; links that moved come back with the end of their namespace.
+    async fn detach(&mut self, is_gone: impl Fn(&Attachment) -> bool, now: Duration) {
+        let gone: Vec<Attachment> =
+            self.attachments.iter().filter(|attachment| is_gone(attachment)).cloned().collect();
         for attachment in &gone {
             delete_pair(&self.kernel, attachment).await;
             self.forget(attachment, now);

@@ -100,7 +100,7 @@ impl Netd {
         };
         self.borrowed.retain(|borrowed| !is_back(borrowed));
         for attachment in gone {
-            tracing::info!("{} of {} is gone", attachment.nic, attachment.instance.as_str());
+            tracing::info!("{} of {} is gone", attachment.nic, attachment.instance.name);
             self.forget(&attachment, now);
         }
     }
@@ -305,7 +305,7 @@ impl Netd {
             let leased = leases.and_then(|leases| leases.bound(attachment.hwaddr, now)).map(|lease| lease.address);
             let fixed = attachment.fixed_ipv4.and_then(|fixed| Some(host_in(fixed, bridge.ipv4.as_ref()?.address)));
             let address = fixed.or(leased)?;
-            Some((dns_name(&attachment.instance), address))
+            Some((dns_name(&attachment.instance.name), address))
         });
         named.collect()
     }
@@ -376,7 +376,7 @@ fn offering<'a>(bridge: &BridgeSpec, attachments: &'a [Attachment]) -> Option<(O
     let of_bridge = attachments.iter().filter(|attachment| is_of(attachment, bridge));
     let reservations = of_bridge.map(|attachment| Reservation {
         hwaddr: attachment.hwaddr,
-        host_name: attachment.instance.name(),
+        host_name: attachment.instance.name.name(),
         fixed: attachment.fixed_ipv4.map(|fixed| host_in(fixed, ipv4.address)),
     });
     Some((offering, reservations.collect()))

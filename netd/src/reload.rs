@@ -151,7 +151,7 @@ fn users_of(bridge: &BridgeSpec, attachments: &[Attachment]) -> Vec<InstanceName
         Connection::Physical { .. } => false,
     };
     let mut users: Vec<InstanceName> =
-        attachments.iter().filter(is_user).map(|attachment| attachment.instance.clone()).collect();
+        attachments.iter().filter(is_user).map(|attachment| attachment.instance.name.clone()).collect();
     users.sort();
     users.dedup();
     users

@@ -3,7 +3,7 @@
 //! netd.
 
 use yado_wire::network::RunNumber;
-use yado_wire::{InstanceName, MAX_INSTANCES};
+use yado_wire::{InstanceId, MAX_INSTANCES};
 
 /// The last known run of each instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,7 +14,7 @@ pub struct Runs {
 /// The last known run of one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
-    pub(crate) instance: InstanceName,
+    pub(crate) instance: InstanceId,
     pub(crate) number: RunNumber,
     pub(crate) is_over: bool,
 }
@@ -39,25 +39,25 @@ impl Runs {
     }
 
     /// A run asks for its interfaces.
-    pub fn begin(&mut self, instance: &InstanceName, number: RunNumber) -> Result<(), OutOfDate> {
+    pub fn begin(&mut self, instance: InstanceId, number: RunNumber) -> Result<(), OutOfDate> {
         if self.last(instance).is_some_and(|last| number < last.number || number == last.number && last.is_over) {
             return Err(OutOfDate);
         }
-        self.put(Run { instance: instance.clone(), number, is_over: false });
+        self.put(Run { instance, number, is_over: false });
         Ok(())
     }
 
     /// A run is over.
-    pub fn end(&mut self, instance: &InstanceName, number: RunNumber) -> Result<(), OutOfDate> {
+    pub fn end(&mut self, instance: InstanceId, number: RunNumber) -> Result<(), OutOfDate> {
         if self.last(instance).is_some_and(|last| number < last.number) {
             return Err(OutOfDate);
         }
-        self.put(Run { instance: instance.clone(), number, is_over: true });
+        self.put(Run { instance, number, is_over: true });
         Ok(())
     }
 
-    fn last(&self, instance: &InstanceName) -> Option<&Run> {
-        self.known.iter().find(|run| run.instance == *instance)
+    fn last(&self, instance: InstanceId) -> Option<&Run> {
+        self.known.iter().find(|run| run.instance == instance)
     }
 
     fn put(&mut self, run: Run) {
@@ -79,30 +79,30 @@ mod tests {
 
     #[test]
     fn a_request_of_an_earlier_run_is_out_of_date() {
-        let one = InstanceName::parse("one").unwrap();
+        let one = InstanceId(1);
         let mut runs = Runs::default();
-        assert_eq!(runs.begin(&one, RunNumber(5)), Ok(()));
-        assert_eq!(runs.begin(&one, RunNumber(5)), Ok(()), "asked again");
-        assert_eq!(runs.end(&one, RunNumber(4)), Err(OutOfDate));
-        assert_eq!(runs.begin(&one, RunNumber(4)), Err(OutOfDate));
-        assert_eq!(runs.begin(&InstanceName::parse("two").unwrap(), RunNumber(1)), Ok(()), "another instance");
-        assert_eq!(runs.end(&one, RunNumber(5)), Ok(()));
-        assert_eq!(runs.end(&one, RunNumber(5)), Ok(()), "asked again");
-        assert_eq!(runs.begin(&one, RunNumber(5)), Err(OutOfDate), "it is over");
+        assert_eq!(runs.begin(one, RunNumber(5)), Ok(()));
+        assert_eq!(runs.begin(one, RunNumber(5)), Ok(()), "asked again");
+        assert_eq!(runs.end(one, RunNumber(4)), Err(OutOfDate));
+        assert_eq!(runs.begin(one, RunNumber(4)), Err(OutOfDate));
+        assert_eq!(runs.begin(InstanceId(2), RunNumber(1)), Ok(()), "another instance");
+        assert_eq!(runs.end(one, RunNumber(5)), Ok(()));
+        assert_eq!(runs.end(one, RunNumber(5)), Ok(()), "asked again");
+        assert_eq!(runs.begin(one, RunNumber(5)), Err(OutOfDate), "it is over");
         // The end of a run may come before its launcher's request.
-        assert_eq!(runs.end(&one, RunNumber(7)), Ok(()));
-        assert_eq!(runs.begin(&one, RunNumber(7)), Err(OutOfDate));
-        assert_eq!(runs.begin(&one, RunNumber(8)), Ok(()));
+        assert_eq!(runs.end(one, RunNumber(7)), Ok(()));
+        assert_eq!(runs.begin(one, RunNumber(7)), Err(OutOfDate));
+        assert_eq!(runs.begin(one, RunNumber(8)), Ok(()));
     }
 
     #[test]
     fn more_instances_than_there_can_be_push_out_the_oldest_run() {
         let mut runs = Runs::default();
-        let name = |number: usize| InstanceName::parse(&format!("i{number}")).unwrap();
+        let id = |number: usize| InstanceId(number as u32);
         for number in 0..=MAX_RUNS {
-            runs.begin(&name(number), RunNumber(number as u64)).unwrap();
+            runs.begin(id(number), RunNumber(number as u64)).unwrap();
         }
         assert_eq!(runs.known.len(), MAX_RUNS);
-        assert!(runs.last(&name(0)).is_none() && runs.last(&name(1)).is_some());
+        assert!(runs.last(id(0)).is_none() && runs.last(id(1)).is_some());
     }
 }

@@ -6,7 +6,7 @@
 //! A file that cannot be read is an error, which is said, and costs as little as can be: links are found by looking, leases
 //! come back by asking, and what the predecessor gave the uplinks stays until they have leases again.
 
-mod v4;
+mod v5;
 
 use crate::dhcp::lease::Lease;
 use crate::dhcp::server::Leases;
@@ -18,10 +18,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use v4::StateV4;
+use v5::StateV5;
 use yado_wire::hash::fnv64;
 use yado_wire::names::clipped;
-use yado_wire::{InstanceName, Text};
+use yado_wire::{AboutInstance, Text};
 
 /// Everything written down.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,7 +46,7 @@ pub struct Saved {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// Whose.
-    pub instance: InstanceName,
+    pub instance: AboutInstance,
     /// Its name inside.
     pub nic: Text<15>,
     /// What it is connected to.
@@ -90,7 +90,7 @@ pub enum SavedError {
 /// What the file begins with. The version follows, then the FNV-1a of the body in eight bytes, little endian, then the body.
 const MAGIC: &[u8] = b"YNS";
 /// Rises with every change of the body, whose types then are a new module beside the old one.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// More was never written: 16 bridges of 512 leases at 20 bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -103,7 +103,7 @@ impl Saved {
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         // Vectors of plain values into a growing vector: serialising cannot fail.
-        let body = postcard::to_extend(&StateV4::from(self), Vec::new()).unwrap_or_default();
+        let body = postcard::to_extend(&StateV5::from(self), Vec::new()).unwrap_or_default();
         [MAGIC, &[VERSION], &fnv64(body.iter().copied()).to_le_bytes(), &body].concat()
     }
 
@@ -117,7 +117,7 @@ impl Saved {
         if u64::from_le_bytes(*sum) != fnv64(body.iter().copied()) {
             return Err(SavedError::Damaged);
         }
-        match postcard::take_from_bytes::<StateV4>(body) {
+        match postcard::take_from_bytes::<StateV5>(body) {
             Ok((state, [])) => state.into_saved().ok_or(SavedError::Damaged),
             Ok((_, _)) | Err(_) => Err(SavedError::Damaged),
         }

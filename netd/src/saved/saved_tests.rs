@@ -21,10 +21,10 @@ fn a_file_that_is_not_whole_and_of_this_version_is_an_error_with_a_name() {
         flipped[at] ^= 0x10;
         assert_eq!(said(&flipped), "damaged", "flipped at {at}");
     }
-    for version in [3, 5] {
+    for version in [4, 6] {
         let mut other = bytes.clone();
         other[3] = version;
-        assert_eq!(said(&other), format!("of version {version}, this netd reads 4"));
+        assert_eq!(said(&other), format!("of version {version}, this netd reads 5"));
     }
 }
 
@@ -34,13 +34,13 @@ fn no_file_and_one_of_another_boot_are_nothing_and_an_unreadable_one_is_an_error
     let path = directory.path().join("netd.state");
     assert_eq!(Saved::read(&path, "one").unwrap(), Saved::nothing("one"));
     let mut saved = Saved::nothing("one");
-    let instance = InstanceName::parse("busybox").unwrap();
-    saved.runs.begin(&instance, RunNumber(5_000_000)).unwrap();
+    let instance = yado_wire::InstanceId(7);
+    saved.runs.begin(instance, RunNumber(5_000_000)).unwrap();
     fs::write(&path, saved.encode()).unwrap();
     assert_eq!(Saved::read(&path, "one").unwrap(), saved);
     let mut after = Saved::read(&path, "two").unwrap();
     assert_eq!(after, Saved::nothing("two"));
-    assert_eq!(after.runs.begin(&instance, RunNumber(1_000_000)), Ok(()), "run numbers begin anew");
+    assert_eq!(after.runs.begin(instance, RunNumber(1_000_000)), Ok(()), "run numbers begin anew");
     File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
     assert!(matches!(Saved::read(&path, "one"), Err(SavedError::TooLong)));
     assert!(matches!(Saved::read(directory.path(), "one"), Err(SavedError::Read(_))), "a directory");

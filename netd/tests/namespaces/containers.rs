@@ -1,10 +1,10 @@
 //! Containers on a bridge: attach, addresses, names, NAT, and what happens when something goes away.
 
 use crate::can_run;
-use crate::machines::{Board, Machine, nic, udhcpc, wait_until};
+use crate::machines::{Board, Machine, about, nic, udhcpc, wait_until};
 use yado_netd::saved::Saved;
 use yado_wire::network::{LinkRole, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
-use yado_wire::{InstanceName, names::clipped};
+use yado_wire::{AboutInstance, InstanceId, names::clipped};
 
 #[test]
 fn two_containers_get_addresses_and_reach_each_other_by_name() {
@@ -49,8 +49,9 @@ fn two_containers_get_addresses_and_reach_each_other_by_name() {
     drop(one);
     wait_until("one is gone", || {
         let status = board.status();
-        let is_there =
-            status.iter().any(|l| matches!(&l.role, LinkRole::Nic { instance, .. } if instance.as_str() == "one"));
+        let is_there = status
+            .iter()
+            .any(|l| matches!(&l.role, LinkRole::Nic { instance, .. } if instance.name.as_str() == "one"));
         if is_there { Err(format!("{status:?}")) } else { Ok(()) }
     });
     assert!(two.sh("dig @10.158.0.1 one.lxd").contains("NXDOMAIN"));
@@ -149,7 +150,17 @@ fn a_failed_attach_leaves_nothing_and_a_second_one_replaces_the_first() {
     assert_eq!(board.detach("one"), NetReply::Done);
     assert_eq!(board.machine.sh("ip -o link | grep -c veth || true").trim(), "0");
     assert_eq!(board.detach("one"), NetReply::Done, "twice is no harm");
-    let instance = InstanceName::parse("one").unwrap();
+    // Who has the name now is another one than who had it, whose end is told late.
+    assert_eq!(board.attach("one", &one, &[second("eth0")]), NetReply::Attached);
+    let again = AboutInstance { id: InstanceId(7), ..about("one") };
+    let nics = || [second("eth0")].into_iter().collect();
+    let attach = NetRequest::Attach { instance: again.clone(), run: RunNumber(100), nics: nics() };
+    assert_eq!(board.call(&attach, Some(&one.netns())), [NetReply::Attached]);
+    assert_eq!(board.detach_run("one", RunNumber(101)), NetReply::Done);
+    assert_eq!(board.machine.sh("ip -o link | grep -c veth").trim(), "1");
+    assert_eq!(board.call(&NetRequest::Detach { instance: again.id, run: RunNumber(100) }, None), [NetReply::Done]);
+    assert_eq!(board.machine.sh("ip -o link | grep -c veth || true").trim(), "0");
+    let instance = about("one");
     let replies =
         board.call(&NetRequest::Attach { instance, run: RunNumber(u64::MAX), nics: Default::default() }, None);
     assert!(matches!(&replies[..], [NetReply::Failed(_)]), "without a namespace: {replies:?}");
@@ -207,11 +218,8 @@ fn the_inner_ends_are_made_inside_under_their_names_down_and_are_never_seen_outs
     let network = || NicKind::Network { network: clipped("yado0") };
     let nics = [("eth0", network()), ("lan0", network()), ("mac0", NicKind::Macvlan { parent: clipped("par0") })]
         .map(|(name, kind)| NicOrder { name: clipped(name), kind, mtu: Some(1280), ..nic("") });
-    let request = NetRequest::Attach {
-        instance: InstanceName::parse("one").unwrap(),
-        run: RunNumber(1),
-        nics: nics.iter().cloned().collect(),
-    };
+    let request =
+        NetRequest::Attach { instance: about("one"), run: RunNumber(1), nics: nics.iter().cloned().collect() };
     let events = LinkEvents::start(&board);
     assert_eq!(board.call(&request, Some(&one.netns())), [NetReply::Attached]);
     let outside = events.end(&board);
@@ -237,7 +245,7 @@ fn a_namespace_that_nobody_lives_in_any_more_leaves_nothing() {
     let one = Machine::container();
     let namespace = one.netns();
     one.end();
-    let instance = InstanceName::parse("one").unwrap();
+    let instance = about("one");
     let nics: heapless::Vec<NicOrder, MAX_NICS> = [nic("yado0")].into_iter().collect();
     let attached = board.call(&NetRequest::Attach { instance, run: RunNumber(1), nics }, Some(&namespace));
     assert_eq!(attached, [NetReply::Attached]);

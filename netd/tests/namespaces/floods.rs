@@ -105,7 +105,7 @@ fn a_flood_costs_netd_little_and_a_neighbour_is_served_meanwhile() {
             let status = board.status();
             let held: Vec<&LinkStatus> = status.iter().filter(|link| is_held(link)).collect();
             assert!(
-                matches!(&held[..], [link] if matches!(&link.role, LinkRole::Nic { instance, .. } if instance.as_str() == "bad"))
+                matches!(&held[..], [link] if matches!(&link.role, LinkRole::Nic { instance, .. } if instance.name.as_str() == "bad"))
             );
             assert!(board.log().contains("it is left down for 30 s"), "{}", board.log());
         }

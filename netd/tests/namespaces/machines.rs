@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use yado_spec::NetworksSpec;
 use yado_spec::network::{AddressSource, Ipv4Prefix, LinkSelector, StaticAddresses};
 use yado_sys::packet;
+use yado_wire::hash::fnv32;
 use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
-use yado_wire::{InstanceName, names::clipped};
+use yado_wire::{AboutInstance, InstanceId, InstanceName, names::clipped};
 
 /// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -243,8 +244,7 @@ impl Board {
         machine: &Machine,
         nics: &[NicOrder],
     ) -> NetReply {
-        let instance = InstanceName::parse(instance).unwrap();
-        let request = NetRequest::Attach { instance, run, nics: heapless_vec(nics) };
+        let request = NetRequest::Attach { instance: about(instance), run, nics: heapless_vec(nics) };
         let reply = self.call(&request, Some(&machine.netns())).remove(0);
         if reply == NetReply::Attached {
             // As the launcher does.
@@ -259,7 +259,7 @@ impl Board {
     }
 
     pub(crate) fn detach_run(&self, instance: &str, run: RunNumber) -> NetReply {
-        self.call(&NetRequest::Detach { instance: InstanceName::parse(instance).unwrap(), run }, None).remove(0)
+        self.call(&NetRequest::Detach { instance: about(instance).id, run }, None).remove(0)
     }
 
     /// Puts these networks into their file and has netd read it.
@@ -285,9 +285,9 @@ impl Board {
     pub(crate) fn leased(&self, instance: &str) -> std::net::Ipv4Addr {
         wait_until("a lease", || {
             let status = self.status();
-            let of_instance = status
-                .iter()
-                .find(|link| matches!(&link.role, LinkRole::Nic { instance: of, .. } if of.as_str() == instance));
+            let of_instance = status.iter().find(
+                |link| matches!(&link.role, LinkRole::Nic { instance: of, .. } if of.name.as_str() == instance),
+            );
             match of_instance.and_then(|link| link.addresses.first()) {
                 Some((std::net::IpAddr::V4(address), _)) => Ok(*address),
                 Some(_) | None => Err(format!("{status:?}\n{}", self.log())),
@@ -475,4 +475,9 @@ pub(crate) fn udhcpc(machine: &Machine, directory: &Path) -> String {
     std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     machine.sh(&format!("busybox udhcpc -i eth0 -n -q -t 10 -T 1 -s {}", script.display()));
     std::fs::read_to_string(said).unwrap()
+}
+
+/// An instance of this name, whose id follows from it.
+pub(crate) fn about(name: &str) -> AboutInstance {
+    AboutInstance { id: InstanceId(fnv32(name.bytes())), name: InstanceName::parse(name).unwrap() }
 }

@@ -11,7 +11,7 @@ use yado_spec::LaunchOrder;
 use yado_spec::instance::{Nic, NicKind};
 use yado_sys::packet;
 use yado_wire::network::{self, MAX_NICS, NetReply, NetRequest, NicOrder};
-use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
+use yado_wire::{AboutInstance, Failure, MAX_FRAME_BYTES, Step};
 
 /// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board. So long it may
 /// take to be reached, and to answer.
@@ -33,7 +33,8 @@ pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching,
     let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));
     let mut nics = heapless::Vec::new();
     spec.nics.iter().try_for_each(|nic| nics.push(nic_order(nic)).map_err(drop)).map_err(too_many)?;
-    let request = yado_wire::encode(&NetRequest::Attach { instance: spec.name.clone(), run: order.run, nics })
+    let instance = AboutInstance { id: order.id, name: spec.name.clone() };
+    let request = yado_wire::encode(&NetRequest::Attach { instance, run: order.run, nics })
         .ok_or_else(|| Failure::refused(Step::Network, spec.name.as_str(), "nics longer than a packet"))?;
     let busy =
         || Failure::refused(Step::Network, netd, &format!("netd takes no request within {} s", DEADLINE.as_secs()));

@@ -21,8 +21,8 @@ use yado_spec::instance::Limits;
 use yado_spec::{apply, file};
 use yado_sys::children::Ended;
 use yado_sys::{machine, replace_file};
-use yado_wire::rescue::{AboutInstance, Applied, ApplyOutcome, EventKind, Reply};
-use yado_wire::{Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
+use yado_wire::rescue::{Applied, ApplyOutcome, EventKind, Reply};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
 
 /// An apply that is not over.
 #[derive(Debug)]

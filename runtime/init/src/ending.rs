@@ -182,7 +182,6 @@ impl Supervisor {
             }
             return lifecycle::Event::Remains;
         }
-        let name = instance.name.clone();
         let place = instance.place();
         let group = self.places.group(&place);
         match cgroup::remove(&group) {
@@ -211,7 +210,7 @@ impl Supervisor {
         instance.run.oom_kills = run.oom_kills.closed();
         instance.run.refused_forks = run.refused_forks.closed();
         if has_nics {
-            self.step_netd(detach_queue::Event::Ended((name, run.number)), now);
+            self.step_netd(detach_queue::Event::Ended((number, run.number)), now);
         }
         lifecycle::Event::Gone
     }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use yado_sys::clock;
-use yado_wire::rescue::{AboutInstance, Event, EventKind, Reply};
+use yado_wire::AboutInstance;
+use yado_wire::rescue::{Event, EventKind, Reply};
 
 /// A boot of several instances makes some fifty.
 const MOST_EVENTS: usize = 256;

@@ -158,6 +158,7 @@ impl Supervisor {
         let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
         let group = self.places.group(&instance.place());
         let order = LaunchOrder {
+            id: number,
             // The launcher refuses 0 to who is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
             run: instance.run.number,

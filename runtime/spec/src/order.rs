@@ -3,6 +3,7 @@
 use crate::file::SCHEMA;
 use crate::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};
+use yado_wire::InstanceId;
 use yado_wire::launch::FileIdentity;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
@@ -12,7 +13,9 @@ use yado_wire::rescue::Verify;
 /// launcher of a newer release, which refuses an order that is not of its own form instead of misreading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchOrder {
-    /// The instance.
+    /// Which instance.
+    pub id: InstanceId,
+    /// What it is.
     pub spec: InstanceSpec,
     /// Where things are.
     pub places: LaunchPlaces,
@@ -32,7 +35,7 @@ pub struct LaunchOrder {
 pub const MAX_ORDER_BYTES: usize = 128 * 1024;
 
 /// Rises whenever the bytes of an order change, except for those of the spec.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 impl LaunchOrder {
     /// The order as the bytes of a memfd. `None`: over [`MAX_ORDER_BYTES`].

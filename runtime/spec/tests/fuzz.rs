@@ -16,6 +16,7 @@ use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
 use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces};
 use yado_spec::setting::Applies;
+use yado_wire::InstanceId;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
 
@@ -78,6 +79,7 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
     let seeds = [LaunchJob::Run, exec, LaunchJob::Devices, LaunchJob::Probe].map(|job| {
         let spec = compile_one(FULL).unwrap();
         let order = LaunchOrder {
+            id: InstanceId(300),
             spec,
             places: places.clone(),
             idmap_base: 1 << 20,

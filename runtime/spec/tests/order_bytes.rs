@@ -4,6 +4,7 @@
 
 use yado_spec::file;
 use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces, VERSION};
+use yado_wire::InstanceId;
 use yado_wire::launch::{FileIdentity, FileTime};
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
@@ -20,6 +21,7 @@ fn spec_file() -> Vec<u8> {
 #[test]
 fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
     let least = LaunchOrder {
+        id: InstanceId(300),
         spec: file::decode(&spec_file()).unwrap().0,
         places: LaunchPlaces {
             image: "/i".into(),
@@ -71,8 +73,8 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         (devices, b"\x02/i\x02/t\x02/l\x02/r\x02/c\x00\xac\x02\x05\x00\x00\x03"),
     ] {
         let header = [VERSION.to_le_bytes(), file::SCHEMA.to_le_bytes()].concat();
-        let frozen = [&header, &spec_bytes, rest].concat();
-        assert_eq!(VERSION, 1, "{HOW_TO_CHANGE}");
+        let frozen = [&header, &b"\xac\x02"[..], &spec_bytes, rest].concat();
+        assert_eq!(VERSION, 2, "{HOW_TO_CHANGE}");
         let found = order.encode().unwrap();
         assert_eq!(found.escape_ascii().to_string(), frozen.escape_ascii().to_string(), "{HOW_TO_CHANGE}");
         assert_eq!(LaunchOrder::decode(&frozen).as_ref(), Some(&order));

@@ -53,6 +53,15 @@ impl core::fmt::Display for InstanceId {
     }
 }
 
+/// The instance that something is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AboutInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its name at that time.
+    pub name: InstanceName,
+}
+
 /// Why a text is no instance name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {

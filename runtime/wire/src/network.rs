@@ -1,7 +1,7 @@
 //! What is asked of netd, over its socket `netd.sock`: one request packet, one or more reply packets.
 
 use crate::failure::Failure;
-use crate::names::{InstanceName, Text};
+use crate::names::{AboutInstance, InstanceId, Text};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -29,8 +29,8 @@ pub enum NetRequest {
     /// [`NetReply::Attached`] or [`NetReply::Failed`]. Asking again for the same instance replaces what was there. Refused
     /// if that run was detached already, or if netd knows a later one.
     Attach {
-        /// Whose namespace it is; also its DNS name.
-        instance: InstanceName,
+        /// Whose namespace it is; its name is also its DNS name.
+        instance: AboutInstance,
         /// The run that the namespace belongs to.
         run: RunNumber,
         /// Its interfaces.
@@ -40,7 +40,7 @@ pub enum NetRequest {
     /// Answered by [`NetReply::Done`].
     Detach {
         /// Which instance.
-        instance: InstanceName,
+        instance: InstanceId,
         /// The run that is over.
         run: RunNumber,
     },
@@ -181,7 +181,7 @@ pub enum LinkRole {
     /// An interface of an instance.
     Nic {
         /// Whose.
-        instance: InstanceName,
+        instance: AboutInstance,
         /// Its name inside.
         name: Text<15>,
     },

@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use crate::frame::{DecodeError, VERSION};
 use crate::launch::StepTimes;
-use crate::names::{InstanceId, InstanceName, Text};
+use crate::names::{AboutInstance, InstanceId, InstanceName, Text};
 use serde::{Deserialize, Serialize};
 
 /// The longest command, all its words and variables together, as [`Command::encode`] writes it.
@@ -331,15 +331,6 @@ pub struct Event {
     /// What. `None`: something that this release does not know and init, of a newer one, does; the stream goes on. Never sent.
     #[serde(with = "crate::skippable")]
     pub kind: Option<EventKind>,
-}
-
-/// The instance that an event is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AboutInstance {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its name at that time.
-    pub name: InstanceName,
 }
 
 /// What happened.

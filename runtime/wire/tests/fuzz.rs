@@ -15,10 +15,14 @@ use yado_wire::launch::{FileIdentity, FileTime, ImageMount, LaunchReport, StepTi
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
 use yado_wire::rescue::{
-    AboutInstance, Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request,
-    ServiceStatus, SystemStatus, Verify,
+    Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, ServiceStatus,
+    SystemStatus, Verify,
 };
-use yado_wire::{Failure, InstanceId, InstanceName, Step, decode, encode};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Step, decode, encode};
+
+fn about_web() -> AboutInstance {
+    AboutInstance { id: InstanceId(300), name: web() }
+}
 
 fn web() -> InstanceName {
     InstanceName::parse("web-1").unwrap()
@@ -78,12 +82,7 @@ fn replies() -> Vec<Vec<u8>> {
         message: clipped("link is down"),
     };
     let event = |kind| {
-        Reply::Event(Event {
-            sequence: 9,
-            monotonic_us: 1 << 40,
-            instance: Some(AboutInstance { id: InstanceId(300), name: web() }),
-            kind: Some(kind),
-        })
+        Reply::Event(Event { sequence: 9, monotonic_us: 1 << 40, instance: Some(about_web()), kind: Some(kind) })
     };
     let all = [
         Reply::System(system),
@@ -125,7 +124,7 @@ fn network() -> Vec<Vec<u8>> {
     };
     let link = LinkStatus {
         name: clipped("end0"),
-        role: LinkRole::Nic { instance: web(), name: clipped("eth0") },
+        role: LinkRole::Nic { instance: about_web(), name: clipped("eth0") },
         is_up: true,
         addresses: heapless::Vec::from_iter([(IpAddr::from([10, 0, 2, 15]), 24)]),
         gateways: heapless::Vec::from_iter([IpAddr::from([10, 0, 2, 2])]),
@@ -133,8 +132,11 @@ fn network() -> Vec<Vec<u8>> {
         lease_left_s: Some(3600),
         note: Some(LinkNote::HeldDown { left_s: 30 }),
     };
-    let attach =
-        NetRequest::Attach { instance: web(), run: RunNumber(7_000_000), nics: heapless::Vec::from_iter([nic]) };
+    let attach = NetRequest::Attach {
+        instance: about_web(),
+        run: RunNumber(7_000_000),
+        nics: heapless::Vec::from_iter([nic]),
+    };
     vec![
         encode(&attach).unwrap(),
         encode(&NetReply::Link(link)).unwrap(),

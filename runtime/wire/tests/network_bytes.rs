@@ -11,10 +11,10 @@ use yado_wire::names::clipped;
 use yado_wire::network::{
     AttachReply, LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber,
 };
-use yado_wire::{Failure, InstanceName, Step, decode, encode};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Step, decode, encode};
 
-fn web() -> InstanceName {
-    InstanceName::parse("web-1").unwrap()
+fn web() -> AboutInstance {
+    AboutInstance { id: InstanceId(300), name: InstanceName::parse("web-1").unwrap() }
 }
 
 fn nic(kind: NicKind) -> NicOrder {
@@ -40,14 +40,14 @@ fn version_1_requests_are_frozen() {
     is_frozen(
         &attach,
         &[
-            b"\x00\x05web-1\xc0\x9f\xab\x03\x04",
+            b"\x00\xac\x02\x05web-1\xc0\x9f\xab\x03\x04",
             b"\x04eth0\x00\x05yado0\x01\x00\x16\x3e\x01\x02\x03\x01\xf8\x0a\x01\x04out0\x01\x0a\x9e\x00\x09",
             b"\x04eth0\x01\x03br0\x00\x00\x00\x00",
             b"\x04eth0\x02\x04end0\x00\x00\x00\x00",
             b"\x04eth0\x03\x04end1\x00\x00\x00\x00",
         ],
     );
-    is_frozen(&NetRequest::Detach { instance: web(), run: RunNumber(5) }, &[b"\x01\x05web-1\x05"]);
+    is_frozen(&NetRequest::Detach { instance: InstanceId(300), run: RunNumber(5) }, &[b"\x01\xac\x02\x05"]);
     is_frozen(&NetRequest::Status, &[b"\x02"]);
     is_frozen(&NetRequest::Reload, &[b"\x03"]);
 }
@@ -86,7 +86,7 @@ fn version_1_replies_are_frozen() {
         ),
         (
             LinkRole::Nic { instance: web(), name: clipped("eth0") },
-            b"\x02\x05web-1\x04eth0",
+            b"\x02\xac\x02\x05web-1\x04eth0",
             Some(LinkNote::HeldDown { left_s: 30 }),
             b"\x01\x02\x1e",
         ),

@@ -8,10 +8,10 @@ use frozen::is_frozen;
 use yado_wire::launch::StepTime;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
-    AboutInstance, Applied, ApplyOutcome, Command, Event, EventKind, ExitStatus, InstanceState, InstanceStatus,
-    LogRecord, Mode, Reply, Request, ServiceStatus, SystemStatus, Verify,
+    Applied, ApplyOutcome, Command, Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode,
+    Reply, Request, ServiceStatus, SystemStatus, Verify,
 };
-use yado_wire::{Failure, InstanceId, InstanceName, Retry, Step, decode, encode};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, Step, decode, encode};
 
 fn web() -> InstanceName {
     InstanceName::parse("web-1").unwrap()

@@ -128,8 +128,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use yado_wire::names::clipped;
-    use yado_wire::rescue::{AboutInstance, InstanceState};
-    use yado_wire::{Failure, InstanceId, InstanceName, Step};
+    use yado_wire::rescue::InstanceState;
+    use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Step};
 
     fn event(kind: Option<EventKind>) -> Event {
         let instance = InstanceName::parse("web").ok().map(|name| AboutInstance { id: InstanceId(7), name });

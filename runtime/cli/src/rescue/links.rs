@@ -78,7 +78,7 @@ pub(super) fn row(link: &LinkStatus) -> Vec<String> {
     let role = match role {
         LinkRole::Uplink => "uplink".to_owned(),
         LinkRole::Network => "network".to_owned(),
-        LinkRole::Nic { instance, name } => format!("{name} of {instance}"),
+        LinkRole::Nic { instance, name } => format!("{name} of {}", instance.name),
     };
     vec![
         name.to_string(),
@@ -95,7 +95,7 @@ pub(super) fn json(link: &LinkStatus) -> Value {
     let (role, instance, nic) = match role {
         LinkRole::Uplink => ("uplink", None, None),
         LinkRole::Network => ("network", None, None),
-        LinkRole::Nic { instance, name } => ("nic", Some(instance.as_str()), Some(name.as_str())),
+        LinkRole::Nic { instance, name } => ("nic", Some(instance.name.as_str()), Some(name.as_str())),
     };
     json!({
         "name": name.as_str(),

@@ -411,7 +411,7 @@ fn network(fixture: &Fixture) {
             assert!(link.unwrap().success());
         });
         let NetRequest::Attach { instance, run, nics } = request else { panic!("{request:?}") };
-        assert_eq!((instance.as_str(), run, nics.as_slice()), ("network", order.run, [asked_for].as_slice()));
+        assert_eq!((instance.name.as_str(), run, nics.as_slice()), ("network", order.run, [asked_for].as_slice()));
         let ours = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_ne!(rustix::fs::fstat(&namespace).unwrap().st_ino, ours);
     });

@@ -14,9 +14,9 @@ use yado_spec::instance::{
     Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security,
 };
 use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
-use yado_wire::InstanceName;
 use yado_wire::network::RunNumber;
 use yado_wire::rescue::Verify;
+use yado_wire::{InstanceId, InstanceName};
 
 /// Host id of root inside.
 pub(crate) const BASE: u32 = 1_000_000;
@@ -100,6 +100,7 @@ impl Fixture {
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         LaunchOrder {
+            id: InstanceId(1),
             spec: spec(name, self.fingerprint, command),
             places: LaunchPlaces {
                 image: text(&self.path("image")),

@@ -3,7 +3,7 @@
 use crate::moment::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
-use yado_wire::InstanceName;
+use yado_wire::InstanceId;
 use yado_wire::network::RunNumber;
 
 /// A netd that is being started again is asked again.
@@ -16,7 +16,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const MOST_QUEUED: usize = yado_wire::MAX_INSTANCES;
 
 /// A run that is over.
-pub(crate) type EndedRun = (InstanceName, RunNumber);
+pub(crate) type EndedRun = (InstanceId, RunNumber);
 
 /// What is to be told, and where the first of it is.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -124,20 +124,19 @@ fn waiting(now: Moment) -> Question {
 }
 
 /// The first of the queue may be on its way already. Of the others, the later run's end means the earlier's too.
-fn add(runs: &mut VecDeque<EndedRun>, (name, run): EndedRun, question: Question) {
+fn add(runs: &mut VecDeque<EndedRun>, (id, run): EndedRun, question: Question) {
     let asked = match question {
         Question::Asked { .. } => 1,
         Question::None | Question::Waiting { .. } => 0,
     };
-    if let Some((_, queued)) = runs.iter_mut().skip(asked).find(|(queued, _)| *queued == name) {
+    if let Some((_, queued)) = runs.iter_mut().skip(asked).find(|(queued, _)| *queued == id) {
         *queued = run.max(*queued);
     } else if runs.len() < MOST_QUEUED {
-        runs.push_back((name, run));
+        runs.push_back((id, run));
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -145,8 +144,8 @@ mod tests {
         Moment::from_secs(seconds)
     }
 
-    fn run(name: &str, number: u64) -> EndedRun {
-        (InstanceName::parse(name).unwrap(), RunNumber(number))
+    fn run(instance: u32, number: u64) -> EndedRun {
+        (InstanceId(instance), RunNumber(number))
     }
 
     /// After events at second 0, with netd there; the last one's action.
@@ -158,33 +157,33 @@ mod tests {
 
     #[test]
     fn the_end_of_a_later_run_is_not_lost_behind_one_that_is_being_told() {
-        let ended = [run("one", 10), run("two", 11), run("one", 12)].map(Event::Ended);
+        let ended = [run(1, 10), run(2, 11), run(1, 12)].map(Event::Ended);
         let (queue, _) = after(&ended);
-        assert_eq!(queue.runs, [run("one", 12), run("two", 11)], "one question is enough");
+        assert_eq!(queue.runs, [run(1, 12), run(2, 11)], "one question is enough");
         let (queue, action) = step(queue, Peer::Here, Event::Wake, at(0));
-        assert_eq!(action, Action::Ask(run("one", 12)));
-        let (queue, _) = step(queue, Peer::Here, Event::Ended(run("one", 13)), at(0));
-        assert_eq!(queue.runs, [run("one", 12), run("two", 11), run("one", 13)], "the first is on its way");
+        assert_eq!(action, Action::Ask(run(1, 12)));
+        let (queue, _) = step(queue, Peer::Here, Event::Ended(run(1, 13)), at(0));
+        assert_eq!(queue.runs, [run(1, 12), run(2, 11), run(1, 13)], "the first is on its way");
         let (queue, action) = step(queue, Peer::Here, Event::Answered, at(0));
         assert_eq!((queue.runs.len(), action), (2, Action::HangUp));
-        assert_eq!(step(queue, Peer::Here, Event::Wake, at(0)).1, Action::Ask(run("two", 11)));
+        assert_eq!(step(queue, Peer::Here, Event::Wake, at(0)).1, Action::Ask(run(2, 11)));
     }
 
     #[test]
     fn who_is_not_there_or_does_not_answer_is_asked_again() {
-        let (asked, action) = after(&[Event::Ended(run("one", 1)), Event::Wake]);
-        assert_eq!(action, Action::Ask(run("one", 1)));
+        let (asked, action) = after(&[Event::Ended(run(1, 1)), Event::Wake]);
+        assert_eq!(action, Action::Ask(run(1, 1)));
         assert_eq!(step(asked.clone(), Peer::Here, Event::Wake, at(9)), (asked.clone(), Action::None));
         let (silent, action) = step(asked.clone(), Peer::Here, Event::Wake, at(10));
         assert_eq!((silent.deadline(), action), (Some(at(11)), Action::HangUp));
         let (lost, _) = step(asked, Peer::Here, Event::Lost, at(3));
         assert_eq!(step(lost.clone(), Peer::Here, Event::Wake, at(3)).1, Action::None);
-        assert_eq!(step(lost, Peer::Here, Event::Wake, at(4)).1, Action::Ask(run("one", 1)));
+        assert_eq!(step(lost, Peer::Here, Event::Wake, at(4)).1, Action::Ask(run(1, 1)));
     }
 
     #[test]
     fn where_nobody_is_to_be_asked_nothing_is_kept() {
-        for events in [vec![Event::Ended(run("one", 1))], vec![Event::Ended(run("one", 1)), Event::Wake]] {
+        for events in [vec![Event::Ended(run(1, 1))], vec![Event::Ended(run(1, 1)), Event::Wake]] {
             let (queue, _) = after(&events);
             let (queue, action) = step(queue, Peer::Gone, Event::Wake, at(0));
             let hangs_up = if events.len() == 2 { Action::HangUp } else { Action::None };
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_queue_has_a_limit() {
-        let many = (0..2 * MOST_QUEUED).map(|number| Event::Ended(run(&format!("i{number}"), 1))).collect::<Vec<_>>();
+        let many = (0..2 * MOST_QUEUED).map(|number| Event::Ended(run(number as u32, 1))).collect::<Vec<_>>();
         assert_eq!(after(&many).0.runs.len(), MOST_QUEUED);
     }
 }

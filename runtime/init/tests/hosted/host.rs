@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use yado_sys::{datagram, identity, memfd, packet};
 use yado_wire::rescue::{
-    AboutInstance, Applied, ApplyOutcome, Command as CommandFile, EventKind, ExitStatus, InstanceState,
-    InstanceStatus, Reply, Request,
+    Applied, ApplyOutcome, Command as CommandFile, EventKind, ExitStatus, InstanceState, InstanceStatus, Reply,
+    Request,
 };
-use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES};
+use yado_wire::{AboutInstance, Failure, InstanceName, MAX_FRAME_BYTES};
 
 const INIT: &str = env!("CARGO_BIN_EXE_yado-init");
 const BUSYBOX: &str = "/bin/busybox";

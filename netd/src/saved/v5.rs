@@ -1,4 +1,4 @@
-//! Version 4 of `netd.state`: the types of the file and of nothing else, so that a message or a value of netd's may change and
+//! Version 5 of `netd.state`: the types of the file and of nothing else, so that a message or a value of netd's may change and
 //! the file stays readable. Names, addresses and times are written as they are; what they mean is said where they are used.
 
 use super::{Attachment, Borrowed, Saved};
@@ -13,32 +13,32 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use yado_spec::network::{IpPrefix, Ipv4Prefix};
 use yado_wire::network::RunNumber;
-use yado_wire::{InstanceName, Text};
+use yado_wire::{AboutInstance, InstanceId, InstanceName, Text};
 
 /// The body of the file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StateV4 {
+pub(super) struct StateV5 {
     boot: Text<36>,
-    attachments: Vec<AttachmentV4>,
-    runs: Vec<RunV4>,
-    leases: Vec<(Text<15>, Vec<LeaseV4>)>,
-    uplinks: Vec<([u8; 6], UplinkLeaseV4)>,
-    borrowed: Vec<BorrowedV4>,
-    moves: Vec<MoveV4>,
+    attachments: Vec<AttachmentV5>,
+    runs: Vec<RunV5>,
+    leases: Vec<(Text<15>, Vec<LeaseV5>)>,
+    uplinks: Vec<([u8; 6], UplinkLeaseV5)>,
+    borrowed: Vec<BorrowedV5>,
+    moves: Vec<MoveV5>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct AttachmentV4 {
-    instance: InstanceName,
+struct AttachmentV5 {
+    instance: (u32, InstanceName),
     nic: Text<15>,
-    connection: ConnectionV4,
+    connection: ConnectionV5,
     hwaddr: [u8; 6],
     host_link: Option<String>,
     fixed_ipv4: Option<Ipv4Addr>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum ConnectionV4 {
+enum ConnectionV5 {
     Network(Text<15>),
     Bridged(Text<15>),
     Macvlan(Text<15>),
@@ -46,33 +46,33 @@ enum ConnectionV4 {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct RunV4 {
-    instance: InstanceName,
+struct RunV5 {
+    instance: u32,
     number: u64,
     is_over: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct LeaseV4 {
+struct LeaseV5 {
     hwaddr: [u8; 6],
     address: Ipv4Addr,
-    state: LeaseStateV4,
+    state: LeaseStateV5,
     until_s: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum LeaseStateV4 {
+enum LeaseStateV5 {
     Offered,
     Bound,
     Declined,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct UplinkLeaseV4 {
+struct UplinkLeaseV5 {
     address: Ipv4Addr,
     prefix_len: u8,
     server: Ipv4Addr,
-    routes: Vec<RouteV4>,
+    routes: Vec<RouteV5>,
     name_servers: Vec<Ipv4Addr>,
     domain: Option<String>,
     mtu: Option<u16>,
@@ -82,47 +82,47 @@ struct UplinkLeaseV4 {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct RouteV4 {
+struct RouteV5 {
     destination: IpAddr,
     prefix_len: u8,
     gateway: Option<IpAddr>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct BorrowedV4 {
+struct BorrowedV5 {
     name: Text<15>,
     permanent_hwaddr: [u8; 6],
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct MoveV4 {
+struct MoveV5 {
     network: Text<15>,
     from: (Ipv4Addr, u8),
     to: (Ipv4Addr, u8),
 }
 
-impl From<&Saved> for StateV4 {
-    fn from(saved: &Saved) -> StateV4 {
+impl From<&Saved> for StateV5 {
+    fn from(saved: &Saved) -> StateV5 {
         let Saved { boot, attachments, runs, leases, uplinks, borrowed, moves } = saved;
-        StateV4 {
+        StateV5 {
             boot: boot.clone(),
-            attachments: attachments.iter().map(AttachmentV4::from).collect(),
-            runs: runs.known().iter().map(RunV4::from).collect(),
+            attachments: attachments.iter().map(AttachmentV5::from).collect(),
+            runs: runs.known().iter().map(RunV5::from).collect(),
             leases: leases
                 .iter()
-                .map(|(network, leases)| (network.clone(), leases.entries().iter().map(LeaseV4::from).collect()))
+                .map(|(network, leases)| (network.clone(), leases.entries().iter().map(LeaseV5::from).collect()))
                 .collect(),
-            uplinks: uplinks.iter().map(|(hwaddr, lease)| (*hwaddr, UplinkLeaseV4::from(lease))).collect(),
-            borrowed: borrowed.iter().map(BorrowedV4::from).collect(),
-            moves: moves.iter().map(MoveV4::from).collect(),
+            uplinks: uplinks.iter().map(|(hwaddr, lease)| (*hwaddr, UplinkLeaseV5::from(lease))).collect(),
+            borrowed: borrowed.iter().map(BorrowedV5::from).collect(),
+            moves: moves.iter().map(MoveV5::from).collect(),
         }
     }
 }
 
-impl StateV4 {
+impl StateV5 {
     /// `None`: it says what cannot be.
     pub(super) fn into_saved(self) -> Option<Saved> {
-        let StateV4 { boot, attachments, runs, leases, uplinks, borrowed, moves } = self;
+        let StateV5 { boot, attachments, runs, leases, uplinks, borrowed, moves } = self;
         Some(Saved {
             boot,
             attachments: attachments.into_iter().map(Attachment::from).collect(),
@@ -138,22 +138,22 @@ impl StateV4 {
                 .map(|(hwaddr, lease)| Some((hwaddr, lease.into_lease()?)))
                 .collect::<Option<_>>()?,
             borrowed: borrowed.into_iter().map(Borrowed::from).collect(),
-            moves: moves.into_iter().map(MoveV4::into_move).collect::<Option<_>>()?,
+            moves: moves.into_iter().map(MoveV5::into_move).collect::<Option<_>>()?,
         })
     }
 }
 
-impl From<&Attachment> for AttachmentV4 {
-    fn from(attachment: &Attachment) -> AttachmentV4 {
+impl From<&Attachment> for AttachmentV5 {
+    fn from(attachment: &Attachment) -> AttachmentV5 {
         let Attachment { instance, nic, connection, hwaddr, host_link, fixed_ipv4 } = attachment;
         let connection = match connection.clone() {
-            Connection::Network { network } => ConnectionV4::Network(network),
-            Connection::Bridged { parent } => ConnectionV4::Bridged(parent),
-            Connection::Macvlan { parent } => ConnectionV4::Macvlan(parent),
-            Connection::Physical { parent } => ConnectionV4::Physical(parent),
+            Connection::Network { network } => ConnectionV5::Network(network),
+            Connection::Bridged { parent } => ConnectionV5::Bridged(parent),
+            Connection::Macvlan { parent } => ConnectionV5::Macvlan(parent),
+            Connection::Physical { parent } => ConnectionV5::Physical(parent),
         };
-        AttachmentV4 {
-            instance: instance.clone(),
+        AttachmentV5 {
+            instance: (instance.id.0, instance.name.clone()),
             nic: nic.clone(),
             connection,
             hwaddr: *hwaddr,
@@ -163,66 +163,68 @@ impl From<&Attachment> for AttachmentV4 {
     }
 }
 
-impl From<AttachmentV4> for Attachment {
-    fn from(attachment: AttachmentV4) -> Attachment {
-        let AttachmentV4 { instance, nic, connection, hwaddr, host_link, fixed_ipv4 } = attachment;
+impl From<AttachmentV5> for Attachment {
+    fn from(attachment: AttachmentV5) -> Attachment {
+        let AttachmentV5 { instance, nic, connection, hwaddr, host_link, fixed_ipv4 } = attachment;
         let connection = match connection {
-            ConnectionV4::Network(network) => Connection::Network { network },
-            ConnectionV4::Bridged(parent) => Connection::Bridged { parent },
-            ConnectionV4::Macvlan(parent) => Connection::Macvlan { parent },
-            ConnectionV4::Physical(parent) => Connection::Physical { parent },
+            ConnectionV5::Network(network) => Connection::Network { network },
+            ConnectionV5::Bridged(parent) => Connection::Bridged { parent },
+            ConnectionV5::Macvlan(parent) => Connection::Macvlan { parent },
+            ConnectionV5::Physical(parent) => Connection::Physical { parent },
         };
+        let (id, name) = instance;
+        let instance = AboutInstance { id: InstanceId(id), name };
         Attachment { instance, nic, connection, hwaddr, host_link, fixed_ipv4 }
     }
 }
 
-impl From<&Run> for RunV4 {
-    fn from(run: &Run) -> RunV4 {
+impl From<&Run> for RunV5 {
+    fn from(run: &Run) -> RunV5 {
         let Run { instance, number: RunNumber(number), is_over } = run;
-        RunV4 { instance: instance.clone(), number: *number, is_over: *is_over }
+        RunV5 { instance: instance.0, number: *number, is_over: *is_over }
     }
 }
 
-impl From<RunV4> for Run {
-    fn from(run: RunV4) -> Run {
-        let RunV4 { instance, number, is_over } = run;
-        Run { instance, number: RunNumber(number), is_over }
+impl From<RunV5> for Run {
+    fn from(run: RunV5) -> Run {
+        let RunV5 { instance, number, is_over } = run;
+        Run { instance: InstanceId(instance), number: RunNumber(number), is_over }
     }
 }
 
-impl From<&server::Lease> for LeaseV4 {
-    fn from(lease: &server::Lease) -> LeaseV4 {
+impl From<&server::Lease> for LeaseV5 {
+    fn from(lease: &server::Lease) -> LeaseV5 {
         let server::Lease { hwaddr, address, state, until_s } = lease;
         let state = match state {
-            server::LeaseState::Offered => LeaseStateV4::Offered,
-            server::LeaseState::Bound => LeaseStateV4::Bound,
-            server::LeaseState::Declined => LeaseStateV4::Declined,
+            server::LeaseState::Offered => LeaseStateV5::Offered,
+            server::LeaseState::Bound => LeaseStateV5::Bound,
+            server::LeaseState::Declined => LeaseStateV5::Declined,
         };
-        LeaseV4 { hwaddr: *hwaddr, address: *address, state, until_s: *until_s }
+        LeaseV5 { hwaddr: *hwaddr, address: *address, state, until_s: *until_s }
     }
 }
 
-impl From<LeaseV4> for server::Lease {
-    fn from(lease: LeaseV4) -> server::Lease {
-        let LeaseV4 { hwaddr, address, state, until_s } = lease;
+impl From<LeaseV5> for server::Lease {
+    fn from(lease: LeaseV5) -> server::Lease {
+        let LeaseV5 { hwaddr, address, state, until_s } = lease;
         let state = match state {
-            LeaseStateV4::Offered => server::LeaseState::Offered,
-            LeaseStateV4::Bound => server::LeaseState::Bound,
-            LeaseStateV4::Declined => server::LeaseState::Declined,
+            LeaseStateV5::Offered => server::LeaseState::Offered,
+            LeaseStateV5::Bound => server::LeaseState::Bound,
+            LeaseStateV5::Declined => server::LeaseState::Declined,
         };
         server::Lease { hwaddr, address, state, until_s }
     }
 }
 
-impl From<&UplinkLease> for UplinkLeaseV4 {
-    fn from(lease: &UplinkLease) -> UplinkLeaseV4 {
+impl From<&UplinkLease> for UplinkLeaseV5 {
+    fn from(lease: &UplinkLease) -> UplinkLeaseV5 {
         let lease = lease.clone();
-        let routes = lease.routes.into_iter().map(|Route { to, gateway }| RouteV4 {
+        let routes = lease.routes.into_iter().map(|Route { to, gateway }| RouteV5 {
             destination: to.address(),
             prefix_len: to.prefix_len(),
             gateway,
         });
-        UplinkLeaseV4 {
+        UplinkLeaseV5 {
             address: lease.address,
             prefix_len: lease.prefix_len,
             server: lease.server,
@@ -237,9 +239,9 @@ impl From<&UplinkLease> for UplinkLeaseV4 {
     }
 }
 
-impl UplinkLeaseV4 {
+impl UplinkLeaseV5 {
     fn into_lease(self) -> Option<UplinkLease> {
-        let routes = self.routes.into_iter().map(|RouteV4 { destination, prefix_len, gateway }| {
+        let routes = self.routes.into_iter().map(|RouteV5 { destination, prefix_len, gateway }| {
             let to = IpPrefix::new(destination, prefix_len).ok()?;
             Some(Route { to, gateway })
         });
@@ -258,34 +260,34 @@ impl UplinkLeaseV4 {
     }
 }
 
-impl From<&Borrowed> for BorrowedV4 {
-    fn from(borrowed: &Borrowed) -> BorrowedV4 {
+impl From<&Borrowed> for BorrowedV5 {
+    fn from(borrowed: &Borrowed) -> BorrowedV5 {
         let Borrowed { name, permanent_hwaddr } = borrowed;
-        BorrowedV4 { name: name.clone(), permanent_hwaddr: *permanent_hwaddr }
+        BorrowedV5 { name: name.clone(), permanent_hwaddr: *permanent_hwaddr }
     }
 }
 
-impl From<BorrowedV4> for Borrowed {
-    fn from(borrowed: BorrowedV4) -> Borrowed {
-        let BorrowedV4 { name, permanent_hwaddr } = borrowed;
+impl From<BorrowedV5> for Borrowed {
+    fn from(borrowed: BorrowedV5) -> Borrowed {
+        let BorrowedV5 { name, permanent_hwaddr } = borrowed;
         Borrowed { name, permanent_hwaddr }
     }
 }
 
-impl From<&Move> for MoveV4 {
-    fn from(moved: &Move) -> MoveV4 {
+impl From<&Move> for MoveV5 {
+    fn from(moved: &Move) -> MoveV5 {
         let Move { network, from, to } = moved;
-        MoveV4 { network: network.clone(), from: (*from).into(), to: (*to).into() }
+        MoveV5 { network: network.clone(), from: (*from).into(), to: (*to).into() }
     }
 }
 
-impl MoveV4 {
+impl MoveV5 {
     fn into_move(self) -> Option<Move> {
-        let MoveV4 { network, from, to } = self;
+        let MoveV5 { network, from, to } = self;
         Some(Move { network, from: Ipv4Prefix::try_from(from).ok()?, to: Ipv4Prefix::try_from(to).ok()? })
     }
 }
 
 #[cfg(test)]
-#[path = "v4_tests.rs"]
+#[path = "v5_tests.rs"]
 mod tests;

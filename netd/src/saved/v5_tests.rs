@@ -5,12 +5,12 @@
 use super::*;
 use yado_wire::names::clipped;
 
-const HOW_TO_CHANGE: &str = "the bytes of netd.state have changed. If that is meant: leave the module v4 as it is, write the \
-     changed types as v5 beside it, raise VERSION in saved.rs, and freeze the new bytes in a test like this one";
+const HOW_TO_CHANGE: &str = "the bytes of netd.state have changed. If that is meant: leave the module v5 as it is, write the \
+     changed types as v6 beside it, raise VERSION in saved.rs, and freeze the new bytes in a test like this one";
 
 /// Every field with a value of its own, and every variant.
 fn example() -> Saved {
-    let instance = || InstanceName::parse("web-1").unwrap();
+    let instance = || AboutInstance { id: InstanceId(300), name: InstanceName::parse("web-1").unwrap() };
     let attachment = |nic: &str, connection| Attachment {
         instance: instance(),
         nic: clipped(nic),
@@ -37,7 +37,7 @@ fn example() -> Saved {
             attachment("eth2", Connection::Macvlan { parent: clipped("end0") }),
             attachment("eth3", Connection::Physical { parent: clipped("end1") }),
         ],
-        runs: Runs::of(vec![Run { instance: instance(), number: RunNumber(7_000_000), is_over: true }]),
+        runs: Runs::of(vec![Run { instance: InstanceId(300), number: RunNumber(7_000_000), is_over: true }]),
         leases: vec![(
             clipped("yado0"),
             Leases::of(vec![
@@ -74,19 +74,19 @@ fn example() -> Saved {
 }
 
 #[test]
-fn version_4_bytes_are_frozen() {
+fn version_5_bytes_are_frozen() {
     let frozen: Vec<u8> = [
         // Magic, version, and the FNV-1a of what follows.
-        &b"YNS\x04\x1a\xb0\x30\x22\x03\xb8\x9b\x9d"[..],
+        &b"YNS\x05\x3b\x59\x30\x93\x0d\xe8\x59\x86"[..],
         b"\x2401234567-89ab-cdef-0123-456789abcdef",
-        // Four attachments: instance, nic, connection, hwaddr, host_link, fixed_ipv4.
+        // Four attachments: the instance's id and name, nic, connection, hwaddr, host_link, fixed_ipv4.
         b"\x04",
-        b"\x05web-1\x04eth0\x00\x05yado0\x00\x16\x3e\x01\x02\x03\x01\x0cveth01020304\x01\x0a\x9e\x00\x09",
-        b"\x05web-1\x04eth1\x01\x03br0\x00\x16\x3e\x01\x02\x03\x00\x00",
-        b"\x05web-1\x04eth2\x02\x04end0\x00\x16\x3e\x01\x02\x03\x00\x00",
-        b"\x05web-1\x04eth3\x03\x04end1\x00\x16\x3e\x01\x02\x03\x00\x00",
-        // One run: instance, number, is_over.
-        b"\x01\x05web-1\xc0\x9f\xab\x03\x01",
+        b"\xac\x02\x05web-1\x04eth0\x00\x05yado0\x00\x16\x3e\x01\x02\x03\x01\x0cveth01020304\x01\x0a\x9e\x00\x09",
+        b"\xac\x02\x05web-1\x04eth1\x01\x03br0\x00\x16\x3e\x01\x02\x03\x00\x00",
+        b"\xac\x02\x05web-1\x04eth2\x02\x04end0\x00\x16\x3e\x01\x02\x03\x00\x00",
+        b"\xac\x02\x05web-1\x04eth3\x03\x04end1\x00\x16\x3e\x01\x02\x03\x00\x00",
+        // One run: the instance's id, number, is_over.
+        b"\x01\xac\x02\xc0\x9f\xab\x03\x01",
         // One network with three leases: hwaddr, address, state, until_s.
         b"\x01\x05yado0\x03",
         b"\x02\x00\x00\x00\x00\x04\x0a\x9e\x00\x04\x00\xac\x02",
