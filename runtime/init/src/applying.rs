@@ -14,6 +14,7 @@ use crate::places::Places;
 use crate::service_list;
 use crate::specs::{self, Configured};
 use crate::supervisor::Supervisor;
+use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
 use yado_spec::InstanceSpec;
@@ -183,7 +184,7 @@ impl Supervisor {
     }
 
     fn renew(&mut self, number: InstanceId, configured: Configured, now: Moment) {
-        let running = self.instances.get(number).and_then(|instance| instance.run.spec.clone());
+        let running = self.instances.get(number).and_then(|instance| Some(instance.run.as_ref()?.spec.clone()));
         let specs: Vec<_> = running.as_deref().into_iter().chain(configured.spec.as_deref().ok()).collect();
         let processors = self.processors_for(number, &specs);
         let Some(instance) = self.instances.get_mut(number) else { return };
@@ -236,14 +237,12 @@ impl Supervisor {
     /// The health of an instance that runs is judged by other rules, if they are other ones than `before`.
     fn judge_anew(&mut self, number: InstanceId, before: Option<&InstanceSpec>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let (Some(before), Some(spec), Some(rules)) = (before, instance.run.spec.clone(), instance.rules()) else {
-            return;
-        };
-        if before.health == spec.health {
+        let (Some(before), Some(rules), Some(run)) = (before, instance.rules(), &mut instance.run) else { return };
+        if before.health == run.spec.health {
             return;
         }
-        instance.state = instance.state.by_rules(instance.run.started.unwrap_or(now), &rules);
-        let verdict = instance.run.watch.renew(&spec.health, Phase::of(instance.state));
+        instance.state = instance.state.by_rules(run.started.unwrap_or(now), &rules);
+        let verdict = run.watch.renew(&run.spec.health, Phase::of(instance.state));
         self.take_verdict(number, verdict, now);
     }
 
@@ -256,8 +255,8 @@ impl Supervisor {
     pub(crate) fn note_limits(&mut self, number: InstanceId, before: &Limits, end: &JobEnd) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let group = self.places.group(&instance.place());
-        if instance.is_active() {
-            instance.run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
+        if let Some(run) = &mut instance.run {
+            run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
         }
         let is_active = instance.is_active();
         let failure = (end.ended != Ended::Code(0)).then(|| {
@@ -272,9 +271,10 @@ impl Supervisor {
         let failure = failure.filter(|_| is_active);
         if let Some(failure) = &failure {
             // The next apply tries it again, and until then nobody is told otherwise.
-            if let Some(spec) = instance.run.spec.as_deref().cloned() {
-                instance.run.spec = Some(Rc::new(InstanceSpec { limits: before.clone(), ..spec }));
-                instance.leave_actual(&self.places);
+            let runtime = self.places.runtime(&instance.place());
+            if let Some(run) = &mut instance.run {
+                run.spec = Rc::new(InstanceSpec { limits: before.clone(), ..InstanceSpec::clone(&run.spec) });
+                leave_actual(&runtime, &run.spec);
             }
             self.record_failure(number, failure.clone());
         }
@@ -352,9 +352,9 @@ impl Instance {
         };
         let was_refused = self.refused.take().is_some();
         let is_same = self.spec.as_ref().is_ok_and(|before| *before == desired) && self.image == image;
-        let next = self.run.spec.as_deref().map(|actual| apply::split(actual, &desired));
+        let next = self.run.as_ref().map(|run| apply::split(&run.spec, &desired));
         // What could not be written the last time is tried again.
-        let is_applied = self.run.spec.as_deref() == next.as_ref();
+        let is_applied = self.run.as_ref().map(|run| &*run.spec) == next.as_ref();
         if is_same && is_applied {
             return if was_refused { Renewed::Now(self.as_changed()) } else { Renewed::Unchanged };
         }
@@ -370,19 +370,19 @@ impl Instance {
             self.state = State::Stopped;
             return Renewed::Now(ApplyOutcome::Changed);
         }
-        let (Some(actual), Some(next)) = (self.run.spec.clone(), next) else {
-            return Renewed::Now(ApplyOutcome::Changed);
-        };
+        let runtime = places.runtime(&self.place());
+        let (Some(run), Some(next)) = (&mut self.run, next) else { return Renewed::Now(ApplyOutcome::Changed) };
+        let next = Rc::new(next);
+        let actual = std::mem::replace(&mut run.spec, next.clone());
         let machine_bytes = machine::memory_bytes();
         let writes = cgroup::limit_changes(
             &cgroup::limit_writes(&actual.limits, machine_bytes, processors),
             &cgroup::limit_writes(&next.limits, machine_bytes, processors),
         );
         if next.devices != actual.devices {
-            self.run.devices_due = Some(now);
+            run.devices_due = Some(now);
         }
-        self.run.spec = Some(Rc::new(next));
-        self.leave_actual(places);
+        leave_actual(&runtime, &next);
         let outcome = self.as_changed();
         match writes.is_empty() {
             true => Renewed::Now(outcome),
@@ -390,17 +390,14 @@ impl Instance {
         }
     }
 
-    /// Leaves the spec that the instance runs by where whoever asks finds it, for the time that it runs.
-    pub(crate) fn leave_actual(&self, places: &Places) {
-        let Some(Ok(bytes)) = self.run.spec.as_ref().map(|spec| file::encode(spec, file::Digest([0; 32]))) else {
-            return;
-        };
-        let path = places.runtime(&self.place()).join(file::ACTUAL);
-        // It is looked at by people only, who are then shown what is configured.
-        let _ = replace_file::replace_on_tmpfs(&path, 0o600, &bytes);
-    }
-
     fn as_changed(&self) -> ApplyOutcome {
         if self.waits_for_restart() { ApplyOutcome::WaitsForRestart } else { ApplyOutcome::Changed }
     }
+}
+
+/// Leaves the spec that an instance runs by in its runtime directory, where whoever asks finds it for the time that it runs.
+pub(crate) fn leave_actual(runtime: &Path, spec: &InstanceSpec) {
+    let Ok(bytes) = file::encode(spec, file::Digest([0; 32])) else { return };
+    // It is looked at by people only, who are then shown what is configured.
+    let _ = replace_file::replace_on_tmpfs(&runtime.join(file::ACTUAL), 0o600, &bytes);
 }

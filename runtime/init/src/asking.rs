@@ -23,9 +23,10 @@ impl Supervisor {
     pub(crate) fn ask_to_stop(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(signal) = instance.actual().map(|spec| spec.halt_signal) else { return };
-        let Some((_, pidfd)) = &instance.run.payload else { return };
-        let is_young = instance.run.started.is_none_or(|at| now < at.saturating_add(YOUNG));
-        instance.run.ask_at = is_young.then(|| now.saturating_add(ASK_AGAIN));
+        let Some(run) = &mut instance.run else { return };
+        let Some((_, pidfd)) = &run.payload else { return };
+        let is_young = run.started.is_none_or(|at| now < at.saturating_add(YOUNG));
+        run.ask_at = is_young.then(|| now.saturating_add(ASK_AGAIN));
         if let Err(error) = children::send_signal(pidfd.as_fd(), signal) {
             let name = instance.name.clone();
             self.log.say(Priority::Warning, format_args!("{name}: send signal {signal}: {error}"));
@@ -35,9 +36,10 @@ impl Supervisor {
     /// Asks a young init again.
     pub(crate) fn ask_again(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(at) = instance.run.ask_at else { return };
+        let Some(run) = &mut instance.run else { return };
+        let Some(at) = run.ask_at else { return };
         if !matches!(instance.state, State::Stopping { .. }) {
-            instance.run.ask_at = None;
+            run.ask_at = None;
         } else if at <= now {
             self.ask_to_stop(number, now);
         }

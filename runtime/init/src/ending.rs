@@ -1,5 +1,6 @@
 //! The ends of processes: reaping all of them, and clearing away what an instance leaves.
 
+use crate::instance::Instance;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, End};
 use crate::instance::{cgroup, end_of_payload, exit_status};
@@ -41,8 +42,9 @@ impl Supervisor {
 
     fn note_end(&mut self, pid: i32, ended: Ended, now: Moment) {
         let is = |process: &Option<(i32, std::os::fd::OwnedFd)>| process.as_ref().is_some_and(|(own, _)| *own == pid);
-        let payload = self.instances.iter().find(|instance| is(&instance.run.payload));
-        if let Some(number) = payload.map(|instance| instance.id) {
+        let is_payload = |instance: &&Instance| instance.payload().is_some_and(|(own, _)| *own == pid);
+        let payload = self.instances.iter().find(is_payload).map(|instance| instance.id);
+        if let Some(number) = payload {
             self.note_payload_end(number, ended, now);
         } else if let Some(launch) = self.launches.iter_mut().find(|launch| is(&launch.launcher)) {
             launch.launcher = None;
@@ -74,10 +76,12 @@ impl Supervisor {
         self.read_counts(number);
         self.tell_counts(number, Counter::last_news);
         let Some(instance) = self.instances.get_mut(number) else { return };
-        instance.run.payload = None;
+        if let Some(run) = &mut instance.run {
+            run.payload = None;
+        }
         let about = instance.about();
         // Why it was ended for its sockets' memory was told.
-        let is_untold = instance.is_up() && !instance.run.is_ended_for_memory;
+        let is_untold = instance.is_up() && !instance.is_ended_for_memory();
         self.kill_probe(number);
         self.drain_console(number, now);
         self.events.publish(Some(&about), EventKind::Exited(exit_status(ended)));
@@ -175,7 +179,7 @@ impl Supervisor {
     fn remove_run(&mut self, number: InstanceId, launchers: Launchers, now: Moment) -> lifecycle::Event {
         let has_launcher = self.launches.iter().any(|launch| launch.instance == number && launch.launcher.is_some());
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
-        let has_payload = instance.run.payload.is_some();
+        let has_payload = instance.payload().is_some();
         if has_launcher || has_payload {
             if has_payload || launchers == Launchers::Kill {
                 self.kill_instance(number);
@@ -203,13 +207,13 @@ impl Supervisor {
         }
         let _ = fs::remove_dir_all(self.places.runtime(&place));
         let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
-        let run = std::mem::take(&mut instance.run);
-        let has_nics = run.spec.as_ref().is_some_and(|spec| !spec.nics.is_empty());
+        for count in [&mut instance.oom_kills, &mut instance.refused_forks] {
+            *count = std::mem::take(count).closed();
+        }
+        let run = instance.run.take();
         // What is open of it goes to a closer: its root's mount is the last one, and closing it writes back the whole file
         // system of the layer, whoever wrote there. Neither its end nor its next start waits for that.
-        instance.run.oom_kills = run.oom_kills.closed();
-        instance.run.refused_forks = run.refused_forks.closed();
-        if has_nics {
+        if let Some(run) = run.filter(|run| !run.spec.nics.is_empty()) {
             self.step_netd(detach_queue::Event::Ended((number, run.number)), now);
         }
         lifecycle::Event::Gone
@@ -232,7 +236,7 @@ impl Supervisor {
         const MOST_NAMED: usize = 8;
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
-        let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);
+        let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(instance.payload());
         let mut pids: Vec<i32> = ours.map(|(pid, _)| *pid).collect();
         for pid in cgroup::processes(&self.places.group(&instance.place())) {
             if !pids.contains(&pid) {

@@ -106,8 +106,10 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let is_started = instance.is_up() || matches!(instance.state, State::Starting { .. });
         if is_started && instance.has_hotplug() {
-            instance.run.devices_due = Some(now);
-            instance.run.devices_pause = Duration::ZERO;
+            if let Some(run) = &mut instance.run {
+                run.devices_due = Some(now);
+                run.devices_pause = Duration::ZERO;
+            }
         }
         self.step_instance(number, lifecycle::Event::DevicesChanged, now);
     }
@@ -121,20 +123,22 @@ impl Supervisor {
         // Asked again when the launcher has ended, which wakes us; and now and then if it hangs.
         let again = busy.map(|launch| if launch.is_given_up() { TRY_AGAIN } else { DEBOUNCE });
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(due) = instance.run.devices_due else { return };
+        let is_up = instance.is_up();
+        let Some(run) = &mut instance.run else { return };
+        let Some(due) = run.devices_due else { return };
         if let Some(again) = again {
-            instance.run.devices_due = Some(due.max(now.saturating_add(again)));
+            run.devices_due = Some(due.max(now.saturating_add(again)));
             return;
         }
-        if instance.run.payload.is_none() {
-            instance.run.devices_due = None;
+        if run.payload.is_none() {
+            run.devices_due = None;
             return;
         }
         if now < due {
             return;
         }
-        instance.run.devices_due = None;
-        if !instance.is_up() {
+        run.devices_due = None;
+        if !is_up {
             return;
         }
         if let Err(failure) = self.start_launcher(number, Ask::Devices) {
@@ -145,8 +149,7 @@ impl Supervisor {
     /// The devices of an instance are not what they should be.
     pub(crate) fn fail_devices(&mut self, number: InstanceId, failure: Failure, now: Moment) {
         self.record_failure(number, failure);
-        if let Some(instance) = self.instances.get_mut(number) {
-            let run = &mut instance.run;
+        if let Some(run) = self.instances.run_mut(number) {
             run.devices_pause = run.devices_pause.saturating_mul(2).clamp(TRY_AGAIN, LONGEST_PAUSE);
             run.devices_due.get_or_insert(now.saturating_add(run.devices_pause));
         }

@@ -64,8 +64,12 @@ pub(crate) struct Instance {
     pub(crate) refused: Option<Box<Failure>>,
     /// Its turn in the boot order has not come yet.
     pub(crate) is_queued: bool,
-    /// What is open of its run.
-    pub(crate) run: Run,
+    /// Its run, from the moment that something is begun until all of it is gone.
+    pub(crate) run: Option<Run>,
+    /// Processes killed for want of memory, in this run or the last one.
+    pub(crate) oom_kills: Counter,
+    /// Forks refused, in this run or the last one.
+    pub(crate) refused_forks: Counter,
     /// How often it was started again after it ended by itself.
     pub(crate) restarts: u32,
     /// Why it last failed.
@@ -75,14 +79,14 @@ pub(crate) struct Instance {
 }
 
 /// What is open of a run, and what was seen of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Run {
     /// By it netd tells this run from those before.
     pub(crate) number: RunNumber,
-    /// What it was started as, with what was changed since; `None`: nothing was begun.
-    pub(crate) spec: Option<Rc<InstanceSpec>>,
+    /// What it was started as, with what was changed since.
+    pub(crate) spec: Rc<InstanceSpec>,
     /// Its image's file.
-    pub(crate) image_file: Option<PathBuf>,
+    pub(crate) image_file: PathBuf,
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
@@ -97,10 +101,6 @@ pub(crate) struct Run {
     pub(crate) notify: Option<HeardSocket>,
     /// What the kernel says of its limit of memory; `None`: it has none.
     pub(crate) memory_limit_bytes: Option<u64>,
-    /// Processes killed for want of memory.
-    pub(crate) oom_kills: Counter,
-    /// Forks refused.
-    pub(crate) refused_forks: Counter,
     /// Its last `STATUS=`.
     pub(crate) status: String,
     /// Microseconds from the decision to its init's exec.
@@ -119,6 +119,33 @@ pub(crate) struct Run {
     pub(crate) devices_due: Option<Moment>,
     /// How long was waited before they were last looked at again because they were not as they should be.
     pub(crate) devices_pause: Duration,
+}
+
+impl Run {
+    /// One of which nothing is open yet.
+    pub(crate) fn new(number: RunNumber, spec: Rc<InstanceSpec>, image_file: PathBuf) -> Run {
+        Run {
+            number,
+            spec,
+            image_file,
+            payload: None,
+            dev_mount: None,
+            root_mount: None,
+            image: None,
+            console: None,
+            notify: None,
+            memory_limit_bytes: None,
+            status: String::new(),
+            start_us: None,
+            watch: health::Watch::default(),
+            are_aborts_told: false,
+            is_ended_for_memory: false,
+            started: None,
+            ask_at: None,
+            devices_due: None,
+            devices_pause: Duration::ZERO,
+        }
+    }
 }
 
 impl Instance {
@@ -149,7 +176,9 @@ impl Instance {
             is_deleted: false,
             refused: None,
             is_queued: autostart,
-            run: Run::default(),
+            run: None,
+            oom_kills: Counter::default(),
+            refused_forks: Counter::default(),
             restarts: 0,
             printed: Budget::per_second(PRINTED_BYTES_PER_SECOND, PRINTED_BURST_BYTES),
         }
@@ -157,13 +186,13 @@ impl Instance {
 
     /// What it is as long as it runs, and otherwise what it is to be; `None`: that is not known.
     pub(crate) fn actual(&self) -> Option<&InstanceSpec> {
-        self.run.spec.as_deref().or(self.spec.as_deref().ok())
+        self.run.as_ref().map(|run| &*run.spec).or(self.spec.as_deref().ok())
     }
 
     /// Whether something of what it is to be waits for its next start.
     pub(crate) fn waits_for_restart(&self) -> bool {
-        match (&self.run.spec, &self.spec) {
-            (Some(actual), Ok(desired)) => **actual != **desired,
+        match (&self.run, &self.spec) {
+            (Some(run), Ok(desired)) => *run.spec != **desired,
             (Some(_), Err(_)) | (None, _) => false,
         }
     }
@@ -203,6 +232,16 @@ impl Instance {
     /// The name of its control group and of its runtime directory.
     pub(crate) fn place(&self) -> String {
         place_of(&self.name, self.id)
+    }
+
+    /// Its first process.
+    pub(crate) fn payload(&self) -> Option<&(i32, OwnedFd)> {
+        self.run.as_ref()?.payload.as_ref()
+    }
+
+    /// Whether its run was ended because its sockets held memory that the machine was short of.
+    pub(crate) fn is_ended_for_memory(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.is_ended_for_memory)
     }
 
     /// Whether anything of it runs.
@@ -291,15 +330,15 @@ impl Instance {
             id: self.id,
             name: self.name.clone(),
             state: self.state.shown(),
-            pid: self.run.payload.as_ref().map(|(pid, _)| *pid),
+            pid: self.payload().map(|(pid, _)| *pid),
             fingerprint: self.actual().map(|spec| spec.image),
             uptime_ms: self.state.since().map(|since| whole_ms(now.saturating_sub(since))),
             restarts: self.restarts,
-            start_us: self.run.start_us,
+            start_us: self.run.as_ref().and_then(|run| run.start_us),
             memory_bytes: read("memory.current"),
-            memory_limit_bytes: self.run.memory_limit_bytes,
+            memory_limit_bytes: self.run.as_ref().and_then(|run| run.memory_limit_bytes),
             processes: read("pids.current").and_then(|count| u32::try_from(count).ok()),
-            oom_kills: self.run.oom_kills.count(),
+            oom_kills: self.oom_kills.count(),
             last_failure: self.last_failure.as_deref().cloned(),
             waits_for_restart: self.waits_for_restart(),
             refused: self.refused.as_deref().cloned(),

@@ -1,7 +1,7 @@
 //! All instances, found by their ids: one that comes or goes changes no other's.
 
 use crate::boot_order::start_order;
-use crate::instance::Instance;
+use crate::instance::{Instance, Run};
 use std::rc::Rc;
 use yado_wire::{InstanceId, InstanceName};
 
@@ -31,6 +31,11 @@ impl Instances {
     pub(crate) fn get_mut(&mut self, id: InstanceId) -> Option<&mut Instance> {
         let at = self.position(id)?;
         self.list.get_mut(at)
+    }
+
+    /// The run of the one with this id; `None`: nothing of it runs.
+    pub(crate) fn run_mut(&mut self, id: InstanceId) -> Option<&mut Run> {
+        self.get_mut(id)?.run.as_mut()
     }
 
     /// The one with this name.

@@ -86,7 +86,7 @@ impl Supervisor {
             return;
         }
         let (number, purpose) = (launch.instance, launch.purpose);
-        let failure = too_late(purpose, name.as_str(), after, instance.run.payload.is_some(), step.as_deref());
+        let failure = too_late(purpose, name.as_str(), after, instance.payload().is_some(), step.as_deref());
         launch.failure = Some(Box::new(failure.clone()));
         match purpose {
             Purpose::Run => self.fail_launched(number, failure, now),

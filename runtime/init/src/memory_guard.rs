@@ -55,7 +55,7 @@ impl Supervisor {
     pub(crate) fn advance_memory_guard(&mut self, now: Moment) {
         let thaw = self.memory_guard.freezer.retry(now);
         self.note_thaw(thaw);
-        if self.instances.iter().any(|one| one.is_active() && one.run.is_ended_for_memory) {
+        if self.instances.iter().any(|one| one.is_active() && one.is_ended_for_memory()) {
             self.memory_guard.given_back_at = now.saturating_add(GIVING_BACK);
         }
         if self.places.mode != Mode::System || !self.boot.is_done() {
@@ -192,7 +192,7 @@ impl Supervisor {
     }
 
     fn is_stuck_with(&self, name: &str) -> bool {
-        let is_so = |one: &Instance| matches!(one.state, State::Stuck { .. }) && one.run.is_ended_for_memory;
+        let is_so = |one: &Instance| matches!(one.state, State::Stuck { .. }) && one.is_ended_for_memory();
         self.instances.iter().any(|one| one.place() == name && is_so(one))
     }
 
@@ -201,8 +201,9 @@ impl Supervisor {
             return;
         };
         let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(run) = &mut instance.run else { return };
         // What was ended for it already needs a moment to be gone.
-        if !std::mem::replace(&mut instance.run.is_ended_for_memory, true) {
+        if !std::mem::replace(&mut run.is_ended_for_memory, true) {
             let failure = Failure::refused(Step::Limits, instance.name.as_str(), &weight.reason(missing));
             self.record_failure(number, Failure { errno: NO_MEMORY, ..failure });
         }

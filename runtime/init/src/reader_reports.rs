@@ -1,5 +1,6 @@
 //! What the datagram reader tells is checked, and done.
 
+use crate::instance::Instance;
 use crate::instance::notify::{Notification, Ping};
 use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
 use crate::moment::Moment;
@@ -15,7 +16,7 @@ impl Supervisor {
     /// Keeps the reader running, and tells it what it does not know yet.
     pub(crate) fn advance_reader(&mut self, now: Moment) {
         let around = Surroundings::new(self.wanted_reader(), &self.places, self.closing.discarded());
-        let runs = self.instances.iter_mut().filter_map(|instance| instance.run.notify.as_mut());
+        let runs = self.instances.iter_mut().filter_map(|instance| instance.run.as_mut()?.notify.as_mut());
         self.reader.advance(runs, &around, &mut self.log, now);
     }
 
@@ -44,8 +45,9 @@ impl Supervisor {
             // Counted by the link.
             ReaderReport::Done => {}
             ReaderReport::Notification { run, uid, is_ready, status, ping } => {
-                let is_of = |instance: &&crate::instance::Instance| {
-                    instance.run.notify.as_ref().is_some_and(|socket| socket.is_of(run))
+                let is_of = |instance: &&Instance| {
+                    let notify = instance.run.as_ref().and_then(|run| run.notify.as_ref());
+                    notify.is_some_and(|socket| socket.is_of(run))
                 };
                 let Some(number) = self.instances.iter().find(is_of).map(|instance| instance.id) else { return };
                 let ping = ping.map(|ping| match ping {
@@ -59,7 +61,8 @@ impl Supervisor {
                 for instance in self.instances.iter_mut() {
                     // Reader and closer let the socket go, and with it what waits in its queue: nobody can send to it, or keep
                     // anything in it, any more.
-                    if instance.run.notify.take_if(|socket| socket.is_of(run)).is_some() {
+                    let notify = instance.run.as_mut().map(|run| &mut run.notify);
+                    if notify.is_some_and(|notify| notify.take_if(|socket| socket.is_of(run)).is_some()) {
                         let name = &instance.name;
                         let what = "sent descriptors on its $NOTIFY_SOCKET: it is not heard any more in this run";
                         self.log.say(Priority::Error, format_args!("{name}: {what}"));

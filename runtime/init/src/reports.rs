@@ -84,11 +84,13 @@ impl Supervisor {
                     let Some(instance) = self.instances.get_mut(number) else { return };
                     let since = instance.state.since().unwrap_or(now);
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
-                    instance.run.start_us = Some(start_us);
-                    instance.run.started = Some(now);
-                    let mut descriptors = descriptors.into_iter();
-                    instance.run.dev_mount = descriptors.next();
-                    instance.run.root_mount = descriptors.next();
+                    if let Some(run) = &mut instance.run {
+                        run.start_us = Some(start_us);
+                        run.started = Some(now);
+                        let mut descriptors = descriptors.into_iter();
+                        run.dev_mount = descriptors.next();
+                        run.root_mount = descriptors.next();
+                    }
                     let about = instance.about();
                     self.events.publish(Some(&about), EventKind::Started { start_us, steps });
                     self.step_instance(number, lifecycle::Event::Started, now);
@@ -116,13 +118,15 @@ impl Supervisor {
 
     fn take_payload(&mut self, number: InstanceId, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
+        let place = instance.place();
+        let Some(run) = &mut instance.run else { return };
         let mut descriptors = descriptors.into_iter();
         let Some(pidfd) = descriptors.next().and_then(Untrusted::into_harmless) else { return };
         let ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
-        instance.run.payload = Some((pid, pidfd));
+        run.payload = Some((pid, pidfd));
         if let Some(master) = descriptors.next() {
-            match Console::new(master, &self.places.runtime(&instance.place()).join("console")) {
-                Ok(console) => instance.run.console = Some(console),
+            match Console::new(master, &self.places.runtime(&place).join("console")) {
+                Ok(console) => run.console = Some(console),
                 Err(error) => {
                     let failure = Failure::from_io(Step::Console, instance.name.as_str(), &error);
                     self.record_failure(number, failure);
@@ -150,10 +154,10 @@ impl Supervisor {
             return;
         }
         let Notification { ready, status, ping } = *notification;
-        if let Some(status) = status {
+        if let (Some(status), Some(run)) = (status, &mut instance.run) {
             // It may come to a console.
             let harmless = status.replace(|char: char| char == '\t' || is_obeyed(char), " ");
-            instance.run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&harmless).as_str().to_owned();
+            run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&harmless).as_str().to_owned();
         }
         // The reader joins what is said at about the same time. Whoever asks for its end is not saved by what it said besides.
         let (ping, last_word) = match ping {
@@ -178,8 +182,9 @@ impl Supervisor {
             lifecycle::State::Starting { .. } | lifecycle::State::Running { .. } | lifecycle::State::Unhealthy { .. }
         );
         if may_be_ready {
-            let (about, status) = (instance.about(), clipped(&instance.run.status));
-            self.events.publish(Some(&about), EventKind::Ready(status));
+            let about = instance.about();
+            let status = instance.run.as_ref().map_or("", |run| &run.status);
+            self.events.publish(Some(&about), EventKind::Ready(clipped(status)));
             self.step_instance(number, lifecycle::Event::SaidReady, now);
         }
     }
@@ -188,8 +193,8 @@ impl Supervisor {
     pub(crate) fn read_console(&mut self, number: InstanceId, now: Moment) {
         let log = &mut self.log;
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(console) = &mut instance.run.console else { return };
         let identifier = console_identifier(instance.name.as_str());
+        let Some(console) = instance.run.as_mut().and_then(|run| run.console.as_mut()) else { return };
         console.write_input();
         console.look(now, &mut |line| log.record(Priority::Info as u8, &identifier, 0, line));
     }
@@ -198,8 +203,8 @@ impl Supervisor {
     pub(crate) fn drain_console(&mut self, number: InstanceId, now: Moment) {
         let log = &mut self.log;
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(console) = &mut instance.run.console else { return };
         let identifier = console_identifier(instance.name.as_str());
+        let Some(console) = instance.run.as_mut().and_then(|run| run.console.as_mut()) else { return };
         console.drain(now, &mut |line| log.record(Priority::Info as u8, &identifier, 0, line));
         console.serve_viewer(Readiness::default());
     }
@@ -249,14 +254,14 @@ impl Supervisor {
     /// Reads how often the kernel refused memory or processes.
     pub(crate) fn read_counts(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        instance.run.oom_kills.look();
-        instance.run.refused_forks.look();
+        instance.oom_kills.look();
+        instance.refused_forks.look();
     }
 
     /// Tells it, where that is due.
     pub(crate) fn tell_counts(&mut self, number: InstanceId, news: impl Fn(&mut Counter) -> Option<u64>) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let (killed, refused) = (news(&mut instance.run.oom_kills), news(&mut instance.run.refused_forks));
+        let (killed, refused) = (news(&mut instance.oom_kills), news(&mut instance.refused_forks));
         if killed.is_none() && refused.is_none() {
             return;
         }

@@ -197,9 +197,9 @@ impl Supervisor {
     /// Everything that could write is gone: what is left to do may take long on a slow card, and we go on feeding the
     /// watchdog meanwhile.
     fn start_flush(&mut self, now: Moment) {
-        for instance in self.instances.iter_mut() {
+        for run in self.instances.iter_mut().filter_map(|instance| instance.run.as_mut()) {
             // Who hangs keeps its root, and so the data partition, in use; what we hold of it we need not keep.
-            instance.run.root_mount = None;
+            run.root_mount = None;
         }
         self.jobs.abandon();
         self.start_job(Job::Unmount { clock: self.clock_file() }, now);

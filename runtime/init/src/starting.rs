@@ -1,10 +1,11 @@
 //! Starting instances, and commands in them.
 
+use crate::applying::leave_actual;
 use crate::fuse_connections::{self, Whose};
 use crate::identities;
 use crate::instance::cgroup;
 use crate::instance::counter::Counter;
-use crate::instance::lifecycle;
+use crate::instance::{Run, lifecycle};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -60,6 +61,7 @@ impl Supervisor {
     fn prepare_run(&mut self, number: InstanceId) -> Result<(), Failure> {
         let spec = self.instances.get(number).and_then(|instance| instance.spec.clone().ok());
         let Some(spec) = spec else { return Ok(()) };
+        let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
         let processors = self.processors_for(number, &[&spec]);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
         instance.idmap_base = self.identities.first_host_id(&instance.name);
@@ -67,20 +69,19 @@ impl Supervisor {
             let reason = "too many descriptors of ended instances wait to be closed";
             return Err(Failure::refused(Step::Launcher, instance.name.as_str(), reason));
         }
-        let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
-        instance.run = crate::instance::Run {
-            number: RunNumber(begun_us),
-            spec: Some(spec.clone()),
-            image_file: instance.image.clone(),
-            ..Default::default()
+        let Some(image) = instance.image.clone() else {
+            let fingerprint = yado_wire::hex::encode(&spec.image);
+            let reason = "no image of this fingerprint is here";
+            return Err(Failure::refused(Step::ImageOpen, &fingerprint, reason).in_vain());
         };
+        let (group, runtime) = (self.places.group(&instance.place()), self.places.runtime(&instance.place()));
+        let run = instance.run.insert(Run::new(RunNumber(begun_us), spec.clone(), image));
 
-        let group = self.places.group(&instance.place());
         let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
         cgroup::create(&group, &writes)?;
-        instance.run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
-        instance.run.oom_kills = Counter::open(&group.join("memory.events"), "oom_kill");
-        instance.run.refused_forks = Counter::open(&group.join("pids.events"), "max");
+        run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
+        instance.oom_kills = Counter::open(&group.join("memory.events"), "oom_kill");
+        instance.refused_forks = Counter::open(&group.join("pids.events"), "max");
 
         let layer = self.places.layer(instance.id);
         fs::DirBuilder::new()
@@ -91,7 +92,6 @@ impl Supervisor {
         // The file of all is the first witness, and enough while it is there.
         let _ = identities::stored::leave_witness(&layer, &instance.name, instance.idmap_base);
 
-        let runtime = self.places.runtime(&instance.place());
         let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);
         // What a run that was cut off left there: only our own files and empty mount points, and nothing is mounted in
         // our namespace.
@@ -99,10 +99,10 @@ impl Supervisor {
         // Nobody else on the machine gets at what is in it: whoever reached the socket could use up the budget of the instance's
         // notifications. The launcher is root, and the instance has the socket by a mount.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runtime).map_err(|error| at(&runtime, error))?;
-        instance.leave_actual(&self.places);
+        leave_actual(&runtime, &spec);
         let notify = runtime.join("notify");
         let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
-        instance.run.notify = Some(self.reader.watch_run(socket, self.closing.discarded()));
+        run.notify = Some(self.reader.watch_run(socket, self.closing.discarded()));
         Ok(())
     }
 
@@ -142,15 +142,10 @@ impl Supervisor {
         if self.closing.is_own_overdue() {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many descriptors wait to be closed"));
         }
-        let Some(spec) = instance.run.spec.as_deref().cloned() else {
+        let Some(run) = &instance.run else {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "nothing of it was begun"));
         };
-        let Some(image) = &instance.run.image_file else {
-            let fingerprint = yado_wire::hex::encode(&spec.image);
-            return Err(
-                Failure::refused(Step::ImageOpen, &fingerprint, "no image of this fingerprint is here").in_vain()
-            );
-        };
+        let (spec, image) = (InstanceSpec::clone(&run.spec), &run.image_file);
         let text = |path: &Path| path.to_string_lossy().into_owned();
         // Once the launcher has it, it is not let go of any more for want of use.
         let image_use = self.warm_images.take(image).filter(|_| purpose.mounts_image());
@@ -161,7 +156,7 @@ impl Supervisor {
             id: number,
             // The launcher refuses 0 to who is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
-            run: instance.run.number,
+            run: run.number,
             spec,
             places: LaunchPlaces {
                 image: text(image),
@@ -175,8 +170,8 @@ impl Supervisor {
             image_kept: kept.map(|(identity, _)| identity),
             job,
         };
-        let payload = instance.run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());
-        let dev = instance.run.dev_mount.as_ref().map(AsFd::as_fd);
+        let payload = run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());
+        let dev = run.dev_mount.as_ref().map(AsFd::as_fd);
         let (payload, dev) = match purpose {
             Purpose::Run => (None, None),
             Purpose::Exec { .. } | Purpose::Probe => (payload, None),
@@ -213,8 +208,8 @@ impl Supervisor {
             limit: Limit::GiveUp { at, after },
             awaits_image: purpose.mounts_image(),
         });
-        if let (Some(instance), Some(image_use)) = (self.instances.get_mut(number), image_use) {
-            instance.run.image = Some(image_use);
+        if let (Some(run), Some(image_use)) = (self.instances.run_mut(number), image_use) {
+            run.image = Some(image_use);
         }
         Ok(id)
     }
@@ -232,7 +227,8 @@ impl Supervisor {
         let Some(ids) = instance.host_ids() else { return };
         let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
         // One that was aborted stays in the list until it is unmounted.
-        if count != 0 && !std::mem::replace(&mut instance.run.are_aborts_told, true) {
+        let Some(run) = &mut instance.run else { return };
+        if count != 0 && !std::mem::replace(&mut run.are_aborts_told, true) {
             let name = instance.name.clone();
             self.log.say(Priority::Notice, format_args!("{name}: {count} FUSE connections were aborted"));
         }
@@ -243,7 +239,7 @@ impl Supervisor {
         self.abort_fuse(number);
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
-        let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(&instance.run.payload);
+        let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(instance.payload());
         for (_, pidfd) in processes {
             children::kill(pidfd.as_fd());
         }

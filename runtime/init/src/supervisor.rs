@@ -167,12 +167,14 @@ impl Supervisor {
     fn deadline(&self, now: Moment) -> Option<Moment> {
         let is_standstill = self.is_standstill();
         let instances = self.instances.iter().flat_map(|instance| {
-            let run = &instance.run;
-            let health = run.watch.deadline().filter(|_| instance.is_up() && !is_standstill);
             let state = instance.state.deadline().filter(|_| !is_standstill || !instance.state.waits_for_inside());
-            let counts = run.oom_kills.deadline().into_iter().chain(run.refused_forks.deadline()).min();
-            let console = run.console.as_ref().and_then(|console| console.deadline(now));
-            [state, run.devices_due, run.ask_at, health, counts, console]
+            let counts = [instance.oom_kills.deadline(), instance.refused_forks.deadline()];
+            let run = instance.run.iter().flat_map(move |run| {
+                let health = run.watch.deadline().filter(|_| instance.is_up() && !is_standstill);
+                let console = run.console.as_ref().and_then(|console| console.deadline(now));
+                [run.devices_due, run.ask_at, health, console]
+            });
+            counts.into_iter().chain([state]).chain(run)
         });
         let services = self.services.iter().map(Service::deadline);
         let launches = self.launches.iter().flat_map(|launch| {

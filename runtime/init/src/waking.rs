@@ -114,10 +114,9 @@ impl Waking {
         self.add(init.memory_guard.output(), Interest::Read, Event::WeigherOutput);
         for instance in init.instances.iter() {
             let number = instance.id;
-            let run = &instance.run;
-            self.add(run.oom_kills.watched(), Interest::Change, Event::Counts(number));
-            self.add(run.refused_forks.watched(), Interest::Change, Event::Counts(number));
-            let Some(console) = &run.console else { continue };
+            self.add(instance.oom_kills.watched(), Interest::Change, Event::Counts(number));
+            self.add(instance.refused_forks.watched(), Interest::Change, Event::Counts(number));
+            let Some(console) = instance.run.as_ref().and_then(|run| run.console.as_ref()) else { continue };
             if let Some((master, interest)) = console.master(now) {
                 self.add(Some(master), interest, Event::Console(number));
             }
@@ -174,10 +173,8 @@ impl Supervisor {
             Event::JobOutput(lane) => self.jobs.read_output(lane, &mut self.log, now),
             Event::Console(number) => self.read_console(number, now),
             Event::Viewer(number) => {
-                if let Some(instance) = self.instances.get_mut(number) {
-                    if let Some(console) = &mut instance.run.console {
-                        console.serve_viewer(readiness);
-                    }
+                if let Some(console) = self.instances.run_mut(number).and_then(|run| run.console.as_mut()) {
+                    console.serve_viewer(readiness);
                 }
             }
             Event::Counts(number) => self.read_counts(number),

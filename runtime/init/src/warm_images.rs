@@ -137,8 +137,8 @@ impl Supervisor {
     pub(crate) fn take_image(&mut self, id: LaunchId, told: ImageMount, descriptors: Vec<Untrusted>) {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         launch.awaits_image = false;
-        let Some(instance) = self.instances.get_mut(launch.instance) else { return };
-        let Some(path) = instance.run.image_file.as_deref() else { return };
+        let Some(run) = self.instances.run_mut(launch.instance) else { return };
+        let path = &run.image_file;
         // Their files lie on the data partition, which is about to be unmounted.
         if self.shutdown.is_some() {
             return;
@@ -147,7 +147,7 @@ impl Supervisor {
         let mount = descriptors.next();
         match (told, mount) {
             (ImageMount::New(identity), Some(mount)) => {
-                instance.run.image = Some(self.warm_images.put(path, identity, mount, descriptors.next()));
+                run.image = Some(self.warm_images.put(path, identity, mount, descriptors.next()));
             }
             (ImageMount::Given, Some(mount)) => self.warm_images.replace_mount(path, mount),
             (ImageMount::Given, None) | (ImageMount::New(_) | ImageMount::Nothing, _) => {}
@@ -160,7 +160,12 @@ impl Supervisor {
         let is_this = |launch: &Launch| {
             launch.awaits_image
                 && !launch.is_given_up()
-                && self.instances.get(launch.instance).is_some_and(|other| other.run.image_file.as_deref() == image)
+                && self
+                    .instances
+                    .get(launch.instance)
+                    .and_then(|other| other.run.as_ref())
+                    .map(|run| &*run.image_file)
+                    == image
         };
         self.places.verify() == Verify::Start && self.launches.iter().any(is_this)
     }

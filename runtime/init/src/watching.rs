@@ -1,5 +1,6 @@
 //! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
 
+use crate::instance::Run;
 use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
 use crate::instance::{cgroup, lifecycle};
 use crate::launch::{Ask, Launch, Purpose};
@@ -18,12 +19,12 @@ impl Supervisor {
             return;
         }
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(spec) = instance.run.spec.clone() else { return };
-        match instance.run.watch.due(&spec.health, Phase::of(instance.state), now) {
+        let Some(run) = &mut instance.run else { return };
+        match run.watch.due(&run.spec.health, Phase::of(instance.state), now) {
             Due::Nothing => {}
             Due::Probe => {
-                if instance.run.payload.is_none() {
-                    instance.run.watch.postpone(now);
+                if run.payload.is_none() {
+                    run.watch.postpone(now);
                     return;
                 }
                 let is_last_try = |launch: &Launch| launch.instance == number && launch.purpose == Purpose::Probe;
@@ -53,7 +54,8 @@ impl Supervisor {
         if cgroup::is_at_process_limit(&self.places.group(&instance.place())) {
             return self.note_probe(number, Some(Box::new(failure)), now);
         }
-        if instance.run.watch.postpone(now) {
+        let is_told = instance.run.as_mut().is_some_and(|run| run.watch.postpone(now));
+        if is_told {
             let name = &instance.name;
             self.log.say(Priority::Warning, format_args!("{name}: its probe cannot be tried: {failure}"));
         }
@@ -62,16 +64,16 @@ impl Supervisor {
     /// A try of an instance's probe is over. `failure`: why it did not pass.
     pub(crate) fn note_probe(&mut self, number: InstanceId, failure: Option<Box<Failure>>, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        if failure.is_some() && instance.run.watch.is_disturbed() {
-            instance.run.watch.postpone(now);
+        let Some(run) = &mut instance.run else { return };
+        if failure.is_some() && run.watch.is_disturbed() {
+            run.watch.postpone(now);
             return;
         }
-        let Some(spec) = instance.run.spec.clone() else { return };
         let phase = Phase::of(instance.state);
         let told = failure.clone().filter(|_| phase == Phase::Ready);
-        let verdict = instance.run.watch.probed(failure, &spec.health, phase, now);
+        let verdict = run.watch.probed(failure, &run.spec.health, phase, now);
         if let (Some(failure), Verdict::AsBefore) = (told, verdict) {
-            let (failures, name) = (instance.run.watch.failures(), &instance.name);
+            let (failures, name) = (run.watch.failures(), &instance.name);
             self.log.say(Priority::Notice, format_args!("{name}: {failure} ({failures} in a row)"));
         }
         self.take_verdict(number, verdict, now);
@@ -80,8 +82,8 @@ impl Supervisor {
     /// An instance spoke to its watchdog.
     pub(crate) fn note_ping(&mut self, number: InstanceId, ping: Ping, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(spec) = instance.run.spec.clone() else { return };
-        let verdict = instance.run.watch.pinged(ping, &spec.health, Phase::of(instance.state), now);
+        let Some(run) = &mut instance.run else { return };
+        let verdict = run.watch.pinged(ping, &run.spec.health, Phase::of(instance.state), now);
         self.take_verdict(number, verdict, now);
     }
 
@@ -96,8 +98,7 @@ impl Supervisor {
     /// Records why an instance is not healthy.
     pub(crate) fn report_unhealthy(&mut self, number: InstanceId) {
         let Some(instance) = self.instances.get(number) else { return };
-        let Some(spec) = instance.run.spec.clone() else { return };
-        let watch = &instance.run.watch;
+        let Some(Run { spec, watch, status, .. }) = &instance.run else { return };
         let last = || match &watch.last_failure {
             Some(failure) => format!("{}: {}", failure.object, failure.reason),
             None => "never tried".to_owned(),
@@ -115,8 +116,8 @@ impl Supervisor {
             (None, Readiness::Probe { .. }) => format!("its probe did not pass in time: {}", last()),
             (None, Readiness::Notify { .. } | Readiness::Alive { .. }) => "it did not say READY=1 in time".to_owned(),
         };
-        if !instance.run.status.is_empty() {
-            reason = format!("{reason}; its last status: {}", instance.run.status);
+        if !status.is_empty() {
+            reason = format!("{reason}; its last status: {status}");
         }
         let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
         self.record_failure(number, failure);

@@ -199,7 +199,7 @@ impl Supervisor {
             Ok(command) => command,
             Err(reason) => return self.refuse(id, name.as_str(), &reason),
         };
-        let is_up = |instance: &Instance| instance.is_up() && instance.run.payload.is_some();
+        let is_up = |instance: &Instance| instance.is_up() && instance.payload().is_some();
         if !self.instances.get(number).is_some_and(is_up) {
             return self.refuse(id, name.as_str(), "it is not running");
         }
@@ -211,7 +211,7 @@ impl Supervisor {
 
     fn open_console(&mut self, id: u32, name: &InstanceName, force: bool) {
         let Some(number) = self.find_instance(id, name) else { return };
-        let console = self.instances.get_mut(number).and_then(|instance| instance.run.console.as_mut());
+        let console = self.instances.run_mut(number).and_then(|run| run.console.as_mut());
         let Some(console) = console else { return self.refuse(id, name.as_str(), "it has no console now") };
         if console.has_viewer() && !force {
             return self.refuse(id, name.as_str(), "somebody else has the console; force takes it");

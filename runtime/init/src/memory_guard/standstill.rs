@@ -13,8 +13,8 @@ impl Supervisor {
 
     /// All instances stand still from now on.
     pub(super) fn begin_standstill(&mut self) {
-        for instance in self.instances.iter_mut() {
-            instance.run.watch.disturb();
+        for run in self.instances.iter_mut().filter_map(|instance| instance.run.as_mut()) {
+            run.watch.disturb();
         }
     }
 
@@ -22,7 +22,9 @@ impl Supervisor {
     pub(super) fn end_standstill(&mut self, time: Duration) {
         for instance in self.instances.iter_mut() {
             instance.state = instance.state.later_by(time);
-            instance.run.watch.delay(time);
+            if let Some(run) = &mut instance.run {
+                run.watch.delay(time);
+            }
         }
         for launch in &mut self.launches {
             launch.limit = launch.limit.later_by(time);
