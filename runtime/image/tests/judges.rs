@@ -184,8 +184,10 @@ fn a_higher_level_packs_smaller_and_there_is_none_above_12() {
     let directory = tempfile::tempdir().unwrap();
     let lengths = [1, 6, 12].map(|level| {
         let level = Level::new(level).unwrap();
-        let payload = payload_of(directory.path(), Compression::Lz4 { cluster_blocks: 16, level });
-        std::fs::metadata(payload).unwrap().len()
+        let (_, built) = build_sample(directory.path(), |options| {
+            options.compression = Compression::Lz4 { cluster_blocks: 16, level };
+        });
+        built.header.layout.payload_bytes()
     });
     assert!(lengths[2] <= lengths[1] && lengths[1] <= lengths[0] && lengths[2] < lengths[0], "{lengths:?}");
     assert_eq!((Level::new(0), Level::new(13)), (None, None));
