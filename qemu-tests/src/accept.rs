@@ -100,6 +100,12 @@ const FLOORS: &[Floor] = &[
         when: When::Long,
     },
     Floor {
+        name: "native",
+        about: "what a start takes on this machine, as a part of crun's time",
+        run: native_starts,
+        when: When::Always,
+    },
+    Floor {
         name: "bench",
         about: "budgets of memory and size, measured on the arm64 board",
         run: budgets_on_board,
@@ -219,6 +225,21 @@ fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, length: Length) {
     }
 }
 
+fn native_starts(cache: &Cache, tally: &mut Tally, _: Length) {
+    let directory = report::directory("native", Arch::Amd64);
+    match tally.check("starts are timed beside crun's", || bench::native::budgets(cache, &directory)) {
+        Some(Ok(budgets)) => count_budgets(tally, &budgets),
+        Some(Err(reason)) => tally.skip("what a start takes", &reason),
+        None => {}
+    }
+}
+
+fn count_budgets(tally: &mut Tally, budgets: &[Observation]) {
+    for Observation { what, seen, holds } in budgets {
+        if *holds { tally.pass(&format!("{what}: {seen}")) } else { tally.fail(what, seen) }
+    }
+}
+
 /// Times are told and kept; only what does not depend on the machine that runs the board is a test.
 fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: Length) {
     let arch = Arch::Arm64;
@@ -226,9 +247,7 @@ fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: Length) {
     let measured = tally.check("the board to be measured is prepared", || bench::run(cache, arch, &directory));
     let Some(measured) = measured else { return };
     tally.check("its report is written", || measured.write(&directory.join("report.json")));
-    for Observation { what, seen, holds } in &measured.budgets {
-        if *holds { tally.pass(&format!("{what}: {seen}")) } else { tally.fail(what, seen) }
-    }
+    count_budgets(tally, &measured.budgets);
     for failure in &measured.failures {
         tally.fail("measured", failure);
     }

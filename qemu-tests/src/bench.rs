@@ -10,7 +10,7 @@ mod command_line;
 mod hosted;
 mod kept_images;
 mod memory;
-mod native;
+pub(crate) mod native;
 mod rivals;
 mod sizes;
 mod starts;

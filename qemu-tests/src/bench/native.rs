@@ -12,6 +12,7 @@ use crate::board::system_image;
 use crate::cache::Cache;
 use crate::cross::{self, Program};
 use crate::provision;
+use crate::report::Observation;
 use qemu_guest::contest::{Contest, Contestant, Gone, Results, Start};
 use std::error::Error;
 use std::fs;
@@ -23,8 +24,23 @@ use std::process::{Command, Stdio};
 /// Each one's turns that count.
 const LAPS: u32 = 60;
 
-/// Others' times are told as parts of these; the first is what the project promises.
-const GOALS: [(&str, f64); 2] = [(WITHOUT_NIC, 0.5), (WITH_NIC, 0.6)];
+/// The same where only budgets are held.
+const BUDGET_LAPS: u32 = 30;
+
+/// Who else works on the machine makes a start slower and never quicker, and those most that wait for every processor: an
+/// excess counts when it is seen so many times.
+const BUDGET_ATTEMPTS: u32 = 3;
+
+/// The most of crun's time that a start may take: what is aimed at, and what `cargo accept` holds, where a neighbour's noise
+/// must not look like a defect.
+struct Goal {
+    word: &'static str,
+    aim: f64,
+    budget: f64,
+}
+
+const GOALS: [Goal; 2] =
+    [Goal { word: WITHOUT_NIC, aim: 0.5, budget: 0.65 }, Goal { word: WITH_NIC, aim: 0.6, budget: 0.8 }];
 const WITHOUT_NIC: &str = "no nic";
 const WITH_NIC: &str = "nic";
 
@@ -52,6 +68,49 @@ exec "$RACE"
 
 /// Times all, prints, and says whether the goals are reached. `Err`: there is nothing to compare.
 pub(super) fn measure(cache: &Cache, directory: &Path) -> Result<bool, Box<dyn Error>> {
+    Ok(tell(&time(cache, directory, LAPS)?))
+}
+
+/// Whether warm starts keep their budgets. `None`: this machine cannot tell, for this reason.
+pub(crate) fn budgets(cache: &Cache, directory: &Path) -> Result<Result<Vec<Observation>, String>, Box<dyn Error>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Err("starting containers needs root".to_owned()));
+    }
+    let mut best: Vec<(String, f64, f64)> = Vec::new();
+    for _ in 0..BUDGET_ATTEMPTS {
+        let results = time(cache, directory, BUDGET_LAPS)?;
+        if let Some(failed) = results.disqualified.iter().find(|failed| failed.contestant == CRUN) {
+            return Ok(Err(format!("{CRUN}: {}", failed.reason)));
+        }
+        let seen = warm_ratios(&times(&results)).into_iter().map(|(name, goal, ratio)| {
+            let before = best.iter().find(|(known, ..)| *known == name).map_or(f64::INFINITY, |(.., ratio)| *ratio);
+            (name, goal.budget, ratio.unwrap_or(f64::INFINITY).min(before))
+        });
+        best = seen.collect();
+        if best.iter().all(|(_, budget, ratio)| ratio <= budget) {
+            break;
+        }
+    }
+    let observed = best.into_iter().map(|(name, budget, ratio)| Observation {
+        what: format!("{name}: at most {budget} of crun's time"),
+        seen: format!("{ratio:.2}"),
+        holds: ratio <= budget,
+    });
+    Ok(Ok(observed.collect()))
+}
+
+/// What part of crun's time each warm start takes, by their medians; `None`: it was not timed.
+fn warm_ratios(times: &[Times]) -> Vec<(String, &'static Goal, Option<f64>)> {
+    let ways = GOALS.iter().flat_map(|goal| ["socket", "command"].map(|start| (goal, start)));
+    ways.map(|(goal, start)| {
+        let name = format!("yado by {start}, {}, warm", goal.word);
+        let ratio = times.iter().find(|times| times.name == name).and_then(Times::median_to_crun);
+        (name, goal, ratio)
+    })
+    .collect()
+}
+
+fn time(cache: &Cache, directory: &Path, laps: u32) -> Result<Results, Box<dyn Error>> {
     let built = cross::build(
         cache,
         Arch::Amd64,
@@ -94,8 +153,7 @@ pub(super) fn measure(cache: &Cache, directory: &Path) -> Result<bool, Box<dyn E
         fs::create_dir_all(files.join(PLACE.trim_start_matches('/')).join(made))?;
     }
     let race = program("guest-race").ok_or_else(|| missing("guest-race"))?;
-    let results = run(&Contest { laps: LAPS, contestants }, &inits.join("\n"), &files, &race)?;
-    Ok(tell(&results))
+    run(&Contest { laps, contestants }, &inits.join("\n"), &files, &race)
 }
 
 fn tell(results: &Results) -> bool {
@@ -108,15 +166,11 @@ fn tell(results: &Results) -> bool {
         println!("   NOT TIMED {}: {}", failed.contestant, failed.reason);
     }
     let mut is_good = times.iter().any(|times| times.name == CRUN);
-    for (word, goal) in GOALS {
-        for start in ["socket", "command"] {
-            let name = format!("yado by {start}, {word}, warm");
-            let ratio = times.iter().find(|times| times.name == name).and_then(Times::median_to_crun);
-            let holds = ratio.is_some_and(|ratio| ratio <= goal);
-            let seen = ratio.map_or("not timed".to_owned(), |ratio| format!("{ratio:.2}"));
-            println!("   {} {name}: {seen} of crun's time (at most {goal})", if holds { "✓" } else { "✗" });
-            is_good &= holds;
-        }
+    for (name, Goal { aim, .. }, ratio) in warm_ratios(&times) {
+        let holds = ratio.is_some_and(|ratio| ratio <= *aim);
+        let seen = ratio.map_or("not timed".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("   {} {name}: {seen} of crun's time (at most {aim})", if holds { "✓" } else { "✗" });
+        is_good &= holds;
     }
     is_good
 }
