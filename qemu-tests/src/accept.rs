@@ -3,6 +3,7 @@
 //!
 //! A floor is one row of [`FLOORS`]. It runs to its end whatever failed before it, so one run tells everything.
 
+mod beside;
 pub(crate) mod budgets;
 mod cargo_tests;
 mod tally;
@@ -23,6 +24,7 @@ use crate::hostile::{self, Length};
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report::{self, Judgement, Observation, Report, TimeReport};
 use crate::{bench, broken, cross, demo};
+use beside::Beside;
 use tally::Tally;
 
 /// One floor of the tests.
@@ -113,6 +115,9 @@ const FLOORS: &[Floor] = &[
     },
 ];
 
+/// The second one of each runs beside the first, if both are run. None of them judges times.
+const BESIDE: [(&str, &str); 1] = [("broken-arm64", "broken-armhf")];
+
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]
 #[command(name = "cargo accept", no_binary_name = true)]
@@ -145,7 +150,18 @@ pub fn main(args: &[OsString]) -> ExitCode {
     };
     let length = if long { Length::Long } else { Length::Short };
     let mut total = Tally::new();
-    for floor in FLOORS.iter().filter(|floor| names.is_empty() || names.iter().any(|name| name == floor.name)) {
+    let mut running: Option<Beside> = None;
+    let is_wanted = |of: &str| names.is_empty() || names.iter().any(|name| name == of);
+    for floor in FLOORS.iter().filter(|floor| is_wanted(floor.name)) {
+        if let Some(beside) = running.take_if(|beside| beside.is(floor.name)) {
+            total.add(beside.finish());
+            continue;
+        }
+        let other = BESIDE.iter().find(|(first, second)| *first == floor.name && is_wanted(second));
+        if let Some((_, second)) = other.filter(|_| has_two_processors()) {
+            // If it cannot be started here, its turn comes.
+            running = Beside::begin(second, if long { &["--long"] } else { &[] }).ok();
+        }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
         let mut tally = Tally::new();
@@ -159,6 +175,10 @@ pub fn main(args: &[OsString]) -> ExitCode {
     total.print_failures_and_skips();
     println!("accept: {total}");
     if total.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn has_two_processors() -> bool {
+    std::thread::available_parallelism().is_ok_and(|count| 1 < count.get())
 }
 
 fn packages(cache: &Cache, tally: &mut Tally, _: Length) {
@@ -190,6 +210,10 @@ fn oldest_compiler(cache: &Cache, tally: &mut Tally, _: Length) {
 }
 
 fn cross_build(cache: &Cache, tally: &mut Tally, _: Length) {
+    if let Err(error) = cross::build_together(cache, &Arch::ALL, &cross::SHIPPED) {
+        // Which of them it concerns is told below.
+        println!("   {error}");
+    }
     for arch in Arch::ALL {
         let name = format!("static programs for {arch}");
         if let Some(programs) = tally.check(&name, || cross::build(cache, arch, &cross::SHIPPED)) {

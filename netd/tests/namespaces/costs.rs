@@ -164,9 +164,12 @@ fn a_link_that_goes_up_and_down_is_not_looked_at_each_time() {
     assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
     wait_for_quiet(&board);
     let count = Count::start(&board);
+    let began = Instant::now();
     bad.sh(&format!("for i in $(seq {FLAPS}); do ip link set eth0 down; ip link set eth0 up; sleep 0.1; done"));
     let calls = count.end();
-    // Each look asks for links, addresses and routes; at ten changes a second it takes two looks in a second.
+    // Each look asks for links, addresses and routes; at ten changes a second it takes two looks in a second. A machine with other
+    // things to do takes longer for the changes, and each has its own look when it takes very long.
+    let seconds = began.elapsed().as_secs_f64().ceil() as u32;
     let asked = calls["sendto"];
-    assert!((3..=FLAPS).contains(&asked), "{calls:?}");
+    assert!((3..=3 * (2 * seconds + 2)).contains(&asked), "{seconds} s: {calls:?}");
 }

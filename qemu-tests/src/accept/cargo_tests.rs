@@ -15,9 +15,7 @@ pub(super) fn run(tally: &mut Tally, args: &[&str], environment: &[(&str, &Path)
     let name = "cargo test";
     // Passing tests tell their output too: it is where a skip and its reason stand.
     let mut command = Command::new("cargo");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--config", &runner_as_root()]);
-    }
+    command.args(["--config", &runner()]);
     command.args(["test", "--no-fail-fast"]).args(args).args(["--", "--show-output"]);
     command.envs(environment.iter().copied());
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
@@ -58,8 +56,9 @@ pub(super) fn run(tally: &mut Tally, args: &[&str], environment: &[(&str, &Path)
     }
 }
 
-/// cargo's setting by which the tests that need root get it: without it they would skip, one by one.
-fn runner_as_root() -> String {
+/// cargo's setting by which the tests that need root get it, without which they would skip, one by one; and those that wait most of
+/// the time run more of them at once.
+fn runner() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/run_test.sh");
     format!("target.'cfg(all())'.runner = [\"sh\", {script:?}]")
 }

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+/// Before the name of a test that passed, failed, or could not run.
+const PASSED: &str = "   ok      ";
+const FAILED: &str = "   FAILED  ";
+const SKIPPED: &str = "   SKIPPED ";
+
 /// How the tests of a floor, or of all, ended.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -32,20 +37,31 @@ impl Tally {
 
     /// Counts a test that passed.
     pub(super) fn pass(&mut self, name: &str) {
-        println!("   ok      {name}");
+        println!("{PASSED}{name}");
         self.passed += 1;
     }
 
     /// Counts a test that failed, and says why.
     pub(super) fn fail(&mut self, name: &str, reason: &str) {
-        println!("   FAILED  {name}: {reason}");
+        println!("{FAILED}{name}: {reason}");
         self.failures.push(format!("{name}: {}", reason.lines().next().unwrap_or_default()));
     }
 
     /// Counts a test that could not run, and says why.
     pub(super) fn skip(&mut self, name: &str, reason: &str) {
-        println!("   SKIPPED {name}: {reason}");
+        println!("{SKIPPED}{name}: {reason}");
         self.skips.push(format!("{name}: {reason}"));
+    }
+
+    /// Counts a line that another tally has printed: one test, or nothing.
+    pub(super) fn count_line(&mut self, line: &str) {
+        if line.starts_with(PASSED) {
+            self.passed += 1;
+        } else if let Some(failure) = line.strip_prefix(FAILED) {
+            self.failures.push(failure.to_owned());
+        } else if let Some(skip) = line.strip_prefix(SKIPPED) {
+            self.skips.push(skip.to_owned());
+        }
     }
 
     /// Counts tests that another runner has run and printed.
@@ -98,5 +114,13 @@ mod tests {
         tally.fail("c", "broke\nin two lines");
         assert!(!tally.is_green());
         assert_eq!(tally.to_string(), "1 passed, 1 failed, 1 skipped");
+        // As another process has printed it.
+        let mut beside = Tally::new();
+        for line in
+            ["── c: it", "   ok      b", "   FAILED  c: broke", "   SKIPPED a: no kernel", "    ok      no test"]
+        {
+            beside.count_line(line);
+        }
+        assert_eq!((beside.to_string(), &beside.failures), (tally.to_string(), &tally.failures));
     }
 }

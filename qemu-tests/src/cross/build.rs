@@ -33,11 +33,12 @@ pub const SHIPPED: [Program<'static>; 2] =
 
 /// Builds these programs for `arch`: static, in the release profile.
 pub fn build(cache: &Cache, arch: Arch, programs: &[Program<'_>]) -> Result<Vec<Artifact>, BuildError> {
-    let setting = Setting::choose(cache, arch)?;
+    let setting = (arch, Setting::choose(cache, arch)?);
     let mut built = Vec::new();
     for program in programs {
-        let step = Step::begin(format!("{} for {arch}, {}", program.binary.unwrap_or(program.package), setting.std));
-        let messages = setting.cargo(arch, program).output()?;
+        let step =
+            Step::begin(format!("{} for {arch}, {}", program.binary.unwrap_or(program.package), setting.1.std));
+        let messages = cargo_for(std::slice::from_ref(&setting), program).output()?;
         let artifacts = artifact::parse_messages(&messages);
         if artifacts.is_empty() {
             return Err(BuildError::NoProgram { package: program.package.to_owned() });
@@ -49,6 +50,26 @@ pub fn build(cache: &Cache, arch: Arch, programs: &[Program<'_>]) -> Result<Vec<
         step.done();
     }
     Ok(built)
+}
+
+/// Builds these programs for several architectures in one call of cargo each. The end of a build is one thread at work, for
+/// minutes: so there is one for each processor. What was built, [`build`] finds there.
+pub fn build_together(cache: &Cache, arches: &[Arch], programs: &[Program<'_>]) -> Result<(), BuildError> {
+    let mut settings = Vec::new();
+    for &arch in arches {
+        settings.push((arch, Setting::choose(cache, arch)?));
+    }
+    let (from_source, prebuilt): (Vec<_>, Vec<_>) =
+        settings.into_iter().partition(|(_, setting)| setting.rustc.is_some());
+    for group in [from_source, prebuilt].into_iter().filter(|group| !group.is_empty()) {
+        let names: Vec<String> = group.iter().map(|(arch, _)| arch.to_string()).collect();
+        for program in programs {
+            let step = Step::begin(format!("{} for {}", program.binary.unwrap_or(program.package), names.join(", ")));
+            cargo_for(&group, program).output()?;
+            step.done();
+        }
+    }
+    Ok(())
 }
 
 /// The root of the workspace that this crate was compiled in.
@@ -119,34 +140,40 @@ impl Setting {
             rustc: Some(toolchain.rustc),
         })
     }
+}
 
-    fn cargo(&self, arch: Arch, program: &Program<'_>) -> Tool {
+/// Builds a program for all of these, whose std comes from the same place.
+fn cargo_for(settings: &[(Arch, Setting)], program: &Program<'_>) -> Tool {
+    let rustc = settings.iter().find_map(|(_, setting)| setting.rustc.as_ref());
+    let folder = if rustc.is_some() { "cross" } else { "cross-prebuilt" };
+    let mut tool = cargo()
+        .args(["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"])
+        .args(["--package", program.package])
+        .env("CARGO_TARGET_DIR", target_folder().join(folder));
+    for (arch, setting) in settings {
         let target = arch.rust_musl_target();
         let variable = target.to_uppercase().replace('-', "_");
-        let folder = if self.rustc.is_some() { "cross" } else { "cross-prebuilt" };
-        let mut tool = cargo()
-            .args(["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"])
-            .args(["--target", target, "--package", program.package])
-            .env(format!("CARGO_TARGET_{variable}_LINKER"), &self.linker)
-            .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), &self.flags)
-            .env("CARGO_TARGET_DIR", target_folder().join(folder));
-        if let Some(binary) = program.binary {
-            tool = tool.args(["--bin", binary]);
-        }
-        if program.package == "yado" {
-            // A device makes no images: without the packer its program is some 200 KiB smaller.
-            tool = tool.args(["--no-default-features", "--features", "device"]);
-        }
-        let Some(rustc) = &self.rustc else { return tool };
-        if program.package == "yado-init" {
-            tool = tool.args(["-Z", "profile-rustflags", "--config", SMALL_HASHES]);
-        }
-        tool.args(["-Z", "build-std=std,panic_abort", "-Z", "build-std-features=optimize_for_size"])
-            .env("RUSTC", rustc)
-            .env("RUSTC_BOOTSTRAP", "1")
-            // musl's 64-bit time_t on 32-bit targets.
-            .env("RUST_LIBC_UNSTABLE_MUSL_V1_2_3", "1")
+        tool = tool
+            .args(["--target", target])
+            .env(format!("CARGO_TARGET_{variable}_LINKER"), &setting.linker)
+            .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), &setting.flags);
     }
+    if let Some(binary) = program.binary {
+        tool = tool.args(["--bin", binary]);
+    }
+    if program.package == "yado" {
+        // A device makes no images: without the packer its program is some 200 KiB smaller.
+        tool = tool.args(["--no-default-features", "--features", "device"]);
+    }
+    let Some(rustc) = rustc else { return tool };
+    if program.package == "yado-init" {
+        tool = tool.args(["-Z", "profile-rustflags", "--config", SMALL_HASHES]);
+    }
+    tool.args(["-Z", "build-std=std,panic_abort", "-Z", "build-std-features=optimize_for_size"])
+        .env("RUSTC", rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        // musl's 64-bit time_t on 32-bit targets.
+        .env("RUST_LIBC_UNSTABLE_MUSL_V1_2_3", "1")
 }
 
 /// The sha2 crate's small code. PID 1 hashes a few KiB: what was signed, and its files. Unrolled, SHA-512 alone takes 27 KiB of

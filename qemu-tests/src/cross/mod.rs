@@ -11,7 +11,7 @@ mod toolchain;
 
 pub use artifact::Artifact;
 pub(crate) use artifact::parse_messages;
-pub use build::{Program, SHIPPED, build};
+pub use build::{Program, SHIPPED, build, build_together};
 pub use command_line::main;
 pub use failure::BuildError;
 pub use floor::floor_check;
