@@ -47,10 +47,14 @@ fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
         FsOption::Value("workdir", "layer/work"),
     ];
     let until = Instant::now() + IN_USE_PATIENCE;
+    let mut pause = IN_USE_AGAIN;
     loop {
         // A node in an image or a layer, such as the /dev/console of many archives, is no way to a device.
         match mount::new_file_system("overlay", &options, Attributes::MOUNT_ATTR_NODEV) {
-            Err(error) if is_busy(&error) && Instant::now() < until => std::thread::sleep(IN_USE_AGAIN),
+            Err(error) if is_busy(&error) && Instant::now() < until => {
+                std::thread::sleep(pause);
+                pause = LONGEST_PAUSE.min(2 * pause);
+            }
             answer => return answer.map_err(at_new(Step::Overlay, &order.places.layer)),
         }
     }
@@ -64,6 +68,9 @@ const IN_USE_PATIENCE: Duration = Duration::from_secs(45);
 
 /// The kernel does not tell when it is over.
 const IN_USE_AGAIN: Duration = Duration::from_millis(5);
+
+/// Each attempt writes a line to the kernel's log, and to a serial console that is slower than we are.
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 fn is_busy(error: &NewMountError) -> bool {
     error.source.raw_os_error() == Some(Errno::BUSY.raw_os_error())
