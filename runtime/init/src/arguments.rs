@@ -2,6 +2,7 @@
 
 use crate::instance::cgroup;
 use crate::modules::Loader;
+use crate::modules::devices::NewDevices;
 use crate::shutdown::unmount;
 use crate::{closing, data_partition, datagram_reader, host, identities, initramfs, memory_guard, system};
 use std::collections::BTreeSet;
@@ -134,7 +135,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
 fn load_drivers(aliases: Vec<String>) -> ExitCode {
     let mut loader = Loader::new();
     if aliases.is_empty() {
-        loader.load_all();
+        loader.load_all(&NewDevices::open());
     } else {
         loader.load_for(&aliases.into_iter().collect::<BTreeSet<String>>());
     }

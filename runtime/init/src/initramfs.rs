@@ -7,11 +7,13 @@
 use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
+use crate::modules::devices::NewDevices;
 use crate::slot::{self, Slot};
 use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +26,7 @@ use yado_sys::exec::exec;
 use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
 use yado_sys::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use yado_sys::poll::{Interest, PollSet};
-use yado_sys::{clock, reboot, root, uevent, volume};
+use yado_sys::{clock, reboot, root, volume};
 
 /// This file says that we are in an initramfs.
 pub(crate) const MARKER: &str = "/etc/yado/initramfs";
@@ -160,9 +162,9 @@ fn boot() -> Result<Never, BootError> {
 fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
     let name = format!("slot-{}", slot.to_ascii_lowercase());
     let other_spelling = format!("slot-{slot}");
-    let events = uevent::open().ok();
+    let new = NewDevices::open();
     let mut loader = Loader::new();
-    loader.load_all();
+    loader.load_all(&new);
     let began = clock::since_boot();
     let mut told = 0;
     loop {
@@ -180,22 +182,37 @@ fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
         if SLOT_PATIENCE <= waited {
             return Err(BootError::NoPartition { name, disks, found: partitions() });
         }
-        wait_for_event(events.as_ref());
-        loader.load_all();
+        match wait_for_event(new.events()) {
+            Waited::Event => loader.load_for_new(&new),
+            // Whatever the kernel told or did not tell: nothing else is to be done meanwhile.
+            Waited::InVain => loader.load_all(&new),
+        }
     }
 }
 
-/// Waits for any event of the kernel's, and takes all there are: what they say is read from sysfs.
-fn wait_for_event(events: Option<&std::os::fd::OwnedFd>) {
+/// What came of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    /// Something happened.
+    Event,
+    /// Nothing that we heard of.
+    InVain,
+}
+
+/// Waits for any event of the kernel's.
+fn wait_for_event(events: Option<&OwnedFd>) -> Waited {
     let mut set = PollSet::default();
     if let Some(events) = events {
         set.add(events, Interest::Read);
     }
-    if set.wait(Some(LOOK_AGAIN)).is_err() {
-        std::thread::sleep(LOOK_AGAIN);
+    match set.wait(Some(LOOK_AGAIN)) {
+        Ok(()) if set.readiness(0).readable => Waited::Event,
+        Ok(()) => Waited::InVain,
+        Err(_) => {
+            std::thread::sleep(LOOK_AGAIN);
+            Waited::InVain
+        }
     }
-    let mut buffer = [0; crate::uevent::MAX_UEVENT_BYTES];
-    while let Some(Ok(Some(_))) = events.map(|events| uevent::recv(events, &mut buffer)) {}
 }
 
 fn partitions() -> String {

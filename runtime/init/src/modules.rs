@@ -3,9 +3,11 @@
 
 pub mod aliases;
 pub mod dependencies;
+pub(crate) mod devices;
 mod refusal;
 pub mod soft;
 
+use devices::{Found, NewDevices};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -60,10 +62,7 @@ pub(crate) fn forbid_requests() -> io::Result<()> {
 /// How deep soft dependencies of dependencies go.
 const MAX_DEPTH: u32 = 16;
 
-/// How deep `/sys/devices` is looked into; a USB device behind some hubs behind PCI bridges is at 15.
-const MAX_SYSFS_DEPTH: u32 = 32;
-
-/// A driver that is loaded makes new devices appear; so often the devices are looked at again.
+/// A driver that is loaded makes new devices appear; so often they are looked at.
 const MOST_ROUNDS: usize = 6;
 
 /// Loads modules of the running kernel.
@@ -74,7 +73,7 @@ pub(crate) struct Loader {
     aliases: String,
     soft: String,
     builtin: String,
-    /// Modules that were loaded, or tried.
+    /// Modules that are there, or were tried. The kernel reads and verifies a file before it finds that it has the module.
     done: BTreeSet<String>,
     /// What went wrong, by module.
     pub(crate) failures: BTreeMap<String, String>,
@@ -91,14 +90,14 @@ impl Loader {
             aliases: read("modules.alias"),
             soft: read("modules.softdep"),
             builtin: read("modules.builtin"),
-            done: BTreeSet::new(),
+            done: loaded(&fs::read_to_string("/proc/modules").unwrap_or_default()),
             failures: BTreeMap::new(),
             directory,
         }
     }
 
-    /// Loads what the system needs, and drivers for all devices there are. Returns how many modules were loaded.
-    pub(crate) fn load_all(&mut self) -> usize {
+    /// Loads what the system needs, and drivers for all devices there are: `new` was opened before, so none is missed.
+    pub(crate) fn load_all(&mut self, new: &NewDevices) {
         for name in NEEDED {
             self.load(name);
         }
@@ -110,16 +109,25 @@ impl Loader {
                 }
             }
         }
+        self.load_for(&devices::aliases_of_all());
+        self.load_for_new(new);
+    }
+
+    /// Loads drivers for the devices that came, and for those that appear by that.
+    pub(crate) fn load_for_new(&mut self, new: &NewDevices) {
         for _ in 0..MOST_ROUNDS {
-            let mut found = BTreeSet::new();
-            collect_aliases(Path::new("/sys/devices"), MAX_SYSFS_DEPTH, &mut found);
             let before = self.done.len();
-            self.load_for(&found);
-            if self.done.len() == before {
-                break;
+            match new.take() {
+                Found::Aliases(found) if found.is_empty() => return,
+                Found::Aliases(found) => self.load_for(&found),
+                Found::Unknown => {
+                    self.load_for(&devices::aliases_of_all());
+                    if self.done.len() == before {
+                        return;
+                    }
+                }
             }
         }
-        self.done.len()
     }
 
     /// Loads the drivers for devices with these aliases.
@@ -188,29 +196,34 @@ fn names_in(list: &str) -> impl Iterator<Item = &str> {
     list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
 }
 
+/// The modules of `/proc/modules` that have been set up: one that is just being loaded is waited for by asking for it. Pure.
+fn loaded(list: &str) -> BTreeSet<String> {
+    let of_line = |line: &str| {
+        let mut words = line.split(' ');
+        let name = words.next()?;
+        // Name, size, users, who they are, and then the state.
+        (words.nth(3) == Some("Live")).then(|| name.to_owned())
+    };
+    list.lines().filter_map(of_line).collect()
+}
+
 fn stored(path: &str) -> Stored {
     if path.ends_with(".ko") { Stored::Plain } else { Stored::Compressed }
 }
 
-/// The module aliases of all devices.
-fn collect_aliases(directory: &Path, depth: u32, found: &mut BTreeSet<String>) {
-    let Some(below) = depth.checked_sub(1) else { return };
-    let Ok(entries) = fs::read_dir(directory) else { return };
-    for entry in entries.flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => collect_aliases(&entry.path(), below, found),
-            Ok(kind) if kind.is_file() && entry.file_name() == "modalias" => {
-                if let Ok(alias) = fs::read_to_string(entry.path()) {
-                    found.insert(alias.trim().to_owned());
-                }
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn only_modules_that_are_set_up_are_there() {
+        // Linux 6.1, proc(5).
+        let list = "erofs 151552 1 - Live 0xffffffd1a0a5e000\n\
+            dm_verity 36864 1 - Live 0xffffffd1a0a4f000\n\
+            reed_solomon 20480 1 dm_verity, Live 0x0000000000000000\n\
+            ext4 921600 0 - Loading 0xffffffd1a0b00000 (+)\n\
+            old 1 0 - Unloading 0x0\ncut 1\n\n";
+        assert_eq!(super::loaded(list).into_iter().collect::<Vec<_>>(), ["dm_verity", "erofs", "reed_solomon"]);
+    }
+
     #[test]
     fn a_list_has_one_name_a_line_and_comments() {
         let list = "# for the modem\ncdc-wdm\n\n  ip_tables \n; old\n";
