@@ -5,11 +5,11 @@ use crate::modules::Loader;
 use crate::modules::devices::NewDevices;
 use crate::shutdown::unmount;
 use crate::{closing, data_partition, datagram_reader, host, identities, initramfs, memory_guard, system};
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use yado_sys::scheduling;
 
 const HELP: &str = "\
 yado-init: starts and keeps signed containers
@@ -23,7 +23,7 @@ As PID 1 it takes no arguments. On any other Linux, as root:
 SIGTERM ends a hosted init in order: all instances first.
 
 The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load drivers
-(--load-drivers [ALIAS...]), to receive what instances and services send (--datagram-reader), to
+(--load-drivers [ALIAS...], --load-modules KIND), to receive what instances and services send (--datagram-reader), to
 close their sockets (--close), to write limits of instances that run (--set-limits GROUP FILE=VALUE...) and which
 ids they have (--save-identities FILE TEXT), to see what their sockets hold (--weigh-sockets BYTES GROUPS NAME...), to mount the data
 partition (--mount DEVICE TYPE), to keep some files there for the system (--fill-reserve), and to unmount all disks at the
@@ -37,6 +37,10 @@ enum Role {
     Hosted(PathBuf),
     /// Drivers for these aliases; for all devices when there are none.
     LoadDrivers(Vec<String>),
+    /// What every instance needs.
+    LoadForInstances,
+    /// What netd needs.
+    LoadForNetworks,
     /// To receive for init what others send.
     ReadDatagrams,
     /// To close what init must not close itself.
@@ -65,13 +69,27 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::PidOne) if Path::new(initramfs::MARKER).exists() => initramfs::run(),
         Ok(Role::PidOne) => system::run(),
         Ok(Role::Hosted(directory)) => host::run(&directory),
-        Ok(Role::LoadDrivers(aliases)) => load_drivers(aliases),
+        Ok(Role::LoadDrivers(aliases)) => load(|loader| match aliases.is_empty() {
+            true => {
+                run_after_instances();
+                loader.load_for_all(&NewDevices::open());
+            }
+            false => loader.load_for(&aliases.into_iter().collect()),
+        }),
+        Ok(Role::LoadForInstances) => load(Loader::load_for_instances),
+        Ok(Role::LoadForNetworks) => load(|loader| {
+            run_after_instances();
+            loader.load_for_networks();
+        }),
         Ok(Role::ReadDatagrams) => datagram_reader::run(),
         Ok(Role::Close) => closing::run(),
         Ok(Role::WeighSockets(missing, groups, names)) => memory_guard::sockets::run(missing, &groups, &names),
         Ok(Role::LoadModule(name)) => {
+            let is_early = Path::new(initramfs::MARKER).exists();
+            let mut loader = Loader::new();
+            let is_there = if is_early { loader.load(&name) } else { loader.load_requested(&name) };
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
-            if Loader::new().load(&name) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if is_there { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Ok(Role::SaveIdentities(file, text)) => identities::stored::run_save(&file, &text),
         Ok(Role::SetLimits(group, writes)) => cgroup::run_set_limits(&group, &writes),
@@ -112,6 +130,8 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--load-drivers", aliases @ ..], _) => {
             Ok(Role::LoadDrivers(aliases.iter().map(|alias| (*alias).to_owned()).collect()))
         }
+        (["--load-modules", "instances"], _) => Ok(Role::LoadForInstances),
+        (["--load-modules", "networks"], _) => Ok(Role::LoadForNetworks),
         (["--mount", device, kind], _) => Ok(Role::Mount(PathBuf::from(device), (*kind).to_owned())),
         (["--fill-reserve"], _) => Ok(Role::FillReserve),
         (["--save-identities", file, text], _) => Ok(Role::SaveIdentities(PathBuf::from(file), (*text).to_owned())),
@@ -132,13 +152,16 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
     }
 }
 
-fn load_drivers(aliases: Vec<String>) -> ExitCode {
-    let mut loader = Loader::new();
-    if aliases.is_empty() {
-        loader.load_all(&NewDevices::open());
-    } else {
-        loader.load_for(&aliases.into_iter().collect::<BTreeSet<String>>());
+/// Instances that need nothing of what is loaded start meanwhile, and all of them together have a quarter of our weight.
+fn run_after_instances() {
+    if let Err(error) = scheduling::run_after_others() {
+        println!("be scheduled after others: {error}");
     }
+}
+
+fn load(what: impl FnOnce(&mut Loader)) -> ExitCode {
+    let mut loader = Loader::new();
+    what(&mut loader);
     // A driver whose device is not there says so by an error; that is normal, and worth one line.
     for (module, reason) in &loader.failures {
         println!("module {module}: {reason}");
@@ -173,6 +196,9 @@ mod tests {
         let weighed = Role::WeighSockets(7, PathBuf::from("/x"), vec!["one".to_owned()]);
         assert_eq!(role(&["--weigh-sockets", "7", "/x", "one"], 77), Ok(weighed));
         assert!(role(&["--weigh-sockets", "much", "/x"], 77).is_err());
+        assert_eq!(role(&["--load-modules", "instances"], 77), Ok(Role::LoadForInstances));
+        assert_eq!(role(&["--load-modules", "networks"], 77), Ok(Role::LoadForNetworks));
+        assert!(role(&["--load-modules", "all"], 77).is_err());
         let aliases = vec!["usb:x".to_owned()];
         assert_eq!(role(&["--load-drivers", "usb:x"], 77), Ok(Role::LoadDrivers(aliases)));
     }

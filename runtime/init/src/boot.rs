@@ -1,5 +1,6 @@
 //! Our own start: what its table says is done here.
 
+pub(crate) mod parts;
 pub(crate) mod progress;
 mod table;
 
@@ -18,13 +19,16 @@ use crate::service_list;
 use crate::specs;
 use crate::supervisor::Supervisor;
 use crate::trusted_keys;
+use parts::{Part, Parts};
 use std::io;
 use std::path::{Path, PathBuf};
 use table::{Action, Event, Search, Stage};
 use yado_spec::file::EXIT_SOME_ARE_BAD;
 use yado_sys::children::{Ended, SIGKILL};
+use yado_sys::clock;
 use yado_sys::named_partition::{self, Disks, SYSFS};
-use yado_wire::rescue::Mode;
+use yado_wire::names::clipped;
+use yado_wire::rescue::{EventKind, Mode};
 use yado_wire::{Failure, Step};
 
 impl Supervisor {
@@ -33,17 +37,16 @@ impl Supervisor {
         if self.shutdown.is_some() {
             return;
         }
+        while let Some(part) = self.boot.reached.begin_next(now) {
+            self.begin_part(part, now);
+        }
         match self.boot.stage {
-            Stage::Begin => {
-                // On a host nothing is loaded.
-                self.boot.has_drivers = self.places.mode == Mode::Hosted;
-                self.step_boot(Event::Begin(self.places.mode), now);
-            }
             Stage::FindData { until } => {
                 let search = self.look_for_data(until <= now);
                 self.step_boot(Event::Looked(search), now);
             }
-            Stage::ReadData { .. }
+            Stage::Begin
+            | Stage::ReadData { .. }
             | Stage::MarkData { .. }
             | Stage::PrepareData { .. }
             | Stage::ClearMark { .. }
@@ -56,6 +59,35 @@ impl Supervisor {
             | Stage::ReadCompiled
             | Stage::Done => {}
         }
+    }
+
+    fn begin_part(&mut self, part: Part, now: Moment) {
+        match (part, self.places.mode) {
+            (Part::Modules, Mode::System) => self.start_job(Job::ModulesOfInstances, now),
+            (Part::Network, Mode::System) => self.start_job(Job::ModulesOfNetworks, now),
+            (Part::Drivers, Mode::System) => self.start_job(Job::AllDrivers, now),
+            // On a host nothing is loaded, and nothing of ours was before us.
+            (Part::System | Part::Modules | Part::Network | Part::Drivers, Mode::Hosted) => self.reach(part),
+            // The table's goes on to the specs.
+            (Part::Data, mode) => self.step_boot(Event::Begin(mode), now),
+            (Part::Netd, _) => self.netd.since = Some(now),
+            // Begun before our loop; or gone on to.
+            (Part::System, Mode::System) | (Part::Specs, _) => {}
+        }
+    }
+
+    /// A part of our start is over.
+    pub(crate) fn reach(&mut self, part: Part) {
+        // What was done at once took its time too.
+        let now = clock::since_boot();
+        let Some(took) = self.boot.reached.finish(part, now) else { return };
+        if part == Part::Data {
+            self.boot.reached.begin(Part::Specs, now);
+        }
+        let (name, waited_for) = (part.name(), Parts::of(part.waits_for()));
+        let took = took.as_millis();
+        self.log.say(Priority::Info, format_args!("stage: {name} ({took} ms, after {waited_for})"));
+        self.events.publish(None, EventKind::Stage(clipped(name)));
     }
 
     /// Starts a job, now or after the one that runs in its lane.
@@ -97,8 +129,22 @@ impl Supervisor {
             // The next apply tries it again.
             self.identities_file = IdentitiesFile::Behind;
         }
-        if *job == Job::AllDrivers && self.shutdown.is_none() {
-            self.finish_drivers(now);
+        if self.shutdown.is_none() {
+            match job {
+                Job::ModulesOfInstances => self.reach(Part::Modules),
+                Job::ModulesOfNetworks => self.reach(Part::Network),
+                Job::AllDrivers => self.finish_drivers(),
+                Job::Drivers(_)
+                | Job::Check(_)
+                | Job::Format { .. }
+                | Job::Mount { .. }
+                | Job::FillReserve
+                | Job::FormatVolatile(_)
+                | Job::Compile
+                | Job::SaveIdentities { .. }
+                | Job::SetLimits { .. }
+                | Job::Unmount { .. } => {}
+            }
         }
         self.step_boot(Event::JobEnded(job, end), now);
     }
@@ -147,32 +193,33 @@ impl Supervisor {
                 }
                 Action::UseVolatile => {
                     self.boot.data = Kept::UntilReboot;
-                    self.reach_stage("data-volatile");
+                    self.reach(Part::Data);
                     self.raise_clock();
                     self.read_specs()
                 }
-                Action::ReadSpecs => self.read_specs(),
+                Action::ReadSpecs => {
+                    self.reach(Part::Data);
+                    self.read_specs()
+                }
                 Action::Finish => return self.finish_start(now),
             };
         }
     }
 
     fn look_for_data(&self, is_late: bool) -> Search {
-        let is_late = is_late && self.boot.has_drivers;
+        let is_late = is_late && self.boot.has_drivers();
         match named_partition::find(Path::new(SYSFS), &[data_partition::PARTITION], &Disks::of_system(is_late)) {
             Ok(Some(device)) => Search::Device(device),
-            Ok(None) if self.boot.has_drivers => Search::Nothing,
+            Ok(None) if self.boot.has_drivers() => Search::Nothing,
             Ok(None) => Search::NotYet,
             Err(several) => Search::Several(several.to_string()),
         }
     }
 
-    fn finish_drivers(&mut self, now: Moment) {
-        if !self.boot.has_drivers {
-            self.boot.has_drivers = true;
-            self.next_turn = now;
-            self.reach_stage("drivers");
-            // Instances start only now.
+    fn finish_drivers(&mut self) {
+        if !self.boot.has_drivers() {
+            self.reach(Part::Drivers);
+            self.memory_guard.count_drivers(&self.places);
             if let Err(error) = modules::forbid_requests() {
                 self.log.say(Priority::Warning, format_args!("kernel.modprobe: {error}"));
             }
@@ -186,7 +233,7 @@ impl Supervisor {
             let text = failure.to_string();
             self.log.say(Priority::Error, format_args!("{text}"));
         }
-        self.reach_stage("data");
+        self.reach(Part::Data);
         self.raise_clock();
     }
 
@@ -220,9 +267,8 @@ impl Supervisor {
         }
         trusted_keys::collect(&self.places, &mut self.log);
         self.services = service_list::services(&self.places, &self.instances, &mut self.log);
-        self.netd.since = Some(now);
         self.next_turn = now;
-        self.reach_stage("specs");
+        self.reach(Part::Specs);
     }
 }
 

@@ -164,7 +164,8 @@ fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
     let other_spelling = format!("slot-{slot}");
     let new = NewDevices::open();
     let mut loader = Loader::new();
-    loader.load_all(&new);
+    loader.load_for_instances();
+    loader.load_for_all(&new);
     let began = clock::since_boot();
     let mut told = 0;
     loop {
@@ -185,7 +186,7 @@ fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
         match wait_for_event(new.events()) {
             Waited::Event => loader.load_for_new(&new),
             // Whatever the kernel told or did not tell: nothing else is to be done meanwhile.
-            Waited::InVain => loader.load_all(&new),
+            Waited::InVain => loader.load_for_all(&new),
         }
     }
 }

@@ -365,12 +365,13 @@ pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use lifecycle::{Action, Gate, Then};
     use yado_spec::instance::{Boot, Health, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security};
 
-    fn spec(name: &InstanceName, privileged: bool) -> InstanceSpec {
+    /// It has what every instance has.
+    pub(crate) fn spec(name: &InstanceName, privileged: bool) -> InstanceSpec {
         let second = Duration::from_secs(1);
         InstanceSpec {
             name: name.clone(),

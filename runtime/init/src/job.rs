@@ -20,7 +20,11 @@ use yado_wire::InstanceId;
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Loads drivers for all devices there are, and what we need ourselves.
+    /// Loads what every instance needs.
+    ModulesOfInstances,
+    /// Loads what netd needs.
+    ModulesOfNetworks,
+    /// Loads drivers for all devices there are.
     AllDrivers,
     /// Loads drivers for devices that came.
     Drivers(Vec<String>),
@@ -122,6 +126,7 @@ impl Job {
     /// Its program's name in the log.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Job::ModulesOfInstances | Job::ModulesOfNetworks => "modules",
             Job::AllDrivers | Job::Drivers(_) => "drivers",
             Job::Check(_) => "e2fsck",
             Job::Format { .. } | Job::FormatVolatile(_) => "mke2fs",
@@ -137,7 +142,11 @@ impl Job {
     fn lane(&self) -> Lane {
         match self {
             // The stand-in is mounted by a loop device, whose driver may still have to be loaded.
-            Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) => Lane::Drivers,
+            Job::ModulesOfInstances
+            | Job::ModulesOfNetworks
+            | Job::AllDrivers
+            | Job::Drivers(_)
+            | Job::FormatVolatile(_) => Lane::Drivers,
             Job::Check(_)
             | Job::Format { .. }
             | Job::Mount { .. }
@@ -153,7 +162,8 @@ impl Job {
     /// read from one in as long.
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
-            Job::AllDrivers | Job::Drivers(_) | Job::FormatVolatile(_) | Job::FillReserve | Job::Compile => 60,
+            Job::ModulesOfInstances | Job::ModulesOfNetworks | Job::AllDrivers | Job::Drivers(_) => 60,
+            Job::FormatVolatile(_) | Job::FillReserve | Job::Compile => 60,
             Job::SaveIdentities { .. } => 60,
             Job::SetLimits { .. } => 10,
             Job::Check(_) | Job::Format { .. } => 900,
@@ -172,6 +182,8 @@ impl Job {
         // By the link, not by its target: after an update the running file may be another than the one by this name.
         let own = || PathBuf::from("/proc/self/exe");
         match self {
+            Job::ModulesOfInstances => (own(), words(&["yado-init", "--load-modules", "instances"])),
+            Job::ModulesOfNetworks => (own(), words(&["yado-init", "--load-modules", "networks"])),
             Job::AllDrivers => (own(), words(&["yado-init", "--load-drivers"])),
             Job::Drivers(aliases) => {
                 let mut list = words(&["yado-init", "--load-drivers"]);

@@ -58,7 +58,7 @@ impl Supervisor {
         if self.instances.iter().any(|one| one.is_active() && one.is_ended_for_memory()) {
             self.memory_guard.given_back_at = now.saturating_add(GIVING_BACK);
         }
-        if self.places.mode != Mode::System || !self.boot.is_done() {
+        if self.places.mode != Mode::System || !self.boot.may_start_some() {
             return;
         }
         let Some(first) = self.memory_guard.first else {

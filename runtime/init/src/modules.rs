@@ -5,6 +5,7 @@ pub mod aliases;
 pub mod dependencies;
 pub(crate) mod devices;
 mod refusal;
+pub(crate) mod requested;
 pub mod soft;
 
 use devices::{Found, NewDevices};
@@ -14,16 +15,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use yado_sys::module::{self, Stored};
 
-/// What the system needs besides drivers: all that the kernel would otherwise ask for when we first use it. When these are
-/// there it asks no more ([`forbid_requests`]), so what a later use needs has to be in this list; a name that this kernel has
-/// built in, or that its image was made without, is passed over.
-const NEEDED: [&str; 25] = [
+/// What the system needs besides drivers: all that the kernel would otherwise ask for when we first use it. Once drivers are
+/// there too it asks no more ([`forbid_requests`]), and before that not for these ([`requested`]), so what a use needs has to
+/// be in one of the lists; a name that this kernel has built in, or that its image was made without, is passed over.
+///
+/// What an instance needs whatever it has:
+const OF_INSTANCES: [&str; 10] = [
     // Images, layers, and the stand-in for a data partition.
     "loop",
     "dm_verity",
     "erofs",
     "overlay",
     "ext4",
+    // What instances are given, and what systemd in them mounts.
+    "fuse",
+    "autofs4",
+    // The boot partition.
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+];
+
+/// What netd needs:
+const OF_NETWORKS: [&str; 15] = [
     // Links of instances, and DHCP before there is an address.
     "veth",
     "bridge",
@@ -41,13 +55,6 @@ const NEEDED: [&str; 25] = [
     "nft_meta_bridge",
     "nft_reject_inet",
     "nf_conntrack_netlink",
-    // What instances are given, and what systemd in them mounts.
-    "fuse",
-    "autofs4",
-    // The boot partition.
-    "vfat",
-    "nls_cp437",
-    "nls_ascii",
 ];
 
 /// Where the system image's builder lists more: modules-load.d(5).
@@ -73,7 +80,9 @@ pub(crate) struct Loader {
     aliases: String,
     soft: String,
     builtin: String,
-    /// Modules that are there, or were tried. The kernel reads and verifies a file before it finds that it has the module.
+    /// Modules that are there. The kernel reads and verifies a file before it finds that it has the module.
+    there: BTreeSet<String>,
+    /// Modules that were looked at, and loaded or tried.
     done: BTreeSet<String>,
     /// What went wrong, by module.
     pub(crate) failures: BTreeMap<String, String>,
@@ -90,15 +99,16 @@ impl Loader {
             aliases: read("modules.alias"),
             soft: read("modules.softdep"),
             builtin: read("modules.builtin"),
-            done: loaded(&fs::read_to_string("/proc/modules").unwrap_or_default()),
+            done: BTreeSet::new(),
+            there: loaded(&fs::read_to_string("/proc/modules").unwrap_or_default()),
             failures: BTreeMap::new(),
             directory,
         }
     }
 
-    /// Loads what the system needs, and drivers for all devices there are: `new` was opened before, so none is missed.
-    pub(crate) fn load_all(&mut self, new: &NewDevices) {
-        for name in NEEDED {
+    /// Loads what every instance needs, and what the image's builder lists.
+    pub(crate) fn load_for_instances(&mut self) {
+        for name in OF_INSTANCES {
             self.load(name);
         }
         for directory in LISTS {
@@ -109,6 +119,17 @@ impl Loader {
                 }
             }
         }
+    }
+
+    /// Loads what netd needs.
+    pub(crate) fn load_for_networks(&mut self) {
+        for name in OF_NETWORKS {
+            self.load(name);
+        }
+    }
+
+    /// Loads drivers for all devices there are: `new` was opened before, so none is missed.
+    pub(crate) fn load_for_all(&mut self, new: &NewDevices) {
         self.load_for(&devices::aliases_of_all());
         self.load_for_new(new);
     }
@@ -135,6 +156,11 @@ impl Loader {
         for name in aliases::modules_for(&self.aliases, devices) {
             self.load(&name);
         }
+    }
+
+    /// Loads what the kernel asks for while the system starts: for a driver only.
+    pub(crate) fn load_requested(&mut self, name: &str) -> bool {
+        requested::may_be_of_driver(&self.dependencies, name) && self.load(name)
     }
 
     /// Loads a module by its name or by an alias of it. An unknown name is not an error: what the kernel has built in, or
@@ -174,7 +200,9 @@ impl Loader {
         for before in &soft.before {
             self.load_at(before, depth);
         }
-        if let Err(error) = self.insert(path) {
+        // What belongs to it may be missing all the same: the initramfs has not everything.
+        let inserted = if self.there.contains(&name) { Ok(()) } else { self.insert(path) };
+        if let Err(error) = inserted {
             let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
             let reason = refusal::reason(&name, stored(path), &error, &command_line);
             self.failures.insert(name, reason);

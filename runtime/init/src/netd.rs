@@ -17,7 +17,7 @@ use yado_wire::network::{AttachReply, NetRequest};
 /// The service's name.
 pub(crate) const SERVICE: &str = "netd";
 
-/// How long instances with interfaces wait for netd to be ready before they are started all the same, and then fail with
+/// How long instances with interfaces wait for netd to listen before they are started all the same, and then fail with
 /// netd's reason.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Netd {
     queue: DetachQueue,
     socket: Option<Untrusted>,
-    /// When services were first started.
+    /// When it was first started: before that it is not waited for in vain, for its modules are being loaded.
     pub(crate) since: Option<Moment>,
 }
 
@@ -62,7 +62,7 @@ impl Netd {
     /// Whether netd is ready, or will not be soon.
     pub(crate) fn is_decided(&self, services: &[Service]) -> bool {
         let Some(service) = services.iter().find(|service| service.name == SERVICE) else { return true };
-        service.is_ready || self.patience(services).is_none()
+        service.is_ready || (self.since.is_some() && self.patience(services).is_none())
     }
 
     /// Tells the table that something happened, and does what it says.

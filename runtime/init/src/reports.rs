@@ -1,5 +1,6 @@
 //! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
 
+use crate::boot::parts::{Part, Parts};
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
@@ -7,6 +8,7 @@ use crate::instance::notify::{self, Notification, Ping};
 use crate::launch::{LaunchId, Limit, Purpose};
 use crate::log::{Priority, console_identifier};
 use crate::moment::Moment;
+use crate::netd::SERVICE;
 use crate::process::{Output, how_it_ended};
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
@@ -284,7 +286,10 @@ impl Supervisor {
         let Some(service) = service.filter(|service| !service.is_ready) else { return };
         service.is_ready = true;
         let name = service.name.clone();
-        self.reach_stage(&name);
+        match name == SERVICE && !self.boot.has(Parts::of(&[Part::Netd])) {
+            true => self.reach(Part::Netd),
+            false => self.reach_stage(&name),
+        }
     }
 }
 

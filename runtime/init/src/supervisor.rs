@@ -3,6 +3,7 @@
 //! done by the `impl Supervisor` blocks beside this one.
 
 use crate::applying::Applying;
+use crate::boot::parts::{self, Part};
 use crate::boot::progress::Boot;
 use crate::closing::{Closing, Pace};
 use crate::control::client::Clients;
@@ -20,7 +21,7 @@ use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
 use crate::moment::Moment;
-use crate::netd::{Netd, detach_queue};
+use crate::netd::{Netd, SERVICE, detach_queue};
 use crate::places::Places;
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
@@ -141,7 +142,7 @@ impl Supervisor {
         self.release_queued(now);
         self.warm_images.trim();
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
-        let is_ours = self.places.mode == Mode::System && self.boot.is_done() && self.shutdown.is_none();
+        let is_ours = self.places.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();
         if is_ours && self.data_watch.look(&mut self.log, now) {
             self.start_job(Job::FillReserve, now);
         }
@@ -288,7 +289,7 @@ impl Supervisor {
         let Ok(spec) = &instance.spec else { return Gate::Closed };
         let starting = self.instances.iter().filter(|other| matches!(other.state, State::Starting { .. })).count();
         let is_open = !instance.is_queued
-            && self.boot.is_done()
+            && self.boot.has(parts::of_instance(spec, &self.places.data).without(Part::Netd))
             && self.shutdown.is_none()
             && starting < MOST_STARTING
             && !self.is_image_being_verified(instance.image.as_deref())
@@ -309,19 +310,24 @@ impl Supervisor {
             };
             let Some(instance) = self.instances.get_mut(next) else { return };
             instance.is_queued = false;
-            let delay = instance.spec.as_ref().map_or(Duration::ZERO, |spec| spec.boot.delay);
+            let Ok(spec) = &instance.spec else { continue };
+            let (name, parts) = (&instance.name, parts::of_instance(spec, &self.places.data));
+            self.log.say(Priority::Info, format_args!("{name}: starts after {parts}"));
+            let delay = spec.boot.delay;
             self.next_turn = now.saturating_add(delay);
         }
     }
 
     fn is_turn_open(&self) -> bool {
-        self.boot.is_done() && self.shutdown.is_none()
+        self.boot.may_start_some() && self.shutdown.is_none()
     }
 
     /// Tells a service's table that something happened, and does what it says.
     pub(crate) fn step_service(&mut self, number: usize, event: service::Event, now: Moment) {
         let wanted = self.wanted_services();
+        let is_netd_early = self.netd.since.is_none();
         let Some(service) = self.services.get_mut(number) else { return };
+        let wanted = if is_netd_early && service.name == SERVICE { service::Wanted::Down } else { wanted };
         let (state, action) = service::step(service.state, wanted, event, now);
         if matches!((service.state, state), (service::State::BackingOff { .. }, service::State::Running { .. })) {
             service.restarts = service.restarts.saturating_add(1);

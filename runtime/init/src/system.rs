@@ -1,5 +1,6 @@
 //! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
 
+use crate::boot::parts::Part;
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::instance::cgroup;
 use crate::kernel_mounts;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
-use yado_sys::{code_pages, datagram, machine, reboot, scheduling};
+use yado_sys::{clock, code_pages, datagram, machine, reboot, scheduling};
 use yado_wire::datagrams::DatagramSource;
 
 /// When the processor is short, we, our services and whoever talks to us go before all instances together: the kernel's default
@@ -30,6 +31,7 @@ const RESCUE_SHELL: &str = "/usr/lib/yado/rescue-shell";
 
 /// Runs for ever.
 pub(crate) fn run() -> ExitCode {
+    let began = clock::since_boot();
     let mut problems = Vec::new();
     for mount in kernel_mounts::EARLY.iter().chain(&kernel_mounts::LATER) {
         if let Err(error) = mount.mount() {
@@ -63,7 +65,8 @@ pub(crate) fn run() -> ExitCode {
     }
     match Supervisor::new(places, log) {
         Ok(mut supervisor) => {
-            supervisor.reach_stage("system");
+            supervisor.boot.begin_system(began);
+            supervisor.reach(Part::System);
             supervisor.open_system_sockets();
             supervisor.memory_guard = MemoryGuard::open(&supervisor.places.groups, &mut supervisor.log);
             supervisor.slot = Slot::read();

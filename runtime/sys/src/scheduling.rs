@@ -1,5 +1,6 @@
 //! When this process gets the processor.
 
+use std::fs;
 use std::io;
 
 /// The lowest priority of the real-time policies; all of them go before every other policy.
@@ -20,11 +21,24 @@ pub fn run_before_others() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A tenth of the usual weight: sched(7), "The nice value".
+const NICE: i32 = 10;
+
+/// From now on this process and what it starts leave the processor to others that want it.
+///
+/// In a session of its own a process has an autogroup where the kernel has them, and is weighed by that one's value only.
+pub fn run_after_others() -> io::Result<()> {
+    rustix::process::nice(NICE)?;
+    match fs::write("/proc/self/autogroup", NICE.to_string()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::process::Command;
 
     /// "policy" in proc(5)'s /proc/PID/sched is not everywhere: field 41 of stat is.

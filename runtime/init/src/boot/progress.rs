@@ -1,5 +1,6 @@
 //! How far our own start is.
 
+use super::parts::{Part, Parts, Reached};
 use super::table::Stage;
 use crate::identities::stored::Kept;
 use crate::moment::Moment;
@@ -9,8 +10,8 @@ use crate::specs::Configured;
 #[derive(Debug)]
 pub(crate) struct Boot {
     pub(super) stage: Stage,
-    /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
-    pub(super) has_drivers: bool,
+    /// The parts that are over.
+    pub(super) reached: Reached,
     /// Whether the data partition is used, or a stand-in for it.
     pub(super) data: Kept,
     /// What was last read from specs, until it is taken.
@@ -20,19 +21,39 @@ pub(crate) struct Boot {
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, has_drivers: false, data: Kept::ForGood, configured: Vec::new() }
+        Boot { stage: Stage::Begin, reached: Reached::default(), data: Kept::ForGood, configured: Vec::new() }
     }
 
-    /// Instances may start.
+    /// The part before our loop, which began at this time.
+    pub(crate) fn begin_system(&mut self, at: Moment) {
+        self.reached.begin(Part::System, at);
+    }
+
+    /// Nothing of it is left to do.
     pub(crate) fn is_done(&self) -> bool {
-        self.stage == Stage::Done && self.has_drivers
+        self.may_start_some() && self.has_drivers()
+    }
+
+    /// There are instances, and some may start.
+    pub(crate) fn may_start_some(&self) -> bool {
+        self.has(Parts::of(&[Part::Specs, Part::Modules]))
+    }
+
+    /// All of these parts are over.
+    pub(crate) fn has(&self, parts: Parts) -> bool {
+        self.reached.has_all(parts)
+    }
+
+    /// Drivers for the devices that were there at the start are loaded, so what is absent now is absent.
+    pub(super) fn has_drivers(&self) -> bool {
+        self.reached.has(Part::Drivers)
     }
 
     /// When a stage ends for want of what it waits for.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.stage {
             // Nothing is given up before the drivers are there, and their end wakes us.
-            Stage::FindData { until } => self.has_drivers.then_some(until),
+            Stage::FindData { until } => self.has_drivers().then_some(until),
             Stage::Begin
             | Stage::ReadData { .. }
             | Stage::MarkData { .. }

@@ -1,4 +1,4 @@
-//! The stages of our own start as one table. Each ends with something that happens (a job ends, a partition appears, a
+//! The data partition and what is read from it, as one table of stages; what goes on beside them is `parts`'. Each ends with something that happens (a job ends, a partition appears, a
 //! deadline passes), and every way leads to [`Stage::Done`]: none can keep the system from coming up.
 
 use crate::data_partition::superblock::Content;
@@ -51,7 +51,7 @@ pub(super) enum Stage {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event<'a> {
-    /// We are looked at for the first time.
+    /// The part of our start that this table is about begins.
     Begin(Mode),
     /// The partition is, or is not, there.
     Looked(Search),
@@ -115,9 +115,9 @@ pub(super) enum Action {
 pub(super) fn step(stage: Stage, event: Event<'_>, now: Moment) -> (Stage, Action) {
     use {Event as E, Stage as S};
     match (stage, event) {
-        // Meanwhile the rest goes on: the initramfs has loaded what this partition's disk needs.
+        // The initramfs has loaded what this partition's disk needs.
         (S::Begin, E::Begin(Mode::System)) => {
-            (S::FindData { until: now.saturating_add(DATA_PATIENCE) }, Action::Start(Job::AllDrivers))
+            (S::FindData { until: now.saturating_add(DATA_PATIENCE) }, Action::None)
         }
         (S::Begin, E::Begin(Mode::Hosted)) => (S::ReadSpecs, Action::ReadSpecs),
 
@@ -249,7 +249,7 @@ mod tests {
     /// From the beginning; the actions after the first.
     fn walk(events: &[Event<'_>], now: Moment) -> (Stage, Vec<Action>) {
         let (mut stage, action) = step(Stage::Begin, Event::Begin(Mode::System), Moment::ZERO);
-        assert_eq!(action, Action::Start(Job::AllDrivers));
+        assert_eq!(action, Action::None);
         let mut actions = Vec::new();
         for event in events {
             let (next, action) = step(stage, event.clone(), now);

@@ -2,10 +2,12 @@
 //! child that looks.
 
 use super::freezer::Freezer;
+use super::shortage::Figures;
 use super::table::State;
 use super::weight::Weight;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
+use crate::places::Places;
 use crate::process::Output;
 use std::fs::File;
 use std::io::{self, Write};
@@ -44,6 +46,13 @@ pub(super) struct Weigher {
 }
 
 impl MemoryGuard {
+    /// Drivers were loaded beside the first instances, and what they took no group counts either.
+    pub(crate) fn count_drivers(&mut self, places: &Places) {
+        if let (Some(first), Some(figures)) = (self.first, Figures::read(places)) {
+            self.first = Some(figures.first_with_drivers(first));
+        }
+    }
+
     /// Asks the kernel to wake us. `groups`: the group that holds all instances.
     pub(crate) fn open(groups: &Path, log: &mut Log) -> MemoryGuard {
         let trigger = ask_kernel(TRIGGER).map_err(|error| {

@@ -11,6 +11,10 @@ const SHORT_PART: u64 = 8;
 /// And it is not the groups that took it when this part is missing.
 const MISSING_PART: u64 = 8;
 
+/// Drivers that are loaded when instances run already may take this part. What is used beyond it counts as missing, for an
+/// instance may have taken it.
+const DRIVERS_PART: u64 = 16;
+
 /// With more than this part nobody has to look again soon: a container at its own limit lets the kernel wake us all the time.
 const PLENTY_PART: u64 = 3;
 
@@ -63,6 +67,11 @@ impl Figures {
     /// What is used, and no group counts: the kernel's own, PID 1's, and what sockets hold.
     pub(super) fn uncounted(self) -> u64 {
         self.total.saturating_sub(self.available).saturating_sub(self.counted)
+    }
+
+    /// What counts as used at first, where `first` was so before the first instance started, and now all drivers are loaded.
+    pub(super) fn first_with_drivers(self, first: u64) -> u64 {
+        self.uncounted().clamp(first, first.saturating_add(self.total / DRIVERS_PART))
     }
 
     /// What is to be thought of it, where `first` was uncounted before any instance ran.
