@@ -1,5 +1,5 @@
 //! `cargo bench-board`: what we cost. Boots a board and measures, in one run: the way from PID 1's first instruction to the
-//! first containers, the memory of our own processes, the time one start takes beside what others need for the same, and
+//! first containers, beside systemd with LXC on another, the memory of our own processes, the time one start takes beside what others need for the same, and
 //! the sizes of what is shipped. Prints tables and leaves a report below `target/bench/`.
 //!
 //! An emulated board tells ratios and memory; its absolute times mean nothing on their own.
@@ -7,6 +7,7 @@
 pub(crate) mod appliance;
 mod boot_times;
 mod command_line;
+mod first_payload;
 mod hosted;
 mod kept_images;
 mod memory;
@@ -14,6 +15,7 @@ pub(crate) mod native;
 mod rivals;
 mod sizes;
 mod starts;
+mod systemd_lxc;
 
 pub use command_line::main;
 
@@ -46,6 +48,7 @@ pub struct BenchReport {
     pub load: [String; 2],
     sizes: Vec<sizes::Size>,
     boot: Option<boot_times::BootTimes>,
+    first_payload: Option<systemd_lxc::FirstPayload>,
     memory: Vec<memory::AtRest>,
     starts: Option<starts::Starts>,
     /// What design.md 9 promises of memory and size, and what was seen.
@@ -92,6 +95,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
         load: [load(), String::new()],
         sizes: Vec::new(),
         boot: None,
+        first_payload: None,
         memory: Vec::new(),
         starts: None,
         budgets: Vec::new(),
@@ -103,14 +107,20 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
         slots: Slots::OnlyA,
         data_mib: appliance::DATA_MIB,
         data: DataPartition::Filled(data),
-        kernel_arguments: String::new(),
+        kernel_arguments: first_payload::TRACED.to_owned(),
         clock: None,
         on_reset: OnReset::End,
         directory: directory.to_owned(),
     };
+    let rival = systemd_lxc::Rival::prepare(cache, &prepared, directory)?;
     let booted = Board::boot(&prepared, options, BOOT_TIMEOUT).map_err(BenchError::Board);
+    let mut first = None;
     if let Some((board, _)) = report.keep("the board boots", booted) {
+        first = report.keep("the first payload", first_payload::measure(&board));
         measure(&board, &mut report);
+    }
+    if let Some(first) = first {
+        rival.measure(first, directory, &mut report);
     }
     report.load[1] = load();
     println!("\nload of this machine: {} before, {} after", report.load[0], report.load[1]);
@@ -122,7 +132,8 @@ fn measure(board: &Board, report: &mut BenchReport) {
         return;
     }
     // First, while init still remembers its own start.
-    report.boot = report.keep("the boot", boot_times::measure(board));
+    let boot = boot_times::measure(board, report);
+    report.boot = report.keep("the boot", boot);
     memory::measure(board, report);
     starts::measure(board, report);
     kept_images::measure(board, report);

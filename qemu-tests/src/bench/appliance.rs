@@ -26,6 +26,11 @@ pub(super) const EIGHT_MORE: [&str; 8] =
 /// Runs `true`.
 pub(super) const ONCE: &str = "once";
 
+/// Runs `true` as soon as it may: of those that start by themselves it is the first, and it has no nic.
+pub(super) const FIRST: &str = "first";
+/// What it executes.
+pub(super) const FIRST_PAYLOAD: &str = "/bin/true";
+
 /// The data partition's size: the others' programs take some 20 MiB.
 pub(super) const DATA_MIB: u64 = 128;
 
@@ -55,6 +60,7 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         ("bench7.toml", BY_HAND_TOML),
         ("bench8.toml", BY_HAND_TOML),
         ("bench9.toml", BY_HAND_TOML),
+        ("first.toml", include_str!("../../appliance-bench/first.toml")),
         ("once.toml", include_str!("../../appliance-bench/once.toml")),
     ],
     recipe: include_str!("appliance.rs"),
@@ -78,7 +84,7 @@ fn once_image(workshop: &Workshop<'_>) -> Result<PathBuf, BuildError> {
         architecture: workshop.ingredients.arch.debian(),
         name: "once",
         key: &workshop.keys.release_secret(),
-        init: Some("/bin/true"),
+        init: Some(FIRST_PAYLOAD),
         halt_signal: Some(HALT_BUSYBOX),
         minimum_runtime: None,
     };

@@ -62,7 +62,7 @@ fn remove_disks(directory: &Path) {
         // What cannot be removed is overwritten by the next run.
         let _ = std::fs::remove_file(directory.join(name));
     }
-    for name in ["parts", "data.tree"] {
+    for name in ["parts", "data.tree", "systemd-lxc"] {
         let _ = std::fs::remove_dir_all(directory.join(name));
     }
 }

@@ -219,13 +219,25 @@ impl Rivals {
         })
     }
 
+    /// LXC's configuration of a container in the directory `place` that is started with the system: it has the same as the
+    /// benchmark's other, and runs `program`.
+    pub(super) fn autostarted(place: &str, program: &str) -> String {
+        let rivals = Rivals { root: format!("{place}/rootfs"), ..Rivals::on_board() };
+        let config = rivals.lxc_config_of(program, &format!("{place}/seccomp"));
+        format!("{config}lxc.start.auto = 1\n")
+    }
+
     fn lxc_config(&self) -> String {
+        let place = format!("lxc.rootfs.mount = {PLACE}/lxc-root\n");
+        place + &self.lxc_config_of("/bin/true", &format!("{PLACE}/lxc.seccomp"))
+    }
+
+    fn lxc_config_of(&self, program: &str, seccomp: &str) -> String {
         let (first, count) = MAP;
         let mut lines = vec![
             format!("lxc.rootfs.path = dir:{}", self.root),
-            format!("lxc.rootfs.mount = {PLACE}/lxc-root"),
             "lxc.uts.name = once".to_owned(),
-            "lxc.init.cmd = /bin/true".to_owned(),
+            format!("lxc.init.cmd = {program}"),
             format!("lxc.idmap = u 0 {first} {count}"),
             format!("lxc.idmap = g 0 {first} {count}"),
             "lxc.net.0.type = empty".to_owned(),
@@ -236,7 +248,7 @@ impl Rivals {
             "lxc.mount.entry = mqueue dev/mqueue mqueue nosuid,nodev,noexec,create=dir 0 0".to_owned(),
             "lxc.mount.entry = tmpfs run tmpfs nosuid,nodev,mode=755 0 0".to_owned(),
             "lxc.apparmor.profile = unconfined".to_owned(),
-            format!("lxc.seccomp.profile = {PLACE}/lxc.seccomp"),
+            format!("lxc.seccomp.profile = {seccomp}"),
             format!("lxc.cap.drop = {}", DROPPED.join(" ")),
             "lxc.cgroup2.devices.deny = a".to_owned(),
         ];
@@ -253,7 +265,7 @@ impl Rivals {
 }
 
 /// LXC's own format, version 2.
-fn lxc_seccomp() -> String {
+pub(super) fn lxc_seccomp() -> String {
     let mut lines = vec!["2".to_owned(), "denylist".to_owned(), "reject_force_umount".to_owned()];
     lines.extend(DENIED.map(|call| format!("{call} errno {ENOSYS}")));
     lines.join("\n") + "\n"

@@ -24,4 +24,4 @@ pub use host_packages::{Purpose, ensure as ensure_packages};
 pub use kernel::{Kernel, kernel, newer_kernel};
 pub(crate) use packages_index::Stanza;
 pub use peers::peers;
-pub use rootfs::debian_root;
+pub use rootfs::{debian_root, lxc_host_root};

@@ -1,5 +1,6 @@
-//! The Debian container's root: mmdebstrap's minimal bookworm with systemd, networkd and resolved, as a tar. It
-//! takes minutes for a foreign architecture and is then kept until Debian publishes a new point release.
+//! Roots of Debian as tars, by mmdebstrap: the container's, a minimal bookworm with systemd, networkd and resolved; and that of a
+//! board with systemd and LXC, which ours is compared with. One takes minutes for a foreign architecture and is then kept until
+//! Debian publishes a new point release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,41 @@ use crate::cache::{Cache, Key};
 use crate::command::Tool;
 use crate::progress::Step;
 
-/// What is in the root beside the minimal set. `usr-is-merged` says that the merge was done before anything was
+/// One root.
+struct Recipe {
+    /// Its entry in the cache.
+    name: &'static str,
+    /// The version of this way of making it.
+    version: &'static str,
+    packages: &'static [&'static str],
+    setup: &'static str,
+}
+
+/// A container's. `usr-is-merged` says that the merge was done before anything was
 /// unpacked; without it `usrmerge` comes instead and brings all of perl, a third of the whole.
-const PACKAGES: [&str; 8] =
-    ["usr-is-merged", "systemd", "systemd-sysv", "systemd-resolved", "dbus", "iproute2", "iputils-ping", "netbase"];
+const CONTAINER: Recipe = Recipe {
+    name: "debian-root",
+    version: "debian root 2",
+    packages: &[
+        "usr-is-merged",
+        "systemd",
+        "systemd-sysv",
+        "systemd-resolved",
+        "dbus",
+        "iproute2",
+        "iputils-ping",
+        "netbase",
+    ],
+    setup: include_str!("../../data/debian_root.sh"),
+};
+
+/// A board's with systemd as its PID 1, which starts LXC's containers.
+const LXC_HOST: Recipe = Recipe {
+    name: "lxc-host-root",
+    version: "lxc host root 1",
+    packages: &["usr-is-merged", "systemd", "systemd-sysv", "udev", "kmod", "dbus", "lxc"],
+    setup: include_str!("../../data/lxc_host.sh"),
+};
 
 /// mmdebstrap's own hook that makes `/bin` and its like links before the first package.
 const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
@@ -25,37 +57,51 @@ const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
 const EXCLUDED: [&str; 5] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*"];
 
-const SETUP: &str = include_str!("../../data/debian_root.sh");
-
 /// Every file that is newer gets this time, so that two builds agree: the day of bookworm's release.
 const SOURCE_DATE_EPOCH: &str = "1686355200";
 
-/// A Debian 12 root file system as a tar.
+/// A Debian 12 root file system for a container, as a tar.
 pub fn debian_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    make(cache, arch, &CONTAINER)
+}
+
+/// A Debian 12 root file system with systemd and LXC for a board, as a tar. A kernel's modules are not in it.
+pub fn lxc_host_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    make(cache, arch, &LXC_HOST)
+}
+
+fn make(cache: &Cache, arch: Arch, recipe: &Recipe) -> Result<PathBuf, ProvisionError> {
+    let Recipe { name, version, packages, setup } = recipe;
     host_packages::ensure(cache, &[Purpose::Fetching])?;
     let apt = PrivateApt::open(cache, Suite::Main)?;
     // base-files changes with every point release, so it stands for all that is not named.
-    let mut key = Key::new("debian root 2").with(arch.debian()).with(SETUP).with(EXCLUDED.join("\n"));
-    for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, &PACKAGES)?) {
+    let mut key = Key::new(version).with(arch.debian()).with(setup).with(EXCLUDED.join("\n"));
+    for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, packages)?) {
         key = key.with(&stanza.sha256);
     }
-    cache.entry(&format!("debian-root-{arch}"), &key, |aside| {
+    cache.entry(&format!("{name}-{arch}"), &key, |aside| {
         host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
         binfmt::register(arch)?;
-        let step = Step::begin(format!("Debian 12 root for {arch} (minutes, once)"));
-        let setup = Setup::write(aside)?;
-        bootstrap(&apt, arch, &setup.path, aside)?;
+        let step = Step::begin(format!("{name} of Debian 12 for {arch} (minutes, once)"));
+        let setup = Setup::write(aside, setup)?;
+        bootstrap(&apt, arch, packages, &setup.path, aside)?;
         step.done();
         Ok(())
     })
 }
 
-fn bootstrap(apt: &PrivateApt<'_>, arch: Arch, setup: &Path, tar: &Path) -> Result<(), ProvisionError> {
+fn bootstrap(
+    apt: &PrivateApt<'_>,
+    arch: Arch,
+    packages: &[&str],
+    setup: &Path,
+    tar: &Path,
+) -> Result<(), ProvisionError> {
     Tool::as_root("env")
         .arg(format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"))
         .args(["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"])
         .arg(format!("--architectures={arch}"))
-        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(format!("--include={}", packages.join(",")))
         .arg("--aptopt=Acquire::Languages \"none\"")
         .arg("--aptopt=Acquire::Retries \"3\"")
         .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
@@ -74,10 +120,10 @@ struct Setup {
 }
 
 impl Setup {
-    fn write(aside: &Path) -> Result<Setup, ProvisionError> {
+    fn write(aside: &Path, text: &str) -> Result<Setup, ProvisionError> {
         use std::os::unix::fs::PermissionsExt as _;
         let path = aside.with_extension("sh");
-        fs::write(&path, SETUP).map_err(ProvisionError::io("write", &path))?;
+        fs::write(&path, text).map_err(ProvisionError::io("write", &path))?;
         let setup = Setup { path };
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&setup.path, executable).map_err(ProvisionError::io("chmod", &setup.path))?;

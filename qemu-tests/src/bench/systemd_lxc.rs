@@ -1,0 +1,198 @@
+//! Whom the boot is compared with: Debian's systemd as PID 1, which starts a container of Debian's LXC. The same kernel with the
+//! same modules, the same initramfs, the same kind of signed and verified image in the same slot, and a data partition
+//! like ours, on a board of its own in the same run. The container has the same root in a plain directory, the same limits,
+//! user map and filters, and as ours no network.
+//!
+//! What it is spared: image signatures and verified blocks of the container, an overlay, a check of the data partition, and units
+//! that this board does not need.
+
+use super::appliance::{DATA_MIB, FIRST_PAYLOAD};
+use super::first_payload::{self, TRACED};
+use super::rivals::{MAP, Rivals};
+use super::{BOOT_TIMEOUT, BenchError, BenchReport, MEMORY_MIB};
+use crate::board::container_images::lay_out_busybox;
+use crate::board::disk::{DataPartition, System};
+use crate::board::host_yado::{HostYado, ImageOrder};
+use crate::board::qemu::OnReset;
+use crate::board::tree::Tree;
+use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, boot_modules};
+use crate::cache::{Cache, Key};
+use crate::command::Tool;
+use crate::progress::Step;
+use crate::provision;
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The most that our way to the first payload may take of theirs.
+const MOST_OF_THEIRS: f64 = 0.3;
+
+/// Where, on their data partition, the container is.
+const PLACE: &str = "lxc/first";
+
+/// Starts the agent when all else is started: it takes no part in what is measured.
+const AGENT_UNIT: &str = "[Unit]\nDescription=The tests' agent\nAfter=lxc.service\n\
+    [Service]\nExecStart=/usr/bin/guest-agent\nType=exec\nStandardOutput=null\nRestart=on-failure\n";
+
+/// The initramfs had itself called for modules.
+const SYSCTL: &str = "kernel.modprobe = /sbin/modprobe\n";
+
+/// From PID 1's first instruction to the first payload's.
+#[derive(Debug, Serialize)]
+pub(super) struct FirstPayload {
+    ours_us: u64,
+    theirs_us: u64,
+    ratio: f64,
+}
+
+/// Their board: what is in its slot and on its data partition.
+#[derive(Debug)]
+pub(super) struct Rival {
+    prepared: Prepared,
+    data: PathBuf,
+}
+
+impl Rival {
+    /// Builds it, or finds it in the cache.
+    pub(super) fn prepare(cache: &Cache, ours: &Prepared, directory: &Path) -> Result<Rival, BuildError> {
+        let image = image(cache, ours)?;
+        let system = System { image, ..ours.system.clone() };
+        let directory = directory.join("systemd-lxc");
+        fs::create_dir_all(&directory).map_err(BuildError::io(&directory))?;
+        Ok(Rival {
+            prepared: Prepared { ingredients: ours.ingredients.clone(), system, keys: ours.keys.clone() },
+            data: data_partition(ours, &directory)?,
+        })
+    }
+
+    /// Boots it, and compares.
+    pub(super) fn measure(&self, ours_us: u64, directory: &Path, report: &mut BenchReport) {
+        let Some(theirs_us) = report.keep("the boot of systemd with LXC", self.time(directory)) else { return };
+        let ratio = ours_us as f64 / theirs_us as f64;
+        println!("\nfrom PID 1's first instruction to the first payload's, in ms, as the kernel traced it");
+        println!("   {:>8.1}  {ratio:.2}  yado-init", ours_us as f64 / 1000.0);
+        println!("   {:>8.1}  1.00  systemd, lxc-autostart", theirs_us as f64 / 1000.0);
+        report.promise(
+            format!("the first payload is executed after at most {MOST_OF_THEIRS} of the time of systemd with LXC"),
+            format!("{:.2}: {} ms of {} ms", ratio, ours_us / 1000, theirs_us / 1000),
+            ratio <= MOST_OF_THEIRS,
+        );
+        report.first_payload = Some(FirstPayload { ours_us, theirs_us, ratio });
+    }
+
+    fn time(&self, directory: &Path) -> Result<u64, BenchError> {
+        let options = BoardOptions {
+            memory_mib: MEMORY_MIB,
+            slots: Slots::OnlyA,
+            data_mib: DATA_MIB,
+            data: DataPartition::Filled(self.data.clone()),
+            kernel_arguments: TRACED.to_owned(),
+            clock: None,
+            on_reset: OnReset::End,
+            directory: directory.join("systemd-lxc"),
+        };
+        let (board, _) = Board::boot(&self.prepared, options, BOOT_TIMEOUT)?;
+        first_payload::measure(&board)
+    }
+}
+
+fn image(cache: &Cache, ours: &Prepared) -> Result<PathBuf, BuildError> {
+    let ingredients = &ours.ingredients;
+    let arch = ingredients.arch;
+    let yado = HostYado::build(cache)?;
+    let root = provision::lxc_host_root(cache, arch)?;
+    let agent = &ingredients.programs.guest_agent;
+    let key = Key::new("systemd lxc system").with(include_str!("systemd_lxc.rs"));
+    let key = key.with(include_str!("../board/boot_modules.rs")).with(root.as_os_str().as_encoded_bytes());
+    let key = key.with(ingredients.kernel.modules.as_os_str().as_encoded_bytes());
+    let key = key.with(fs::read(agent).map_err(BuildError::io(agent))?).with(ours.keys.identity()?);
+    let key = key.with(HostYado::packer()?);
+    cache.entry(&format!("system-lxc-{arch}"), &key, |aside| {
+        let step = Step::begin(format!("system image for {arch}, systemd with LXC"));
+        let scratch = aside.with_extension("parts");
+        fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
+        let over = lay_out_over_root(&scratch, ours)?;
+        let merged = scratch.join("root.tar");
+        fs::copy(&root, &merged).map_err(BuildError::io(&root))?;
+        Tool::new("tar")
+            .args(["--append", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--file"])
+            .arg(&merged)
+            .arg("--directory")
+            .arg(over.root())
+            .arg(".")
+            .run()?;
+        let order = ImageOrder {
+            source: &merged,
+            kind: "system",
+            architecture: arch.debian(),
+            name: "systemd-lxc",
+            key: &ours.keys.release_secret(),
+            init: None,
+            halt_signal: None,
+            minimum_runtime: None,
+        };
+        yado.build_image(&order, aside)?;
+        fs::remove_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
+        step.done();
+        Ok::<(), BuildError>(())
+    })
+}
+
+/// What takes init's place, the modules that our system has, and the agent.
+fn lay_out_over_root(scratch: &Path, ours: &Prepared) -> Result<Tree, BuildError> {
+    let modules = Tree::create(&scratch.join("modules"))?;
+    let names = boot_modules::INITRAMFS.iter().chain(boot_modules::SYSTEM).copied();
+    boot_modules::choose(&ours.ingredients.kernel, names)?.lay_out(&modules, &[])?;
+    let tree = Tree::create(&scratch.join("over"))?;
+    // Debian's `/lib` and `/sbin` are links.
+    tree.copy_tree("usr/lib/modules", &modules.root().join("lib/modules"))?;
+    tree.symlink("usr/sbin/yado-init", "../lib/systemd/systemd")?;
+    tree.copy("usr/bin/guest-agent", 0o755, &ours.ingredients.programs.guest_agent)?;
+    tree.file("etc/sysctl.d/modprobe.conf", 0o644, SYSCTL)?;
+    tree.file("etc/systemd/system/guest-agent.service", 0o644, AGENT_UNIT)?;
+    tree.symlink(
+        "etc/systemd/system/multi-user.target.wants/guest-agent.service",
+        "/etc/systemd/system/guest-agent.service",
+    )?;
+    Ok(tree)
+}
+
+/// Their data partition: the container's configuration, and its root, which belongs to the container's root.
+fn data_partition(ours: &Prepared, directory: &Path) -> Result<PathBuf, BuildError> {
+    let tree = Tree::create(&directory.join("data.tree"))?;
+    let root = format!("{PLACE}/rootfs");
+    lay_out_busybox(&tree.root().join(&root), &ours.ingredients)?;
+    tree.file(&format!("{PLACE}/config"), 0o644, Rivals::autostarted(&format!("/data/{PLACE}"), FIRST_PAYLOAD))?;
+    tree.file(&format!("{PLACE}/seccomp"), 0o644, super::rivals::lxc_seccomp())?;
+    let part = directory.join("data.ext4");
+    // That there is none yet is as good.
+    let _ = fs::remove_file(&part);
+    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
+    format.arg(tree.root()).arg(&part).arg(format!("{DATA_MIB}M")).run()?;
+    // Who is not root cannot make files of others; in a file system it is only a number.
+    let mut script = String::new();
+    give_away(&tree.root().join(&root), &format!("/{root}"), &mut script)?;
+    let commands = directory.join("debugfs.commands");
+    fs::write(&commands, script).map_err(BuildError::io(&commands))?;
+    Tool::new("debugfs").arg("-w").arg("-f").arg(&commands).arg(&part).run()?;
+    Ok(part)
+}
+
+/// Commands for debugfs(8) that give `from`, which is at `to` in the file system, and all below it to the container's root.
+fn give_away(from: &Path, to: &str, script: &mut String) -> Result<(), BuildError> {
+    let (first, _) = MAP;
+    let is_directory = fs::symlink_metadata(from).map_err(BuildError::io(from))?.is_dir();
+    // A link is followed, and whose it is does not matter.
+    if !fs::symlink_metadata(from).map_err(BuildError::io(from))?.is_symlink() {
+        for field in ["uid", "gid"] {
+            script.push_str(&format!("set_inode_field \"{to}\" {field} {first}\n"));
+        }
+    }
+    if is_directory {
+        for entry in fs::read_dir(from).map_err(BuildError::io(from))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            give_away(&entry.path(), &format!("{to}/{name}"), script)?;
+        }
+    }
+    Ok(())
+}
