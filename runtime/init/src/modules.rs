@@ -20,7 +20,7 @@ use yado_sys::module::{self, Stored};
 /// be in one of the lists; a name that this kernel has built in, or that its image was made without, is passed over.
 ///
 /// What an instance needs whatever it has:
-const OF_INSTANCES: [&str; 10] = [
+const OF_INSTANCES: [&str; 7] = [
     // Images, layers, and the stand-in for a data partition.
     "loop",
     "dm_verity",
@@ -30,10 +30,6 @@ const OF_INSTANCES: [&str; 10] = [
     // What instances are given, and what systemd in them mounts.
     "fuse",
     "autofs4",
-    // The boot partition.
-    "vfat",
-    "nls_cp437",
-    "nls_ascii",
 ];
 
 /// What netd needs:
@@ -56,6 +52,9 @@ const OF_NETWORKS: [&str; 15] = [
     "nft_reject_inet",
     "nf_conntrack_netlink",
 ];
+
+/// What the boot partition needs, with the drivers: nobody uses it before.
+const OF_BOOT_PARTITION: [&str; 3] = ["vfat", "nls_cp437", "nls_ascii"];
 
 /// Where the system image's builder lists more: modules-load.d(5).
 const LISTS: [&str; 2] = ["/usr/lib/modules-load.d", "/etc/modules-load.d"];
@@ -130,6 +129,9 @@ impl Loader {
 
     /// Loads drivers for all devices there are: `new` was opened before, so none is missed.
     pub(crate) fn load_for_all(&mut self, new: &NewDevices) {
+        for name in OF_BOOT_PARTITION {
+            self.load(name);
+        }
         self.load_for(&devices::aliases_of_all());
         self.load_for_new(new);
     }
