@@ -19,11 +19,13 @@ tmpfs /tmp tmpfs mode=1777 0 0
 FSTAB
 printf 'lxc.lxcpath = /data/lxc\n' > "$root/etc/lxc/lxc.conf"
 
+printf 'USE_LXC_BRIDGE="false"\n' > "$root/etc/default/lxc-net"
+
 chroot "$root" systemctl --quiet enable lxc.service
 chroot "$root" systemctl --quiet set-default multi-user.target
 
-# Containers without a network need no bridge; and terminals, timers of the package archive, and file systems of the kernel's
-# own that nobody here uses would only cost the time that is measured.
+# Containers without a network need no bridge, and nobody is to wait for one. Terminals, timers of the package archive, and file
+# systems of the kernel's own that nobody here uses would only cost the time that is measured.
 for unit in lxc-net.service getty@tty1.service getty-static.service serial-getty@ttyAMA0.service \
     sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount \
     dev-hugepages.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount systemd-binfmt.service \
