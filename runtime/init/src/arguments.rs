@@ -152,7 +152,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
     }
 }
 
-/// Instances that need nothing of what is loaded start meanwhile, and all of them together have a quarter of our weight.
+/// Instances that need nothing of what is loaded start meanwhile, and all of them together have a quarter of the usual weight.
 fn run_after_instances() {
     if let Err(error) = scheduling::run_after_others() {
         println!("be scheduled after others: {error}");

@@ -21,8 +21,8 @@ pub fn run_before_others() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A tenth of the usual weight: sched(7), "The nice value".
-const NICE: i32 = 10;
+/// A third of the usual weight: sched(7), "The nice value".
+const NICE: i32 = 5;
 
 /// From now on this process and what it starts leave the processor to others that want it.
 ///
