@@ -15,6 +15,7 @@ mod compressed_modules;
 mod condition;
 mod configuration;
 mod controllers;
+mod cut_apply;
 mod data_partition;
 mod devices;
 mod failure;
@@ -88,6 +89,7 @@ const STEPS: &[Step] = &[
 const STEPS_ON_ARM64: &[Step] = &[
     Step { title: "a board boots a newer kernel, with compressed modules", take: boots::newer_kernel },
     Step { title: "compressed modules are loaded, and instances run", take: compressed_modules::loaded },
+    Step { title: "the power is cut in the middle of applies, and it is before or after", take: cut_apply::cut },
 ];
 
 /// How many steps a whole run has.
