@@ -1,5 +1,7 @@
 //! What the datagram reader gives up before it reads the first byte of somebody else's.
 
+use super::MOST_SOURCES;
+use crate::closing::MAX_WAITING;
 use std::io;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::clock;
@@ -8,8 +10,11 @@ use yado_sys::identity::{self, NOBODY};
 use yado_sys::rlimit::KernelResource;
 use yado_sys::seccomp::{Filter, READER_CALLS};
 
-/// Sockets of all instances and ours, and what one datagram may carry.
-const MOST_DESCRIPTORS: u64 = 192;
+/// The link, standard ones, what is held for init, and what one datagram may carry.
+const BESIDES_SOURCES: usize = MAX_WAITING + 56;
+
+/// Sockets of all instances and ours, and what there is besides. With fewer the reader would lose the link.
+const MOST_DESCRIPTORS: u64 = (MOST_SOURCES + BESIDES_SOURCES) as u64;
 
 /// From here on it can read, write and close what it is given, and nothing else: no files, no programs, no new sockets, and
 /// above all no call that sends descriptors, since init receives from it. Whatever else it calls ends it, and init says so.
