@@ -151,8 +151,9 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// for, as the start of a container, does not wait for this.
 const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
-/// After so long without an event the next one is not near, and netd takes no more memory than waiting needs.
-const QUIET: Duration = Duration::from_secs(5);
+/// After so long without an event netd takes no more memory than waiting needs: a second after work it is given back. What is
+/// needed again is in the page cache.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM.
 pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonError> {
