@@ -103,7 +103,7 @@ const FLOORS: &[Floor] = &[
     },
     Floor {
         name: "native",
-        about: "what a start takes on this machine, as a part of crun's time",
+        about: "what a start takes on this machine, as a part of crun's time, and the memory after it",
         run: native_starts,
         when: When::Always,
     },
