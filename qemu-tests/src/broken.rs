@@ -23,6 +23,7 @@ mod fullness;
 mod idle;
 mod killed_launcher;
 mod killed_processes;
+mod lingering_mount;
 mod power_cut;
 mod reboot;
 mod slots;
@@ -89,6 +90,10 @@ const STEPS: &[Step] = &[
 const STEPS_ON_ARM64: &[Step] = &[
     Step { title: "a board boots a newer kernel, with compressed modules", take: boots::newer_kernel },
     Step { title: "compressed modules are loaded, and instances run", take: compressed_modules::loaded },
+    Step {
+        title: "a start waits for the mount of the run before, where the kernel mounts no layer twice",
+        take: lingering_mount::waited_for,
+    },
     Step { title: "the power is cut in the middle of applies, and it is before or after", take: cut_apply::cut },
 ];
 
