@@ -22,8 +22,13 @@ const FIRST_APART: u32 = 1 << 30;
 /// How many ids of the host an instance has if nobody says otherwise, and at least.
 const USUAL_COUNT: u32 = 65_536;
 
-/// The most instances that are remembered: many times those that a system can have, so that those that are gone can be, too.
-const MOST_IDENTITIES: usize = 4 * MAX_INSTANCES;
+/// The most instances that are remembered: twice those that a system can have, so that those that are gone can be, too.
+const MOST_IDENTITIES: usize = 2 * MAX_INSTANCES;
+
+/// The longest file: id, name, first id of the host and count for each, the longest numbers of 32 bits, and what is before and
+/// after them. It is an argument of the child that writes it, which has 128 KiB at most (execve(2), MAX_ARG_STRLEN).
+pub(crate) const MAX_FILE_BYTES: usize = MOST_IDENTITIES * (InstanceName::MAX_LEN + 4 + 3 * 10) + 64;
+const _: () = assert!(MAX_FILE_BYTES < 128 * 1024);
 
 /// The first words of the file, with its version.
 const MAGIC: &str = "yado-ids ";

@@ -115,7 +115,7 @@ pub(crate) struct Jobs {
     limits: Queue,
 }
 
-/// At most one job, and those that wait for it to end: of each stage of our start at most one.
+/// At most one job, and those that wait for it to end: of each stage of our start at most one, and of each instance's limits.
 #[derive(Debug, Default)]
 struct Queue {
     running: Option<Running>,
@@ -281,6 +281,10 @@ impl Jobs {
     pub(crate) fn start(&mut self, job: Job, places: &Places, log: &mut Log, now: Moment) -> Option<(Job, JobEnd)> {
         let queue = self.queue_mut(job.lane());
         if queue.running.is_some() {
+            // The newer file says all that the older one does.
+            let is_older =
+                |other: &Job| matches!((other, &job), (Job::SaveIdentities { .. }, Job::SaveIdentities { .. }));
+            queue.waiting.retain(|other| !is_older(other));
             queue.waiting.push_back(job);
             return None;
         }

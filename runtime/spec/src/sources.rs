@@ -21,6 +21,8 @@ use crate::file::{Digest, sources_digest};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use yado_wire::{InstanceName, hex};
 
@@ -98,7 +100,7 @@ impl core::fmt::Display for SourceError {
         match self {
             SourceError::Read { path, source } => write!(out, "read {}: {source}", path.display()),
             SourceError::TooLong { path } => {
-                write!(out, "read {}: longer than {MAX_SOURCE_BYTES} bytes", path.display())
+                write!(out, "read {}: longer than {MAX_SOURCE_BYTES} bytes: move a part to profiles", path.display())
             }
             SourceError::TooMany { path } => {
                 write!(out, "read {}: more than {MAX_ENTRIES} entries, the rest is left out", path.display())
@@ -253,7 +255,7 @@ fn entries(directory: &Path, left_out: &mut Vec<SourceError>) -> Vec<String> {
         }
         match name.into_string() {
             Ok(name) if name.starts_with('.') => {}
-            Ok(name) if name.len() <= MAX_NAME_BYTES => names.push(name),
+            Ok(name) if name.strip_suffix(".toml").unwrap_or(&name).len() <= MAX_NAME_BYTES => names.push(name),
             Ok(name) => left_out.push(SourceError::Name {
                 path: directory.join(name),
                 reason: format!("a name has at most {MAX_NAME_BYTES} bytes"),
@@ -285,17 +287,23 @@ fn read_source_below(top: Option<&Path>, path: PathBuf) -> Source {
     Source { path, content }
 }
 
+/// To open a FIFO does not wait (open(2); the same number on all machines that we build for).
+const O_NONBLOCK: i32 = 0o4000;
+
 /// Opening a FIFO would block init for ever, and so would reading some files of `/proc`, to which a link may lead from a data
 /// partition that was elsewhere.
 fn open_regular(top: Option<&Path>, path: &Path) -> io::Result<File> {
+    let refused = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    // What is looked at is what was opened, whatever lies there meanwhile.
+    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
     if let Some(top) = top {
-        if !path.canonicalize()?.starts_with(top.canonicalize()?) {
-            let reason = format!("a link that leads out of {}: put the file itself there", top.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        if !opened.starts_with(top.canonicalize()?) {
+            return refused(format!("a link that leads out of {}: put the file itself there", top.display()));
         }
     }
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    if !file.metadata()?.is_file() {
+        return refused("not a regular file: put one there".to_owned());
     }
-    File::open(path)
+    Ok(file)
 }

@@ -1,5 +1,6 @@
 //! Datagram sockets with the sender's credentials: `$NOTIFY_SOCKET`, the journal's socket, `/dev/log`.
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -39,16 +40,30 @@ pub struct Sender {
 
 /// Receives at `path`, which gets the permission bits `mode`; a socket file left there is replaced. It does not block.
 pub fn bind(path: &Path, mode: u32) -> io::Result<OwnedFd> {
-    let address = SocketAddrUnix::new(path)?;
     match rustix::fs::unlink(path) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
+    let (_directory, address) = address_of(path)?;
     let socket = unbound()?;
     sockopt::set_socket_passcred(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode as rustix::fs::RawMode))?;
     Ok(socket)
+}
+
+/// The address of a socket file, with what must stay open until it was used. A path is longer than an address may be
+/// (unix(7): 107 bytes) where an instance has a long name; then it goes by way of the directory's descriptor.
+fn address_of(path: &Path) -> io::Result<(Option<OwnedFd>, SocketAddrUnix)> {
+    match (SocketAddrUnix::new(path), path.parent(), path.file_name()) {
+        (Err(Errno::NAMETOOLONG), Some(directory), Some(name)) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+            let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+            Ok((Some(directory), SocketAddrUnix::new(short)?))
+        }
+        (address, _, _) => Ok((None, address?)),
+    }
 }
 
 /// A socket to [`send`] from.
@@ -64,7 +79,7 @@ pub fn send(
     bytes: &[u8],
     descriptor: Option<BorrowedFd<'_>>,
 ) -> io::Result<Option<()>> {
-    let address = SocketAddrUnix::new(path)?;
+    let (_directory, address) = address_of(path)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = descriptor.as_slice();

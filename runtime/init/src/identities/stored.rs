@@ -1,7 +1,7 @@
 //! Who is who in one file on the data partition. An instance's layer lies there under its id, has the first of its host ids as
 //! its group, and a link to its name: if the file is lost, all is restored from these.
 
-use super::{Claim, FIRST_HOST_ID, Identities, ParseError, Witness};
+use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, Witness};
 use crate::log::{Log, Priority};
 use crate::places::Places;
 use crate::specs::Configured;
@@ -13,9 +13,6 @@ use std::process::ExitCode;
 use yado_spec::places::OWNER;
 use yado_sys::{regular_file, replace_file};
 use yado_wire::{InstanceId, InstanceName};
-
-/// Longer than what as many instances as there can be take.
-const MAX_FILE_BYTES: u64 = 128 * 1024;
 
 /// Layers that are looked at. Far more than there are; a bound for one call.
 const MOST_DIRECTORIES: usize = 4096;
@@ -163,7 +160,7 @@ fn read(path: &Path) -> io::Result<Option<Result<Identities, ParseError>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(Some(Identities::parse(&bytes)))
 }
 

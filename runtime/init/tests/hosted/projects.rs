@@ -2,7 +2,8 @@
 
 use crate::host::Host;
 use std::fs;
-use yado_wire::rescue::InstanceState;
+use yado_wire::InstanceName;
+use yado_wire::rescue::{ExitStatus, InstanceState};
 
 const RUNS: &str = "[config]\nboot.autostart = true\n";
 
@@ -47,6 +48,22 @@ fn two_of_one_name_in_two_projects_are_two_instances() {
     ] {
         let (code, _, errors) = rescue(words);
         assert!(code != 0 && errors.contains(reason), "{words:?} {errors}");
+    }
+    assert!(host.end().success());
+}
+
+#[test]
+fn the_longest_names_start_wherever_they_are_configured() {
+    let part = "x".repeat(InstanceName::MAX_PART_LEN);
+    let (image, data) = (format!("{part}_{part}"), format!("{}_{part}", "y".repeat(InstanceName::MAX_PART_LEN)));
+    let Some(host) = Host::with(&[(&image, RUNS)]) else { return };
+    host.write(&format!("data/instances/{data}/instance.toml"), &format!("image = \"busybox\"\n{RUNS}"));
+    let mut host = host.start();
+    for name in [&image, &data] {
+        host.wait_for(name, InstanceState::Running);
+        // What it says on its socket arrives.
+        host.notify(name, "STATUS=here\nREADY=1");
+        assert_eq!(host.exec(name, &["sh", "-c", "true"]), Ok(ExitStatus::Code(0)));
     }
     assert!(host.end().success());
 }
