@@ -27,7 +27,7 @@ const MOST_IDENTITIES: usize = 2 * MAX_INSTANCES;
 
 /// The longest file: id, name, first id of the host and count for each, the longest numbers of 32 bits, and what is before and
 /// after them. It is an argument of the child that writes it, which has 128 KiB at most (execve(2), MAX_ARG_STRLEN).
-pub(crate) const MAX_FILE_BYTES: usize = MOST_IDENTITIES * (InstanceName::MAX_LEN + 4 + 3 * 10) + 64;
+pub(crate) const MAX_FILE_BYTES: u64 = (MOST_IDENTITIES * (InstanceName::MAX_LEN + 4 + 3 * 10) + 64) as u64;
 const _: () = assert!(MAX_FILE_BYTES < 128 * 1024);
 
 /// The first words of the file, with its version.

@@ -160,7 +160,7 @@ fn read(path: &Path) -> io::Result<Option<Result<Identities, ParseError>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(Some(Identities::parse(&bytes)))
 }
 
