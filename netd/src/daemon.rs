@@ -232,12 +232,14 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     if let Err(error) = privileges::drop_unneeded(netd.arguments.is_hosted) {
         tracing::warn!("privileges are kept: {error}");
     }
-    netd.reconcile(since_boot()).await;
+    // Before the first look, which makes bridges and rules: whoever starts with a nic does the rest of its start meanwhile. What is
+    // asked is answered after it.
     let socket: PathBuf = netd.arguments.run.join("netd.sock");
     control::listen(&socket, events).map_err(failed(&socket.display().to_string()))?;
     if let Err(error) = tell_ready(std::env::var_os("NOTIFY_SOCKET").as_deref()) {
         tracing::warn!("tell ready: {error}");
     }
+    netd.reconcile(since_boot()).await;
     tracing::info!("{} bridges, {} uplinks", netd.spec.bridges.len(), netd.spec.uplinks.len());
     netd.unmap_at = Some(since_boot() + QUIET);
     loop {

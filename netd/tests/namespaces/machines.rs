@@ -190,6 +190,8 @@ impl Board {
             Ok(len) => assert_eq!(&message[..len], b"READY=1"),
             Err(error) => panic!("netd does not tell ready: {error}\n{}", self.log()),
         }
+        // It listens before its first look, and answers after it.
+        drop(self.status());
     }
 
     /// Kills it as a crash would.

@@ -13,9 +13,9 @@ use yado_sys::packet;
 use yado_wire::network::{self, MAX_NICS, NetReply, NetRequest, NicOrder};
 use yado_wire::{AboutInstance, Failure, MAX_FRAME_BYTES, Step};
 
-/// netd answers in milliseconds; a bridge that has just been made may take a few seconds on a slow board. So long it may
-/// take to be reached, and to answer.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// netd answers in milliseconds, when the system starts after it has made its bridges and rules, which may take some seconds on
+/// a slow board. So long it may take to be reached, and to answer.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A request under way.
 #[derive(Debug)]
