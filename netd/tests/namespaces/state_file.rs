@@ -59,7 +59,7 @@ fn a_damaged_or_older_state_file_is_told_and_takes_nothing_of_what_runs() {
     let cases: [(Damage, &str); 4] = [
         (cut, "netd.state: damaged"),
         (flip, "netd.state: damaged"),
-        (make_older, "netd.state: of version 3, this netd reads 4"),
+        (make_older, "netd.state: of version 3, this netd reads 5"),
         (make_unreadable, "netd.state: Is a directory"),
     ];
     for (damage, expected) in cases {
