@@ -32,7 +32,7 @@ const _: () = assert!(MAX_FILE_BYTES < 128 * 1024);
 
 /// The first words of the file, with its version.
 const MAGIC: &str = "yado-ids ";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// All instances that are known, by id. No two have the same id, name, or id of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -346,17 +346,17 @@ mod tests {
     #[test]
     fn the_file_comes_out_as_it_was_written_and_a_changed_one_is_refused() {
         let text = three().text();
-        let lines = "yado-ids 2\nnext 4\n1 b 1000000 65536\n2 c 1065536 65536\n3 d 1131072 65536\nsum ";
+        let lines = "yado-ids 3\nnext 4\n1 b 1000000 65536\n2 c 1065536 65536\n3 d 1131072 65536\nsum ";
         assert_eq!(text, format!("{lines}{:08x}\n", fnv32(lines.trim_end_matches("sum ").bytes())));
         assert_eq!(Identities::parse(text.as_bytes()), Ok(three()));
         for len in 0..text.len() {
             assert_eq!(Identities::parse(&text.as_bytes()[..len]), Err(ParseError::Damaged), "{len}");
         }
-        assert_eq!(Identities::parse(b"yado-ids 3\nwhatever\n"), Err(ParseError::LaterVersion));
+        assert_eq!(Identities::parse(b"yado-ids 4\nwhatever\n"), Err(ParseError::LaterVersion));
         for lines in
             ["next 3\n1 b 1000000 65536\n2 c 1000001 65536\n", "next 3\n1 b 0 0\n1 c 0 0\n", "next 1\n1 b 0 0\n"]
         {
-            let text = format!("yado-ids 2\n{lines}");
+            let text = format!("yado-ids 3\n{lines}");
             let text = format!("{text}sum {:08x}\n", fnv32(text.bytes()));
             assert_eq!(Identities::parse(text.as_bytes()), Err(ParseError::Damaged), "{text}");
         }
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn no_two_of_any_file_are_the_same() {
         let seed = three().text().into_bytes();
-        fuzz("identities", &[seed], &["yado-ids 2\n", "next ", "sum ", "65536", "\n", "4294967295"], |bytes| {
+        fuzz("identities", &[seed], &["yado-ids 3\n", "next ", "sum ", "65536", "\n", "4294967295"], |bytes| {
             let Ok(all) = Identities::parse(bytes) else { return };
             assert_eq!(all.text().as_bytes(), bytes);
             let witness = Some(Witness { id: InstanceId(2), first: Some(1_000_001) });

@@ -6,6 +6,7 @@ use crate::places::Places;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
+use yado_sys::regular_file;
 
 /// The most trusted keys; what verifies images has the same limit.
 const MOST_KEYS: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
-            if !is_key(&path) {
+            if path.extension().is_none_or(|extension| extension != "pub") {
                 continue;
             }
             let Some(fewer) = left.checked_sub(1) else {
@@ -35,7 +36,9 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
             };
             left = fewer;
             let name = format!("{origin}-{}", entry.file_name().to_string_lossy());
-            if let Err(error) = copy(&path, &trust.join(name)) {
+            // The system's directory is verified, and may be links; what lies on the data partition may be another's.
+            let opened = if origin == "data" { regular_file::open(&path) } else { File::open(&path) };
+            if let Err(error) = opened.and_then(|file| copy(file, &trust.join(name))) {
                 log.say(Priority::Error, format_args!("copy {}: {error}", path.display()));
             }
         }
@@ -43,13 +46,45 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
 }
 
 /// By hand, because `fs::copy` brings every way in which Linux copies large files.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+fn copy(from: File, to: &Path) -> io::Result<()> {
+    let found = from.metadata()?;
+    if !found.is_file() || MAX_KEY_BYTES < found.len() {
+        let reason = format!("no regular file of at most {MAX_KEY_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
     let mut key = Vec::new();
-    File::open(from)?.take(MAX_KEY_BYTES).read_to_end(&mut key)?;
+    from.take(MAX_KEY_BYTES).read_to_end(&mut key)?;
     fs::write(to, key)
 }
 
-fn is_key(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "pub")
-        && fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MAX_KEY_BYTES)
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_no_key_on_the_data_partition_is_neither_followed_nor_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let unused = directory.path().to_owned();
+        let places = Places::of_host(directory.path(), unused.clone(), unused, yado_wire::rescue::Verify::Start);
+        let (system, data) = (places.system.join("trust"), places.data.join("trust"));
+        for made in [&system, &data] {
+            fs::create_dir_all(made).unwrap();
+            fs::write(made.join("good.pub"), "key\n").unwrap();
+            symlink("good.pub", made.join("link.pub")).unwrap();
+        }
+        // Whoever reads it waits for the kernel's next word.
+        symlink("/proc/kmsg", data.join("kmsg.pub")).unwrap();
+        let fifo = data.join("fifo.pub");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        fs::write(data.join("long.pub"), [b'x'; 4097]).unwrap();
+        collect(&places, &mut Log::of_host());
+        let mut trusted: Vec<_> = fs::read_dir(places.trust())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        trusted.sort();
+        assert_eq!(trusted, ["data-good.pub", "system-good.pub", "system-link.pub"]);
+    }
 }

@@ -287,23 +287,23 @@ fn read_source_below(top: Option<&Path>, path: PathBuf) -> Source {
     Source { path, content }
 }
 
-/// To open a FIFO does not wait (open(2); the same number on all machines that we build for).
-const O_NONBLOCK: i32 = 0o4000;
+/// To find a file and not open it: open(2). The same number on all machines that we build for.
+const O_PATH: i32 = 0o10_000_000;
 
 /// Opening a FIFO would block init for ever, and so would reading some files of `/proc`, to which a link may lead from a data
-/// partition that was elsewhere.
+/// partition that was elsewhere; opening a watchdog would arm it.
 fn open_regular(top: Option<&Path>, path: &Path) -> io::Result<File> {
     let refused = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-    // What is looked at is what was opened, whatever lies there meanwhile.
-    let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    // What is judged is what is then read, whatever lies there meanwhile; and to judge it does not open it.
+    let found = File::options().read(true).custom_flags(O_PATH).open(path)?;
+    let found_at = format!("/proc/self/fd/{}", found.as_raw_fd());
     if let Some(top) = top {
-        let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        if !opened.starts_with(top.canonicalize()?) {
+        if !fs::read_link(&found_at)?.starts_with(top.canonicalize()?) {
             return refused(format!("a link that leads out of {}: put the file itself there", top.display()));
         }
     }
-    if !file.metadata()?.is_file() {
+    if !found.metadata()?.is_file() {
         return refused("not a regular file: put one there".to_owned());
     }
-    Ok(file)
+    File::open(found_at)
 }

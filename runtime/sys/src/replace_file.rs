@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 /// system takes no more files, the new one is one of its [`file_reserve`], and the old one goes there.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let aside = aside_of(path);
-    // What lies there may be another's, on a disk that was elsewhere.
+    // What lies there may be another's, on a disk that was elsewhere. The name is ours, and what is no file in it goes.
+    if fs::symlink_metadata(&aside).is_ok_and(|found| !found.is_file()) {
+        let _ = fs::remove_file(&aside);
+    }
     let flags = AT_ONCE.bits() as i32;
     let options = &mut File::options();
     let (mut file, place) =
@@ -86,12 +89,17 @@ mod tests {
         // What waits where it is written aside is neither waited for nor followed.
         let aside = aside_of(&path);
         std::os::unix::fs::symlink("elsewhere", &aside).unwrap();
-        assert!(replace(&path, 0o600, b"newest").is_err() && !directory.path().join("elsewhere").exists());
-        fs::remove_file(&aside).unwrap();
+        replace(&path, 0o600, b"newer").unwrap();
+        assert!(!directory.path().join("elsewhere").exists());
         make_fifo(&aside);
-        assert!(replace(&path, 0o600, b"newest").is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-        fs::remove_file(&aside).unwrap();
+        replace(&path, 0o600, b"newest").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "newest");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        // What cannot be taken away so is in the way, and nothing is lost.
+        fs::create_dir(&aside).unwrap();
+        assert!(replace(&path, 0o600, b"x").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "newest");
+        fs::remove_dir(&aside).unwrap();
         // It cannot take the place of a directory.
         let taken = directory.path().join("directory");
         fs::create_dir_all(taken.join("inside")).unwrap();

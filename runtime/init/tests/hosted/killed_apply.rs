@@ -6,7 +6,7 @@ use crate::name;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 use yado_sys::poll::PollSet;
 use yado_wire::rescue::{ApplyOutcome, InstanceState, Reply, Request};
@@ -284,12 +284,12 @@ fn who_is_who_is_known_although_it_could_not_be_written_and_the_next_apply_write
     let Some(host) = Host::with(&[("one", RUNS)]) else { return };
     let mut host = host.start();
     host.wait_for("one", InstanceState::Running);
-    // There it is written first. Nobody waits at a FIFO for a reader.
+    // There it is written first.
     let aside = host.path("data/state/.ids.new");
-    let obstruct = || assert!(Command::new("mkfifo").arg(&aside).status().unwrap().success());
+    let obstruct = || fs::create_dir(&aside).unwrap();
     let clear = |host: &Running| {
         host.logs_until(None, "identities: ended with code 1");
-        fs::remove_file(&aside).unwrap();
+        fs::remove_dir(&aside).unwrap();
     };
     let written = |host: &Running| fs::read_to_string(host.path("data/state/ids")).unwrap();
     obstruct();

@@ -175,6 +175,7 @@ fn an_instance_is_ready_while_its_probe_passes_and_started_again_when_it_does_no
     // It may speak before its launcher has told that it runs.
     host.wait_for("one", InstanceState::Running);
     let told = host.logs_until(Some("one"), "No such file");
+    assert_eq!(host.state("one"), InstanceState::Running, "its probe did not pass");
     assert!(told.iter().any(|line| line.starts_with("ls: /run/well:")), "what it prints is its own word: {told:?}");
     host.exec("one", &["sh", "-c", "echo >/run/well"]).unwrap();
     host.wait_for("one", InstanceState::Ready);
