@@ -125,7 +125,8 @@ fn nothing_is_left_for_later() {
 #[test]
 fn the_tests_that_need_root_are_run_as_root() {
     let script = fs::read_to_string(root().join("qemu-tests/data/run_test.sh")).unwrap();
-    let list = script.lines().find_map(|line| line.strip_suffix(')')).unwrap();
+    let mut lists = script.lines().filter_map(|line| line.strip_suffix(')'));
+    let list = lists.find(|list| list.starts_with("yado-")).unwrap();
     let listed: BTreeSet<String> = list.split(" | ").map(str::to_owned).collect();
     let mut needing = BTreeSet::new();
     for file in rust_files().iter().filter(|file| !file.path.starts_with("qemu-tests")) {
