@@ -24,8 +24,7 @@ const NOTIFY_SOCKET: &str = "/run/host/notify";
 /// The whole life of the payload up to its `execve`.
 pub(crate) fn live(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) -> ! {
     if let Err(Gave::Up(failure)) = become_init(order, label, talk) {
-        // If the launcher is gone, nobody is left who wants to know.
-        let _ = talk.say(&Word::Failed(failure), &[]);
+        talk.fail(failure);
     }
     std::process::exit(1)
 }

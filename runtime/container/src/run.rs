@@ -148,7 +148,7 @@ fn build(
 ) -> Result<(), Failure> {
     let Outside { cgroup, runtime, stage, terminals, kept_image } = outside;
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
-    born.talk.say(&Go::BeRoot, &[])?;
+    born.talk.tell(&Go::BeRoot, &[])?;
     let image = MountedImage::open(order, kept_image.as_ref(), stopwatch)?;
     reporter.image(&image.keep)?;
     let root = layer::mount_root(order, &image, user_namespace.as_ref(), stopwatch)
@@ -178,7 +178,7 @@ fn build(
     })?;
     let to_payload = [Some(&dev.theirs), Some(terminals), Some(&run), notify.as_ref()];
     let to_payload: Vec<BorrowedFd<'_>> = to_payload.into_iter().flatten().map(AsFd::as_fd).collect();
-    born.talk.say(&Go::Build, &to_payload)?;
+    born.talk.tell(&Go::Build, &to_payload)?;
 
     // From here on both processes work.
     stopwatch.step(Step::Rlimits, || set_limits(order, born.pid))?;
@@ -186,9 +186,8 @@ fn build(
         stopwatch.step(Step::Network, || attaching.wait())?;
     }
     reporter.payload(born.pid, &born.pidfd, Some(&master))?;
-    born.talk.say(&Go::Exec, &[])?;
-    let executed = stopwatch.step(Step::Exec, || wait_for_exec(&born.talk));
-    stopwatch.add(&executed.map_err(|failure| image.explain(failure))?);
+    let executed = finish(born, stopwatch).map_err(|failure| image.explain(failure))?;
+    stopwatch.add(&executed);
     reporter.started(stopwatch, &dev.ours, &root)
 }
 
@@ -271,6 +270,12 @@ fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
 
 fn set_effective_user(uid: u32) -> Result<(), Failure> {
     identity::set_effective_user(uid).map_err(at(Step::IdMap, "effective user"))
+}
+
+/// The payload may have failed long ago: this is where we hear of it.
+fn finish(born: &Born, stopwatch: &mut Stopwatch) -> Result<PayloadSteps, Failure> {
+    born.talk.tell(&Go::Exec, &[])?;
+    stopwatch.step(Step::Exec, || wait_for_exec(&born.talk))
 }
 
 /// The payload's last word, then the silence that says that its program runs.

@@ -3,6 +3,7 @@
 
 use crate::report::at;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use yado_sys::packet::{self, Packet};
@@ -17,7 +18,8 @@ pub(crate) enum Go {
     /// Everything outside is mounted and lies on the stage. With it travel `/dev`, `/dev/pts`, `/run`, and the notify socket
     /// if there is one.
     Build,
-    /// Devices, interfaces and limits are in place too, and init knows the payload. It may come before the inside is built.
+    /// Devices, interfaces and limits are in place too, and init knows the payload. It may come before the inside is built,
+    /// or has failed to be.
     Exec,
 }
 
@@ -34,7 +36,7 @@ pub(crate) enum Word {
     Namespaces,
     /// The next thing is `execve`. How long the payload's steps took.
     Executing(PayloadSteps),
-    /// The payload gives up.
+    /// The payload gives up. It stays until the launcher is gone or kills it: see [`Talk::fail`].
     Failed(Failure),
 }
 
@@ -67,6 +69,22 @@ impl Talk {
         let bytes = yado_wire::encode(message).ok_or_else(too_long)?;
         let sent = packet::send(&self.0.as_fd(), &bytes, descriptors).map_err(at(Step::Launcher, "payload"))?;
         sent.ok_or_else(|| Failure::refused(Step::Launcher, "payload", "it takes no message"))
+    }
+
+    /// The launcher's [`Talk::say`]. If nobody is there to listen any more, the failure is the last word, if there was one.
+    pub(crate) fn tell(&self, go: &Go, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        self.say(go, descriptors).map_err(|failure| match failure.errno == Errno::PIPE.raw_os_error() {
+            true => self.hear_word(Step::Launcher).err().unwrap_or(failure),
+            false => failure,
+        })
+    }
+
+    /// The payload's last word. It then stays until the other end is closed: of a process that ends with messages unread
+    /// the kernel says `ECONNRESET` first, and the launcher would take that for an end without a word.
+    pub(crate) fn fail(&self, failure: Failure) {
+        // If the launcher is gone, nobody is left who wants to know.
+        let _ = self.say(&Word::Failed(failure), &[]);
+        while let Ok(Some(_)) = self.hear::<Go>(Step::Launcher) {}
     }
 
     /// Waits for the next message, which belongs to `step`. `None`: the other end is closed.
@@ -112,5 +130,37 @@ mod tests {
         assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, TOO_SLOW));
         drop(payloads);
         assert!(launchers.hear_word(Step::Exec).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_last_word_of_a_payload_that_is_gone_is_what_failed() {
+        // Gone with a message unread, and with none.
+        for unread in [1, 0] {
+            let (launchers, payloads) = Talk::pair(PATIENCE).unwrap();
+            (0..unread).for_each(|_| launchers.tell(&Go::Build, &[]).unwrap());
+            let reason = Failure::refused(Step::Seccomp, "filter", "not in this kernel").in_vain();
+            payloads.say(&Word::Failed(reason.clone()), &[]).unwrap();
+            drop(payloads);
+            assert_eq!(launchers.tell(&Go::Exec, &[]).unwrap_err(), reason);
+            let nothing_more = launchers.tell(&Go::Exec, &[]).unwrap_err();
+            assert_eq!(nothing_more.errno, Errno::PIPE.raw_os_error());
+        }
+    }
+
+    #[test]
+    fn a_payload_that_fails_stays_until_the_launcher_has_heard_it() {
+        let (launchers, payloads) = Talk::pair(PATIENCE).unwrap();
+        let reason = Failure::refused(Step::Mount, "/sys", "not a directory");
+        std::thread::scope(|scope| {
+            let launchers = launchers;
+            let payload = scope.spawn(|| {
+                payloads.fail(reason.clone());
+                drop(payloads);
+            });
+            launchers.tell(&Go::Build, &[]).unwrap();
+            launchers.tell(&Go::Exec, &[]).unwrap();
+            assert_eq!(launchers.hear_word(Step::Exec).unwrap_err(), reason);
+            assert!(!payload.is_finished());
+        });
     }
 }

@@ -456,7 +456,7 @@ fn serve_netd(listener: &OwnedFd, reply: Option<&NetReply>) -> (NetRequest, Owne
 }
 
 /// netd's part for one request; without a reply it hangs up.
-fn serve_netd_after(
+pub(crate) fn serve_netd_after(
     listener: &OwnedFd,
     reply: Option<&NetReply>,
     meanwhile: impl FnOnce(&OwnedFd),

@@ -1,13 +1,17 @@
 //! What must be refused, by which step, and that nothing is left.
 
-use crate::fixture::{Fixture, build_image};
-use crate::init_role::launch;
+use crate::cases::serve_netd_after;
+use crate::fixture::{Fixture, build_image, build_image_of};
+use crate::init_role::launch_beside;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{Device, DeviceSelect, KernelLimit, Nic, NicKind, Required};
+use yado_sys::packet;
+use yado_wire::network::NetReply;
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
@@ -19,20 +23,26 @@ pub(crate) const ALL: &[Case] = &[
     ("another_image_than_the_chosen_one_is_refused", other_image),
     ("a_signature_by_an_unknown_key_is_refused", unknown_key),
     ("a_start_that_cannot_go_on_names_its_step", steps),
+    ("what_fails_inside_before_its_time_is_told", inside),
     ("an_init_that_is_not_there_or_not_a_program_is_refused", bad_init),
 ];
 
 /// Starts, and wants a failure; then nothing may be left of the start.
 fn fails(order: &LaunchOrder) -> Failure {
-    let failure = match launch(order) {
+    fails_beside(order, || ())
+}
+
+/// The same, while somebody else does what the launcher waits for.
+fn fails_beside(order: &LaunchOrder, meanwhile: impl FnOnce()) -> Failure {
+    let failure = match launch_beside(order, meanwhile) {
         Ok(_) => panic!("it started"),
         Err(failure) => failure,
     };
     // The payload was killed; a dead process leaves its cgroup at once.
     let events = || fs::read_to_string(Path::new(&order.places.cgroup).join("cgroup.events")).unwrap();
-    let until = std::time::Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(5);
     while events().contains("populated 1") {
-        assert!(std::time::Instant::now() < until, "processes are left: {}", events());
+        assert!(Instant::now() < until, "processes are left: {}", events());
         std::thread::yield_now();
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -103,15 +113,7 @@ fn steps(fixture: &Fixture) {
         gid: 0,
         mode: 0o660,
     };
-    let nic = Nic {
-        name: "eth0".to_owned(),
-        interface: "eth0".try_into().unwrap(),
-        kind: NicKind::Network { network: "yado0".try_into().unwrap() },
-        hwaddr: None,
-        mtu: None,
-        host_name: None,
-        ipv4_address: None,
-    };
+    let nic = eth0();
     let spoilt: Vec<(Step, Spoil)> = vec![
         (Step::DeviceAbsent, Box::new(move |order| order.spec.devices.push(gpio.clone()))),
         (Step::Network, Box::new(move |order| order.spec.nics.push(nic.clone()))),
@@ -134,6 +136,72 @@ fn steps(fixture: &Fixture) {
         let failure = fails(&order);
         println!("  {failure}");
         assert_eq!(failure.step, step, "{failure}");
+    }
+}
+
+fn eth0() -> Nic {
+    Nic {
+        name: "eth0".to_owned(),
+        interface: "eth0".try_into().unwrap(),
+        kind: NicKind::Network { network: "yado0".try_into().unwrap() },
+        hwaddr: None,
+        mtu: None,
+        host_name: None,
+        ipv4_address: None,
+    }
+}
+
+/// The payload fails while the launcher does something else, and is then told more than it listens to.
+fn inside(fixture: &Fixture) {
+    let root = fixture.path("root-without-sys");
+    assert!(Command::new("cp").arg("-a").args([&fixture.root(), &root]).status().unwrap().success());
+    fs::remove_dir(root.join("sys")).unwrap();
+    fs::write(root.join("sys"), "not a directory").unwrap();
+    let (image, netd) = (fixture.path("image-without-sys"), fixture.path("inside-netd.sock"));
+    let fingerprint = build_image_of(&root, &image);
+    let order = || {
+        let mut order = fixture.order("inside", &["/bin/true"]);
+        order.spec.image = fingerprint;
+        order.places.image = image.to_str().unwrap().to_owned();
+        order
+    };
+    let check = |failure: Failure| {
+        println!("  {failure}");
+        assert_eq!((failure.step, failure.object.as_str()), (Step::Mount, "/sys"), "{failure}");
+    };
+
+    // It is all over before the launcher says the next thing.
+    let listener = packet::listen(&netd).unwrap();
+    let mut with_nic = order();
+    with_nic.spec.nics.push(eth0());
+    with_nic.places.netd = Some(netd.to_str().unwrap().to_owned());
+    let before = children();
+    check(fails_beside(&with_nic, || {
+        serve_netd_after(&listener, Some(&NetReply::Attached), |_| wait_for_end_of_building(&before));
+    }));
+    // Most often the launcher has said all before.
+    for _ in 0..8 {
+        check(fails(&order()));
+    }
+}
+
+fn children() -> Vec<String> {
+    let children = fs::read_to_string("/proc/thread-self/children").unwrap();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Waits until a new child that mounted, as its name says, has ended or does nothing but listen. The launcher has another name.
+fn wait_for_end_of_building(before: &[String]) {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let new = children().into_iter().filter(|pid| !before.contains(pid));
+        let states: Vec<String> =
+            new.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok()).collect();
+        if states.iter().any(|state| state.contains("(mount) S") || state.contains("(mount) Z")) {
+            return;
+        }
+        assert!(Instant::now() < until, "{states:?}");
+        std::thread::yield_now();
     }
 }
 
