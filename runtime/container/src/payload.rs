@@ -62,6 +62,7 @@ fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) 
     let notify = descriptors.next();
     stopwatch.step(Step::Mount, || build(&dev, &terminals, &run, notify.as_ref()))?;
     stopwatch.step(Step::Console, console::take)?;
+    talk.say(&Word::Built, &[])?;
     let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     if !order.spec.nics.is_empty() {
         stopwatch.step(Step::Network, || bring_up_nics(order))?;

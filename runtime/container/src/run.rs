@@ -275,6 +275,9 @@ fn set_effective_user(uid: u32) -> Result<(), Failure> {
 /// The payload may have failed long ago: this is where we hear of it.
 fn finish(born: &Born, stopwatch: &mut Stopwatch) -> Result<PayloadSteps, Failure> {
     born.talk.tell(&Go::Exec, &[])?;
+    // The payload says itself how long that took.
+    show(Step::Mount);
+    born.talk.wait_until_built()?;
     stopwatch.step(Step::Exec, || wait_for_exec(&born.talk))
 }
 

@@ -34,6 +34,8 @@ pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
 pub(crate) enum Word {
     /// The namespaces exist. With it travel `/proc`, `/sys` and the cgroup tree as seen from them.
     Namespaces,
+    /// The inside is built. No answer is waited for: it tells the launcher to be patient anew.
+    Built,
     /// The next thing is `execve`. How long the payload's steps took.
     Executing(PayloadSteps),
     /// The payload gives up. It stays until the launcher is gone or kills it: see [`Talk::fail`].
@@ -87,6 +89,14 @@ impl Talk {
         while let Ok(Some(_)) = self.hear::<Go>(Step::Launcher) {}
     }
 
+    /// Waits until the payload has built the inside.
+    pub(crate) fn wait_until_built(&self) -> Result<(), Failure> {
+        match self.hear_word(Step::Mount)? {
+            Some(Heard { message: Word::Built, .. }) => Ok(()),
+            _ => Err(lost(Step::Mount)),
+        }
+    }
+
     /// Waits for the next message, which belongs to `step`. `None`: the other end is closed.
     pub(crate) fn hear<M: DeserializeOwned>(&self, step: Step) -> Result<Option<Heard<M>>, Failure> {
         let mut buffer = [0; MAX_FRAME_BYTES];
@@ -130,6 +140,17 @@ mod tests {
         assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, TOO_SLOW));
         drop(payloads);
         assert!(launchers.hear_word(Step::Exec).unwrap().is_none());
+    }
+
+    #[test]
+    fn building_and_executing_are_waited_for_one_after_the_other() {
+        let (launchers, payloads) = Talk::pair(Duration::from_millis(10)).unwrap();
+        let failure = launchers.wait_until_built().unwrap_err();
+        assert_eq!((failure.step, failure.reason.as_str()), (Step::Mount, TOO_SLOW));
+        payloads.say(&Word::Built, &[]).unwrap();
+        launchers.wait_until_built().unwrap();
+        let failure = launchers.hear_word(Step::Exec).unwrap_err();
+        assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, TOO_SLOW));
     }
 
     #[test]
