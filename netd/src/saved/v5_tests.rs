@@ -5,8 +5,8 @@
 use super::*;
 use yado_wire::names::clipped;
 
-const HOW_TO_CHANGE: &str = "the bytes of netd.state have changed. If that is meant: leave the module v5 as it is, write the \
-     changed types as v6 beside it, raise VERSION in saved.rs, and freeze the new bytes in a test like this one";
+const HOW_TO_CHANGE: &str = "the bytes of netd.state have changed. If that is meant: rename the module v5 to v6, \
+     change its types, raise VERSION in saved.rs, and freeze the new bytes in a test like this one";
 
 /// Every field with a value of its own, and every variant.
 fn example() -> Saved {
