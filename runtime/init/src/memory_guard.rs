@@ -68,6 +68,7 @@ impl Supervisor {
                 self.log.say(Priority::Notice, format_args!("what memory nobody counts is not known on this kernel"));
             }
             // Without figures nothing is ever missing.
+            self.memory_guard.first_modules = shortage::modules();
             self.memory_guard.first = Some(figures.map_or(u64::MAX, |figures| figures.uncounted()));
             return;
         };

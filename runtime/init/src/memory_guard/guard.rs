@@ -2,7 +2,7 @@
 //! child that looks.
 
 use super::freezer::Freezer;
-use super::shortage::Figures;
+use super::shortage::{self, Figures};
 use super::table::State;
 use super::weight::Weight;
 use crate::log::{Log, Priority};
@@ -29,6 +29,8 @@ pub(crate) struct MemoryGuard {
     pub(super) state: State,
     /// What no group counted before the first instance started.
     pub(super) first: Option<u64>,
+    /// What modules took then.
+    pub(super) first_modules: u64,
     /// What is missing of the memory beyond that.
     pub(super) missing_bytes: u64,
     pub(super) weigher: Option<Weigher>,
@@ -49,7 +51,8 @@ impl MemoryGuard {
     /// Drivers were loaded beside the first instances, and what they took no group counts either.
     pub(crate) fn count_drivers(&mut self, places: &Places) {
         if let (Some(first), Some(figures)) = (self.first, Figures::read(places)) {
-            self.first = Some(figures.first_with_drivers(first));
+            let modules = shortage::modules().saturating_sub(self.first_modules);
+            self.first = Some(figures.first_with_drivers(first, modules));
         }
     }
 

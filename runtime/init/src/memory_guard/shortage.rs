@@ -3,7 +3,7 @@
 use crate::instance::cgroup;
 use crate::places::Places;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 /// Memory is short when less than this part of it is available.
 const SHORT_PART: u64 = 8;
@@ -11,8 +11,8 @@ const SHORT_PART: u64 = 8;
 /// And it is not the groups that took it when this part is missing.
 const MISSING_PART: u64 = 8;
 
-/// Drivers that are loaded when instances run already may take this part. What is used beyond it counts as missing, for an
-/// instance may have taken it.
+/// Drivers that are loaded when instances run already may take what their modules are, and at most this part. What is used
+/// beyond it counts as missing, for an instance may have taken it.
 const DRIVERS_PART: u64 = 16;
 
 /// With more than this part nobody has to look again soon: a container at its own limit lets the kernel wake us all the time.
@@ -69,9 +69,10 @@ impl Figures {
         self.total.saturating_sub(self.available).saturating_sub(self.counted)
     }
 
-    /// What counts as used at first, where `first` was so before the first instance started, and now all drivers are loaded.
-    pub(super) fn first_with_drivers(self, first: u64) -> u64 {
-        self.uncounted().clamp(first, first.saturating_add(self.total / DRIVERS_PART))
+    /// What counts as used at first, where `first` was so before the first instance started, and now all drivers are loaded:
+    /// `modules` bytes of them since.
+    pub(super) fn first_with_drivers(self, first: u64, modules: u64) -> u64 {
+        self.uncounted().clamp(first, first.saturating_add(modules.min(self.total / DRIVERS_PART)))
     }
 
     /// What is to be thought of it, where `first` was uncounted before any instance ran.
@@ -89,6 +90,17 @@ impl Figures {
             Memory::Enough
         }
     }
+}
+
+/// What the kernel's modules take, in bytes, without what they keep for their devices. 0 where the kernel does not say.
+pub(super) fn modules() -> u64 {
+    File::open("/proc/modules").map_or(0, |list| sum_of_modules(BufReader::new(list)))
+}
+
+/// Name and size are the first words of a line. Pure.
+fn sum_of_modules(list: impl BufRead) -> u64 {
+    let size = |line: String| line.split(' ').nth(1)?.parse::<u64>().ok();
+    list.lines().map_while(Result::ok).filter_map(size).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -119,6 +131,23 @@ mod tests {
             assert_eq!(figures.judge(40 * MIB), found, "{available} {counted}");
             assert!(!matches!(figures.judge(u64::MAX), Missing { .. }));
         }
+    }
+
+    #[test]
+    fn drivers_raise_what_counts_as_used_by_no_more_than_their_modules() {
+        let figures = Figures { total: 64 * MIB, available: 20 * MIB, not_for_kernel: 0, counted: 14 * MIB };
+        // 30 MiB are uncounted.
+        for (first, modules, expected) in
+            [(20, 0, 20), (20, 1, 21), (20, 4, 24), (20, 60, 24), (29, 4, 30), (31, 4, 31)]
+        {
+            assert_eq!(figures.first_with_drivers(first * MIB, modules * MIB), expected * MIB, "{first} {modules}");
+        }
+    }
+
+    #[test]
+    fn the_sizes_of_modules_are_added_up() {
+        let list = "erofs 151552 1 - Live 0x0\ndm_verity 36864 1 - Live 0x0\nodd x 1\ncut\n\n";
+        assert_eq!(sum_of_modules(list.as_bytes()), 188_416);
     }
 
     #[test]
