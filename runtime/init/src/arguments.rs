@@ -3,6 +3,7 @@
 use crate::instance::cgroup;
 use crate::modules::Loader;
 use crate::modules::devices::NewDevices;
+use crate::modules::requested;
 use crate::shutdown::unmount;
 use crate::{closing, data_partition, datagram_reader, host, identities, initramfs, memory_guard, system};
 use std::ffi::OsString;
@@ -86,8 +87,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(Role::WeighSockets(missing, groups, names)) => memory_guard::sockets::run(missing, &groups, &names),
         Ok(Role::LoadModule(name)) => {
             let is_early = Path::new(initramfs::MARKER).exists();
-            let mut loader = Loader::new();
-            let is_there = if is_early { loader.load(&name) } else { loader.load_requested(&name) };
+            let is_there = if is_early { Loader::new().load(&name) } else { requested::serve(&name) };
             // The kernel goes on only when this succeeds (kernel/module/kmod.c).
             if is_there { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }

@@ -220,7 +220,10 @@ impl Supervisor {
         if !self.boot.has_drivers() {
             self.reach(Part::Drivers);
             self.memory_guard.count_drivers(&self.places);
-            if let Err(error) = modules::forbid_requests() {
+            if modules::are_requests_forbidden() {
+                let why = "processes made the kernel ask for modules too often: it asked no more, for parts of drivers either";
+                self.log.say(Priority::Warning, format_args!("{why}"));
+            } else if let Err(error) = modules::forbid_requests() {
                 self.log.say(Priority::Warning, format_args!("kernel.modprobe: {error}"));
             }
         }

@@ -62,8 +62,16 @@ const LISTS: [&str; 2] = ["/usr/lib/modules-load.d", "/etc/modules-load.d"];
 /// From now on the kernel asks nobody for modules. Whoever is in a container makes it ask, by a file system, a protocol, or a
 /// link kind that there is not: for programs of ours, outside of every limit, hundreds of times a second.
 pub(crate) fn forbid_requests() -> io::Result<()> {
-    fs::write("/proc/sys/kernel/modprobe", "\n")
+    fs::write(REQUESTS, "\n")
 }
+
+/// Whether the kernel asks nobody.
+pub(crate) fn are_requests_forbidden() -> bool {
+    fs::read_to_string(REQUESTS).is_ok_and(|program| program.trim().is_empty())
+}
+
+/// Whom the kernel asks for modules.
+const REQUESTS: &str = "/proc/sys/kernel/modprobe";
 
 /// How deep soft dependencies of dependencies go.
 const MAX_DEPTH: u32 = 16;
@@ -158,11 +166,6 @@ impl Loader {
         for name in aliases::modules_for(&self.aliases, devices) {
             self.load(&name);
         }
-    }
-
-    /// Loads what the kernel asks for while the system starts: for a driver only.
-    pub(crate) fn load_requested(&mut self, name: &str) -> bool {
-        requested::may_be_of_driver(&self.dependencies, name) && self.load(name)
     }
 
     /// Loads a module by its name or by an alias of it. An unknown name is not an error: what the kernel has built in, or

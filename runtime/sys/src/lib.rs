@@ -22,6 +22,7 @@ pub mod device_mapper;
 pub mod directory_tree;
 pub mod exec;
 pub mod file_lease;
+pub mod file_lock;
 pub mod file_reserve;
 pub mod file_time;
 pub mod gpio;

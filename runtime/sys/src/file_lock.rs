@@ -1,0 +1,12 @@
+//! Locks of files that their holders agree on.
+
+use rustix::fs::FlockOperation;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Locks the file for who has it open like this, until the last descriptor of that is closed (flock(2)).
+///
+/// `EWOULDBLOCK`: somebody else has locked it.
+pub fn try_lock(file: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)?)
+}
