@@ -109,12 +109,14 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        let instance = self.instance.as_str();
+        let (instance, project) = (self.instance.as_str(), self.instance.project());
         match &self.what {
-            What::New { starts } => json!({ "instance": instance, "kind": "new", "starts": starts }),
-            What::Gone => json!({ "instance": instance, "kind": "deleted" }),
+            What::New { starts } => {
+                json!({ "instance": instance, "project": project, "kind": "new", "starts": starts })
+            }
+            What::Gone => json!({ "instance": instance, "project": project, "kind": "deleted" }),
             What::Key { change: Change { key, old, new, applies }, is_running } => json!({
-                "instance": instance, "kind": "changed", "key": key, "old": old, "new": new,
+                "instance": instance, "project": project, "kind": "changed", "key": key, "old": old, "new": new,
                 "applies": when(*applies, *is_running),
             }),
         }

@@ -79,7 +79,7 @@ fn exit_sentence(status: ExitStatus) -> String {
     }
 }
 
-/// `{sequence, monotonic_us, instance, instance_id, kind, …}`, with what the kind carries beside it; kind `null` when this
+/// `{sequence, monotonic_us, instance, project, instance_id, kind, …}`, with what the kind carries beside it; kind `null` when this
 /// program does not know it.
 fn json(event: &Event) -> Value {
     let Event { sequence, monotonic_us, instance, kind } = event;
@@ -87,6 +87,7 @@ fn json(event: &Event) -> Value {
     value["sequence"] = json!(sequence);
     value["monotonic_us"] = json!(monotonic_us);
     value["instance"] = json!(instance.as_ref().map(|about| about.name.as_str()));
+    value["project"] = json!(instance.as_ref().map(|about| about.name.project()));
     value["instance_id"] = json!(instance.as_ref().map(|about| about.id.0));
     value
 }

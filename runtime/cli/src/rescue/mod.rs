@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// init's socket; hosted: DIR/run/init.sock
     #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-    /// The project of the instances that are named; without it NAME is in the project default, and PROJECT_NAME in another
+    /// The project of the instances that are named or shown; without it NAME is in the project default, and PROJECT_NAME in another
     #[arg(long, global = true, value_name = "PROJECT")]
     project: Option<String>,
     #[command(subcommand)]
@@ -88,6 +88,12 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 
 impl Verb {
     fn set_project(&mut self, project: &str) -> Result<(), String> {
+        if let Verb::Status(Lazy(arguments)) = self {
+            if arguments.instance.is_none() {
+                arguments.project = Some(project.to_owned());
+                return Ok(());
+            }
+        }
         let names = self.instances();
         if names.is_empty() {
             return Err("--project says whose instance is meant: name one".to_owned());

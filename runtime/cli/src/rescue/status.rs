@@ -18,6 +18,9 @@ pub(super) struct Arguments {
     /// Only this instance, and which keys it runs with are not those that are configured
     #[arg(value_name = "NAME", value_parser = super::parse_instance)]
     pub(super) instance: Option<InstanceName>,
+    /// Only those of this project, if none is named.
+    #[arg(skip)]
+    pub(super) project: Option<String>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -38,7 +41,10 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
     if let Some(name) = &arguments.instance {
         return show_one(socket, name, arguments.format);
     }
-    let status = read(socket)?;
+    let mut status = read(socket)?;
+    if let Some(project) = &arguments.project {
+        status.instances.retain(|instance| instance.name.project() == project);
+    }
     match arguments.format {
         Format::Table => output::print(&render_table(&status))?,
         Format::Json => output::print_json(&render_json(&status))?,

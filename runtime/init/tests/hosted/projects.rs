@@ -36,6 +36,9 @@ fn two_of_one_name_in_two_projects_are_two_instances() {
     }
     let (_, shown, _) = rescue(&["status", "--project", "lab", "web", "--format", "json"]);
     assert!(shown.contains("\"name\": \"lab_web\"") && shown.contains("\"project\": \"lab\""), "{shown}");
+    let (_, shown, _) = rescue(&["status", "--project", "lab", "--format", "json"]);
+    assert_eq!(shown.matches("\"project\": \"lab\"").count(), 2, "{shown}");
+    assert!(!shown.contains("\"project\": \"default\""), "{shown}");
     assert_eq!(rescue(&["stop", "--force", "--project", "lab", "web"]).0, 0);
     assert_eq!((host.state("web"), host.state("lab_web")), (InstanceState::Running, InstanceState::Stopped));
     assert_eq!(host.status("web").pid, web.pid);
@@ -43,7 +46,7 @@ fn two_of_one_name_in_two_projects_are_two_instances() {
     for (words, reason) in [
         (&["stop", "--project", "lab", "lab_web"][..], "'_' is not a letter"),
         (&["stop", "default_web"], "named without it"),
-        (&["status", "--project", "lab"], "name one"),
+        (&["events", "--project", "lab"], "name one"),
         (&["stop", "--project", "none", "web"], "no such instance"),
     ] {
         let (code, _, errors) = rescue(words);
