@@ -42,14 +42,6 @@ mod task;
 use rest::Rest;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// Threads that wait for the kernel.
-const MOST_WAITING: usize = 2;
-/// They call the kernel, and little else.
-const STACK_BYTES: usize = 64 * 1024;
-/// Starting one takes less than what it would hold.
-const KEEP_ALIVE: Duration = Duration::from_millis(100);
 
 /// `yado-netd`; `args` are those after the program's name.
 pub fn main(args: &[OsString]) -> ExitCode {
@@ -63,8 +55,6 @@ pub fn main(args: &[OsString]) -> ExitCode {
     log::start(arguments.log);
     let rest = Rest::default();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // Threads wait for the kernel to take links away, and for nothing else.
-    runtime.max_blocking_threads(MOST_WAITING).thread_stack_size(STACK_BYTES).thread_keep_alive(KEEP_ALIVE);
     runtime.enable_io().enable_time().on_thread_park({
         let rest = rest.clone();
         move || rest.before_sleep()

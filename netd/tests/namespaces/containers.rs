@@ -417,3 +417,20 @@ fn after_a_reboot_that_left_the_state_file_instances_get_their_interfaces() {
 fn board_run(board: &Board, number: u64, container: &Machine) -> NetReply {
     board.attach_run("busybox", RunNumber(number), container, &[nic("yado0")])
 }
+
+#[test]
+fn where_no_thread_can_be_made_a_pair_is_taken_away_all_the_same() {
+    if !can_run(&["ip", "prlimit"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let one = Machine::container();
+    assert_eq!(board.attach("one", &one, &[nic("yado0")]), NetReply::Attached);
+    let netd = board.netd_pid();
+    let statm = std::fs::read_to_string(format!("/proc/{netd}/statm")).unwrap();
+    let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+    // Room for less than a stack.
+    board.machine.sh(&format!("prlimit --pid {netd} --as={}", pages * 4096 + 32 * 1024));
+    assert_eq!(board.detach("one"), NetReply::Done);
+    assert_eq!(board.machine.sh("ip -o link show master yado0"), "");
+}
