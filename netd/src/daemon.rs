@@ -17,7 +17,7 @@ use crate::move_pace::MovePace;
 use crate::notify::tell_ready;
 use crate::privileges;
 use crate::reload::{FirstNetworks, GivenUp, first_networks};
-use crate::rest::Rest;
+use crate::rest::{Pause, Rest, Work};
 use crate::runs::Runs;
 use crate::saved::{Attachment, Borrowed, Saved};
 use crate::serving::Serving;
@@ -135,7 +135,7 @@ pub(crate) struct Netd {
     /// When to look at the links again.
     pub(crate) look_at: Option<Duration>,
     /// When the code that was used last is given back.
-    unmap_at: Option<Duration>,
+    pause: Pause,
     rest: Rest,
     /// What failed at the last look, so that it is said once.
     pub(crate) failing: Vec<Failing>,
@@ -151,10 +151,6 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// for, as the start of a container, does not wait for this.
 const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
-/// After so long without an event netd takes no more memory than waiting needs: a second after work it is given back. What is
-/// needed again is in the page cache.
-const QUIET: Duration = Duration::from_millis(500);
-
 /// Runs until SIGTERM.
 pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonError> {
     let (events, mut incoming) = mpsc::channel(MAX_EVENTS);
@@ -218,7 +214,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         written_networks: kept,
         written_resolv_conf: None,
         look_at: None,
-        unmap_at: None,
+        pause: Pause::default(),
         rest,
         failing: Vec::new(),
         arguments,
@@ -241,7 +237,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     }
     netd.reconcile(since_boot()).await;
     tracing::info!("{} bridges, {} uplinks", netd.spec.bridges.len(), netd.spec.uplinks.len());
-    netd.unmap_at = Some(since_boot() + QUIET);
+    netd.pause.work(Work::Asked, since_boot());
     loop {
         let wait = netd.deadline().map(|at| at.saturating_sub(since_boot()));
         let event = match wait {
@@ -256,7 +252,15 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
             // `netd.events` keeps the channel open.
             Some(None) => return Ok(()),
             Some(Some(event)) => {
-                netd.unmap_at = Some(since_boot() + QUIET);
+                let work = match &event {
+                    Event::Called(_) | Event::Reload | Event::Terminate => Work::Asked,
+                    Event::LinksChanged
+                    | Event::FirewallChanged
+                    | Event::Asked { .. }
+                    | Event::UplinkHeard { .. }
+                    | Event::Deaf { .. } => Work::Caused,
+                };
+                netd.pause.work(work, since_boot());
                 netd.handle(event).await;
             }
             None => {}
@@ -268,7 +272,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
 impl Netd {
     fn deadline(&self) -> Option<Duration> {
         let uplinks = self.uplinks.iter().filter_map(Uplink::deadline);
-        uplinks.chain(self.look_at).chain(self.unmap_at).chain(self.held_ports.deadline()).min()
+        uplinks.chain(self.look_at).chain(self.pause.deadline()).chain(self.held_ports.deadline()).min()
     }
 
     async fn handle(&mut self, event: Event) {
@@ -313,8 +317,7 @@ impl Netd {
         if has_changed || is_due(self.look_at) || is_due(self.held_ports.deadline()) {
             self.reconcile(now).await;
         }
-        if self.unmap_at.is_some_and(|at| at <= now) {
-            self.unmap_at = None;
+        if self.pause.ends(now) {
             self.rest.wish();
         }
     }

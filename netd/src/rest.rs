@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use yado_sys::code_pages;
 
 /// A wish to give back the pages of our program. It is granted by the runtime's thread as the last thing before it sleeps:
@@ -22,5 +23,105 @@ impl Rest {
                 tracing::warn!("give back memory: {error}");
             }
         }
+    }
+}
+
+/// After so long without an event netd takes no more memory than waiting needs: a second after work it is given back. What is
+/// needed again is in the page cache.
+const QUIET: Duration = Duration::from_millis(500);
+/// What is given back is read in again at the next event. Who wakes us again and again soon after pays that so many times;
+/// from then on the pause doubles each time.
+const SHORT_RESTS: u32 = 3;
+const MOST_QUIET: Duration = Duration::from_secs(5);
+/// After such a rest, nobody does.
+const LONG_REST: Duration = Duration::from_secs(5);
+
+/// Whose work it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Asked for by init, its launchers or a command.
+    Asked,
+    /// What others can cause as often as they like: a container by a packet or its link, a neighbour on the cable.
+    Caused,
+}
+
+/// When the memory that work took is given back.
+#[derive(Debug, Default)]
+pub(crate) struct Pause {
+    /// When; `None`: it has been.
+    due: Option<Duration>,
+    /// When it was last.
+    rests_since: Duration,
+    short_rests: u32,
+}
+
+impl Pause {
+    /// Work is done at `now`.
+    pub(crate) fn work(&mut self, work: Work, now: Duration) {
+        self.short_rests = match (work, self.due) {
+            (Work::Asked, _) => 0,
+            (Work::Caused, Some(_)) => self.short_rests,
+            (Work::Caused, None) if LONG_REST <= now.saturating_sub(self.rests_since) => 0,
+            (Work::Caused, None) => self.short_rests.saturating_add(1),
+        };
+        let doubled = 2_u32.saturating_pow(self.short_rests.saturating_sub(SHORT_RESTS));
+        self.due = Some(now + QUIET.saturating_mul(doubled).min(MOST_QUIET));
+    }
+
+    /// When to give it back.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Whether to give it back now.
+    pub(crate) fn ends(&mut self, now: Duration) -> bool {
+        let ends = self.due.is_some_and(|due| due <= now);
+        if ends {
+            *self = Pause { due: None, rests_since: now, short_rests: self.short_rests };
+        }
+        ends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often memory is given back in a minute in which there is such work each `every`.
+    fn times_given_back(pause: &mut Pause, work: Work, every: u64) -> usize {
+        let minute = (0..60_000_u64).map(Duration::from_millis);
+        let given = minute.filter(|now| {
+            if now.as_millis() as u64 % every == 0 {
+                pause.work(work, *now);
+            }
+            pause.ends(*now)
+        });
+        given.count()
+    }
+
+    #[test]
+    fn whoever_wakes_us_again_and_again_does_not_have_us_read_our_code_each_time() {
+        for (every, most) in [(600, 4), (1100, 6), (2100, 8), (4100, 10), (5_100, 11)] {
+            let given = times_given_back(&mut Pause::default(), Work::Caused, every);
+            assert!((1..=most).contains(&given), "each {every} ms: {given} times");
+        }
+        // What is asked for keeps its second, and so does what comes after a rest.
+        assert_eq!(times_given_back(&mut Pause::default(), Work::Asked, 600), 100);
+        assert_eq!(times_given_back(&mut Pause::default(), Work::Caused, 6_000), 10);
+    }
+
+    #[test]
+    fn after_a_long_rest_or_a_request_the_pause_is_short_again() {
+        let mut pause = Pause::default();
+        times_given_back(&mut pause, Work::Caused, 5_100);
+        let now = Duration::from_secs(60);
+        pause.work(Work::Caused, now);
+        assert_eq!(pause.deadline(), Some(now + MOST_QUIET));
+        pause.work(Work::Asked, now);
+        assert_eq!(pause.deadline(), Some(now + QUIET));
+        times_given_back(&mut pause, Work::Caused, 600);
+        assert!(pause.ends(now + MOST_QUIET));
+        pause.work(Work::Caused, now + MOST_QUIET + LONG_REST);
+        assert_eq!(pause.deadline(), Some(now + MOST_QUIET + LONG_REST + QUIET));
     }
 }
