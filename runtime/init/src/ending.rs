@@ -228,7 +228,7 @@ impl Supervisor {
         };
         let socket = self.places.netd_socket();
         let peering = Peering { peer, socket: &socket, discarded: self.closing.discarded() };
-        self.netd.step(event, &peering, now);
+        self.netd.step(event, &peering, &mut self.log, now);
     }
 
     /// Records that something of an instance does not end, and what.

@@ -11,8 +11,8 @@ use detach_queue::{Action, DetachQueue, Event, Peer};
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::packet;
-use yado_wire::MAX_FRAME_BYTES;
 use yado_wire::network::{AttachReply, NetRequest};
+use yado_wire::{InstanceId, MAX_FRAME_BYTES};
 
 /// The service's name.
 pub(crate) const SERVICE: &str = "netd";
@@ -66,12 +66,18 @@ impl Netd {
     }
 
     /// Tells the table that something happened, and does what it says.
-    pub(crate) fn step(&mut self, event: Event, to: &Peering<'_>, now: Moment) {
+    pub(crate) fn step(&mut self, event: Event, to: &Peering<'_>, log: &mut Log, now: Moment) {
         let (queue, action) = detach_queue::step(std::mem::take(&mut self.queue), to.peer, event, now);
         self.queue = queue;
         match action {
             Action::None => {}
             Action::HangUp => self.socket = None,
+            Action::SayDropped((InstanceId(instance), _)) => log.say(
+                Priority::Warning,
+                format_args!(
+                    "netd is not told any more that a run of instance {instance} is over: too many ends wait"
+                ),
+            ),
             Action::Ask((instance, run)) => {
                 let packet = yado_wire::encode(&NetRequest::Detach { instance, run }).unwrap_or_default();
                 let asked = packet::unconnected().and_then(|socket| {
@@ -82,7 +88,7 @@ impl Netd {
                 });
                 match asked {
                     Ok(socket) => self.socket = Some(socket),
-                    Err(_) => self.step(Event::Lost, to, now),
+                    Err(_) => self.step(Event::Lost, to, log, now),
                 }
             }
         }

@@ -12,7 +12,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A netd that has not answered after this long is asked again: taking a link away takes it milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// As many instances as there can be.
+/// As many instances as there can be at a time. Those that come and go while netd hangs may be more.
 const MOST_QUEUED: usize = yado_wire::MAX_INSTANCES;
 
 /// A run that is over.
@@ -68,6 +68,8 @@ pub(super) enum Action {
     Ask(EndedRun),
     /// Do not wait for the answer any more.
     HangUp,
+    /// Say that this run's end is not told any more: too many wait.
+    SayDropped(EndedRun),
 }
 
 impl DetachQueue {
@@ -87,8 +89,8 @@ pub(super) fn step(queue: DetachQueue, peer: Peer, event: Event, now: Moment) ->
     let DetachQueue { mut runs, question } = queue;
     match (event, question, peer) {
         (Event::Ended(run), question, _) => {
-            add(&mut runs, run, question);
-            (DetachQueue { runs, question }, Action::None)
+            let dropped = add(&mut runs, run, question);
+            (DetachQueue { runs, question }, dropped.map_or(Action::None, Action::SayDropped))
         }
         (Event::Wake, Question::Asked { .. }, Peer::Gone) => (DetachQueue::default(), Action::HangUp),
         (Event::Wake, Question::None | Question::Waiting { .. }, Peer::Gone) => {
@@ -123,17 +125,20 @@ fn waiting(now: Moment) -> Question {
     Question::Waiting { until: now.saturating_add(ASK_AGAIN) }
 }
 
-/// The first of the queue may be on its way already. Of the others, the later run's end means the earlier's too.
-fn add(runs: &mut VecDeque<EndedRun>, (id, run): EndedRun, question: Question) {
+/// The first of the queue may be on its way already. Of the others, the later run's end means the earlier's too. When there are
+/// too many, the oldest of the others goes, as its links have had the longest time to end with their namespace.
+fn add(runs: &mut VecDeque<EndedRun>, (id, run): EndedRun, question: Question) -> Option<EndedRun> {
     let asked = match question {
         Question::Asked { .. } => 1,
         Question::None | Question::Waiting { .. } => 0,
     };
     if let Some((_, queued)) = runs.iter_mut().skip(asked).find(|(queued, _)| *queued == id) {
         *queued = run.max(*queued);
-    } else if runs.len() < MOST_QUEUED {
-        runs.push_back((id, run));
+        return None;
     }
+    let dropped = if runs.len() < MOST_QUEUED { None } else { runs.remove(asked) };
+    runs.push_back((id, run));
+    dropped
 }
 
 #[cfg(test)]
@@ -194,8 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_has_a_limit() {
-        let many = (0..2 * MOST_QUEUED).map(|number| Event::Ended(run(number as u32, 1))).collect::<Vec<_>>();
-        assert_eq!(after(&many).0.runs.len(), MOST_QUEUED);
+    fn the_queue_has_a_limit_and_the_oldest_that_is_not_being_told_goes() {
+        let ended = |number: usize| Event::Ended(run(number as u32, 1));
+        let mut many: Vec<Event> = (0..MOST_QUEUED).map(ended).collect();
+        assert_eq!(after(&many).1, Action::None);
+        many.push(ended(MOST_QUEUED));
+        let (queue, action) = after(&many);
+        assert_eq!((queue.runs.len(), action), (MOST_QUEUED, Action::SayDropped(run(0, 1))));
+        assert_eq!(queue.runs.back(), Some(&run(MOST_QUEUED as u32, 1)), "the newest is kept");
+        many.insert(1, Event::Wake);
+        let (queue, action) = after(&many);
+        assert_eq!((queue.runs.len(), action), (MOST_QUEUED, Action::SayDropped(run(1, 1))));
+        assert_eq!(queue.runs.front(), Some(&run(0, 1)), "it is on its way");
     }
 }
