@@ -17,6 +17,7 @@ use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::arch::Arch;
+use crate::bench::native::Budgets;
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::command_line::parse;
@@ -252,8 +253,8 @@ fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, length: Length) {
 fn native_starts(cache: &Cache, tally: &mut Tally, _: Length) {
     let directory = report::directory("native", Arch::Amd64);
     match tally.check("starts are timed beside crun's", || bench::native::budgets(cache, &directory)) {
-        Some(Ok(budgets)) => count_budgets(tally, &budgets),
-        Some(Err(reason)) => tally.skip("what a start takes", &reason),
+        Some(Budgets::Seen(budgets)) => count_budgets(tally, &budgets),
+        Some(Budgets::Untold(reason)) => tally.skip("what a start takes", &reason),
         None => {}
     }
 }

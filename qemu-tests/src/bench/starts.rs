@@ -45,7 +45,8 @@ pub(super) struct Starts {
 pub(super) struct Times {
     /// The contestant's name.
     pub(super) name: String,
-    median_us: u64,
+    /// The one in the middle.
+    pub(super) median_us: u64,
     least_us: u64,
     most_us: u64,
     /// Of the medians, and of the shortest.
