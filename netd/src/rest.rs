@@ -27,8 +27,7 @@ impl Rest {
 }
 
 /// After so long without an event netd takes no more memory than waiting needs. A second after work it is given back, also where the
-/// look that follows an end takes its time. What is
-/// needed again is in the page cache.
+/// look that follows an end takes its time. What is needed again is in the page cache.
 const QUIET: Duration = Duration::from_millis(200);
 /// What is given back is read in again at the next event. Who wakes us again and again soon after pays that so many times;
 /// from then on the pause doubles each time.
