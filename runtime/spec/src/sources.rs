@@ -18,11 +18,11 @@
 //! because init cannot know which of them a file names.
 
 use crate::file::{Digest, sources_digest};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use yado_wire::{InstanceName, hex};
 
@@ -287,15 +287,13 @@ fn read_source_below(top: Option<&Path>, path: PathBuf) -> Source {
     Source { path, content }
 }
 
-/// To find a file and not open it: open(2). The same number on all machines that we build for.
-const O_PATH: i32 = 0o10_000_000;
-
 /// Opening a FIFO would block init for ever, and so would reading some files of `/proc`, to which a link may lead from a data
 /// partition that was elsewhere; opening a watchdog would arm it.
 fn open_regular(top: Option<&Path>, path: &Path) -> io::Result<File> {
     let refused = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     // What is judged is what is then read, whatever lies there meanwhile; and to judge it does not open it.
-    let found = File::options().read(true).custom_flags(O_PATH).open(path)?;
+    // Not by std, which takes O_PATH for a way of access where the C library is musl, and drops it.
+    let found = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
     let found_at = format!("/proc/self/fd/{}", found.as_raw_fd());
     if let Some(top) = top {
         if !fs::read_link(&found_at)?.starts_with(top.canonicalize()?) {
