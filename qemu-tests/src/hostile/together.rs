@@ -191,7 +191,8 @@ pub(super) fn late(arena: &Arena<'_>, observer: &mut Observer) -> Result<(), Hos
     arena.board()?.yado(&["rescue", "start", LATE])?;
     let status = arena.wait_settled(LATE)?;
     observer.check("another one starts", &status["state"], status["state"] == "ready")?;
-    let script = "until grep -q nameserver /etc/resolv.conf; do sleep 1; done; ip -4 addr show eth0";
+    // Its layer may still have the name server of an earlier run.
+    let script = "until ip -4 addr show eth0 | grep inet && grep nameserver /etc/resolv.conf; do sleep 1; done";
     let said = arena.board()?.exec_output(LATE, &["sh", "-c", script], TIMEOUT)?;
     observer.check("it has a lease", &said, said.contains("inet "))?;
     arena.board()?.yado(&["rescue", "stop", LATE])?;
