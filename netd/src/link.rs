@@ -1,5 +1,6 @@
 //! Links, addresses and routes: what is there, what is to be done, and the doing.
 
+mod deletion;
 mod dump;
 pub mod hwaddr;
 pub mod kernel;

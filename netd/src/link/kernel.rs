@@ -1,11 +1,12 @@
 //! rtnetlink, and one file of `/proc/sys` for what it cannot change: doing one step of a plan. Every call is one question that
 //! the kernel answers at once; nothing is decided here.
 
+use super::deletion::MOST_DELETING;
 use super::dump::found;
 use super::observed::{Address, LinkRoute, OUR_ALIAS};
 use super::plan::{LinkId, Step};
 use super::route::Route;
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
@@ -15,7 +16,6 @@ use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{AddressMessageBuilder, Handle};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -23,11 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
-use yado_sys::netlink;
+use tokio::sync::Semaphore;
 
 /// By it we know our own addresses and routes (`IFA_PROTO` since Linux 5.18, `rtm_protocol`): 89, which nobody has in
 /// linux/rtnetlink.h and in iproute2's rt_protos.
@@ -41,16 +37,6 @@ pub(super) const STRICT: i32 = 1;
 /// have heard that only the first one is used. Who asks for one gets one, and no wait.
 const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
 
-/// How long a link that is being taken away is left alone before it is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
-/// Threads that wait for the kernel to take a link away. One that never ends is not joined by one more for each later link.
-const MOST_DELETING: usize = 2;
-/// They call the kernel, and little else.
-const STACK_BYTES: usize = 64 * 1024;
-/// A link that is not gone after this long is given up: whoever asks is answered, and so are all others.
-const DELETE_LIMIT: Duration = Duration::from_secs(5);
-
 /// The kernel's links, addresses and routes.
 #[derive(Debug, Clone)]
 pub struct Kernel {
@@ -58,7 +44,7 @@ pub struct Kernel {
     /// It keeps the protocol numbers of addresses (Linux 5.18), so ours are known.
     pub(super) keeps_address_protocols: bool,
     /// Who may wait in a thread for a link to be taken away.
-    deleting: Arc<Semaphore>,
+    pub(super) deleting: Arc<Semaphore>,
 }
 
 /// An interface to make inside another network namespace. It is left down: who lives there brings it up.
@@ -122,49 +108,6 @@ impl Kernel {
     /// Takes a link away.
     pub async fn delete(&self, link: u32) -> io::Result<()> {
         done(self.handle.link().del(link).execute().await)
-    }
-
-    /// Takes a link away, and waits only until it is gone. The kernel answers when it has asked every processor besides,
-    /// which takes it up to 30 ms, so it is a thread that waits for the answer: meanwhile another link of this name can be made,
-    /// and whoever starts the next instance is answered.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says, and [`TimedOut`](io::ErrorKind::TimedOut) when the link is still there after 5 s.
-    pub async fn delete_aside(&self, link: u32) -> io::Result<()> {
-        let late = |_| {
-            let reason = format!("a link is not taken away within {} s", DELETE_LIMIT.as_secs());
-            Err(io::Error::new(io::ErrorKind::TimedOut, reason))
-        };
-        timeout(DELETE_LIMIT, self.delete_by_thread(link)).await.unwrap_or_else(late)
-    }
-
-    async fn delete_by_thread(&self, link: u32) -> io::Result<()> {
-        let mut message = NetlinkMessage::from(RouteNetlinkMessage::DelLink(change_at(link, [])));
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        let slot = self.deleting.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (answer, mut answered) = oneshot::channel();
-        let wait = move || {
-            let outcome = ask(&bytes);
-            drop(slot);
-            // That the link is gone may have been enough.
-            let _ = answer.send(outcome);
-        };
-        if thread::Builder::new().stack_size(STACK_BYTES).spawn(wait).is_err() {
-            // No memory for one, or too many processes: later is better than not at all.
-            return self.delete(link).await;
-        }
-        loop {
-            match timeout(LOOK_AGAIN, &mut answered).await {
-                Ok(outcome) => return outcome.map_err(io::Error::other)?,
-                // While the kernel takes it away it answers nobody.
-                Err(_) if !self.has_link_at(link).await? => return Ok(()),
-                Err(_) => {}
-            }
-        }
     }
 
     /// Makes a pair: one end inside, the other a port of `bridge` and up.
@@ -306,7 +249,7 @@ fn change<const N: usize>(link: &LinkId, attributes: [LinkAttribute; N]) -> Link
     }
 }
 
-fn change_at<const N: usize>(link: u32, attributes: [LinkAttribute; N]) -> LinkMessage {
+pub(super) fn change_at<const N: usize>(link: u32, attributes: [LinkAttribute; N]) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = link;
     message.attributes = attributes.into();
@@ -398,22 +341,6 @@ fn keeps_address_protocols(release: &str) -> bool {
     (5, 18) <= (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Asks the kernel by a socket of its own, and blocks until it has answered.
-fn ask(request: &[u8]) -> io::Result<()> {
-    let socket = netlink::open(netlink::Protocol::Route, &[])?;
-    // The kernel does it in this call.
-    netlink::send(&socket, request)?;
-    let mut buffer = [0; 1024];
-    let Some(netlink::Received::Messages(len)) = netlink::recv(&socket, &mut buffer)? else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&buffer[..len]).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::Error(refusal) if refusal.code.is_some() => Err(refusal.to_io()),
-        _ => Ok(()),
-    }
-}
-
 fn done(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
     result.map_err(io_error)
 }
@@ -428,21 +355,7 @@ pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
-
-    #[test]
-    fn whoever_cannot_take_a_link_away_is_told_so_in_the_end() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let kernel = Kernel::open().unwrap();
-            // Two that hang in the kernel.
-            let _hang = kernel.deleting.acquire_many(MOST_DELETING.try_into().unwrap()).await.unwrap();
-            let told = timeout(4 * DELETE_LIMIT, kernel.delete_aside(i32::MAX as u32)).await.unwrap().unwrap_err();
-            assert_eq!(told.to_string(), "a link is not taken away within 5 s");
-        });
-    }
 
     #[test]
     fn a_kernel_before_5_18_does_not_say_who_made_an_address() {
