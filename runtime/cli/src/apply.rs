@@ -10,18 +10,17 @@ use crate::output::{self, Format, printable};
 use crate::rescue::{self, NetworkFailure};
 use clap::Args;
 use plan::Plan;
-use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_spec::changes::{Change, changes};
 use yado_spec::compile::{Compiled, compile};
 use yado_spec::file::EXIT_SOME_ARE_BAD;
 use yado_spec::sources::{MAX_SOURCE_BYTES, Source, SourceError, Sources, read_source, read_sources};
-use yado_sys::replace_file;
+use yado_sys::{file_lock, replace_file};
 use yado_wire::InstanceName;
 use yado_wire::rescue::{Applied, ApplyOutcome, InstanceStatus, Mode};
 
@@ -220,9 +219,9 @@ fn lock(run: &Path) -> Result<File, String> {
     let path = run.join("apply.lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| format!("open {}: {error}", path.display()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match file_lock::try_lock(&file) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err("another yado apply is at work: try again when it is over".to_owned())
         }
         Err(error) => Err(format!("lock {}: {error}", path.display())),

@@ -3,14 +3,13 @@
 //! blocks are to be verified, and it may have been tampered with where its twin was not.
 
 use crate::report::{Stopwatch, at};
-use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 use yado_image::{TrustedImage, hex};
 use yado_sys::device_mapper::DeviceMapper;
-use yado_sys::loop_device;
+use yado_sys::{file_lock, loop_device};
 use yado_wire::{Failure, Step, names::clipped};
 
 /// A verity device that is held open.
@@ -89,18 +88,19 @@ const LOCK_AGAIN: Duration = Duration::from_millis(5);
 fn lock(image: &File, patience: Duration, path: &str) -> Result<(), Failure> {
     let until = Instant::now() + patience;
     loop {
-        match rustix::fs::flock(image, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_AGAIN),
-            Err(Errno::WOULDBLOCK) => {
+        match file_lock::try_lock(image) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(at(Step::Verity, path)(error)),
+            Err(_) if Instant::now() < until => std::thread::sleep(LOCK_AGAIN),
+            Err(_) => {
                 return Err(Failure::refused(Step::Verity, path, "another start holds the lock of the image"));
             }
-            answer => return answer.map_err(at(Step::Verity, path)),
         }
     }
 }
 
 fn release(image: &TrustedImage) -> Result<(), Failure> {
-    rustix::fs::flock(&image.file, FlockOperation::Unlock).map_err(at(Step::Verity, "lock of the image"))
+    file_lock::unlock(&image.file).map_err(at(Step::Verity, "lock of the image"))
 }
 
 #[cfg(test)]
