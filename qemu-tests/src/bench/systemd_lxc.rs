@@ -15,7 +15,7 @@ use crate::board::disk::{DataPartition, System};
 use crate::board::host_yado::{HostYado, ImageOrder};
 use crate::board::qemu::OnReset;
 use crate::board::tree::Tree;
-use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, boot_modules};
+use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, boot_modules, system_image};
 use crate::cache::{Cache, Key};
 use crate::command::Tool;
 use crate::progress::Step;
@@ -113,14 +113,7 @@ fn image(cache: &Cache, ours: &Prepared) -> Result<PathBuf, BuildError> {
         fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
         let over = lay_out_over_root(&scratch, ours)?;
         let merged = scratch.join("root.tar");
-        fs::copy(&root, &merged).map_err(BuildError::io(&root))?;
-        Tool::new("tar")
-            .args(["--append", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--file"])
-            .arg(&merged)
-            .arg("--directory")
-            .arg(over.root())
-            .arg(".")
-            .run()?;
+        system_image::merge(&root, &over, &merged)?;
         let order = ImageOrder {
             source: &merged,
             kind: "system",
@@ -181,14 +174,14 @@ fn data_partition(ours: &Prepared, directory: &Path) -> Result<PathBuf, BuildErr
 /// Commands for debugfs(8) that give `from`, which is at `to` in the file system, and all below it to the container's root.
 fn give_away(from: &Path, to: &str, script: &mut String) -> Result<(), BuildError> {
     let (first, _) = MAP;
-    let is_directory = fs::symlink_metadata(from).map_err(BuildError::io(from))?.is_dir();
+    let found = fs::symlink_metadata(from).map_err(BuildError::io(from))?;
     // A link is followed, and whose it is does not matter.
-    if !fs::symlink_metadata(from).map_err(BuildError::io(from))?.is_symlink() {
+    if !found.is_symlink() {
         for field in ["uid", "gid"] {
             script.push_str(&format!("set_inode_field \"{to}\" {field} {first}\n"));
         }
     }
-    if is_directory {
+    if found.is_dir() {
         for entry in fs::read_dir(from).map_err(BuildError::io(from))?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             give_away(&entry.path(), &format!("{to}/{name}"), script)?;

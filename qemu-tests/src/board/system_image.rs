@@ -190,14 +190,7 @@ impl Workshop<'_> {
         let key = key.with(read(&programs.guest_tool)?).with(self.keys.identity()?).with(HostYado::packer()?);
         self.cache.entry(&format!("debian-image-{arch}"), &key, |aside| {
             let merged = self.scratch.join("debian.tar");
-            fs::copy(debian, &merged).map_err(BuildError::io(debian))?;
-            Tool::new("tar")
-                .args(["--append", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--file"])
-                .arg(&merged)
-                .arg("--directory")
-                .arg(over.root())
-                .arg(".")
-                .run()?;
+            merge(debian, &over, &merged)?;
             self.container_image("debian", &merged, "/lib/systemd/systemd", HALT_SYSTEMD, aside)?;
             fs::remove_file(&merged).map_err(BuildError::io(&merged))
         })
@@ -287,6 +280,19 @@ fn fill_demo(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
 const HALT_SYSTEMD: &str = "SIGRTMIN+3";
 /// busybox's init powers off at it.
 pub const HALT_BUSYBOX: &str = "SIGUSR2";
+
+/// Makes the tar `merged` of the tar `root`, with what is in `over` in place of what is there.
+pub fn merge(root: &Path, over: &Tree, merged: &Path) -> Result<(), BuildError> {
+    fs::copy(root, merged).map_err(BuildError::io(root))?;
+    Tool::new("tar")
+        .args(["--append", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--file"])
+        .arg(merged)
+        .arg("--directory")
+        .arg(over.root())
+        .arg(".")
+        .run()?;
+    Ok(())
+}
 
 /// An image's identity, in hex.
 pub fn fingerprint(image: &Path) -> Result<String, BuildError> {
