@@ -114,7 +114,7 @@ pub(crate) fn budgets(cache: &Cache, directory: &Path) -> Result<Budgets, Box<dy
             return Ok(Budgets::Untold(format!("{CRUN}: {}", failed.reason)));
         }
         attempts.push(times(&results));
-        let ratios = kept_budgets(&attempts);
+        let ratios = warm_starts(&attempts, |goal| goal.budget);
         let is_kept = LEAST_BUDGET_ATTEMPTS <= attempts.len() && ratios.iter().all(|ratio| ratio.holds);
         if is_kept || MOST_BUDGET_ATTEMPTS <= attempts.len() {
             break ratios;
@@ -149,40 +149,28 @@ fn failed_starts(results: &Results, laps: u32) -> Vec<Observation> {
     failed.collect()
 }
 
-/// What part of crun's time each warm start takes, each's by the attempt whose median is its least.
-fn kept_budgets(attempts: &[Vec<Times>]) -> Vec<Observation> {
+/// What part of crun's time each warm start takes, each's by the attempt whose median is its least, beside the most that it may.
+fn warm_starts(attempts: &[Vec<Times>], most: fn(&Goal) -> f64) -> Vec<Observation> {
     let least = |name: &str| {
         let times = attempts.iter().flatten().filter(|times| times.name == name);
         times.map(|times| times.median_us).min()
     };
-    let ratios = warm_ways().map(|(name, Goal { budget, .. })| {
+    let ways = GOALS.iter().flat_map(|goal| WAYS.map(|way| (goal, contestant(OURS, way, goal.word, WARM))));
+    let seen = ways.map(|(goal, name)| {
         let ratio = least(&name).zip(least(CRUN)).map(|(ours, theirs)| ours as f64 / theirs as f64);
+        let most = most(goal);
         Observation {
-            what: format!("{name}: at most {budget} of crun's time"),
+            what: format!("{name}: at most {most} of crun's time"),
             seen: ratio.map_or("not timed".to_owned(), |ratio| format!("{ratio:.2}")),
-            holds: ratio.is_some_and(|ratio| ratio <= *budget),
+            holds: ratio.is_some_and(|ratio| ratio <= most),
         }
     });
-    ratios.collect()
-}
-
-fn warm_ways() -> impl Iterator<Item = (String, &'static Goal)> {
-    let ways = GOALS.iter().flat_map(|goal| WAYS.map(|way| (goal, way)));
-    ways.map(|(goal, way)| (contestant(OURS, way, goal.word, WARM), goal))
+    seen.collect()
 }
 
 /// The name of one of ours, by which its times are found again.
 fn contestant(build: &str, way: &str, word: &str, temperature: &str) -> String {
     format!("{build} by {way}, {word}, {temperature}")
-}
-
-/// What part of crun's time each warm start takes, by their medians; `None`: it was not timed.
-fn warm_ratios(times: &[Times]) -> Vec<(String, &'static Goal, Option<f64>)> {
-    let ratio = |name: &str| times.iter().find(|times| times.name == name).and_then(Times::median_to_crun);
-    warm_ways()
-        .map(|(name, goal)| (ratio(&name), name, goal))
-        .map(|(ratio, name, goal)| (name, goal, ratio))
-        .collect()
 }
 
 fn time(cache: &Cache, directory: &Path, laps: u32) -> Result<Results, Box<dyn Error>> {
@@ -241,10 +229,8 @@ fn tell(results: &Results) -> bool {
         println!("   NOT TIMED {}: {}", failed.contestant, failed.reason);
     }
     let mut is_good = times.iter().any(|times| times.name == CRUN) && failed_starts(results, LAPS).is_empty();
-    for (name, Goal { aim, .. }, ratio) in warm_ratios(&times) {
-        let holds = ratio.is_some_and(|ratio| ratio <= *aim);
-        let seen = ratio.map_or("not timed".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("   {} {name}: {seen} of crun's time (at most {aim})", if holds { "✓" } else { "✗" });
+    for Observation { what, seen, holds } in warm_starts(std::slice::from_ref(&times), |goal| goal.aim) {
+        println!("   {} {what}: {seen}", if holds { "✓" } else { "✗" });
         is_good &= holds;
     }
     is_good
@@ -457,7 +443,11 @@ mod tests {
     }
 
     fn broken(attempts: &[Vec<Times>]) -> Vec<String> {
-        kept_budgets(attempts).into_iter().filter(|seen| !seen.holds).map(|Observation { seen, .. }| seen).collect()
+        warm_starts(attempts, |goal| goal.budget)
+            .into_iter()
+            .filter(|seen| !seen.holds)
+            .map(|Observation { seen, .. }| seen)
+            .collect()
     }
 
     #[test]

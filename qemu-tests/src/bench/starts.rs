@@ -54,13 +54,6 @@ pub(super) struct Times {
     laps_us: Vec<u64>,
 }
 
-impl Times {
-    /// The median as part of crun's.
-    pub(super) fn median_to_crun(&self) -> Option<f64> {
-        self.ratio_to_crun.map(|[median, _]| median)
-    }
-}
-
 /// The median of one step.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct StepTime {
