@@ -17,7 +17,7 @@ use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::arch::Arch;
-use crate::bench::native::Budgets;
+use crate::bench::native::budgets::{Budgets, hold_budgets};
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::command_line::parse;
@@ -252,7 +252,7 @@ fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, length: Length) {
 
 fn native_starts(cache: &Cache, tally: &mut Tally, _: Length) {
     let directory = report::directory("native", Arch::Amd64);
-    match tally.check("starts are timed beside crun's", || bench::native::budgets(cache, &directory)) {
+    match tally.check("starts are timed beside crun's", || hold_budgets(cache, &directory)) {
         Some(Budgets::Seen(budgets)) => count_budgets(tally, &budgets),
         Some(Budgets::Untold(reason)) => tally.skip("what a start takes", &reason),
         None => {}

@@ -1,0 +1,63 @@
+//! What `cargo accept` holds of the starts on this machine, and of the memory after them.
+
+use super::{failed_starts, time, warm_starts};
+use crate::bench::rivals::CRUN;
+use crate::bench::starts::{Times, times};
+use crate::cache::Cache;
+use crate::report::Observation;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+/// Each one's turns that count, where only budgets are held.
+const BUDGET_LAPS: u32 = 30;
+
+/// Who else works on the machine makes a start slower and never quicker: of each, crun too, the attempt counts in which it was
+/// disturbed least. One attempt would not tell which of the two was disturbed.
+const LEAST_BUDGET_ATTEMPTS: usize = 2;
+const MOST_BUDGET_ATTEMPTS: usize = 3;
+
+/// So much init, its reader and netd may take together a second after work.
+const MOST_KIB_AFTER_WORK: u64 = 2048;
+
+/// What came of holding the budgets.
+pub(crate) enum Budgets {
+    /// Each, and whether it is kept.
+    Seen(Vec<Observation>),
+    /// This machine cannot tell, and why.
+    Untold(String),
+}
+
+/// Whether all starts succeed, and warm ones, and the memory that is taken after them, keep their budgets.
+pub(crate) fn hold_budgets(cache: &Cache, directory: &Path) -> Result<Budgets, Box<dyn Error>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Budgets::Untold("starting containers needs root".to_owned()));
+    }
+    let mut attempts: Vec<Vec<Times>> = Vec::new();
+    let ratios = loop {
+        let results = time(cache, directory, BUDGET_LAPS)?;
+        let failed = failed_starts(&results, BUDGET_LAPS);
+        if !failed.is_empty() {
+            return Ok(Budgets::Seen(failed));
+        }
+        if let Some(failed) = results.disqualified.iter().find(|failed| failed.contestant == CRUN) {
+            return Ok(Budgets::Untold(format!("{CRUN}: {}", failed.reason)));
+        }
+        attempts.push(times(&results));
+        let ratios = warm_starts(&attempts, |goal| goal.budget);
+        let is_kept = LEAST_BUDGET_ATTEMPTS <= attempts.len() && ratios.iter().all(|ratio| ratio.holds);
+        if is_kept || MOST_BUDGET_ATTEMPTS <= attempts.len() {
+            break ratios;
+        }
+    };
+    let taken = fs::read_to_string(directory.join("yado/pss"))?;
+    let taken = taken.lines().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+    let sum: u64 = taken.iter().sum();
+    let memory = Observation {
+        what: format!("init, its reader and netd: at most {MOST_KIB_AFTER_WORK} KiB (PSS) a second after work"),
+        seen: format!("{sum} KiB: {taken:?}"),
+        // Fewer would say that somebody was not found.
+        holds: taken.len() == 3 && sum <= MOST_KIB_AFTER_WORK,
+    };
+    Ok(Budgets::Seen(ratios.into_iter().chain([memory]).collect()))
+}
