@@ -6,6 +6,7 @@ pub(crate) mod counter;
 pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
+pub(crate) mod renewal;
 
 use crate::heard_socket::HeardSocket;
 use crate::identities::Identities;

@@ -1,10 +1,10 @@
 //! Starting instances, and commands in them.
 
-use crate::applying::leave_actual;
 use crate::fuse_connections::{self, Whose};
 use crate::identities;
 use crate::instance::cgroup;
 use crate::instance::counter::Counter;
+use crate::instance::renewal::leave_actual;
 use crate::instance::{Run, lifecycle};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
