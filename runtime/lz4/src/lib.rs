@@ -5,6 +5,8 @@
 //! more literal or by any length of the longest match there. Then the block ends at the furthest position that leaves
 //! room for the last literals. Packing is done once, reading on every start, so time is spent here.
 
+use std::fmt;
+
 /// How long to look for the smallest block: 1 is quickest, 12 smallest, as the levels of LZ4 HC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(u8);
@@ -32,6 +34,12 @@ impl Level {
     fn long_enough(self) -> usize {
         const BY_LEVEL: [usize; Level::MAX as usize] = [12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256];
         BY_LEVEL[usize::from(self.0 - Level::MIN)]
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
     }
 }
 

@@ -4,6 +4,7 @@ use super::description_json;
 use crate::command_line::Outcome;
 use crate::output::{self, Format, bytes};
 use clap::Args;
+use clap::builder::TypedValueParser;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::env;
@@ -56,8 +57,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "BLOCKS", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=16))]
     cluster: u8,
     /// 1 packs quickest, 12 smallest
-    #[arg(long, value_name = "LEVEL", default_value_t = Level::MAX, value_parser = clap::value_parser!(u8).range(i64::from(Level::MIN)..=i64::from(Level::MAX)))]
-    level: u8,
+    #[arg(long, value_name = "LEVEL", default_value_t = Level::DEFAULT, value_parser = level())]
+    level: Level,
     /// `kept`: as the source says; or UID:GID for all files
     #[arg(long, default_value = "kept", value_parser = parse_owners)]
     owner: Owners,
@@ -122,6 +123,12 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// For clap: a level, or which there are.
+fn level() -> impl TypedValueParser<Value = Level> {
+    let numbers = clap::value_parser!(u8).range(i64::from(Level::MIN)..=i64::from(Level::MAX));
+    numbers.try_map(|number| Level::new(number).ok_or("there is no such level"))
+}
+
 fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
     let metadata =
         fs::metadata(&arguments.source).map_err(|error| format!("{}: {error}", arguments.source.display()))?;
@@ -150,10 +157,7 @@ fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
         security_epoch: arguments.security_epoch,
         compression: match arguments.compression.as_str() {
             "none" => Compression::None,
-            _ => Compression::Lz4 {
-                cluster_blocks: arguments.cluster,
-                level: Level::new(arguments.level).unwrap_or(Level::DEFAULT),
-            },
+            _ => Compression::Lz4 { cluster_blocks: arguments.cluster, level: arguments.level },
         },
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         owners: arguments.owner,
