@@ -9,10 +9,6 @@ pub use physical::PHYSICAL;
 use crate::network::Ipv4Prefix;
 use crate::values::Right;
 
-/// IPv4 needs 68 bytes (RFC 791).
-const LEAST_MTU: i64 = 68;
-const MOST_MTU: i64 = 65_535;
-
 fn prefix(text: &str) -> Result<Ipv4Prefix, Right> {
     Ipv4Prefix::parse(text).map_err(|error| Right(format!("an address such as 10.158.0.1/24 ({error})")))
 }

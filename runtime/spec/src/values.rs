@@ -11,6 +11,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_wire::Text;
 
+/// IPv4 needs 68 bytes (RFC 791); jumbo frames end at 9000 and loopback at 65536.
+pub const LEAST_MTU: i64 = 68;
+/// See [`LEAST_MTU`].
+pub const MOST_MTU: i64 = 65_535;
+
 /// What would have been right, to be read after "must be".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Right(pub String);

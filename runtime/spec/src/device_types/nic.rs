@@ -4,15 +4,11 @@ use crate::devices::{Builder, Built, Table};
 use crate::instance::{Nic, NicKind};
 use crate::setting::Applies::AtRestart;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
-use crate::values::{parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{LEAST_MTU, MOST_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use yado_wire::Text;
 
 const LXD: Origin = Origin::Lxd("nic");
-
-/// IPv4 needs 68 bytes (RFC 791); jumbo frames end at 9000 and loopback at 65536.
-const LEAST_MTU: i64 = 68;
-const MOST_MTU: i64 = 65_535;
 
 /// What is said of a nic.
 #[derive(Debug, Default)]

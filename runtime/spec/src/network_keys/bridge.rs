@@ -1,11 +1,11 @@
 //! Keys of a bridge: its addresses, DHCP, DNS and what it filters.
 
-use super::{LEAST_MTU, MOST_MTU, list, prefix, show_list};
+use super::{list, prefix, show_list};
 use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::network::DnsMode;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
-use crate::values::{Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{LEAST_MTU, MOST_MTU, Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_wire::Text;

@@ -1,11 +1,11 @@
 //! Keys of a link that leads outside: which one it is, and where its addresses come from.
 
-use super::{LEAST_MTU, MOST_MTU, list, prefix, show_list};
+use super::{list, prefix, show_list};
 use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::network::LinkSelector;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Origin, Setting, Value, effect};
-use crate::values::{parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{LEAST_MTU, MOST_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 
 const PHYSICAL_PAGE: Origin = Origin::Lxd("physical");
 
