@@ -151,6 +151,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 /// for, as the start of a container, does not wait for this.
 const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
+
 /// Runs until SIGTERM.
 pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonError> {
     let (events, mut incoming) = mpsc::channel(MAX_EVENTS);

@@ -89,7 +89,8 @@ pub enum SavedError {
 
 /// What the file begins with. The version follows, then the FNV-1a of the body in eight bytes, little endian, then the body.
 const MAGIC: &[u8] = b"YNS";
-/// Rises with every change of the body, whose types then are a new module in place of the old one: what another version wrote is not read.
+/// Rises with every change of the body, whose types then are a new module in place of the old one: what another version wrote is
+/// not read.
 const VERSION: u8 = 5;
 /// More was never written: 16 bridges of 512 leases at 20 bytes.
 const MAX_BYTES: u64 = 1 << 20;

@@ -13,7 +13,7 @@ use crate::instances::Instances;
 use crate::job::{Job, JobEnd, Lane};
 use crate::log::Priority;
 use crate::modules;
-use crate::moment::Moment;
+use crate::moment::{Moment, whole_ms};
 use crate::process::how_it_ended;
 use crate::service_list;
 use crate::specs;
@@ -85,7 +85,7 @@ impl Supervisor {
             self.boot.reached.begin(Part::Specs, now);
         }
         let (name, waited_for) = (part.name(), Parts::of(part.waits_for()));
-        let took = took.as_millis();
+        let took = whole_ms(took);
         self.log.say(Priority::Info, format_args!("stage: {name} ({took} ms, after {waited_for})"));
         self.events.publish(None, EventKind::Stage(clipped(name)));
     }

@@ -162,9 +162,14 @@ impl Job {
     /// read from one in as long.
     fn limit(&self) -> Duration {
         Duration::from_secs(match self {
-            Job::ModulesOfInstances | Job::ModulesOfNetworks | Job::AllDrivers | Job::Drivers(_) => 60,
-            Job::FormatVolatile(_) | Job::FillReserve | Job::Compile => 60,
-            Job::SaveIdentities { .. } => 60,
+            Job::ModulesOfInstances
+            | Job::ModulesOfNetworks
+            | Job::AllDrivers
+            | Job::Drivers(_)
+            | Job::FormatVolatile(_)
+            | Job::FillReserve
+            | Job::Compile
+            | Job::SaveIdentities { .. } => 60,
             Job::SetLimits { .. } => 10,
             Job::Check(_) | Job::Format { .. } => 900,
             Job::Mount { .. } => 300,
