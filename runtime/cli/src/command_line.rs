@@ -108,6 +108,10 @@ mod tests {
             "rescue --socket /tmp/s stop web db",
             "rescue restart a b c",
             "rescue start help",
+            "rescue status",
+            "rescue status web",
+            "rescue status --format json",
+            "rescue --socket /tmp/s status --format table web",
             // These are left to clap.
             "rescue stop -f web",
             "rescue start",
@@ -118,7 +122,12 @@ mod tests {
             "rescue --socket=/x start web",
             "rescue --socket start web",
             "rescue --socket -x start web",
-            "rescue status",
+            "rescue status web db",
+            "rescue status --format xml",
+            "rescue status --format JSON",
+            "rescue status --format=json",
+            "rescue status --format",
+            "rescue status web --format json",
             "rescue",
             "check start web",
             "",
@@ -136,6 +145,7 @@ mod tests {
         let read =
             |words: &[&str]| rescue::plain::read(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_some();
         assert!(read(&["rescue", "start", "web"]) && read(&["rescue", "--socket", "/s", "stop", "a", "b"]));
+        assert!(read(&["rescue", "status"]) && read(&["rescue", "status", "--format", "json", "web"]));
         assert!(!read(&["rescue", "--socket", "", "start", "web"]) && !read(&["rescue", "start", "web", "-x"]));
     }
 

@@ -16,11 +16,16 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "ADDRESSES", "GATEWAY", "NAME SERVERS"];
 
-/// Asks netd, whose socket stands beside init's.
-pub(super) fn read(init_socket: &Path) -> Result<Vec<LinkStatus>, ExchangeError> {
+/// Asks netd, whose socket stands beside init's, and does not wait for its answer.
+pub(super) fn ask(init_socket: &Path) -> Result<Connection<NetReply>, ExchangeError> {
     let path = init_socket.with_file_name("netd.sock");
-    let connection: Connection<NetReply> = Connection::ask(Who::Netd, &path, &NetRequest::Status, &[])?;
+    let connection = Connection::ask(Who::Netd, &path, &NetRequest::Status, &[])?;
     connection.set_timeout(NETD_TIMEOUT)?;
+    Ok(connection)
+}
+
+/// The answer to [`ask`].
+pub(super) fn read(connection: &Connection<NetReply>) -> Result<Vec<LinkStatus>, ExchangeError> {
     let mut links = Vec::new();
     loop {
         match connection.next()?.0 {

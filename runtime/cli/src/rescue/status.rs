@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     pub(super) project: Option<String>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    pub(super) format: Format,
 }
 
 /// Everything that is shown.
@@ -66,8 +66,10 @@ fn show_one(socket: &Path, name: &InstanceName, format: Format) -> Outcome {
 }
 
 fn read(socket: &Path) -> Result<Status, ExchangeError> {
+    // Both are asked before either is waited for: on a busy board each answer costs some turns of the processor.
+    let asked = links::ask(socket);
     let Told { system, instances, services } = ask(socket)?;
-    let links = links::read(socket).map_err(|error| error.to_string());
+    let links = asked.and_then(|connection| links::read(&connection)).map_err(|error| error.to_string());
     Ok(Status { system, instances, services, links })
 }
 
