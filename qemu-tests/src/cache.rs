@@ -3,17 +3,21 @@
 //!
 //! An entry is named by what it is and keyed by what it was made from, so a changed recipe is a new entry and an
 //! old one is never wrong. It is made aside and renamed into place: the rename makes it real, and a killed run
-//! leaves only a folder under `aside/` that the next run for the same entry removes. Old entries are not
-//! collected: the whole cache may be deleted at any time.
+//! leaves only a folder under `aside/` that the next run for the same entry removes. An entry that nobody has used for
+//! some days goes when another one of its name is made. The whole cache may be deleted at any time.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
+
+/// An entry that was not used for so long is in no run's hands.
+const UNUSED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// The folder of all entries.
 #[derive(Debug, Clone)]
@@ -60,8 +64,16 @@ impl Cache {
 
     /// Where the entry is, if it is complete.
     pub fn find(&self, name: &str, key: &Key) -> Option<PathBuf> {
-        let path = self.root.join(key.file_name(name));
-        path.exists().then_some(path)
+        let file_name = key.file_name(name);
+        let path = self.root.join(&file_name);
+        if !path.exists() {
+            return None;
+        }
+        // Its lock's time says when it was used last: the entry's own may be part of what it is.
+        let lock = File::options().create(true).truncate(false).write(true).open(self.lock_path(&file_name));
+        // At worst it is made again one day.
+        let _ = lock.and_then(|lock| lock.set_modified(SystemTime::now()));
+        Some(path)
     }
 
     /// The entry, made by `make` if it is not there. `make` gets a path at which nothing is: it creates a file
@@ -85,12 +97,38 @@ impl Cache {
         let path = self.root.join(&file_name);
         fs::rename(&aside, &path).map_err(|source| CacheError::Io { verb: "rename", path: aside, source })?;
         self.note_made(name);
+        self.remove_unused(name, &file_name)?;
         Ok(path)
+    }
+
+    /// Removes the entries of this name, but `kept`, that nobody has used lately.
+    fn remove_unused(&self, name: &str, kept: &str) -> Result<(), CacheError> {
+        let io = |source| CacheError::Io { verb: "read", path: self.root.clone(), source };
+        for entry in fs::read_dir(&self.root).map_err(io)? {
+            let file_name = entry.map_err(io)?.file_name();
+            let Some(file_name) = file_name.to_str().filter(|file_name| *file_name != kept) else { continue };
+            if is_entry_of(name, file_name) && self.is_unused(file_name) {
+                remove(&self.root.join(file_name))?;
+                remove(&self.lock_path(file_name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_unused(&self, file_name: &str) -> bool {
+        let used = [self.lock_path(file_name), self.root.join(file_name)]
+            .iter()
+            .find_map(|path| fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok());
+        used.and_then(|used| used.elapsed().ok()).is_some_and(|age| UNUSED < age)
+    }
+
+    fn lock_path(&self, file_name: &str) -> PathBuf {
+        self.root.join("locks").join(file_name)
     }
 
     /// Keeps other runs away from what `name` stands for, until the lock is dropped.
     pub fn lock(&self, name: &str) -> Result<Lock, CacheError> {
-        let path = self.root.join("locks").join(name);
+        let path = self.lock_path(name);
         let file =
             File::create(&path).map_err(|source| CacheError::Io { verb: "create", path: path.clone(), source })?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|errno| CacheError::Io {
@@ -137,6 +175,12 @@ impl Key {
     fn file_name(&self, name: &str) -> String {
         format!("{name}-{}", self.short())
     }
+}
+
+/// Whether a file of the cache is an entry of this name, whatever its key.
+fn is_entry_of(name: &str, file_name: &str) -> bool {
+    let key = file_name.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    key.is_some_and(|key| key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn root_from(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
@@ -242,5 +286,27 @@ mod tests {
         let again = cache.entry::<CacheError, _>("thing", &key, |_| panic!("made twice")).unwrap();
         assert_eq!(again, path);
         assert_eq!(cache.made(), ["thing"]);
+    }
+
+    #[test]
+    fn what_nobody_has_used_for_days_goes_when_another_of_its_name_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path()).unwrap();
+        let make = |name: &str, recipe: &str| {
+            cache.entry::<CacheError, _>(name, &Key::new(recipe), |aside| {
+                fs::create_dir(aside).unwrap();
+                Ok(())
+            })
+        };
+        let (old, used, other) =
+            (make("thing", "old").unwrap(), make("thing", "used").unwrap(), make("thing-two", "old").unwrap());
+        let long_ago = SystemTime::now() - UNUSED - Duration::from_secs(60);
+        for path in [&old, &used, &other] {
+            let lock = cache.lock_path(path.file_name().unwrap().to_str().unwrap());
+            File::options().write(true).open(lock).unwrap().set_modified(long_ago).unwrap();
+        }
+        assert_eq!(make("thing", "used").unwrap(), used);
+        let new = make("thing", "new").unwrap();
+        assert_eq!([&old, &used, &other, &new].map(|path| path.exists()), [false, true, true, true]);
     }
 }

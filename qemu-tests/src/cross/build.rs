@@ -79,7 +79,7 @@ pub(super) fn workspace_root() -> &'static Path {
 }
 
 /// cargo's target folder of the workspace.
-pub(super) fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => workspace_root().join(folder),
         None => workspace_root().join("target"),

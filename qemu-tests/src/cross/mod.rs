@@ -11,6 +11,7 @@ mod toolchain;
 
 pub use artifact::Artifact;
 pub(crate) use artifact::parse_messages;
+pub(crate) use build::target_folder;
 pub use build::{Program, SHIPPED, build, build_together};
 pub use command_line::main;
 pub use failure::BuildError;
