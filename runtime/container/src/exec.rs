@@ -1,7 +1,7 @@
 //! A command in a running instance: one fork, so that the command is in its pid namespace and its control group, and a child
 //! of init; the child joins the other namespaces, and is confined like the instance's init.
 
-use crate::become_untraceable;
+use crate::account::Account;
 use crate::command_group::{self, CommandGroup};
 use crate::confinement::{self, NextLabel};
 use crate::order;
@@ -18,7 +18,6 @@ use yado_spec::LaunchOrder;
 use yado_spec::order::Command;
 use yado_sys::children;
 use yado_sys::clone::{Forked, Parent};
-use yado_sys::identity;
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
@@ -107,31 +106,35 @@ fn become_command(
     parent: Parent,
     talk: &Talk,
 ) -> Result<Infallible, Failure> {
-    let Command { argv, environment, cwd, uid, gid } = command;
+    let Command { argv, environment, cwd, user } = command;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
     // A terminal that is somebody else's stays theirs; then there is no job control, as after `ssh` without `-t`.
     let _ = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
     confinement::confine(&order.spec.security)?;
-    become_user(*uid, *gid)?;
+    let account = Account::of(user, argv.is_empty())?;
+    account.become_it()?;
     confinement::finish(&order.spec.security, label.as_ref())?;
     if parent == Parent::Caller {
         // Whoever waits for its end is the launcher: without it nobody would.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Exec, "parent"))?;
     }
-    let directory = cwd.as_deref().unwrap_or("/");
-    rustix::process::chdir(directory).map_err(at(Step::Exec, directory))?;
+    let environment = Environment::of_command(&order.spec, environment, account.login.as_ref());
+    change_directory(cwd.as_deref(), environment.get("HOME"))?;
     talk.say(&Word::Executing(heapless::Vec::new()), &[])?;
-    Err(program::execute(argv, &Environment::of_command(&order.spec, environment, *uid)))
+    Err(match argv.as_slice() {
+        [] => program::execute_login_shell(account.shell(), &environment),
+        argv => program::execute(argv, &environment),
+    })
 }
 
-/// Becomes a user inside, and stays untraceable for everybody inside.
-pub(crate) fn become_user(uid: u32, gid: u32) -> Result<(), Failure> {
-    // The largest id stands for "no change" in these calls.
-    if uid == u32::MAX || gid == u32::MAX {
-        return Err(Failure::refused(Step::Exec, "uid and gid", "no such id"));
+/// Where it was asked for. Who did not ask comes home, if there is such a directory: `lxc exec` does the same.
+fn change_directory(asked: Option<&str>, home: Option<&str>) -> Result<(), Failure> {
+    if let Some(directory) = asked {
+        return rustix::process::chdir(directory).map_err(at(Step::Exec, directory));
     }
-    identity::become_user(uid, gid).map_err(at(Step::Exec, "uid and gid"))?;
-    // Other ids make a process what fs.suid_dumpable says. With 1, "for debugging only", it is traceable up to here.
-    become_untraceable()
+    match home.map(rustix::process::chdir) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) | None => rustix::process::chdir("/").map_err(at(Step::Exec, "/")),
+    }
 }

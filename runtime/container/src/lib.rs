@@ -37,6 +37,7 @@ mod program;
 mod resource_limits;
 mod talk;
 
+mod account;
 mod command_group;
 mod exec;
 mod probe;

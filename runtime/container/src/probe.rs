@@ -1,8 +1,9 @@
 //! One try of the instance's probe, from inside it: in its namespaces, as its root, and confined like its init, because
 //! what answers is not to be trusted. Passing is said to init; not passing is a failure of the step `health`.
 
+use crate::account::become_user;
 use crate::confinement;
-use crate::exec::{become_user, enter, fork_command};
+use crate::exec::{enter, fork_command};
 use crate::order;
 use crate::report::{Reporter, at, show};
 use std::io::{self, ErrorKind, Read, Write};
@@ -36,7 +37,8 @@ pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), 
     };
     match attempt {
         ProbeAttempt::Exec(argv) => {
-            let command = Command { argv: argv.clone(), ..Command::default() };
+            let cwd = Some("/".to_owned());
+            let command = Command { argv: argv.clone(), cwd, ..Command::default() };
             let bad_end = match run(order, &command, deadline)? {
                 Some(Ended::Code(0)) => None,
                 Some(Ended::Code(code)) => Some(format!("it ended with code {code}")),
@@ -69,7 +71,7 @@ fn too_slow(timeout: Duration) -> String {
 fn enter_confined(order: &LaunchOrder) -> Result<(), Failure> {
     enter(order, &order::running_payload()?)?;
     confinement::confine(&order.spec.security)?;
-    become_user(0, 0)?;
+    become_user(0, 0, &[])?;
     // It executes nothing, so that no label would ever come into force.
     confinement::finish(&order.spec.security, None)
 }

@@ -1,5 +1,6 @@
 //! The program that is executed inside, its environment, and where it is looked for.
 
+use crate::account::Login;
 use rustix::io::Errno;
 use std::ffi::CString;
 use yado_spec::InstanceSpec;
@@ -29,14 +30,16 @@ impl Environment {
         environment
     }
 
-    /// What a command starts with, as `lxc exec` does it.
-    pub(crate) fn of_command(spec: &InstanceSpec, added: &[String], uid: u32) -> Environment {
+    /// What a command starts with, as `lxc exec` does it, and what login(1) sets for a user with a name.
+    pub(crate) fn of_command(spec: &InstanceSpec, added: &[String], login: Option<&Login>) -> Environment {
         let mut environment = Environment(Vec::new());
         environment.set("PATH", DEFAULT_PATH);
         environment.set("LANG", "C.UTF-8");
-        if uid == 0 {
-            environment.set("HOME", "/root");
-            environment.set("USER", "root");
+        if let Some(Login { name, home, shell }) = login {
+            environment.set("HOME", home);
+            environment.set("USER", name);
+            environment.set("LOGNAME", name);
+            environment.set("SHELL", shell);
         }
         environment.set("container", "lxc");
         environment.add_spec(spec);
@@ -59,7 +62,12 @@ impl Environment {
     }
 
     fn path(&self) -> &str {
-        self.0.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value)
+        self.get("PATH").unwrap_or(DEFAULT_PATH)
+    }
+
+    /// The value of a variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(present, _)| present == name).map(|(_, value)| value.as_str())
     }
 
     fn entries(&self) -> impl Iterator<Item = String> {
@@ -69,9 +77,19 @@ impl Environment {
 
 /// Executes `argv`. Returns only if that failed.
 pub(crate) fn execute(argv: &[String], environment: &Environment) -> Failure {
-    let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
-        return Failure::refused(Step::Exec, "command", "no program is named");
-    };
+    match argv.first().filter(|program| !program.is_empty()) {
+        Some(program) => execute_file(program, argv, environment),
+        None => Failure::refused(Step::Exec, "command", "no program is named"),
+    }
+}
+
+/// Executes a shell as login(1) does: a dash before its name tells it to read what a login reads.
+pub(crate) fn execute_login_shell(shell: &str, environment: &Environment) -> Failure {
+    let name = shell.rsplit('/').next().unwrap_or(shell);
+    execute_file(shell, &[format!("-{name}")], environment)
+}
+
+fn execute_file(program: &str, argv: &[String], environment: &Environment) -> Failure {
     let nul = || Failure::refused(Step::Exec, program, "a NUL byte in an argument or in the environment");
     let (Some(arguments), Some(entries)) = (c_strings(argv.iter().cloned()), c_strings(environment.entries())) else {
         return nul();

@@ -92,16 +92,39 @@ pub enum LaunchJob {
 /// A command in a running instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Command {
-    /// Program and arguments.
+    /// Program and arguments; none: the user's own shell.
     pub argv: Vec<String>,
     /// `NAME=value`, added to the instance's environment.
     pub environment: Vec<String>,
-    /// Working directory inside.
+    /// Working directory inside; `None`: `$HOME` if it is there.
     pub cwd: Option<String>,
-    /// User id inside.
-    pub uid: u32,
-    /// Group id inside.
-    pub gid: u32,
+    /// Who runs it.
+    pub user: CommandUser,
+}
+
+/// Who a command inside runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandUser {
+    /// These ids, in no other groups.
+    Ids {
+        /// User id inside.
+        uid: u32,
+        /// Group id inside.
+        gid: u32,
+    },
+    /// One of the instance's own `/etc/passwd`, in all its groups.
+    Name {
+        /// As there.
+        name: String,
+        /// Another first group than there.
+        gid: Option<u32>,
+    },
+}
+
+impl Default for CommandUser {
+    fn default() -> CommandUser {
+        CommandUser::Ids { uid: 0, gid: 0 }
+    }
 }
 
 /// The descriptor on which the launcher finds its order (a sealed memfd).

@@ -14,7 +14,7 @@ use yado_spec::changes::changes;
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
-use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces};
 use yado_spec::setting::Applies;
 use yado_wire::InstanceId;
 use yado_wire::network::RunNumber;
@@ -73,8 +73,7 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
         argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
         environment: vec!["A=1".to_owned()],
         cwd: Some("/root".to_owned()),
-        uid: 1000,
-        gid: 0,
+        user: CommandUser::Name { name: "www-data".to_owned(), gid: None },
     });
     let seeds = [LaunchJob::Run, exec, LaunchJob::Devices, LaunchJob::Probe].map(|job| {
         let spec = compile_one(FULL).unwrap();

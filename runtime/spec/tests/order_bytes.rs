@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use yado_spec::file;
-use yado_spec::order::{Command, LaunchJob, LaunchOrder, LaunchPlaces, VERSION};
+use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces, VERSION};
 use yado_wire::InstanceId;
 use yado_wire::launch::{FileIdentity, FileTime};
 use yado_wire::network::RunNumber;
@@ -48,9 +48,9 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         argv: vec!["id".into(), "-u".into()],
         environment: vec!["A=b".into()],
         cwd: Some("/".into()),
-        uid: 1000,
-        gid: 5,
+        user: CommandUser::Ids { uid: 1000, gid: 5 },
     };
+    let shell = Command { user: CommandUser::Name { name: "www".into(), gid: Some(5) }, ..Command::default() };
     let most = LaunchOrder {
         places: LaunchPlaces { netd: Some("/n".into()), ..least.places.clone() },
         verify: Verify::Start,
@@ -58,6 +58,7 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         job: LaunchJob::Exec(command),
         ..least.clone()
     };
+    let shell = LaunchOrder { job: LaunchJob::Exec(shell), ..least.clone() };
     let probe = LaunchOrder { job: LaunchJob::Probe, ..least.clone() };
     let devices = LaunchOrder { job: LaunchJob::Devices, ..least.clone() };
     let spec_bytes = postcard_of_spec();
@@ -67,8 +68,9 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
             most,
             b"\x02/i\x02/t\x02/l\x02/r\x02/c\x01\x02/n\xac\x02\x05\x01\
               \x01\xac\x02\x0c\x80\x80\x40\x01\x02\x06\x04\
-              \x01\x02\x02id\x02-u\x01\x03A=b\x01\x01/\xe8\x07\x05",
+              \x01\x02\x02id\x02-u\x01\x03A=b\x01\x01/\x00\xe8\x07\x05",
         ),
+        (shell, b"\x02/i\x02/t\x02/l\x02/r\x02/c\x00\xac\x02\x05\x00\x00\x01\x00\x00\x00\x01\x03www\x01\x05"),
         (probe, b"\x02/i\x02/t\x02/l\x02/r\x02/c\x00\xac\x02\x05\x00\x00\x02"),
         (devices, b"\x02/i\x02/t\x02/l\x02/r\x02/c\x00\xac\x02\x05\x00\x00\x03"),
     ] {

@@ -13,14 +13,15 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// This thread becomes another user for good, in no other groups: from root, that also takes all capabilities away. `EINVAL`:
-/// the largest id, which stands for "no change".
-pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
-    if uid == u32::MAX || gid == u32::MAX {
+/// This thread becomes another user for good, in these other groups: from root, that also takes all capabilities away.
+/// `EINVAL`: the largest id, which stands for "no change", or more groups than the kernel keeps (65,536).
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    if uid == u32::MAX || gid == u32::MAX || groups.contains(&u32::MAX) {
         return Err(rustix::io::Errno::INVAL.into());
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::thread::set_thread_groups(&[])?;
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }

@@ -11,7 +11,16 @@ pub(crate) const AT_ONCE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
 
 /// Opens a file for reading. A link, or what is no regular file, is an error.
 pub fn open(path: &Path) -> io::Result<File> {
-    let file = rustix::fs::open(path, AT_ONCE | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    open_with(path, AT_ONCE)
+}
+
+/// As [`open`], but links are followed: for who has no more rights than whoever made them.
+pub fn open_linked(path: &Path) -> io::Result<File> {
+    open_with(path, AT_ONCE.difference(OFlags::NOFOLLOW))
+}
+
+fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
+    let file = rustix::fs::open(path, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(File::from(file)),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
@@ -36,5 +45,9 @@ mod tests {
         for name in ["link", "fifo", "none", "."] {
             assert!(open(&at(name)).is_err(), "{name}");
         }
+        symlink("file", at("link-to-file")).unwrap();
+        symlink("fifo", at("link-to-fifo")).unwrap();
+        assert_eq!(io::read_to_string(open_linked(&at("link-to-file")).unwrap()).unwrap(), "it");
+        assert!(open_linked(&at("link-to-fifo")).is_err());
     }
 }

@@ -68,16 +68,34 @@ pub enum Request {
 /// What [`Request::Exec`] runs. Too long for a packet, so it lies in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Program and arguments; a program without a slash is looked up in the instance's `PATH`.
+    /// Program and arguments; a program without a slash is looked up in the instance's `PATH`. None: the user's own shell, as at a
+    /// login.
     pub argv: Vec<String>,
     /// `NAME=value` each, added to the instance's environment.
     pub environment: Vec<String>,
-    /// Working directory inside.
+    /// Working directory inside. `None`: `$HOME`, or `/` where there is none.
     pub cwd: Option<String>,
-    /// User id inside.
-    pub uid: u32,
-    /// Group id inside.
-    pub gid: u32,
+    /// Who runs it.
+    pub user: CommandUser,
+}
+
+/// Who a command inside runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandUser {
+    /// These ids, and no other groups. Nothing is asked of the instance's own files.
+    Ids {
+        /// User id inside.
+        uid: u32,
+        /// Group id inside.
+        gid: u32,
+    },
+    /// One whom the instance's own `/etc/passwd` names, with all its groups.
+    Name {
+        /// As there.
+        name: String,
+        /// Another first group than there.
+        gid: Option<u32>,
+    },
 }
 
 impl Command {

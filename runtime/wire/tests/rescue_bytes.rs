@@ -8,8 +8,8 @@ use frozen::is_frozen;
 use yado_wire::launch::StepTime;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
-    Applied, ApplyOutcome, Command, Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode,
-    Reply, Request, ServiceStatus, SystemStatus, Verify,
+    Applied, ApplyOutcome, Command, CommandUser, Event, EventKind, ExitStatus, InstanceState, InstanceStatus,
+    LogRecord, Mode, Reply, Request, ServiceStatus, SystemStatus, Verify,
 };
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, Step, decode, encode};
 
@@ -47,16 +47,20 @@ fn version_1_requests_are_frozen() {
 
 #[test]
 fn the_file_of_a_command_is_frozen() {
-    let least = Command { argv: vec!["id".into()], environment: Vec::new(), cwd: None, uid: 0, gid: 0 };
+    let ids = |uid, gid| CommandUser::Ids { uid, gid };
+    let least = Command { argv: vec!["id".into()], environment: Vec::new(), cwd: None, user: ids(0, 0) };
     let most = Command {
         argv: vec!["ls".into(), "-l".into()],
         environment: vec!["A=b".into()],
         cwd: Some("/srv".into()),
-        uid: 1000,
-        gid: 5,
+        user: ids(1000, 5),
     };
-    is_frozen(&least, &[b"\x01\x02id\x00\x00\x00\x00"]);
-    is_frozen(&most, &[b"\x02\x02ls\x02-l\x01\x03A=b\x01\x04/srv\xe8\x07\x05"]);
+    let shell =
+        |gid| Command { argv: Vec::new(), user: CommandUser::Name { name: "www".into(), gid }, ..least.clone() };
+    is_frozen(&least, &[b"\x01\x02id\x00\x00\x00\x00\x00"]);
+    is_frozen(&most, &[b"\x02\x02ls\x02-l\x01\x03A=b\x01\x04/srv\x00\xe8\x07\x05"]);
+    is_frozen(&shell(None), &[b"\x00\x00\x00\x01\x03www\x00"]);
+    is_frozen(&shell(Some(5)), &[b"\x00\x00\x00\x01\x03www\x01\x05"]);
     // The file is the frame.
     assert_eq!(most.encode(), encode(&most));
 }

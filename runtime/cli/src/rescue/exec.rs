@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::memfd;
-use yado_wire::rescue::{Command, ExitStatus, MAX_COMMAND_BYTES, Reply, Request};
+use yado_wire::rescue::{Command, CommandUser, ExitStatus, MAX_COMMAND_BYTES, Reply, Request};
 use yado_wire::{InstanceName, Step};
 
 /// The code for a failure of ours, to tell it from the command's own; podman and docker have the same.
@@ -42,15 +42,15 @@ pub(super) struct Arguments {
     /// Add to its environment; there may be several
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Working directory inside
+    /// Working directory inside [default: $HOME, or / where there is none]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// User id inside
-    #[arg(long, value_name = "UID", default_value_t = 0)]
-    user: u32,
-    /// Group id inside
-    #[arg(long, value_name = "GID", default_value_t = 0)]
-    group: u32,
+    /// Who runs it: an id, or a name of the instance's own /etc/passwd, which brings its groups, home and shell
+    #[arg(long, value_name = "USER", default_value = "0", value_parser = parse_user)]
+    user: User,
+    /// Group id inside [default: 0 beside an id, its own beside a name]
+    #[arg(long, value_name = "GID")]
+    group: Option<u32>,
     /// The instance's name
     #[arg(value_name = "NAME", value_parser = parse_instance)]
     pub(super) instance: InstanceName,
@@ -59,11 +59,36 @@ pub(super) struct Arguments {
     command: Vec<String>,
 }
 
+/// `yado rescue shell`.
+#[derive(Debug, Args)]
+pub(super) struct ShellArguments {
+    /// Whose: an id, or a name of the instance's own /etc/passwd
+    #[arg(long, value_name = "USER", default_value = "0", value_parser = parse_user)]
+    user: User,
+    /// The instance's name
+    #[arg(value_name = "NAME", value_parser = parse_instance)]
+    pub(super) instance: InstanceName,
+}
+
+/// Who runs a command inside, as the command line says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum User {
+    Id(u32),
+    Name(String),
+}
+
 /// Why a command line does not fit into a request.
 #[derive(Debug, PartialEq, Eq)]
 enum RequestError {
     TooLong,
     NoEqualsSign { text: String },
+}
+
+/// The user's own shell, as at a login.
+pub(super) fn run_shell(socket: &Path, arguments: ShellArguments) -> Outcome {
+    let ShellArguments { user, instance } = arguments;
+    let (env, command) = (Vec::new(), Vec::new());
+    run(socket, Arguments { tty: false, no_tty: false, env, cwd: None, user, group: None, instance, command })
 }
 
 pub(super) fn run(socket: &Path, arguments: Arguments) -> Outcome {
@@ -162,9 +187,24 @@ fn request(arguments: Arguments, terminal: Option<String>) -> Result<(Request, V
             env.push(format!("TERM={kind}"));
         }
     }
-    let command = Command { argv: command, environment: env, cwd, uid: user, gid: group };
+    let user = match user {
+        User::Id(uid) => CommandUser::Ids { uid, gid: group.unwrap_or(0) },
+        User::Name(name) => CommandUser::Name { name, gid: group },
+    };
+    let command = Command { argv: command, environment: env, cwd, user };
     let bytes = command.encode().ok_or(RequestError::TooLong)?;
     Ok((Request::Exec { instance }, bytes))
+}
+
+/// For clap: a number is an id, everything else a name, which has no colon in passwd(5).
+fn parse_user(text: &str) -> Result<User, String> {
+    match text.parse() {
+        Ok(uid) => Ok(User::Id(uid)),
+        Err(_) if text.is_empty() || text.contains([':', '\n', '\0']) => {
+            Err("expected a user's id or name".to_owned())
+        }
+        Err(_) => Ok(User::Name(text.to_owned())),
+    }
 }
 
 /// As a shell says it: 127 for a program that is not there, 126 for one that cannot be executed.
@@ -213,8 +253,8 @@ mod tests {
             no_tty: false,
             env: env.iter().map(|text| (*text).to_owned()).collect(),
             cwd: None,
-            user: 0,
-            group: 0,
+            user: User::Id(0),
+            group: None,
             instance: InstanceName::parse("web").unwrap(),
             command: command.iter().map(|text| (*text).to_owned()).collect(),
         }
@@ -229,9 +269,24 @@ mod tests {
     fn a_command_becomes_a_request_with_a_file() {
         let (asked, _) = request(arguments(&[], &["ls"]), None).unwrap();
         assert_eq!(asked, Request::Exec { instance: InstanceName::parse("web").unwrap() });
-        let Command { argv, environment, cwd, uid, gid } = command(&["A=1"], &["ls", "-l"], None).unwrap();
+        let Command { argv, environment, cwd, user } = command(&["A=1"], &["ls", "-l"], None).unwrap();
         assert_eq!((argv, environment), (vec!["ls".to_owned(), "-l".to_owned()], vec!["A=1".to_owned()]));
-        assert_eq!((cwd, uid, gid), (None, 0, 0));
+        assert_eq!((cwd, user), (None, CommandUser::Ids { uid: 0, gid: 0 }));
+    }
+
+    #[test]
+    fn a_user_is_a_number_or_a_name_and_a_group_is_said_or_follows() {
+        let user = |text: &str, group| {
+            let arguments = Arguments { user: parse_user(text).unwrap(), group, ..arguments(&[], &["id"]) };
+            Command::decode(&request(arguments, None).unwrap().1).unwrap().user
+        };
+        let name = |gid| CommandUser::Name { name: "www-data".to_owned(), gid };
+        assert_eq!(user("1000", None), CommandUser::Ids { uid: 1000, gid: 0 });
+        assert_eq!(user("1000", Some(5)), CommandUser::Ids { uid: 1000, gid: 5 });
+        assert_eq!([user("www-data", None), user("www-data", Some(5))], [name(None), name(Some(5))]);
+        for bad in ["", "a:b", "a\nb"] {
+            assert!(parse_user(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

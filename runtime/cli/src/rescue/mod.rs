@@ -48,6 +48,8 @@ enum Verb {
     Logs(Lazy<logs::Arguments>),
     /// Run a command in a running instance; its exit code becomes ours (125 to 127: it was not run)
     Exec(Lazy<exec::Arguments>),
+    /// A login shell in a running instance, as its root or another user
+    Shell(Lazy<exec::ShellArguments>),
     /// Start instances; returns when their init runs
     Start(Lazy<control::StartArguments>),
     /// Stop instances: ask, wait, then kill; returns when they are gone
@@ -75,6 +77,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Verb::Status(Lazy(arguments)) => status::run(&socket, &arguments),
         Verb::Logs(Lazy(arguments)) => logs::run(&socket, arguments),
         Verb::Exec(Lazy(arguments)) => exec::run(&socket, arguments),
+        Verb::Shell(Lazy(arguments)) => exec::run_shell(&socket, arguments),
         Verb::Start(Lazy(arguments)) => control::start(&socket, arguments),
         Verb::Stop(Lazy(arguments)) => control::stop(&socket, arguments),
         Verb::Restart(Lazy(arguments)) => control::restart(&socket, arguments),
@@ -111,6 +114,7 @@ impl Verb {
             Verb::Status(Lazy(arguments)) => arguments.instance.iter_mut().collect(),
             Verb::Logs(Lazy(arguments)) => arguments.instance.iter_mut().collect(),
             Verb::Exec(Lazy(arguments)) => vec![&mut arguments.instance],
+            Verb::Shell(Lazy(arguments)) => vec![&mut arguments.instance],
             Verb::Start(Lazy(arguments)) => arguments.instances.iter_mut().collect(),
             Verb::Stop(Lazy(arguments)) => arguments.instances.iter_mut().collect(),
             Verb::Restart(Lazy(arguments)) => arguments.instances.iter_mut().collect(),

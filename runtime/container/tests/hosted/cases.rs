@@ -1,19 +1,20 @@
 //! What must work.
 
 use crate::fixture::{BASE, Fixture, verify};
-use crate::init_role::{Payload, exec, exec_as, launch, launch_beside, probe, sync_devices};
+use crate::init_role::{Payload, exec, exec_as, exec_whole, launch, launch_beside, probe, sync_devices};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, makedev};
 use rustix::io::Errno;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::Command as Program;
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::{
     Device, DeviceSelect, Disk, DiskSource, KernelLimit, Nic, NicKind, NodeKind, Probe, ProbeAttempt, Required,
 };
+use yado_spec::order::{Command, CommandUser};
 use yado_sys::children::Ended;
 use yado_sys::mount::{self, Attributes, FsOption};
 use yado_sys::packet;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[Case] = &[
     ("only_listed_devices_can_be_opened", device_filter),
     ("fuse_is_there_for_who_asks", fuse_on_request),
     ("a_command_runs_inside_as_told", commands),
+    ("a_user_by_name_is_the_instances_own", users),
     ("nobody_inside_can_look_into_a_command_before_it_is_executed", unseen),
     ("devices_come_and_go", devices),
     ("disks_are_mounted_and_read_only_stays_so", disks),
@@ -214,6 +216,57 @@ fn commands(fixture: &Fixture) {
     assert!(output.contains(" 2 -> ") && !output.contains(" 4 -> "), "a descriptor leaked: {output}");
     let failure = exec(&order, &running, &["no-such-program"]).err().unwrap();
     assert_eq!((failure.step.name(), failure.errno), ("exec", 2));
+    running.kill();
+}
+
+/// Who is named is looked up in files of the instance's own, whatever they are.
+fn users(fixture: &Fixture) {
+    let order = fixture.order("users", &["/bin/sleep", "1000"]);
+    let running = idle(&order);
+    let prepare = "mkdir -p /home/web /etc; echo 'web:x:5:6::/home/web:/bin/sh' >/etc/passwd; \
+                   echo 'root:x:0:0::/home/web:/bin/sh' >>/etc/passwd; \
+                   printf 'gpio:x:997:a,web\nother:x:8:a\n' >/etc/group; echo 'echo a login of $USER, $HOME' >/etc/profile";
+    let (ended, output) = exec(&order, &running, &["sh", "-c", prepare]).unwrap();
+    assert_eq!(ended, Ended::Code(0), "{output}");
+
+    let named = |name: &str, gid| CommandUser::Name { name: name.to_owned(), gid };
+    let run = |user: CommandUser, command: &[&str]| {
+        let argv = command.iter().map(|word| (*word).to_owned()).collect();
+        exec_whole(&order, &running, Command { argv, user, ..Command::default() })
+    };
+    let told = "id -u; id -g; grep -E 'Groups|CapEff' /proc/self/status | tr -s '\t ' ' '; echo $USER $LOGNAME $HOME $SHELL; pwd";
+    let no_rights = "CapEff: 0000000000000000";
+    let (_, output) = run(named("web", None), &["sh", "-c", told]).unwrap();
+    assert_eq!(output, format!("5\n6\nGroups: 6 997 \n{no_rights}\nweb web /home/web /bin/sh\n/home/web\n"));
+    let (_, output) = run(named("web", Some(8)), &["sh", "-c", told]).unwrap();
+    assert!(output.starts_with("5\n8\nGroups: 8 997 \n"), "{output}");
+    // A number is asked of nobody, and has no home.
+    let (_, output) = run(CommandUser::Ids { uid: 5, gid: 7 }, &["sh", "-c", told]).unwrap();
+    assert!(output.starts_with("5\n7\nGroups: \n") && output.ends_with("\n/\n"), "{output}");
+    let failure = run(named("nobody-here", None), &["id"]).unwrap_err();
+    assert!(failure.to_string().contains("nobody-here: no such user in the instance's /etc/passwd"), "{failure}");
+
+    // No words: a login shell, here at the end of its input at once.
+    for (user, wanted) in [
+        (named("web", None), "a login of web, /home/web\n"),
+        (CommandUser::default(), "a login of root, /home/web\n"),
+    ] {
+        assert_eq!(run(user, &[]).unwrap(), (Ended::Code(0), wanted.to_owned()));
+    }
+
+    let swap = "rm /etc/passwd; mkfifo /etc/passwd";
+    exec(&order, &running, &["sh", "-c", swap]).unwrap();
+    let failure = run(named("web", None), &["id"]).unwrap_err();
+    assert!(
+        failure.to_string().contains("/etc/passwd") && failure.to_string().contains("not a regular file"),
+        "{failure}"
+    );
+    exec(&order, &running, &["sh", "-c", "rm /etc/passwd; head -c 1048577 /dev/zero >/etc/passwd"]).unwrap();
+    let failure = run(named("web", None), &["id"]).unwrap_err();
+    assert!(failure.to_string().contains("longer than 1048576 bytes"), "{failure}");
+    // Without that file root has a shell all the same.
+    exec(&order, &running, &["sh", "-c", "rm /etc/passwd"]).unwrap();
+    assert_eq!(run(CommandUser::default(), &[]).unwrap(), (Ended::Code(0), "a login of root, /root\n".to_owned()));
     running.kill();
 }
 
@@ -407,7 +460,7 @@ fn network(fixture: &Fixture) {
         let (request, namespace) = serve_netd_after(&listener, Some(&NetReply::Attached), |namespace| {
             let namespace = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
             let link =
-                Command::new("nsenter").arg(namespace).args("ip link add eth0 type bridge".split(' ')).status();
+                Program::new("nsenter").arg(namespace).args("ip link add eth0 type bridge".split(' ')).status();
             assert!(link.unwrap().success());
         });
         let NetRequest::Attach { instance, run, nics } = request else { panic!("{request:?}") };

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
-use yado_spec::order::{Command, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::order::{Command, CommandUser, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::Failure;
@@ -64,14 +64,21 @@ pub(crate) fn exec_as(
     command: &[&str],
     id: u32,
 ) -> Result<(Ended, String), Failure> {
-    let mut order = order.clone();
-    order.job = LaunchJob::Exec(Command {
+    let command = Command {
         argv: command.iter().map(|part| (*part).to_owned()).collect(),
         environment: vec!["ADDED=by exec".to_owned()],
         cwd: Some("/tmp".to_owned()),
-        uid: id,
-        gid: id,
-    });
+        user: CommandUser::Ids { uid: id, gid: id },
+    };
+    exec_whole(order, running, command)
+}
+
+pub(crate) fn exec_whole(
+    order: &LaunchOrder,
+    running: &Payload,
+    command: Command,
+) -> Result<(Ended, String), Failure> {
+    let order = LaunchOrder { job: LaunchJob::Exec(command), ..order.clone() };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let command = launch_with(&order, Some(running), &writer, || ())?;
     drop(writer);

@@ -11,7 +11,7 @@ use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;
-use yado_spec::order::Command;
+use yado_spec::order::{Command, CommandUser};
 use yado_sys::memfd;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{self as wire, MAX_COMMAND_BYTES, Mode, Reply, Request, ServiceStatus, SystemStatus};
@@ -244,7 +244,11 @@ fn read_command(file: &Untrusted) -> Result<Command, String> {
     let bytes = memfd::read_sealed(file, MAX_COMMAND_BYTES as u64).map_err(|error| {
         format!("the command's file: {error} (a sealed memfd of at most {MAX_COMMAND_BYTES} bytes)")
     })?;
-    let wire::Command { argv, environment, cwd, uid, gid } =
+    let wire::Command { argv, environment, cwd, user } =
         wire::Command::decode(&bytes).map_err(|error| format!("the command's file: {error}"))?;
-    Ok(Command { argv, environment, cwd, uid, gid })
+    let user = match user {
+        wire::CommandUser::Ids { uid, gid } => CommandUser::Ids { uid, gid },
+        wire::CommandUser::Name { name, gid } => CommandUser::Name { name, gid },
+    };
+    Ok(Command { argv, environment, cwd, user })
 }

@@ -26,7 +26,7 @@ pub(super) fn restrict() -> io::Result<()> {
     KernelResource::OPEN_FILES.set_own(Some(MOST_DESCRIPTORS), Some(MOST_DESCRIPTORS))?;
     capabilities::keep_only(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
     capabilities::drop_from_bounding_set(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
-    identity::become_user(NOBODY, NOBODY)?;
+    identity::become_user(NOBODY, NOBODY, &[])?;
     capabilities::set_no_new_privs()?;
     Filter::allow_only(READER_CALLS).install()
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use yado_sys::{datagram, identity, memfd, packet};
 use yado_wire::rescue::{
-    Applied, ApplyOutcome, Command as CommandFile, EventKind, ExitStatus, InstanceState, InstanceStatus, Reply,
-    Request,
+    Applied, ApplyOutcome, Command as CommandFile, CommandUser, EventKind, ExitStatus, InstanceState, InstanceStatus,
+    Reply, Request,
 };
 use yado_wire::{AboutInstance, Failure, InstanceName, MAX_FRAME_BYTES};
 
@@ -306,7 +306,8 @@ impl Running {
     /// A connection on which a command was asked for, with these as standard input, output and error.
     pub(crate) fn ask_for_command(&self, instance: &str, words: &[&str], standard: [BorrowedFd<'_>; 3]) -> OwnedFd {
         let argv = words.iter().map(|word| (*word).to_owned()).collect();
-        let command = CommandFile { argv, environment: Vec::new(), cwd: None, uid: 0, gid: 0 };
+        let user = CommandUser::Ids { uid: 0, gid: 0 };
+        let command = CommandFile { argv, environment: Vec::new(), cwd: None, user };
         let file = memfd::sealed("command", &command.encode().unwrap()).unwrap();
         let [stdin, stdout, stderr] = standard;
         let request = Request::Exec { instance: InstanceName::parse(instance).unwrap() };
@@ -356,7 +357,7 @@ impl Running {
         let uid = self.first_host_id(instance);
         let (_open, path) = self.notify_socket(instance);
         let sender = std::thread::spawn(move || {
-            identity::become_user(uid, uid).unwrap();
+            identity::become_user(uid, uid, &[]).unwrap();
             send_many(&datagram::unbound().unwrap(), Some(&path), &descriptors);
         });
         sender.join().unwrap();
@@ -384,7 +385,7 @@ impl Running {
         let ((open, socket), uid) = (self.notify_socket(instance), self.first_host_id(instance));
         std::thread::spawn(move || {
             let _open = open;
-            identity::become_user(uid, uid).unwrap();
+            identity::become_user(uid, uid, &[]).unwrap();
             let (sender, end) = (datagram::unbound().unwrap(), Instant::now() + window);
             while Instant::now() < end {
                 if datagram::send(&sender, &socket, text.as_bytes(), None).unwrap().is_none() {
@@ -826,7 +827,7 @@ pub(crate) fn device_with_alias() -> Option<PathBuf> {
 fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> io::Result<Option<()>> {
     let (socket, text) = (socket.to_owned(), text.to_owned());
     let sender = std::thread::spawn(move || {
-        identity::become_user(uid, uid).unwrap();
+        identity::become_user(uid, uid, &[]).unwrap();
         let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
         datagram::send(&datagram::unbound().unwrap(), &socket, text.as_bytes(), descriptor)
     });
