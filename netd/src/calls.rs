@@ -5,7 +5,7 @@ use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
 use crate::link::observed::Link;
 use crate::nic::{Connection, Nic};
-use crate::reconcile::is_of;
+use crate::reconcile::{is_of, offering};
 use crate::runs::OutOfDate;
 use crate::saved::{Attachment, Borrowed};
 use crate::subnets::Place;
@@ -126,7 +126,7 @@ impl Netd {
 
     fn status(&self, now: Duration) -> Vec<NetReply> {
         let uplinks = self.uplinks.iter().map(|uplink| self.uplink_status(uplink, now));
-        let bridges = self.networks.iter().map(|(bridge, place)| self.bridge_status(bridge, *place));
+        let bridges = self.networks.iter().map(|(bridge, place)| self.bridge_status(bridge, *place, now));
         let nics = self.attachments.iter().map(|attachment| self.nic_status(attachment, now));
         let lines = uplinks.chain(bridges).chain(nics).map(NetReply::Link);
         lines.chain([NetReply::Done]).collect()
@@ -148,7 +148,7 @@ impl Netd {
         }
     }
 
-    fn bridge_status(&self, bridge: &BridgeSpec, place: Place) -> LinkStatus {
+    fn bridge_status(&self, bridge: &BridgeSpec, place: Place, now: Duration) -> LinkStatus {
         let link = self.observed.link(&bridge.name).filter(|link| link.is_bridge());
         LinkStatus {
             name: bridge.name.clone(),
@@ -159,12 +159,22 @@ impl Netd {
             gateways: Default::default(),
             nameservers: Default::default(),
             lease_left_s: None,
+            // Where it moved to can be seen; whom it has no address for cannot.
             note: match place {
-                Place::Configured => None,
-                Place::Moved { from } => Some(LinkNote::Moved { from: IpPrefix::from(from).into() }),
                 Place::Collides { with } => Some(LinkNote::Collides { with: with.into() }),
+                Place::Configured => self.full_note(bridge, now),
+                Place::Moved { from } => {
+                    let moved = LinkNote::Moved { from: IpPrefix::from(from).into() };
+                    Some(self.full_note(bridge, now).unwrap_or(moved))
+                }
             },
         }
+    }
+
+    fn full_note(&self, bridge: &BridgeSpec, now: Duration) -> Option<LinkNote> {
+        let (offering, reservations) = offering(bridge, &self.attachments)?;
+        let is_full = self.leases.get(&bridge.name)?.is_used_up(&offering, &reservations, now);
+        is_full.then(|| LinkNote::NoAddressLeft { of: u32::try_from(offering.usable()).unwrap_or(u32::MAX) })
     }
 
     fn nic_status(&self, attachment: &Attachment, now: Duration) -> LinkStatus {

@@ -9,6 +9,7 @@ use crate::dns::zone::Zones;
 use crate::failing::Failing;
 use crate::filter::{Tables, Unlimited};
 use crate::firewall::transaction::Firewall;
+use crate::full_pools::FullPools;
 use crate::held_ports::HeldPorts;
 use crate::link::kernel::Kernel;
 use crate::link::monitor::LinkMonitor;
@@ -124,6 +125,7 @@ pub(crate) struct Netd {
     pub(crate) runs: Runs,
     pub(crate) borrowed: Vec<Borrowed>,
     pub(crate) leases: BTreeMap<Text<15>, Leases>,
+    pub(crate) full_pools: FullPools,
     pub(crate) serving: Vec<Serving>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) zones: latest::Sender<Arc<Zones>>,
@@ -207,6 +209,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         runs: saved.runs.clone(),
         borrowed: saved.borrowed.clone(),
         leases: saved.leases.iter().cloned().collect(),
+        full_pools: FullPools::default(),
         serving: Vec::new(),
         events: events.clone(),
         zones: latest::Sender::new(Arc::default()),

@@ -24,6 +24,7 @@ pub mod saved;
 // What it keeps.
 mod filter;
 pub mod firewall;
+pub mod full_pools;
 pub mod held_ports;
 pub mod link;
 pub mod move_pace;

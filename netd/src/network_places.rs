@@ -17,6 +17,7 @@ impl Netd {
         let is_held = |bridge: &BridgeSpec| self.move_pace.held_until(bridge, now).is_some();
         let networks = place(&self.spec.bridges, &self.moves, &self.connected_subnets(), is_held);
         self.move_pace.retain(&self.spec.bridges);
+        self.full_pools.retain(&self.spec.bridges);
         for (configured, (bridge, place)) in self.spec.bridges.iter().zip(&networks) {
             let held_until = self.move_pace.held_until(configured, now);
             if let (Place::Collides { .. }, Some(until)) = (place, held_until) {

@@ -317,6 +317,11 @@ impl Netd {
         let leases = self.leases.entry(spec.name.clone()).or_default();
         leases.retain_within(&offering);
         let answer = leases.answer(message, &offering, &reservations, now);
+        if let Some(why) = answer.no_address {
+            if let Some(warning) = self.full_pools.refuse(&spec.name, &offering, why, now) {
+                tracing::warn!("{warning}");
+            }
+        }
         let must_save = match &answer.change {
             Change::Unsaved => false,
             Change::Granted(lease) => !is_as_good_as_saved(lease, spec, &self.saved, now),
@@ -363,7 +368,10 @@ fn is_as_good_as_saved(lease: &Granted, bridge: &BridgeSpec, saved: &Saved, now:
     known.is_some_and(|known| known.address == lease.address && lease.until_s <= known.until_s + expiry_s / 8)
 }
 
-fn offering<'a>(bridge: &BridgeSpec, attachments: &'a [Attachment]) -> Option<(Offering, Vec<Reservation<'a>>)> {
+pub(crate) fn offering<'a>(
+    bridge: &BridgeSpec,
+    attachments: &'a [Attachment],
+) -> Option<(Offering, Vec<Reservation<'a>>)> {
     let ipv4 = bridge.ipv4.as_ref()?;
     let dhcp = ipv4.dhcp.as_ref()?;
     let offering = Offering {

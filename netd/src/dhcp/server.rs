@@ -61,6 +61,19 @@ pub struct Answer {
     pub reply: Option<(Message, SocketAddrV4)>,
     /// What has become of the table.
     pub change: Change,
+    /// Why the client gets no address, if it asked for one and gets none.
+    pub no_address: Option<NoAddress>,
+}
+
+/// Why a client gets no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoAddress {
+    /// No address of the pool is free.
+    UsedUp,
+    /// Interfaces that netd did not attach have as many as they may have together; what is left is for those that it did.
+    StrangersShare,
+    /// As many leases run as one network can have, however large it is.
+    TableFull,
 }
 
 /// What has become of the table.
@@ -109,9 +122,15 @@ impl Leases {
         reservations: &[Reservation<'_>],
         now: Duration,
     ) -> Answer {
-        let mut change = Change::Unsaved;
-        let reply = self.reply(message, offering, reservations, now.as_secs(), &mut change);
-        Answer { reply, change }
+        let mut answer = Answer { reply: None, change: Change::Unsaved, no_address: None };
+        answer.reply = self.reply(message, offering, reservations, now.as_secs(), &mut answer);
+        answer
+    }
+
+    /// Whether nobody new gets an address now, whoever it is.
+    pub fn is_used_up(&self, offering: &Offering, reservations: &[Reservation<'_>], now: Duration) -> bool {
+        let now = now.as_secs();
+        offering.usable() <= self.taken(offering, reservations, now) || MAX_ENTRIES <= self.running(now).count()
     }
 
     /// The address that is granted to `hwaddr` now.
@@ -140,7 +159,7 @@ impl Leases {
         offering: &Offering,
         reservations: &[Reservation<'_>],
         now: u64,
-        change: &mut Change,
+        answer: &mut Answer,
     ) -> Option<(Message, SocketAddrV4)> {
         let own = offering.bridge.address();
         // No relay is between us and our own bridge, and nobody but a client speaks to a server.
@@ -150,7 +169,9 @@ impl Leases {
         let is_for_us = message.options.server_id.is_none_or(|server| server == own);
         match message.kind {
             Kind::Discover => {
-                let address = self.choose(message, offering, reservations, now)?;
+                let chosen = self.choose(message, offering, reservations, now);
+                answer.no_address = chosen.err();
+                let address = chosen.ok()?;
                 self.offer(message.chaddr, address, now);
                 Some(offering.grant(Kind::Offer, message, address, reservations))
             }
@@ -164,20 +185,22 @@ impl Leases {
                     Some(address) if message.ciaddr.is_unspecified() => address,
                     Some(_) | None => message.ciaddr,
                 };
-                match self.choose(message, offering, reservations, now) {
-                    Some(address) if address == wanted => {
+                let chosen = self.choose(message, offering, reservations, now);
+                answer.no_address = chosen.err();
+                match chosen {
+                    Ok(address) if address == wanted => {
                         let until_s = now.saturating_add(offering.expiry.as_secs());
                         let lease = Lease { hwaddr: message.chaddr, address, state: LeaseState::Bound, until_s };
                         self.put(lease.clone(), now);
-                        *change = Change::Granted(lease);
+                        answer.change = Change::Granted(lease);
                         Some(offering.grant(Kind::Ack, message, address, reservations))
                     }
-                    Some(_) | None => Some(offering.refuse(message)),
+                    Ok(_) | Err(_) => Some(offering.refuse(message)),
                 }
             }
             Kind::Decline => {
                 if self.decline(message.chaddr, message.options.requested_address?, now) {
-                    *change = Change::Ended;
+                    answer.change = Change::Ended;
                 }
                 None
             }
@@ -186,7 +209,7 @@ impl Leases {
                     self.entries.iter_mut().find(|e| e.hwaddr == message.chaddr && e.address == message.ciaddr)?;
                 if entry.state == LeaseState::Bound && now < entry.until_s {
                     entry.until_s = now;
-                    *change = Change::Ended;
+                    answer.change = Change::Ended;
                 }
                 None
             }
@@ -203,17 +226,22 @@ impl Leases {
         offering: &Offering,
         reservations: &[Reservation<'_>],
         now: u64,
-    ) -> Option<Ipv4Addr> {
+    ) -> Result<Ipv4Addr, NoAddress> {
         let hwaddr = message.chaddr;
         let own = reservations.iter().find(|reservation| reservation.hwaddr == hwaddr);
+        // An address that could not be written down would be given to the next one as well.
+        let has_entry = |entry: &Lease| entry.hwaddr == hwaddr && entry.state != LeaseState::Declined;
+        if MAX_ENTRIES <= self.running(now).count() && !self.entries.iter().any(has_entry) {
+            return Err(NoAddress::TableFull);
+        }
         if let Some(fixed) = own.and_then(|reservation| reservation.fixed) {
-            return Some(fixed);
+            return Ok(fixed);
         }
         let mine = self.entries.iter().find(|e| e.hwaddr == hwaddr && e.state != LeaseState::Declined);
         // One whose lease has ended is as new as any other.
         let has_lease = mine.is_some_and(|entry| now < entry.until_s);
-        if own.is_none() && !has_lease && !self.has_room_for_stranger(offering, reservations, now) {
-            return None;
+        if own.is_none() && !has_lease {
+            self.check_room_for_stranger(offering, reservations, now)?;
         }
         let is_free = |address: Ipv4Addr| {
             offering.is_in_pool(address)
@@ -225,33 +253,49 @@ impl Leases {
         };
         let remembered = mine.map(|entry| entry.address).filter(|&address| is_free(address));
         let asked = message.options.requested_address.or(Some(message.ciaddr)).filter(|&address| is_free(address));
-        remembered.or(asked).or_else(|| {
+        let first_free = || {
             let size = offering.size();
             let start = hash(hwaddr) % size.max(1);
-            (0..size.min(MAX_LOOKED_AT))
-                .map(|step| offering.nth((start + step) % size))
-                .find(|&address| is_free(address))
-        })
+            let mut looked_at = (0..size.min(MAX_LOOKED_AT)).map(|step| offering.nth((start + step) % size));
+            looked_at.find(|&address| is_free(address))
+        };
+        remembered.or(asked).or_else(first_free).ok_or(NoAddress::UsedUp)
     }
 
     /// Whether one more that netd did not attach may have an address: there are not too many of them, and one is left for
     /// each interface that netd attached and that has none yet.
-    fn has_room_for_stranger(&self, offering: &Offering, reservations: &[Reservation<'_>], now: u64) -> bool {
-        let running = || self.entries.iter().filter(|entry| now < entry.until_s);
+    fn check_room_for_stranger(
+        &self,
+        offering: &Offering,
+        reservations: &[Reservation<'_>],
+        now: u64,
+    ) -> Result<(), NoAddress> {
         let is_known = |entry: &&Lease| reservations.iter().any(|reservation| reservation.hwaddr == entry.hwaddr);
         let pool = offering.usable();
-        let strangers = running().filter(|entry| !is_known(entry)).count();
-        if MAX_STRANGERS.min((pool / 4).max(1)) <= strangers {
-            return false;
+        let strangers = self.running(now).filter(|entry| !is_known(entry)).count();
+        let has_address = |hwaddr: [u8; 6]| {
+            self.running(now).any(|entry| entry.hwaddr == hwaddr && entry.state != LeaseState::Declined)
+        };
+        let waiting = reservations.iter().filter(|one| one.fixed.is_none() && !has_address(one.hwaddr)).count();
+        let taken = self.taken(offering, reservations, now);
+        if pool <= taken {
+            return Err(NoAddress::UsedUp);
         }
-        let is_running = |address: Ipv4Addr| running().any(|entry| entry.address == address);
+        let is_room = strangers < MAX_STRANGERS.min((pool / 4).max(1)) && taken + waiting < pool;
+        if is_room { Ok(()) } else { Err(NoAddress::StrangersShare) }
+    }
+
+    /// Leases and barred addresses that have not ended.
+    fn running(&self, now: u64) -> impl Iterator<Item = &Lease> {
+        self.entries.iter().filter(move |entry| now < entry.until_s)
+    }
+
+    /// How many addresses of the pool are not free: those that are lent, barred, or fixed for an interface.
+    fn taken(&self, offering: &Offering, reservations: &[Reservation<'_>], now: u64) -> usize {
+        let is_running = |address: Ipv4Addr| self.running(now).any(|entry| entry.address == address);
         let fixed = reservations.iter().filter_map(|reservation| reservation.fixed);
         let fixed = fixed.filter(|address| offering.is_in_pool(*address) && !is_running(*address)).count();
-        let taken = fixed + running().filter(|entry| offering.is_in_pool(entry.address)).count();
-        let has_address =
-            |hwaddr: [u8; 6]| running().any(|entry| entry.hwaddr == hwaddr && entry.state != LeaseState::Declined);
-        let waiting = reservations.iter().filter(|one| one.fixed.is_none() && !has_address(one.hwaddr)).count();
-        taken + waiting < pool
+        fixed + self.running(now).filter(|entry| offering.is_in_pool(entry.address)).count()
     }
 
     fn offer(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) {

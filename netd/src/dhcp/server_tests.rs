@@ -150,7 +150,7 @@ fn release_ends_and_decline_bars_an_address() {
     assert_eq!(lease(&mut leases, &offering, &known, 1, NOW), Some(address));
     let decline = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
     let answer = leases.answer(&message(Kind::Decline, 1, decline), &offering, &known, NOW);
-    assert_eq!(answer, Answer { reply: None, change: Change::Ended });
+    assert_eq!(answer, Answer { reply: None, change: Change::Ended, no_address: None });
     let other = lease(&mut leases, &offering, &known, 1, NOW).unwrap();
     assert_ne!(other, address);
 }
@@ -247,7 +247,8 @@ fn replies_relays_and_other_servers_are_not_answered() {
     let relayed = Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(Kind::Discover, 1, Options::default()) };
     let reply = Message { op: Op::Reply, ..message(Kind::Offer, 1, Options::default()) };
     for message in [relayed, reply, message(Kind::Ack, 1, Options::default())] {
-        assert_eq!(leases.answer(&message, &offering, &[], NOW), Answer { reply: None, change: Change::Unsaved });
+        let nothing = Answer { reply: None, change: Change::Unsaved, no_address: None };
+        assert_eq!(leases.answer(&message, &offering, &[], NOW), nothing);
     }
 }
 
@@ -297,4 +298,77 @@ fn only_what_a_successor_must_know_is_a_change() {
     }
     let elsewhere = message(Kind::Request, 1, Options { server_id: Some(address), ..Options::default() });
     assert_eq!(leases.answer(&elsewhere, &offering, &known, NOW).change, Change::Unsaved);
+}
+
+/// A client of its own for each number, netd's own if it stands in `known`.
+fn numbered(kind: Kind, number: u16, options: Options) -> Message {
+    let [high, low] = number.to_be_bytes();
+    Message { chaddr: [0, 0x16, 0x3e, 1, high, low], ..message(kind, 0, options) }
+}
+
+fn numbered_known(count: u16) -> Vec<Reservation<'static>> {
+    let chaddr = |number| numbered(Kind::Discover, number, Options::default()).chaddr;
+    (0..count).map(|number| Reservation { hwaddr: chaddr(number), host_name: "box", fixed: None }).collect()
+}
+
+/// What the client is granted, or why it is not.
+fn granted(
+    leases: &mut Leases,
+    offering: &Offering,
+    known: &[Reservation<'_>],
+    number: u16,
+) -> Result<Ipv4Addr, NoAddress> {
+    let offered = leases.answer(&numbered(Kind::Discover, number, Options::default()), offering, known, NOW);
+    if let Some(why) = offered.no_address {
+        assert_eq!(offered.reply, None);
+        return Err(why);
+    }
+    let address = offered.reply.unwrap().0.yiaddr;
+    let wants = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
+    let answer = leases.answer(&numbered(Kind::Request, number, wants), offering, known, NOW);
+    assert_eq!((answer.no_address, answer.reply.unwrap().0.kind), (None, Kind::Ack));
+    Ok(address)
+}
+
+#[test]
+fn who_gets_no_address_is_told_why() {
+    let (mut leases, offering, known) = (Leases::default(), offering(), numbered_known(254));
+    for number in 0..253 {
+        assert!(!leases.is_used_up(&offering, &known, NOW));
+        granted(&mut leases, &offering, &known, number).unwrap();
+        if number == 251 {
+            // The last one but for those that are attached.
+            assert_eq!(granted(&mut leases, &offering, &known, 999), Err(NoAddress::StrangersShare));
+        }
+    }
+    assert!(leases.is_used_up(&offering, &known, NOW));
+    for number in [253, 999] {
+        assert_eq!(granted(&mut leases, &offering, &known, number), Err(NoAddress::UsedUp), "{number}");
+    }
+    // Nor does one that remembers an address of before; it is told so.
+    let remembers = Options { requested_address: Some(Ipv4Addr::new(10, 158, 0, 9)), ..Options::default() };
+    let answer = leases.answer(&numbered(Kind::Request, 253, remembers), &offering, &known, NOW);
+    assert_eq!((answer.no_address, answer.reply.unwrap().0.kind), (Some(NoAddress::UsedUp), Kind::Nak));
+    // One goes, and there is room again.
+    leases.end(known[7].hwaddr, NOW);
+    assert!(!leases.is_used_up(&offering, &known, NOW));
+    granted(&mut leases, &offering, &known, 253).unwrap();
+}
+
+/// There are more addresses than entries: what cannot be written down is not given, as the next one would get it as well.
+#[test]
+fn a_wide_network_gives_no_address_twice_when_its_table_is_full() {
+    let bridge = Ipv4Prefix::new(OWN, 16).unwrap();
+    let (mut leases, offering) = (Leases::default(), Offering { bridge, ..offering() });
+    let count = u16::try_from(MAX_ENTRIES).unwrap();
+    let mut known = numbered_known(count + 2);
+    known[usize::from(count) + 1].fixed = Some(Ipv4Addr::new(10, 158, 9, 9));
+    let all: std::collections::BTreeSet<Ipv4Addr> =
+        (0..count).map(|number| granted(&mut leases, &offering, &known, number).unwrap()).collect();
+    assert_eq!(all.len(), MAX_ENTRIES);
+    for number in [count, count + 1] {
+        assert_eq!(granted(&mut leases, &offering, &known, number), Err(NoAddress::TableFull));
+    }
+    assert!(leases.is_used_up(&offering, &known, NOW));
+    assert!(granted(&mut leases, &offering, &known, 3).is_ok(), "who has one keeps it");
 }

@@ -8,6 +8,7 @@ mod containers;
 mod costs;
 mod floods;
 mod forged;
+mod full_pool;
 mod ipv6;
 mod isolation;
 mod machines;

@@ -169,6 +169,11 @@ pub enum LinkNote {
         /// For so many seconds still.
         left_s: u32,
     },
+    /// Nobody new on the network gets an address.
+    NoAddressLeft {
+        /// How many addresses its pool has.
+        of: u32,
+    },
 }
 
 /// What a link is for.

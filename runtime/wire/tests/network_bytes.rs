@@ -84,6 +84,7 @@ fn version_1_replies_are_frozen() {
             Some(LinkNote::Collides { with: network() }),
             b"\x01\x01\x00\x0a\x9e\x00\x01\x18",
         ),
+        (LinkRole::Network, b"\x01", Some(LinkNote::NoAddressLeft { of: 253 }), b"\x01\x03\xfd\x01"),
         (
             LinkRole::Nic { instance: web(), name: clipped("eth0") },
             b"\x02\xac\x02\x05web-1\x04eth0",

@@ -44,7 +44,7 @@ impl Offering {
     }
 
     /// How many addresses may be given, as far as we look for them.
-    pub(super) fn usable(&self) -> usize {
+    pub fn usable(&self) -> usize {
         let (first_host, last_host) = (self.bridge.network().to_bits() + 1, self.bridge.broadcast().to_bits() - 1);
         let own = self.bridge.address().to_bits();
         let usable = self.spans().map(|(first, last)| {

@@ -126,6 +126,7 @@ fn say_note(note: &LinkNote) -> String {
         LinkNote::Moved { from } => format!("moved from {}", prefix(from)),
         LinkNote::Collides { with } => format!("collides with {}", prefix(with)),
         LinkNote::HeldDown { left_s } => format!("held down for {left_s} s"),
+        LinkNote::NoAddressLeft { of } => format!("none of {of} addresses is free"),
     }
 }
 
