@@ -300,3 +300,22 @@ fn what_a_network_gives_up_is_taken_back_from_the_kernel() {
     assert_eq!(board.machine.sh("ip -o link show type bridge"), "");
     board.machine.sh("ip link show ext0");
 }
+
+#[test]
+fn rules_of_our_own_are_there_as_long_as_they_are_wanted() {
+    if !can_run(&["ip", "nft"]) {
+        return;
+    }
+    let mut networks = networks_with_uplink();
+    networks.bridges.push(lan0());
+    let board = Board::start(Some(networks.clone()));
+    let rules = || board.machine.sh("nft list table inet yado");
+    for is_wanted in [true, false, true] {
+        networks.bridges[1].ipv4.as_mut().unwrap().firewall = is_wanted;
+        assert_eq!(failed(&board.reload(&networks)), []);
+        let rules = rules();
+        let accepts = rules.lines().any(|line| line.contains("\"lan0\"") && line.contains("dport 67 accept"));
+        assert_eq!(accepts, is_wanted, "{rules}");
+        assert!(rules.contains("\"yado0\""), "the other network has its own\n{rules}");
+    }
+}
