@@ -4,6 +4,7 @@ use crate::board::failure::BuildError;
 use crate::cache::Cache;
 use crate::command::{CommandError, Tool};
 use crate::cross;
+use crate::provision::SOURCE_DATE_EPOCH;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +75,8 @@ impl HostYado {
     pub fn build_image(&self, order: &ImageOrder<'_>, to: &Path) -> Result<(), CommandError> {
         let ImageOrder { source, kind, architecture, name, key, init, halt_signal, minimum_runtime } = order;
         let mut tool = self.tool(&["image", "build", "--kind", kind, "--arch", architecture, "--name", name]);
+        // What is laid out anew each time has the same bytes each time.
+        tool = tool.args(["--timestamp", SOURCE_DATE_EPOCH]);
         if source.is_dir() {
             // Who lays out a tree without being root cannot give its files to root.
             tool = tool.args(["--owner", "0:0"]);

@@ -24,4 +24,5 @@ pub use host_packages::{Purpose, ensure as ensure_packages};
 pub use kernel::{Kernel, kernel, newer_kernel};
 pub(crate) use packages_index::Stanza;
 pub use peers::peers;
+pub(crate) use rootfs::SOURCE_DATE_EPOCH;
 pub use rootfs::{debian_root, lxc_host_root};

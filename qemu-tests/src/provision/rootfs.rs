@@ -58,7 +58,7 @@ const EXCLUDED: [&str; 5] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*"];
 
 /// Every file that is newer gets this time, so that two builds agree: the day of bookworm's release.
-const SOURCE_DATE_EPOCH: &str = "1686355200";
+pub(crate) const SOURCE_DATE_EPOCH: &str = "1686355200";
 
 /// A Debian 12 root file system for a container, as a tar.
 pub fn debian_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {

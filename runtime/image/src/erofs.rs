@@ -24,7 +24,7 @@ pub use from_tar::{EntryError, TarError, read_tar};
 pub use inode::XattrError;
 pub use pax::{Record, parse_pax};
 pub use tree::{Body, Content, Node, Owners, Place, Tree, TreeError};
-pub use write::{Compression, Options, Problem, WriteError, write};
+pub use write::{Compression, Options, Problem, Times, WriteError, write};
 pub use yado_lz4::Level;
 
 /// The one block size.

@@ -35,6 +35,8 @@ pub mod secret;
 pub mod sign;
 
 #[cfg(feature = "pack")]
+pub mod archive;
+#[cfg(feature = "pack")]
 #[allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,

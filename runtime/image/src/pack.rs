@@ -1,7 +1,8 @@
 //! Builds a whole image: payload, tree, manifest, signatures, header. It is written aside and takes its name when it
 //! is complete and on disk; the rename is what makes it real. Nothing needs root, and the same input gives the same bytes.
 
-use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Tree, WriteError};
+use crate::archive::{self, ArchiveError};
+use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Times, Tree, WriteError};
 use crate::header::{BLOCK_BYTES, Header, HeaderError, Layout};
 use crate::made_for::Kind;
 use crate::manifest::{Manifest, ManifestError};
@@ -25,7 +26,8 @@ pub struct BuildOptions {
     pub output: PathBuf,
     /// What it is for.
     pub kind: Kind,
-    /// What it says of itself; architecture, release and required runtime go into the header too.
+    /// What it says of itself; architecture, release and required runtime go into the header too. [`Manifest::created`] becomes
+    /// the image's time.
     pub manifest: Manifest,
     /// See [`Header::security_epoch`].
     pub security_epoch: u32,
@@ -35,10 +37,22 @@ pub struct BuildOptions {
     pub threads: NonZeroUsize,
     /// Whose the files are.
     pub owners: Owners,
-    /// The time of every file, in seconds since 1970: `SOURCE_DATE_EPOCH`, or 0.
-    pub timestamp: u64,
+    /// The time of the image, in seconds since 1970; no file has a later one (`SOURCE_DATE_EPOCH`). `None`: files have the time
+    /// that they have, and the image that of its newest.
+    pub timestamp: Option<u64>,
     /// Who signs. Signatures can be added later, too.
     pub keys: Vec<SecretKey>,
+    /// Told again and again how far it is.
+    pub on_progress: fn(Progress),
+}
+
+/// How far the building of an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of files that are stored.
+    pub stored_bytes: u64,
+    /// Bytes of all files.
+    pub all_bytes: u64,
 }
 
 /// Where the files come from.
@@ -46,7 +60,7 @@ pub struct BuildOptions {
 pub enum Source {
     /// A directory.
     Directory(PathBuf),
-    /// An uncompressed tar archive.
+    /// A tar archive, also one that is compressed with gzip, xz or zstd.
     Tar(PathBuf),
 }
 
@@ -61,10 +75,15 @@ pub struct Built {
 
 /// Builds an image.
 pub fn build(options: &BuildOptions) -> Result<Built, BuildError> {
-    let manifest = options.manifest.encode().map_err(|source| BuildError::Manifest { source })?;
-    let (tree, archive) = read_source(&options.source, options.owners)?;
+    // Before the work of reading, and again with the time that is known after it.
+    options.manifest.encode().map_err(|source| BuildError::Manifest { source })?;
+    let (tree, archive) = read_source(options)?;
+    let made = options.timestamp.or_else(|| tree.newest()).unwrap_or(0);
+    let times = Times { made, latest: options.timestamp };
+    let manifest = Manifest { created: made, ..options.manifest.clone() };
+    let manifest = manifest.encode().map_err(|source| BuildError::Manifest { source })?;
     let aside = aside_of(&options.output);
-    let built = write_image(options, &manifest, &tree, archive.as_ref(), &aside);
+    let built = write_image(options, times, &manifest, &tree, archive.as_ref(), &aside);
     if built.is_err() {
         drop(fs::remove_file(&aside));
     }
@@ -80,11 +99,9 @@ pub enum BuildError {
         source: ManifestError,
     },
     /// The archive cannot be opened.
-    OpenArchive {
-        /// Which.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
+    Archive {
+        /// Which and why.
+        source: ArchiveError,
     },
     /// The archive cannot be read.
     Tar {
@@ -126,7 +143,7 @@ impl fmt::Display for BuildError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BuildError::Manifest { source } => write!(out, "{source}"),
-            BuildError::OpenArchive { path, source } => write!(out, "open {}: {source}", path.display()),
+            BuildError::Archive { source } => write!(out, "{source}"),
             BuildError::Tar { path, source } => write!(out, "{}: {source}", path.display()),
             BuildError::Directory { source } => write!(out, "{source}"),
             BuildError::Payload { source } => write!(out, "{source}"),
@@ -141,14 +158,17 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-fn read_source(source: &Source, owners: Owners) -> Result<(Tree, Option<File>), BuildError> {
-    match source {
+fn read_source(options: &BuildOptions) -> Result<(Tree, Option<File>), BuildError> {
+    let owners = options.owners;
+    match &options.source {
         Source::Directory(path) => {
             let tree = erofs::read_directory(path, owners).map_err(|source| BuildError::Directory { source })?;
             Ok((tree, None))
         }
         Source::Tar(path) => {
-            let file = File::open(path).map_err(|source| BuildError::OpenArchive { path: path.clone(), source })?;
+            let beside = options.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let beside = beside.unwrap_or(Path::new("."));
+            let file = archive::open(path, beside).map_err(|source| BuildError::Archive { source })?;
             let tree =
                 erofs::read_tar(&file, owners).map_err(|source| BuildError::Tar { path: path.clone(), source })?;
             Ok((tree, Some(file)))
@@ -158,6 +178,7 @@ fn read_source(source: &Source, owners: Owners) -> Result<(Tree, Option<File>), 
 
 fn write_image(
     options: &BuildOptions,
+    times: Times,
     manifest: &[u8],
     tree: &Tree,
     archive: Option<&File>,
@@ -165,10 +186,11 @@ fn write_image(
 ) -> Result<Built, BuildError> {
     let aside_error = |source| BuildError::Write { path: aside.to_owned(), source };
     let file = File::options().read(true).write(true).create(true).truncate(true).open(aside).map_err(aside_error)?;
-    let payload =
-        erofs::Options { compression: options.compression, threads: options.threads, timestamp: options.timestamp };
+    let payload = erofs::Options { compression: options.compression, threads: options.threads, times };
+    let all_bytes = tree.content_bytes();
+    let on_stored = |stored_bytes| (options.on_progress)(Progress { stored_bytes, all_bytes });
     let payload_blocks =
-        erofs::write(tree, archive, &payload, &file).map_err(|source| BuildError::Payload { source })?;
+        erofs::write(tree, archive, &payload, &file, &on_stored).map_err(|source| BuildError::Payload { source })?;
     let layout = Layout::new(payload_blocks.saturating_mul(BLOCK_BYTES), manifest.len() as u32)
         .map_err(|source| BuildError::Header { source })?;
     let header = Header {

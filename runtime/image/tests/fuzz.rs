@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use yado_image::erofs::{self, Body, Compression, Content, Level, Options, Owners, Tree, parse_pax};
+use yado_image::erofs::{self, Body, Compression, Content, Level, Options, Owners, Times, Tree, parse_pax};
 use yado_image::header::{BLOCK_BYTES, HeaderBlock};
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
@@ -166,7 +166,8 @@ fn build_small(directory: &Path) -> (PathBuf, Built) {
         compression: Compression::None,
         threads: std::num::NonZeroUsize::MIN,
         owners: Owners::Kept,
-        timestamp: 0,
+        timestamp: Some(0),
+        on_progress: |_| (),
         keys: vec![key(1)],
     });
     (output, built.unwrap())
@@ -283,8 +284,9 @@ fn archives_of_any_bytes_are_refused_or_packed_with_what_is_in_them() {
         source.write_all_at(&archive, 0).unwrap();
         for compression in [Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT }, Compression::None] {
             output.set_len(0).unwrap();
-            let options = Options { compression, threads: std::num::NonZeroUsize::MIN, timestamp: 0 };
-            let Ok(blocks) = erofs::write(&tree, Some(&source), &options, &output) else { return };
+            let options =
+                Options { compression, threads: std::num::NonZeroUsize::MIN, times: Times { made: 0, latest: None } };
+            let Ok(blocks) = erofs::write(&tree, Some(&source), &options, &output, &|_| ()) else { return };
             assert_eq!(output.metadata().unwrap().len(), blocks * BLOCK_BYTES);
         }
         let mut payload = vec![0; output.metadata().unwrap().len() as usize];

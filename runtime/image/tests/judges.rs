@@ -6,9 +6,9 @@ mod support;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use support::{build_sample, is_root, run};
+use support::{build_sample, is_root, run, sample_options};
 use yado_image::erofs::{Compression, Level, Owners};
-use yado_image::pack::Source;
+use yado_image::pack::{self, Source};
 use yado_image::{Layout, hex, inspect, verity};
 
 const ALL: [Compression; 4] = [
@@ -91,19 +91,21 @@ fn attributes_owners_and_types_arrive_at_the_kernel() {
     let directory = tempfile::tempdir().unwrap();
     let payload = payload_of(directory.path(), Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT });
     let script = "set -e; mkdir \"$0.mnt\"; mount -t erofs -o loop,ro \"$0\" \"$0.mnt\"; cd \"$0.mnt\"; \
-        stat -c '%n %A %u:%g %h %t:%T %Y' . bin/ping bin/owned-set-id dev/* links/* sticky-owned; readlink links/soft; \
+        stat -c '%n %A %u:%g %h %t:%T %Y' . bin/ping bin/owned-set-id dev dev/* links/* sticky-owned; readlink links/soft; \
         ls many | wc -l; stat -c %s files/text; if command -v getcap >/dev/null; then getcap -n bin/ping; fi";
     let Some(printed) = run("unshare", &["-m", "sh", "-c", script, &payload]) else { return };
     for line in [
-        ". drwxr-xr-x 0:0 9 0:0 1700000000",
-        "bin/ping -rwxr-xr-x 0:0 1 0:0 1700000000",
-        "bin/owned-set-id -rwsr-sr-x 70000:1000 1 0:0 1700000000",
-        "dev/block brw-rw---- 0:0 1 103:1234 1700000000",
-        "dev/character crw--w---- 0:0 1 103:1234 1700000000",
-        "dev/pipe prw------- 0:0 1 0:0 1700000000",
-        "links/hard -rw-r--r-- 0:0 2 0:0 1700000000",
+        ". drwxr-xr-x 0:0 9 0:0 1650000000",
+        "bin/ping -rwxr-xr-x 0:0 1 0:0 0",
+        "bin/owned-set-id -rwsr-sr-x 70000:1000 1 0:0 1000000000",
+        "dev/block brw-rw---- 0:0 1 103:1234 1650000000",
+        "dev/character crw--w---- 0:0 1 103:1234 1650000000",
+        "dev/pipe prw------- 0:0 1 0:0 1650000000",
+        "links/hard -rw-r--r-- 0:0 2 0:0 1650000000",
+        // Of a directory that no entry is about, and of a file from the future.
+        "dev drwxr-xr-x 0:0 2 0:0 1700000000",
         "links/soft lrwxrwxrwx 0:0 1 0:0 1700000000",
-        "sticky-owned drwxrwxrwt 70000:1000 2 0:0 1700000000",
+        "sticky-owned drwxrwxrwt 70000:1000 2 0:0 1000000000",
         "../somewhere/else",
         "300",
         "300000",
@@ -139,6 +141,78 @@ fn the_same_tree_gives_the_same_bytes_from_a_directory_and_from_a_tar() {
     fs::write(unpacked.join("files/text"), "changed").unwrap();
     build_sample(directory.path(), |options| options.source = Source::Directory(unpacked.clone()));
     assert!(fs::read(&image).unwrap() != from_tar);
+}
+
+/// Without a time of the image each file keeps its own, and the image is as old as its newest file.
+#[test]
+fn an_image_without_a_time_is_as_old_as_its_newest_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (image, _) = build_sample(directory.path(), |options| options.timestamp = None);
+    assert_eq!(inspect::describe(&image).unwrap().manifest.created, 1_900_000_000);
+}
+
+/// The programs that everybody packs archives with, also as several streams, blocks and frames.
+#[test]
+fn a_compressed_archive_gives_the_same_bytes_and_a_bad_one_a_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let (image, _) = build_sample(directory.path(), |options| options.compression = Compression::None);
+    let wanted = fs::read(&image).unwrap();
+    let archive = directory.path().join("sample.tar");
+    let packed = directory.path().join("packed");
+    let build = || {
+        let source = Source::Tar(packed.clone());
+        let mut options = sample_options(directory.path());
+        options.source = source;
+        options.compression = Compression::None;
+        pack::build(&options).map_err(|error| error.to_string())
+    };
+    let programs = [
+        ("gzip", "gzip -c \"$0\" >\"$1\""),
+        ("gzip", "(head -c 5000 \"$0\" | gzip; tail -c +5001 \"$0\" | gzip) >\"$1\""),
+        ("xz", "xz -0 -c --block-size=100KiB \"$0\" >\"$1\""),
+        ("xz", "(head -c 5000 \"$0\" | xz -0 --check=crc32; tail -c +5001 \"$0\" | xz -0) >\"$1\""),
+        ("zstd", "zstd -q -c \"$0\" >\"$1\""),
+        (
+            "zstd",
+            "(head -c 5000 \"$0\" | zstd; printf '\\120\\052\\115\\030\\003\\0\\0\\0abc'; tail -c +5001 \"$0\" | zstd -19) >\"$1\"",
+        ),
+    ];
+    for (program, script) in programs {
+        if run(program, &["--version"]).is_none() {
+            continue;
+        }
+        run("sh", &["-c", script, archive.to_str().unwrap(), packed.to_str().unwrap()]).unwrap();
+        fs::remove_file(&image).unwrap();
+        build().unwrap();
+        assert!(fs::read(&image).unwrap() == wanted, "{script}: other bytes");
+
+        // Cut, and with a byte that is another one: refused in words, and the image that was there stays.
+        let whole = fs::read(&packed).unwrap();
+        let mut spoilt = whole.clone();
+        spoilt[whole.len() / 2] ^= 1;
+        for bad in [&whole[..whole.len() - whole.len() / 3], &whole[..12], &spoilt] {
+            fs::write(&packed, bad).unwrap();
+            let error = build().unwrap_err();
+            let words = format!("what is compressed with {program} is damaged or cut short");
+            assert!(error.contains(&words), "{script}: {error}");
+            assert!(fs::read(&image).unwrap() == wanted);
+        }
+    }
+    for (content, words) in [
+        (&b"BZh91AY"[..], "it is compressed with bzip2; expected"),
+        (
+            b"\x01\x02\x03 no archive at all, and longer than a block of one: ".repeat(20).as_slice(),
+            "it is no tar archive",
+        ),
+        (&fs::read(&archive).unwrap()[..600_000], "cut short"),
+        (&fs::read(&archive).unwrap()[..700], "cut short"),
+    ] {
+        fs::write(&packed, content).unwrap();
+        let error = build().unwrap_err();
+        assert!(error.contains(words) && error.is_ascii(), "{words}: {error}");
+    }
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "something is left over: {left:?}");
 }
 
 #[test]

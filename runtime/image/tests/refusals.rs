@@ -316,7 +316,8 @@ fn a_failed_build_leaves_the_old_image_and_nothing_else() {
             compression: yado_image::erofs::Compression::None,
             threads: std::num::NonZeroUsize::MIN,
             owners: yado_image::erofs::Owners::Kept,
-            timestamp: 0,
+            timestamp: Some(0),
+            on_progress: |_| (),
             keys: Vec::new(),
         })
         .unwrap_err();

@@ -17,6 +17,9 @@ fn workshop() -> Workshop {
     workshop
 }
 
+/// A time before that of all files here.
+const LONG_AGO: &str = "1000000000";
+
 fn build<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let fixed = ["image", "build", "root", output, "--name", "box", "--arch", "armhf", "--owner", "0:0"];
     fixed.iter().chain(more).copied().collect()
@@ -51,13 +54,20 @@ fn a_secret_is_never_printed_and_one_that_others_can_read_is_refused() {
 #[test]
 fn the_same_files_give_the_same_image() {
     let workshop = workshop();
-    // The directory is another one, and its files are of another time.
+    let read = |image: &str| fs::read(workshop.path(image)).unwrap();
+    workshop.succeed(&build("c.img", &["--key", "k.key"]));
+    assert!(read("b.img") == read("c.img"));
+    // The directory is another one, and its files are of another time, but none may be newer than that.
     workshop.write("other/etc/hostname", "box\n");
     workshop.write("other/sbin/init", "#!/bin/sh\n");
-    let mut again = build("c.img", &["--key", "k.key"]);
+    workshop.succeed(&build("c.img", &["--key", "k.key", "--timestamp", LONG_AGO]));
+    let mut again = build("d.img", &["--key", "k.key"]);
     again[2] = "other";
-    workshop.succeed(&again);
-    assert!(fs::read(workshop.path("b.img")).unwrap() == fs::read(workshop.path("c.img")).unwrap());
+    let output = workshop.command(&again).env("SOURCE_DATE_EPOCH", LONG_AGO).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(read("c.img") == read("d.img"));
+    let output = workshop.command(&again).env("SOURCE_DATE_EPOCH", "soon").output().unwrap();
+    assert!(text(&output.stderr).contains("SOURCE_DATE_EPOCH is \"soon\""), "{output:?}");
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::time::Duration;
 use yado_sys::packet;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
-    Command as CommandFile, Event, EventKind, ExitStatus, LogRecord, MAX_COMMAND_BYTES, Mode, Reply, Request,
-    SystemStatus, Verify,
+    Command as CommandFile, CommandUser, Event, EventKind, ExitStatus, LogRecord, MAX_COMMAND_BYTES, Mode, Reply,
+    Request, SystemStatus, Verify,
 };
 use yado_wire::{Failure, InstanceName, MAX_FRAME_BYTES, Step};
 
@@ -74,8 +74,8 @@ fn an_exec_carries_input_and_output_and_ends_with_the_commands_code() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("got hello", "complaint"));
     assert_eq!(output.status.code(), Some(7));
-    let (request, CommandFile { argv, uid, .. }) = init.join().unwrap();
-    assert_eq!((request, uid), (Request::Exec { instance: web() }, 0));
+    let (request, CommandFile { argv, user, .. }) = init.join().unwrap();
+    assert_eq!((request, user), (Request::Exec { instance: web() }, CommandUser::Ids { uid: 0, gid: 0 }));
     assert_eq!(argv, ["cat", "-v"]);
 }
 

@@ -14,16 +14,17 @@ use std::io::{self, IsTerminal, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::manifest::{Manifest, Requires};
-use yado_image::pack::{self, BuildOptions, Built, Source};
+use yado_image::pack::{self, BuildOptions, Built, Progress, Source};
 use yado_image::secret::SecretKey;
 use yado_image::{Architecture, Kind, Version, hex, inspect, signal_name};
 
 /// Build a signed image from a directory or a tar archive; reproducible, needs no root
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A directory, or an uncompressed tar archive
+    /// A directory, or a tar archive: .tar, .tar.gz, .tar.xz or .tar.zst
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// The image; one of that name is replaced
@@ -89,7 +90,7 @@ pub(super) struct Arguments {
     /// Its list of parts (SBOM), whose digest goes into the manifest
     #[arg(long, value_name = "FILE")]
     sbom: Option<PathBuf>,
-    /// Time of every file and of the image, in seconds since 1970 (default: SOURCE_DATE_EPOCH, or 0)
+    /// Time of the image, in seconds since 1970; newer files get it too (default: SOURCE_DATE_EPOCH, or the newest file's)
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
     /// How to show the result
@@ -100,9 +101,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Outcome {
     let format = arguments.format;
     let options = options(arguments)?;
-    say_begun(&options.output);
     let built = pack::build(&options);
-    say_ended();
+    clear_progress();
     let Built { fingerprint, header } = built?;
     match format {
         Format::Json => output::print_json(&description_json(&inspect::describe(&options.output)?))?,
@@ -132,12 +132,12 @@ fn level() -> impl TypedValueParser<Value = Level> {
 fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
     let metadata =
         fs::metadata(&arguments.source).map_err(|error| format!("{}: {error}", arguments.source.display()))?;
-    let timestamp = arguments.timestamp.map_or_else(source_date_epoch, Ok)?;
+    let timestamp = arguments.timestamp.map_or_else(source_date_epoch, |seconds| Ok(Some(seconds)))?;
     let manifest = Manifest {
         architecture: arguments.architecture,
         boot: arguments.boot_files.iter().map(|path| boot_entry(path)).collect::<Result<BTreeMap<_, _>, _>>()?,
         compatible: arguments.compatible,
-        created: timestamp,
+        created: 0,
         halt_signal: arguments.halt_signal,
         init: arguments.init,
         name: arguments.name,
@@ -163,15 +163,15 @@ fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
         owners: arguments.owner,
         timestamp,
         keys: arguments.keys.iter().map(|path| SecretKey::read_file(path)).collect::<Result<_, _>>()?,
+        on_progress: show_progress,
     })
 }
 
-/// The convention of reproducible builds; 0 without it.
-fn source_date_epoch() -> Result<u64, String> {
-    match env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.parse().map_err(|_| format!("SOURCE_DATE_EPOCH is \"{text}\", not a number of seconds")),
-        Err(_) => Ok(0),
-    }
+/// The convention of reproducible builds.
+fn source_date_epoch() -> Result<Option<u64>, String> {
+    let Ok(text) = env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let seconds = text.parse().map_err(|_| format!("SOURCE_DATE_EPOCH is \"{text}\", not a number of seconds"))?;
+    Ok(Some(seconds))
 }
 
 fn boot_entry(path: &Path) -> Result<(String, String), String> {
@@ -196,17 +196,20 @@ fn digest_of(path: &Path) -> Result<String, String> {
     Ok(hex::encode(&hasher.finalize()))
 }
 
-/// A large image takes a while: on a terminal that is said, on a line which the result then takes.
-fn say_begun(output: &Path) {
-    if io::stderr().is_terminal() {
-        eprint!("building {} …\r", output.display());
+/// A large image takes a while: on a terminal it is said how far it is, on a line which the result then takes.
+fn show_progress(progress: Progress) {
+    static SHOWN: AtomicU64 = AtomicU64::new(u64::MAX);
+    let Progress { stored_bytes, all_bytes } = progress;
+    let percent = stored_bytes.saturating_mul(100).checked_div(all_bytes).unwrap_or(100);
+    if SHOWN.swap(percent, Ordering::Relaxed) != percent && io::stderr().is_terminal() {
+        eprint!("\rpacking: {percent} % of {}\x1b[K", bytes(all_bytes));
     }
 }
 
 /// Clears that line.
-fn say_ended() {
+fn clear_progress() {
     if io::stderr().is_terminal() {
-        eprint!("\x1b[K");
+        eprint!("\r\x1b[K");
     }
 }
 

@@ -212,7 +212,8 @@ pub(crate) fn image_of(source: Source, owners: erofs::Owners, output: &Path, see
         compression: erofs::Compression::None,
         threads: std::num::NonZeroUsize::MIN,
         owners,
-        timestamp: 0,
+        timestamp: Some(0),
+        on_progress: |_| (),
         keys: vec![key(seed)],
     };
     pack::build(&options).unwrap().fingerprint

@@ -102,7 +102,8 @@ fn node(path: &Path, metadata: &Metadata, owners: Owners) -> Result<Node, Direct
         return Err(DirectoryError::UnknownType { path: path.to_owned() });
     };
     let mode = (metadata.mode() & 0o7777) as u16;
-    Ok(Node { mode, uid, gid, xattrs: read_xattrs(path).map_err(error)?, body })
+    let modified = Some(u64::try_from(metadata.mtime()).unwrap_or(0));
+    Ok(Node { mode, uid, gid, xattrs: read_xattrs(path).map_err(error)?, modified, body })
 }
 
 fn read_xattrs(path: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {

@@ -1,6 +1,6 @@
 //! A tree from a tar archive (ustar, GNU, pax), uncompressed and in a file: the contents are read from it when the
-//! tree is written. Owners, modes, devices, links and `SCHILY.xattr` attributes come from the archive. Its times do
-//! not, nor do POSIX ACLs in their textual form.
+//! tree is written. Owners, modes, times, devices, links and `SCHILY.xattr` attributes come from the archive. POSIX ACLs in
+//! their textual form do not.
 
 use super::pax::parse_pax;
 use super::tree::{Body, Content, Node, Owners, Tree, TreeError};
@@ -14,14 +14,16 @@ pub fn read_tar(file: impl Read + Seek, owners: Owners) -> Result<Tree, TarError
     let mut tree = Tree::new();
     let mut archive = Archive::new(BufReader::new(file));
     let mut extension = Extension::default();
-    for entry in archive.entries_with_seek().map_err(|source| TarError::Read { source })?.raw(true) {
-        let mut entry = entry.map_err(|source| TarError::Read { source })?;
+    let mut last = String::new();
+    for entry in archive.entries_with_seek().map_err(|source| TarError::read(source, ""))?.raw(true) {
+        let mut entry = entry.map_err(|source| TarError::read(source, &last))?;
         let kind = entry.header().entry_type();
         let path = extension.path.clone().unwrap_or_else(|| entry.path_bytes().into_owned());
         let problem = |problem| TarError::Entry { path: path.escape_ascii().to_string(), problem };
         if kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() {
             extension.read(kind, &mut entry).map_err(problem)?;
         } else if !kind.is_pax_global_extensions() {
+            last = path.escape_ascii().to_string();
             let extension = std::mem::take(&mut extension);
             add(&mut tree, &path, &entry, extension, owners).map_err(problem)?;
         }
@@ -32,10 +34,20 @@ pub fn read_tar(file: impl Read + Seek, owners: Owners) -> Result<Tree, TarError
 /// Why an archive could not be read.
 #[derive(Debug)]
 pub enum TarError {
-    /// The archive itself: cut short, or no archive.
+    /// The archive itself cannot be read.
     Read {
-        /// The reader's answer.
+        /// The kernel's answer.
         source: io::Error,
+    },
+    /// It ends in the middle of an entry.
+    Cut {
+        /// The last entry before; empty: there was none.
+        last: String,
+    },
+    /// What should be an entry's header is none.
+    Damaged {
+        /// The last entry before; empty: there was none, and so it may be no archive at all.
+        last: String,
     },
     /// One of its entries.
     Entry {
@@ -77,10 +89,29 @@ pub enum EntryError {
     },
 }
 
+impl TarError {
+    /// The words of the reader show the bytes that it did not understand.
+    fn read(source: io::Error, last: &str) -> TarError {
+        let last = last.to_owned();
+        match source.kind() {
+            _ if source.raw_os_error().is_some() => TarError::Read { source },
+            io::ErrorKind::UnexpectedEof => TarError::Cut { last },
+            _ if source.to_string().contains("read entire block") => TarError::Cut { last },
+            _ => TarError::Damaged { last },
+        }
+    }
+}
+
 impl fmt::Display for TarError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TarError::Read { source } => write!(out, "read the archive: {source}"),
+            TarError::Damaged { last } if last.is_empty() => {
+                write!(out, "it is no tar archive, or damaged from its beginning")
+            }
+            TarError::Damaged { last } => write!(out, "the archive is damaged behind {last}"),
+            TarError::Cut { last } if last.is_empty() => write!(out, "the archive is cut short at its beginning"),
+            TarError::Cut { last } => write!(out, "the archive is cut short at or behind {last}"),
             TarError::Entry { path, problem } => write!(out, "{path}: {problem}"),
         }
     }
@@ -110,6 +141,7 @@ struct Extension {
     uid: Option<u64>,
     gid: Option<u64>,
     bytes: Option<u64>,
+    modified: Option<u64>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -144,6 +176,7 @@ impl Extension {
                 b"uid" => self.uid = number()?,
                 b"gid" => self.gid = number()?,
                 b"size" => self.bytes = number()?,
+                b"mtime" => self.modified = Some(whole_seconds(record.value).ok_or(EntryError::Extension)?),
                 key if key.starts_with(b"GNU.sparse.") => return Err(EntryError::Sparse),
                 key => {
                     if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
@@ -163,7 +196,7 @@ fn add<R: Read>(
     extension: Extension,
     owners: Owners,
 ) -> Result<(), EntryError> {
-    let Extension { path: _, target, uid, gid, bytes, xattrs } = extension;
+    let Extension { path: _, target, uid, gid, bytes, modified, xattrs } = extension;
     let field = |source| EntryError::Field { source };
     let header = entry.header();
     if bytes.is_some_and(|bytes| bytes != entry.size()) {
@@ -199,7 +232,20 @@ fn add<R: Read>(
         Owners::All { uid, gid } => (uid, gid),
     };
     let mode = (header.mode().map_err(field)? & 0o7777) as u16;
-    tree.insert(path, Node { mode, uid, gid, xattrs, body }).map_err(|source| EntryError::Tree { source }).map(drop)
+    let modified = Some(modified.map_or_else(|| header.mtime(), Ok).map_err(field)?);
+    tree.insert(path, Node { mode, uid, gid, xattrs, modified, body })
+        .map_err(|source| EntryError::Tree { source })
+        .map(drop)
+}
+
+/// Those of a time of pax, such as `1700000000.25`; 0 for one before 1970.
+fn whole_seconds(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
+    match whole.strip_prefix('-') {
+        Some(before) => before.parse::<u64>().ok().map(|_| 0),
+        None => whole.parse().ok(),
+    }
 }
 
 fn owner(found: u64) -> Result<u32, EntryError> {
@@ -229,6 +275,7 @@ mod tests {
         header.set_uid(1);
         header.set_gid(2);
         header.set_size(bytes);
+        header.set_mtime(7);
         header
     }
 
@@ -254,7 +301,7 @@ mod tests {
                     ("path", b"pax/name".as_slice()),
                     ("uid", b"4000000000"),
                     ("SCHILY.xattr.user.a", b"1\n2"),
-                    ("mtime", b"1.5"),
+                    ("mtime", b"1700000000.5"),
                 ])
                 .unwrap();
             append(builder, "short", EntryType::Regular, b"xyz");
@@ -264,6 +311,8 @@ mod tests {
         let node = |path: &str| tree.node(tree.find(path.as_bytes()).unwrap().unwrap());
         assert!(matches!(&node(&long).body, Body::File(content) if content.bytes() == 1));
         assert_eq!((node("pax/name").uid, node("pax/name").gid), (4_000_000_000, 2));
+        assert_eq!((node("pax/name").modified, node("plain").modified), (Some(1_700_000_000), Some(7)));
+        assert_eq!(node("pax").modified, None, "that directory is only in a name");
         assert_eq!(node("pax/name").xattrs[b"user.a".as_slice()], b"1\n2");
         assert_eq!((node("plain").uid, node("plain").mode, node("plain").xattrs.len()), (1, 0o640, 0));
         assert_eq!(tree.find(b"short"), Ok(None));
@@ -289,8 +338,9 @@ mod tests {
             (pax("size", "99"), "larger than 8 GiB"),
             (pax("uid", "4294967296"), "owner 4294967296 is more than 32 bits"),
             (pax("gid", "x"), "damaged extended header"),
-            (vec![b'x'; 2048], "read the archive"),
-            (entry("cut", EntryType::Regular)[..300].to_vec(), "read the archive"),
+            (pax("mtime", "soon"), "damaged extended header"),
+            (vec![b'x'; 2048], "it is no tar archive"),
+            (entry("cut", EntryType::Regular)[..300].to_vec(), "the archive is cut short at its beginning"),
         ] {
             let error = read(&bytes).expect_err(reason);
             assert!(error.contains(reason), "{error} instead of {reason}");

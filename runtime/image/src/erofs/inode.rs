@@ -48,6 +48,8 @@ pub(super) struct Inode {
     pub(super) links: u32,
     /// Length of its content.
     pub(super) bytes: u64,
+    /// When its content was changed last, if that is not the superblock's time.
+    pub(super) modified: Option<u64>,
     /// Its attributes, encoded.
     pub(super) xattrs: Vec<u8>,
     /// Its content.
@@ -70,10 +72,10 @@ impl Inode {
         self.inode_bytes() + self.xattrs.len()
     }
 
-    /// Its bytes. The time of all files is the superblock's (and repeated in the long form), the number is what
-    /// `stat` shows where the place does not fit into 32 bits.
-    pub(super) fn encode(&self, number: u32, timestamp: u64) -> Vec<u8> {
-        let Inode { mode, uid, gid, links, bytes, xattrs, stored } = self;
+    /// Its bytes. The number is what `stat` shows where the place does not fit into 32 bits. The short form has no time: it is
+    /// the superblock's, `superblock_time`.
+    pub(super) fn encode(&self, number: u32, superblock_time: u64) -> Vec<u8> {
+        let Inode { mode, uid, gid, links, bytes, modified, xattrs, stored } = self;
         let (layout, place) = match stored {
             Stored::Plain { block } => (LAYOUT_PLAIN, *block),
             Stored::Inline { block, tail: _ } => (LAYOUT_INLINE, *block),
@@ -92,7 +94,7 @@ impl Inode {
             out.extend(number.to_le_bytes());
             out.extend(uid.to_le_bytes());
             out.extend(gid.to_le_bytes());
-            out.extend(timestamp.to_le_bytes());
+            out.extend(modified.unwrap_or(superblock_time).to_le_bytes());
             out.extend([0; 4]);
             out.extend(links.to_le_bytes());
             out.extend([0; 16]);
@@ -119,8 +121,9 @@ impl Inode {
     }
 
     fn inode_bytes(&self) -> usize {
-        let short =
-            self.uid.max(self.gid).max(self.links) <= u32::from(u16::MAX) && self.bytes <= u64::from(u32::MAX);
+        let short = self.uid.max(self.gid).max(self.links) <= u32::from(u16::MAX)
+            && self.bytes <= u64::from(u32::MAX)
+            && self.modified.is_none();
         if short { SHORT_BYTES } else { LONG_BYTES }
     }
 }

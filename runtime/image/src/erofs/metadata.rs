@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn inode(stored: Stored) -> Inode {
-        Inode { mode: 0, uid: 0, gid: 0, links: 1, bytes: 0, xattrs: Vec::new(), stored }
+        Inode { mode: 0, uid: 0, gid: 0, links: 1, bytes: 0, modified: None, xattrs: Vec::new(), stored }
     }
 
     #[test]

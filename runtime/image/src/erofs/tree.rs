@@ -25,6 +25,8 @@ pub struct Node {
     pub gid: u32,
     /// Extended attributes by their full names.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// When its content was changed last, in whole seconds since 1970; 0 for what is older. `None`: nobody said.
+    pub modified: Option<u64>,
     /// What it is.
     pub body: Body,
 }
@@ -190,6 +192,20 @@ impl Tree {
         order
     }
 
+    /// The latest time of all nodes; `None`: none of them has one.
+    pub fn newest(&self) -> Option<u64> {
+        self.nodes.iter().filter_map(|node| node.modified).max()
+    }
+
+    /// The length of all contents together.
+    pub fn content_bytes(&self) -> u64 {
+        let lengths = self.nodes.iter().map(|node| match &node.body {
+            Body::File(content) => content.bytes(),
+            _ => 0,
+        });
+        lengths.fold(0, u64::saturating_add)
+    }
+
     /// A path that leads to a node, for messages.
     pub fn path_of(&self, wanted: Place) -> String {
         let mut waiting = vec![(Self::ROOT, String::new())];
@@ -231,9 +247,9 @@ impl Tree {
     }
 
     fn replace_attributes(&mut self, place: Place, node: Node) {
-        let Node { mode, uid, gid, xattrs, body: _ } = node;
+        let Node { mode, uid, gid, xattrs, modified, body: _ } = node;
         let old = &mut self.nodes[place.0];
-        (old.mode, old.uid, old.gid, old.xattrs) = (mode, uid, gid, xattrs);
+        (old.mode, old.uid, old.gid, old.xattrs, old.modified) = (mode, uid, gid, xattrs, modified);
     }
 
     /// The directory that holds the last name of a path, and that name; `None` for the root.
@@ -265,7 +281,8 @@ impl Default for Tree {
 
 impl Node {
     fn directory() -> Node {
-        Node { mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new(), body: Body::Directory(BTreeMap::new()) }
+        let body = Body::Directory(BTreeMap::new());
+        Node { mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new(), modified: None, body }
     }
 }
 

@@ -26,8 +26,25 @@ pub struct Options {
     pub compression: Compression,
     /// How many threads compress; the bytes are the same for any number.
     pub threads: NonZeroUsize,
-    /// The time of every file, in seconds since 1970.
-    pub timestamp: u64,
+    /// What the files' times become.
+    pub times: Times,
+}
+
+/// Times in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Of the file system itself, and of what has none of its own.
+    pub made: u64,
+    /// No file has a later one; `None`: each has its own.
+    pub latest: Option<u64>,
+}
+
+impl Times {
+    /// When a file was changed last, if that is not [`Times::made`].
+    fn of_file(self, modified: Option<u64>) -> Option<u64> {
+        let kept = modified?.min(self.latest.unwrap_or(u64::MAX));
+        (kept != self.made).then_some(kept)
+    }
 }
 
 /// Whether and how files are compressed.
@@ -45,11 +62,17 @@ pub enum Compression {
 }
 
 /// Writes the file system to an empty file and answers with its length in blocks. Contents that lie in an archive are
-/// read from `archive`.
-pub fn write(tree: &Tree, archive: Option<&File>, options: &Options, file: &File) -> Result<u64, WriteError> {
+/// read from `archive`. `on_stored` is told again and again how many bytes of content are stored.
+pub fn write(
+    tree: &Tree,
+    archive: Option<&File>,
+    options: &Options,
+    file: &File,
+    on_stored: &dyn Fn(u64),
+) -> Result<u64, WriteError> {
     let whole = |problem| WriteError { path: String::new(), problem };
     let mut output = Output::new(file).map_err(whole)?;
-    let mut written = store_all(tree, archive, options, &mut output)?;
+    let mut written = store_all(tree, archive, options, &mut output, on_stored)?;
     for index in 0..written.inodes.len() {
         let place = written.inodes[index].place;
         if let Body::Directory(_) = tree.node(place).body {
@@ -62,7 +85,7 @@ pub fn write(tree: &Tree, archive: Option<&File>, options: &Options, file: &File
     let metadata_block = output.block();
     let mut metadata = Vec::new();
     for (Numbered { place: _, unit, inode }, number) in written.inodes.iter().zip(1..) {
-        let encoded = inode.encode(number, options.timestamp);
+        let encoded = inode.encode(number, options.times.made);
         let start = unit * UNIT_BYTES;
         metadata.resize(metadata.len().max(start + encoded.len()), 0);
         metadata[start..start + encoded.len()].copy_from_slice(&encoded);
@@ -71,7 +94,7 @@ pub fn write(tree: &Tree, archive: Option<&File>, options: &Options, file: &File
     let superblock = Superblock {
         root: 0,
         inodes: written.inodes.len() as u64,
-        timestamp: options.timestamp,
+        timestamp: options.times.made,
         blocks: output.block(),
         metadata_block,
         cluster_blocks: match options.compression {
@@ -103,6 +126,8 @@ pub enum Problem {
     },
     /// Its content is no longer as long as it was when the tree was read.
     Changed,
+    /// The archive ends within its content.
+    Cut,
     /// Its content lies in an archive that was not given.
     NoArchive,
     /// One of its extended attributes.
@@ -140,6 +165,7 @@ impl fmt::Display for WriteError {
         match problem {
             Problem::Read { source } => write!(out, "read: {source}"),
             Problem::Changed => write!(out, "changed its length while it was packed"),
+            Problem::Cut => write!(out, "the archive is cut short in it"),
             Problem::NoArchive => write!(out, "its content is in an archive that was not given"),
             Problem::Xattr { source } => write!(out, "{source}"),
             Problem::Device { major, minor } => write!(out, "no such device number: {major}:{minor}"),
@@ -195,6 +221,7 @@ fn store_all(
     archive: Option<&File>,
     options: &Options,
     output: &mut Output<'_>,
+    on_stored: &dyn Fn(u64),
 ) -> Result<Written, WriteError> {
     let how = match options.compression {
         Compression::None => None,
@@ -211,7 +238,8 @@ fn store_all(
     let tried: VecDeque<&Content> = tried.collect();
     thread::scope(|scope| {
         let ahead = how.map(|how| Ahead::start(scope, tried, archive, how, options.threads));
-        store_in_order(tree, order, Contents::new(archive, options.compression, ahead), output)
+        let contents = Contents::new(archive, options.compression, ahead);
+        store_in_order(tree, order, contents, options.times, output, on_stored)
     })
 }
 
@@ -219,24 +247,40 @@ fn store_in_order(
     tree: &Tree,
     order: Vec<Place>,
     mut contents: Contents<'_>,
+    times: Times,
     output: &mut Output<'_>,
+    on_stored: &dyn Fn(u64),
 ) -> Result<Written, WriteError> {
     let (links, parents) = count_links(tree, &order);
     let mut area = Area::default();
     let mut written = Written { inodes: Vec::new(), index: HashMap::new(), parents };
+    let mut stored_bytes = 0_u64;
     for place in order {
-        let inode = store_one(tree, place, links[&place], &mut contents, output)
-            .map_err(|problem| WriteError { path: tree.path_of(place), problem })?;
+        let inode = store_one(tree, place, links[&place], times, &mut contents, output)
+            .map_err(|problem| WriteError { path: tree.path_of(place), problem: told_of(tree, place, problem) })?;
+        if let Body::File(content) = &tree.node(place).body {
+            stored_bytes = stored_bytes.saturating_add(content.bytes());
+            on_stored(stored_bytes);
+        }
         written.index.insert(place, written.inodes.len());
         written.inodes.push(Numbered { place, unit: area.place(&inode), inode });
     }
     Ok(written)
 }
 
+/// An archive does not change while it is read, it only ends too early.
+fn told_of(tree: &Tree, place: Place, problem: Problem) -> Problem {
+    match (problem, &tree.node(place).body) {
+        (Problem::Changed, Body::File(Content::Archive { .. })) => Problem::Cut,
+        (problem, _) => problem,
+    }
+}
+
 fn store_one(
     tree: &Tree,
     place: Place,
     links: u32,
+    times: Times,
     contents: &mut Contents<'_>,
     output: &mut Output<'_>,
 ) -> Result<Inode, Problem> {
@@ -257,6 +301,7 @@ fn store_one(
             }
             Body::CharDevice { .. } | Body::BlockDevice { .. } | Body::Fifo | Body::Socket => 0,
         },
+        modified: times.of_file(node.modified),
         xattrs: encode_xattrs(node).map_err(|source| Problem::Xattr { source })?,
         stored: Stored::Special { device: 0 },
     };

@@ -15,28 +15,33 @@ use yado_image::{Architecture, Kind};
 /// An image of the sample tree, signed by these keys.
 #[allow(dead_code, reason = "each test crate uses what it needs")]
 pub(crate) fn build_sample(directory: &Path, change: impl FnOnce(&mut BuildOptions)) -> (PathBuf, Built) {
+    let mut options = sample_options(directory);
+    change(&mut options);
+    let built = pack::build(&options).expect("the sample packs");
+    (options.output, built)
+}
+
+/// How it is built.
+pub(crate) fn sample_options(directory: &Path) -> BuildOptions {
     let archive = directory.join("sample.tar");
     if !archive.exists() {
         write_sample_tar(&archive);
     }
-    let output = directory.join("image");
     let mut manifest = Manifest::new("sample", this_architecture());
     manifest.release = 7;
-    let mut options = BuildOptions {
+    BuildOptions {
         source: Source::Tar(archive),
-        output: output.clone(),
+        output: directory.join("image"),
         kind: Kind::Container,
         manifest,
         security_epoch: 3,
         compression: Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT },
         threads: NonZeroUsize::MIN,
         owners: Owners::Kept,
-        timestamp: 1_700_000_000,
+        timestamp: Some(1_700_000_000),
+        on_progress: |_| (),
         keys: vec![SecretKey::from_seed(&[1; 32], "first")],
-    };
-    change(&mut options);
-    let built = pack::build(&options).expect("the sample packs");
-    (output, built)
+    }
 }
 
 /// What this machine runs.
@@ -55,6 +60,12 @@ pub(crate) fn write_sample_tar(path: &Path) {
         header.set_uid(if name.contains("owned") { 70_000 } else { 0 });
         header.set_gid(if name.contains("owned") { 1000 } else { 0 });
         header.set_size(bytes);
+        header.set_mtime(match name {
+            _ if name.contains("owned") => 1_000_000_000,
+            // Later than the image.
+            _ if name.starts_with("./links") => 1_900_000_000,
+            _ => 1_650_000_000,
+        });
         if kind == EntryType::Char || kind == EntryType::Block {
             header.set_device_major(259).and_then(|()| header.set_device_minor(0x1234)).expect("a GNU header");
         }
