@@ -164,6 +164,7 @@ impl Supervisor {
             Err(failure) => ApplyOutcome::Refused(failure.as_ref().clone()),
         };
         self.instances.insert(instance);
+        self.events.keep_for(self.instances.count());
         self.log.say(Priority::Notice, format_args!("{}: is new", about.name));
         self.events.publish(Some(&about), EventKind::Added);
         self.answer_applied(about, outcome);

@@ -263,6 +263,7 @@ impl Supervisor {
         let identities = &self.identities;
         self.instances =
             Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, identities)).collect());
+        self.events.keep_for(self.instances.count());
         for instance in self.instances.iter() {
             if let Err(failure) = &instance.spec {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));
