@@ -6,7 +6,7 @@ use crate::report::{Stopwatch, at};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use yado_image::{TrustedImage, hex};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::{file_lock, loop_device};
@@ -82,21 +82,13 @@ fn no_device_mapper(error: io::Error) -> Failure {
 /// Another start of this image holds the lock for as long as it makes the device: milliseconds, on a slow card a second.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The kernel has no lock of a file that is waited for with a limit.
-const LOCK_AGAIN: Duration = Duration::from_millis(5);
-
 fn lock(image: &File, patience: Duration, path: &str) -> Result<(), Failure> {
-    let until = Instant::now() + patience;
-    loop {
-        match file_lock::try_lock(image) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(at(Step::Verity, path)(error)),
-            Err(_) if Instant::now() < until => std::thread::sleep(LOCK_AGAIN),
-            Err(_) => {
-                return Err(Failure::refused(Step::Verity, path, "another start holds the lock of the image"));
-            }
+    file_lock::lock_within(image, patience).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            Failure::refused(Step::Verity, path, "another start holds the lock of the image")
         }
-    }
+        _ => at(Step::Verity, path)(error),
+    })
 }
 
 fn release(image: &TrustedImage) -> Result<(), Failure> {
