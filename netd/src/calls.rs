@@ -15,9 +15,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use yado_spec::network::{BridgeSpec, IpPrefix};
 use yado_wire::network::{
-    LinkNote, LinkRole, LinkStatus, MAX_ADDRESSES, MAX_GATEWAYS, MAX_NAMESERVERS, NetReply, NetRequest, RunNumber,
+    LinkNote, LinkRole, LinkStatus, MAX_ADDRESSES, MAX_GATEWAYS, MAX_NAMESERVERS, NetReply, NetRequest,
 };
-use yado_wire::{AboutInstance, Text, names::clipped};
+use yado_wire::{AboutInstance, RunNumber, Text, names::clipped};
 
 impl Netd {
     /// Does what was asked, and answers. Whoever asked may be gone by then; what was asked is done all the same.

@@ -2,8 +2,7 @@
 //! can arrive after what another asked later: the run numbers say what is out of date. Pure; written down for a restarted
 //! netd.
 
-use yado_wire::network::RunNumber;
-use yado_wire::{InstanceId, MAX_INSTANCES};
+use yado_wire::{InstanceId, MAX_INSTANCES, RunNumber};
 
 /// The last known run of each instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

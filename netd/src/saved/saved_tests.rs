@@ -4,7 +4,7 @@
 
 use super::*;
 use std::fs;
-use yado_wire::network::RunNumber;
+use yado_wire::RunNumber;
 
 #[test]
 fn a_file_that_is_not_whole_and_of_this_version_is_an_error_with_a_name() {

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 use yado_spec::network::{IpPrefix, Ipv4Prefix};
-use yado_wire::network::RunNumber;
-use yado_wire::{AboutInstance, InstanceId, InstanceName, Text};
+use yado_wire::{AboutInstance, InstanceId, InstanceName, RunNumber, Text};
 
 /// The body of the file.
 #[derive(Debug, Serialize, Deserialize)]

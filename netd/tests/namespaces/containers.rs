@@ -3,8 +3,8 @@
 use crate::can_run;
 use crate::machines::{Board, Machine, about, nic, udhcpc, wait_until};
 use yado_netd::saved::Saved;
-use yado_wire::network::{LinkRole, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
-use yado_wire::{AboutInstance, InstanceId, names::clipped};
+use yado_wire::network::{LinkRole, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{AboutInstance, InstanceId, RunNumber, names::clipped};
 
 #[test]
 fn two_containers_get_addresses_and_reach_each_other_by_name() {

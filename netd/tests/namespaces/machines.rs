@@ -12,8 +12,8 @@ use yado_spec::NetworksSpec;
 use yado_spec::network::{AddressSource, Ipv4Prefix, LinkSelector, StaticAddresses};
 use yado_sys::packet;
 use yado_wire::hash::fnv32;
-use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
-use yado_wire::{AboutInstance, InstanceId, InstanceName, names::clipped};
+use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{AboutInstance, InstanceId, InstanceName, RunNumber, names::clipped};
 
 /// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

@@ -13,10 +13,10 @@ use std::fs::File;
 use std::path::Path;
 use yado_image::{Keys, TrustedImage, Wanted};
 use yado_spec::LaunchOrder;
+use yado_spec::file_identity::FileIdentity;
+use yado_spec::order::Verify;
 use yado_sys::loop_device;
 use yado_sys::mount::{Attributes, FsOption, NewMountError, new_file_system};
-use yado_wire::launch::FileIdentity;
-use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step, names::clipped};
 
 /// An image whose signatures were checked, and its mount.

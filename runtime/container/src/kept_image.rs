@@ -26,9 +26,9 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use yado_spec::file_identity::{FileIdentity, FileTime};
 use yado_sys::file_lease;
 use yado_sys::mount::{self, Depth};
-use yado_wire::launch::{FileIdentity, FileTime};
 
 /// Where a mount is attached to be copied, in the runtime directory, which is the working directory.
 pub(crate) const PLACE: &str = "image";

@@ -94,7 +94,9 @@ impl Reporter {
     pub(crate) fn image(&mut self, keep: &Keep) -> Result<(), Failure> {
         let (kept, descriptors) = match keep {
             Keep::Given(successor) => (ImageMount::Given, [successor.as_ref(), None]),
-            Keep::New { mount, identity, watch } => (ImageMount::New(*identity), [Some(mount), watch.as_ref()]),
+            Keep::New { mount, identity, watch } => {
+                (ImageMount::New((*identity).into()), [Some(mount), watch.as_ref()])
+            }
             Keep::Nothing => (ImageMount::Nothing, [None, None]),
         };
         let descriptors: heapless::Vec<BorrowedFd<'_>, 2> =

@@ -11,9 +11,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use yado_spec::order::Verify;
 use yado_sys::{children, identity, signals};
 use yado_wire::hash::fnv32;
-use yado_wire::rescue::Verify;
 
 /// Runs until a signal ends it.
 pub(crate) fn run(directory: &Path) -> ExitCode {

@@ -27,9 +27,8 @@ use yado_spec::instance::{DeviceSelect, Required};
 use yado_spec::places::place_of;
 use yado_sys::children::{Ended, SIGHUP, SIGINT};
 use yado_wire::Budget;
-use yado_wire::network::RunNumber;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
-use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, RunNumber};
 
 /// A launcher prints only when something is badly wrong; a probe, and what a start leaves on its descriptors, print what they
 /// like.

@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use yado_spec::order::Verify;
 use yado_wire::InstanceId;
-use yado_wire::rescue::{Mode, Verify};
+use yado_wire::rescue::Mode;
 
 /// The longest time that a system can allow a start, in seconds: what hangs is noticed in the end.
 const MOST_START_S: u64 = 3600;

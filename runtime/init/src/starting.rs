@@ -20,8 +20,7 @@ use yado_spec::order::{LaunchJob, LaunchPlaces};
 use yado_spec::{InstanceSpec, LaunchOrder};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
-use yado_wire::network::RunNumber;
-use yado_wire::{Failure, InstanceId, Step};
+use yado_wire::{Failure, InstanceId, RunNumber, Step};
 
 impl Supervisor {
     /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.

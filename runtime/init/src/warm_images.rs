@@ -11,8 +11,9 @@ use crate::untrusted::Untrusted;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use yado_wire::launch::{FileIdentity, ImageMount};
-use yado_wire::rescue::Verify;
+use yado_spec::file_identity::FileIdentity;
+use yado_spec::order::Verify;
+use yado_wire::launch::ImageMount;
 
 /// How many that no instance uses are kept. Each takes a superblock, with `verify = block` a loop device and a device of the
 /// mapper besides: some 100 KiB, of which the kernel gives nothing back by itself.
@@ -147,7 +148,7 @@ impl Supervisor {
         let mount = descriptors.next();
         match (told, mount) {
             (ImageMount::New(identity), Some(mount)) => {
-                run.image = Some(self.warm_images.put(path, identity, mount, descriptors.next()));
+                run.image = Some(self.warm_images.put(path, identity.into(), mount, descriptors.next()));
             }
             (ImageMount::Given, Some(mount)) => self.warm_images.replace_mount(path, mount),
             (ImageMount::Given, None) | (ImageMount::New(_) | ImageMount::Nothing, _) => {}
@@ -176,7 +177,7 @@ impl Supervisor {
 mod tests {
     use super::*;
     use crate::untrusted::{Discarded, Way};
-    use yado_wire::launch::FileTime;
+    use yado_spec::file_identity::FileTime;
 
     fn identity(inode: u64) -> FileIdentity {
         let time = FileTime { seconds: 5, nanoseconds: 6 };

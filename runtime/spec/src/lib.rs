@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod file;
+pub mod file_identity;
 pub mod instance;
 pub mod network;
 pub mod order;

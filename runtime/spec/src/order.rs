@@ -1,12 +1,10 @@
 //! What init hands the launcher on a descriptor: the spec, and where things are on this machine now.
 
 use crate::file::SCHEMA;
+use crate::file_identity::FileIdentity;
 use crate::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};
-use yado_wire::InstanceId;
-use yado_wire::launch::FileIdentity;
-use yado_wire::network::RunNumber;
-use yado_wire::rescue::Verify;
+use yado_wire::{InstanceId, RunNumber};
 
 /// One job for the launcher, in a memfd: [`VERSION`] and the spec's [`SCHEMA`](crate::file::SCHEMA), four bytes each, little
 /// endian, then postcard. On a board init and the launcher are of one image. Hosted, an init that still runs may start the
@@ -74,6 +72,16 @@ pub struct LaunchPlaces {
     pub cgroup: String,
     /// netd's socket; `None`: there is no netd, and an instance with nics cannot start.
     pub netd: Option<String>,
+}
+
+/// When an image's bytes are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verify {
+    /// dm-verity: each block when it is read. The only value on an appliance.
+    Block,
+    /// The whole image before it is mounted, and again when its file was changed: hosted, where the kernel has no
+    /// device-mapper and policy says so.
+    Start,
 }
 
 /// What the launcher is to do.

@@ -14,11 +14,9 @@ use yado_spec::changes::changes;
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
 use yado_spec::network::NetworksSpec;
-use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces};
+use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces, Verify};
 use yado_spec::setting::Applies;
-use yado_wire::InstanceId;
-use yado_wire::network::RunNumber;
-use yado_wire::rescue::Verify;
+use yado_wire::{InstanceId, RunNumber};
 
 fn spec_file() -> Vec<u8> {
     file::encode(&compile_one(FULL).unwrap(), Digest([7; 32])).unwrap()

@@ -3,11 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use yado_spec::file;
-use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces, VERSION};
-use yado_wire::InstanceId;
-use yado_wire::launch::{FileIdentity, FileTime};
-use yado_wire::network::RunNumber;
-use yado_wire::rescue::Verify;
+use yado_spec::file_identity::{FileIdentity, FileTime};
+use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces, VERSION, Verify};
+use yado_wire::{InstanceId, RunNumber};
 
 const HOW_TO_CHANGE: &str = "a launch order has other bytes now, and a launcher of this version would misread the old ones. If that \
      is meant: raise VERSION in src/order.rs, and write the new bytes here";

@@ -26,7 +26,7 @@ pub enum ReaderRequest {
 pub enum DatagramSource {
     /// `$NOTIFY_SOCKET` of one run of an instance.
     Instance {
-        /// Numbers the run among those of all instances; never used again. (A [`RunNumber`](crate::network::RunNumber)
+        /// Numbers the run among those of all instances; never used again. (A [`RunNumber`](crate::RunNumber)
         /// tells apart only the runs of one instance.)
         run: u32,
     },

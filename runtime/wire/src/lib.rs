@@ -28,4 +28,6 @@ mod skippable;
 pub use budget::Budget;
 pub use failure::{Failure, Retry, Step};
 pub use frame::{DecodeError, MAX_FRAME_BYTES, decode, encode};
-pub use names::{AboutInstance, DEFAULT_PROJECT, InstanceId, InstanceName, MAX_INSTANCES, NameError, Text};
+pub use names::{
+    AboutInstance, DEFAULT_PROJECT, InstanceId, InstanceName, MAX_INSTANCES, NameError, RunNumber, Text,
+};

@@ -1,4 +1,4 @@
-//! Bounded text and the instance's name.
+//! Bounded text, and by what an instance and a run of it are known.
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,11 @@ impl core::fmt::Display for InstanceId {
         self.0.fmt(out)
     }
 }
+
+/// Which run of an instance: microseconds since the machine's boot at which init began it. A later run's
+/// number is higher, also when init itself was started again between the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct RunNumber(pub u64);
 
 /// The instance that something is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

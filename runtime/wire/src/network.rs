@@ -1,7 +1,7 @@
 //! What is asked of netd, over its socket `netd.sock`: one request packet, one or more reply packets.
 
 use crate::failure::Failure;
-use crate::names::{AboutInstance, InstanceId, Text};
+use crate::names::{AboutInstance, InstanceId, RunNumber, Text};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -16,11 +16,6 @@ pub const MAX_GATEWAYS: usize = 2;
 
 /// How many name servers are told; resolv.conf(5): more are not looked at.
 pub const MAX_NAMESERVERS: usize = 3;
-
-/// Which run of an instance a request is about: microseconds since the machine's boot at which init began it. A later run's
-/// number is higher, also when init itself was started again between the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct RunNumber(pub u64);
 
 /// A request to netd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,12 +13,12 @@ use std::net::IpAddr;
 use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest, WatchdogPing};
 use yado_wire::launch::{FileIdentity, FileTime, ImageMount, LaunchReport, StepTime};
 use yado_wire::names::clipped;
-use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
 use yado_wire::rescue::{
     Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, ServiceStatus,
     SystemStatus, Verify,
 };
-use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Step, decode, encode};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, RunNumber, Step, decode, encode};
 
 fn about_web() -> AboutInstance {
     AboutInstance { id: InstanceId(300), name: web() }

@@ -8,10 +8,8 @@ mod frozen;
 use frozen::is_frozen;
 use std::net::{IpAddr, Ipv6Addr};
 use yado_wire::names::clipped;
-use yado_wire::network::{
-    AttachReply, LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder, RunNumber,
-};
-use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Step, decode, encode};
+use yado_wire::network::{AttachReply, LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, RunNumber, Step, decode, encode};
 
 fn web() -> AboutInstance {
     AboutInstance { id: InstanceId(300), name: InstanceName::parse("web-1").unwrap() }

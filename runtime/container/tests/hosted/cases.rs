@@ -14,12 +14,11 @@ use yado_spec::LaunchOrder;
 use yado_spec::instance::{
     Device, DeviceSelect, Disk, DiskSource, KernelLimit, Nic, NicKind, NodeKind, Probe, ProbeAttempt, Required,
 };
-use yado_spec::order::{Command, CommandUser};
+use yado_spec::order::{Command, CommandUser, Verify};
 use yado_sys::children::Ended;
 use yado_sys::mount::{self, Attributes, FsOption};
 use yado_sys::packet;
 use yado_wire::network::{self, NetReply, NetRequest, NicOrder};
-use yado_wire::rescue::Verify;
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));

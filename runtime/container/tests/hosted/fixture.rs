@@ -13,10 +13,8 @@ use yado_image::{Architecture, Kind, erofs};
 use yado_spec::instance::{
     Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security,
 };
-use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces};
-use yado_wire::network::RunNumber;
-use yado_wire::rescue::Verify;
-use yado_wire::{InstanceId, InstanceName};
+use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces, Verify};
+use yado_wire::{InstanceId, InstanceName, RunNumber};
 
 /// Host id of root inside.
 pub(crate) const BASE: u32 = 1_000_000;

@@ -11,11 +11,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
+use yado_spec::file_identity::FileIdentity;
 use yado_spec::order::{Command, CommandUser, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::Failure;
-use yado_wire::launch::{FileIdentity, ImageMount, LaunchReport, StepTime};
+use yado_wire::launch::{ImageMount, LaunchReport, StepTime};
 
 /// Nothing here takes a tenth of it.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -8,10 +8,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use yado_spec::LaunchOrder;
+use yado_spec::file_identity::FileIdentity;
+use yado_spec::order::Verify;
 use yado_sys::children::Ended;
 use yado_sys::poll::{Interest, PollSet};
-use yado_wire::launch::{FileIdentity, ImageMount};
-use yado_wire::rescue::Verify;
+use yado_wire::launch::ImageMount;
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
@@ -56,7 +57,7 @@ fn first(order: &LaunchOrder) -> (FileIdentity, OwnedFd, Option<OwnedFd>) {
     let ImageMount::New(identity) = told else { panic!("{told:?}") };
     assert!(was_hashed, "the first start verifies");
     let mut descriptors = descriptors.into_iter();
-    (identity, descriptors.next().unwrap(), descriptors.next())
+    (identity.into(), descriptors.next().unwrap(), descriptors.next())
 }
 
 fn used_again(fixture: &Fixture) {
@@ -100,7 +101,7 @@ fn changed(fixture: &Fixture) {
     file.write_all_at(&[byte[0] ^ 1], 9000).unwrap();
     file.set_modified(before).unwrap();
     drop(file);
-    let failure = launch_kept(&order, identity, &mount).err().expect("it was tampered with");
+    let failure = launch_kept(&order, identity.into(), &mount).err().expect("it was tampered with");
     assert!(matches!(failure.step, Step::ImagePayload | Step::ImageTree), "{failure}");
 }
 

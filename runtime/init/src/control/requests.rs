@@ -11,7 +11,7 @@ use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;
-use yado_spec::order::{Command, CommandUser};
+use yado_spec::order::{Command, CommandUser, Verify};
 use yado_sys::memfd;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{self as wire, MAX_COMMAND_BYTES, Mode, Reply, Request, ServiceStatus, SystemStatus};
@@ -91,7 +91,10 @@ impl Supervisor {
             slot: self.slot.map(|slot| slot.name),
             uptime_ms: whole_ms(since),
             data: self.data_failure.clone(),
-            verify: self.places.verify(),
+            verify: match self.places.verify() {
+                Verify::Block => wire::Verify::Block,
+                Verify::Start => wire::Verify::Start,
+            },
         };
         let Some(client) = self.clients.list.iter_mut().find(|client| client.id == id) else { return };
         client.reply(&Reply::System(system));

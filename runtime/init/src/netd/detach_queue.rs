@@ -3,8 +3,7 @@
 use crate::moment::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
-use yado_wire::InstanceId;
-use yado_wire::network::RunNumber;
+use yado_wire::{InstanceId, RunNumber};
 
 /// A netd that is being started again is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
