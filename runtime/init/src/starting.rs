@@ -76,6 +76,9 @@ impl Supervisor {
         let (group, runtime) = (self.places.group(&instance.place()), self.places.runtime(&instance.place()));
         let run = instance.run.insert(Run::new(RunNumber(begun_us), spec.clone(), image));
 
+        if let Some((key, reason)) = spec.not_enforced() {
+            self.log.say(Priority::Warning, format_args!("{}: {key}: {reason}", spec.name));
+        }
         let writes = cgroup::limit_writes(&spec.limits, machine::memory_bytes(), &processors);
         cgroup::create(&group, &writes)?;
         run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");

@@ -42,6 +42,16 @@ pub struct InstanceSpec {
     pub devices: Vec<Device>,
 }
 
+impl InstanceSpec {
+    /// What was asked for, is kept, and is not enforced yet: the key, and why. Whoever takes the spec for the truth says so.
+    pub fn not_enforced(&self) -> Option<(&'static str, &'static str)> {
+        let RootSpec { pool: _, size_bytes } = &self.root;
+        size_bytes.map(|_| {
+            ("devices.root.size", "not enforced: the root's layer has no quota yet; it shares the data partition")
+        })
+    }
+}
+
 /// `boot.*` and `after`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
@@ -298,9 +308,10 @@ pub enum NicKind {
 /// The root disk: where the instance's own layer is kept. Every instance has one, whether it is said or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootSpec {
-    /// `pool`: the storage pool; `default` is the data partition.
+    /// `pool`: the storage pool; `default` is the data partition, and the only one until there are others.
     pub pool: String,
-    /// `size`: bytes that the layer may have; `None`: as much as there is.
+    /// `size`: bytes that the layer is to have; `None`: as much as there is. Kept, and enforced by nobody yet, as with a
+    /// directory pool of LXD's on a file system without quotas.
     pub size_bytes: Option<u64>,
 }
 

@@ -290,7 +290,10 @@ fn what_is_shown_is_what_would_be_written() {
         let Some(text) = change.new else { continue };
         match change.key.strip_prefix("devices.").and_then(|rest| rest.split_once('.')) {
             Some((device, option)) => {
-                *devices.entry(device.to_owned()).or_default() += &format!("\"{option}\" = '{text}'\n");
+                // Of the root only what was said is shown: it is there anyway.
+                let start = if device == "root" { "type = 'disk'\npath = '/'\n" } else { "" };
+                *devices.entry(device.to_owned()).or_insert_with(|| start.to_owned()) +=
+                    &format!("\"{option}\" = '{text}'\n");
             }
             None => config += &format!("\"{}\" = '{text}'\n", change.key),
         }

@@ -136,11 +136,7 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
     };
     assert_eq!(nics, [lan, macvlan]);
 
-    assert_eq!(
-        root,
-        RootSpec { pool: "default".into(), size_bytes: None },
-        "size is refused until layers have quotas"
-    );
+    assert_eq!(root, RootSpec { pool: "default".into(), size_bytes: Some(1 << 30) });
     let etc = Disk {
         name: "etc".into(),
         source: DiskSource::Path("/etc".into()),
@@ -301,10 +297,6 @@ fn what_is_wrong_is_told_with_file_line_key_value_and_remedy() {
         (
             "[devices.x]\ntype = 'unix-hotplug'",
             "it.toml:2: devices.x.vendorid: missing: at least one of vendorid, productid and subsystem",
-        ),
-        (
-            "[devices.x]\ntype = 'disk'\npath = '/'\nsize = '1GiB'",
-            "it.toml:5: devices.x.size = \"1GiB\": the root's layer has no quota yet; it shares the data partition",
         ),
         (
             "[devices.a]\ntype = 'disk'\npath = '/'\n[devices.b]\ntype = 'disk'\npath = '/'",

@@ -55,6 +55,8 @@ fn a_request_and_a_file_that_say_the_same_are_the_same_spec() {
             }
         }
     }
+    // Of the root only what was said is shown: it is there anyway.
+    devices.entry("root".to_owned()).or_default().extend(texts(&[("type", "disk"), ("path", "/")]));
     assert!(20 < config.len() && 5 < devices.len(), "{config:?} {devices:?}");
     let layer = parse_layer(Layer::of_request(config, devices));
     assert_eq!(compile(Some("busybox"), &[&layer]), Ok(of_file));

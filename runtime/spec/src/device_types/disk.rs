@@ -36,7 +36,6 @@ fn build(builder: &mut Builder<'_>, draft: DiskDraft) -> Option<Built> {
     let DiskDraft { path, is_root, source, size_bytes, readonly, required, shift, recursive } = draft;
     if is_root {
         builder.refuse("source", "the root comes from the image; choose another path");
-        builder.refuse("size", "the root's layer has no quota yet; it shares the data partition");
         builder.refuse("readonly", "the root's layer is writable");
         // `pool` has one value, which the default is.
         return Some(Built::Root(RootSpec { size_bytes, ..RootSpec::default() }));
@@ -121,7 +120,8 @@ static OPTIONS: &[Setting<DiskDraft>] = &[
         default: "",
         applies: AtRestart,
         origin: LXD,
-        help: "The size of a tmpfs. Without it: half of the instance's memory limit.",
+        help: "The size of a tmpfs; without it: half of the instance's memory limit. Of the root: what its layer is meant to \
+               have; it is kept and shown, and not enforced yet.",
     },
     Setting {
         name: "readonly",

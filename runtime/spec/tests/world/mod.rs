@@ -94,6 +94,7 @@ size = "4MiB"
 type = "disk"
 path = "/"
 pool = "default"
+size = "1GiB"
 
 [devices.serial]
 type = "unix-char"
