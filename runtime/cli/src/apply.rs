@@ -6,6 +6,7 @@ mod plan;
 use crate::command_line::Outcome;
 use crate::compile;
 use crate::image_facts;
+use crate::instance_files;
 use crate::output::{self, Format, printable};
 use crate::rescue::{self, NetworkFailure};
 use clap::Args;
@@ -20,7 +21,7 @@ use yado_spec::changes::{Change, changes};
 use yado_spec::compile::{Compiled, compile};
 use yado_spec::file::EXIT_SOME_ARE_BAD;
 use yado_spec::sources::{MAX_SOURCE_BYTES, Source, SourceError, Sources, read_source, read_sources};
-use yado_sys::{file_lock, replace_file};
+use yado_sys::file_lock;
 use yado_wire::InstanceName;
 use yado_wire::rescue::{Applied, ApplyOutcome, InstanceStatus, Mode};
 
@@ -140,18 +141,25 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     let compiled = compile(&sources, &image_facts::read);
     refuse_bad_files(&compiled, files)?;
     let plan = Plan::new(&places.system, &places.run, &running, &compiled);
+    let warnings = compile::warnings(&compiled);
     if how.dry_run {
-        return show(how.format, &plan, &problems(&sources, &compiled));
+        return show(how.format, &plan, &warnings, &problems(&sources, &compiled));
     }
     if how.format == Format::Table {
         output::print(&plan.table())?;
+        tell(&warnings);
     }
+    instance_files::remove_cut_off(&places.data);
     for (_, name) in files {
-        write_instance(&places.data, name, &sources)?;
+        if let Some(Ok(content)) = sources.instances.get(name).map(|source| &source.content) {
+            instance_files::write(&places.data, name, content)?;
+        }
     }
     let configured: Vec<InstanceName> = compiled.instances.iter().map(|(name, _)| name.clone()).collect();
     let mut problems = problems(&sources, &compiled);
-    let _ = compile::write(&sources, compiled, &places.specs())?;
+    // What was said stands on the data partition by now, so that a compiler that has read before it has written before it, too.
+    let specs = places.specs();
+    let _ = compile::write(&sources, compiled, &specs, &compile::lock(&specs)?)?;
     // A new instance may be on a new network, and one that goes may hold an old one.
     let before = rescue::reload(&places.run);
     let outcomes = rescue::apply(&places.socket, how.delete_data, |applied| {
@@ -167,12 +175,10 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     match how.format {
         Format::Table => {
             let failures = network_failures.iter().map(network_line);
-            for line in problems.iter().cloned().chain(failures) {
-                eprintln!("yado: {}", printable(&line));
-            }
+            tell(&problems.iter().cloned().chain(failures).collect::<Vec<_>>());
         }
         Format::Json => {
-            let mut value = json(&plan, &outcomes, &problems);
+            let mut value = json(&plan, &outcomes, &warnings, &problems);
             value["network_failures"] = network_failures.iter().map(network_json).collect();
             output::print_json(&value)?;
         }
@@ -206,12 +212,26 @@ fn delete_data(places: &Places, configured: &[InstanceName], lock: File, format:
     problems
 }
 
-/// Which keys an instance runs with are not those that are configured.
-pub(crate) fn differences(socket: &Path, mode: Mode, instance: &InstanceStatus) -> Result<Vec<Change>, String> {
+/// An instance's configuration beside what runs.
+#[derive(Debug, Default)]
+pub(crate) struct Compared {
+    /// Which keys it runs with are not those that are configured.
+    pub(crate) differences: Vec<Change>,
+    /// The key that is configured and does not do what it says, and why.
+    pub(crate) not_enforced: Option<(&'static str, &'static str)>,
+}
+
+/// Compares what runs with what is configured.
+pub(crate) fn compare(socket: &Path, mode: Mode, instance: &InstanceStatus) -> Result<Compared, String> {
     let places = Places::of(socket, mode)?;
+    let Some(configured) = plan::configured(&places.system, &places.run, &instance.name) else {
+        return Ok(Compared::default());
+    };
     let actual = plan::actual(&places.run, instance);
-    let configured = plan::configured(&places.system, &places.run, &instance.name);
-    Ok(actual.zip(configured).map(|(actual, configured)| changes(&actual, &configured)).unwrap_or_default())
+    Ok(Compared {
+        differences: actual.map(|actual| changes(&actual, &configured)).unwrap_or_default(),
+        not_enforced: configured.not_enforced(),
+    })
 }
 
 /// One at a time; the lock goes with the process that holds it.
@@ -271,13 +291,11 @@ fn problems(sources: &Sources, compiled: &Compiled) -> Vec<String> {
     sources.left_out.iter().map(ToString::to_string).chain(problems.map(ToString::to_string)).collect()
 }
 
-/// To the data partition, so that the old file is there or the new one, whenever the power is cut.
-fn write_instance(data: &Path, name: &InstanceName, sources: &Sources) -> Result<(), Box<dyn Error>> {
-    let directory = data.join("instances").join(name.as_str());
-    std::fs::create_dir_all(&directory).map_err(|error| format!("make {}: {error}", directory.display()))?;
-    let path = directory.join("instance.toml");
-    let Some(Ok(content)) = sources.instances.get(name).map(|source| &source.content) else { return Ok(()) };
-    replace_file::replace(&path, 0o644, content).map_err(|error| format!("write {}: {error}", path.display()).into())
+/// On standard error, a line each.
+fn tell(lines: &[String]) {
+    for line in lines {
+        eprintln!("yado: {}", printable(line));
+    }
 }
 
 fn outcome_line(applied: &Applied) -> String {
@@ -309,22 +327,21 @@ fn network_json(failed: &NetworkFailure) -> Value {
 }
 
 /// What would change.
-fn show(format: Format, plan: &Plan, problems: &[String]) -> Outcome {
+fn show(format: Format, plan: &Plan, warnings: &[String], problems: &[String]) -> Outcome {
     match format {
         Format::Table => {
             output::print(&plan.table())?;
-            for line in problems {
-                eprintln!("yado: {}", printable(line));
-            }
+            tell(warnings);
+            tell(problems);
         }
-        Format::Json => output::print_json(&json(plan, &[], problems))?,
+        Format::Json => output::print_json(&json(plan, &[], warnings, problems))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn json(plan: &Plan, outcomes: &[Applied], problems: &[String]) -> Value {
+fn json(plan: &Plan, outcomes: &[Applied], warnings: &[String], problems: &[String]) -> Value {
     let outcomes: Vec<Value> = outcomes.iter().map(outcome_json).collect();
-    json!({ "changes": plan.json(), "outcomes": outcomes, "problems": problems })
+    json!({ "changes": plan.json(), "outcomes": outcomes, "warnings": warnings, "problems": problems })
 }
 
 fn outcome_json(applied: &Applied) -> Value {

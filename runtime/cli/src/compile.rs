@@ -3,20 +3,27 @@
 
 use crate::command_line::Outcome;
 use crate::image_facts;
+use crate::instance_files;
 use crate::write_aside::{ReplaceError, remove, replace};
 use clap::Args;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use yado_spec::compile::{Compiled, compile};
 use yado_spec::file;
 use yado_spec::instance::InstanceSpec;
 use yado_spec::problem::Problem;
 use yado_spec::sources::{Sources, read_sources};
+use yado_sys::file_lock;
 use yado_wire::InstanceName;
 
 /// The one name that an instance cannot have here, because its spec would replace the networks'.
 const NETWORKS: &str = "networks";
+
+/// To compile all that there can be takes a slow board seconds. Whoever holds the lock waits for nobody meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -34,9 +41,17 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let Arguments { system, data, out } = arguments;
     fs::create_dir_all(out).map_err(|error| format!("make {}: {error}", out.display()))?;
+    if let Some(data) = data {
+        instance_files::remove_cut_off(data);
+    }
+    // From what is read to what is written: who compiles later has read later, and has the last word.
+    let lock = lock(out)?;
     let sources = read_sources(system, data.as_deref());
     let compiled = compile(&sources, &image_facts::read);
-    let problems = write(&sources, compiled, out)?;
+    for line in warnings(&compiled) {
+        eprintln!("yado: {line}");
+    }
+    let problems = write(&sources, compiled, out, &lock)?;
     for line in sources.left_out.iter().map(ToString::to_string).chain(problems.iter().cloned()) {
         eprintln!("yado: {line}");
     }
@@ -44,8 +59,40 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(file::EXIT_SOME_ARE_BAD) })
 }
 
+/// That nobody else writes specs there: init's compiler while the system starts, and an apply at the same moment.
+#[derive(Debug)]
+pub(crate) struct SpecsLock {
+    /// Unlocks when it is closed.
+    _directory: File,
+}
+
+/// Waits for its turn.
+pub(crate) fn lock(out: &Path) -> Result<SpecsLock, String> {
+    let locked = File::open(out).and_then(|directory| {
+        file_lock::lock_within(&directory, PATIENCE)?;
+        Ok(SpecsLock { _directory: directory })
+    });
+    locked.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("{}: another yado has been writing specs for {} s", out.display(), PATIENCE.as_secs())
+        }
+        _ => format!("lock {}: {error}", out.display()),
+    })
+}
+
+/// What is compiled as it was said, and does not do all that was said; a line each.
+pub(crate) fn warnings(compiled: &Compiled) -> Vec<String> {
+    let good = compiled.instances.iter().filter_map(|(name, spec)| Some((name, spec.as_ref().ok()?.not_enforced()?)));
+    good.map(|(name, (key, reason))| format!("warning: instance {name}: {key}: {reason}")).collect()
+}
+
 /// Writes everything, and removes what is of instances that there are no more; answers with what is wrong, a line each.
-pub(crate) fn write(sources: &Sources, compiled: Compiled, out: &Path) -> Result<Vec<String>, ReplaceError> {
+pub(crate) fn write(
+    sources: &Sources,
+    compiled: Compiled,
+    out: &Path,
+    _lock: &SpecsLock,
+) -> Result<Vec<String>, ReplaceError> {
     let Compiled { instances, networks, network_problems, profile_problems } = compiled;
     let mut lines: Vec<String> =
         network_problems.iter().chain(&profile_problems).map(|problem| problem.to_string()).collect();

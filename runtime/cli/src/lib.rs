@@ -12,6 +12,7 @@ mod apply;
 mod check;
 mod compile;
 mod image_facts;
+mod instance_files;
 
 mod check_kernel;
 mod help;

@@ -39,6 +39,12 @@ pub fn replace_on_tmpfs(path: &Path, mode: u32, content: &[u8]) -> io::Result<()
     file.write_all(content).and_then(|()| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
+/// Removes what a [`replace`] of this file that was cut off has left beside it, and says whether there was something. Nobody may
+/// be replacing the file meanwhile.
+pub fn remove_cut_off(path: &Path) -> bool {
+    fs::remove_file(aside_of(path)).is_ok()
+}
+
 /// The last two of those steps, for a file that was written aside in the same directory, and synced.
 pub fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
     fs::rename(aside, path)?;

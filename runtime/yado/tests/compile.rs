@@ -6,6 +6,7 @@ mod command;
 use command::{Workshop, text};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
 
 /// A workshop with `sys/`: the image `box` and the instance `good` made of it.
 fn workshop() -> Workshop {
@@ -101,4 +102,50 @@ fn check_names_file_line_key_value_and_what_would_be_right() {
         assert!(problem["reason"].as_str().unwrap().contains("64MiB"), "{problem}");
     }
     workshop.fail(&["check", "nothing.toml"]);
+}
+
+/// As LXD does in a directory pool on a file system without quotas: what is said is kept and told, and nothing is refused for it.
+#[test]
+fn the_size_of_a_root_is_kept_and_its_owner_warned() {
+    let workshop = workshop();
+    workshop.write(
+        "sys/appliance/sized.toml",
+        "image = \"box\"\n[devices.root]\ntype = \"disk\"\npath = \"/\"\npool = \"default\"\nsize = \"1GiB\"\n",
+    );
+    let output = workshop.succeed(&COMPILE);
+    let warning = "yado: warning: instance sized: devices.root.size: not enforced: the root's layer has no quota yet; it shares the \
+         data partition\n";
+    assert_eq!(text(&output.stderr), warning);
+    assert!(workshop.path("out/sized.bin").exists());
+}
+
+#[test]
+fn many_at_once_take_turns() {
+    let workshop = workshop();
+    for number in 0..8 {
+        workshop.write(&format!("sys/appliance/i{number}.toml"), "image = \"box\"\n");
+    }
+    workshop.succeed(&COMPILE);
+    let spec = fs::read(workshop.path("out/good.bin")).unwrap();
+    for round in 0..5 {
+        let spawn = |_| workshop.command(&COMPILE).stderr(Stdio::piped()).spawn().unwrap();
+        for child in (0..6).map(spawn).collect::<Vec<_>>() {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "round {round}: {output:?}");
+        }
+        assert_eq!(fs::read(workshop.path("out/good.bin")).unwrap(), spec);
+    }
+}
+
+#[test]
+fn what_a_cut_apply_has_left_on_the_data_partition_goes() {
+    let workshop = workshop();
+    workshop.write("data/instances/one/instance.toml", "image = \"box\"\n");
+    workshop.write("data/instances/one/.instance.toml.new", "image = \"bo");
+    workshop.write("data/instances/never/.instance.toml.new", "image = \"bo");
+    workshop.succeed(&[COMPILE.as_slice(), &["--data", "data"]].concat());
+    assert!(workshop.path("out/one.bin").exists());
+    let left = ["one/instance.toml", "one/.instance.toml.new", "never"]
+        .map(|path| workshop.path("data/instances").join(path).exists());
+    assert_eq!(left, [true, false, false]);
 }

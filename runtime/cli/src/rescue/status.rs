@@ -57,10 +57,10 @@ fn show_one(socket: &Path, name: &InstanceName, format: Format) -> Outcome {
     let Told { system, instances, services: _ } = ask(socket)?;
     let instance = instances.into_iter().find(|instance| instance.name == *name);
     let instance = instance.ok_or_else(|| format!("{name}: there is no such instance"))?;
-    let differences = crate::apply::differences(socket, system.mode, &instance)?;
+    let compared = crate::apply::compare(socket, system.mode, &instance)?;
     match format {
-        Format::Table => output::print(&render_one_table(&instance, &differences))?,
-        Format::Json => output::print_json(&render_one_json(&instance, &differences))?,
+        Format::Table => output::print(&render_one_table(&instance, &compared))?,
+        Format::Json => output::print_json(&render_one_json(&instance, &compared))?,
     }
     Ok(ExitCode::SUCCESS)
 }

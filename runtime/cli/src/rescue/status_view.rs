@@ -2,6 +2,7 @@
 
 use super::links;
 use super::status::Status;
+use crate::apply::Compared;
 use crate::output::{bytes, duration, printable, short_fingerprint, table};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -54,7 +55,8 @@ pub(super) fn render_json(status: &Status) -> Value {
 }
 
 /// One instance, what went wrong with it, and which keys it runs with are not those that are configured.
-pub(super) fn render_one_table(instance: &InstanceStatus, differences: &[Change]) -> String {
+pub(super) fn render_one_table(instance: &InstanceStatus, compared: &Compared) -> String {
+    let Compared { differences, not_enforced } = compared;
     let mut out = table(&INSTANCE_HEADINGS, [instance_row(instance)]);
     if !differences.is_empty() {
         let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -62,16 +64,21 @@ pub(super) fn render_one_table(instance: &InstanceStatus, differences: &[Change]
         out.push('\n');
         out.push_str(&table(&["KEY", "RUNS WITH", "CONFIGURED"], rows));
     }
+    if let Some((key, reason)) = not_enforced {
+        let _ = write!(out, "\n{key}: {reason}\n");
+    }
     out.push_str(&instance_troubles(instance));
     out
 }
 
-/// The instance as in [`render_json`], with `differences`.
-pub(super) fn render_one_json(instance: &InstanceStatus, differences: &[Change]) -> Value {
+/// The instance as in [`render_json`], with `differences` and `not_enforced`.
+pub(super) fn render_one_json(instance: &InstanceStatus, compared: &Compared) -> Value {
+    let Compared { differences, not_enforced } = compared;
     let mut value = instance_json(instance);
     let difference =
         |change: &Change| json!({ "key": change.key, "runs_with": change.old, "configured": change.new });
     value["differences"] = differences.iter().map(difference).collect();
+    value["not_enforced"] = not_enforced.map(|(key, reason)| json!({ "key": key, "reason": reason })).into();
     value
 }
 

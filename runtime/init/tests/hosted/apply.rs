@@ -229,6 +229,27 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     host.add_instance("two", "");
     apply(&[], "");
     assert_eq!(present(&host), [(1, "one".to_owned()), (5, "two".to_owned())]);
+    // What the root is meant to have is kept, shown, and told as not enforced.
+    let sized = format!("{good}[devices.root]\ntype = \"disk\"\npath = \"/\"\nsize = \"1GiB\"\n");
+    let (code, out, err) = apply(&["-", "--name", "one"], &sized);
+    assert!(code == 0 && out.contains("devices.root.size   -    1GiB  at restart\n"), "{out}{err}");
+    assert!(err.contains("yado: warning: instance one: devices.root.size: not enforced"), "{err}");
+    let (_, out, _) = host.yado(&["rescue", "--socket", &socket, "status", "one"], "");
+    assert!(out.contains("devices.root.size   -          1GiB\n"), "{out}");
+    assert!(out.contains("\ndevices.root.size: not enforced: the root's layer has no quota yet"), "{out}");
+    host.ask(&Request::Restart(crate::name("one")));
+    host.logs_until(None, "one: devices.root.size: not enforced");
+    // Where specs are being written, nobody else writes any.
+    let specs = fs::File::open(host.path("run/specs")).unwrap();
+    yado_sys::file_lock::try_lock(&specs).unwrap();
+    fs::write(host.path("data/instances/one/instance.toml"), &good).unwrap();
+    let mut waits = host.begin_apply::<&str>(&[]);
+    host.wait_until("it waits", |_| fs::read_to_string(host.path("log")).unwrap().contains("1GiB  -"));
+    assert_eq!(waits.try_wait().unwrap(), None);
+    let before = fs::read(host.path("run/specs/one.bin")).unwrap();
+    drop(specs);
+    assert!(waits.wait().unwrap().success());
+    assert_ne!(fs::read(host.path("run/specs/one.bin")).unwrap(), before);
     // What cannot be read may be there.
     fs::rename(host.path("system/appliance"), host.path("system/aside")).unwrap();
     fs::write(host.path("system/appliance"), "").unwrap();
