@@ -2,6 +2,7 @@
 //! file may be. A change that breaks one of these is wrong, or changes the rule here and says why.
 #![allow(clippy::unwrap_used)]
 
+mod contributing;
 mod dependencies;
 mod sources;
 
@@ -14,7 +15,7 @@ fn root() -> &'static Path {
 
 #[test]
 fn both_licences_and_the_security_policy_are_there() {
-    for name in ["LICENSE-MIT", "LICENSE-APACHE", "SECURITY.md", "CHANGELOG.md", "README.md"] {
+    for name in ["LICENSE-MIT", "LICENSE-APACHE", "SECURITY.md", "CHANGELOG.md", "README.md", "CONTRIBUTING.md"] {
         let length = std::fs::metadata(root().join(name)).map_or(0, |metadata| metadata.len());
         assert_ne!(length, 0, "{name} is missing or empty");
     }
