@@ -137,7 +137,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "false",
         applies: AtOnce,
         origin: LXD,
-        help: "The instance cannot be deleted. Accepted; nothing deletes instances yet.",
+        help: "The instance cannot be deleted. Accepted; who takes away its file, which deletes it, takes this key away \
+               too.",
     },
     Setting {
         name: "security.protection.shift",

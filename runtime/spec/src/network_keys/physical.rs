@@ -48,7 +48,8 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         default: "",
         applies: AtOnce,
         origin: PHYSICAL_PAGE,
-        help: "The link's MTU. Without it: what DHCP says, else what the link has.",
+        help: "The link's MTU. Without it: what DHCP says, else what the link has; it keeps what this key gave it until it \
+               is made anew.",
     },
     Setting {
         name: "ipv4.dhcp",
