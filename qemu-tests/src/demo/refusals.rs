@@ -1,6 +1,7 @@
 //! Step 8: images that are not what was signed.
 
 use super::limits::others_run_on;
+use super::start::output;
 use super::{Demo, StepError, instance};
 use crate::board::BoardError;
 use crate::board::tamper::Tampering;
@@ -10,8 +11,25 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How many devices of device-mapper there are.
+const VERITY_DEVICES: &str = "ls /sys/block | grep -c '^dm-'";
+
+/// What there is of the instance `$1` beyond `$2` devices of device-mapper. The kernel removes those that nobody uses when it has time.
+const REMAINS: &str = r#"
+for try in 1 2 3 4 5 6 7 8 9 10; do
+    left=$(ls -d /sys/fs/cgroup/instances/$1.* 2>/dev/null
+        grep -l "instances/$1\." /proc/[0-9]*/cgroup 2>/dev/null
+        grep "/instances/$1\." /proc/mounts
+        devices=$(ls /sys/block | grep -c '^dm-'); [ "$devices" = "$2" ] || echo "$devices devices, before $2")
+    [ -n "$left" ] || break
+    sleep 0.3
+done
+echo "$left"
+"#;
+
 pub(super) fn each(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let before = demo.board.status()?;
+    let devices_before = output(demo, &["/bin/sh", "-c", VERITY_DEVICES])?;
     let mut reasons = BTreeSet::new();
     for tampering in Tampering::ALL {
         let name = tampering.instance();
@@ -28,6 +46,12 @@ pub(super) fn each(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), S
             is_refused && failure["step"] == tampering.refused_at(),
         )?;
         reasons.insert(shown);
+        let left = output(demo, &["/bin/sh", "-c", REMAINS, "remains", name, devices_before.trim()])?;
+        observer.check(
+            &format!("{name} has left no process, no group, no mount and no device"),
+            if left.trim().is_empty() { "nothing" } else { left.trim() },
+            left.trim().is_empty(),
+        )?;
     }
     let all = Tampering::ALL.len();
     observer.check("every reason is a different one", format!("{} of {all}", reasons.len()), reasons.len() == all)?;
