@@ -4,6 +4,8 @@
 mod build;
 mod extract;
 mod info;
+#[cfg(feature = "builder")]
+mod init;
 mod sign;
 mod verify;
 
@@ -51,6 +53,7 @@ fn description_lines(description: &Description) -> Vec<(&'static str, String)> {
         boot,
         compatible,
         created: _,
+        halt_command,
         halt_signal,
         init,
         name,
@@ -78,6 +81,7 @@ fn description_lines(description: &Description) -> Vec<(&'static str, String)> {
         ("needs kernel options", &requires.kernel),
         ("made for", compatible),
         ("init", init),
+        ("halt command", halt_command),
         ("profiles", profiles),
     ];
     lines.extend(lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(label, list)| (label, list.join(" "))));

@@ -4,10 +4,9 @@
 use crate::inspect::{self, InspectError};
 use crate::made_for::Kind;
 use crate::manifest::Manifest;
-use crate::signal_name;
 use core::fmt;
 use std::path::Path;
-use yado_wire::hex;
+use yado_wire::{hex, signal_name};
 
 /// How a container is started from an image, and asked to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +15,19 @@ pub struct ContainerFacts {
     pub kind: Kind,
     /// Program and arguments of its init.
     pub init: Vec<String>,
-    /// The signal that asks its init to power off.
-    pub halt_signal: u8,
+    /// How its init is asked to power off.
+    pub stop: Stop,
+}
+
+/// How an image says that its init is asked to power off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// It does not say how.
+    Unsaid,
+    /// By this signal.
+    Signal(u8),
+    /// By a command inside: program and arguments.
+    Command(Vec<String>),
 }
 
 /// Why an image does not tell.
@@ -38,9 +48,7 @@ pub enum ContainerFactsError {
 }
 
 /// What a container is started with when its image says nothing: LXD's own choice.
-const DEFAULT_INIT: &str = "/sbin/init";
-/// LXC's default for `lxc.signal.halt`.
-const DEFAULT_HALT_SIGNAL: &str = "SIGPWR";
+pub const DEFAULT_INIT: &str = "/sbin/init";
 
 /// Reads them of the image with this fingerprint.
 pub fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ContainerFacts, ContainerFactsError> {
@@ -52,11 +60,26 @@ pub fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ContainerFacts, Cont
 }
 
 fn facts(kind: Kind, manifest: Manifest) -> Result<ContainerFacts, ContainerFactsError> {
-    let signal = manifest.halt_signal.as_deref().unwrap_or(DEFAULT_HALT_SIGNAL);
-    let halt_signal =
-        signal_name::parse(signal).ok_or_else(|| ContainerFactsError::Signal { name: signal.to_owned() })?;
+    let stop = match manifest.halt_signal {
+        Some(name) => match signal_name::parse(&name) {
+            Some(number) => Stop::Signal(number),
+            None => return Err(ContainerFactsError::Signal { name }),
+        },
+        None if manifest.halt_command.is_empty() => Stop::Unsaid,
+        None => Stop::Command(manifest.halt_command),
+    };
     let init = if manifest.init.is_empty() { vec![DEFAULT_INIT.to_owned()] } else { manifest.init };
-    Ok(ContainerFacts { kind, init, halt_signal })
+    Ok(ContainerFacts { kind, init, stop })
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Unsaid => out.write_str("unsaid"),
+            Stop::Signal(number) => out.write_str(&signal_name::show(*number)),
+            Stop::Command(argv) => out.write_str(&argv.join(" ")),
+        }
+    }
 }
 
 impl fmt::Display for ContainerFactsError {
@@ -79,8 +102,8 @@ mod tests {
     #[test]
     fn what_a_manifest_leaves_out_is_as_in_lxd() {
         let manifest = Manifest::new("busybox", Architecture::Armhf);
-        let facts = facts(Kind::Container, manifest).map(|facts| (facts.init, facts.halt_signal));
-        assert_eq!(facts.ok(), Some((vec!["/sbin/init".to_owned()], 30)));
+        let facts = facts(Kind::Container, manifest).map(|facts| (facts.init, facts.stop));
+        assert_eq!(facts.ok(), Some((vec!["/sbin/init".to_owned()], Stop::Unsaid)));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod metadata;
 mod output;
 mod superblock;
 
+pub use contents::read_beginning;
 pub use from_directory::{DirectoryError, read_directory};
 pub use from_tar::{EntryError, TarError, read_tar};
 pub use inode::XattrError;

@@ -26,9 +26,6 @@ pub mod container_facts;
 pub mod inspect;
 #[cfg(feature = "manifest")]
 pub mod manifest;
-#[cfg(feature = "manifest")]
-pub mod signal_name;
-
 #[cfg(feature = "sign")]
 pub mod secret;
 #[cfg(feature = "sign")]
@@ -43,6 +40,8 @@ pub mod archive;
     reason = "a builder's, and no device's: PID 1 never links it"
 )]
 pub mod erofs;
+#[cfg(feature = "pack")]
+pub mod init_program;
 #[cfg(feature = "pack")]
 pub mod pack;
 

@@ -26,7 +26,10 @@ pub struct Manifest {
     pub compatible: Vec<String>,
     /// When it was made, in seconds since 1970; 0 if that was left out for the sake of equal bytes.
     pub created: u64,
-    /// The signal that asks a container's init to stop, for example `SIGRTMIN+3`.
+    /// The command that is run in a container to stop it, for example `/sbin/init 0`; empty if a signal asks its init.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halt_command: Vec<String>,
+    /// The signal that asks a container's init to stop, for example `SIGRTMIN+3`; never beside a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halt_signal: Option<String>,
     /// What a container starts with, and its arguments; empty for `/sbin/init`.
@@ -78,6 +81,7 @@ impl Manifest {
             boot: BTreeMap::new(),
             compatible: Vec::new(),
             created: 0,
+            halt_command: Vec::new(),
             halt_signal: None,
             init: Vec::new(),
             name: name.to_owned(),
@@ -119,6 +123,7 @@ impl Manifest {
             boot,
             compatible,
             created: _,
+            halt_command,
             halt_signal,
             init,
             name,
@@ -140,7 +145,11 @@ impl Manifest {
         check_list("init", init)?;
         check_list("profiles", profiles)?;
         check_list("requires.kernel", kernel)?;
+        check_list("halt_command", halt_command)?;
         check_list("halt_signal", halt_signal.as_slice())?;
+        if halt_signal.is_some() && !halt_command.is_empty() {
+            return Err(ManifestError::Field { field: "halt_signal", rule: "no signal beside halt_command" });
+        }
         check_count("properties", properties.len())?;
         check_count("boot", boot.len())?;
         for (key, value) in properties {
@@ -281,7 +290,13 @@ mod tests {
         let most = format!(
             r#"{{"architecture":"arm64","boot":{{"vmlinuz":"{DIGEST}"}},"compatible":["qemu-virt"],"created":0,"halt_signal":"SIGRTMIN+3","init":["/sbin/init","--x"],"name":"debian","profiles":["default"],"properties":{{"os":"Debian \"12\""}},"release":1,"requires":{{"kernel":["OVERLAY_FS"],"runtime":"0.2.3"}},"sbom":"{DIGEST}","version":"1"}}"#
         );
-        for (manifest, text) in [(Manifest::new("bb", Architecture::Armhf), least), (full(), &most)] {
+        let by_command = r#"{"architecture":"armhf","created":0,"halt_command":["/sbin/init","0"],"name":"bb","release":1,"requires":{"runtime":"0.1.0"},"version":"1"}"#;
+        let with_command = Manifest {
+            halt_command: vec!["/sbin/init".to_owned(), "0".to_owned()],
+            ..Manifest::new("bb", Architecture::Armhf)
+        };
+        let cases = [(Manifest::new("bb", Architecture::Armhf), least), (full(), &most), (with_command, by_command)];
+        for (manifest, text) in cases {
             assert_eq!(String::from_utf8(manifest.encode().unwrap()).unwrap(), text);
             assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
         }
@@ -319,13 +334,14 @@ mod tests {
     fn fields_have_bounds() {
         let long = "x".repeat(257);
         type Change = fn(&mut Manifest, &str);
-        let bad: [(&str, Change); 8] = [
+        let bad: [(&str, Change); 9] = [
             ("name", |manifest, _| manifest.name = "../x".to_owned()),
             ("name", |manifest, _| manifest.name = String::new()),
             ("version", |manifest, long| manifest.version = long.to_owned()),
             ("init", |manifest, _| manifest.init = vec!["x".to_owned(); 257]),
             ("properties", |manifest, long| drop(manifest.properties.insert(long.to_owned(), String::new()))),
             ("properties", |manifest, long| drop(manifest.properties.insert("a".to_owned(), long.repeat(16)))),
+            ("halt_signal", |manifest, _| manifest.halt_command = vec!["/sbin/poweroff".to_owned()]),
             ("boot", |manifest, _| drop(manifest.boot.insert("../vmlinuz".to_owned(), DIGEST.to_owned()))),
             ("sbom", |manifest, _| manifest.sbom = Some(DIGEST.to_uppercase())),
         ];

@@ -4,7 +4,8 @@
 use crate::archive::{self, ArchiveError};
 use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Times, Tree, WriteError};
 use crate::header::{BLOCK_BYTES, Header, HeaderError, Layout};
-use crate::made_for::Kind;
+use crate::init_program::{self, InitError, InitProgram};
+use crate::made_for::{Architecture, Kind};
 use crate::manifest::{Manifest, ManifestError};
 use crate::secret::SecretKey;
 use crate::{signatures, verity};
@@ -73,17 +74,42 @@ pub struct Built {
     pub header: Header,
 }
 
-/// Builds an image.
+/// The files of a source: all about them but their contents, which are read when they are packed.
+#[derive(Debug)]
+pub struct Root {
+    tree: Tree,
+    archive: Option<File>,
+}
+
+impl Root {
+    /// Reads the source of an image.
+    pub fn read(options: &BuildOptions) -> Result<Root, BuildError> {
+        let (tree, archive) = read_source(options)?;
+        Ok(Root { tree, archive })
+    }
+
+    /// Its init, if it could start on this processor with this program and arguments.
+    pub fn init(&self, argv: &[String], architecture: Architecture) -> Result<InitProgram, InitError> {
+        init_program::find(&self.tree, self.archive.as_ref(), argv, architecture)
+    }
+}
+
+/// Builds an image from its source.
 pub fn build(options: &BuildOptions) -> Result<Built, BuildError> {
     // Before the work of reading, and again with the time that is known after it.
     options.manifest.encode().map_err(|source| BuildError::Manifest { source })?;
-    let (tree, archive) = read_source(options)?;
+    build_from(&Root::read(options)?, options)
+}
+
+/// Builds an image from what was read of its source.
+pub fn build_from(root: &Root, options: &BuildOptions) -> Result<Built, BuildError> {
+    let Root { tree, archive } = root;
     let made = options.timestamp.or_else(|| tree.newest()).unwrap_or(0);
     let times = Times { made, latest: options.timestamp };
     let manifest = Manifest { created: made, ..options.manifest.clone() };
     let manifest = manifest.encode().map_err(|source| BuildError::Manifest { source })?;
     let aside = aside_of(&options.output);
-    let built = write_image(options, times, &manifest, &tree, archive.as_ref(), &aside);
+    let built = write_image(options, times, &manifest, tree, archive.as_ref(), &aside);
     if built.is_err() {
         drop(fs::remove_file(&aside));
     }

@@ -18,9 +18,8 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
 use yado_image::trust::PublicKey;
-use yado_image::{
-    Architecture, Header, Keys, Kind, Layout, Version, Wanted, open_trusted, signal_name, signatures, verity,
-};
+use yado_image::{Architecture, Header, Keys, Kind, Layout, Version, Wanted, open_trusted, signatures, verity};
+use yado_wire::signal_name;
 
 /// What of a header block is not zero.
 const HEADER_FIELDS_BYTES: usize = 122;

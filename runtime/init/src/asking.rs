@@ -1,47 +1,206 @@
-//! Asking an instance's init to end. The first process of a pid namespace is not reached by a signal that it has no handler
-//! for, and an init that was started a moment ago has none yet: the signal would be lost, and all patience with it. So a
-//! young init is asked more than once. (Its masks in `/proc` do not tell: busybox waits by sigtimedwait(2), which shows
-//! its signals as neither caught nor blocked.)
+//! Asking an instance's init to power off, by its stop method: a signal, or a command that is run inside. The first process of
+//! a pid namespace is not reached by a signal that it has no handler for, and while it boots it may have none yet, or refuse
+//! the command: so it is asked again, until it ends or its time is over.
 
 use crate::instance::lifecycle::State;
+use crate::launch::Ask;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
+use std::fs;
 use std::os::fd::AsFd;
 use std::time::Duration;
+use yado_spec::instance::StopMethod;
+use yado_spec::order::Command;
 use yado_sys::children;
-use yado_wire::InstanceId;
+use yado_wire::{Failure, InstanceId, signal_name};
 
-/// Between questions: an init has its handlers within some hundred milliseconds, even on a slow board.
+/// An init that boots has its handlers within some hundred milliseconds, even on a slow board, and takes commands soon after.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// So long after its start an init is asked more than once; an init that is older listens.
-const YOUNG: Duration = Duration::from_secs(5);
+/// An init that could hear may all the same have been too busy with its boot: runit and finit pass over what asks them to stop
+/// before their first services run.
+const REMIND: Duration = Duration::from_secs(5);
+
+/// Who is asked to stop by one of these twice often takes that for "at once", so who heard it is not reminded: SIGHUP, SIGINT,
+/// SIGQUIT, SIGTERM.
+const ONCE: [u8; 4] = [1, 2, 3, 15];
+
+/// Of LXC without `lxc.signal.halt`, and of systemd, which powers off by it: systemd(1).
+const SIGPWR: u8 = 30;
+const SIGRTMIN_3: u8 = 37;
+const SIGTERM: u8 = 15;
 
 impl Supervisor {
-    /// Sends an instance's init its halt signal.
+    /// Asks an instance's init to power off.
     pub(crate) fn ask_to_stop(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
-        let Some(signal) = instance.actual().map(|spec| spec.halt_signal) else { return };
+        let Some(method) = instance.actual().map(|spec| spec.stop_method().clone()) else { return };
+        let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
-        let Some((_, pidfd)) = &run.payload else { return };
-        let is_young = run.started.is_none_or(|at| now < at.saturating_add(YOUNG));
-        run.ask_at = is_young.then(|| now.saturating_add(ASK_AGAIN));
-        if let Err(error) = children::send_signal(pidfd.as_fd(), signal) {
-            let name = instance.name.clone();
-            self.log.say(Priority::Warning, format_args!("{name}: send signal {signal}: {error}"));
+        let Some((pid, pidfd)) = &run.payload else { return };
+        let masks = read_masks(*pid);
+        let signal = match method {
+            StopMethod::Command(argv) => return self.run_stop_command(number, argv, now),
+            StopMethod::Signal(signal) => signal,
+            StopMethod::Detect => masks.detected(),
+        };
+        run.ask_at = masks.ask_again(signal).map(|pause| now.saturating_add(pause));
+        let is_first = run.asked_since.is_none();
+        run.asked_since = run.asked_since.or(Some(now));
+        let sent = children::send_signal(pidfd.as_fd(), signal);
+        let signal = signal_name::show(signal);
+        match sent {
+            Ok(()) if is_first => {
+                self.log.say(Priority::Info, format_args!("{name}: is asked to power off by {signal}"));
+            }
+            Ok(()) => {}
+            Err(error) => self.log.say(Priority::Warning, format_args!("{name}: send {signal}: {error}")),
         }
     }
 
-    /// Asks a young init again.
+    /// Asks again when it is due.
     pub(crate) fn ask_again(&mut self, number: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let Some(run) = &mut instance.run else { return };
         let Some(at) = run.ask_at else { return };
-        if !matches!(instance.state, State::Stopping { .. }) {
+        if !matches!(instance.state, State::Stopping { kills: 0, .. }) {
             run.ask_at = None;
         } else if at <= now {
             self.ask_to_stop(number, now);
         }
+    }
+
+    /// The same as `yado rescue exec`, but nobody waits for it. One at a time.
+    fn run_stop_command(&mut self, number: InstanceId, argv: Vec<String>, now: Moment) {
+        let shown = argv.join(" ");
+        let command = Command { argv, cwd: Some("/".to_owned()), ..Command::default() };
+        let started = self.start_launcher(number, Ask::Stop { command });
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let name = instance.name.clone();
+        let Some(run) = &mut instance.run else { return };
+        let is_first = run.asked_since.is_none();
+        run.asked_since = run.asked_since.or(Some(now));
+        // With its end comes the next time.
+        run.ask_at = started.is_err().then(|| now.saturating_add(ASK_AGAIN));
+        match started {
+            Ok(_) if is_first => {
+                self.log.say(Priority::Info, format_args!("{name}: is asked to power off by {shown}"));
+            }
+            Ok(_) => {}
+            Err(failure) => self.log.say(Priority::Warning, format_args!("{name}: {shown}: {failure}")),
+        }
+    }
+
+    /// The command that is to stop an instance has ended, or was not executed; `why_not`: it was in vain.
+    pub(crate) fn note_stop_command(&mut self, number: InstanceId, why_not: Option<&Failure>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let name = instance.name.clone();
+        let Some(run) = &mut instance.run else { return };
+        let pause = if why_not.is_some() { ASK_AGAIN } else { REMIND };
+        run.ask_at = Some(now.saturating_add(pause));
+        // Its payload's end often comes first: then it did what it was for, however it ended itself.
+        let is_news = !std::mem::replace(&mut run.is_refusal_told, why_not.is_some()) && run.payload.is_some();
+        if let (Some(failure), true) = (why_not, is_news) {
+            self.log.say(Priority::Warning, format_args!("{name}: the command that is to stop it: {failure}"));
+        }
+    }
+
+    /// An instance is killed: says so, the first time, if it was asked to end before.
+    pub(crate) fn note_kill(&mut self, number: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        let (Some(method), name) = (instance.actual().map(|spec| spec.stop_method().clone()), instance.name.clone())
+        else {
+            return;
+        };
+        let Some(run) = &mut instance.run else { return };
+        if run.payload.is_none() || run.killed_after.is_some() {
+            return;
+        }
+        let after = run.asked_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        run.killed_after = Some(after);
+        if run.asked_since.is_some() {
+            let how = match method {
+                StopMethod::Detect => "by LXC's default signal, for its image does not say how".to_owned(),
+                StopMethod::Signal(_) | StopMethod::Command(_) => format!("by {method}"),
+            };
+            self.log.say(
+                Priority::Warning,
+                format_args!(
+                    "{name}: did not end in {} s though it was asked {how}, and is killed; boot.stop.method says how it is asked",
+                    after.as_secs()
+                ),
+            );
+        }
+    }
+}
+
+/// What a process does with signals, as proc_pid_status(5) shows it: signal N is bit N - 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct SignalMasks {
+    blocked: u64,
+    caught: u64,
+}
+
+impl SignalMasks {
+    /// As LXC's `lxc-stop` finds systemd, which blocks its signals to read them from a descriptor. openrc-init blocks all but a
+    /// few; SIGTERM is one of these.
+    fn detected(self) -> u8 {
+        let is_systemd = has(self.blocked, SIGRTMIN_3) && has(self.blocked, SIGTERM);
+        if is_systemd { SIGRTMIN_3 } else { SIGPWR }
+    }
+
+    /// When one that is sent this signal now is to be sent it again. Who waits by sigtimedwait(2), as busybox does, shows its
+    /// signals as neither caught nor blocked, like who does not listen yet: both are asked again soon.
+    fn ask_again(self, signal: u8) -> Option<Duration> {
+        match has(self.blocked | self.caught, signal) {
+            false => Some(ASK_AGAIN),
+            true if ONCE.contains(&signal) => None,
+            true => Some(REMIND),
+        }
+    }
+}
+
+fn has(mask: u64, signal: u8) -> bool {
+    let bit = signal.checked_sub(1).and_then(|shift| 1u64.checked_shl(shift.into())).unwrap_or(0);
+    mask & bit != 0
+}
+
+/// Nothing is known of a process that cannot be read: it is asked again.
+fn read_masks(pid: i32) -> SignalMasks {
+    fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_or_else(|_| SignalMasks::default(), |text| parse_masks(&text))
+}
+
+fn parse_masks(status: &str) -> SignalMasks {
+    let mask = |name: &str| {
+        let digits = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(digits.trim(), 16).ok()
+    };
+    SignalMasks { blocked: mask("SigBlk:").unwrap_or(0), caught: mask("SigCgt:").unwrap_or(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_ready_to_hear_is_told_by_its_masks() {
+        // As Linux 6.1 shows systemd 252, openrc-init 0.45, busybox 1.35 in sigtimedwait, and a shell with a trap for SIGTERM.
+        let systemd = parse_masks(
+            "Name:\tsystemd\nSigBlk:\t7be3c0fe28014a03\nSigIgn:\t0000000000001000\nSigCgt:\t00000001000004ec\n",
+        );
+        let openrc = parse_masks("SigBlk:\tffffffffdffeb9fd\nSigCgt:\t0000000020014002\n");
+        let busybox = parse_masks("SigBlk:\t0000000000000000\nSigCgt:\t0000000000000000\n");
+        let shell = parse_masks("SigBlk:\t0000000000000000\nSigCgt:\t0000000000014002\n");
+        assert_eq!([systemd, openrc, busybox, shell].map(SignalMasks::detected), [37, 30, 30, 30]);
+        assert_eq!(systemd.ask_again(37), Some(REMIND));
+        assert_eq!(openrc.ask_again(15), None, "it hears it, and is not asked twice");
+        assert_eq!([busybox.ask_again(12), shell.ask_again(12)], [Some(ASK_AGAIN); 2]);
+        assert_eq!(shell.ask_again(15), None);
+        for garbage in ["", "SigBlk:\n", "SigBlk: x\nSigCgt:\t\n"] {
+            assert_eq!(parse_masks(garbage), SignalMasks::default());
+        }
+        assert!(!has(u64::MAX, 0) && has(1 << 63, 64) && !has(u64::MAX, 65));
     }
 }

@@ -50,6 +50,7 @@ mod tests {
             after: after.iter().map(parse).collect(),
             shutdown_timeout: Duration::ZERO,
             stop_priority: priority,
+            stop_method: None,
         };
         (parse(&name), boot)
     }

@@ -3,7 +3,7 @@
 use crate::instance::Instance;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, End};
-use crate::instance::{cgroup, end_of_payload, exit_status};
+use crate::instance::{cgroup, end_of_payload, exit_status, run_end};
 use crate::launch::{LaunchId, Launchers, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
@@ -54,7 +54,7 @@ impl Supervisor {
             launch.command = None;
             launch.command_ended = Some(ended);
             let id = launch.id;
-            self.finish_launch(id);
+            self.finish_launch(id, now);
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
         } else if self.reader.is(pid) {
@@ -76,15 +76,19 @@ impl Supervisor {
         self.read_counts(number);
         self.tell_counts(number, Counter::last_news);
         let Some(instance) = self.instances.get_mut(number) else { return };
+        let mut killed_after = None;
         if let Some(run) = &mut instance.run {
             run.payload = None;
+            killed_after = run.killed_after;
         }
+        let end = run_end(ended, killed_after);
         let about = instance.about();
         // Why it was ended for its sockets' memory was told.
         let is_untold = instance.is_up() && !instance.is_ended_for_memory();
         self.kill_probe(number);
         self.drain_console(number, now);
-        self.events.publish(Some(&about), EventKind::Exited(exit_status(ended)));
+        self.log.say(Priority::Notice, format_args!("{}: {end}", about.name));
+        self.events.publish(Some(&about), EventKind::Exited(end));
         if is_untold && end_of_payload(ended) == End::Crash {
             let how = format!("its init {}", how_it_ended(ended));
             self.record_failure(number, Failure::refused(Step::Exec, about.name.as_str(), &how));
@@ -100,7 +104,7 @@ impl Supervisor {
         if launch.is_given_up() {
             // What it was for has failed already.
             let number = launch.instance;
-            self.finish_launch(id);
+            self.finish_launch(id, now);
             return self.collect_at_once(number, now);
         }
         if !launch.is_done && launch.failure.is_none() {
@@ -111,7 +115,7 @@ impl Supervisor {
             launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
         }
         let (number, purpose, failure) = (launch.instance, launch.purpose, launch.failure.clone());
-        self.finish_launch(id);
+        self.finish_launch(id, now);
         match (purpose, failure) {
             (Purpose::Run, Some(failure)) => self.fail_launched(number, *failure, now),
             (Purpose::Probe, Some(failure)) if failure.step == Step::Cgroup => {
@@ -119,7 +123,7 @@ impl Supervisor {
             }
             (Purpose::Probe, failure) => self.note_probe(number, failure, now),
             (Purpose::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
-            (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. }, _) => {}
+            (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. } | Purpose::Stop, _) => {}
         }
         self.collect_at_once(number, now);
     }
@@ -145,13 +149,15 @@ impl Supervisor {
     }
 
     /// Forgets a launch that is over, and answers who waits for its command.
-    fn finish_launch(&mut self, id: LaunchId) {
+    fn finish_launch(&mut self, id: LaunchId, now: Moment) {
         let Some(at) = self.launches.iter().position(|launch| launch.id == id) else { return };
         let is_over = self.launches.get(at).is_some_and(|launch| {
             launch.launcher.is_none()
                 && match launch.purpose {
                     Purpose::Run | Purpose::Probe | Purpose::Devices => true,
-                    Purpose::Exec { .. } => launch.failure.is_some() || launch.command_ended.is_some(),
+                    Purpose::Exec { .. } | Purpose::Stop => {
+                        launch.failure.is_some() || launch.command_ended.is_some()
+                    }
                 }
         });
         if !is_over {
@@ -164,6 +170,11 @@ impl Supervisor {
                 launch.kill();
             }
             self.answer_exec(client, launch.failure.as_deref(), launch.command_ended.map(exit_status));
+        }
+        if (launch.purpose, launch.is_given_up()) == (Purpose::Stop, false) {
+            let unheeded = launch.command_ended.filter(|ended| *ended != Ended::Code(0));
+            let unheeded = unheeded.map(|ended| Failure::refused(Step::Exec, "command", &how_it_ended(ended)));
+            self.note_stop_command(launch.instance, launch.failure.as_deref().or(unheeded.as_ref()), now);
         }
         if self.launches.is_empty() {
             self.unknown_ends.clear();

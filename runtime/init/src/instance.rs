@@ -25,9 +25,9 @@ use std::time::Duration;
 use yado_spec::InstanceSpec;
 use yado_spec::instance::{DeviceSelect, Required};
 use yado_spec::places::place_of;
-use yado_sys::children::{Ended, SIGHUP, SIGINT};
+use yado_sys::children::{Ended, SIGHUP, SIGINT, SIGKILL};
 use yado_wire::Budget;
-use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus};
+use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus, RunEnd};
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, RunNumber};
 
 /// A launcher prints only when something is badly wrong; a probe, and what a start leaves on its descriptors, print what they
@@ -115,6 +115,12 @@ pub(crate) struct Run {
     pub(crate) started: Option<Moment>,
     /// It is to stop, and its init may not have listened yet: when it is asked again.
     pub(crate) ask_at: Option<Moment>,
+    /// When it was first asked to stop.
+    pub(crate) asked_since: Option<Moment>,
+    /// That the command which is to stop it was in vain was told.
+    pub(crate) is_refusal_told: bool,
+    /// It was killed, so long after it was first asked.
+    pub(crate) killed_after: Option<Duration>,
     /// Its devices are to be looked at again at this time.
     pub(crate) devices_due: Option<Moment>,
     /// How long was waited before they were last looked at again because they were not as they should be.
@@ -142,6 +148,9 @@ impl Run {
             is_ended_for_memory: false,
             started: None,
             ask_at: None,
+            asked_since: None,
+            is_refusal_told: false,
+            killed_after: None,
             devices_due: None,
             devices_pause: Duration::ZERO,
         }
@@ -356,7 +365,20 @@ pub(crate) fn end_of_payload(ended: Ended) -> End {
     }
 }
 
-/// The same for the wire.
+/// The same for people. `killed_after`: that long after it was first asked to end we killed it.
+pub(crate) fn run_end(ended: Ended, killed_after: Option<Duration>) -> RunEnd {
+    match (ended, killed_after) {
+        (Ended::Signal(SIGKILL), Some(after)) => {
+            RunEnd::Killed { after_ms: u32::try_from(after.as_millis()).unwrap_or(u32::MAX) }
+        }
+        (Ended::Signal(SIGINT), _) => RunEnd::PoweredOff,
+        (Ended::Signal(SIGHUP), _) => RunEnd::Rebooted,
+        (Ended::Code(code), _) => RunEnd::Code(code),
+        (Ended::Signal(signal), _) => RunEnd::Signal(signal),
+    }
+}
+
+/// How a command ended, for the wire.
 pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
     match ended {
         Ended::Code(code) => ExitStatus::Code(code),
@@ -368,7 +390,9 @@ pub(crate) fn exit_status(ended: Ended) -> ExitStatus {
 pub(crate) mod tests {
     use super::*;
     use lifecycle::{Action, Gate, Then};
-    use yado_spec::instance::{Boot, Health, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security};
+    use yado_spec::instance::{
+        Boot, Health, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security, StopMethod,
+    };
 
     /// It has what every instance has.
     pub(crate) fn spec(name: &InstanceName, privileged: bool) -> InstanceSpec {
@@ -377,7 +401,7 @@ pub(crate) mod tests {
             name: name.clone(),
             image: [0; 32],
             init: vec!["/sbin/init".to_owned()],
-            halt_signal: 15,
+            image_stop_method: StopMethod::Signal(15),
             environment: Vec::new(),
             boot: Boot {
                 autostart: false,
@@ -386,6 +410,7 @@ pub(crate) mod tests {
                 after: Vec::new(),
                 shutdown_timeout: second,
                 stop_priority: 0,
+                stop_method: None,
             },
             health: Health { ready: Readiness::Alive { window: second }, probe: None, watchdog: None },
             restart: Restart {

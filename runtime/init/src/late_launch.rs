@@ -41,7 +41,7 @@ impl Supervisor {
                 let patience = self.places.start_timeout().unwrap_or(START_PATIENCE);
                 patience.saturating_add(Duration::from_secs(read_bytes / LEAST_BYTES_PER_S))
             }
-            Purpose::Exec { .. } => EXEC_PATIENCE,
+            Purpose::Exec { .. } | Purpose::Stop => EXEC_PATIENCE,
             Purpose::Probe => {
                 spec.health.probe.as_ref().map_or(Duration::ZERO, |probe| probe.timeout).saturating_add(PROBE_SLACK)
             }
@@ -91,6 +91,7 @@ impl Supervisor {
         match purpose {
             Purpose::Run => self.fail_launched(number, failure, now),
             Purpose::Exec { client } => self.answer_exec(client, Some(&failure), None),
+            Purpose::Stop => self.note_stop_command(number, Some(&failure), now),
             Purpose::Probe => self.note_probe(number, Some(Box::new(failure)), now),
             Purpose::Devices => self.fail_devices(number, failure, now),
         }
@@ -101,7 +102,7 @@ fn too_late(purpose: Purpose, name: &str, after: Duration, has_payload: bool, st
     let what = match (purpose, has_payload) {
         (Purpose::Run, false) => "it was not started: no process of its own was made",
         (Purpose::Run, true) => "it was not started: its first process did not execute its init",
-        (Purpose::Exec { .. }, _) => "the command was not executed",
+        (Purpose::Exec { .. } | Purpose::Stop, _) => "the command was not executed",
         (Purpose::Probe, _) => "the probe did not end",
         (Purpose::Devices, _) => "its devices were not brought up to date",
     };

@@ -103,6 +103,8 @@ pub(crate) enum Purpose {
     Run,
     /// A command for this client.
     Exec { client: u32 },
+    /// The command that asks it to power off.
+    Stop,
     /// A try of its probe.
     Probe,
     /// Its devices.
@@ -113,7 +115,7 @@ impl Purpose {
     /// Whether something of the instance's runs with the launcher's output. Then no line of it is taken for ours.
     pub(crate) fn lends_its_output(self) -> bool {
         match self {
-            Purpose::Exec { .. } | Purpose::Probe => true,
+            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe => true,
             Purpose::Run | Purpose::Devices => false,
         }
     }
@@ -122,7 +124,7 @@ impl Purpose {
     pub(crate) fn mounts_image(self) -> bool {
         match self {
             Purpose::Run => true,
-            Purpose::Exec { .. } | Purpose::Probe | Purpose::Devices => false,
+            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe | Purpose::Devices => false,
         }
     }
 }
@@ -143,6 +145,8 @@ pub(crate) enum Ask<'a> {
     Run,
     /// To run a command for this client.
     Exec { client: u32, command: Command, standard: &'a [Untrusted] },
+    /// To run the command that asks it to power off.
+    Stop { command: Command },
     /// To try its probe.
     Probe,
     /// To bring its devices up to date.

@@ -74,11 +74,20 @@ impl Supervisor {
                         self.kill_launch(id);
                     }
                 }
+                Purpose::Stop => {
+                    let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
+                        return;
+                    };
+                    launch.command_ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
+                    if launch.command_ended.is_none() {
+                        launch.command = Some((pid, pidfd));
+                    }
+                }
                 Purpose::Probe | Purpose::Devices => {}
             },
             LaunchReport::Started { steps } => {
                 launch.is_done = true;
-                if matches!(purpose, Purpose::Exec { .. }) {
+                if matches!(purpose, Purpose::Exec { .. } | Purpose::Stop) {
                     // From now on it is the command's time.
                     launch.limit = Limit::None;
                 }

@@ -130,6 +130,7 @@ impl Supervisor {
         let (purpose, job, standard): (_, _, &[Untrusted]) = match ask {
             Ask::Run => (Purpose::Run, LaunchJob::Run, &[]),
             Ask::Exec { client, command, standard } => (Purpose::Exec { client }, LaunchJob::Exec(command), standard),
+            Ask::Stop { command } => (Purpose::Stop, LaunchJob::Exec(command), &[]),
             Ask::Probe => (Purpose::Probe, LaunchJob::Probe, &[]),
             Ask::Devices => (Purpose::Devices, LaunchJob::Devices, &[]),
         };
@@ -176,14 +177,14 @@ impl Supervisor {
         let dev = run.dev_mount.as_ref().map(AsFd::as_fd);
         let (payload, dev) = match purpose {
             Purpose::Run => (None, None),
-            Purpose::Exec { .. } | Purpose::Probe => (payload, None),
+            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe => (payload, None),
             Purpose::Devices => (None, dev),
         };
         // A launcher that comes to a running instance stays outside its group: nothing that the instance does there holds it
         // up.
         let group = match purpose {
             Purpose::Run => Some(group.as_path()),
-            Purpose::Exec { .. } | Purpose::Probe | Purpose::Devices => None,
+            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe | Purpose::Devices => None,
         };
         let after = self.launch_patience(purpose, &order.spec, Path::new(&order.places.image));
         let at = clock::since_boot().saturating_add(after);

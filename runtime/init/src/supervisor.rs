@@ -240,7 +240,10 @@ impl Supervisor {
             Action::None => {}
             Action::Launch => self.launch_instance(number, now),
             Action::AskToStop => self.ask_to_stop(number, now),
-            Action::Kill => self.kill_instance(number),
+            Action::Kill => {
+                self.note_kill(number, now);
+                self.kill_instance(number);
+            }
             Action::ReportUnhealthy => self.report_unhealthy(number),
             Action::Collect => self.collect(number, Launchers::LetFinish, now),
             Action::CollectByForce => self.collect(number, Launchers::Kill, now),

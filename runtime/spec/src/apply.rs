@@ -12,8 +12,8 @@ pub fn split(started_with: &InstanceSpec, desired: &InstanceSpec) -> InstanceSpe
         name: _,
         image: _,
         init: _,
-        // It is a signal to the image's init, and that one runs on.
-        halt_signal: _,
+        // It is for the image's init, and that one runs on.
+        image_stop_method: _,
         environment: _,
         boot,
         health,

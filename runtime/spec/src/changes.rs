@@ -17,7 +17,7 @@ use yado_wire::{InstanceName, hex};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// `limits.memory`, `devices.eth0.network`; and what is no key of `[config]`: `image`, `after`, and what comes with the
-    /// image, `image: init` and `image: halt_signal`.
+    /// image, `image: init` and `image: stop method`.
     pub key: String,
     /// As it would be written; `None`: it is not said and nothing stands for it, or it is the default of a device that is
     /// not there.
@@ -54,7 +54,7 @@ fn top_changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<Change> {
             ("image", hex::encode(&spec.image), Applies::AtRestart),
             ("image: init", spec.init.join(" "), Applies::AtRestart),
             // The init that runs is the old image's.
-            ("image: halt_signal", spec.halt_signal.to_string(), Applies::AtRestart),
+            ("image: stop method", spec.image_stop_method.to_string(), Applies::AtRestart),
             // It says when the instance is started the next time.
             ("after", after, Applies::AtOnce),
             // The root is not among the devices of a spec; `root` is what LXD calls it.

@@ -7,7 +7,7 @@ mod files;
 mod networks;
 mod order;
 
-use crate::instance::InstanceSpec;
+use crate::instance::{InstanceSpec, StopMethod};
 use crate::layer::Placed;
 use crate::network::NetworksSpec;
 use crate::parsed_layer::ParsedLayer;
@@ -27,8 +27,8 @@ pub struct ImageFacts {
     pub kind: ImageKind,
     /// Program and arguments of its init.
     pub init: Vec<String>,
-    /// The signal that asks its init to power off.
-    pub halt_signal: u8,
+    /// How its init is asked to power off.
+    pub stop_method: StopMethod,
 }
 
 /// What an image is the root of.

@@ -101,6 +101,7 @@ impl ConfigDraft {
                 after: Vec::new(),
                 shutdown_timeout: Duration::ZERO,
                 stop_priority: 0,
+                stop_method: None,
             },
             autorestart: None,
             restart: RestartDraft { policy: None, pause: Duration::ZERO, pause_max: Duration::ZERO, attempts: 0 },

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use yado_wire::{InstanceName, Text};
+use yado_wire::{InstanceName, Text, signal_name};
 
 /// One instance, compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub struct InstanceSpec {
     pub image: [u8; 32],
     /// Program and arguments of its init; from the image's manifest.
     pub init: Vec<String>,
-    /// The signal that asks its init to power off; from the image's manifest.
-    pub halt_signal: u8,
+    /// How its init is asked to power off, by the image's manifest. `boot.stop_method` comes before it.
+    pub image_stop_method: StopMethod,
     /// Its environment: `environment.*`.
     pub environment: Vec<(String, String)>,
     /// When it is started and stopped.
@@ -50,6 +50,32 @@ impl InstanceSpec {
             ("devices.root.size", "not enforced: the root's layer has no quota yet; it shares the data partition")
         })
     }
+
+    /// How its init is asked to power off: by the key, or else as the image says.
+    pub fn stop_method(&self) -> &StopMethod {
+        self.boot.stop_method.as_ref().unwrap_or(&self.image_stop_method)
+    }
+}
+
+/// How an instance's init is asked to power off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopMethod {
+    /// Nobody said how. LXC's default: `SIGRTMIN+3` to an init that waits for it, as systemd does, and `SIGPWR` to any other.
+    Detect,
+    /// By this signal.
+    Signal(u8),
+    /// By a command inside, as root: program and arguments.
+    Command(Vec<String>),
+}
+
+impl fmt::Display for StopMethod {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopMethod::Detect => out.write_str("detect"),
+            StopMethod::Signal(number) => out.write_str(&signal_name::show(*number)),
+            StopMethod::Command(argv) => out.write_str(&argv.join(" ")),
+        }
+    }
 }
 
 /// `boot.*` and `after`.
@@ -67,6 +93,8 @@ pub struct Boot {
     pub shutdown_timeout: Duration,
     /// `boot.stop.priority`: higher stops first.
     pub stop_priority: i32,
+    /// `boot.stop.method`; `None`: as the image says.
+    pub stop_method: Option<StopMethod>,
 }
 
 /// `health.*`.

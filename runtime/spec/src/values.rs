@@ -6,10 +6,10 @@ pub use sizes::{
     LEAST_MEMORY_BYTES, Memory, parse_memory, parse_size, parse_swap, show_memory, show_size, show_swap,
 };
 
-use crate::instance::{CpuAllowance, Cpus, KernelLimit};
+use crate::instance::{CpuAllowance, Cpus, KernelLimit, StopMethod};
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use yado_wire::Text;
+use yado_wire::{Text, signal_name};
 
 /// IPv4 needs 68 bytes (RFC 791); jumbo frames end at 9000 and loopback at 65536.
 pub const LEAST_MTU: i64 = 68;
@@ -31,6 +31,20 @@ pub fn parse_bool(text: &str) -> Result<bool, Right> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => right("true or false"),
     }
+}
+
+/// A command line is short; it goes to the launcher with each stop.
+const MOST_STOP_BYTES: usize = 1024;
+
+/// `SIGRTMIN+3`, or `/sbin/init 0`.
+pub fn parse_stop_method(text: &str) -> Result<StopMethod, Right> {
+    if let Some(number) = signal_name::parse(text) {
+        return Ok(StopMethod::Signal(number));
+    }
+    if !text.starts_with('/') || text.contains(char::is_control) || MOST_STOP_BYTES < text.len() {
+        return right("a signal such as SIGRTMIN+3, or a command that begins with its path such as /sbin/init 0");
+    }
+    Ok(StopMethod::Command(text.split_ascii_whitespace().map(str::to_owned).collect()))
 }
 
 /// A whole number, also in TOML's `0x` and `0o` forms.

@@ -12,7 +12,7 @@ use yado_spec::InstanceSpec;
 use yado_spec::apply::{needs_restart, split};
 use yado_spec::changes::{Change, changes};
 use yado_spec::device_types::DEVICE_TYPES;
-use yado_spec::instance::RootSpec;
+use yado_spec::instance::{RootSpec, StopMethod};
 use yado_spec::keys;
 use yado_spec::row::{Row, RowKind};
 use yado_spec::setting::Applies;
@@ -23,6 +23,7 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("boot.autostart.delay", "3s", "1m", ""),
     ("boot.autostart.priority", "1", "-2", ""),
     ("boot.stop.priority", "1", "-2", ""),
+    ("boot.stop.method", "SIGRTMIN+3", "/sbin/init 0", ""),
     ("boot.host_shutdown_timeout", "1m", "2m", ""),
     ("boot.restart", "always", "on-failure", ""),
     ("boot.restart.pause", "250ms", "2s", ""),
@@ -257,11 +258,12 @@ fn everything_at_once_is_told_in_the_words_of_the_configuration() {
 }
 
 #[test]
-fn another_image_waits_for_a_restart_with_its_init_and_its_signal() {
+fn another_image_waits_for_a_restart_with_its_init_and_how_that_is_stopped() {
     let old = compile("image = 'busybox'");
-    let new = InstanceSpec { image: [1; 32], init: vec!["/bin/init".into()], halt_signal: 30, ..old.clone() };
+    let image_stop_method = StopMethod::Signal(30);
+    let new = InstanceSpec { image: [1; 32], init: vec!["/bin/init".into()], image_stop_method, ..old.clone() };
     let keys: Vec<String> = changes(&old, &new).into_iter().map(|change| change.key).collect();
-    assert_eq!(keys, ["image", "image: init", "image: halt_signal"]);
+    assert_eq!(keys, ["image", "image: init", "image: stop method"]);
     check_pair(&old, &new);
     assert_eq!(split(&old, &new), old);
 }

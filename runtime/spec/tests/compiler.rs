@@ -26,7 +26,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
         name: name("it"),
         image: BUSYBOX,
         init: vec!["/sbin/init".to_owned()],
-        halt_signal: 12,
+        image_stop_method: StopMethod::Signal(12),
         environment: vec![],
         boot: Boot {
             autostart: false,
@@ -35,6 +35,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             after: vec![],
             shutdown_timeout: Duration::from_secs(30),
             stop_priority: 0,
+            stop_method: None,
         },
         health: Health { ready: Readiness::Alive { window: Duration::from_secs(10) }, probe: None, watchdog: None },
         restart: Restart {
@@ -70,7 +71,7 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         name: _,
         image,
         init,
-        halt_signal,
+        image_stop_method,
         environment,
         boot,
         health,
@@ -82,11 +83,13 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         disks,
         devices,
     } = compile_one(FULL).unwrap();
-    assert_eq!((image, init, halt_signal), (BUSYBOX, vec!["/sbin/init".to_owned()], 12));
+    assert_eq!((image, init), (BUSYBOX, vec!["/sbin/init".to_owned()]));
+    assert_eq!(image_stop_method, StopMethod::Signal(12));
     assert_eq!(environment, [("TZ".into(), "Asia/Tokyo".into())]);
-    let Boot { autostart, delay, priority, after, shutdown_timeout, stop_priority } = boot;
+    let Boot { autostart, delay, priority, after, shutdown_timeout, stop_priority, stop_method } = boot;
     assert_eq!((autostart, delay, priority), (true, Duration::from_secs(3), -7));
     assert_eq!((after, shutdown_timeout, stop_priority), (vec![], Duration::from_secs(60), 9));
+    assert_eq!(stop_method, Some(StopMethod::Command(vec!["/sbin/init".into(), "0".into()])));
     let Health { ready, probe, watchdog } = health;
     assert_eq!(ready, Readiness::Notify { timeout: Duration::from_secs(120) });
     assert_eq!(watchdog, Some(Duration::from_secs(15)));
@@ -255,7 +258,7 @@ fn what_is_wrong_is_told_with_file_line_key_value_and_remedy() {
         // Known and refused.
         (
             "[config]\nraw.lxc = 'lxc.x = 1'",
-            "it.toml:3: raw.lxc = \"lxc.x = 1\": not offered: there is no LXC, AppArmor profile or QEMU below; use the keys above",
+            "it.toml:3: raw.lxc = \"lxc.x = 1\": not offered: there is no LXC, AppArmor profile or QEMU below; use the keys above, and boot.stop.method for lxc.signal.halt",
         ),
         (
             "[config]\nsecurity.idmap.isolated = false",

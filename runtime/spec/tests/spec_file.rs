@@ -15,7 +15,7 @@ fn specs() -> [InstanceSpec; 4] {
         name: name("it"),
         image: [0xb0; 32],
         init: vec!["/sbin/init".into(), "--quiet".into()],
-        halt_signal: 12,
+        image_stop_method: StopMethod::Signal(12),
         environment: vec![("TZ".into(), "UTC".into())],
         boot: Boot {
             autostart: true,
@@ -24,6 +24,7 @@ fn specs() -> [InstanceSpec; 4] {
             after: vec![name("db")],
             shutdown_timeout: Duration::from_secs(30),
             stop_priority: 9,
+            stop_method: Some(StopMethod::Command(vec!["/sbin/init".into(), "0".into()])),
         },
         health: Health {
             ready: Readiness::Notify { timeout: Duration::from_millis(1500) },
@@ -92,7 +93,9 @@ fn specs() -> [InstanceSpec; 4] {
         ],
     };
     let bare = InstanceSpec {
+        image_stop_method: StopMethod::Detect,
         environment: vec![],
+        boot: Boot { stop_method: None, ..first.boot.clone() },
         health: Health { ready: Readiness::Alive { window: second }, probe: None, watchdog: None },
         restart: Restart { policy: RestartPolicy::Never, ..first.restart.clone() },
         limits: Limits { memory: Some(MemoryLimit::Hard(64 << 20)), ..Limits::default() },

@@ -1,7 +1,8 @@
 //! The messages between our processes: what is said, and its bytes. Postcard over `SOCK_SEQPACKET`, one message a
 //! packet, every size bounded. No I/O here: `sys` moves the packets and the descriptors that travel with them.
 //!
-//! Beside them what all parts do the same way: write hexadecimal digits, hashes of names and columns, and give a source a budget.
+//! Beside them what all parts do the same way: write hexadecimal digits, hashes of names, names of signals and columns, and give
+//! a source a budget.
 
 // A message lives on the stack of whoever sends or reads it, one at a time: its bounds matter, not its largest variant.
 #![allow(clippy::large_enum_variant)]
@@ -23,6 +24,7 @@ pub mod names;
 pub mod network;
 pub mod printable;
 pub mod rescue;
+pub mod signal_name;
 mod skippable;
 
 pub use budget::Budget;

@@ -303,6 +303,37 @@ pub enum ExitStatus {
     Signal(u8),
 }
 
+/// How a run of an instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunEnd {
+    /// Its init exited with this code.
+    Code(u8),
+    /// Its init was killed by this signal.
+    Signal(u8),
+    /// It powered itself off, or halted. Since version 1.
+    PoweredOff,
+    /// It restarted itself. Since version 1.
+    Rebooted,
+    /// It was killed, so many milliseconds after it was asked to power off; 0: it was not asked. Since version 1.
+    Killed {
+        /// Milliseconds.
+        after_ms: u32,
+    },
+}
+
+impl core::fmt::Display for RunEnd {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            RunEnd::Code(code) => write!(out, "ended with code {code}"),
+            RunEnd::Signal(signal) => write!(out, "was killed by signal {signal}"),
+            RunEnd::PoweredOff => out.write_str("powered off"),
+            RunEnd::Rebooted => out.write_str("rebooted"),
+            RunEnd::Killed { after_ms: 0 } => out.write_str("killed"),
+            RunEnd::Killed { after_ms } => write!(out, "killed after {} s", after_ms / 1000),
+        }
+    }
+}
+
 /// One log record, as journald would have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRecord {
@@ -368,7 +399,7 @@ pub enum EventKind {
     /// The payload said `READY=1`, with its last `STATUS=`.
     Ready(Text<128>),
     /// The payload ended.
-    Exited(ExitStatus),
+    Exited(RunEnd),
     /// A start failed.
     Failed(Failure),
     /// The kernel killed processes in it for want of memory.

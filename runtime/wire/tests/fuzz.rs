@@ -15,7 +15,7 @@ use yado_wire::launch::{FileIdentity, FileTime, ImageMount, LaunchReport, StepTi
 use yado_wire::names::clipped;
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
 use yado_wire::rescue::{
-    Event, EventKind, ExitStatus, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, ServiceStatus,
+    Event, EventKind, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, RunEnd, ServiceStatus,
     SystemStatus, Verify,
 };
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, RunNumber, Step, decode, encode};
@@ -90,7 +90,7 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Service(service),
         Reply::Log(record),
         event(EventKind::Started { start_us: 41_000, steps: steps() }),
-        event(EventKind::Exited(ExitStatus::Signal(9))),
+        event(EventKind::Exited(RunEnd::Killed { after_ms: 30_000 })),
         event(EventKind::Ready(clipped("up"))),
         Reply::Refused(failure()),
     ];

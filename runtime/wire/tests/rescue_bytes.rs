@@ -9,7 +9,7 @@ use yado_wire::launch::StepTime;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
     Applied, ApplyOutcome, Command, CommandUser, Event, EventKind, ExitStatus, InstanceState, InstanceStatus,
-    LogRecord, Mode, Reply, Request, ServiceStatus, SystemStatus, Verify,
+    LogRecord, Mode, Reply, Request, RunEnd, ServiceStatus, SystemStatus, Verify,
 };
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, Step, decode, encode};
 
@@ -239,7 +239,14 @@ fn version_1_events_are_frozen() {
         &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x06\x02\xac\x02\x01\x1d\x07"],
     );
     is_frozen(EventKind::Ready(clipped("up")), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x04\x03\x02up"]);
-    is_frozen(EventKind::Exited(ExitStatus::Code(3)), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x03\x04\x00\x03"]);
+    is_frozen(EventKind::Exited(RunEnd::Code(3)), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x03\x04\x00\x03"]);
+    is_frozen(EventKind::Exited(RunEnd::Signal(9)), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x03\x04\x01\x09"]);
+    is_frozen(EventKind::Exited(RunEnd::PoweredOff), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x02\x04\x02"]);
+    is_frozen(EventKind::Exited(RunEnd::Rebooted), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x02\x04\x03"]);
+    is_frozen(
+        EventKind::Exited(RunEnd::Killed { after_ms: 300 }),
+        &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x04\x04\x04\xac\x02"],
+    );
     is_frozen(EventKind::Failed(failure()), &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x0c\x05", FAILURE]);
     is_frozen(EventKind::OomKill { count: 300 }, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x03\x06\xac\x02"]);
     is_frozen(EventKind::ProcessLimit { count: 2 }, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x02\x07\x02"]);

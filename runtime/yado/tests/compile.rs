@@ -11,7 +11,7 @@ use std::process::Stdio;
 /// A workshop with `sys/`: the image `box` and the instance `good` made of it.
 fn workshop() -> Workshop {
     let workshop = Workshop::new();
-    workshop.write("root/sbin/init", "#!/bin/sh\n");
+    workshop.write_program("root/sbin/init");
     workshop.succeed(&["image", "build", "root", "b.img", "--name", "box", "--arch", "armhf"]);
     let info = workshop.json(&["image", "info", "b.img", "--format", "json"]);
     let fingerprint = info["fingerprint"].as_str().unwrap();

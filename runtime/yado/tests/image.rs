@@ -5,12 +5,12 @@ mod command;
 
 use command::{Workshop, text};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// A workshop with a key `k`, a root directory and the signed image `b.img` made of both.
 fn workshop() -> Workshop {
     let workshop = Workshop::new();
-    workshop.write("root/sbin/init", "#!/bin/sh\n");
+    workshop.write_program("root/sbin/init");
     workshop.write("root/etc/hostname", "box\n");
     workshop.succeed(&["key", "new", "k"]);
     workshop.succeed(&build("b.img", &["--key", "k.key"]));
@@ -19,6 +19,53 @@ fn workshop() -> Workshop {
 
 /// A time before that of all files here.
 const LONG_AGO: &str = "1000000000";
+
+#[test]
+fn an_init_that_could_not_start_is_refused_and_one_that_is_not_known_is_told() {
+    let workshop = workshop();
+    let said = |arguments: &[&str]| {
+        let output = workshop.succeed(&build("c.img", arguments));
+        let info = workshop.json(&["image", "info", "c.img", "--format", "json"]);
+        (text(&output.stderr).to_owned(), info["manifest"].clone())
+    };
+    let (warning, manifest) = said(&[]);
+    assert!(
+        warning.contains("/sbin/init is not known: it will be asked to power off by SIGTERM; --halt-signal"),
+        "{warning}"
+    );
+    assert_eq!(manifest["halt_signal"], "SIGTERM");
+    let (warning, manifest) = said(&["--halt-command", "/bin/stop now"]);
+    assert_eq!((warning.as_str(), &manifest["halt_command"]), ("", &serde_json::json!(["/bin/stop", "now"])));
+    assert!(manifest["halt_signal"].is_null());
+
+    workshop.write_program("root/usr/lib/systemd/systemd");
+    symlink("/usr/lib", workshop.path("root/lib")).unwrap();
+    fs::remove_file(workshop.path("root/sbin/init")).unwrap();
+    symlink("../lib/systemd/systemd", workshop.path("root/sbin/init")).unwrap();
+    let (warning, manifest) = said(&[]);
+    assert_eq!((warning.as_str(), &manifest["halt_signal"]), ("", &serde_json::json!("SIGRTMIN+3")));
+    assert_eq!(said(&["--halt-signal", "SIGUSR1"]).1["halt_signal"], "SIGUSR1");
+
+    for (arguments, reason) in [
+        (
+            ["--init", "/bin/nothing"],
+            "the init /bin/nothing could not be started: /bin is not in the root; --init names another one",
+        ),
+        (["--init", "/etc/hostname"], "/etc/hostname is not executable"),
+        (["--halt-command", "poweroff"], "must begin with the path of a program"),
+    ] {
+        let output = workshop.fail(&build("d.img", &arguments));
+        assert!(text(&output.stderr).contains(reason), "{output:?}");
+        assert!(!workshop.path("d.img").exists());
+    }
+    let mut other = build("d.img", &[]);
+    other[7] = "arm64";
+    let output = workshop.fail(&other);
+    assert!(
+        text(&output.stderr).contains("/usr/lib/systemd/systemd is for armhf, and the image for arm64"),
+        "{output:?}"
+    );
+}
 
 fn build<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let fixed = ["image", "build", "root", output, "--name", "box", "--arch", "armhf", "--owner", "0:0"];
@@ -59,7 +106,7 @@ fn the_same_files_give_the_same_image() {
     assert!(read("b.img") == read("c.img"));
     // The directory is another one, and its files are of another time, but none may be newer than that.
     workshop.write("other/etc/hostname", "box\n");
-    workshop.write("other/sbin/init", "#!/bin/sh\n");
+    workshop.write_program("other/sbin/init");
     workshop.succeed(&build("c.img", &["--key", "k.key", "--timestamp", LONG_AGO]));
     let mut again = build("d.img", &["--key", "k.key"]);
     again[2] = "other";

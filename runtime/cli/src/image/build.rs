@@ -1,6 +1,6 @@
 //! `yado image build`: a signed image from a directory or a tar archive, the same bytes from the same files.
 
-use super::description_json;
+use super::{description_json, init};
 use crate::command_line::Outcome;
 use crate::output::{self, Format, bytes};
 use clap::Args;
@@ -17,9 +17,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::manifest::{Manifest, Requires};
-use yado_image::pack::{self, BuildOptions, Built, Progress, Source};
+use yado_image::pack::{self, BuildOptions, Built, Progress, Root, Source};
 use yado_image::secret::SecretKey;
-use yado_image::{Architecture, Kind, Version, hex, inspect, signal_name};
+use yado_image::{Architecture, Kind, Version, hex, inspect};
+use yado_wire::signal_name;
 
 /// Build a signed image from a directory or a tar archive; reproducible, needs no root
 #[derive(Debug, Args)]
@@ -69,6 +70,9 @@ pub(super) struct Arguments {
     /// The signal that asks a container's init to power off, such as SIGRTMIN+3
     #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     halt_signal: Option<String>,
+    /// The command that is run in a container to power it off, such as "/sbin/init 0"
+    #[arg(long, value_name = "COMMAND", conflicts_with = "halt_signal", value_parser = parse_halt_command)]
+    halt_command: Option<HaltCommand>,
     /// LXD's image property, such as os=Debian; may be repeated
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
     properties: Vec<(String, String)>,
@@ -100,10 +104,20 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Outcome {
     let format = arguments.format;
-    let options = options(arguments)?;
-    let built = pack::build(&options);
+    let mut options = options(arguments)?;
+    // Before the root is read, which may take a while.
+    options.manifest.encode()?;
+    let root = Root::read(&options)?;
+    let warning = match options.kind {
+        Kind::Container => init::check(&root, &mut options.manifest)?,
+        Kind::System => None,
+    };
+    let built = pack::build_from(&root, &options);
     clear_progress();
     let Built { fingerprint, header } = built?;
+    if let Some(warning) = warning {
+        eprintln!("yado: warning: {warning}");
+    }
     match format {
         Format::Json => output::print_json(&description_json(&inspect::describe(&options.output)?))?,
         Format::Table => {
@@ -138,6 +152,7 @@ fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
         boot: arguments.boot_files.iter().map(|path| boot_entry(path)).collect::<Result<BTreeMap<_, _>, _>>()?,
         compatible: arguments.compatible,
         created: 0,
+        halt_command: arguments.halt_command.map_or_else(Vec::new, |HaltCommand(words)| words),
         halt_signal: arguments.halt_signal,
         init: arguments.init,
         name: arguments.name,
@@ -236,6 +251,17 @@ fn parse_owners(text: &str) -> Result<Owners, String> {
 fn parse_property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Its words.
+#[derive(Debug, Clone)]
+struct HaltCommand(Vec<String>);
+
+fn parse_halt_command(text: &str) -> Result<HaltCommand, String> {
+    match text.starts_with('/') {
+        true => Ok(HaltCommand(text.split_ascii_whitespace().map(str::to_owned).collect())),
+        false => Err("must begin with the path of a program, as in \"/sbin/init 0\"".to_owned()),
+    }
 }
 
 fn parse_signal(text: &str) -> Result<String, String> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use yado_wire::rescue::{Event, EventKind, ExitStatus, Reply, Request};
+use yado_wire::rescue::{Event, EventKind, ExitStatus, Reply, Request, RunEnd};
 
 /// What the ring holds comes at once; after so long a silence it is at its end.
 const RING_PAUSE: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ fn sentence(kind: &EventKind) -> String {
         EventKind::Started { start_us, steps: _ } => format!("started in {start_us} us"),
         EventKind::Ready(status) if status.is_empty() => "said it is ready".to_owned(),
         EventKind::Ready(status) => format!("said it is ready: {status}"),
-        EventKind::Exited(status) => exit_sentence(*status),
+        EventKind::Exited(end) => end.to_string(),
         EventKind::Failed(failure) => format!("start failed: {failure}"),
         EventKind::OomKill { count } => format!("out of memory: {count} killed since its start"),
         EventKind::ProcessLimit { count } => format!("limits.processes: {count} forks refused since its start"),
@@ -102,7 +102,7 @@ fn kind_json(kind: &EventKind) -> Value {
             json!({ "kind": "started", "start_us": start_us, "steps": steps })
         }
         EventKind::Ready(status) => json!({ "kind": "ready", "status": status.as_str() }),
-        EventKind::Exited(status) => json!({ "kind": "exited", "exit": exit_json(*status) }),
+        EventKind::Exited(end) => json!({ "kind": "exited", "exit": end_json(*end) }),
         EventKind::Failed(failure) => json!({ "kind": "failed", "failure": failure_json(failure) }),
         EventKind::OomKill { count } => json!({ "kind": "oom-kill", "count": count }),
         EventKind::ProcessLimit { count } => json!({ "kind": "process-limit", "count": count }),
@@ -114,6 +114,16 @@ fn kind_json(kind: &EventKind) -> Value {
         EventKind::ServiceExited { service, status } => {
             json!({ "kind": "service-exited", "service": service.as_str(), "exit": exit_json(*status) })
         }
+    }
+}
+
+fn end_json(end: RunEnd) -> Value {
+    match end {
+        RunEnd::Code(code) => json!({ "code": code }),
+        RunEnd::Signal(signal) => json!({ "signal": signal }),
+        RunEnd::PoweredOff => json!({ "powered_off": true }),
+        RunEnd::Rebooted => json!({ "rebooted": true }),
+        RunEnd::Killed { after_ms } => json!({ "killed_after_ms": after_ms }),
     }
 }
 
@@ -144,7 +154,9 @@ mod tests {
             (EventKind::Stage(clipped("netd")), "stage netd", "stage"),
             (EventKind::State(InstanceState::BackingOff), "backing-off", "state"),
             (EventKind::Ready(clipped("")), "said it is ready", "ready"),
-            (EventKind::Exited(ExitStatus::Signal(9)), "was killed by signal 9", "exited"),
+            (EventKind::Exited(RunEnd::Signal(9)), "was killed by signal 9", "exited"),
+            (EventKind::Exited(RunEnd::PoweredOff), "powered off", "exited"),
+            (EventKind::Exited(RunEnd::Killed { after_ms: 30_020 }), "killed after 30 s", "exited"),
             (EventKind::Failed(failure), "start failed: image-tree: web: block 12", "failed"),
             (EventKind::OomKill { count: 3 }, "out of memory: 3 killed since its start", "oom-kill"),
             (EventKind::DeviceAdded(clipped("/dev/sda")), "device /dev/sda added", "device-added"),

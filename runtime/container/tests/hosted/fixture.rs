@@ -11,7 +11,7 @@ use yado_image::pack::{self, BuildOptions, Source};
 use yado_image::secret::SecretKey;
 use yado_image::{Architecture, Kind, erofs};
 use yado_spec::instance::{
-    Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security,
+    Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security, StopMethod,
 };
 use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces, Verify};
 use yado_wire::{InstanceId, InstanceName, RunNumber};
@@ -223,7 +223,7 @@ fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
         name: InstanceName::parse(name).unwrap(),
         image,
         init: command.iter().map(|part| (*part).to_owned()).collect(),
-        halt_signal: 15,
+        image_stop_method: StopMethod::Signal(15),
         environment: vec![("FROM_SPEC".to_owned(), "yes".to_owned())],
         boot: Boot {
             autostart: true,
@@ -232,6 +232,7 @@ fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
             after: vec![],
             shutdown_timeout: Duration::from_secs(30),
             stop_priority: 0,
+            stop_method: None,
         },
         health: Health { ready: Readiness::Alive { window: Duration::from_secs(10) }, probe: None, watchdog: None },
         restart: Restart {

@@ -116,6 +116,15 @@ pub(super) fn read_problem(source: io::Error) -> Problem {
     }
 }
 
+/// The first bytes of a regular file, at most so many. One in an archive that is not given is empty.
+pub fn read_beginning(content: &Content, archive: Option<&File>, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(reader) = Reader::open(content, archive)? {
+        reader.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
 /// A file, or the part of the archive that is one.
 pub(super) enum Reader<'archive> {
     File(File),

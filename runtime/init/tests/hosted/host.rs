@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use yado_sys::{datagram, identity, memfd, packet};
 use yado_wire::rescue::{
     Applied, ApplyOutcome, Command as CommandFile, CommandUser, EventKind, ExitStatus, InstanceState, InstanceStatus,
-    Reply, Request,
+    Reply, Request, RunEnd,
 };
 use yado_wire::{AboutInstance, Failure, InstanceName, MAX_FRAME_BYTES};
 
@@ -99,6 +99,12 @@ impl Host {
             options.extend(["--init", word]);
         }
         self.build_image(instance, &options);
+        self.change_image(instance);
+    }
+
+    /// Gives an instance an image of its own.
+    pub(crate) fn use_image(&self, instance: &str, options: &[&str]) {
+        self.build_image(instance, options);
         self.change_image(instance);
     }
 
@@ -233,7 +239,7 @@ impl Host {
     fn build_image(&self, alias: &str, options: &[&str]) -> PathBuf {
         let architecture = std::env::consts::ARCH;
         let mut words = vec!["image", "build", "--name", "busybox", "--arch", architecture, "--key", "key.key"];
-        words.extend(["--halt-signal", "SIGUSR2", "--compression", "none"]);
+        words.extend(["--compression", "none"]);
         words.extend(options);
         let file = format!("{alias}.img");
         words.extend(["root", &file]);
@@ -448,6 +454,20 @@ impl Running {
             }
         }
         lines
+    }
+
+    /// How the first runs of an instance ended, so many.
+    pub(crate) fn ends(&self, instance: &str, count: usize) -> Vec<RunEnd> {
+        let socket = self.connect(&Request::Events, &[]);
+        packet::set_timeout(&socket, PATIENCE).unwrap();
+        let mut ends = Vec::new();
+        while ends.len() < count {
+            let Some(Reply::Event(event)) = next_reply(&socket) else { panic!("only {ends:?}") };
+            if let (Some(about), Some(EventKind::Exited(end))) = (event.instance, event.kind) {
+                ends.extend((about.name.as_str() == instance).then_some(end));
+            }
+        }
+        ends
     }
 
     /// Changes of state, up to the one that is asked for.

@@ -15,6 +15,7 @@ mod projects;
 mod reader;
 mod shutdown;
 mod stalled;
+mod stop_methods;
 mod weighed_sockets;
 
 use host::{Host, replies, words_without_root};

@@ -200,7 +200,7 @@ fn assemble(
         name: name.clone(),
         image,
         init: facts.init,
-        halt_signal: facts.halt_signal,
+        image_stop_method: facts.stop_method,
         environment: draft.environment.into_iter().collect(),
         boot: draft.boot,
         health,

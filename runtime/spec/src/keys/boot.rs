@@ -5,6 +5,7 @@ use crate::instance::RestartPolicy;
 use crate::probe::parse_probe;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Choice, Origin, Setting, Value, effect};
+use crate::values::parse_stop_method;
 use std::time::Duration;
 
 const LXD: Origin = Origin::Lxd("instance-boot");
@@ -61,6 +62,20 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         applies: AtOnce,
         origin: LXD,
         help: "Instances with a higher number are stopped first when the system goes down.",
+    },
+    Setting {
+        name: "boot.stop.method",
+        value: Value::Parsed {
+            what: "a signal such as SIGRTMIN+3, or a command with its path such as /sbin/init 0",
+            get: |draft| draft.boot.stop_method.as_ref().map(ToString::to_string),
+            parse: |text| effect(parse_stop_method(text)?, |draft, method| draft.boot.stop_method = Some(method)),
+        },
+        default: "",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "How the instance's init is asked to power off: what lxc.signal.halt is in LXC, or a command that is run inside \
+               as root. A command's words are split at blanks and no shell is asked. Without it: as the image says, whose \
+               builder knows the usual inits; and if that says nothing, SIGRTMIN+3 for systemd and SIGPWR for any other.",
     },
     Setting {
         name: "boot.host_shutdown_timeout",

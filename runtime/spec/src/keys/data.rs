@@ -129,7 +129,9 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     },
     Setting {
         name: "raw.*",
-        value: Value::Refused { reason: "there is no LXC, AppArmor profile or QEMU below; use the keys above" },
+        value: Value::Refused {
+            reason: "there is no LXC, AppArmor profile or QEMU below; use the keys above, and boot.stop.method for lxc.signal.halt",
+        },
         default: "",
         applies: AtRestart,
         origin: Origin::Lxd("instance-raw"),

@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::path::{Path, PathBuf};
+
 use yado_spec::InstanceSpec;
 use yado_spec::compile::{Compiled, ImageFacts, ImageKind, compile};
+use yado_spec::instance::StopMethod;
 use yado_spec::problem::Problem;
 use yado_spec::sources::{Source, Sources};
 use yado_wire::InstanceName;
@@ -26,6 +28,7 @@ description = "everything"
 "boot.autostart.delay" = 3
 "boot.autostart.priority" = -7
 "boot.stop.priority" = 9
+"boot.stop.method" = "/sbin/init 0"
 boot.host_shutdown_timeout = "1m"
 "boot.restart" = "always"
 "boot.restart.pause" = "250ms"
@@ -139,7 +142,7 @@ pub(crate) fn facts(fingerprint: &[u8; 32], _: &Path) -> Result<ImageFacts, Stri
         SYSTEM => ImageKind::System,
         _ => return Err("no such image".to_owned()),
     };
-    Ok(ImageFacts { kind, init: vec!["/sbin/init".to_owned()], halt_signal: 12 })
+    Ok(ImageFacts { kind, init: vec!["/sbin/init".to_owned()], stop_method: StopMethod::Signal(12) })
 }
 
 /// Sources of (name, TOML).

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "each test program uses its part of it")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -25,6 +26,15 @@ impl Workshop {
         let path = self.path(relative);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    /// Writes a program for armhf that says nothing of what it is.
+    pub(crate) fn write_program(&self, relative: &str) {
+        let mut bytes = [b"\x7fELF\x01\x01\x01".as_slice(), &[0; 9], &[2, 0, 40, 0]].concat();
+        bytes.resize(64, 0);
+        self.write(relative, "");
+        fs::write(self.path(relative), bytes).unwrap();
+        fs::set_permissions(self.path(relative), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

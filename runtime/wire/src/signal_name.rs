@@ -1,4 +1,4 @@
-//! Signals by name, as a manifest's `halt_signal` says them: `SIGPWR`, `SIGRTMIN+3`. Pure.
+//! Signals by name, as an image's `halt_signal` and the key `boot.stop.method` say them: `SIGPWR`, `SIGRTMIN+3`. Pure.
 
 /// The numbers of ARM and x86 (signal(7)), of those that an init is asked to stop by.
 const NAMED: [(&str, u8); 13] = [
@@ -37,6 +37,18 @@ pub fn parse(name: &str) -> Option<u8> {
     (SIGRTMIN..=SIGRTMAX).contains(&number).then_some(number)
 }
 
+/// As [`parse`] reads it; a number that has no name as that number.
+pub fn show(number: u8) -> String {
+    if let Some((name, _)) = NAMED.iter().find(|(_, known)| *known == number) {
+        return (*name).to_owned();
+    }
+    match number.checked_sub(SIGRTMIN) {
+        Some(0) => "SIGRTMIN".to_owned(),
+        Some(offset) if number <= SIGRTMAX => format!("SIGRTMIN+{offset}"),
+        Some(_) | None => number.to_string(),
+    }
+}
+
 /// Digits only: `parse` would take a sign too.
 fn parse_offset(text: &str) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -62,5 +74,15 @@ mod tests {
         for (name, number) in cases {
             assert_eq!(parse(name), number, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let all: Vec<u8> = NAMED.iter().map(|(_, number)| *number).chain(SIGRTMIN..=SIGRTMAX).collect();
+        for number in all {
+            assert_eq!(parse(&show(number)), Some(number), "{number}");
+        }
+        assert_eq!([show(30), show(37), show(64)], ["SIGPWR", "SIGRTMIN+3", "SIGRTMIN+30"]);
+        assert_eq!([show(0), show(33), show(255)], ["0", "33", "255"]);
     }
 }
