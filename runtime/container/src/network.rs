@@ -1,8 +1,10 @@
 //! netd gives the new network namespace its interfaces. We ask as soon as the namespace exists and fetch the answer when
 //! everything else is done.
 
-use crate::report::at;
+use crate::report::{Stopwatch, at, show};
+use crate::talk::{Heard, Talk, Word, lost};
 use rustix::fd::OwnedFd;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -17,6 +19,55 @@ use yado_wire::{AboutInstance, Failure, MAX_FRAME_BYTES, Step};
 /// a slow board. So long it may take to be reached, and to answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The interfaces of one start.
+pub(crate) enum Nics<'a> {
+    /// The instance has none, and netd does not hear of it.
+    None,
+    /// The payload's network namespace was not there yet.
+    Unasked(&'a LaunchOrder),
+    /// netd is at work.
+    Asked(Attaching),
+}
+
+impl Nics<'_> {
+    /// Those that are wanted.
+    pub(crate) fn of(order: &LaunchOrder) -> Nics<'_> {
+        if order.spec.nics.is_empty() { Nics::None } else { Nics::Unasked(order) }
+    }
+
+    /// Asks netd if the payload, whose `pid` is this, has its network namespace by now. Never waits for that.
+    pub(crate) fn ask_early(&mut self, talk: &Talk, pid: i32, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+        match self {
+            Nics::Unasked(_) if talk.has_word()? => self.ask(talk, pid, stopwatch),
+            Nics::None | Nics::Unasked(_) | Nics::Asked(_) => Ok(()),
+        }
+    }
+
+    /// Asks netd, unless that was done, as soon as the payload has its network namespace.
+    pub(crate) fn ask(&mut self, talk: &Talk, pid: i32, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+        let Nics::Unasked(order) = *self else { return Ok(()) };
+        show(Step::Namespaces);
+        let Some(Heard { message: Word::Network, .. }) = talk.hear_word(Step::Namespaces)? else {
+            return Err(lost(Step::Namespaces));
+        };
+        let attaching = stopwatch.step(Step::Network, || {
+            let path = format!("/proc/{pid}/ns/net");
+            let namespace = File::open(&path).map_err(at(Step::Network, &path))?;
+            ask(order, &namespace.into())
+        })?;
+        *self = Nics::Asked(attaching);
+        Ok(())
+    }
+
+    /// Waits until netd has made them, if it was asked.
+    pub(crate) fn wait(&self, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+        match self {
+            Nics::Asked(attaching) => stopwatch.step(Step::Network, || attaching.wait()),
+            Nics::None | Nics::Unasked(_) => Ok(()),
+        }
+    }
+}
+
 /// A request under way.
 #[derive(Debug)]
 pub(crate) struct Attaching {
@@ -24,8 +75,8 @@ pub(crate) struct Attaching {
     netd: String,
 }
 
-/// Asks netd for the instance's interfaces.
-pub(crate) fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching, Failure> {
+/// Asks netd for the instance's interfaces in this namespace.
+fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching, Failure> {
     let spec = &order.spec;
     let Some(netd) = &order.places.netd else {
         return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, and no netd is running"));
@@ -67,8 +118,7 @@ fn nic_order(nic: &Nic) -> NicOrder {
 }
 
 impl Attaching {
-    /// Waits until the interfaces are there.
-    pub(crate) fn wait(&self) -> Result<(), Failure> {
+    fn wait(&self) -> Result<(), Failure> {
         let refused = |reason: &str| Err(Failure::refused(Step::Network, &self.netd, reason));
         let mut buffer = vec![0; MAX_FRAME_BYTES];
         let Some(answer) = packet::recv(&self.socket, &mut buffer).map_err(at(Step::Network, &self.netd))? else {

@@ -46,7 +46,7 @@ impl From<Failure> for Gave {
 fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
     let KernelMounts { proc, sys, cgroup } = stopwatch.step(Step::Namespaces, || {
-        enter_namespaces(order)?;
+        enter_namespaces(order, talk)?;
         KernelMounts::new(&order.spec.security)
     })?;
     talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
@@ -76,11 +76,15 @@ fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) 
     Err(Gave::Up(program::execute(&order.spec.init, &environment)))
 }
 
-/// The mount namespace too: our working directory is then our own copy of the launcher's stage.
-fn enter_namespaces(order: &LaunchOrder) -> Result<(), Failure> {
-    let namespaces =
-        Namespaces::NEWNS | Namespaces::NEWNET | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
-    clone::unshare(namespaces).map_err(at(Step::Namespaces, "mount, net, uts, ipc, cgroup"))?;
+/// The network namespace first, and alone: it takes the kernel as long as all others together, and netd can then begin.
+fn enter_namespaces(order: &LaunchOrder, talk: &Talk) -> Result<(), Failure> {
+    clone::unshare(Namespaces::NEWNET).map_err(at(Step::Namespaces, "net"))?;
+    if !order.spec.nics.is_empty() {
+        talk.say(&Word::Network, &[])?;
+    }
+    // The mount namespace too: our working directory is then our own copy of the launcher's stage.
+    let others = Namespaces::NEWNS | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
+    clone::unshare(others).map_err(at(Step::Namespaces, "mount, uts, ipc, cgroup"))?;
     let name = order.spec.name.name();
     yado_sys::machine::set_host_name(name).map_err(at(Step::Hostname, name))?;
     yado_sys::interface::bring_up("lo").map_err(at(Step::Network, "lo"))

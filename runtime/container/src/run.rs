@@ -9,7 +9,7 @@ use crate::disks;
 use crate::image::MountedImage;
 use crate::inside::Inside;
 use crate::layer;
-use crate::network;
+use crate::network::Nics;
 use crate::order::kept_image;
 use crate::payload;
 use crate::proc_and_sys::{Hidden, KernelMounts};
@@ -20,7 +20,6 @@ use crate::sync_devices;
 use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
-use std::fs::File;
 use yado_spec::LaunchOrder;
 use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
@@ -147,6 +146,7 @@ fn build(
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
     let Outside { cgroup, runtime, stage, terminals, kept_image } = outside;
+    let mut nics = Nics::of(order);
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
     born.talk.tell(&Go::BeRoot, &[])?;
     let image = MountedImage::open(order, kept_image.as_ref(), stopwatch)?;
@@ -155,21 +155,23 @@ fn build(
         .map_err(|failure| image.explain(failure))?;
     let inside = Inside { root: &root, base: order.idmap_base };
     let found = stopwatch.step(Step::Device, || find_devices(order))?;
-    // The payload's namespaces take it longest of all. Until they are there we do what needs none of them.
+    stopwatch.step(Step::Mount, || disks::attach_all(order, &inside, user_namespace.as_ref()))?;
+    // The payload's namespaces take it longest of all. Until they are there we do what needs none of them; and what the
+    // configuration can have wrong was seen before netd is asked, which may take an interface from the system.
+    nics.ask_early(&born.talk, born.pid, stopwatch)?;
     let (dev, run, notify) = stopwatch.step(Step::Mount, || {
-        disks::attach_all(order, &inside, user_namespace.as_ref())?;
         let dev = dev_directory::make(order.idmap_base, &found.nodes)?;
         let run = disks::open_run(order.idmap_base)?;
         Ok((dev, run, disks::open_notify_socket(runtime)?))
     })?;
+    nics.ask_early(&born.talk, born.pid, stopwatch)?;
     let master = stopwatch.step(Step::Console, || console::open(terminals, order.idmap_base))?;
     stopwatch.step(Step::DeviceFilter, || {
         device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
             .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
         sync_devices::record(runtime, &found.nodes)
     })?;
-    let kernel_mounts = hear_of_namespaces(born)?;
-    let attaching = stopwatch.step(Step::Network, || ask_for_network(order, born))?;
+    let kernel_mounts = hear_of_namespaces(&mut nics, born, stopwatch)?;
     stopwatch.step(Step::Mount, || {
         stage.put(&root, Place::Root)?;
         kernel_mounts.put_together(&dev.ours, Hidden::of(&order.spec.security))?;
@@ -182,9 +184,7 @@ fn build(
 
     // From here on both processes work.
     stopwatch.step(Step::Rlimits, || set_limits(order, born.pid))?;
-    if let Some(attaching) = attaching {
-        stopwatch.step(Step::Network, || attaching.wait())?;
-    }
+    nics.wait(stopwatch)?;
     reporter.payload(born.pid, &born.pidfd, Some(&master))?;
     let executed = finish(born, stopwatch).map_err(|failure| image.explain(failure))?;
     stopwatch.add(&executed);
@@ -213,7 +213,8 @@ fn find_devices(order: &LaunchOrder) -> Result<devices::Found<'_>, Failure> {
 }
 
 /// The payload has made its namespaces, and of them the kernel's file systems.
-fn hear_of_namespaces(born: &Born) -> Result<KernelMounts, Failure> {
+fn hear_of_namespaces(nics: &mut Nics<'_>, born: &Born, stopwatch: &mut Stopwatch) -> Result<KernelMounts, Failure> {
+    nics.ask(&born.talk, born.pid, stopwatch)?;
     show(Step::Namespaces);
     let Some(Heard { message: Word::Namespaces, descriptors }) = born.talk.hear_word(Step::Namespaces)? else {
         return Err(lost(Step::Namespaces));
@@ -222,15 +223,6 @@ fn hear_of_namespaces(born: &Born) -> Result<KernelMounts, Failure> {
         Ok([proc, sys, cgroup]) => Ok(KernelMounts { proc, sys, cgroup }),
         Err(_) => Err(lost(Step::Namespaces)),
     }
-}
-
-fn ask_for_network(order: &LaunchOrder, born: &Born) -> Result<Option<network::Attaching>, Failure> {
-    if order.spec.nics.is_empty() {
-        return Ok(None);
-    }
-    let path = format!("/proc/{}/ns/net", born.pid);
-    let namespace = File::open(&path).map_err(at(Step::Network, &path))?;
-    network::ask(order, &namespace.into()).map(Some)
 }
 
 /// Takes what an earlier start may have left on the cgroup, and gives the instance's root the right to make cgroups below

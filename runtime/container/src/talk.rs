@@ -32,6 +32,8 @@ pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
 /// From the payload to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Word {
+    /// The network namespace exists. Said only where netd is to be asked for interfaces.
+    Network,
     /// The namespaces exist. With it travel `/proc`, `/sys` and the cgroup tree as seen from them.
     Namespaces,
     /// The inside is built. No answer is waited for: it tells the launcher to be patient anew.
@@ -95,6 +97,12 @@ impl Talk {
             Some(Heard { message: Word::Built, .. }) => Ok(()),
             _ => Err(lost(Step::Mount)),
         }
+    }
+
+    /// Whether a message waits to be heard, or the other end is closed.
+    pub(crate) fn has_word(&self) -> Result<bool, Failure> {
+        let next = packet::next_has_room(&self.0.as_fd()).map_err(at(Step::Launcher, "payload"))?;
+        Ok(next.is_some())
     }
 
     /// Waits for the next message, which belongs to `step`. `None`: the other end is closed.
