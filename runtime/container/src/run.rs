@@ -166,11 +166,6 @@ fn build(
     })?;
     nics.ask_early(&born.talk, born.pid, stopwatch)?;
     let master = stopwatch.step(Step::Console, || console::open(terminals, order.idmap_base))?;
-    stopwatch.step(Step::DeviceFilter, || {
-        device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
-            .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
-        sync_devices::record(runtime, &found.nodes)
-    })?;
     let kernel_mounts = hear_of_namespaces(&mut nics, born, stopwatch)?;
     stopwatch.step(Step::Mount, || {
         stage.put(&root, Place::Root)?;
@@ -182,7 +177,12 @@ fn build(
     let to_payload: Vec<BorrowedFd<'_>> = to_payload.into_iter().flatten().map(AsFd::as_fd).collect();
     born.talk.tell(&Go::Build, &to_payload)?;
 
-    // From here on both processes work.
+    // From here on both processes work. Nothing of the instance's runs before we say so, and it is then that the filter counts.
+    stopwatch.step(Step::DeviceFilter, || {
+        device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
+            .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
+        sync_devices::record(runtime, &found.nodes)
+    })?;
     stopwatch.step(Step::Rlimits, || set_limits(order, born.pid))?;
     nics.wait(stopwatch)?;
     reporter.payload(born.pid, &born.pidfd, Some(&master))?;
