@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, DnsMode};
-use yado_sys::replace_file::replace_on_tmpfs;
+use yado_sys::replace_file::replace_unsynced;
 use yado_wire::{DEFAULT_PROJECT, Failure, InstanceName, Step};
 
 /// Make, find, address: no goal needs more rounds than this.
@@ -262,7 +262,7 @@ impl Netd {
         let bytes = self.saved.encode();
         if bytes != self.written_saved {
             let path = self.arguments.run.join("netd.state");
-            match replace_on_tmpfs(&path, 0o644, &bytes) {
+            match replace_unsynced(&path, 0o644, &bytes) {
                 Ok(()) => self.written_saved = bytes,
                 Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
             }
@@ -283,7 +283,7 @@ impl Netd {
             return;
         }
         let path = self.arguments.run.join("resolv.conf");
-        match replace_on_tmpfs(&path, 0o644, text.as_bytes()) {
+        match replace_unsynced(&path, 0o644, text.as_bytes()) {
             Ok(()) => self.written_resolv_conf = Some(text),
             Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
         }

@@ -14,7 +14,7 @@ use crate::uplink::Uplink;
 use std::time::Duration;
 use yado_spec::NetworksSpec;
 use yado_spec::network::{BridgeSpec, LinkSelector};
-use yado_sys::replace_file::replace_on_tmpfs;
+use yado_sys::replace_file::replace_unsynced;
 use yado_wire::network::NetReply;
 use yado_wire::{InstanceName, Text};
 
@@ -125,7 +125,7 @@ impl Netd {
             return;
         }
         let path = self.arguments.run.join(KEPT);
-        match replace_on_tmpfs(&path, 0o644, &self.spec.encode()) {
+        match replace_unsynced(&path, 0o644, &self.spec.encode()) {
             Ok(()) => self.written_networks = Some(self.spec.clone()),
             Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
         }

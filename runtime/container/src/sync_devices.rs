@@ -96,7 +96,7 @@ fn read_record() -> io::Result<Vec<Node>> {
 
 /// It lives on a tmpfs.
 fn write_record(path: &Path, nodes: &[Node]) -> io::Result<()> {
-    replace_file::replace_on_tmpfs(path, 0o600, nodes.iter().map(line).collect::<String>().as_bytes())
+    replace_file::replace_unsynced(path, 0o600, nodes.iter().map(line).collect::<String>().as_bytes())
 }
 
 /// `c 189 2 0 0 432 bus/usb/001/003`; the path last, as it may hold anything but a line's end.

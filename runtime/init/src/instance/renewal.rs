@@ -96,5 +96,5 @@ impl Instance {
 pub(crate) fn leave_actual(runtime: &Path, spec: &InstanceSpec) {
     let Ok(bytes) = file::encode(spec, file::Digest([0; 32])) else { return };
     // It is looked at by people only, who are then shown what is configured.
-    let _ = replace_file::replace_on_tmpfs(&runtime.join(file::ACTUAL), 0o600, &bytes);
+    let _ = replace_file::replace_unsynced(&runtime.join(file::ACTUAL), 0o600, &bytes);
 }
