@@ -2,7 +2,6 @@
 //! the kernel answers at once; nothing is decided here.
 
 use super::deletion::MOST_DELETING;
-use super::dump::found;
 use super::observed::{Address, LinkRoute, OUR_ALIAS};
 use super::plan::{LinkId, Step};
 use super::route::Route;
@@ -24,6 +23,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use yado_sys::interface;
 
 /// By it we know our own addresses and routes (`IFA_PROTO` since Linux 5.18, `rtm_protocol`): 89, which nobody has in
 /// linux/rtnetlink.h and in iproute2's rt_protos.
@@ -139,7 +139,7 @@ impl Kernel {
     async fn stop_learning(&self, port: &LinkId, hwaddr: [u8; 6]) -> io::Result<()> {
         let port = match port {
             LinkId::Index(index) => *index,
-            LinkId::Name(name) => self.index_of(name).await?,
+            LinkId::Name(name) => interface::index(name)?,
         };
         // `Noarp` is static here; the entry of a `Permanent` one would be an address of the host itself.
         let entry = self.handle.neighbours().add_bridge(port, &hwaddr).state(NeighbourState::Noarp);
@@ -171,7 +171,7 @@ impl Kernel {
     async fn pass_macvlan(&self, parent: u32, hwaddr: [u8; 6], inside: Inside<'_>) -> io::Result<()> {
         let passage = passage_name(hwaddr);
         done(self.handle.link().add(macvlan(&passage, parent, inside)).execute().await)?;
-        let passed = match self.index_of(&passage).await {
+        let passed = match interface::index(&passage) {
             Ok(link) => self.enter(link, inside).await,
             Err(error) => Err(error),
         };
@@ -181,11 +181,6 @@ impl Kernel {
             let _ = self.handle.link().del_with_message(named).execute().await;
         }
         passed
-    }
-
-    pub(super) async fn index_of(&self, name: &str) -> io::Result<u32> {
-        let found = found(self.handle.link().get().match_name(name.to_owned())).await?;
-        found.map(|message| message.header.index).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Moves the link itself into the instance.
