@@ -38,6 +38,9 @@ pub(crate) fn mount_root(
     })
 }
 
+/// Without `volatile`, with which the kernel would write nothing back when the overlay is unmounted: every layer is its
+/// instance's for all its runs, and what a program inside has synced must be there after the power was cut. None is thrown away
+/// with its run; who deletes an instance deletes the layer later, by `yado apply --delete-data`.
 fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
     let options = [
         FsOption::Value("source", order.spec.name.as_str()),
