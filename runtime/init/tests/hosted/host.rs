@@ -808,6 +808,16 @@ impl Drop for Running {
     }
 }
 
+/// What the kernel itself takes on the whole machine: objects, stacks, page tables, and what each processor has its own of.
+pub(crate) fn kernel_memory_kib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let kib = |name: &str| -> u64 {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    ["Slab", "KernelStack", "PageTables", "Percpu"].into_iter().map(kib).sum()
+}
+
 /// How many processes of this machine have this command line.
 pub(crate) fn count_everywhere(words: &str) -> usize {
     let wanted = format!("{}\0", words.replace(' ', "\0"));

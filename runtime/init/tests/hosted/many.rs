@@ -1,6 +1,6 @@
 //! As many instances as there may be.
 
-use crate::host::Host;
+use crate::host::{self, Host};
 use std::fs;
 use std::time::Instant;
 use yado_wire::MAX_INSTANCES;
@@ -15,7 +15,7 @@ const MOST_KIB_EACH: u64 = 24;
 fn as_many_as_there_may_be_run_and_one_more_is_refused_with_the_bound() {
     let Some(host) = Host::with(&[("i0", RUNS)]) else { return };
     let mut host = host.start();
-    let (mut there, mut seen) = (1, Vec::new());
+    let (mut there, mut seen, mut first_reader) = (1, Vec::new(), None);
     for count in [1, 50, MAX_INSTANCES] {
         for number in there..count {
             host.add_instance(&format!("i{number}"), RUNS);
@@ -33,10 +33,16 @@ fn as_many_as_there_may_be_run_and_one_more_is_refused_with_the_bound() {
         let restart = restart.elapsed();
         let asked = Instant::now();
         host.ask(&Request::Status);
-        seen.push((count, host.held().pss_kib, restart, asked.elapsed()));
+        seen.push((count, host.held().pss_kib, restart, asked.elapsed(), host::kernel_memory_kib()));
+        // One that has no room for their sockets ends, and another takes its place.
+        let reader = host.reader().unwrap();
+        assert_eq!(*first_reader.get_or_insert(reader), reader, "{count} instances");
     }
-    for (count, pss_kib, restart, status) in &seen {
-        println!("{count} instances: init's PSS {pss_kib} KiB, one restarts in {restart:?}, status {status:?}");
+    for (count, pss_kib, restart, status, kernel_kib) in &seen {
+        println!(
+            "{count} instances: init's PSS {pss_kib} KiB, one restarts in {restart:?}, status {status:?}, \
+             the kernel's own memory {kernel_kib} KiB"
+        );
     }
     let (few, many) = (&seen[1], &seen[2]);
     let each = many.1.saturating_sub(few.1) / (many.0 - few.0) as u64;
