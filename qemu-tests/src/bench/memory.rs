@@ -23,6 +23,8 @@ pub(super) struct AtRest {
     init: Memory,
     reader: Memory,
     netd: Memory,
+    /// What the kernel itself takes on the whole board.
+    kernel_kib: u64,
     /// netd just after it was asked something: what it then gives back is code that only work needs.
     netd_at_work: Memory,
 }
@@ -72,6 +74,8 @@ fn compare(few: &AtRest, many: &AtRest, report: &mut BenchReport) {
         format!("PSS {one_more:+.1} KiB"),
         one_more < ONE_MORE_KIB,
     );
+    let of_kernel = (many.kernel_kib as f64 - few.kernel_kib as f64) / (many.containers - few.containers) as f64;
+    println!("   one more container takes {of_kernel:.0} KiB of the kernel's own memory: {KERNEL_FIELDS:?}");
     report.promise(
         "one more container costs us no process".to_owned(),
         format!("{} with {}, {} with {containers}", few.processes, few.containers, many.processes),
@@ -104,9 +108,10 @@ fn at_rest(board: &Board, containers: usize) -> Result<AtRest, BenchError> {
         init: memory(board, 1)?,
         reader: memory(board, reader(board)?)?,
         netd: memory(board, netd)?,
+        kernel_kib: kernel_memory(board)?,
         netd_at_work,
     };
-    let AtRest { containers, processes, init, reader, netd, netd_at_work } = &measured;
+    let AtRest { containers, processes, init, reader, netd, kernel_kib: _, netd_at_work } = &measured;
     println!(
         "   {containers:>10}  {processes:>9}  {:>8} ({:>4})           {:>8} ({:>4})             {:>8} ({:>4})           {:>8}",
         init.pss_kib,
@@ -149,6 +154,23 @@ fn parse_memory(rollup: &str) -> Option<Memory> {
     Some(Memory { pss_kib: field("Pss:")?, private_dirty_kib: field("Private_Dirty:")? })
 }
 
+/// Objects, stacks, page tables, and what each processor has its own of.
+const KERNEL_FIELDS: [&str; 4] = ["Slab", "KernelStack", "PageTables", "Percpu"];
+
+fn kernel_memory(board: &Board) -> Result<u64, BenchError> {
+    const PATH: &str = "/proc/meminfo";
+    let text = board.agent.read_file(PATH).map_err(BoardError::Agent)?;
+    parse_kernel_memory(&text).ok_or_else(|| lacks(PATH, "kernel's own memory"))
+}
+
+fn parse_kernel_memory(meminfo: &str) -> Option<u64> {
+    let field = |name: &str| -> Option<u64> {
+        let value = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        value.trim().strip_suffix(" kB")?.parse().ok()
+    };
+    KERNEL_FIELDS.into_iter().map(field).sum()
+}
+
 fn lacks(place: &str, wanted: &str) -> BenchError {
     BenchError::Lacks { place: place.to_owned(), wanted: wanted.to_owned() }
 }
@@ -167,5 +189,13 @@ mod tests {
         let memory = parse_memory(text).unwrap();
         assert_eq!((memory.pss_kib, memory.private_dirty_kib), (512, 88));
         assert!(parse_memory("Rss: 700 kB\n").is_none());
+    }
+
+    #[test]
+    fn the_kernels_own_memory_is_the_sum_of_its_lines() {
+        let text = "MemTotal:         239276 kB\nSlab:              20000 kB\nSReclaimable:       7000 kB\n\
+            KernelStack:         900 kB\nPageTables:          300 kB\nPercpu:               40 kB\n";
+        assert_eq!(parse_kernel_memory(text), Some(21240));
+        assert_eq!(parse_kernel_memory(&text.replace("Percpu", "Perhaps")), None);
     }
 }

@@ -5,6 +5,7 @@
 //! `YADO_BENCH_BEFORE` names a directory with `yado` and `yado-init` of another build, which takes part too.
 
 pub(crate) mod budgets;
+mod cold;
 
 use super::rivals::{CRUN, MAP, PLACE, Rivals};
 use super::starts::{Times, print_times, times};
@@ -40,8 +41,9 @@ const WITHOUT_NIC: &str = "no nic";
 const WITH_NIC: &str = "nic";
 const WORDS: [&str; 2] = [WITHOUT_NIC, WITH_NIC];
 const WARM: &str = "warm";
-const COLD: &str = "cold";
-const TEMPERATURES: [&str; 2] = [WARM, COLD];
+const HASHED: &str = "hashed";
+/// In one contest; cold starts are in one of their own.
+const TEMPERATURES: [&str; 2] = [WARM, HASHED];
 const BY_SOCKET: &str = "socket";
 const BY_COMMAND: &str = "command";
 const WAYS: [&str; 2] = [BY_SOCKET, BY_COMMAND];
@@ -49,7 +51,7 @@ const WAYS: [&str; 2] = [BY_SOCKET, BY_COMMAND];
 const OURS: &str = "yado";
 
 const DEFINITION: &str = "yado: until init tells the instance as stopped (its processes, mounts and control group are gone) and \
-the request was answered, or the command has ended. Warm: the image was verified by an earlier start and is kept; cold: its \
+the request was answered, or the command has ended. Warm: the image was verified by an earlier start and is kept; hashed: its \
 file was touched since, so it is hashed again. Data, images and layers are on this folder's disk, runtime directories on a tmpfs. \
 The others: until the command has ended; their root is the same files in a plain directory, they verify nothing, mount no \
 overlay, and have no nic. crun is Debian's: linked dynamically, and it executes itself once more from a copy in memory.";
@@ -78,7 +80,10 @@ done
 
 /// Times all, prints, and says whether the goals are reached. `Err`: there is nothing to compare.
 pub(super) fn measure(cache: &Cache, directory: &Path) -> Result<bool, Box<dyn Error>> {
-    Ok(tell(&time(cache, directory, LAPS)?))
+    let track = Track::lay_out(cache, directory)?;
+    let is_good = tell(&track.run(LAPS, &track.contestants)?);
+    cold::measure(&track)?;
+    Ok(is_good)
 }
 
 /// Those of ours that did not start each time. Whoever fails once has no more turns, and its times until then say nothing.
@@ -122,50 +127,69 @@ fn contestant(build: &str, way: &str, word: &str, temperature: &str) -> String {
     format!("{build} by {way}, {word}, {temperature}")
 }
 
-fn time(cache: &Cache, directory: &Path, laps: u32) -> Result<Results, Box<dyn Error>> {
-    let built = cross::build(
-        cache,
-        Arch::Amd64,
-        &[
-            Program { package: "yado-init", binary: None },
-            Program { package: "yado", binary: None },
-            Program { package: "qemu-guest", binary: Some("guest-race") },
-        ],
-    )?;
-    let program = |name: &str| built.iter().find(|built| built.name == name).map(|built| built.path.clone());
-    let missing = |name: &str| format!("no {name} was built");
-    // A run before this one; that there was none is as good.
-    let _ = fs::remove_dir_all(directory);
-    fs::create_dir_all(directory.join("root"))?;
-    let directory = directory.canonicalize()?;
-    lay_out_root(&directory.join("root"))?;
-    let mut builds = vec![(
-        OURS,
-        [program("yado-init").ok_or_else(|| missing("yado-init"))?, program("yado").ok_or_else(|| missing("yado"))?],
-    )];
-    if let Some(before) = std::env::var_os("YADO_BENCH_BEFORE").map(PathBuf::from) {
-        builds.push(("before", [before.join("yado-init"), before.join("yado")]));
+/// Where all is laid out that a contest needs.
+struct Track {
+    contestants: Vec<Contestant>,
+    /// `PROGRAM DIRECTORY` of each init.
+    inits: String,
+    /// What is copied over the root of the namespaces.
+    files: PathBuf,
+    race: PathBuf,
+}
+
+impl Track {
+    fn lay_out(cache: &Cache, directory: &Path) -> Result<Track, Box<dyn Error>> {
+        let built = cross::build(
+            cache,
+            Arch::Amd64,
+            &[
+                Program { package: "yado-init", binary: None },
+                Program { package: "yado", binary: None },
+                Program { package: "qemu-guest", binary: Some("guest-race") },
+            ],
+        )?;
+        let program = |name: &str| built.iter().find(|built| built.name == name).map(|built| built.path.clone());
+        let missing = |name: &str| format!("no {name} was built");
+        // A run before this one; that there was none is as good.
+        let _ = fs::remove_dir_all(directory);
+        fs::create_dir_all(directory.join("root"))?;
+        let directory = directory.canonicalize()?;
+        lay_out_root(&directory.join("root"))?;
+        let mut builds = vec![(
+            OURS,
+            [
+                program("yado-init").ok_or_else(|| missing("yado-init"))?,
+                program("yado").ok_or_else(|| missing("yado"))?,
+            ],
+        )];
+        if let Some(before) = std::env::var_os("YADO_BENCH_BEFORE").map(PathBuf::from) {
+            builds.push(("before", [before.join("yado-init"), before.join("yado")]));
+        }
+        let tool = HostYado::build(cache)?;
+        let rivals = rivals(cache, &directory.join("root"));
+        let mut contestants = rivals.contestants();
+        contestants.push(unshare(&directory.join("root")));
+        let mut inits = Vec::new();
+        for (name, [init, yado]) in &builds {
+            let host = Host { name, directory: directory.join(name), has_limits: rivals.has_limits, tool: &tool };
+            host.lay_out(init, yado, &directory.join("root"))?;
+            contestants.extend(host.contestants());
+            inits.push(format!("{} {}", host.directory.join("bin/yado-init").display(), host.directory.display()));
+        }
+        let files = directory.join("files");
+        for (path, text) in rivals.files() {
+            write(&files.join(path.trim_start_matches('/')), &text)?;
+        }
+        for made in ["crun", "lxc", "lxc-root"] {
+            fs::create_dir_all(files.join(PLACE.trim_start_matches('/')).join(made))?;
+        }
+        let race = program("guest-race").ok_or_else(|| missing("guest-race"))?;
+        Ok(Track { contestants, inits: inits.join("\n"), files, race })
     }
-    let tool = HostYado::build(cache)?;
-    let rivals = rivals(cache, &directory.join("root"));
-    let mut contestants = rivals.contestants();
-    contestants.push(unshare(&directory.join("root")));
-    let mut inits = Vec::new();
-    for (name, [init, yado]) in &builds {
-        let host = Host { name, directory: directory.join(name), has_limits: rivals.has_limits, tool: &tool };
-        host.lay_out(init, yado, &directory.join("root"))?;
-        contestants.extend(host.contestants());
-        inits.push(format!("{} {}", host.directory.join("bin/yado-init").display(), host.directory.display()));
+
+    fn run(&self, laps: u32, contestants: &[Contestant]) -> Result<Results, Box<dyn Error>> {
+        run(&Contest { laps, contestants: contestants.to_vec() }, &self.inits, &self.files, &self.race)
     }
-    let files = directory.join("files");
-    for (path, text) in rivals.files() {
-        write(&files.join(path.trim_start_matches('/')), &text)?;
-    }
-    for made in ["crun", "lxc", "lxc-root"] {
-        fs::create_dir_all(files.join(PLACE.trim_start_matches('/')).join(made))?;
-    }
-    let race = program("guest-race").ok_or_else(|| missing("guest-race"))?;
-    run(&Contest { laps, contestants }, &inits.join("\n"), &files, &race)
 }
 
 fn tell(results: &Results) -> bool {
@@ -343,7 +367,7 @@ impl Host<'_> {
         let touch = vec!["touch".to_owned(), text(self.directory.join("system/images/aliases/cold/image"))];
         let mut all = Vec::new();
         for (word, warm, cold) in [(WITHOUT_NIC, "once", "cold"), (WITH_NIC, "nic", "cold-nic")] {
-            for (temperature, instance, before) in [(WARM, warm, Vec::new()), (COLD, cold, touch.clone())] {
+            for (temperature, instance, before) in [(WARM, warm, Vec::new()), (HASHED, cold, touch.clone())] {
                 let start = Start::Command { argv: command(&["start", instance]), environment: Vec::new() };
                 let request = Start::Request { socket: socket.clone(), instance: instance.to_owned() };
                 for (by, start) in [(BY_SOCKET, request), (BY_COMMAND, start)] {
@@ -373,12 +397,12 @@ mod tests {
     const ALL: [(&str, u64); 9] = [
         ("yado by socket, no nic, warm", 50),
         ("yado by command, no nic, warm", 60),
-        ("yado by socket, no nic, cold", 70),
-        ("yado by command, no nic, cold", 70),
+        ("yado by socket, no nic, hashed", 70),
+        ("yado by command, no nic, hashed", 70),
         ("yado by socket, nic, warm", 60),
         ("yado by command, nic, warm", 70),
-        ("yado by socket, nic, cold", 90),
-        ("yado by command, nic, cold", 90),
+        ("yado by socket, nic, hashed", 90),
+        ("yado by command, nic, hashed", 90),
         (CRUN, 100),
     ];
 

@@ -1,6 +1,6 @@
 //! What `cargo accept` holds of the starts on this machine, and of the memory after them.
 
-use super::{failed_starts, time, warm_starts};
+use super::{Track, failed_starts, warm_starts};
 use crate::bench::rivals::CRUN;
 use crate::bench::starts::{Times, times};
 use crate::cache::Cache;
@@ -35,7 +35,8 @@ pub(crate) fn hold_budgets(cache: &Cache, directory: &Path) -> Result<Budgets, B
     }
     let mut attempts: Vec<Vec<Times>> = Vec::new();
     let ratios = loop {
-        let results = time(cache, directory, BUDGET_LAPS)?;
+        let track = Track::lay_out(cache, directory)?;
+        let results = track.run(BUDGET_LAPS, &track.contestants)?;
         let failed = failed_starts(&results, BUDGET_LAPS);
         if !failed.is_empty() {
             return Ok(Budgets::Seen(failed));
