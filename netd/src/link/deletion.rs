@@ -1,5 +1,6 @@
 //! Taking links away without waiting for what the kernel does after that.
 
+use super::dump::ENODEV;
 use super::kernel::{Kernel, change_at};
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -27,13 +28,17 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// What the kernel says, and [`TimedOut`](io::ErrorKind::TimedOut) when the link is still there after 5 s.
+    /// What the kernel says, but not that there is no such link: its namespace may have taken it away this moment, and that is what
+    /// was wanted. [`TimedOut`](io::ErrorKind::TimedOut) when the link is still there after 5 s.
     pub async fn delete_aside(&self, link: u32) -> io::Result<()> {
         let late = |_| {
             let reason = format!("a link is not taken away within {} s", DELETE_LIMIT.as_secs());
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))
         };
-        timeout(DELETE_LIMIT, self.delete_by_thread(link)).await.unwrap_or_else(late)
+        match timeout(DELETE_LIMIT, self.delete_by_thread(link)).await.unwrap_or_else(late) {
+            Err(error) if error.raw_os_error() == Some(ENODEV) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     async fn delete_by_thread(&self, link: u32) -> io::Result<()> {
@@ -85,6 +90,15 @@ fn ask(request: &[u8]) -> io::Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_is_gone_by_itself_is_taken_away() {
+        if !yado_sys::identity::is_root() {
+            return println!("SKIPPED: needs root");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { Kernel::open().unwrap().delete_aside(i32::MAX as u32).await.unwrap() });
+    }
 
     #[test]
     fn whoever_cannot_take_a_link_away_is_told_so_in_the_end() {

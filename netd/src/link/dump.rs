@@ -99,10 +99,10 @@ impl Kernel {
 }
 
 /// errno-base.h.
-const ENODEV: i32 = 19;
+pub(super) const ENODEV: i32 = 19;
 
 /// The kernel's answer about one link.
-pub(super) async fn found(question: LinkGetRequest) -> io::Result<Option<LinkMessage>> {
+async fn found(question: LinkGetRequest) -> io::Result<Option<LinkMessage>> {
     let mut answers = std::pin::pin!(question.execute());
     match answers.next().await {
         Some(Ok(message)) => Ok(Some(message)),
