@@ -74,6 +74,8 @@ pub(crate) struct Instance {
     pub(crate) restarts: u32,
     /// Why it last failed.
     pub(crate) last_failure: Option<Box<Failure>>,
+    /// Its last start failed while netd was not up: it is started again when netd is.
+    pub(crate) waits_for_netd: bool,
     /// What its launchers, and what they start inside, may still print for the log.
     pub(crate) printed: Budget,
 }
@@ -189,6 +191,7 @@ impl Instance {
             oom_kills: Counter::default(),
             refused_forks: Counter::default(),
             restarts: 0,
+            waits_for_netd: false,
             printed: Budget::per_second(PRINTED_BYTES_PER_SECOND, PRINTED_BURST_BYTES),
         }
     }

@@ -18,7 +18,7 @@ use yado_wire::{InstanceId, MAX_FRAME_BYTES};
 pub(crate) const SERVICE: &str = "netd";
 
 /// How long instances with interfaces wait for netd to listen before they are started all the same, and then fail with
-/// netd's reason.
+/// netd's reason. Should it come later, they are started again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What netd is to be told, and the question that is on its way.
@@ -41,6 +41,11 @@ pub(crate) struct Peering<'a> {
     pub(crate) discarded: &'a Discarded,
 }
 
+/// Whether netd listens.
+pub(crate) fn is_ready(services: &[Service]) -> bool {
+    services.iter().any(|service| service.name == SERVICE && service.is_ready)
+}
+
 impl Netd {
     /// Where an answer comes from.
     pub(crate) fn socket(&self) -> Option<&Untrusted> {
@@ -54,7 +59,7 @@ impl Netd {
 
     /// Until when instances with interfaces wait for netd.
     pub(crate) fn patience(&self, services: &[Service]) -> Option<Moment> {
-        let is_ready = services.iter().any(|service| service.name == SERVICE && service.is_ready);
+        let is_ready = is_ready(services);
         let until = self.since?.saturating_add(PATIENCE);
         (!is_ready && yado_sys::clock::since_boot() < until).then_some(until)
     }

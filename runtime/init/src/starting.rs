@@ -4,11 +4,13 @@ use crate::fuse_connections::{self, Whose};
 use crate::identities;
 use crate::instance::cgroup;
 use crate::instance::counter::Counter;
+use crate::instance::lifecycle::{State, Wanted};
 use crate::instance::renewal::leave_actual;
 use crate::instance::{Run, lifecycle};
 use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
+use crate::netd;
 use crate::supervisor::Supervisor;
 use crate::untrusted::Untrusted;
 use std::fs;
@@ -36,7 +38,9 @@ impl Supervisor {
 
     /// Notes why a start failed, and tells the table.
     pub(crate) fn fail_start(&mut self, number: InstanceId, failure: Failure, now: Moment) {
-        let Some(instance) = self.instances.get(number) else { return };
+        let is_without_netd = failure.step == Step::Network && !netd::is_ready(&self.services);
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        instance.waits_for_netd = is_without_netd;
         let event = instance.failed_start(&failure);
         // A device that is waited for is no failure yet.
         if matches!(event, lifecycle::Event::DeviceAbsent { within } if !within.is_zero()) {
@@ -47,6 +51,28 @@ impl Supervisor {
             self.record_failure(number, failure);
         }
         self.step_instance(number, event, now);
+    }
+
+    /// Starts again whose start failed because netd was not up, now that it is: on a slow board it may come after all patience.
+    pub(crate) fn start_who_lacked_netd(&mut self, now: Moment) {
+        if !netd::is_ready(&self.services) {
+            return;
+        }
+        for &number in self.instances.ids().iter() {
+            let Some(instance) = self.instances.get_mut(number) else { continue };
+            // What is left of the failed start is removed first.
+            let is_over = matches!(instance.state, State::Failed { .. } | State::BackingOff { .. });
+            if !instance.waits_for_netd || !is_over {
+                continue;
+            }
+            instance.waits_for_netd = false;
+            if let Wanted::Up { .. } = instance.wanted {
+                let run = instance.next_run();
+                let name = &instance.name;
+                self.log.say(Priority::Notice, format_args!("{name}: netd is up, it is started again"));
+                self.want(number, Wanted::Up { run }, now);
+            }
+        }
     }
 
     fn remember_failure(&mut self, number: InstanceId, failure: Failure) {
@@ -63,6 +89,7 @@ impl Supervisor {
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
         let processors = self.processors_for(number, &[&spec]);
         let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
+        instance.waits_for_netd = false;
         instance.idmap_base = self.identities.first_host_id(&instance.name);
         if self.closing.is_overdue() {
             let reason = "too many descriptors of ended instances wait to be closed";
@@ -153,7 +180,7 @@ impl Supervisor {
         // Once the launcher has it, it is not let go of any more for want of use.
         let image_use = self.warm_images.take(image).filter(|_| purpose.mounts_image());
         let kept = image_use.as_ref().and_then(|_| self.warm_images.get(image));
-        let has_netd = self.services.iter().any(|service| service.name == crate::netd::SERVICE);
+        let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.places.group(&instance.place());
         let order = LaunchOrder {
             id: number,

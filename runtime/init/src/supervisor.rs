@@ -140,6 +140,7 @@ impl Supervisor {
         self.advance_hotplug(now);
         self.step_netd(detach_queue::Event::Wake, now);
         self.release_queued(now);
+        self.start_who_lacked_netd(now);
         self.warm_images.trim();
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
         let is_ours = self.places.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();

@@ -172,6 +172,28 @@ impl Host {
         self.start_on("mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null")
     }
 
+    /// Starts it with a netd that does nothing until a file of this name is there.
+    pub(crate) fn start_with_netd_after(self, file: &str) -> Running {
+        let init = self.path("bin/yado-init");
+        fs::create_dir(self.path("bin")).unwrap();
+        assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
+        for name in ["yado-container", "yado-netd"] {
+            symlink(&self.yado, self.path("bin").join(name)).unwrap();
+        }
+        let (real, bin, file) = (self.yado.display(), self.path("bin"), self.path(file));
+        let (bin, file) = (bin.display(), file.display());
+        let text = format!(
+            "#!/bin/sh\ncase $1 in\n--run) while [ ! -e {file} ]; do sleep 0.1; done; exec {bin}/yado-netd \"$@\" ;;\n\
+             compile) exec {real} \"$@\" ;;\n*) exec {bin}/yado-container \"$@\" ;;\nesac\n"
+        );
+        fs::write(self.path("bin/script"), text).unwrap();
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).arg(self.path("bin/script")).arg(self.path("bin/yado"));
+        assert!(install.status().unwrap().success());
+        let init = spawn(&init, self.directory.path(), "");
+        self.with_init(init)
+    }
+
     /// Starts it with a shell script in front of the launcher, in which `$launcher` is the real one.
     pub(crate) fn start_with_launcher(self, script: &str) -> Running {
         // Init takes the `yado` beside it.
@@ -235,14 +257,24 @@ impl Host {
         fs::write(self.path("root/etc/inittab"), INITTAB).unwrap();
     }
 
+    /// Gives an instance an image of another root, with the stop method that its builder finds.
+    pub(crate) fn add_instance_of(&self, root: &Path, name: &str, rest: &str) {
+        self.build_image_of(root.to_str().unwrap(), name, &[]);
+        self.write_instance(name, name, rest);
+    }
+
     /// Builds an image from the root and installs it under an alias.
     fn build_image(&self, alias: &str, options: &[&str]) -> PathBuf {
+        self.build_image_of("root", alias, options)
+    }
+
+    fn build_image_of(&self, root: &str, alias: &str, options: &[&str]) -> PathBuf {
         let architecture = std::env::consts::ARCH;
         let mut words = vec!["image", "build", "--name", "busybox", "--arch", architecture, "--key", "key.key"];
         words.extend(["--compression", "none"]);
         words.extend(options);
         let file = format!("{alias}.img");
-        words.extend(["root", &file]);
+        words.extend([root, &file]);
         let printed = self.yado(&words);
         let fingerprint = printed.split(' ').next().unwrap();
         let directory = self.path("system/images").join(fingerprint);

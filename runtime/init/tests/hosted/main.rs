@@ -6,10 +6,12 @@
 mod after_update;
 mod apply;
 mod bad_input;
+mod distributions;
 mod host;
 mod host_ids;
 mod kept_images;
 mod killed_apply;
+mod late_netd;
 mod many;
 mod projects;
 mod reader;
