@@ -7,25 +7,46 @@ use qemu_guest::attack::{self, Attempt, Expected, Line, Watched};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use yado_spec::LaunchOrder;
 use yado_sys::children::Ended;
 
 type Case = (&'static str, fn(&Fixture));
 
-pub(crate) const ALL: &[Case] = &[("what_is_tried_inside_is_refused_or_bounded", inside)];
+pub(crate) const ALL: &[Case] = &[
+    ("what_is_tried_inside_is_refused_or_bounded", inside),
+    ("what_is_tried_inside_a_nested_one_is_refused_or_bounded", inside_nested),
+];
 
 /// What needs a controller of the kernel's to be held, which a machine that runs these tests may lack.
 const ON_A_BOARD_ONLY: [&str; 2] = ["fork-bomb", "memory-hog"];
 
+/// What who has `security.nesting` may do, and why.
+const OPEN_WITH_NESTING: &[(&str, &str)] =
+    &[("remount-sys", "its /sys is writable from the start, as with LXD: the files in it are the system's root's")];
+
 fn inside(fixture: &Fixture) {
+    attack_all(fixture, &fixture.order("attacks", &["/bin/sleep", "1000"]), &[]);
+}
+
+/// `security.nesting` shows all of `/proc` and passes controllers on, and opens nothing else.
+fn inside_nested(fixture: &Fixture) {
+    let mut order = fixture.order("attacks-nested", &["/bin/sleep", "1000"]);
+    order.spec.security.nesting = true;
+    attack_all(fixture, &order, OPEN_WITH_NESTING);
+}
+
+/// Makes every attempt in an instance like this one. `open`: those that succeed as a matter of course, and why.
+fn attack_all(fixture: &Fixture, order: &LaunchOrder, open: &[(&str, &str)]) {
     let wanted: Vec<&Attempt> = attack::all()
         .filter(|attempt| matches!(attempt.watched, Watched::Inside) && !ON_A_BOARD_ONLY.contains(&attempt.name))
         .collect();
     let program = format!("/bin/{}", attack::PROGRAM);
     let mut words = vec![program.as_str(), "these"];
     words.extend(wanted.iter().map(|attempt| attempt.name));
-    let mut order = fixture.order("attacks", &["/bin/sleep", "1000"]);
-    order.spec.image = build_image_of(&root_with_the_program(fixture), &fixture.path("attack-image"));
-    order.places.image = fixture.path("attack-image").to_str().unwrap().to_owned();
+    let mut order = order.clone();
+    let image = fixture.path(&format!("{}-image", order.spec.name));
+    order.spec.image = build_image_of(&root_with_the_program(fixture), &image);
+    order.places.image = image.to_str().unwrap().to_owned();
     let payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
     let (ended, output) = exec(&order, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
     payload.kill();
@@ -36,8 +57,10 @@ fn inside(fixture: &Fixture) {
         let Some(line) = lines.iter().find(|line| line.name == attempt.name) else {
             panic!("{} was not tried: {output}", attempt.name);
         };
+        let is_open = open.iter().find(|(name, _)| *name == attempt.name);
         let word = match (attempt.expected, line.outcome.is_held()) {
             (Expected::Held, true) => "",
+            (Expected::Held, false) if is_open.is_some() => is_open.map_or("", |(_, why)| *why),
             (Expected::Held, false) => {
                 broken.push(line.to_string());
                 "BROKEN"
@@ -66,6 +89,6 @@ fn root_with_the_program(fixture: &Fixture) -> PathBuf {
 }
 
 fn copy_tree(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    let copied = Command::new("cp").arg("-aT").arg(from).arg(to).status().unwrap();
     assert!(copied.success());
 }
