@@ -21,6 +21,7 @@ mod devices;
 mod failure;
 mod fullness;
 mod idle;
+mod killed_apply;
 mod killed_launcher;
 mod killed_processes;
 mod lingering_mount;
@@ -51,7 +52,7 @@ const STEPS: &[Step] = &[
     Step { title: "bad configuration is named, and costs only its own instance", take: configuration::bad_files },
     Step { title: "images for another machine or a newer runtime are refused", take: configuration::foreign_images },
     Step { title: "each key that applies at once does, on what runs", take: apply::every_key },
-    Step { title: "whoever applies is killed at any moment", take: apply::killed },
+    Step { title: "whoever applies is killed at any moment", take: killed_apply::killed },
     Step { title: "devices that are not there: done without, refused, waited for", take: devices::absent },
     Step { title: "clocks of an instance's own, where the kernel has them", take: clock::of_its_own },
     Step { title: "at rest we use little memory and write nothing", take: idle::budgets },
