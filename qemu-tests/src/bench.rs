@@ -104,6 +104,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     sizes::measure(&prepared.ingredients, &mut report)?;
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
+        processors: 1,
         slots: Slots::OnlyA,
         data_mib: appliance::DATA_MIB,
         data: DataPartition::Filled(data),

@@ -106,6 +106,7 @@ pub const fn planned_steps() -> usize {
 fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, StepError> {
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
+        processors: 1,
         slots: Slots::OnlyA,
         data_mib: DATA_MIB,
         data: DataPartition::Blank,

@@ -47,6 +47,7 @@ fn boot(arch: Arch, state: &BootState, spoil: impl Fn(&File)) -> Option<Told> {
     let mut qemu = Qemu::start(&QemuOptions {
         arch,
         memory_mib: 256,
+        processors: 1,
         uboot,
         environment: at("flash"),
         disk: at("disk"),

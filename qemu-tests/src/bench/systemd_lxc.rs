@@ -83,6 +83,7 @@ impl Rival {
     fn time(&self, directory: &Path) -> Result<u64, BenchError> {
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
+            processors: 1,
             slots: Slots::OnlyA,
             data_mib: DATA_MIB,
             data: DataPartition::Filled(self.data.clone()),

@@ -25,6 +25,8 @@ pub struct QemuOptions {
     pub arch: Arch,
     /// Its memory.
     pub memory_mib: u32,
+    /// Its processors.
+    pub processors: u32,
     /// U-Boot, in the first flash.
     pub uboot: PathBuf,
     /// U-Boot's environment, in the second flash: an image of exactly [`FLASH_BYTES`].
@@ -192,13 +194,14 @@ fn connect(child: &mut Child, socket: &Path, stderr_log: &Path) -> Result<Qmp, Q
 }
 
 fn arguments(options: &QemuOptions) -> Vec<String> {
-    let QemuOptions { arch, memory_mib, uboot, environment, disk, clock, on_reset, sockets, serial_log } = options;
+    let QemuOptions { arch, memory_mib, processors, uboot, environment, disk, clock, on_reset, sockets, serial_log } =
+        options;
     let socket = |name: &str| format!("socket,id={name},path={},server=on,wait=off", escaped(&sockets.join(name)));
     let mut words: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     add("-machine", arch.qemu_machine().to_owned());
     add("-cpu", arch.qemu_cpu().to_owned());
-    add("-smp", "1".to_owned());
+    add("-smp", processors.to_string());
     add("-m", format!("{memory_mib}M"));
     add("-display", "none".to_owned());
     add("-bios", uboot.display().to_string());
@@ -265,6 +268,7 @@ mod tests {
         QemuOptions {
             arch: Arch::Armhf,
             memory_mib: 128,
+            processors: 1,
             uboot: "/u,boot.bin".into(),
             environment: "/env".into(),
             disk: "/a,b".into(),

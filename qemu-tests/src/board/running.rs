@@ -35,6 +35,8 @@ pub struct Prepared {
 pub struct BoardOptions {
     /// Its memory.
     pub memory_mib: u32,
+    /// Its processors. A second one makes it no faster, and costs the machine below up to half as much again.
+    pub processors: u32,
     /// What is in its two slots.
     pub slots: Slots,
     /// The size of its data partition.
@@ -177,7 +179,7 @@ impl Board {
 
     /// Starts the emulator with the disk that an earlier board left in the same directory. Its serial log is replaced.
     pub fn power_on_again(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
-        let BoardOptions { memory_mib, clock, on_reset, directory, .. } = &options;
+        let BoardOptions { memory_mib, processors, clock, on_reset, directory, .. } = &options;
         let sockets = tempfile::Builder::new()
             .prefix("yado-board-")
             .tempdir()
@@ -185,6 +187,7 @@ impl Board {
         let qemu_options = QemuOptions {
             arch: prepared.ingredients.arch,
             memory_mib: *memory_mib,
+            processors: *processors,
             uboot: prepared.ingredients.uboot.clone(),
             environment: flash_path(directory),
             disk: disk_path(directory),

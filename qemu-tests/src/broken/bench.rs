@@ -63,9 +63,10 @@ impl<'a> Bench<'a> {
     /// Makes a new board, and leaves it off.
     pub(super) fn assemble(&mut self, condition: Condition) -> Result<(), BrokenError> {
         self.clear_away();
-        let Condition { name, kernel, slots, data, kernel_arguments, clock } = condition;
+        let Condition { name, kernel, processors, slots, data, kernel_arguments, clock } = condition;
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
+            processors,
             slots,
             data_mib: DATA_MIB,
             data,

@@ -9,11 +9,12 @@ use super::failure::BrokenError;
 use crate::board::disk::DataPartition;
 use crate::report::Observer;
 
-/// Bad files on the data partition, spoilt specs in the system.
+/// Bad files on the data partition, spoilt specs in the system. It has two processors.
 pub(super) fn spoilt(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let name = "spoilt";
     let data = DataPartition::Filled(data_with_bad_files(&bench.directory_of(name)?)?);
-    let said = bench.switch_on(Condition { data, ..Condition::sound(name) })?;
+    // Two processors, as with one nobody can tell which an instance may use.
+    let said = bench.switch_on(Condition { data, processors: 2, ..Condition::sound(name) })?;
     observer.check("the agent on the board speaks", said, true)?;
     let data = bench.status()?["system"]["data"].clone();
     observer.check("nothing is wrong with the data partition itself", &data, data.is_null())?;

@@ -28,6 +28,8 @@ pub(super) struct Condition {
     pub(super) name: &'static str,
     /// Its kernel.
     pub(super) kernel: Kernel,
+    /// How many processors it has.
+    pub(super) processors: u32,
     /// What is in its slots.
     pub(super) slots: Slots,
     /// What is in its data partition.
@@ -39,11 +41,12 @@ pub(super) struct Condition {
 }
 
 impl Condition {
-    /// Nothing is wrong: the usual kernel, a system in slot A, a blank data partition, today.
+    /// Nothing is wrong: the usual kernel, one processor, a system in slot A, a blank data partition, today.
     pub(super) fn sound(name: &'static str) -> Condition {
         Condition {
             name,
             kernel: Kernel::Usual,
+            processors: 1,
             slots: Slots::OnlyA,
             data: DataPartition::Blank,
             kernel_arguments: "",

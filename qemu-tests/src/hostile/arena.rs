@@ -58,6 +58,7 @@ impl<'a> Arena<'a> {
     pub(super) fn switch_on(&mut self) -> Result<String, HostileError> {
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
+            processors: 1,
             slots: Slots::OnlyA,
             data_mib: DATA_MIB,
             data: DataPartition::Blank,
