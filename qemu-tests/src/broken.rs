@@ -51,7 +51,8 @@ const STEPS: &[Step] = &[
     Step { title: "spoilt specs are compiled again, and their instances run", take: configuration::spoilt_specs },
     Step { title: "bad configuration is named, and costs only its own instance", take: configuration::bad_files },
     Step { title: "images for another machine or a newer runtime are refused", take: configuration::foreign_images },
-    Step { title: "each key that applies at once does, on what runs", take: apply::every_key },
+    Step { title: "each limit applies at once to what runs", take: apply::every_limit },
+    Step { title: "devices come and go in what runs when they are configured", take: apply::come_and_go },
     Step { title: "whoever applies is killed at any moment", take: killed_apply::killed },
     Step { title: "devices that are not there: done without, refused, waited for", take: devices::absent },
     Step { title: "clocks of an instance's own, where the kernel has them", take: clock::of_its_own },
@@ -91,6 +92,8 @@ const STEPS: &[Step] = &[
 const STEPS_ON_ARM64: &[Step] = &[
     Step { title: "a board boots a newer kernel, with compressed modules", take: boots::newer_kernel },
     Step { title: "compressed modules are loaded, and instances run", take: compressed_modules::loaded },
+    Step { title: "rules of restarts and health apply at once to what runs", take: apply::every_rule },
+    Step { title: "networks change at once below what runs", take: apply::every_network_key },
     Step {
         title: "a start waits for the mount of the run before, where the kernel mounts no layer twice",
         take: lingering_mount::waited_for,

@@ -193,6 +193,11 @@ impl<'a> Bench<'a> {
         self.board.as_ref().ok_or(BrokenError::Off)
     }
 
+    /// The board that is on, to plug something into it.
+    pub(super) fn board_mut(&mut self) -> Result<&mut Board, BrokenError> {
+        self.board.as_mut().ok_or(BrokenError::Off)
+    }
+
     /// The status of everything.
     pub(super) fn status(&self) -> Result<Value, BrokenError> {
         Ok(self.board()?.status()?)
