@@ -26,6 +26,7 @@ mod killed_launcher;
 mod killed_processes;
 mod lingering_mount;
 mod power_cut;
+mod pressure;
 mod reboot;
 mod slots;
 
@@ -78,9 +79,13 @@ const STEPS: &[Step] = &[
         take: controllers::missing_module,
     },
     Step { title: "the foreign data is what it was, byte for byte", take: data_partition::untouched },
-    Step { title: "a board boots in the year 2040, without a data partition", take: boots::in_2040 },
+    Step {
+        title: "a board boots in the year 2040, without a data partition and figures of pressure",
+        take: boots::in_2040,
+    },
     Step { title: "a missing data partition is named; instances run without it", take: data_partition::missing },
     Step { title: "the clock is right, and everything runs, after 2038", take: clock::after_2038 },
+    Step { title: "a kernel that does not tell when memory is short costs only the telling", take: pressure::untold },
     Step {
         title: "a system on trial that is not what was signed is refused, and the board restarts",
         take: slots::refused,

@@ -6,6 +6,7 @@ use super::condition::{Condition, Kernel};
 use super::controllers;
 use super::data_partition::foreign_content;
 use super::failure::BrokenError;
+use super::pressure;
 use crate::board::disk::DataPartition;
 use crate::report::Observer;
 
@@ -32,11 +33,12 @@ pub(super) fn foreign_data(bench: &mut Bench<'_>, observer: &mut Observer) -> Re
     Ok(())
 }
 
-/// No data partition; and a clock chip that a 32-bit kernel does not believe.
+/// No data partition; a clock chip that a 32-bit kernel does not believe; and no figures of pressure.
 pub(super) fn in_2040(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let data = DataPartition::Missing;
     let clock = Some("2040-01-01T00:00:00");
-    let said = bench.switch_on(Condition { data, clock, ..Condition::sound("in-2040") })?;
+    let kernel_arguments = pressure::KERNEL_ARGUMENTS;
+    let said = bench.switch_on(Condition { data, clock, kernel_arguments, ..Condition::sound("in-2040") })?;
     observer.check("the agent on the board speaks", said, true)?;
     Ok(())
 }
