@@ -259,6 +259,30 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     assert!(host.end().success());
 }
 
+#[test]
+fn another_order_of_stopping_holds_at_once() {
+    let with = |priority: i32| format!("{RUNS}boot.stop.priority = {priority}\n");
+    let Some(host) = Host::with(&[("one", &with(1)), ("two", &with(2))]) else { return };
+    let mut host = host.start();
+    for name in ["one", "two"] {
+        host.wait_for(name, InstanceState::Running);
+    }
+    host.add_instance("one", &with(3));
+    assert_eq!(host.apply(), [changed("one", ApplyOutcome::Changed)]);
+    let events = host.connect(&Request::Events, &[]);
+    assert!(host.end().success());
+    let stopped = |reply: Reply| match reply {
+        Reply::Event(event) if event.kind == Some(EventKind::State(InstanceState::Stopped)) => event.instance,
+        _ => None,
+    };
+    let order: Vec<String> = replies(&events, Duration::from_secs(1))
+        .into_iter()
+        .filter_map(stopped)
+        .map(|about| about.name.to_string())
+        .collect();
+    assert_eq!(order, ["one", "two"]);
+}
+
 /// How many applies: `YADO_TEST_APPLIES`, as `cargo accept --long` says it, or a few.
 fn applies() -> u32 {
     std::env::var("YADO_TEST_APPLIES").map_or(150, |count| count.parse().unwrap())

@@ -553,6 +553,18 @@ impl Running {
         fs::write(below.join("cgroup.freeze"), "1").unwrap();
     }
 
+    /// Freezes all instances, as the guard of a board's memory does, or lets them go on.
+    pub(crate) fn freeze_all(&self, is_frozen: bool) {
+        fs::write(self.group().unwrap().join("cgroup.freeze"), if is_frozen { "1" } else { "0" }).unwrap();
+    }
+
+    /// Whether there are processes of an instance, and all of them stand still.
+    pub(crate) fn stands_still(&self, instance: &str) -> bool {
+        let Some(group) = self.group().and_then(|group| place_of(&group, instance)) else { return false };
+        let events = fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
+        ["populated 1", "frozen 1"].iter().all(|line| events.lines().any(|seen| seen == *line))
+    }
+
     /// The share of one processor that init itself takes for so long.
     pub(crate) fn share_of_processor(&self, window: Duration) -> f64 {
         let ticks = || {
