@@ -181,7 +181,9 @@ impl Supervisor {
         let is_changed = !matches!(renewed, Renewed::Unchanged | Renewed::Now(ApplyOutcome::Refused(_)));
         // Nobody but who changes its configuration starts it again after a refusal.
         let has_failed = is_changed && matches!(instance.state, State::Failed { .. });
-        if (is_back || has_failed) && instance.is_to_start_by_itself() {
+        // What it waits for may be another device now, or none, or for another time.
+        let waits = is_changed && matches!(instance.state, State::WaitingForDevice { .. });
+        if waits || ((is_back || has_failed) && instance.is_to_start_by_itself()) {
             let run = instance.next_run();
             self.want(number, Wanted::Up { run }, now);
         }

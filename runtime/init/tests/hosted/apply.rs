@@ -260,6 +260,28 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
 }
 
 #[test]
+fn one_that_waits_for_a_device_looks_again_when_it_is_configured_otherwise() {
+    let needs =
+        |rest: &str| format!("{RUNS}[devices.modem]\ntype = \"unix-char\"\nsource = \"/dev/not-here\"\n{rest}\n");
+    let patient = needs("\"required.timeout\" = \"1h\"");
+    let Some(host) = Host::with(&[("one", &patient), ("two", &patient)]) else { return };
+    let mut host = host.start();
+    for name in ["one", "two"] {
+        host.wait_until("it waits for the device", |host| {
+            let status = host.status(name);
+            status.state == InstanceState::Waiting && status.last_failure.is_some()
+        });
+    }
+    host.add_instance("one", &needs("required = false"));
+    host.add_instance("two", &needs("\"required.timeout\" = \"1s\""));
+    let both = ["one", "two"].map(|name| changed(name, ApplyOutcome::Changed));
+    assert_eq!(host.apply(), both);
+    host.wait_for("one", InstanceState::Running);
+    host.wait_for("two", InstanceState::Failed);
+    assert!(host.end().success());
+}
+
+#[test]
 fn another_order_of_stopping_holds_at_once() {
     let with = |priority: i32| format!("{RUNS}boot.stop.priority = {priority}\n");
     let Some(host) = Host::with(&[("one", &with(1)), ("two", &with(2))]) else { return };
