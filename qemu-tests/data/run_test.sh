@@ -13,7 +13,7 @@ esac
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 case $CARGO_PKG_NAME in
-yado-sys | yado-image | yado-init | yado-container | yado-netd)
+yado-sys | yado-image | yado-init | yado-container | yado-netd | yado-updater)
     exec sudo -E env "PATH=$PATH" "LD_LIBRARY_PATH=${LD_LIBRARY_PATH-}" "$@"
     ;;
 *)

@@ -364,6 +364,20 @@ mod tests {
         assert_eq!(PublicKey::parse(&bare).unwrap().to_text(), format!("{bare}\n"));
     }
 
+    /// Made by RFC 8032's own steps, but with the neutral element as R: a signature that verifies by the equation alone, and is
+    /// not what any signer makes. Two verifiers that differ here would believe different images.
+    #[test]
+    fn a_signature_whose_point_is_of_small_order_is_refused() {
+        let key = "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c";
+        let scalar = "449ddc713cd6b0abe66103bfd90f0386c51c588124d8e6c53429c3a91e05c60f";
+        assert_eq!(hex::encode(&SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes()), key);
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        signature[32..].copy_from_slice(&hex::parse_digest(scalar).unwrap());
+        assert!(!public(7).has_signed(b"header", &signature));
+        assert!(public(7).has_signed(b"header", &secret(7).sign(b"header").to_bytes()));
+    }
+
     #[test]
     fn what_is_no_key_is_refused() {
         let good = public(1).to_text();

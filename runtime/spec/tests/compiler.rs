@@ -243,6 +243,16 @@ fn what_is_wrong_is_told_with_file_line_key_value_and_remedy() {
             "[config]\nlimits.kernel.nofiles = 1",
             "it.toml:3: limits.kernel.nofiles = \"1\": must be limits.kernel.RESOURCE with one of as, core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending, stack",
         ),
+        // Not even its init could run.
+        (
+            "[config]\nlimits.processes = 0",
+            "it.toml:3: limits.processes = \"0\": must be a whole number from 1 to 4194304",
+        ),
+        // Its users but root would be nobody, and the next instance's ids begin where these end.
+        (
+            "[config]\nsecurity.idmap.size = 1",
+            "it.toml:3: security.idmap.size = \"1\": must be a whole number from 65536 to 1073741824",
+        ),
         ("[config]\nlimits.processes = [1]", "it.toml:3: limits.processes: must be a single value"),
         ("config = 1", "it.toml:2: config = \"1\": must be a table: [config]"),
         ("devices.x = 1", "it.toml:2: devices.x = \"1\": must be a table with a type"),

@@ -462,6 +462,34 @@ mod tests {
         assert_eq!(run(&filter, Abi::Arm.audit_number(), 1, [0; 3]), errno(Errno::NOSYS));
     }
 
+    /// As the kernel's tables have them: arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl, scripts/syscall.tbl for
+    /// arm64, arch/arm/tools/syscall.tbl. By name, in the order of [`DEFAULT_DENIALS`].
+    const OF_THE_KERNEL: [(&str, [u32; 4]); 15] = [
+        ("kexec_load", [246, 283, 104, 347]),
+        ("open_by_handle_at", [304, 342, 265, 371]),
+        ("init_module", [175, 128, 105, 128]),
+        ("finit_module", [313, 350, 273, 379]),
+        ("delete_module", [176, 129, 106, 129]),
+        ("umount2", [166, 52, 39, 52]),
+        ("add_key", [248, 286, 217, 309]),
+        ("request_key", [249, 287, 218, 310]),
+        ("keyctl", [250, 288, 219, 311]),
+        ("io_uring_setup", [425, 425, 425, 425]),
+        ("io_uring_enter", [426, 426, 426, 426]),
+        ("io_uring_register", [427, 427, 427, 427]),
+        ("setsockopt", [54, 366, 208, 294]),
+        ("socket", [41, 359, 198, 281]),
+        ("socket", [41, 359, 198, 281]),
+    ];
+
+    #[test]
+    fn the_numbers_are_those_of_the_kernels_tables_on_every_architecture() {
+        assert_eq!(OF_THE_KERNEL.len(), DEFAULT_DENIALS.len());
+        for ((name, numbers), denial) in OF_THE_KERNEL.into_iter().zip(DEFAULT_DENIALS) {
+            assert_eq!(EVERY_ABI.map(|abi| abi.number(denial.call)), numbers, "{name}");
+        }
+    }
+
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
     fn the_numbers_are_those_of_the_c_library() {

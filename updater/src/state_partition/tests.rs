@@ -4,6 +4,8 @@
 use super::*;
 use crate::boot_state::{Mark, Order};
 use std::cell::{Cell, RefCell};
+use std::fs;
+use yado_sys::loop_device;
 
 const SECTOR_BYTES: usize = 512;
 
@@ -150,4 +152,27 @@ fn a_partition_that_ends_in_a_copy_has_the_other_and_without_it_the_error_names_
     let state = BootState { order: Order::A, ..BootState::factory(None) };
     device.write_all_at(&state.encode().unwrap(), COPY_OFFSETS[0]).unwrap();
     assert_eq!(read(&device).unwrap(), state);
+}
+
+/// The kernel counts what a disk is asked to bring from its memory to where no power cut reaches it. (That a copy is read back and
+/// is right says nothing: what is in the kernel's memory reads the same.)
+#[test]
+fn each_copy_is_flushed_to_the_disk() {
+    let image = std::env::temp_dir().join(format!("yado-state-{}", std::process::id()));
+    let backing = File::options().read(true).write(true).create_new(true).open(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    backing.set_len(1 << 20).unwrap();
+    let Ok(disk) = loop_device::attach_writable(&backing) else {
+        println!("SKIPPED: needs root and loop devices");
+        return;
+    };
+    // Documentation/block/stat.rst: the 16th number.
+    let flushes = || -> u64 {
+        let stat = format!("/sys/block/{}/stat", disk.path.trim_start_matches("/dev/"));
+        fs::read_to_string(stat).unwrap().split_whitespace().nth(15).unwrap().parse().unwrap()
+    };
+    let before = flushes();
+    write(&disk.file, &state(1)).unwrap();
+    assert_eq!(flushes() - before, 2);
+    assert_eq!(read(&disk.file).unwrap(), state(1));
 }

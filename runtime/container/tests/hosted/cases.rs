@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Mode, makedev};
 use rustix::io::Errno;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command as Program;
 use std::time::{Duration, Instant};
 use yado_spec::LaunchOrder;
@@ -28,6 +28,10 @@ pub(crate) const ALL: &[Case] = &[
     ("one_image_is_one_verified_device_until_its_last_user_is_gone", shared_device),
     ("inside_is_a_system_of_its_own", inside_is_its_own),
     ("root_inside_is_nobody_outside", root_inside_is_nobody),
+    ("the_memory_of_the_kernel_is_covered", |fixture| covered(fixture, "kcore")),
+    ("keys_of_others_are_covered", |fixture| covered(fixture, "keys")),
+    ("timers_of_others_are_covered", |fixture| covered(fixture, "timer_list")),
+    ("sysrq_is_out_of_a_privileged_roots_reach", sysrq),
     ("files_on_disk_belong_to_the_ids_inside", ids_on_disk),
     ("dangerous_calls_and_capabilities_are_gone", confinement),
     ("only_listed_devices_can_be_opened", device_filter),
@@ -118,13 +122,33 @@ fn inside_is_its_own(fixture: &Fixture) {
 }
 
 fn root_inside_is_nobody(fixture: &Fixture) {
-    let output =
-        run(&script(fixture, "ids", "id -u; cat /proc/self/uid_map; cat /proc/timer_list && echo covered; true"));
+    let output = run(&script(fixture, "ids", "id -u; cat /proc/self/uid_map"));
     assert!(output.starts_with("0\n"), "{output}");
     let map: Vec<&str> = output.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(map, ["0", &BASE.to_string(), "65536"]);
-    let has_timer_list = fs::metadata("/proc/timer_list").is_ok();
-    assert_eq!(output.contains("covered"), has_timer_list, "covered by the null device: {output}");
+}
+
+/// A file of `/proc` that tells of the whole machine is the null device inside.
+fn covered(fixture: &Fixture, file: &str) {
+    if fs::metadata(format!("/proc/{file}")).is_err() {
+        println!("SKIPPED: this kernel has no /proc/{file}");
+        return;
+    }
+    let output = run(&script(fixture, "covered", &format!("stat -c %t:%T /proc/{file}")));
+    assert_eq!(output, "1:3\n");
+}
+
+/// Opened and not written to. In an unprivileged instance its mode keeps root away already.
+fn sysrq(fixture: &Fixture) {
+    if fs::metadata("/proc/sysrq-trigger").is_err() {
+        println!("SKIPPED: this kernel has no /proc/sysrq-trigger");
+        return;
+    }
+    let mut order = script(fixture, "sysrq", "(: >/proc/sysrq-trigger); true");
+    order.spec.security.privileged = true;
+    order.idmap_base = 0;
+    let output = run(&order);
+    assert!(output.contains("Read-only file system"), "{output}");
 }
 
 fn ids_on_disk(fixture: &Fixture) {
@@ -150,6 +174,24 @@ fn confinement(fixture: &Fixture) {
     order.spec.security.syscalls_deny_default = false;
     let output = run(&order);
     assert!(output.contains("Seccomp:\t0") && output.contains("NoNewPrivs:\t1"), "{output}");
+    own_session_keyring(fixture);
+}
+
+/// The launcher's session keyring is the system's. The kernel tells who owns keys, and nobody else has this id.
+fn own_session_keyring(fixture: &Fixture) {
+    let mut order = fixture.order("keyring", &["/bin/sleep", "1000"]);
+    order.idmap_base = BASE + 77 * 65_536;
+    let owner = format!("{}:", order.idmap_base);
+    let Ok(before) = fs::read_to_string("/proc/key-users") else {
+        println!("SKIPPED: this kernel has no keys");
+        return;
+    };
+    let has_keys = |users: &str| users.split_whitespace().any(|word| word == owner);
+    assert!(!has_keys(&before), "{before}");
+    let running = idle(&order);
+    let users = fs::read_to_string("/proc/key-users").unwrap();
+    assert!(has_keys(&users), "no key is {owner} {users}");
+    running.kill();
 }
 
 fn device_filter(fixture: &Fixture) {
@@ -173,6 +215,18 @@ fn device_filter(fixture: &Fixture) {
     order.spec.disks.push(disk(shared.to_str().unwrap(), "/mnt", false));
     let output = run(&order);
     assert!(output.contains("Permission denied") || output.contains("not permitted"), "{output}");
+    // That mount has no device nodes for anybody. Only the filter keeps a privileged root, who may make nodes and does so on its
+    // `/dev`, from those that are not listed.
+    let mut order = script(
+        fixture,
+        "filter-privileged",
+        "cd /dev; mknod mine c 1 3; mknod other c 10 237; (: <mine) && echo mine; (: <other) && echo other; true",
+    );
+    order.spec.security.privileged = true;
+    order.idmap_base = 0;
+    let output = run(&order);
+    let refused = output.contains("can't open other: Operation not permitted\n");
+    assert!(output.contains("mine\n") && refused && !output.contains("other\n"), "{output}");
 }
 
 fn fuse_on_request(fixture: &Fixture) {
@@ -323,6 +377,8 @@ fn disks(fixture: &Fixture) {
     let shared = fixture.path("shared");
     fs::create_dir_all(shared.join("below")).unwrap();
     fs::write(shared.join("file"), "hello\n").unwrap();
+    // Anybody may write there: only the mount keeps them from it.
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
     let mut order = script(
         fixture,
         "disks",
