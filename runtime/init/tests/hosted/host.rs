@@ -724,6 +724,11 @@ impl Running {
         groups.map(|entry| entry.file_name().into_string().unwrap()).collect()
     }
 
+    /// The control group of an instance.
+    pub(crate) fn group_of(&self, instance: &str) -> PathBuf {
+        place_of(&self.group().unwrap(), instance).unwrap()
+    }
+
     /// The interfaces in init's network namespace.
     pub(crate) fn links(&self) -> Vec<String> {
         let list = fs::read_to_string(format!("/proc/{}/net/dev", self.init_pid())).unwrap();
@@ -898,6 +903,17 @@ pub(crate) fn device_with_alias() -> Option<PathBuf> {
 }
 
 /// A thread has ids of its own: that of another user.
+/// A connection to a socket of packets, made by this user.
+pub(crate) fn connect_as(uid: u32, socket: &Path) -> OwnedFd {
+    // Past directories that only root may enter.
+    let open = rustix::fs::open(socket, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    let client = std::thread::spawn(move || {
+        identity::become_user(uid, uid, &[]).unwrap();
+        packet::connect(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))).unwrap()
+    });
+    client.join().unwrap()
+}
+
 fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> io::Result<Option<()>> {
     let (socket, text) = (socket.to_owned(), text.to_owned());
     let sender = std::thread::spawn(move || {

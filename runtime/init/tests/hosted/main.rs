@@ -7,6 +7,7 @@ mod after_update;
 mod apply;
 mod bad_input;
 mod distributions;
+mod enforcement;
 mod frozen_start;
 mod host;
 mod host_ids;
