@@ -6,6 +6,7 @@
 mod beside;
 pub(crate) mod budgets;
 mod cargo_tests;
+mod mutations;
 mod room;
 mod tally;
 
@@ -54,6 +55,12 @@ const FLOORS: &[Floor] = &[
         about: "unit tests, policy, namespace tests, a short fuzz run",
         run: unit,
         when: When::Always,
+    },
+    Floor {
+        name: "mutations",
+        about: "tests notice what they are for: each patch in qemu-tests/mutations makes its own fail",
+        run: |cache, tally, _| mutations::run(cache, tally),
+        when: When::Long,
     },
     Floor {
         name: "oldest",
@@ -128,7 +135,8 @@ struct Arguments {
     /// Which floors of tests; all without this
     #[arg(value_name = "FLOOR", value_parser = floor_names())]
     floors: Vec<String>,
-    /// Also what takes long: attacks on the armhf board too, and ten hostile containers for ten minutes instead of one
+    /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, and a build
+    /// for each mutation
     #[arg(long)]
     long: bool,
 }
@@ -200,6 +208,7 @@ fn style(_: &Cache, tally: &mut Tally, _: Length) {
         let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
         Tool::new("cargo").args(lint).run_visibly()
     });
+    mutations::check_that_they_apply(tally);
 }
 
 /// The namespace tests start a whole Debian too: the boards' root, made for this machine.

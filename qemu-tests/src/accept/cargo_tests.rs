@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::tally::Tally;
 
 /// What a test prints, at the start of a line, when it cannot run here.
-const SKIP_MARK: &str = "SKIPPED: ";
+pub(super) const SKIP_MARK: &str = "SKIPPED: ";
 
 /// Runs `cargo test` with these arguments, and these paths in its environment, and counts into `tally`.
 pub(super) fn run(tally: &mut Tally, args: &[&str], environment: &[(&str, &Path)]) {
@@ -58,7 +58,7 @@ pub(super) fn run(tally: &mut Tally, args: &[&str], environment: &[(&str, &Path)
 
 /// cargo's setting by which the tests that need root get it, without which they would skip, one by one; and those that wait most of
 /// the time run more of them at once.
-fn runner() -> String {
+pub(super) fn runner() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/run_test.sh");
     format!("target.'cfg(all())'.runner = [\"sh\", {script:?}]")
 }
