@@ -97,7 +97,8 @@ impl Cache {
         let path = self.root.join(&file_name);
         fs::rename(&aside, &path).map_err(|source| CacheError::Io { verb: "rename", path: aside, source })?;
         self.note_made(name);
-        self.remove_unused(name, &file_name)?;
+        // At worst it stays for another time.
+        let _ = self.remove_unused(name, &file_name);
         Ok(path)
     }
 
@@ -108,7 +109,12 @@ impl Cache {
             let file_name = entry.map_err(io)?.file_name();
             let Some(file_name) = file_name.to_str().filter(|file_name| *file_name != kept) else { continue };
             if is_entry_of(name, file_name) && self.is_unused(file_name) {
-                remove(&self.root.join(file_name))?;
+                // First out of its place, so that a removal that is cut off leaves no half of it there.
+                let aside = self.root.join("aside").join(file_name);
+                remove(&aside)?;
+                let path = self.root.join(file_name);
+                fs::rename(&path, &aside).map_err(|source| CacheError::Io { verb: "rename", path, source })?;
+                remove(&aside)?;
                 remove(&self.lock_path(file_name))?;
             }
         }

@@ -237,8 +237,7 @@ pub(crate) fn compare(socket: &Path, mode: Mode, instance: &InstanceStatus) -> R
 /// One at a time; the lock goes with the process that holds it.
 fn lock(run: &Path) -> Result<File, String> {
     let path = run.join("apply.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| format!("open {}: {error}", path.display()))?;
+    let file = file_lock::open(&path).map_err(|error| format!("open {}: {error}", path.display()))?;
     match file_lock::try_lock(&file) {
         Ok(()) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

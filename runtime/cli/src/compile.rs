@@ -59,18 +59,21 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(file::EXIT_SOME_ARE_BAD) })
 }
 
+/// The file beside the specs that is locked.
+const LOCK: &str = ".lock";
+
 /// That nobody else writes specs there: init's compiler while the system starts, and an apply at the same moment.
 #[derive(Debug)]
 pub(crate) struct SpecsLock {
     /// Unlocks when it is closed.
-    _directory: File,
+    _file: File,
 }
 
 /// Waits for its turn.
 pub(crate) fn lock(out: &Path) -> Result<SpecsLock, String> {
-    let locked = File::open(out).and_then(|directory| {
-        file_lock::lock_within(&directory, PATIENCE)?;
-        Ok(SpecsLock { _directory: directory })
+    let locked = file_lock::open(&out.join(LOCK)).and_then(|file| {
+        file_lock::lock_within(&file, PATIENCE)?;
+        Ok(SpecsLock { _file: file })
     });
     locked.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {

@@ -2,7 +2,8 @@
 //! cut off has left can then be told from one that is at work.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::{file_lock, replace_file};
 use yado_wire::InstanceName;
@@ -20,8 +21,8 @@ pub(crate) fn write(data: &Path, name: &InstanceName, content: &[u8]) -> Result<
         fs::create_dir_all(directory).map_err(|error| format!("make {}: {error}", directory.display()))
     };
     make(&instances)?;
-    let locked = File::open(&instances).and_then(|lock| file_lock::lock_within(&lock, PATIENCE).map(|()| lock));
-    let _lock = locked.map_err(|error| format!("lock {}: {error}", instances.display()))?;
+    let locked = open_lock(data).and_then(|lock| file_lock::lock_within(&lock, PATIENCE).map(|()| lock));
+    let _lock = locked.map_err(|error| format!("lock {}: {error}", lock_path(data).display()))?;
     make(&directory)?;
     let path = directory.join(FILE);
     replace_file::replace(&path, 0o644, content).map_err(|error| format!("write {}: {error}", path.display()))
@@ -31,7 +32,10 @@ pub(crate) fn write(data: &Path, name: &InstanceName, content: &[u8]) -> Result<
 /// is in nobody's way, and is tried again next time; the same where somebody is writing.
 pub(crate) fn remove_cut_off(data: &Path) {
     let instances = data.join("instances");
-    let Ok(lock) = File::open(&instances) else { return };
+    if !instances.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return;
+    }
+    let Ok(lock) = open_lock(data) else { return };
     if file_lock::try_lock(&lock).is_err() {
         return;
     }
@@ -45,6 +49,16 @@ pub(crate) fn remove_cut_off(data: &Path) {
             }
         }
     }
+}
+
+/// Beside what else is kept of instances, and no file of theirs.
+fn lock_path(data: &Path) -> PathBuf {
+    data.join("state/instances.lock")
+}
+
+fn open_lock(data: &Path) -> io::Result<File> {
+    fs::create_dir_all(data.join("state"))?;
+    file_lock::open(&lock_path(data))
 }
 
 #[cfg(test)]
@@ -68,7 +82,7 @@ mod tests {
         fs::write(&strange, "not ours").unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), at("link")).unwrap();
         // Somebody writes.
-        let lock = File::open(at("")).unwrap();
+        let lock = open_lock(data.path()).unwrap();
         file_lock::try_lock(&lock).unwrap();
         remove_cut_off(data.path());
         assert!(at("whole/.instance.toml.new").exists() && at("new/.instance.toml.new").exists());
@@ -80,7 +94,11 @@ mod tests {
         assert_eq!(left, [false, false, true, true]);
         assert_eq!(fs::read(at("whole/instance.toml")).unwrap(), b"x");
         assert!(strange.exists());
-        // Nothing there, nothing done.
-        remove_cut_off(&data.path().join("nothing"));
+        // What is no directory is left alone, and nobody waits for it.
+        let strange = tempfile::tempdir().unwrap();
+        let fifo = strange.path().join("instances");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        remove_cut_off(strange.path());
+        assert!(write(strange.path(), &InstanceName::parse("whole").unwrap(), b"x").is_err());
     }
 }

@@ -54,13 +54,16 @@ impl Account {
             CommandUser::Ids { uid, gid } => {
                 let root =
                     || Login { name: "root".to_owned(), home: "/root".to_owned(), shell: DEFAULT_SHELL.to_owned() };
+                // Of a number nothing need be known.
                 let entry = if wants_shell { of_id(*uid)? } else { None };
                 let login = entry.map(|entry| entry.login).or_else(|| (*uid == 0).then(root));
                 Ok(Account { uid: *uid, gid: *gid, groups: Vec::new(), login })
             }
             CommandUser::Name { name, gid } => {
                 become_user(0, 0, &[])?;
-                let found = find(&read(PASSWD)?, |entry| entry.login.name == *name);
+                // The kernel's answer here is none to the question whether the command is there.
+                let passwd = read(PASSWD).map_err(|failure| Failure { errno: 0, ..failure })?;
+                let found = find(&passwd, |entry| entry.login.name == *name);
                 let Entry { uid, gid: own, login } = found.ok_or_else(|| {
                     Failure::refused(Step::Exec, name, "no such user in the instance's /etc/passwd")
                 })?;
@@ -98,14 +101,10 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Fail
     become_untraceable()
 }
 
-/// Who has this id; nobody where there is no such file.
+/// Who has this id; nobody where the file is not there, or no file to read: a shell is for the day when something is broken.
 fn of_id(uid: u32) -> Result<Option<Entry>, Failure> {
     become_user(0, 0, &[])?;
-    match read(PASSWD) {
-        Ok(text) => Ok(find(&text, |entry| entry.uid == uid)),
-        Err(failure) if failure.errno == Errno::NOENT.raw_os_error() => Ok(None),
-        Err(failure) => Err(failure),
-    }
+    Ok(read(PASSWD).ok().and_then(|text| find(&text, |entry| entry.uid == uid)))
 }
 
 /// A file of the instance. That it may take a while is the launcher's to bound.
@@ -127,7 +126,7 @@ fn find(passwd: &str, is_wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
 
 /// `name:password:uid:gid:comment:home:shell`.
 fn entry(line: &str) -> Option<Entry> {
-    let fields: Vec<&str> = line.split(':').collect();
+    let fields: Vec<&str> = line.splitn(8, ':').collect();
     let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
     let login = Login { name: (*name).to_owned(), home: or(home, "/"), shell: or(shell, DEFAULT_SHELL) };
@@ -137,7 +136,7 @@ fn entry(line: &str) -> Option<Entry> {
 /// The groups of `name:password:gid:member,member` that name the user.
 fn groups_of(user: &str, group: &str) -> Vec<u32> {
     let of_line = |line: &str| {
-        let fields: Vec<&str> = line.split(':').collect();
+        let fields: Vec<&str> = line.splitn(5, ':').collect();
         let [_, _, gid, members] = fields.as_slice() else { return None };
         members.split(',').any(|member| member == user).then(|| gid.parse().ok())?
     };

@@ -1,6 +1,7 @@
 //! What the instance's root may not do, although it is root.
 
 use crate::report::{at, at_in_vain};
+use std::os::fd::{AsRawFd, RawFd};
 use yado_spec::instance::Security;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::keyring;
@@ -21,6 +22,12 @@ const DROPPED: Capabilities = Capabilities::SYS_TIME
 pub(crate) struct NextLabel<'a> {
     label: &'a str,
     proc: Procfs,
+}
+
+impl AsRawFd for NextLabel<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.proc.as_raw_fd()
+    }
 }
 
 impl NextLabel<'_> {
@@ -46,8 +53,8 @@ pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The rest, as the user who executes the next program.
-pub(crate) fn finish(security: &Security, label: Option<&NextLabel<'_>>) -> Result<(), Failure> {
+/// The rest, as the user who executes the next program. After it nothing of the system's is open for the label.
+pub(crate) fn finish(security: &Security, label: Option<NextLabel<'_>>) -> Result<(), Failure> {
     if let Some(NextLabel { label, proc }) = label {
         proc.label_next_exec(label).map_err(|error| label_failure(label, &error))?;
     }

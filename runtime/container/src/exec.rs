@@ -9,15 +9,17 @@ use crate::program::{self, Environment};
 use crate::report::{Reporter, Stopwatch, at};
 use crate::run::wait_for_exec;
 use crate::talk::{PayloadSteps, TOO_SLOW, Talk, Word};
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 use yado_spec::LaunchOrder;
 use yado_spec::order::Command;
 use yado_sys::children;
 use yado_sys::clone::{Forked, Parent};
+use yado_sys::inherited;
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
@@ -72,12 +74,16 @@ pub(crate) fn fork_command(
     match forked {
         Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, talk }),
         Forked::Child => {
-            drop(talk);
-            let Err(failure) =
-                enter(order, &payload).and_then(|()| become_command(order, command, label, parent, &commands_end));
-            // If the launcher is gone, nobody is left who wants to know.
-            let _ = commands_end.say(&Word::Failed(failure), &[]);
-            std::process::exit(127)
+            let kept =
+                [Some(commands_end.as_raw_fd()), Some(payload.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
+            let kept: Vec<RawFd> = kept.into_iter().flatten().collect();
+            inherited::live_with_only(&kept, || {
+                let Err(failure) = enter(order, &payload)
+                    .and_then(|()| become_command(order, command, label, parent, &commands_end));
+                // If the launcher is gone, nobody is left who wants to know.
+                let _ = commands_end.say(&Word::Failed(failure), &[]);
+                std::process::exit(127)
+            })
         }
     }
 }
@@ -114,7 +120,7 @@ fn become_command(
     confinement::confine(&order.spec.security)?;
     let account = Account::of(user, argv.is_empty())?;
     account.become_it()?;
-    confinement::finish(&order.spec.security, label.as_ref())?;
+    confinement::finish(&order.spec.security, label)?;
     if parent == Parent::Caller {
         // Whoever waits for its end is the launcher: without it nobody would.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Exec, "parent"))?;
@@ -131,10 +137,18 @@ fn become_command(
 /// Where it was asked for. Who did not ask comes home, if there is such a directory: `lxc exec` does the same.
 fn change_directory(asked: Option<&str>, home: Option<&str>) -> Result<(), Failure> {
     if let Some(directory) = asked {
-        return rustix::process::chdir(directory).map_err(at(Step::Exec, directory));
+        return enter_directory(directory).map_err(at(Step::Exec, directory));
     }
-    match home.map(rustix::process::chdir) {
+    match home.map(enter_directory) {
         Some(Ok(())) => Ok(()),
-        Some(Err(_)) | None => rustix::process::chdir("/").map_err(at(Step::Exec, "/")),
+        Some(Err(_)) | None => enter_directory("/").map_err(at(Step::Exec, "/")),
     }
+}
+
+/// Whatever the instance makes of the path, it leads to what the instance has: the links of `/proc` to what a process has open do
+/// not count.
+fn enter_directory(path: &str) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    rustix::process::fchdir(directory)
 }

@@ -22,7 +22,7 @@ use yado_wire::{Failure, Step};
 const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// The whole life of the payload up to its `execve`.
-pub(crate) fn live(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) -> ! {
+pub(crate) fn live(order: &LaunchOrder, label: Option<NextLabel<'_>>, talk: &Talk) -> Infallible {
     if let Err(Gave::Up(failure)) = become_init(order, label, talk) {
         talk.fail(failure);
     }
@@ -43,7 +43,7 @@ impl From<Failure> for Gave {
     }
 }
 
-fn become_init(order: &LaunchOrder, label: Option<&NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
+fn become_init(order: &LaunchOrder, label: Option<NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
     let KernelMounts { proc, sys, cgroup } = stopwatch.step(Step::Namespaces, || {
         enter_namespaces(order, talk)?;

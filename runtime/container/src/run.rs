@@ -18,14 +18,14 @@ use crate::resource_limits;
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
 use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
 use yado_sys::mount::{self, Attributes, FsOption};
-use yado_sys::{children, device_filter, identity};
+use yado_sys::{children, device_filter, identity, inherited};
 use yado_wire::{Failure, Step};
 
 /// Builds the sandbox and starts the instance's init in it. On failure nothing of it is left.
@@ -131,9 +131,11 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
     match forked.map_err(at(Step::Namespaces, "clone3"))? {
         Forked::Caller { pid, pidfd } => Ok(Born { pid, pidfd, talk }),
         Forked::Child => {
-            // Our copy of the launcher's end would hide its death from us.
-            drop(talk);
-            payload::live(order, label.as_ref(), &payloads_end)
+            // Nothing of the launcher's: its end of the talk would hide its death from us, and through what else is open the init
+            // of an instance could be a link to a program outside.
+            let kept = [Some(payloads_end.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
+            let kept: Vec<RawFd> = kept.into_iter().flatten().collect();
+            inherited::live_with_only(&kept, || payload::live(order, label, &payloads_end))
         }
     }
 }

@@ -2,7 +2,7 @@
 //! learns that the payload's program runs.
 
 use crate::report::at;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -58,6 +58,12 @@ pub(crate) struct Talk(OwnedFd);
 pub(crate) struct Heard<M> {
     pub(crate) message: M,
     pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl AsRawFd for Talk {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 impl Talk {

@@ -3,6 +3,7 @@
 //! into a file without a name beside the image.
 
 use core::fmt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,11 @@ pub enum ArchiveError {
         /// What it looks like.
         what: &'static str,
     },
+    /// What is in it is more than an image can be.
+    TooBig {
+        /// The archive.
+        path: PathBuf,
+    },
     /// What is compressed cannot be unpacked: it is damaged or cut short, or there is no room.
     Unpack {
         /// The archive.
@@ -55,17 +61,31 @@ pub fn open(path: &Path, beside: &Path) -> Result<File, ArchiveError> {
     let mut first = Vec::new();
     (&file).take(FIRST_BYTES).read_to_end(&mut first).and_then(|_| file.rewind()).map_err(failed)?;
     let packing = packing_of(&first).map_err(|what| ArchiveError::Foreign { path: path.to_owned(), what })?;
-    let unpacked = |source| ArchiveError::Unpack { path: path.to_owned(), packing, source };
-    match packing {
-        Packing::Plain => Ok(file),
-        Packing::Gzip => unpack(flate2::bufread::MultiGzDecoder::new(BufReader::new(file)), beside).map_err(unpacked),
-        Packing::Xz => unpack(lzma_rust2::XzReader::new(BufReader::new(file), true), beside).map_err(unpacked),
-        Packing::Zstd => unpack(ZstdReader { file: BufReader::new(file), frame: None }, beside).map_err(unpacked),
+    let file = BufReader::new(file);
+    let unpacked = match packing {
+        Packing::Plain => return Ok(file.into_inner()),
+        Packing::Gzip => unpack(flate2::bufread::MultiGzDecoder::new(file), beside),
+        Packing::Xz => unpack(lzma_rust2::XzReader::new_mem_limit(file, true, XZ_MEMORY_KIB), beside),
+        Packing::Zstd => with_less_memory(|| unpack(ZstdReader { file, frame: None }, beside)),
+    };
+    match unpacked {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(ArchiveError::TooBig { path: path.to_owned() }),
+        Err(source) => Err(ArchiveError::Unpack { path: path.to_owned(), packing, source }),
     }
 }
 
 /// As many bytes as the longest of the signatures has.
 const FIRST_BYTES: u64 = 6;
+
+/// What `xz -9` needs, four times over.
+const XZ_MEMORY_KIB: u32 = 256 << 10;
+
+/// A block of zstd may say that it becomes gigabytes, and the reader believes it: then the kernel refuses them, and this process ends.
+const ZSTD_ADDRESS_SPACE: u64 = 2 << 30;
+
+/// A file system of an image has at most 64 GiB.
+const MAX_UNPACKED_BYTES: u64 = 65 << 30;
 
 fn packing_of(first: &[u8]) -> Result<Packing, &'static str> {
     let known: [(&[u8], Result<Packing, &'static str>); 7] = [
@@ -78,17 +98,35 @@ fn packing_of(first: &[u8]) -> Result<Packing, &'static str> {
         (b"PK\x03\x04", Err("a zip file")),
     ];
     let found = known.into_iter().find(|(signature, _)| first.starts_with(signature));
-    found.map_or(Ok(Packing::Plain), |(_, packing)| packing)
+    match (found, first) {
+        (Some((_, packing)), _) => packing,
+        // A frame of zstd that says nothing stands before those that do.
+        (None, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]) => Ok(Packing::Zstd),
+        (None, _) => Ok(Packing::Plain),
+    }
 }
 
-fn unpack(mut reader: impl Read, beside: &Path) -> io::Result<File> {
+fn with_less_memory<T>(work: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::As);
+    let lowered = Rlimit { current: Some(before.current.unwrap_or(u64::MAX).min(ZSTD_ADDRESS_SPACE)), ..before };
+    // Without it the work is the same.
+    let _ = setrlimit(Resource::As, lowered);
+    let outcome = work();
+    let _ = setrlimit(Resource::As, before);
+    outcome
+}
+
+/// `None`: it is too much.
+fn unpack(reader: impl Read, beside: &Path) -> io::Result<Option<File>> {
     let path = beside.join(format!(".unpacked.{}.new", std::process::id()));
     let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
     // From here on it is gone when we are.
     fs::remove_file(&path)?;
-    io::copy(&mut reader, &mut file)?;
+    if io::copy(&mut reader.take(MAX_UNPACKED_BYTES), &mut file)? == MAX_UNPACKED_BYTES {
+        return Ok(None);
+    }
     file.rewind()?;
-    Ok(file)
+    Ok(Some(file))
 }
 
 /// All frames of a file, one after the other, as `zstd -d` reads them.
@@ -110,7 +148,9 @@ impl Read for ZstdReader {
                     Err(ruzstd::decoding::errors::FrameDecoderError::ReadFrameHeaderError(
                         ruzstd::decoding::errors::ReadFrameHeaderError::SkipFrame { length, .. },
                     )) => {
-                        io::copy(&mut (&mut self.file).take(length.into()), &mut io::sink())?;
+                        if io::copy(&mut (&mut self.file).take(length.into()), &mut io::sink())? < length.into() {
+                            return Err(io::ErrorKind::UnexpectedEof.into());
+                        }
                     }
                     Err(error) => return Err(io::Error::other(error)),
                 }
@@ -158,11 +198,12 @@ impl fmt::Display for ArchiveError {
                 "{}: it is {what}; expected a directory or a tar archive, plain or compressed with gzip, xz or zstd",
                 path.display()
             ),
+            ArchiveError::TooBig { path } => write!(out, "{}: more than an image can hold", path.display()),
             ArchiveError::Unpack { path, packing, source } if is_out_of_room(source) => {
                 write!(out, "unpack {} ({packing}) beside the image: {source}", path.display())
             }
-            ArchiveError::Unpack { path, packing, source: _ } => {
-                write!(out, "{}: what is compressed with {packing} is damaged or cut short", path.display())
+            ArchiveError::Unpack { path, packing, source } => {
+                write!(out, "{}: what is compressed with {packing} is damaged or cut short: {source}", path.display())
             }
         }
     }
@@ -187,6 +228,7 @@ mod tests {
         assert_eq!(packing_of(b"\x1f\x8b\x08"), Ok(Packing::Gzip));
         assert_eq!(packing_of(b"\xfd7zXZ\0"), Ok(Packing::Xz));
         assert_eq!(packing_of(b"\x28\xb5\x2f\xfd\x04"), Ok(Packing::Zstd));
+        assert_eq!(packing_of(b"\x53\x2a\x4d\x18\x03\0"), Ok(Packing::Zstd));
         assert_eq!(packing_of(b"BZh91A"), Err("compressed with bzip2"));
     }
 }

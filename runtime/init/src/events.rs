@@ -1,5 +1,5 @@
 //! What happened, for whoever asks: a bounded ring of events, each as the packet that carries it. Its length follows from the
-//! number of instances, so that a busy one does not push out another's last start before somebody has asked.
+//! number of instances: who asks after a start of all of them finds every one of its events.
 
 use std::collections::VecDeque;
 use yado_sys::clock;

@@ -1,13 +1,26 @@
 //! Locks of files that their holders agree on.
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The kernel has no lock of a file that is waited for with a limit.
 const AGAIN: Duration = Duration::from_millis(5);
+
+/// Opens a file that is there to be locked, or makes it. Whoever may open a file may lock it, so only its owner may. A link, or what
+/// is no regular file, is an error, and nobody waits for it.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(File::from(file)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
 
 /// Locks the file for who has it open like this, until the last descriptor of that is closed (flock(2)).
 ///
@@ -40,6 +53,20 @@ pub fn unlock(file: &impl AsFd) -> io::Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_for_a_lock_is_its_owners_and_nothing_else_is_taken_for_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        assert_eq!(open(&at("lock")).unwrap().metadata().unwrap().permissions().mode() & 0o077, 0);
+        open(&at("lock")).unwrap();
+        std::os::unix::fs::symlink(at("lock"), at("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for name in ["link", "fifo", "."] {
+            assert!(open(&at(name)).is_err(), "{name}");
+        }
+    }
 
     #[test]
     fn a_lock_that_another_does_not_release_is_waited_for_with_a_limit() {

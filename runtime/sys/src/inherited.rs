@@ -1,6 +1,8 @@
-//! Descriptors that our parent placed at numbers agreed on.
+//! Descriptors that come from our parent: those that it placed at numbers agreed on, and those that a forked child has and must
+//! not have.
 
 use rustix::io::{Errno, FdFlags};
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -22,6 +24,26 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(borrowed.as_raw_fd()) })
 }
 
+/// The rest of the life of a forked child, without any descriptor but standard input, output, error and `kept`: through `/proc` a
+/// path leads to whatever else is open, and on to all that lies beside it. `life` must not use what others own; they never come
+/// back to it.
+pub fn live_with_only(kept: &[RawFd], life: impl FnOnce() -> Infallible) -> ! {
+    let mut numbers: Vec<u32> = kept.iter().filter_map(|number| u32::try_from(*number).ok()).collect();
+    numbers.sort_unstable();
+    let mut first = FIRST_BEHIND_STANDARD;
+    for number in numbers.into_iter().filter(|number| FIRST_BEHIND_STANDARD <= *number).chain([u32::MAX]) {
+        if first < number {
+            // SAFETY: whoever owns what is closed is in a frame to which `life` never returns. It fails for no numbers in order
+            // (close_range(2), Linux 5.9).
+            unsafe { libc::syscall(libc::SYS_close_range, first, number.saturating_sub(1), 0) };
+        }
+        first = number.saturating_add(1);
+    }
+    match life() {}
+}
+
+const FIRST_BEHIND_STANDARD: u32 = 3;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -37,5 +59,26 @@ mod tests {
         assert_eq!(taken.as_raw_fd(), given);
         assert_eq!(take(given).unwrap_err().raw_os_error(), Some(libc::EBADF));
         assert_eq!(take(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn a_child_lives_with_what_it_keeps_and_nothing_else() {
+        use std::os::unix::process::CommandExt;
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+        let (_first, _second) = (std::fs::File::open("/").unwrap(), std::fs::File::open("/").unwrap());
+        let kept = writer.as_raw_fd();
+        let mut command = std::process::Command::new("/bin/false");
+        let child = move || -> io::Result<()> {
+            live_with_only(&[kept], || {
+                // SAFETY: it is only looked at.
+                let is_open = |number: &i32| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1;
+                let is_right = (3..100).all(|number| is_open(&number) == (number == kept));
+                // SAFETY: the child of a process with threads ends without what others have registered.
+                unsafe { libc::_exit(if is_right { 7 } else { 1 }) }
+            })
+        };
+        // SAFETY: it calls the kernel, and allocates before any thread of the child could.
+        unsafe { command.pre_exec(child) };
+        assert_eq!(command.status().unwrap().code(), Some(7));
     }
 }

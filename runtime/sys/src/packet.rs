@@ -226,6 +226,13 @@ pub fn set_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// From now on [`send`] and [`recv`] wait for as long as it takes.
+pub fn set_no_timeout(socket: &impl AsFd) -> io::Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, None)?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, None)?;
+    Ok(())
+}
+
 /// From now on [`send`] and [`recv`] never wait. It holds for every process that shares this socket.
 pub fn set_nonblocking(socket: &impl AsFd) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(socket, true)?)

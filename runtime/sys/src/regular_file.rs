@@ -1,7 +1,7 @@
 //! Opening a file that lies where others may have put something else: a FIFO keeps whoever opens it waiting for ever, and a link
 //! leads to files of which reading may never end.
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -11,16 +11,18 @@ pub(crate) const AT_ONCE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
 
 /// Opens a file for reading. A link, or what is no regular file, is an error.
 pub fn open(path: &Path) -> io::Result<File> {
-    open_with(path, AT_ONCE)
+    open_with(path, AT_ONCE, ResolveFlags::empty())
 }
 
-/// As [`open`], but links are followed: for who has no more rights than whoever made them.
+/// As [`open`], but links are followed: for who has no more rights than whoever made them. Links of `/proc` to what a process has
+/// open are errors, because they lead out of any root.
 pub fn open_linked(path: &Path) -> io::Result<File> {
-    open_with(path, AT_ONCE.difference(OFlags::NOFOLLOW))
+    open_with(path, AT_ONCE.difference(OFlags::NOFOLLOW), ResolveFlags::NO_MAGICLINKS)
 }
 
-fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
-    let file = rustix::fs::open(path, flags | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+fn open_with(path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<File> {
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)?;
     match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(File::from(file)),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
@@ -31,7 +33,6 @@ fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use rustix::fs::CWD;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -49,5 +50,11 @@ mod tests {
         symlink("fifo", at("link-to-fifo")).unwrap();
         assert_eq!(io::read_to_string(open_linked(&at("link-to-file")).unwrap()).unwrap(), "it");
         assert!(open_linked(&at("link-to-fifo")).is_err());
+        let opened = File::open(at("file")).unwrap();
+        symlink(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&opened)), at("magic")).unwrap();
+        assert_eq!(
+            open_linked(&at("magic")).unwrap_err().raw_os_error(),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
     }
 }

@@ -4,7 +4,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 // In procfs:
 
@@ -33,6 +33,12 @@ pub enum LabelError {
 /// anything.
 #[derive(Debug)]
 pub struct Procfs(OwnedFd);
+
+impl AsRawFd for Procfs {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 impl Procfs {
     /// That of this mount namespace. `EXDEV`: something else is mounted there.

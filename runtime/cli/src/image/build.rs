@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -217,14 +217,15 @@ fn show_progress(progress: Progress) {
     let Progress { stored_bytes, all_bytes } = progress;
     let percent = stored_bytes.saturating_mul(100).checked_div(all_bytes).unwrap_or(100);
     if SHOWN.swap(percent, Ordering::Relaxed) != percent && io::stderr().is_terminal() {
-        eprint!("\rpacking: {percent} % of {}\x1b[K", bytes(all_bytes));
+        // A terminal that has gone away does not matter here.
+        let _ = write!(io::stderr(), "\rpacking: {percent} % of {}\x1b[K", bytes(all_bytes));
     }
 }
 
 /// Clears that line.
 fn clear_progress() {
     if io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
+        let _ = write!(io::stderr(), "\r\x1b[K");
     }
 }
 

@@ -16,6 +16,9 @@ use yado_wire::{DecodeError, Failure, MAX_FRAME_BYTES, Text};
 /// under load gets more.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a peer may take to take a connection: one that hangs has a full queue of them.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How long init is asked for its release when it was not understood.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,8 @@ pub(crate) enum ExchangeError {
     },
     /// An answer that does not belong to the question.
     Unexpected { peer: Peer },
+    /// An answer that does not come to its end.
+    Endless { peer: Peer },
     /// The request is longer than a packet.
     TooLong,
     /// The peer understood and refused.
@@ -74,7 +79,7 @@ pub(crate) enum ExchangeError {
 }
 
 impl<R: DeserializeOwned> Connection<R> {
-    /// Connects and sends `request` with `descriptors`.
+    /// Connects and sends `request` with `descriptors`. A peer that takes no connection for [`CONNECT_TIMEOUT`] does not answer.
     pub(super) fn ask<M: Serialize>(
         who: Who,
         path: &Path,
@@ -83,9 +88,15 @@ impl<R: DeserializeOwned> Connection<R> {
     ) -> Result<Connection<R>, ExchangeError> {
         let peer = Peer { who, path: path.to_owned() };
         let frame = yado_wire::encode(request).ok_or(ExchangeError::TooLong)?;
-        let socket = packet::connect(path).map_err(|source| ExchangeError::Connect { peer: peer.clone(), source })?;
+        let socket = packet::connect_within(path, CONNECT_TIMEOUT)
+            .map_err(|source| ExchangeError::Connect { peer: peer.clone(), source })?;
         match packet::send(&socket, &frame, descriptors) {
-            Ok(Some(())) => Ok(Connection { socket, peer, replies: PhantomData }),
+            Ok(Some(())) => {
+                // From here on some wait for as long as it takes.
+                packet::set_no_timeout(&socket)
+                    .map_err(|source| ExchangeError::Talk { peer: peer.clone(), source })?;
+                Ok(Connection { socket, peer, replies: PhantomData })
+            }
             Ok(None) => Err(ExchangeError::Silent { peer }),
             Err(source) => Err(ExchangeError::Talk { peer, source }),
         }
@@ -127,6 +138,11 @@ impl<R: DeserializeOwned> Connection<R> {
         }
         buffer.truncate(packet.len);
         Ok(Some((buffer, packet.descriptors)))
+    }
+
+    /// The error for replies that do not end.
+    pub(super) fn endless(&self) -> ExchangeError {
+        ExchangeError::Endless { peer: self.peer.clone() }
     }
 
     /// The error for a reply that does not belong here.
@@ -221,6 +237,9 @@ impl fmt::Display for ExchangeError {
             }
             ExchangeError::Unexpected { peer: Peer { who, path } } => {
                 write!(out, "{who} on {} sent an answer to another question", path.display())
+            }
+            ExchangeError::Endless { peer: Peer { who, path } } => {
+                write!(out, "{who} on {} did not come to the end of its answer", path.display())
             }
             ExchangeError::TooLong => write!(out, "the request is longer than {MAX_FRAME_BYTES} bytes"),
             ExchangeError::Refused(failure) => out.write_str(&printable(&failure.to_string())),

@@ -4,12 +4,15 @@ use super::connection::{Connection, ExchangeError, Who};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest};
 use yado_wire::{Failure, Step};
 
 /// A status is for the day when something hangs: it does not wait long for netd.
 const NETD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// More than netd can have: it attaches some thousand interfaces.
+const MAX_LINKS: usize = 8192;
 
 /// Taking the networks on means some hundred questions to the kernel.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,11 +27,15 @@ pub(super) fn ask(init_socket: &Path) -> Result<Connection<NetReply>, ExchangeEr
     Ok(connection)
 }
 
-/// The answer to [`ask`].
+/// The answer to [`ask`], of so many links and within so long altogether.
 pub(super) fn read(connection: &Connection<NetReply>) -> Result<Vec<LinkStatus>, ExchangeError> {
+    let begun = Instant::now();
     let mut links = Vec::new();
     loop {
         match connection.next()?.0 {
+            NetReply::Link(_) if links.len() == MAX_LINKS || NETD_TIMEOUT < begun.elapsed() => {
+                return Err(connection.endless());
+            }
             NetReply::Link(link) => links.push(link),
             NetReply::Done => return Ok(links),
             NetReply::Failed(failure) => return Err(ExchangeError::Refused(Box::new(failure))),

@@ -38,6 +38,7 @@ pub(crate) const ALL: &[Case] = &[
     ("fuse_is_there_for_who_asks", fuse_on_request),
     ("a_command_runs_inside_as_told", commands),
     ("a_user_by_name_is_the_instances_own", users),
+    ("no_link_leads_a_command_to_what_we_have_open", led_out),
     ("nobody_inside_can_look_into_a_command_before_it_is_executed", unseen),
     ("devices_come_and_go", devices),
     ("disks_are_mounted_and_read_only_stays_so", disks),
@@ -317,9 +318,47 @@ fn users(fixture: &Fixture) {
     exec(&order, &running, &["sh", "-c", "rm /etc/passwd; head -c 1048577 /dev/zero >/etc/passwd"]).unwrap();
     let failure = run(named("web", None), &["id"]).unwrap_err();
     assert!(failure.to_string().contains("longer than 1048576 bytes"), "{failure}");
-    // Without that file root has a shell all the same.
+    // A number needs no such file, and root has a shell all the same.
+    assert_eq!(run(CommandUser::default(), &[]).unwrap().0, Ended::Code(0));
     exec(&order, &running, &["sh", "-c", "rm /etc/passwd"]).unwrap();
     assert_eq!(run(CommandUser::default(), &[]).unwrap(), (Ended::Code(0), "a login of root, /root\n".to_owned()));
+    running.kill();
+}
+
+/// Links of the instance's own that lead to what a process of ours has open, wherever a command looks before it is one.
+fn led_out(fixture: &Fixture) {
+    let mut order = fixture.order("led-out", &["/bin/sleep", "1000"]);
+    order.spec.security.privileged = false;
+    let running = idle(&order);
+    let outside = "stat -c %d:%i / . .. ../..; ls ../../..";
+    let run = |cwd: Option<&str>, user: CommandUser| {
+        let argv = ["sh", "-c", outside].map(str::to_owned).to_vec();
+        exec_whole(&order, &running, Command { argv, user, cwd: cwd.map(str::to_owned), ..Command::default() })
+    };
+    let (ended, inside) = run(Some("/"), CommandUser::default()).unwrap();
+    assert_eq!(ended, Ended::Code(0), "{inside}");
+    for number in 0..40 {
+        let link = format!("/proc/self/fd/{number}");
+        let plant = format!(
+            "rm -rf /root /etc/passwd /cwd /bait; mkdir -p /etc; ln -s {link} /root; ln -s {link} /cwd; \
+             echo 'web:x:0:0::{link}:/bin/sh' >/etc/passwd"
+        );
+        exec(&order, &running, &["sh", "-c", &plant]).unwrap();
+        let named = CommandUser::Name { name: "web".to_owned(), gid: None };
+        for user in [CommandUser::default(), named] {
+            assert_eq!(run(None, user).unwrap().1, inside, "descriptor {number}");
+        }
+        let failure = run(Some("/cwd"), CommandUser::default()).unwrap_err();
+        assert_eq!(
+            (failure.object.as_str(), failure.errno),
+            ("/cwd", Errno::LOOP.raw_os_error()),
+            "descriptor {number}"
+        );
+        let plant = format!("rm /etc/passwd; ln -s {link} /etc/passwd");
+        exec(&order, &running, &["sh", "-c", &plant]).unwrap();
+        let failure = run(None, CommandUser::Name { name: "web".to_owned(), gid: None }).unwrap_err();
+        assert_eq!(failure.object.as_str(), "/etc/passwd", "descriptor {number}");
+    }
     running.kill();
 }
 

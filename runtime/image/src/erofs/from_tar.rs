@@ -232,7 +232,9 @@ fn add<R: Read>(
         Owners::All { uid, gid } => (uid, gid),
     };
     let mode = (header.mode().map_err(field)? & 0o7777) as u16;
-    let modified = Some(modified.map_or_else(|| header.mtime(), Ok).map_err(field)?);
+    // GNU writes what is before 1970 as a negative number, which is read as a large one.
+    let of_header = || header.mtime().map(|seconds| if i64::try_from(seconds).is_ok() { seconds } else { 0 });
+    let modified = Some(modified.map_or_else(of_header, Ok).map_err(field)?);
     tree.insert(path, Node { mode, uid, gid, xattrs, modified, body })
         .map_err(|source| EntryError::Tree { source })
         .map(drop)
@@ -244,7 +246,7 @@ fn whole_seconds(text: &[u8]) -> Option<u64> {
     let whole = text.split_once('.').map_or(text, |(whole, _)| whole);
     match whole.strip_prefix('-') {
         Some(before) => before.parse::<u64>().ok().map(|_| 0),
-        None => whole.parse().ok(),
+        None => whole.parse().ok().filter(|seconds| i64::try_from(*seconds).is_ok()),
     }
 }
 
@@ -321,6 +323,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_older_than_1970_is_of_1970() {
+        let bytes = archive(|builder| {
+            let mut old = header(EntryType::Regular, 0);
+            old.as_old_mut().mtime = [0xff; 12];
+            old.as_old_mut().name[0] = b'a';
+            old.set_cksum();
+            builder.append(&old, &b""[..]).unwrap();
+            builder.append_pax_extensions([("mtime", b"-1.5".as_slice())]).unwrap();
+            append(builder, "b", EntryType::Regular, b"");
+        });
+        let tree = read(&bytes).unwrap();
+        assert_eq!(
+            ["a", "b"].map(|path| tree.node(tree.find(path.as_bytes()).unwrap().unwrap()).modified),
+            [Some(0); 2]
+        );
+    }
+
+    #[test]
     fn bad_archives_are_refused_with_the_name_of_the_entry() {
         let entry = |name: &str, kind: EntryType| archive(|builder| append(builder, name, kind, b""));
         let pax = |key: &str, value: &str| {
@@ -339,6 +359,7 @@ mod tests {
             (pax("uid", "4294967296"), "owner 4294967296 is more than 32 bits"),
             (pax("gid", "x"), "damaged extended header"),
             (pax("mtime", "soon"), "damaged extended header"),
+            (pax("mtime", "18446744073709551615"), "damaged extended header"),
             (vec![b'x'; 2048], "it is no tar archive"),
             (entry("cut", EntryType::Regular)[..300].to_vec(), "the archive is cut short at its beginning"),
         ] {
