@@ -327,10 +327,9 @@ fn users(fixture: &Fixture) {
 
 /// Links of the instance's own that lead to what a process of ours has open, wherever a command looks before it is one.
 fn led_out(fixture: &Fixture) {
-    let mut order = fixture.order("led-out", &["/bin/sleep", "1000"]);
-    order.spec.security.privileged = false;
+    let order = fixture.order("led-out", &["/bin/sleep", "1000"]);
     let running = idle(&order);
-    let outside = "stat -c %d:%i / . .. ../..; ls ../../..";
+    let outside = "stat -c %d:%i / . .. ../../..";
     let run = |cwd: Option<&str>, user: CommandUser| {
         let argv = ["sh", "-c", outside].map(str::to_owned).to_vec();
         exec_whole(&order, &running, Command { argv, user, cwd: cwd.map(str::to_owned), ..Command::default() })
@@ -340,7 +339,7 @@ fn led_out(fixture: &Fixture) {
     for number in 0..40 {
         let link = format!("/proc/self/fd/{number}");
         let plant = format!(
-            "rm -rf /root /etc/passwd /cwd /bait; mkdir -p /etc; ln -s {link} /root; ln -s {link} /cwd; \
+            "rm -rf /root /etc/passwd /cwd; mkdir -p /etc; ln -s {link} /root; ln -s {link} /cwd; \
              echo 'web:x:0:0::{link}:/bin/sh' >/etc/passwd"
         );
         exec(&order, &running, &["sh", "-c", &plant]).unwrap();
@@ -349,11 +348,8 @@ fn led_out(fixture: &Fixture) {
             assert_eq!(run(None, user).unwrap().1, inside, "descriptor {number}");
         }
         let failure = run(Some("/cwd"), CommandUser::default()).unwrap_err();
-        assert_eq!(
-            (failure.object.as_str(), failure.errno),
-            ("/cwd", Errno::LOOP.raw_os_error()),
-            "descriptor {number}"
-        );
+        let refused = [Errno::LOOP, Errno::NOENT].map(Errno::raw_os_error);
+        assert!(failure.object.as_str() == "/cwd" && refused.contains(&failure.errno), "{number}: {failure}");
         let plant = format!("rm /etc/passwd; ln -s {link} /etc/passwd");
         exec(&order, &running, &["sh", "-c", &plant]).unwrap();
         let failure = run(None, CommandUser::Name { name: "web".to_owned(), gid: None }).unwrap_err();
