@@ -240,7 +240,7 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     host.ask(&Request::Restart(crate::name("one")));
     host.logs_until(None, "one: devices.root.size: not enforced");
     // Where specs are being written, nobody else writes any.
-    let specs = fs::File::open(host.path("run/specs")).unwrap();
+    let specs = yado_sys::file_lock::open(&host.path("run/specs/.lock")).unwrap();
     yado_sys::file_lock::try_lock(&specs).unwrap();
     fs::write(host.path("data/instances/one/instance.toml"), &good).unwrap();
     let mut waits = host.begin_apply::<&str>(&[]);

@@ -92,9 +92,9 @@ impl Host {
         self.change_image(instance);
     }
 
-    /// Gives an instance an image with another init.
+    /// Gives an instance an image with another init, which is asked to power off as busybox's is.
     pub(crate) fn use_image_with_init(&self, instance: &str, init: &[&str]) {
-        let mut options = vec!["--version", instance];
+        let mut options = vec!["--version", instance, "--halt-signal", "SIGUSR2"];
         for word in init {
             options.extend(["--init", word]);
         }
