@@ -16,6 +16,7 @@ const REASONS: &[(&str, &str)] = &[
     ),
     ("boot.autostart.delay", "read when the system starts, from the file itself"),
     ("boot.autostart.priority", "read when the system starts, from the file itself"),
+    ("boot.stop.method", "seen when it is stopped: hosted, `the_key_holds_at_once_on_what_runs`"),
     ("boot.stop.priority", "read when the system ends: hosted, `another_order_of_stopping_holds_at_once`"),
     (
         "security.protection.delete",
@@ -28,8 +29,9 @@ const REASONS: &[(&str, &str)] = &[
 ];
 
 /// Where the tests are that reasons name.
-const ELSEWHERE: [&str; 2] = [
+const ELSEWHERE: [&str; 3] = [
     include_str!("../../../../runtime/init/tests/hosted/apply.rs"),
+    include_str!("../../../../runtime/init/tests/hosted/stop_methods.rs"),
     include_str!("../../../../netd/tests/namespaces/reload.rs"),
 ];
 

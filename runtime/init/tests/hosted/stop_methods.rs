@@ -4,7 +4,7 @@
 use crate::host::{Host, Running};
 use crate::name;
 use std::time::{Duration, Instant};
-use yado_wire::rescue::{InstanceState, Reply, Request, RunEnd};
+use yado_wire::rescue::{ApplyOutcome, InstanceState, Reply, Request, RunEnd};
 
 const RUNS: &str = "[config]\nboot.autostart = true\nhealth.window = \"100ms\"\n";
 
@@ -51,6 +51,19 @@ fn an_instance_is_stopped_by_a_command_that_its_image_names() {
 fn the_key_comes_before_the_image() {
     let rest = format!("{RUNS}boot.stop.method = \"/bin/stopit now\"\n");
     let Some(mut host) = with_init(BY_COMMAND, &["--halt-signal", "SIGUSR2"], &rest) else { return };
+    assert_eq!(stop(&host, "one").0, RunEnd::Code(3));
+    assert!(host.end().success());
+}
+
+#[test]
+fn the_key_holds_at_once_on_what_runs() {
+    let Some(mut host) = with_init(BY_COMMAND, &["--halt-signal", "SIGUSR2"], RUNS) else { return };
+    let first = host.status("one").pid;
+    let file = host.path("system/appliance/one.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}boot.stop.method = \"/bin/stopit now\"\n")).unwrap();
+    assert_eq!(host.apply(), [("one".to_owned(), ApplyOutcome::Changed)]);
+    assert_eq!(host.status("one").pid, first);
     assert_eq!(stop(&host, "one").0, RunEnd::Code(3));
     assert!(host.end().success());
 }
