@@ -8,7 +8,7 @@ pub fn make(board: &Board, label: &str, timeout: Duration) -> Result<String, Boa
     let script = format!(
         "set -e
 modprobe gpio-sim
-mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+[ -d /sys/kernel/config/gpio-sim ] || mount -t configfs configfs /sys/kernel/config
 cd /sys/kernel/config/gpio-sim
 mkdir -p {label}/bank0
 echo 8 > {label}/bank0/num_lines
