@@ -2,6 +2,7 @@
 //! a pid namespace is not reached by a signal that it has no handler for, and while it boots it may have none yet, or refuse
 //! the command: so it is asked again, until it ends or its time is over.
 
+use crate::instance::Run;
 use crate::instance::lifecycle::State;
 use crate::launch::Ask;
 use crate::log::Priority;
@@ -39,16 +40,16 @@ impl Supervisor {
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
         let Some((pid, pidfd)) = &run.payload else { return };
-        let masks = read_masks(*pid);
-        let signal = match method {
+        let said = match method {
             StopMethod::Command(argv) => return self.run_stop_command(number, argv, now),
-            StopMethod::Signal(signal) => signal,
-            StopMethod::Detect => masks.detected(),
+            StopMethod::Signal(signal) => Some(signal),
+            StopMethod::Detect => None,
         };
-        run.ask_at = masks.ask_again(signal).map(|pause| now.saturating_add(pause));
-        let is_first = run.asked_since.is_none();
-        run.asked_since = run.asked_since.or(Some(now));
+        let masks = read_masks(*pid);
+        let signal = said.unwrap_or_else(|| masks.detected());
         let sent = children::send_signal(pidfd.as_fd(), signal);
+        run.ask_at = masks.ask_again(signal).map(|pause| now.saturating_add(pause));
+        let is_first = run.note_asked(now);
         let signal = signal_name::show(signal);
         match sent {
             Ok(()) if is_first => {
@@ -79,8 +80,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(number) else { return };
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
-        let is_first = run.asked_since.is_none();
-        run.asked_since = run.asked_since.or(Some(now));
+        let is_first = run.note_asked(now);
         // With its end comes the next time.
         run.ask_at = started.is_err().then(|| now.saturating_add(ASK_AGAIN));
         match started {
@@ -132,6 +132,15 @@ impl Supervisor {
                 ),
             );
         }
+    }
+}
+
+impl Run {
+    /// It is being asked to stop; answers whether for the first time.
+    fn note_asked(&mut self, now: Moment) -> bool {
+        let is_first = self.asked_since.is_none();
+        self.asked_since.get_or_insert(now);
+        is_first
     }
 }
 

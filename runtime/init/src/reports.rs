@@ -61,7 +61,7 @@ impl Supervisor {
         match report {
             LaunchReport::Payload { pid } => match purpose {
                 Purpose::Run => self.take_payload(number, pid, descriptors, now),
-                Purpose::Exec { client } => {
+                Purpose::Exec { .. } | Purpose::Stop => {
                     let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
                         return;
                     };
@@ -69,18 +69,9 @@ impl Supervisor {
                     if launch.command_ended.is_none() {
                         launch.command = Some((pid, pidfd));
                     }
-                    // It may have hung up while the launcher was at work, and then nobody knew of the command yet.
-                    if !self.has_client(client) {
+                    // A client may have hung up while the launcher was at work, and then nobody knew of the command yet.
+                    if matches!(purpose, Purpose::Exec { client } if !self.has_client(client)) {
                         self.kill_launch(id);
-                    }
-                }
-                Purpose::Stop => {
-                    let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
-                        return;
-                    };
-                    launch.command_ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
-                    if launch.command_ended.is_none() {
-                        launch.command = Some((pid, pidfd));
                     }
                 }
                 Purpose::Probe | Purpose::Devices => {}

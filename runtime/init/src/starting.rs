@@ -53,25 +53,20 @@ impl Supervisor {
         self.step_instance(number, event, now);
     }
 
-    /// Starts again whose start failed because netd was not up, now that it is: on a slow board it may come after all patience.
-    pub(crate) fn start_who_lacked_netd(&mut self, now: Moment) {
-        if !netd::is_ready(&self.services) {
+    /// Starts one again whose start failed because netd was not up, now that it is: on a slow board it may come after all patience.
+    pub(crate) fn start_if_it_lacked_netd(&mut self, number: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(number) else { return };
+        // What is left of the failed start is removed first.
+        let is_over = matches!(instance.state, State::Failed { .. } | State::BackingOff { .. });
+        if !instance.waits_for_netd || !is_over || !netd::is_ready(&self.services) {
             return;
         }
-        for &number in self.instances.ids().iter() {
-            let Some(instance) = self.instances.get_mut(number) else { continue };
-            // What is left of the failed start is removed first.
-            let is_over = matches!(instance.state, State::Failed { .. } | State::BackingOff { .. });
-            if !instance.waits_for_netd || !is_over {
-                continue;
-            }
-            instance.waits_for_netd = false;
-            if let Wanted::Up { .. } = instance.wanted {
-                let run = instance.next_run();
-                let name = &instance.name;
-                self.log.say(Priority::Notice, format_args!("{name}: netd is up, it is started again"));
-                self.want(number, Wanted::Up { run }, now);
-            }
+        instance.waits_for_netd = false;
+        if let Wanted::Up { .. } = instance.wanted {
+            let run = instance.next_run();
+            let name = &instance.name;
+            self.log.say(Priority::Notice, format_args!("{name}: netd is up, it is started again"));
+            self.want(number, Wanted::Up { run }, now);
         }
     }
 

@@ -140,7 +140,6 @@ impl Supervisor {
         self.advance_hotplug(now);
         self.step_netd(detach_queue::Event::Wake, now);
         self.release_queued(now);
-        self.start_who_lacked_netd(now);
         self.warm_images.trim();
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
         let is_ours = self.places.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();
@@ -149,6 +148,7 @@ impl Supervisor {
         }
         self.advance_memory_guard(now);
         for &number in self.instances.ids().iter() {
+            self.start_if_it_lacked_netd(number, now);
             self.wake_instance(number, now);
             self.ask_again(number, now);
             self.watch_health(number, now);
