@@ -98,8 +98,7 @@ impl Host {
         for word in init {
             options.extend(["--init", word]);
         }
-        self.build_image(instance, &options);
-        self.change_image(instance);
+        self.use_image(instance, &options);
     }
 
     /// Gives an instance an image of its own.
@@ -174,39 +173,35 @@ impl Host {
 
     /// Starts it with a netd that does nothing until a file of this name is there.
     pub(crate) fn start_with_netd_after(self, file: &str) -> Running {
-        let init = self.path("bin/yado-init");
-        fs::create_dir(self.path("bin")).unwrap();
-        assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
-        for name in ["yado-container", "yado-netd"] {
-            symlink(&self.yado, self.path("bin").join(name)).unwrap();
-        }
         let (real, bin, file) = (self.yado.display(), self.path("bin"), self.path(file));
         let (bin, file) = (bin.display(), file.display());
         let text = format!(
             "#!/bin/sh\ncase $1 in\n--run) while [ ! -e {file} ]; do sleep 0.1; done; exec {bin}/yado-netd \"$@\" ;;\n\
              compile) exec {real} \"$@\" ;;\n*) exec {bin}/yado-container \"$@\" ;;\nesac\n"
         );
-        fs::write(self.path("bin/script"), text).unwrap();
-        let mut install = Command::new("install");
-        install.args(["-m", "755"]).arg(self.path("bin/script")).arg(self.path("bin/yado"));
-        assert!(install.status().unwrap().success());
-        let init = spawn(&init, self.directory.path(), "");
-        self.with_init(init)
+        self.start_with_yado(&text)
     }
 
     /// Starts it with a shell script in front of the launcher, in which `$launcher` is the real one.
     pub(crate) fn start_with_launcher(self, script: &str) -> Running {
-        // Init takes the `yado` beside it.
-        let init = self.path("bin/yado-init");
-        fs::create_dir(self.path("bin")).unwrap();
-        assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
-        symlink(&self.yado, self.path("bin/yado-container")).unwrap();
         let (real, launcher) = (self.yado.display(), self.path("bin/yado-container"));
         let text = format!(
             "#!/bin/sh\nlauncher={}\ncase $1 in run) ;; *) exec {real} \"$@\" ;; esac\n{script}\n",
             launcher.display()
         );
-        fs::write(self.path("bin/script"), text).unwrap();
+        self.start_with_yado(&text)
+    }
+
+    /// Starts it with a shell script in place of `yado`, which has the real one beside it by the names of its parts.
+    fn start_with_yado(self, script: &str) -> Running {
+        // Init takes the `yado` beside it.
+        let init = self.path("bin/yado-init");
+        fs::create_dir(self.path("bin")).unwrap();
+        assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
+        for name in ["yado-container", "yado-netd"] {
+            symlink(&self.yado, self.path("bin").join(name)).unwrap();
+        }
+        fs::write(self.path("bin/script"), script).unwrap();
         // Children write what is executed: a descriptor of ours that writes, inherited by what another test starts, would
         // keep it from being so.
         let mut install = Command::new("install");
