@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::convert::Infallible;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 use yado_spec::LaunchOrder;
 use yado_spec::order::Command;
@@ -76,8 +76,7 @@ pub(crate) fn fork_command(
         Forked::Child => {
             let kept =
                 [Some(commands_end.as_raw_fd()), Some(payload.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
-            let kept: Vec<RawFd> = kept.into_iter().flatten().collect();
-            inherited::live_with_only(&kept, || {
+            inherited::live_with_only(kept.into_iter().flatten(), || {
                 let Err(failure) = enter(order, &payload)
                     .and_then(|()| become_command(order, command, label, parent, &commands_end));
                 // If the launcher is gone, nobody is left who wants to know.

@@ -18,7 +18,7 @@ use crate::resource_limits;
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
 use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use yado_spec::LaunchOrder;
 use yado_spec::instance::Required;
@@ -134,8 +134,7 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
             // Nothing of the launcher's: its end of the talk would hide its death from us, and through what else is open the init
             // of an instance could be a link to a program outside.
             let kept = [Some(payloads_end.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
-            let kept: Vec<RawFd> = kept.into_iter().flatten().collect();
-            inherited::live_with_only(&kept, || payload::live(order, label, &payloads_end))
+            inherited::live_with_only(kept.into_iter().flatten(), || payload::live(order, label, &payloads_end))
         }
     }
 }

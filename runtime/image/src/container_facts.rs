@@ -48,7 +48,7 @@ pub enum ContainerFactsError {
 }
 
 /// What a container is started with when its image says nothing: LXD's own choice.
-pub const DEFAULT_INIT: &str = "/sbin/init";
+const DEFAULT_INIT: &str = "/sbin/init";
 
 /// Reads them of the image with this fingerprint.
 pub fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ContainerFacts, ContainerFactsError> {
@@ -68,8 +68,12 @@ fn facts(kind: Kind, manifest: Manifest) -> Result<ContainerFacts, ContainerFact
         None if manifest.halt_command.is_empty() => Stop::Unsaid,
         None => Stop::Command(manifest.halt_command),
     };
-    let init = if manifest.init.is_empty() { vec![DEFAULT_INIT.to_owned()] } else { manifest.init };
-    Ok(ContainerFacts { kind, init, stop })
+    Ok(ContainerFacts { kind, init: init_of(manifest.init), stop })
+}
+
+/// Program and arguments of a container's init: as its manifest says, or else LXD's choice.
+pub fn init_of(said: Vec<String>) -> Vec<String> {
+    if said.is_empty() { vec![DEFAULT_INIT.to_owned()] } else { said }
 }
 
 impl fmt::Display for Stop {

@@ -82,8 +82,9 @@ pub struct Root {
 }
 
 impl Root {
-    /// Reads the source of an image.
+    /// Reads the source of an image, if its manifest is good: reading may take a while.
     pub fn read(options: &BuildOptions) -> Result<Root, BuildError> {
+        encode(&options.manifest)?;
         let (tree, archive) = read_source(options)?;
         Ok(Root { tree, archive })
     }
@@ -96,8 +97,6 @@ impl Root {
 
 /// Builds an image from its source.
 pub fn build(options: &BuildOptions) -> Result<Built, BuildError> {
-    // Before the work of reading, and again with the time that is known after it.
-    options.manifest.encode().map_err(|source| BuildError::Manifest { source })?;
     build_from(&Root::read(options)?, options)
 }
 
@@ -106,14 +105,17 @@ pub fn build_from(root: &Root, options: &BuildOptions) -> Result<Built, BuildErr
     let Root { tree, archive } = root;
     let made = options.timestamp.or_else(|| tree.newest()).unwrap_or(0);
     let times = Times { made, latest: options.timestamp };
-    let manifest = Manifest { created: made, ..options.manifest.clone() };
-    let manifest = manifest.encode().map_err(|source| BuildError::Manifest { source })?;
+    let manifest = encode(&Manifest { created: made, ..options.manifest.clone() })?;
     let aside = aside_of(&options.output);
     let built = write_image(options, times, &manifest, tree, archive.as_ref(), &aside);
     if built.is_err() {
         drop(fs::remove_file(&aside));
     }
     built
+}
+
+fn encode(manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
+    manifest.encode().map_err(|source| BuildError::Manifest { source })
 }
 
 /// Why nothing was built.

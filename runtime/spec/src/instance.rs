@@ -18,7 +18,7 @@ pub struct InstanceSpec {
     pub image: [u8; 32],
     /// Program and arguments of its init; from the image's manifest.
     pub init: Vec<String>,
-    /// How its init is asked to power off, by the image's manifest. `boot.stop_method` comes before it.
+    /// How its init is asked to power off, by the image's manifest. `boot.stop.method` comes before it.
     pub image_stop_method: StopMethod,
     /// Its environment: `environment.*`.
     pub environment: Vec<(String, String)>,

@@ -27,8 +27,8 @@ pub fn take(number: RawFd) -> io::Result<OwnedFd> {
 /// The rest of the life of a forked child, without any descriptor but standard input, output, error and `kept`: through `/proc` a
 /// path leads to whatever else is open, and on to all that lies beside it. `life` must not use what others own; they never come
 /// back to it.
-pub fn live_with_only(kept: &[RawFd], life: impl FnOnce() -> Infallible) -> ! {
-    let mut numbers: Vec<u32> = kept.iter().filter_map(|number| u32::try_from(*number).ok()).collect();
+pub fn live_with_only(kept: impl IntoIterator<Item = RawFd>, life: impl FnOnce() -> Infallible) -> ! {
+    let mut numbers: Vec<u32> = kept.into_iter().filter_map(|number| u32::try_from(number).ok()).collect();
     numbers.sort_unstable();
     let mut first = FIRST_BEHIND_STANDARD;
     for number in numbers.into_iter().filter(|number| FIRST_BEHIND_STANDARD <= *number).chain([u32::MAX]) {
@@ -69,7 +69,7 @@ mod tests {
         let kept = writer.as_raw_fd();
         let mut command = std::process::Command::new("/bin/false");
         let child = move || -> io::Result<()> {
-            live_with_only(&[kept], || {
+            live_with_only([kept], || {
                 // SAFETY: it is only looked at.
                 let is_open = |number: &i32| unsafe { libc::fcntl(*number, libc::F_GETFD) } != -1;
                 let is_right = (3..100).all(|number| is_open(&number) == (number == kept));

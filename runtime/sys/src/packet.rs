@@ -221,15 +221,17 @@ fn connect_to(socket: OwnedFd, path: &Path) -> io::Result<OwnedFd> {
 
 /// How long [`send`] and [`recv`] on a blocking socket wait for each packet before they return `None`.
 pub fn set_timeout(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
-    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(timeout))?;
-    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(timeout))?;
-    Ok(())
+    set_both_timeouts(socket, Some(timeout))
 }
 
 /// From now on [`send`] and [`recv`] wait for as long as it takes.
 pub fn set_no_timeout(socket: &impl AsFd) -> io::Result<()> {
-    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, None)?;
-    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, None)?;
+    set_both_timeouts(socket, None)
+}
+
+fn set_both_timeouts(socket: &impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, timeout)?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, timeout)?;
     Ok(())
 }
 

@@ -105,8 +105,6 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Outcome {
     let format = arguments.format;
     let mut options = options(arguments)?;
-    // Before the root is read, which may take a while.
-    options.manifest.encode()?;
     let root = Root::read(&options)?;
     let warning = match options.kind {
         Kind::Container => init::check(&root, &mut options.manifest)?,

@@ -1,7 +1,7 @@
 //! The init of a root that is about to be packed: whether it could start, and how it is to be asked to power off where nobody says so.
 
 use std::error::Error;
-use yado_image::container_facts::{DEFAULT_INIT, Stop};
+use yado_image::container_facts::{Stop, init_of};
 use yado_image::init_program::{InitKind, InitProgram};
 use yado_image::manifest::Manifest;
 use yado_image::pack::Root;
@@ -9,7 +9,7 @@ use yado_wire::signal_name;
 
 /// Refuses a root whose init could not be executed, and completes the manifest. A warning is returned where the init is not known.
 pub(super) fn check(root: &Root, manifest: &mut Manifest) -> Result<Option<String>, Box<dyn Error>> {
-    let argv = if manifest.init.is_empty() { vec![DEFAULT_INIT.to_owned()] } else { manifest.init.clone() };
+    let argv = init_of(manifest.init.clone());
     let InitProgram { file, kind } = root
         .init(&argv, manifest.architecture)
         .map_err(|error| format!("the init {} could not be started: {error}; --init names another one", argv[0]))?;
