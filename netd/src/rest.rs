@@ -32,7 +32,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// What is given back is read in again at the next event. Who wakes us again and again soon after pays that so many times;
 /// from then on the pause doubles each time.
 const SHORT_RESTS: u32 = 3;
-const MOST_QUIET: Duration = Duration::from_secs(5);
+const MAX_QUIET: Duration = Duration::from_secs(5);
 /// After such a rest, nobody does.
 const LONG_REST: Duration = Duration::from_secs(5);
 
@@ -65,7 +65,7 @@ impl Pause {
             (Work::Caused, None) => self.short_rests.saturating_add(1),
         };
         let doubled = 2_u32.saturating_pow(self.short_rests.saturating_sub(SHORT_RESTS));
-        self.due = Some(now + QUIET.saturating_mul(doubled).min(MOST_QUIET));
+        self.due = Some(now + QUIET.saturating_mul(doubled).min(MAX_QUIET));
     }
 
     /// When to give it back.
@@ -116,12 +116,12 @@ mod tests {
         times_given_back(&mut pause, Work::Caused, 5_100);
         let now = Duration::from_secs(60);
         pause.work(Work::Caused, now);
-        assert_eq!(pause.deadline(), Some(now + MOST_QUIET));
+        assert_eq!(pause.deadline(), Some(now + MAX_QUIET));
         pause.work(Work::Asked, now);
         assert_eq!(pause.deadline(), Some(now + QUIET));
         times_given_back(&mut pause, Work::Caused, 600);
-        assert!(pause.ends(now + MOST_QUIET));
-        pause.work(Work::Caused, now + MOST_QUIET + LONG_REST);
-        assert_eq!(pause.deadline(), Some(now + MOST_QUIET + LONG_REST + QUIET));
+        assert!(pause.ends(now + MAX_QUIET));
+        pause.work(Work::Caused, now + MAX_QUIET + LONG_REST);
+        assert_eq!(pause.deadline(), Some(now + MAX_QUIET + LONG_REST + QUIET));
     }
 }

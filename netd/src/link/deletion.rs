@@ -15,7 +15,7 @@ use yado_sys::netlink;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Threads that wait for the kernel to take a link away. One that never ends is not joined by one more for each later link.
-pub(super) const MOST_DELETING: usize = 2;
+pub(super) const MAX_DELETING: usize = 2;
 /// They call the kernel, and little else.
 const STACK_BYTES: usize = 64 * 1024;
 /// A link that is not gone after this long is given up: whoever asks is answered, and so are all others.
@@ -106,7 +106,7 @@ mod tests {
         runtime.block_on(async {
             let kernel = Kernel::open().unwrap();
             // Two that hang in the kernel.
-            let _hang = kernel.deleting.acquire_many(MOST_DELETING.try_into().unwrap()).await.unwrap();
+            let _hang = kernel.deleting.acquire_many(MAX_DELETING.try_into().unwrap()).await.unwrap();
             let told = timeout(4 * DELETE_LIMIT, kernel.delete_aside(i32::MAX as u32)).await.unwrap().unwrap_err();
             assert_eq!(told.to_string(), "a link is not taken away within 5 s");
         });

@@ -1,7 +1,7 @@
 //! rtnetlink, and one file of `/proc/sys` for what it cannot change: doing one step of a plan. Every call is one question that
 //! the kernel answers at once; nothing is decided here.
 
-use super::deletion::MOST_DELETING;
+use super::deletion::MAX_DELETING;
 use super::observed::{Address, LinkRoute, OUR_ALIAS};
 use super::plan::{LinkId, Step};
 use super::route::Route;
@@ -68,7 +68,7 @@ impl Kernel {
         connection.set_forward_done(true);
         tokio::spawn(connection);
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let deleting = Arc::new(Semaphore::new(MOST_DELETING));
+        let deleting = Arc::new(Semaphore::new(MAX_DELETING));
         Ok(Kernel { handle, keeps_address_protocols: keeps_address_protocols(&release), deleting })
     }
 

@@ -119,14 +119,14 @@ fn a_client_that_nobody_knows_and_a_name_that_is_passed_on_cost_few_system_calls
     // Every write replaces the file by another one.
     let state = || std::fs::metadata(board.run.path().join("netd.state")).map(|file| (file.ino(), file.ctime_nsec()));
     let before = (state().unwrap(), sleeps(&board));
-    for (what, line, requests, most_calls) in [("client", DISCOVER, CLIENTS, 5), ("question", ASK, QUESTIONS, 9)] {
+    for (what, line, requests, max_calls) in [("client", DISCOVER, CLIENTS, 5), ("question", ASK, QUESTIONS, 9)] {
         wait_for_quiet(&board);
         let count = Count::start(&board);
         bad.sh(line);
         let calls = count.end();
         let all: u32 = calls.values().sum();
         // What the attaching interrupts is called again.
-        assert!(all <= requests * most_calls + 12, "{requests} times {what}: {all}, {calls:?}");
+        assert!(all <= requests * max_calls + 12, "{requests} times {what}: {all}, {calls:?}");
         let of = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u32>();
         assert_eq!(of(&["openat", "rename", "fsync"]), 0, "{what}: {calls:?}");
     }

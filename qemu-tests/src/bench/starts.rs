@@ -47,8 +47,8 @@ pub(super) struct Times {
     pub(super) name: String,
     /// The one in the middle.
     pub(super) median_us: u64,
-    least_us: u64,
-    most_us: u64,
+    min_us: u64,
+    max_us: u64,
     /// Of the medians, and of the shortest.
     ratio_to_crun: Option<[f64; 2]>,
     laps_us: Vec<u64>,
@@ -153,9 +153,9 @@ pub(super) fn times(results: &Results) -> Vec<Times> {
         .into_iter()
         .filter_map(|name| {
             let laps_us = laps_of(name);
-            let (least_us, median_us, most_us) = spread(&laps_us)?;
-            let ratio_to_crun = measure.map(|(least, median, _)| [ratio(median_us, median), ratio(least_us, least)]);
-            Some(Times { name: name.to_owned(), median_us, least_us, most_us, ratio_to_crun, laps_us })
+            let (min_us, median_us, max_us) = spread(&laps_us)?;
+            let ratio_to_crun = measure.map(|(least, median, _)| [ratio(median_us, median), ratio(min_us, least)]);
+            Some(Times { name: name.to_owned(), median_us, min_us, max_us, ratio_to_crun, laps_us })
         })
         .collect()
 }
@@ -222,13 +222,13 @@ fn millis(micros: u64) -> f64 {
 /// As a table, in milliseconds.
 pub(super) fn print_times(contestants: &[Times]) {
     println!("     median    least     most  median/crun  least/crun");
-    for Times { name, median_us, least_us, most_us, ratio_to_crun, .. } in contestants {
+    for Times { name, median_us, min_us, max_us, ratio_to_crun, .. } in contestants {
         let [median, least] = ratio_to_crun.unwrap_or([f64::NAN; 2]);
         println!(
             "   {:>8.1} {:>8.1} {:>8.1}  {median:>11.2}  {least:>10.2}  {name}",
             millis(*median_us),
-            millis(*least_us),
-            millis(*most_us)
+            millis(*min_us),
+            millis(*max_us)
         );
     }
 }
@@ -247,7 +247,7 @@ mod tests {
         let laps = vec![lap(OURS, 90), lap(MEASURE, 100), lap(OURS, 40), lap(MEASURE, 80), lap(OURS, 60)];
         let times = times(&Results { laps, disqualified: Vec::new() });
         let ours = &times[0];
-        assert_eq!((ours.name.as_str(), ours.least_us, ours.median_us, ours.most_us), (OURS, 40, 60, 90));
+        assert_eq!((ours.name.as_str(), ours.min_us, ours.median_us, ours.max_us), (OURS, 40, 60, 90));
         assert_eq!(ours.ratio_to_crun.unwrap(), [0.6, 0.5]);
         assert_eq!(times[1].ratio_to_crun.unwrap(), [1.0, 1.0]);
     }

@@ -25,7 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The most that our way to the first payload may take of theirs.
-const MOST_OF_THEIRS: f64 = 0.3;
+const MAX_RATIO_TO_SYSTEMD_LXC: f64 = 0.3;
 
 /// Where, on their data partition, the container is.
 const PLACE: &str = "lxc/first";
@@ -73,9 +73,9 @@ impl Rival {
         println!("   {:>8.1}  {ratio:.2}  yado-init", ours_us as f64 / 1000.0);
         println!("   {:>8.1}  1.00  systemd, lxc-autostart", theirs_us as f64 / 1000.0);
         report.promise(
-            format!("the first payload is executed after at most {MOST_OF_THEIRS} of the time of systemd with LXC"),
+            format!("the first payload is executed after at most {MAX_RATIO_TO_SYSTEMD_LXC} of the time of systemd with LXC"),
             format!("{:.2}: {} ms of {} ms", ratio, ours_us / 1000, theirs_us / 1000),
-            ratio <= MOST_OF_THEIRS,
+            ratio <= MAX_RATIO_TO_SYSTEMD_LXC,
         );
         report.first_payload = Some(FirstPayload { ours_us, theirs_us, ratio });
     }

@@ -116,7 +116,7 @@ pub enum BoardError {
 /// A command of ours on the board answers in well under a second, the emulator being busy in a few.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// So much of what was seen last is kept: some instances' status, and not a screen full of it.
-const MOST_SHOWN: usize = 600;
+const MAX_SHOWN: usize = 600;
 /// How often a state is asked for while waiting for it.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -282,7 +282,7 @@ impl Board {
                 Err(error) => error.to_string(),
             };
             if deadline <= Instant::now() {
-                let last_seen = last_seen.chars().take(MOST_SHOWN).collect();
+                let last_seen = last_seen.chars().take(MAX_SHOWN).collect();
                 return Err(BoardError::Deadline { waited_for: waited_for.to_owned(), last_seen });
             }
             std::thread::sleep(ASK_AGAIN);

@@ -182,9 +182,9 @@ fn read_block(file: &File, block: u64, buffer: &mut [u8]) -> Result<(), Mismatch
 }
 
 /// Below this a thread of its own costs more than it saves: 1 MiB.
-const LEAST_SHARE: u64 = 256;
+const MIN_SHARE: u64 = 256;
 /// Beyond so many the disk, or the memory, is what is waited for.
-const MOST_THREADS: u64 = 8;
+const MAX_THREADS: u64 = 8;
 /// Of a thread: the frames below fit many times.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -192,11 +192,11 @@ const STACK_BYTES: usize = 64 * 1024;
 /// wrong one, counted from `first`. All processors that we may use share the work.
 fn check_blocks(file: &File, hashes_at: u64, first: u64, count: u64) -> Result<Option<u64>, Mismatch> {
     // How many processors there are is asked only for two shares: std reads files of control groups for that.
-    if count < 2 * LEAST_SHARE {
+    if count < 2 * MIN_SHARE {
         return check_range(file, hashes_at, first, 0..count);
     }
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let share = count.div_ceil(processors.min(MOST_THREADS)).max(LEAST_SHARE);
+    let share = count.div_ceil(processors.min(MAX_THREADS)).max(MIN_SHARE);
     check_shares(file, hashes_at, first, count, share)
 }
 

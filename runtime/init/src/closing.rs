@@ -193,8 +193,8 @@ impl Closing {
 }
 
 impl Queue {
-    fn deadline(&self, most_closers: usize) -> Option<Moment> {
-        if most_closers <= self.closers.len() {
+    fn deadline(&self, max_closers: usize) -> Option<Moment> {
+        if max_closers <= self.closers.len() {
             return None;
         }
         let due = self.waiting.iter().map(|(due, _)| *due).min()?;
@@ -207,15 +207,15 @@ impl Queue {
         self.closers.len() != before
     }
 
-    fn is_due(&self, most_closers: usize, now: Moment) -> bool {
-        self.closers.len() < most_closers
+    fn is_due(&self, max_closers: usize, now: Moment) -> bool {
+        self.closers.len() < max_closers
             && self.retry_at.is_none_or(|at| at <= now)
             && (MAX_BATCH <= self.waiting.len() || self.waiting.iter().any(|(due, _)| *due <= now))
     }
 
     /// Starts as many closers as there is work for.
-    fn advance(&mut self, most_closers: usize, now: Moment) -> io::Result<()> {
-        while self.is_due(most_closers, now) {
+    fn advance(&mut self, max_closers: usize, now: Moment) -> io::Result<()> {
+        while self.is_due(max_closers, now) {
             self.retry_at = None;
             // What waits for nothing more first.
             self.waiting.make_contiguous().sort_by_key(|(due, _)| *due);

@@ -30,7 +30,7 @@ use yado_wire::{MAX_FRAME_BYTES, MAX_INSTANCES};
 pub(crate) const LINK_FD: i32 = 3;
 
 /// One socket for each instance, and those of our own, which are fewer than eight.
-const MOST_SOURCES: usize = MAX_INSTANCES + 8;
+const MAX_SOURCES: usize = MAX_INSTANCES + 8;
 
 /// A close that blocks is interrupted by a signal this often. All descriptors of one datagram are closed in one call, and one
 /// signal ends all their waits.
@@ -114,7 +114,7 @@ impl Reader {
         match (request, socket) {
             (ReaderRequest::Watch(source), Some(socket)) => {
                 self.forget(source);
-                if self.sources.len() < MOST_SOURCES {
+                if self.sources.len() < MAX_SOURCES {
                     self.sources.push(Watched::new(source, socket));
                 }
             }

@@ -244,7 +244,7 @@ impl Supervisor {
 
     /// Records that something of an instance does not end, and what.
     pub(crate) fn report_stuck(&mut self, number: InstanceId) {
-        const MOST_NAMED: usize = 8;
+        const MAX_NAMED: usize = 8;
         let Some(instance) = self.instances.get(number) else { return };
         let launchers = self.launches.iter().filter(|launch| launch.instance == number);
         let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(instance.payload());
@@ -254,7 +254,7 @@ impl Supervisor {
                 pids.push(pid);
             }
         }
-        let named: Vec<String> = pids.iter().take(MOST_NAMED).map(i32::to_string).collect();
+        let named: Vec<String> = pids.iter().take(MAX_NAMED).map(i32::to_string).collect();
         let reason = format!(
             "processes do not end though they were killed ({}): nothing is started in its place until they are gone",
             if named.is_empty() { "in groups below".to_owned() } else { named.join(" ") }

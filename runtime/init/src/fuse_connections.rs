@@ -18,13 +18,13 @@ use yado_wire::rescue::Mode;
 const DIRECTORY: &str = "/sys/fs/fuse/connections";
 
 /// As many are looked at in one call. More than a machine has memory for, where looking is slow.
-const MOST_CONNECTIONS: usize = 65_536;
+const MAX_CONNECTIONS: usize = 65_536;
 
 /// As many are aborted in one call. Then nothing waits for them any more, and the next call takes others.
-const MOST_ABORTS: usize = 4096;
+const MAX_ABORTS: usize = 4096;
 
 /// As many of those are aborted that nothing waits for: something may before it is killed. They are again found the next time.
-const MOST_IDLE: usize = 1024;
+const MAX_IDLE: usize = 1024;
 
 /// Whose connections are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) fn abort(whose: &Whose, mode: Mode) -> usize {
 
 fn abort_below(directory: &Path, whose: &Whose, root: &str) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let owned = entries.flatten().take(MOST_CONNECTIONS).filter(|entry| match whose {
+    let owned = entries.flatten().take(MAX_CONNECTIONS).filter(|entry| match whose {
         Whose::Ids(ids) => entry.metadata().is_ok_and(|found| ids.contains(&found.uid())),
         Whose::All => entry.file_name() != *root,
     });
@@ -60,9 +60,9 @@ fn abort_below(directory: &Path, whose: &Whose, root: &str) -> usize {
             return true;
         }
         idle = idle.saturating_add(1);
-        idle <= MOST_IDLE
+        idle <= MAX_IDLE
     });
-    chosen.filter(|connection| fs::write(connection.join("abort"), "1").is_ok()).take(MOST_ABORTS).count()
+    chosen.filter(|connection| fs::write(connection.join("abort"), "1").is_ok()).take(MAX_ABORTS).count()
 }
 
 fn is_waited_for(connection: &Path) -> bool {

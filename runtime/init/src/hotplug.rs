@@ -24,7 +24,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Events that are taken before the others have their turn.
-const MOST_AT_ONCE: usize = 128;
+const MAX_AT_ONCE: usize = 128;
 
 /// Over the budget events wait for so long: fewer wake us, each for more of them.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Supervisor {
     /// Reads the kernel's events.
     pub(crate) fn read_uevents(&mut self, now: Moment) {
         let mut buffer = [0; MAX_UEVENT_BYTES];
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..MAX_AT_ONCE {
             let Some(socket) = &self.sockets.uevents else { return };
             if self.uevent_budget.paused(now).is_some() {
                 return self.uevent_budget.pause_until(now.saturating_add(EVENTS_PAUSE));

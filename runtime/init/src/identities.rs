@@ -23,11 +23,11 @@ const FIRST_APART: u32 = 1 << 30;
 const USUAL_COUNT: u32 = 65_536;
 
 /// The most instances that are remembered: twice those that a system can have, so that those that are gone can be, too.
-const MOST_IDENTITIES: usize = 2 * MAX_INSTANCES;
+const MAX_IDENTITIES: usize = 2 * MAX_INSTANCES;
 
 /// The longest file: id, name, first id of the host and count for each, the longest numbers of 32 bits, and what is before and
 /// after them. It is an argument of the child that writes it, which has 128 KiB at most (execve(2), MAX_ARG_STRLEN).
-pub(crate) const MAX_FILE_BYTES: u64 = (MOST_IDENTITIES * (InstanceName::MAX_LEN + 4 + 3 * 10) + 64) as u64;
+pub(crate) const MAX_FILE_BYTES: u64 = (MAX_IDENTITIES * (InstanceName::MAX_LEN + 4 + 3 * 10) + 64) as u64;
 const _: () = assert!(MAX_FILE_BYTES < 128 * 1024);
 
 /// The first words of the file, with its version.
@@ -221,7 +221,7 @@ impl Identities {
             known.id != id && known.name != name && (end <= others || others.saturating_add(count) <= first)
         });
         let may_be_one = id != InstanceId(0) && id != InstanceId(u32::MAX);
-        if !is_range || !is_free || !may_be_one || MOST_IDENTITIES <= self.list.len() {
+        if !is_range || !is_free || !may_be_one || MAX_IDENTITIES <= self.list.len() {
             return false;
         }
         let at = self.list.iter().take_while(|known| known.id < id).count();

@@ -240,8 +240,8 @@ impl Job {
 /// filled the rest. (overlayfs writes with the rights of the instance's root, and cannot use it.) Of a small partition
 /// mke2fs' own 5 %, of a large one 32 MiB. Of inodes we keep some ourselves: see [`file_reserve`](yado_sys::file_reserve).
 fn reserved_percent(kib: u64) -> String {
-    const MOST_KIB: u64 = 32 << 10;
-    let hundredths = (MOST_KIB * 10_000).checked_div(kib).unwrap_or(u64::MAX).min(500);
+    const MAX_KIB: u64 = 32 << 10;
+    let hundredths = (MAX_KIB * 10_000).checked_div(kib).unwrap_or(u64::MAX).min(500);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 

@@ -18,7 +18,7 @@ use yado_wire::{Failure, Step};
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where a whole image is verified before a start, so many of its bytes are read in a second at least.
-const LEAST_BYTES_PER_S: u64 = 1 << 20;
+const MIN_BYTES_PER_S: u64 = 1 << 20;
 
 /// A command is entered and executed in milliseconds; it is looked up in the instance's own files.
 const EXEC_PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ impl Supervisor {
                     Verify::Start => fs::metadata(image).map_or(0, |found| found.len()),
                 };
                 let patience = self.places.start_timeout().unwrap_or(START_PATIENCE);
-                patience.saturating_add(Duration::from_secs(read_bytes / LEAST_BYTES_PER_S))
+                patience.saturating_add(Duration::from_secs(read_bytes / MIN_BYTES_PER_S))
             }
             Purpose::Exec { .. } | Purpose::Stop => EXEC_PATIENCE,
             Purpose::Probe => {

@@ -17,7 +17,7 @@ use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
 
 /// The most launchers (and commands started by them) at once. Half of all instances may be probed, or asked something, at one
 /// time; a probe that finds no room is tried again.
-pub(crate) const MOST_LAUNCHES: usize = MAX_INSTANCES / 2;
+pub(crate) const MAX_LAUNCHES: usize = MAX_INSTANCES / 2;
 
 /// Numbers launches; never used again.
 pub(crate) type LaunchId = u32;

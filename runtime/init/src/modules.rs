@@ -77,7 +77,7 @@ const REQUESTS: &str = "/proc/sys/kernel/modprobe";
 const MAX_DEPTH: u32 = 16;
 
 /// A driver that is loaded makes new devices appear; so often they are looked at.
-const MOST_ROUNDS: usize = 6;
+const MAX_ROUNDS: usize = 6;
 
 /// Loads modules of the running kernel.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Loader {
 
     /// Loads drivers for the devices that came, and for those that appear by that.
     pub(crate) fn load_for_new(&mut self, new: &NewDevices) {
-        for _ in 0..MOST_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let before = self.done.len();
             match new.take() {
                 Found::Aliases(found) if found.is_empty() => return,

@@ -2,10 +2,10 @@
 //! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
 
 use crate::closing;
-use crate::control::client::MOST_CLIENTS;
-use crate::launch::MOST_LAUNCHES;
+use crate::control::client::MAX_CLIENTS;
+use crate::launch::MAX_LAUNCHES;
 use crate::log::{Log, Priority};
-use crate::service_list::MOST_SERVICES;
+use crate::service_list::MAX_SERVICES;
 use crate::warm_images;
 use yado_sys::rlimit::KernelResource;
 use yado_wire::MAX_INSTANCES;
@@ -27,17 +27,17 @@ const OTHERS: usize = 128;
 const CLOSING: usize = 3 * closing::MAX_WAITING;
 
 /// All of that.
-const MOST_OPEN: usize = MAX_INSTANCES * PER_INSTANCE
-    + MOST_LAUNCHES * PER_LAUNCH
-    + (MOST_SERVICES + 1) * PER_SERVICE
-    + MOST_CLIENTS
+const MAX_OPEN: usize = MAX_INSTANCES * PER_INSTANCE
+    + MAX_LAUNCHES * PER_LAUNCH
+    + (MAX_SERVICES + 1) * PER_SERVICE
+    + MAX_CLIENTS
     + warm_images::MAX_IMAGES * warm_images::PER_IMAGE
     + CLOSING
     + OTHERS;
 
 /// Raises the limit where it is lower, as far as we may. It is inherited by what we start.
 pub(crate) fn raise_limit(log: &mut Log) {
-    const NEEDED: u64 = MOST_OPEN as u64;
+    const NEEDED: u64 = MAX_OPEN as u64;
     let (soft, hard) = KernelResource::OPEN_FILES.own();
     if soft.is_none_or(|soft| NEEDED <= soft) {
         return;

@@ -9,7 +9,7 @@ use yado_wire::InstanceId;
 use yado_wire::rescue::Mode;
 
 /// The longest time that a system can allow a start, in seconds: what hangs is noticed in the end.
-const MOST_START_S: u64 = 3600;
+const MAX_START_S: u64 = 3600;
 
 /// The directories.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl Places {
     /// How long a start may take, where the system's builder says that in seconds.
     pub(crate) fn start_timeout(&self) -> Option<Duration> {
         let seconds = fs::read_to_string(self.system.join("start-timeout")).ok()?.trim().parse().ok()?;
-        (1..=MOST_START_S).contains(&seconds).then(|| Duration::from_secs(seconds))
+        (1..=MAX_START_S).contains(&seconds).then(|| Duration::from_secs(seconds))
     }
 
     /// Our socket for requests.

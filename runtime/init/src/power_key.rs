@@ -47,7 +47,7 @@ fn is_power_key_pressed(events: &[u8]) -> bool {
 
 /// `/sys/class/input/eventN/device/capabilities/key` is a bitmap in words, the highest first; bit 116 is the power key.
 fn find_power_keys() -> Vec<fs::File> {
-    const MOST_KEYS: usize = 4;
+    const MAX_KEYS: usize = 4;
     let Ok(entries) = fs::read_dir("/sys/class/input") else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     names
@@ -61,7 +61,7 @@ fn find_power_keys() -> Vec<fs::File> {
             yado_sys::packet::set_nonblocking(&file).ok()?;
             Some(file)
         })
-        .take(MOST_KEYS)
+        .take(MAX_KEYS)
         .collect()
 }
 

@@ -113,8 +113,8 @@ impl Output {
     /// The child has ended: what it printed last goes to `log`.
     pub(crate) fn drain(&mut self, now: Duration, log: &mut dyn FnMut(&str)) {
         // A pipe holds 64 KiB.
-        const MOST_READS: usize = 33;
-        for _ in 0..MOST_READS {
+        const MAX_READS: usize = 33;
+        for _ in 0..MAX_READS {
             if !self.is_open {
                 return;
             }

@@ -10,7 +10,7 @@ use crate::supervisor::Supervisor;
 use yado_wire::datagrams::{ReaderReport, WatchdogPing};
 
 /// Reports that are taken before the others have their turn.
-const MOST_AT_ONCE: usize = 32;
+const MAX_AT_ONCE: usize = 32;
 
 impl Supervisor {
     /// Keeps the reader running, and tells it what it does not know yet.
@@ -34,7 +34,7 @@ impl Supervisor {
         if is_writable {
             self.reader.note_writable();
         }
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..MAX_AT_ONCE {
             let Some(report) = self.reader.read_report(now) else { return };
             self.take_reader_report(report, now);
         }

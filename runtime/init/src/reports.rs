@@ -24,20 +24,20 @@ use yado_wire::rescue::EventKind;
 use yado_wire::{Failure, InstanceId, MAX_FRAME_BYTES, Step};
 
 /// Datagrams and packets that are taken from one socket before the others have their turn.
-const MOST_AT_ONCE: usize = 32;
+const MAX_AT_ONCE: usize = 32;
 
 /// What a look at a launcher's output costs its instance besides the bytes. Less than of a console, which has a ring and a
 /// viewer besides the log.
 const LOOK_BYTES: u32 = 128;
 
 /// A pipe holds 64 KiB, and a read takes 2.
-const MOST_READS_OF_OUTPUT: usize = 33;
+const MAX_READS_OF_OUTPUT: usize = 33;
 
 impl Supervisor {
     /// Reads what a launcher has reported.
     pub(crate) fn read_reports(&mut self, id: LaunchId, now: Moment) {
         let mut buffer = [0; MAX_FRAME_BYTES];
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..MAX_AT_ONCE {
             let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
             let Some(reports) = &launch.reports else { return };
             let received = match reports.recv(&mut buffer, Way::Closer) {
@@ -223,7 +223,7 @@ impl Supervisor {
 
     /// The last lines of a launcher that has ended, as far as its instance may still print.
     pub(crate) fn drain_launch_output(&mut self, id: LaunchId, now: Moment) {
-        for _ in 0..MOST_READS_OF_OUTPUT {
+        for _ in 0..MAX_READS_OF_OUTPUT {
             let launch = self.launches.iter().find(|launch| launch.id == id);
             let instance = launch.and_then(|launch| self.instances.get(launch.instance));
             if instance.is_none_or(|instance| instance.printed.paused(now).is_some())

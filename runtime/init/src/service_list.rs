@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use yado_wire::rescue::Mode;
 
 /// The most services of the image's own.
-pub(crate) const MOST_SERVICES: usize = 16;
+pub(crate) const MAX_SERVICES: usize = 16;
 
 /// All of them, none running.
 pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) -> Vec<Service> {
@@ -20,10 +20,10 @@ pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) ->
     let Ok(entries) = fs::read_dir(places.system.join("system.d")) else { return services };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    for path in paths.iter().skip(MOST_SERVICES) {
-        log.say(Priority::Error, format_args!("{}: not started: more than {MOST_SERVICES} services", path.display()));
+    for path in paths.iter().skip(MAX_SERVICES) {
+        log.say(Priority::Error, format_args!("{}: not started: more than {MAX_SERVICES} services", path.display()));
     }
-    for path in paths.into_iter().take(MOST_SERVICES) {
+    for path in paths.into_iter().take(MAX_SERVICES) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let arguments = vec![path.as_os_str().to_owned()];
         services.push(Service::new(&name, path, arguments));

@@ -7,7 +7,7 @@ use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::instance::renewal::leave_actual;
 use crate::instance::{Run, lifecycle};
-use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MOST_LAUNCHES, Purpose};
+use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MAX_LAUNCHES, Purpose};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::netd;
@@ -161,7 +161,7 @@ impl Supervisor {
         };
         let name = &instance.name;
         let count = |is_given_up| self.launches.iter().filter(|launch| launch.is_given_up() == is_given_up).count();
-        if MOST_LAUNCHES <= count(false) || MOST_LAUNCHES <= count(true) {
+        if MAX_LAUNCHES <= count(false) || MAX_LAUNCHES <= count(true) {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many launchers are at work"));
         }
         if self.closing.is_own_overdue() {

@@ -38,16 +38,16 @@ use yado_wire::rescue::{EventKind, InstanceState, Mode};
 use yado_wire::{Failure, InstanceId, InstanceName};
 
 /// More starts at once only make each slower and use the memory of all.
-const MOST_STARTING: usize = 4;
+const MAX_STARTING: usize = 4;
 
 /// With nothing to do for so long, memory that only work needs is given back.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// How often the table is asked again after it changed something; a chain is three steps long.
-const MOST_STEPS: usize = 8;
+const MAX_STEPS: usize = 8;
 
 /// Ends of processes that nobody knew (yet), while launchers are at work.
-const MOST_UNKNOWN_ENDS: usize = 32;
+const MAX_UNKNOWN_ENDS: usize = 32;
 
 /// Everything the process owns.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl Supervisor {
     /// Tells the table that something happened to an instance, and does what it says.
     pub(crate) fn step_instance(&mut self, number: InstanceId, event: lifecycle::Event, now: Moment) {
         let mut event = event;
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             let gate = self.gate(number);
             let Some(instance) = self.instances.get_mut(number) else { return };
             let Some(rules) = instance.rules() else { return };
@@ -295,7 +295,7 @@ impl Supervisor {
         let is_open = !instance.is_queued
             && self.boot.has(parts::of_instance(spec, &self.places.data).without(Part::Netd))
             && self.shutdown.is_none()
-            && starting < MOST_STARTING
+            && starting < MAX_STARTING
             && !self.is_image_being_verified(instance.image.as_deref())
             && (spec.nics.is_empty() || self.netd.is_decided(&self.services))
             && spec.boot.after.iter().all(|name| self.is_settled(name));
@@ -372,7 +372,7 @@ impl Supervisor {
 
 /// Keeps an end that may belong to a process of which a launcher has not told us yet.
 pub(crate) fn keep_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, ended: Ended) {
-    if MOST_UNKNOWN_ENDS <= ends.len() {
+    if MAX_UNKNOWN_ENDS <= ends.len() {
         ends.remove(0);
     }
     ends.push((pid, ended));

@@ -9,7 +9,7 @@ use std::path::Path;
 use yado_sys::regular_file;
 
 /// The most trusted keys; what verifies images has the same limit.
-const MOST_KEYS: usize = 64;
+const MAX_KEYS: usize = 64;
 
 /// A key is one line.
 const MAX_KEY_BYTES: u64 = 4096;
@@ -22,7 +22,7 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
         log.say(Priority::Error, format_args!("create {}: {error}", trust.display()));
         return;
     }
-    let mut left = MOST_KEYS;
+    let mut left = MAX_KEYS;
     for (origin, directory) in [("system", places.system.join("trust")), ("data", places.data.join("trust"))] {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
@@ -31,7 +31,7 @@ pub(crate) fn collect(places: &Places, log: &mut Log) {
                 continue;
             }
             let Some(fewer) = left.checked_sub(1) else {
-                log.say(Priority::Error, format_args!("{}: not trusted: more than {MOST_KEYS} keys", path.display()));
+                log.say(Priority::Error, format_args!("{}: not trusted: more than {MAX_KEYS} keys", path.display()));
                 continue;
             };
             left = fewer;

@@ -14,9 +14,9 @@ fn prefix(text: &str) -> Result<Ipv4Prefix, Right> {
 }
 
 /// Comma separated, blanks around each ignored.
-fn list<T>(text: &str, most: usize, one: fn(&str) -> Result<T, Right>) -> Result<Vec<T>, Right> {
+fn list<T>(text: &str, max: usize, one: fn(&str) -> Result<T, Right>) -> Result<Vec<T>, Right> {
     let all: Vec<T> = text.split(',').map(|part| one(part.trim())).collect::<Result<_, _>>()?;
-    if most < all.len() { Err(Right(format!("at most {most}"))) } else { Ok(all) }
+    if max < all.len() { Err(Right(format!("at most {max}"))) } else { Ok(all) }
 }
 
 /// As `list` reads it; an empty list is not said.

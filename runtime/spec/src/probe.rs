@@ -5,12 +5,12 @@ use crate::values::Right;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// A command line, and a request's path, are short; both go to the launcher with every try.
-const MOST_BYTES: usize = 1024;
+const MAX_BYTES: usize = 1024;
 
 /// What a probe tries: `exec:…`, `tcp:…` or `http:…`.
 pub(crate) fn parse_probe(text: &str) -> Result<ProbeAttempt, Right> {
     let wrong = |what: &str| Err(Right(what.to_owned()));
-    if MOST_BYTES < text.len() {
+    if MAX_BYTES < text.len() {
         return wrong("at most 1024 bytes");
     }
     match text.split_once(':') {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_tried_is_refused_with_what_could() {
-        let long = format!("exec:{}", "x".repeat(MOST_BYTES));
+        let long = format!("exec:{}", "x".repeat(MAX_BYTES));
         let table = [
             ("", "exec:PROGRAM"),
             ("ping", "exec:PROGRAM"),

@@ -37,9 +37,9 @@ pub enum Value<T: 'static> {
     /// A whole number.
     Integer {
         /// Smallest.
-        least: i64,
+        min: i64,
         /// Largest.
-        most: i64,
+        max: i64,
         /// Reads it back.
         get: fn(&T) -> Option<i64>,
         /// What it does; the number is in range.
@@ -48,9 +48,9 @@ pub enum Value<T: 'static> {
     /// Seconds, or a time with units.
     Time {
         /// Shortest.
-        least: Duration,
+        min: Duration,
         /// Longest.
-        most: Duration,
+        max: Duration,
         /// Reads it back.
         get: fn(&T) -> Option<Duration>,
         /// What it does; the time is in range.
@@ -167,11 +167,11 @@ impl<T> Setting<T> {
         let wrong = |Right(right)| Fault::Value { right };
         match &self.value {
             Value::Bool { get: _, set } => parse_bool(text).and_then(|value| effect(value, *set)).map_err(wrong),
-            Value::Integer { least, most, get: _, set } => {
-                parse_integer(text, *least, *most).and_then(|value| effect(value, *set)).map_err(wrong)
+            Value::Integer { min, max, get: _, set } => {
+                parse_integer(text, *min, *max).and_then(|value| effect(value, *set)).map_err(wrong)
             }
-            Value::Time { least, most, get: _, set } => {
-                parse_duration(text, *least, *most).and_then(|value| effect(value, *set)).map_err(wrong)
+            Value::Time { min, max, get: _, set } => {
+                parse_duration(text, *min, *max).and_then(|value| effect(value, *set)).map_err(wrong)
             }
             Value::Choice(choices) => match choices.iter().find(|choice| choice.word == text) {
                 Some(choice) => Ok(Effect(Box::new(choice.set))),
@@ -196,8 +196,8 @@ impl<T> Setting<T> {
     pub fn show(&self, draft: &T) -> Vec<(String, String)> {
         let text = match &self.value {
             Value::Bool { get, set: _ } => get(draft).map(|on| on.to_string()),
-            Value::Integer { least: _, most: _, get, set: _ } => get(draft).map(|number| number.to_string()),
-            Value::Time { least: _, most: _, get, set: _ } => get(draft).map(show_duration),
+            Value::Integer { min: _, max: _, get, set: _ } => get(draft).map(|number| number.to_string()),
+            Value::Time { min: _, max: _, get, set: _ } => get(draft).map(show_duration),
             Value::Choice(choices) => {
                 choices.iter().find(|choice| (choice.is)(draft)).map(|choice| choice.word.to_owned())
             }
@@ -217,9 +217,9 @@ impl<T> Setting<T> {
     pub fn describe(&self) -> Option<String> {
         Some(match &self.value {
             Value::Bool { get: _, set: _ } => "true or false".to_owned(),
-            Value::Integer { least, most, get: _, set: _ } => format!("a whole number from {least} to {most}"),
-            Value::Time { least, most, get: _, set: _ } => {
-                format!("a time from {} to {}: seconds, or with units", show_duration(*least), show_duration(*most))
+            Value::Integer { min, max, get: _, set: _ } => format!("a whole number from {min} to {max}"),
+            Value::Time { min, max, get: _, set: _ } => {
+                format!("a time from {} to {}: seconds, or with units", show_duration(*min), show_duration(*max))
             }
             Value::Choice(choices) => words(choices),
             Value::Parsed { what, get: _, parse: _ }

@@ -2,9 +2,7 @@
 
 mod sizes;
 
-pub use sizes::{
-    LEAST_MEMORY_BYTES, Memory, parse_memory, parse_size, parse_swap, show_memory, show_size, show_swap,
-};
+pub use sizes::{MIN_MEMORY_BYTES, Memory, parse_memory, parse_size, parse_swap, show_memory, show_size, show_swap};
 
 use crate::instance::{CpuAllowance, Cpus, KernelLimit, StopMethod};
 use std::net::Ipv4Addr;
@@ -12,9 +10,9 @@ use std::time::Duration;
 use yado_wire::{Text, signal_name};
 
 /// IPv4 needs 68 bytes (RFC 791); jumbo frames end at 9000 and loopback at 65536.
-pub const LEAST_MTU: i64 = 68;
-/// See [`LEAST_MTU`].
-pub const MOST_MTU: i64 = 65_535;
+pub const MIN_MTU: i64 = 68;
+/// See [`MIN_MTU`].
+pub const MAX_MTU: i64 = 65_535;
 
 /// What would have been right, to be read after "must be".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,40 +32,40 @@ pub fn parse_bool(text: &str) -> Result<bool, Right> {
 }
 
 /// A command line is short; it goes to the launcher with each stop.
-const MOST_STOP_BYTES: usize = 1024;
+const MAX_STOP_BYTES: usize = 1024;
 
 /// `SIGRTMIN+3`, or `/sbin/init 0`.
 pub fn parse_stop_method(text: &str) -> Result<StopMethod, Right> {
     if let Some(number) = signal_name::parse(text) {
         return Ok(StopMethod::Signal(number));
     }
-    if !text.starts_with('/') || text.contains(char::is_control) || MOST_STOP_BYTES < text.len() {
+    if !text.starts_with('/') || text.contains(char::is_control) || MAX_STOP_BYTES < text.len() {
         return right("a signal such as SIGRTMIN+3, or a command that begins with its path such as /sbin/init 0");
     }
     Ok(StopMethod::Command(text.split_ascii_whitespace().map(str::to_owned).collect()))
 }
 
 /// A whole number, also in TOML's `0x` and `0o` forms.
-pub fn parse_integer(text: &str, least: i64, most: i64) -> Result<i64, Right> {
+pub fn parse_integer(text: &str, min: i64, max: i64) -> Result<i64, Right> {
     let number = match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
         (Some(digits), _) => i64::from_str_radix(digits, 16),
         (_, Some(digits)) => i64::from_str_radix(digits, 8),
         (None, None) => text.parse(),
     };
     match number {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
-        Ok(_) | Err(_) => right(format!("a whole number from {least} to {most}")),
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => right(format!("a whole number from {min} to {max}")),
     }
 }
 
 /// A number of seconds as LXD has it, or numbers with units: `500ms`, `90s`, `1m30s`, `2h`.
-pub fn parse_duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Right> {
+pub fn parse_duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Right> {
     match sum_of_units(text) {
-        Some(duration) if (least..=most).contains(&duration) => Ok(duration),
+        Some(duration) if (min..=max).contains(&duration) => Ok(duration),
         Some(_) | None => right(format!(
             "a time from {} to {}: seconds, or with units such as 500ms, 90s, 1m30s, 2h",
-            show_duration(least),
-            show_duration(most)
+            show_duration(min),
+            show_duration(max)
         )),
     }
 }
@@ -135,14 +133,14 @@ pub fn show_allowance(allowance: CpuAllowance) -> String {
 }
 
 /// The kernel's own bound on CPU numbers is `CONFIG_NR_CPUS`, at most 8192.
-const MOST_CPUS: u16 = 8192;
+const MAX_CPUS: u16 = 8192;
 
 /// `limits.cpu`: `2` is a number of CPUs, `0-1,3` are CPUs, and `3-3` is CPU 3.
 pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
     let what = "a number of CPUs such as 2, or CPUs such as 0-1,3 (CPU 3 alone is 3-3)";
     if let Ok(count) = text.parse() {
         return match count {
-            1..=MOST_CPUS => Ok(Cpus::Count(count)),
+            1..=MAX_CPUS => Ok(Cpus::Count(count)),
             _ => right(what),
         };
     }
@@ -150,7 +148,7 @@ pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
     for part in text.split(',') {
         let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
         match (first.parse::<u16>(), last.parse::<u16>()) {
-            (Ok(first), Ok(last)) if first <= last && last < MOST_CPUS => ranges.push((first, last)),
+            (Ok(first), Ok(last)) if first <= last && last < MAX_CPUS => ranges.push((first, last)),
             _ => return right(what),
         }
     }
@@ -221,14 +219,14 @@ pub fn show_kernel_limit(limit: &KernelLimit) -> String {
 pub fn parse_path(text: &str) -> Result<String, Right> {
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
     let is_plain = |part: &&str| *part != "." && *part != ".." && !part.chars().any(char::is_control);
-    if !text.starts_with('/') || parts.is_empty() || !parts.iter().all(is_plain) || MOST_PATH_BYTES < text.len() {
+    if !text.starts_with('/') || parts.is_empty() || !parts.iter().all(is_plain) || MAX_PATH_BYTES < text.len() {
         return right("an absolute path below /, without . and ..");
     }
     Ok(format!("/{}", parts.join("/")))
 }
 
 /// Well below `PATH_MAX`, so that it still fits below a mount point of ours.
-const MOST_PATH_BYTES: usize = 1024;
+const MAX_PATH_BYTES: usize = 1024;
 
 /// A path of a device node.
 pub fn parse_node_path(text: &str) -> Result<String, Right> {
@@ -267,8 +265,8 @@ pub fn show_usb_id(id: u16) -> String {
 
 /// A security module's label: an AppArmor profile's name, an SELinux context.
 pub fn parse_label(text: &str) -> Result<String, Right> {
-    const MOST_BYTES: usize = 255;
-    if text.is_empty() || MOST_BYTES < text.len() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    const MAX_BYTES: usize = 255;
+    if text.is_empty() || MAX_BYTES < text.len() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return right("a profile's name or a context, without spaces");
     }
     Ok(text.to_owned())

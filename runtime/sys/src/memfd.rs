@@ -32,8 +32,8 @@ pub struct Beginning {
     pub is_all: bool,
 }
 
-/// The first bytes of a sealed file, at most `most_bytes`. `EPERM`: its writer could still change it.
-pub fn read_sealed_beginning(descriptor: &impl AsFd, most_bytes: u64) -> io::Result<Beginning> {
+/// The first bytes of a sealed file, at most `max_bytes`. `EPERM`: its writer could still change it.
+pub fn read_sealed_beginning(descriptor: &impl AsFd, max_bytes: u64) -> io::Result<Beginning> {
     // Of what is no memfd there are none (`EINVAL`).
     let seals = rustix::fs::fcntl_get_seals(descriptor)?;
     if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE) {
@@ -41,7 +41,7 @@ pub fn read_sealed_beginning(descriptor: &impl AsFd, most_bytes: u64) -> io::Res
     }
     let len = u64::try_from(rustix::fs::fstat(descriptor)?.st_size).unwrap_or(0);
     // Not by the file's offset: that is shared with the writer, who left it at the end.
-    let mut bytes = vec![0; len.min(most_bytes) as usize];
+    let mut bytes = vec![0; len.min(max_bytes) as usize];
     let mut done = 0_usize;
     while let Some(rest @ [_, ..]) = bytes.get_mut(done..) {
         match rustix::io::pread(descriptor, rest, done as u64) {
@@ -51,7 +51,7 @@ pub fn read_sealed_beginning(descriptor: &impl AsFd, most_bytes: u64) -> io::Res
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Beginning { bytes, is_all: len <= most_bytes })
+    Ok(Beginning { bytes, is_all: len <= max_bytes })
 }
 
 #[cfg(test)]
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn of_an_overlong_file_the_beginning_can_be_had() {
-        for (most_bytes, bytes, is_all) in [(5, &b"12345"[..], false), (6, b"123456", true), (7, b"123456", true)] {
-            let beginning = read_sealed_beginning(&sealed("long", b"123456").unwrap(), most_bytes).unwrap();
+        for (max_bytes, bytes, is_all) in [(5, &b"12345"[..], false), (6, b"123456", true), (7, b"123456", true)] {
+            let beginning = read_sealed_beginning(&sealed("long", b"123456").unwrap(), max_bytes).unwrap();
             assert_eq!(beginning, Beginning { bytes: bytes.to_vec(), is_all });
         }
     }

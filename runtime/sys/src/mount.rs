@@ -69,10 +69,10 @@ pub fn new_file_system(
 
 /// What the file system has to say: one message a read, `e ` for an error before each (Documentation/filesystems/mount_api).
 fn messages(context: &OwnedFd) -> String {
-    const MOST_MESSAGES: usize = 8;
+    const MAX_MESSAGES: usize = 8;
     let mut said = String::new();
     let mut buffer = [0; 256];
-    for _ in 0..MOST_MESSAGES {
+    for _ in 0..MAX_MESSAGES {
         let Ok(len) = rustix::io::read(context, &mut buffer) else { break };
         let text = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
         if !said.is_empty() {

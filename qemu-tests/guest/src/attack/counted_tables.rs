@@ -30,7 +30,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
 ];
 
 /// So many of anything is as good as no end.
-const MOST: usize = 100_000;
+const MAX: usize = 100_000;
 /// Whoever needs longer has been slowed enough.
 const LONGEST: Duration = Duration::from_secs(6);
 
@@ -70,7 +70,7 @@ pub(super) fn raise_own_descriptors() {
 
 fn inotify_instances() -> Outcome {
     raise_own_descriptors();
-    take("instances", MOST, |_| Ok(inotify::init(inotify::CreateFlags::empty())?))
+    take("instances", MAX, |_| Ok(inotify::init(inotify::CreateFlags::empty())?))
 }
 
 fn one_inotify() -> io::Result<()> {
@@ -81,7 +81,7 @@ fn pending_signals() -> Outcome {
     if let Err(error) = hostile::block_queued_signal() {
         return Outcome::refused(&error);
     }
-    take("signals", MOST, |_| hostile::queue_signal())
+    take("signals", MAX, |_| hostile::queue_signal())
 }
 
 fn one_signal() -> io::Result<()> {
@@ -91,7 +91,7 @@ fn one_signal() -> io::Result<()> {
 
 fn user_namespaces() -> Outcome {
     raise_own_descriptors();
-    take("user namespaces", MOST, |_| user_namespace())
+    take("user namespaces", MAX, |_| user_namespace())
 }
 
 fn one_user_namespace() -> io::Result<()> {
@@ -123,7 +123,7 @@ fn other_namespaces() -> Outcome {
 
 pub(super) fn namespaces(what: &str, kind: Namespaces, path: &str) -> Outcome {
     raise_own_descriptors();
-    take(what, MOST, |_| {
+    take(what, MAX, |_| {
         clone::unshare(kind)?;
         File::open(path)
     })
@@ -134,7 +134,7 @@ fn one_namespace() -> io::Result<()> {
 }
 
 fn asynchronous_io() -> Outcome {
-    take("contexts of 1000", MOST, |_| hostile::io_setup(1000))
+    take("contexts of 1000", MAX, |_| hostile::io_setup(1000))
 }
 
 fn one_context() -> io::Result<()> {
@@ -143,7 +143,7 @@ fn one_context() -> io::Result<()> {
 
 fn terminals() -> Outcome {
     raise_own_descriptors();
-    take("terminals", MOST, |_| terminal())
+    take("terminals", MAX, |_| terminal())
 }
 
 fn terminal() -> io::Result<File> {
@@ -167,7 +167,7 @@ fn one_key() -> io::Result<()> {
 }
 
 fn shared_memory() -> Outcome {
-    take("segments", MOST, |_| hostile::shared_memory(4096))
+    take("segments", MAX, |_| hostile::shared_memory(4096))
 }
 
 fn one_segment() -> io::Result<()> {

@@ -79,11 +79,11 @@ fn realtime() -> Outcome {
 }
 
 fn fork_bomb() -> Outcome {
-    const MOST: usize = 4096;
+    const MAX: usize = 4096;
     let mut children = Vec::new();
     let refused = loop {
         match super::floods::sleeper().spawn() {
-            Ok(child) if children.len() < MOST => children.push(child),
+            Ok(child) if children.len() < MAX => children.push(child),
             Ok(_) => break None,
             Err(error) => break Some(error),
         }

@@ -26,7 +26,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
 ];
 
 /// So many of anything are enough to see it.
-const MOST: usize = 4096;
+const MAX: usize = 4096;
 
 const fn memory(name: &'static str, what: &'static str, run: fn() -> Outcome) -> Attempt {
     Attempt { name, what, run, watched: Watched::InMemory, expected: Expected::Held }
@@ -79,7 +79,7 @@ fn groups() -> Outcome {
         Err(error) => return Outcome::refused(&error),
     };
     let mut made = 0;
-    let outcome = take("groups", MOST, |number| {
+    let outcome = take("groups", MAX, |number| {
         fs::create_dir(place.join(number.to_string()))?;
         made += 1;
         Ok(())
@@ -89,7 +89,7 @@ fn groups() -> Outcome {
         let _ = fs::remove_dir(place.join(number.to_string()));
     }
     let _ = fs::remove_dir(place);
-    if MOST <= made { Outcome::succeeded(outcome.figure) } else { outcome }
+    if MAX <= made { Outcome::succeeded(outcome.figure) } else { outcome }
 }
 
 /// A process in a group of its own leaves a file in memory: the group is removed, and lives on as long as the file.
@@ -143,7 +143,7 @@ fn triggers() -> Outcome {
 
 fn pipes() -> Outcome {
     raise_own_descriptors();
-    take("pipes of 64 KiB", MOST, |_| {
+    take("pipes of 64 KiB", MAX, |_| {
         let (reader, writer) = rustix::pipe::pipe()?;
         rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK)?;
         while rustix::io::write(&writer, &[7; 4096]).is_ok() {}
@@ -153,7 +153,7 @@ fn pipes() -> Outcome {
 
 fn unix_queues() -> Outcome {
     raise_own_descriptors();
-    take("queues", MOST, |_| {
+    take("queues", MAX, |_| {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         while rustix::io::write(&pair.0, &[7; 16 * 1024]).is_ok() {}
@@ -163,7 +163,7 @@ fn unix_queues() -> Outcome {
 
 fn udp_queues() -> Outcome {
     raise_own_descriptors();
-    take("queues", MOST, |_| {
+    take("queues", MAX, |_| {
         let receiver = std::net::UdpSocket::bind("127.0.0.1:0")?;
         let to = receiver.local_addr()?;
         let sender = std::net::UdpSocket::bind("127.0.0.1:0")?;

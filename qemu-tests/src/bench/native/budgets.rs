@@ -14,11 +14,11 @@ const BUDGET_LAPS: u32 = 30;
 
 /// Who else works on the machine makes a start slower and never quicker: of each, crun too, the attempt counts in which it was
 /// disturbed least. One attempt would not tell which of the two was disturbed.
-const LEAST_BUDGET_ATTEMPTS: usize = 2;
-const MOST_BUDGET_ATTEMPTS: usize = 3;
+const MIN_BUDGET_ATTEMPTS: usize = 2;
+const MAX_BUDGET_ATTEMPTS: usize = 3;
 
 /// So much init, its reader and netd may take together a second after work.
-const MOST_KIB_AFTER_WORK: u64 = 2048;
+const MAX_KIB_AFTER_WORK: u64 = 2048;
 
 /// What came of holding the budgets.
 pub(crate) enum Budgets {
@@ -46,8 +46,8 @@ pub(crate) fn hold_budgets(cache: &Cache, directory: &Path) -> Result<Budgets, B
         }
         attempts.push(times(&results));
         let ratios = warm_starts(&attempts, |goal| goal.budget);
-        let is_kept = LEAST_BUDGET_ATTEMPTS <= attempts.len() && ratios.iter().all(|ratio| ratio.holds);
-        if is_kept || MOST_BUDGET_ATTEMPTS <= attempts.len() {
+        let is_kept = MIN_BUDGET_ATTEMPTS <= attempts.len() && ratios.iter().all(|ratio| ratio.holds);
+        if is_kept || MAX_BUDGET_ATTEMPTS <= attempts.len() {
             break ratios;
         }
     };
@@ -55,10 +55,10 @@ pub(crate) fn hold_budgets(cache: &Cache, directory: &Path) -> Result<Budgets, B
     let taken = taken.lines().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
     let sum: u64 = taken.iter().sum();
     let memory = Observation {
-        what: format!("init, its reader and netd: at most {MOST_KIB_AFTER_WORK} KiB (PSS) a second after work"),
+        what: format!("init, its reader and netd: at most {MAX_KIB_AFTER_WORK} KiB (PSS) a second after work"),
         seen: format!("{sum} KiB: {taken:?}"),
         // Fewer would say that somebody was not found.
-        holds: taken.len() == 3 && sum <= MOST_KIB_AFTER_WORK,
+        holds: taken.len() == 3 && sum <= MAX_KIB_AFTER_WORK,
     };
     Ok(Budgets::Seen(ratios.into_iter().chain([memory]).collect()))
 }

@@ -36,11 +36,11 @@ pub(super) struct Ahead<'tree> {
     files: VecDeque<&'tree Content>,
     under_way: VecDeque<(u64, Receiver<Outcome>)>,
     orders: Sender<Order<'tree>>,
-    most_under_way: usize,
+    max_under_way: usize,
 }
 
 /// So much of files that are not written yet is in memory, unless one alone is longer.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// For each thread one that it is at, and some that are done before an earlier one.
 const FILES_PER_THREAD: usize = 8;
@@ -71,8 +71,8 @@ impl<'tree> Ahead<'tree> {
                 }
             });
         }
-        let most_under_way = threads.get().saturating_mul(FILES_PER_THREAD);
-        Ahead { files, under_way: VecDeque::new(), orders, most_under_way }
+        let max_under_way = threads.get().saturating_mul(FILES_PER_THREAD);
+        Ahead { files, under_way: VecDeque::new(), orders, max_under_way }
     }
 
     /// What the next file became.
@@ -89,7 +89,7 @@ impl<'tree> Ahead<'tree> {
     fn order_more(&mut self) {
         let mut bytes: u64 = self.under_way.iter().map(|(bytes, _)| bytes).sum();
         while let Some(content) = self.files.front() {
-            let has_room = self.under_way.len() < self.most_under_way && bytes + content.bytes() <= MOST_BYTES;
+            let has_room = self.under_way.len() < self.max_under_way && bytes + content.bytes() <= MAX_BYTES;
             if !has_room && !self.under_way.is_empty() {
                 return;
             }

@@ -4,7 +4,7 @@ use crate::events::Events;
 use crate::launch::LaunchId;
 use crate::log::rings::{LogPosition, LogRings};
 use crate::log::{Log, console_identifier};
-use crate::service_list::MOST_SERVICES;
+use crate::service_list::MAX_SERVICES;
 use crate::untrusted::Untrusted;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -14,14 +14,14 @@ use yado_wire::rescue::{LogRecord, Reply};
 use yado_wire::{Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
 
 /// Packets that one client gets before the others have their turn.
-const MOST_AT_ONCE: usize = 64;
+const MAX_AT_ONCE: usize = 64;
 
 /// The most connections; the kernel holds further ones back until one ends.
-pub(crate) const MOST_CLIENTS: usize = 24;
+pub(crate) const MAX_CLIENTS: usize = 24;
 
 /// The most replies that wait for one client: a status of all instances and services (netd is one more than the image lists), the
 /// system's, and the end.
-const MOST_QUEUED: usize = MAX_INSTANCES + MOST_SERVICES + 1 + 2;
+const MAX_QUEUED: usize = MAX_INSTANCES + MAX_SERVICES + 1 + 2;
 
 /// One connection.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ pub(super) enum Exchange {
 impl Clients {
     /// No more may connect now.
     pub(crate) fn is_full(&self) -> bool {
-        MOST_CLIENTS <= self.list.len()
+        MAX_CLIENTS <= self.list.len()
     }
 
     /// All of them.
@@ -144,7 +144,7 @@ impl Client {
         if self.queue.is_empty() && self.send(&packet) {
             return;
         }
-        if MOST_QUEUED <= self.queue.len() {
+        if MAX_QUEUED <= self.queue.len() {
             self.is_lost = true;
             return;
         }
@@ -219,7 +219,7 @@ impl Client {
             }
             Exchange::Events { sequence } => {
                 let mut sequence = *sequence;
-                for _ in 0..MOST_AT_ONCE {
+                for _ in 0..MAX_AT_ONCE {
                     let Some((packet, next)) = streams.events.read(sequence) else { break };
                     if !self.send(packet) {
                         break;
@@ -245,7 +245,7 @@ impl Client {
     ) {
         let mut position = position;
         let mut packet = Vec::new();
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..MAX_AT_ONCE {
             let before = position.clone();
             let is_record = streams.rings.is_some_and(|rings| rings.read(&mut position, &mut packet));
             if !is_record {

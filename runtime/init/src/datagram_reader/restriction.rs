@@ -1,6 +1,6 @@
 //! What the datagram reader gives up before it reads the first byte of somebody else's.
 
-use super::MOST_SOURCES;
+use super::MAX_SOURCES;
 use crate::closing::MAX_WAITING;
 use std::io;
 use yado_sys::capabilities::{self, Capabilities};
@@ -14,7 +14,7 @@ use yado_sys::seccomp::{Filter, READER_CALLS};
 const BESIDES_SOURCES: usize = MAX_WAITING + 56;
 
 /// Sockets of all instances and ours, and what there is besides. With fewer the reader would lose the link.
-const MOST_DESCRIPTORS: u64 = (MOST_SOURCES + BESIDES_SOURCES) as u64;
+const MAX_DESCRIPTORS: u64 = (MAX_SOURCES + BESIDES_SOURCES) as u64;
 
 /// From here on it can read, write and close what it is given, and nothing else: no files, no programs, no new sockets, and
 /// above all no call that sends descriptors, since init receives from it. Whatever else it calls ends it, and init says so.
@@ -23,7 +23,7 @@ pub(super) fn restrict() -> io::Result<()> {
     let _ = clock::since_boot();
     // What only the start needed; the file cannot be asked for afterwards.
     let _ = code_pages::unmap_unused();
-    KernelResource::OPEN_FILES.set_own(Some(MOST_DESCRIPTORS), Some(MOST_DESCRIPTORS))?;
+    KernelResource::OPEN_FILES.set_own(Some(MAX_DESCRIPTORS), Some(MAX_DESCRIPTORS))?;
     capabilities::keep_only(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
     capabilities::drop_from_bounding_set(Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP)?;
     identity::become_user(NOBODY, NOBODY, &[])?;

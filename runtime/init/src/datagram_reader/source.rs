@@ -15,7 +15,7 @@ use yado_wire::names::clipped;
 use yado_wire::rescue::LogRecord;
 
 /// Datagrams that are taken from one socket before the others have their turn.
-const MOST_AT_ONCE: usize = 32;
+const MAX_AT_ONCE: usize = 32;
 
 /// An instance says that it is ready, what it does while it starts, and that it is alive: at most twice a second.
 const NOTIFICATIONS_PER_SECOND: u32 = 5;
@@ -95,7 +95,7 @@ impl Watched {
     ) -> Result<(), LinkLost> {
         // Told with the next one, if that says something of the same instance: each telling wakes init.
         let mut untold = None;
-        for _ in 0..MOST_AT_ONCE {
+        for _ in 0..MAX_AT_ONCE {
             if self.budget.paused(now).is_some() {
                 break;
             }

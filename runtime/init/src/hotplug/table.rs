@@ -8,7 +8,7 @@ use yado_wire::Budget;
 pub(super) const DEBOUNCE: Duration = Duration::from_millis(150);
 
 /// Drivers that wait to be loaded; whatever comes after that many is found by the next look at all devices.
-const MOST_ALIASES: usize = 64;
+const MAX_ALIASES: usize = 64;
 
 /// Events that are taken: so many at once, as when a machine starts, and then so many a second. A container that has a USB device
 /// can reset it without end; what the kernel then drops is found by looking at all devices.
@@ -45,7 +45,7 @@ pub(super) enum Drivers {
     /// None.
     #[default]
     None,
-    /// Those for new devices with these module aliases: at least one, at most [`MOST_ALIASES`].
+    /// Those for new devices with these module aliases: at least one, at most [`MAX_ALIASES`].
     For(Vec<String>),
     /// Those for all devices: too many came, or the kernel lost some events.
     ForAll,
@@ -138,7 +138,7 @@ impl Drivers {
         if aliases.iter().any(|known| known == alias) {
             return Drivers::For(aliases);
         }
-        if MOST_ALIASES <= aliases.len() {
+        if MAX_ALIASES <= aliases.len() {
             return Drivers::ForAll;
         }
         aliases.push(alias.to_owned());
@@ -204,10 +204,10 @@ mod tests {
 
     #[test]
     fn what_was_lost_or_came_in_too_great_a_number_is_found_by_looking_at_all() {
-        let names: Vec<String> = (0..=MOST_ALIASES).map(|number| format!("platform:{number}")).collect();
+        let names: Vec<String> = (0..=MAX_ALIASES).map(|number| format!("platform:{number}")).collect();
         let many: Vec<_> = names.iter().map(|alias| Event::Added { alias, is_for_instances: false }).collect();
         let fits = after(Hotplug::default(), MayLoad::Later, many.split_last().map_or(&[], |(_, rest)| rest));
-        assert!(matches!(&fits.drivers, Drivers::For(aliases) if aliases.len() == MOST_ALIASES));
+        assert!(matches!(&fits.drivers, Drivers::For(aliases) if aliases.len() == MAX_ALIASES));
         assert_eq!(fits.due, None, "no instance has a platform device without a node");
         let over = after(fits, MayLoad::Later, many.last().map_or(&[], std::slice::from_ref));
         assert_eq!(over.drivers, Drivers::ForAll);

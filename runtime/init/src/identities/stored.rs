@@ -15,7 +15,7 @@ use yado_sys::{regular_file, replace_file};
 use yado_wire::{InstanceId, InstanceName};
 
 /// Layers that are looked at. Far more than there are; a bound for one call.
-const MOST_DIRECTORIES: usize = 4096;
+const MAX_DIRECTORIES: usize = 4096;
 
 /// How long what is written to the data partition is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ struct Layer {
 }
 
 fn layers(places: &Places) -> Vec<Layer> {
-    let entries = fs::read_dir(places.layers()).into_iter().flatten().flatten().take(MOST_DIRECTORIES);
+    let entries = fs::read_dir(places.layers()).into_iter().flatten().flatten().take(MAX_DIRECTORIES);
     entries
         .filter_map(|entry| {
             let id = InstanceId(entry.file_name().to_str()?.parse().ok()?);

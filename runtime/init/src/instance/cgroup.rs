@@ -108,7 +108,7 @@ pub(crate) fn limit_changes(before: &[CgroupWrite], now: &[CgroupWrite]) -> Vec<
             "memory.max" | "memory.high" | "memory.swap.max" => "max".to_owned(),
             "cpu.max" => "max 100000".to_owned(),
             "cpu.weight" => "100".to_owned(),
-            "pids.max" => most_processes()?,
+            "pids.max" => max_processes()?,
             // All that its parent has.
             "cpuset.cpus" => String::new(),
             _ => return None,
@@ -207,7 +207,7 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
         fs::write(group.join(file), value.to_string())
             .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;
     }
-    if let Some(processes) = most_processes() {
+    if let Some(processes) = max_processes() {
         // Without the controller there is no such file, and only a limit that was asked for is missed.
         let _ = fs::write(group.join("pids.max"), processes);
     }
@@ -230,7 +230,7 @@ pub(crate) fn bound_all(groups: &Path) {
 
 /// How many processes an instance may have whose limit nobody says: half of what all may have, so that no single one keeps all
 /// others from starting any.
-fn most_processes() -> Option<String> {
+fn max_processes() -> Option<String> {
     read_processes_of_all().map(|processes| (processes / 2).to_string())
 }
 

@@ -26,7 +26,7 @@ const RING_BYTES: u64 = 16 * 1024;
 const CHUNK_BYTES: usize = 4096;
 
 /// A pty holds two to three chunks; with the pause after it, one look takes them all.
-const MOST_CHUNKS: usize = 3;
+const MAX_CHUNKS: usize = 3;
 
 /// What a console may print for long: reading costs PID 1 of a slow board about a microsecond a byte, so ten that never stop
 /// cost a fiftieth of its time.
@@ -143,7 +143,7 @@ impl Console {
             lines = lines.saturating_add(1);
             log(line);
         };
-        for _ in 0..MOST_CHUNKS {
+        for _ in 0..MAX_CHUNKS {
             if !self.read_output(now, &mut counted) {
                 break;
             }
@@ -183,8 +183,8 @@ impl Console {
     /// The instance has ended: what it printed last goes to `log`, a line without its end too.
     pub(crate) fn drain(&mut self, now: Moment, log: &mut dyn FnMut(&str)) {
         // A pty holds some 64 KiB at most; somebody else who still prints does not keep us here.
-        const MOST_READS: usize = 32;
-        for _ in 0..MOST_READS {
+        const MAX_READS: usize = 32;
+        for _ in 0..MAX_READS {
             if !self.read_output(now, log) {
                 break;
             }

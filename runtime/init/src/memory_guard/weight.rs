@@ -4,7 +4,7 @@
 pub(super) const NO_MEMORY: i32 = 12;
 
 /// Whose tables show less than this part of what is missing is not why it is.
-const LEAST_PART: u64 = 4;
+const MIN_PART: u64 = 4;
 
 /// Nor is it who might hold less than this part, by an estimate. Tables that show as much explain it, whatever others might hold.
 const SUSPECTS_PART: u64 = 2;
@@ -56,7 +56,7 @@ impl Weight {
 /// The one that is ended, if one of them can be why so many bytes are missing, of which `kept` are held by who cannot end.
 pub(super) fn guilty(weights: &[Weight], missing: u64, kept: u64, search: Search) -> Option<&Weight> {
     let rest = missing.saturating_sub(kept);
-    if rest == 0 || rest < missing / LEAST_PART {
+    if rest == 0 || rest < missing / MIN_PART {
         return None;
     }
     let missing = rest;
@@ -66,7 +66,7 @@ pub(super) fn guilty(weights: &[Weight], missing: u64, kept: u64, search: Search
         Search::Seen => shows(SUSPECTS_PART),
         Search::Suspects => shows(SUSPECTS_PART)
             .or_else(|| suspect(weights, missing, |weight| weight.unseen_bytes))
-            .or_else(|| shows(LEAST_PART))
+            .or_else(|| shows(MIN_PART))
             .or_else(|| suspect(weights, missing, |weight| weight.deepest_bytes)),
     }
 }

@@ -50,7 +50,7 @@ impl NewDevices {
         let (mut aliases, mut is_lost) = (BTreeSet::new(), false);
         let mut buffer = [0; MAX_UEVENT_BYTES];
         // The kernel keeps some hundred events: who sends more than are read loses them, and that ends it too.
-        for _ in 0..MOST_EVENTS {
+        for _ in 0..MAX_EVENTS {
             match uevent::recv(events, &mut buffer) {
                 Ok(Some(Received::Event(len))) => {
                     let event = parse_uevent(buffer.get(..len).unwrap_or(&[]));
@@ -69,7 +69,7 @@ impl NewDevices {
 }
 
 /// Events that are taken at once.
-const MOST_EVENTS: usize = 4096;
+const MAX_EVENTS: usize = 4096;
 
 /// The module aliases of all devices there are.
 pub(super) fn aliases_of_all() -> BTreeSet<String> {

@@ -65,10 +65,10 @@ const PARTS: [&str; 12] = [
 
 /// So many requests are served at once: a driver that is being loaded for one may ask for a part of itself. Each holds the
 /// lists of modules, 1 to 2 MB.
-const MOST_AT_ONCE: u32 = 4;
+const MAX_AT_ONCE: u32 = 4;
 
 /// After so many refusals the kernel is told to ask nobody: an instance's start has a few dozen at most.
-const MOST_REFUSED: u64 = 256;
+const MAX_REFUSED: u64 = 256;
 
 /// Where requests leave what the next one has to know: it is there before the first.
 const DIRECTORY: &str = "/run";
@@ -78,7 +78,7 @@ pub(crate) fn serve(name: &str) -> bool {
     let directory = Path::new(DIRECTORY);
     if !may_be_of_driver(name) {
         // Where it cannot be counted the end of the drivers' job still ends it.
-        if count_refused(directory).is_ok_and(|refused| MOST_REFUSED <= refused) {
+        if count_refused(directory).is_ok_and(|refused| MAX_REFUSED <= refused) {
             let _ = forbid_requests();
         }
         return false;
@@ -106,7 +106,7 @@ fn count_refused(directory: &Path) -> io::Result<u64> {
 
 /// A lock that few can hold at once. `None`: they are all taken, or there is no place for them.
 fn take_slot(directory: &Path) -> Option<File> {
-    (0..MOST_AT_ONCE).find_map(|number| {
+    (0..MAX_AT_ONCE).find_map(|number| {
         let path = directory.join(format!("yado-module-request-{number}"));
         let file = File::options().append(true).create(true).open(path).ok()?;
         file_lock::try_lock(&file).ok()?;
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn few_requests_are_served_at_once() {
         let directory = tempfile::tempdir().unwrap();
-        let mut slots: Vec<File> = (0..MOST_AT_ONCE).map(|_| take_slot(directory.path()).unwrap()).collect();
+        let mut slots: Vec<File> = (0..MAX_AT_ONCE).map(|_| take_slot(directory.path()).unwrap()).collect();
         assert!(take_slot(directory.path()).is_none());
         slots.pop();
         assert!(take_slot(directory.path()).is_some());

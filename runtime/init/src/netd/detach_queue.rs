@@ -12,7 +12,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// As many instances as there can be at a time. Those that come and go while netd hangs may be more.
-const MOST_QUEUED: usize = yado_wire::MAX_INSTANCES;
+const MAX_QUEUED: usize = yado_wire::MAX_INSTANCES;
 
 /// A run that is over.
 pub(crate) type EndedRun = (InstanceId, RunNumber);
@@ -135,7 +135,7 @@ fn add(runs: &mut VecDeque<EndedRun>, (id, run): EndedRun, question: Question) -
         *queued = run.max(*queued);
         return None;
     }
-    let dropped = if runs.len() < MOST_QUEUED { None } else { runs.remove(asked) };
+    let dropped = if runs.len() < MAX_QUEUED { None } else { runs.remove(asked) };
     runs.push_back((id, run));
     dropped
 }
@@ -200,15 +200,15 @@ mod tests {
     #[test]
     fn the_queue_has_a_limit_and_the_oldest_that_is_not_being_told_goes() {
         let ended = |number: usize| Event::Ended(run(number as u32, 1));
-        let mut many: Vec<Event> = (0..MOST_QUEUED).map(ended).collect();
+        let mut many: Vec<Event> = (0..MAX_QUEUED).map(ended).collect();
         assert_eq!(after(&many).1, Action::None);
-        many.push(ended(MOST_QUEUED));
+        many.push(ended(MAX_QUEUED));
         let (queue, action) = after(&many);
-        assert_eq!((queue.runs.len(), action), (MOST_QUEUED, Action::SayDropped(run(0, 1))));
-        assert_eq!(queue.runs.back(), Some(&run(MOST_QUEUED as u32, 1)), "the newest is kept");
+        assert_eq!((queue.runs.len(), action), (MAX_QUEUED, Action::SayDropped(run(0, 1))));
+        assert_eq!(queue.runs.back(), Some(&run(MAX_QUEUED as u32, 1)), "the newest is kept");
         many.insert(1, Event::Wake);
         let (queue, action) = after(&many);
-        assert_eq!((queue.runs.len(), action), (MOST_QUEUED, Action::SayDropped(run(1, 1))));
+        assert_eq!((queue.runs.len(), action), (MAX_QUEUED, Action::SayDropped(run(1, 1))));
         assert_eq!(queue.runs.front(), Some(&run(0, 1)), "it is on its way");
     }
 }

@@ -4,10 +4,10 @@ use std::fs;
 use yado_wire::printable::is_obeyed;
 
 /// As many are looked at in one round; there is another.
-const MOST_CHILDREN: usize = 1024;
+const MAX_CHILDREN: usize = 1024;
 
 /// As many are named.
-const MOST_NAMED: usize = 8;
+const MAX_NAMED: usize = 8;
 
 /// A child.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +27,15 @@ pub(super) fn children() -> Vec<ChildProcess> {
         fs::read_to_string(entry.path().join("stat")).ok()
     });
     let children = stats.filter_map(|stat| parse_stat(&stat).filter(|(_, parent)| *parent == own));
-    children.map(|(child, _)| child).take(MOST_CHILDREN).collect()
+    children.map(|(child, _)| child).take(MAX_CHILDREN).collect()
 }
 
 /// For people, the first few of them.
 pub(super) fn names(children: &[ChildProcess]) -> String {
     let running = || children.iter().filter(|child| !child.is_ended);
     let mut names: Vec<String> =
-        running().take(MOST_NAMED).map(|child| format!("{} ({})", child.name, child.pid)).collect();
-    let more = running().count().saturating_sub(MOST_NAMED);
+        running().take(MAX_NAMED).map(|child| format!("{} ({})", child.name, child.pid)).collect();
+    let more = running().count().saturating_sub(MAX_NAMED);
     if more != 0 {
         names.push(format!("{more} more"));
     }

@@ -13,7 +13,7 @@ use yado_sys::{loop_device, root, volume};
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// How often unmounting is tried: 3 s in all.
-const MOST_TRIES: u32 = 60;
+const MAX_TRIES: u32 = 60;
 
 /// Below these only the kernel's own file systems and those in memory are mounted, and the root is not ours to unmount.
 const KEPT: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
@@ -23,7 +23,7 @@ pub(crate) fn run(clock: &Path) -> ExitCode {
     if let Err(error) = clock_floor::save(clock) {
         println!("save the time: {error}");
     }
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         let left = mounts();
         if left.is_empty() {
             break;
@@ -48,7 +48,7 @@ pub(crate) fn run(clock: &Path) -> ExitCode {
         }
     }
     volume::sync_all();
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_TRIES {
         if read_mounts().iter().all(|mount| mount.is_read_only) {
             break;
         }

@@ -9,7 +9,7 @@ use yado_wire::rescue::{ApplyOutcome, InstanceState, Reply, Request};
 const RUNS: &str = "[config]\nboot.autostart = true\nhealth.window = \"100ms\"\n";
 
 /// What one more may cost PID 1.
-const MOST_KIB_EACH: u64 = 24;
+const MAX_KIB_EACH: u64 = 24;
 
 #[test]
 fn as_many_as_there_may_be_run_and_one_more_is_refused_with_the_bound() {
@@ -48,7 +48,7 @@ fn as_many_as_there_may_be_run_and_one_more_is_refused_with_the_bound() {
     }
     let (few, many) = (&seen[1], &seen[2]);
     let each = many.1.saturating_sub(few.1) / (many.0 - few.0) as u64;
-    assert!(each < MOST_KIB_EACH, "{each} KiB for each more");
+    assert!(each < MAX_KIB_EACH, "{each} KiB for each more");
     host.add_instance("late", RUNS);
     let outcomes = host.apply();
     let [(name, ApplyOutcome::Refused(failure))] = outcomes.as_slice() else { panic!("{outcomes:?}") };

@@ -62,7 +62,7 @@ impl World<'_> {
         if let Some(fingerprint) = self.aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
             return Ok(fingerprint);
         }
-        if LEAST_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if MIN_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let prefix = text.to_ascii_lowercase();
             let mut matches = self.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
             return match (matches.next(), matches.next()) {
@@ -130,7 +130,7 @@ impl World<'_> {
 }
 
 /// LXD's clients show so many digits.
-const LEAST_PREFIX_DIGITS: usize = 12;
+const MIN_PREFIX_DIGITS: usize = 12;
 
 /// Keys that are right by themselves and not together.
 fn config_conflicts(config: &BTreeMap<&String, &ParsedKey>, draft: &ConfigDraft) -> Vec<Problem> {

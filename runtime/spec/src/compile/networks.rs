@@ -43,12 +43,12 @@ pub(super) fn compile(sources: &BTreeMap<String, Source>) -> (NetworksSpec, Vec<
             Err(more) => problems.extend(more),
         }
     }
-    for (count, most, what) in [
+    for (count, max, what) in [
         (spec.uplinks.len(), NetworksSpec::MAX_UPLINKS, "physical networks"),
         (spec.bridges.len(), NetworksSpec::MAX_BRIDGES, "bridges"),
     ] {
-        if most < count {
-            let reason = format!("{count} {what}, at most {most} are possible; the last ones are left out");
+        if max < count {
+            let reason = format!("{count} {what}, at most {max} are possible; the last ones are left out");
             problems.push(file_problem("networks", "", Fault::Conflict { reason }));
         }
     }

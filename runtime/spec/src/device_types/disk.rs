@@ -12,7 +12,7 @@ const LXD: Origin = Origin::Lxd("disk");
 const TMPFS: &str = "tmpfs:";
 
 /// A tmpfs smaller than a page is a slip.
-const LEAST_TMPFS_BYTES: u64 = 4096;
+const MIN_TMPFS_BYTES: u64 = 4096;
 
 /// What is said of a disk.
 #[derive(Debug, Default)]
@@ -113,7 +113,7 @@ static OPTIONS: &[Setting<DiskDraft>] = &[
             what: "a size such as 16MiB",
             get: |draft| draft.size_bytes.map(show_size),
             parse: |text| match parse_size(text)? {
-                bytes if bytes < LEAST_TMPFS_BYTES => Err(Right("at least 4KiB".to_owned())),
+                bytes if bytes < MIN_TMPFS_BYTES => Err(Right("at least 4KiB".to_owned())),
                 bytes => effect(bytes, |draft, bytes| draft.size_bytes = Some(bytes)),
             },
         },

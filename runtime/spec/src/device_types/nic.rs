@@ -4,7 +4,7 @@ use crate::devices::{Builder, Built, Table};
 use crate::instance::{Nic, NicKind};
 use crate::setting::Applies::AtRestart;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
-use crate::values::{LEAST_MTU, MOST_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{MAX_MTU, MIN_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use yado_wire::Text;
 
@@ -159,8 +159,8 @@ static OPTIONS: &[Setting<NicDraft>] = &[
     Setting {
         name: "mtu",
         value: Value::Integer {
-            least: LEAST_MTU,
-            most: MOST_MTU,
+            min: MIN_MTU,
+            max: MAX_MTU,
             get: |draft| draft.mtu.map(i64::from),
             set: |draft, mtu| draft.mtu = Some(mtu as u16),
         },

@@ -46,18 +46,18 @@ impl<S> NodeDraft<S> {
 }
 
 /// Ids of an instance end here at the latest.
-const MOST_ID: i64 = (1 << 30) - 1;
+const MAX_ID: i64 = (1 << 30) - 1;
 
 /// Whoever waits longer has another problem.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Longer than any serial number or name that sysfs shows.
-const MOST_NAME_BYTES: usize = 126;
+const MAX_NAME_BYTES: usize = 126;
 
 /// One word that sysfs could show.
 pub(super) fn parse_word(text: &str, what: &str) -> Result<String, Right> {
     let is_plain = text.chars().all(|char| !char.is_control() && char != '/');
-    if text.is_empty() || !is_plain || MOST_NAME_BYTES < text.len() {
+    if text.is_empty() || !is_plain || MAX_NAME_BYTES < text.len() {
         return Err(Right(what.to_owned()));
     }
     Ok(text.to_owned())
@@ -92,8 +92,8 @@ pub(super) const fn required_timeout<S>() -> Setting<NodeDraft<S>> {
     Setting {
         name: "required.timeout",
         value: Value::Time {
-            least: Duration::ZERO,
-            most: LONGEST_WAIT,
+            min: Duration::ZERO,
+            max: LONGEST_WAIT,
             get: |draft| draft.required_timeout,
             set: |draft, timeout| draft.required_timeout = Some(timeout),
         },
@@ -108,8 +108,8 @@ pub(super) const fn uid<S>(origin: Origin) -> Setting<NodeDraft<S>> {
     Setting {
         name: "uid",
         value: Value::Integer {
-            least: 0,
-            most: MOST_ID,
+            min: 0,
+            max: MAX_ID,
             get: |draft| Some(draft.uid.into()),
             set: |draft, id| draft.uid = id as u32,
         },
@@ -124,8 +124,8 @@ pub(super) const fn gid<S>(origin: Origin) -> Setting<NodeDraft<S>> {
     Setting {
         name: "gid",
         value: Value::Integer {
-            least: 0,
-            most: MOST_ID,
+            min: 0,
+            max: MAX_ID,
             get: |draft| Some(draft.gid.into()),
             set: |draft, id| draft.gid = id as u32,
         },

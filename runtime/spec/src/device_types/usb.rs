@@ -11,7 +11,7 @@ const USB_PAGE: Origin = Origin::Lxd("usb");
 const HOTPLUG_PAGE: Origin = Origin::Lxd("unix_hotplug");
 
 /// USB counts buses and devices in three digits: /dev/bus/usb/001/002.
-const MOST_USB: i64 = 999;
+const MAX_USB: i64 = 999;
 
 /// Which nodes of a `unix-hotplug`.
 #[derive(Debug, Default)]
@@ -133,8 +133,8 @@ static USB_OPTIONS: &[Setting<NodeDraft<UsbMatch>>] = &[
     Setting {
         name: "busnum",
         value: Value::Integer {
-            least: 1,
-            most: MOST_USB,
+            min: 1,
+            max: MAX_USB,
             get: |draft| draft.select.bus.map(i64::from),
             set: |draft, number| draft.select.bus = Some(number as u16),
         },
@@ -146,8 +146,8 @@ static USB_OPTIONS: &[Setting<NodeDraft<UsbMatch>>] = &[
     Setting {
         name: "devnum",
         value: Value::Integer {
-            least: 1,
-            most: MOST_USB,
+            min: 1,
+            max: MAX_USB,
             get: |draft| draft.select.device.map(i64::from),
             set: |draft, number| draft.select.device = Some(number as u16),
         },

@@ -27,8 +27,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.autostart.delay",
         value: Value::Time {
-            least: Duration::ZERO,
-            most: LONGEST,
+            min: Duration::ZERO,
+            max: LONGEST,
             get: |draft| Some(draft.boot.delay),
             set: |draft, delay| draft.boot.delay = delay,
         },
@@ -40,8 +40,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.autostart.priority",
         value: Value::Integer {
-            least: -1_000_000,
-            most: 1_000_000,
+            min: -1_000_000,
+            max: 1_000_000,
             get: |draft| Some(draft.boot.priority.into()),
             set: |draft, priority| draft.boot.priority = priority as i32,
         },
@@ -53,8 +53,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.stop.priority",
         value: Value::Integer {
-            least: -1_000_000,
-            most: 1_000_000,
+            min: -1_000_000,
+            max: 1_000_000,
             get: |draft| Some(draft.boot.stop_priority.into()),
             set: |draft, priority| draft.boot.stop_priority = priority as i32,
         },
@@ -80,8 +80,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.host_shutdown_timeout",
         value: Value::Time {
-            least: Duration::from_secs(1),
-            most: LONGEST,
+            min: Duration::from_secs(1),
+            max: LONGEST,
             get: |draft| Some(draft.boot.shutdown_timeout),
             set: |draft, timeout| draft.boot.shutdown_timeout = timeout,
         },
@@ -136,8 +136,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.restart.pause",
         value: Value::Time {
-            least: Duration::from_millis(100),
-            most: LONGEST,
+            min: Duration::from_millis(100),
+            max: LONGEST,
             get: |draft| Some(draft.restart.pause),
             set: |draft, pause| draft.restart.pause = pause,
         },
@@ -150,8 +150,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.restart.pause_max",
         value: Value::Time {
-            least: Duration::from_millis(100),
-            most: LONGEST,
+            min: Duration::from_millis(100),
+            max: LONGEST,
             get: |draft| Some(draft.restart.pause_max),
             set: |draft, pause| draft.restart.pause_max = pause,
         },
@@ -163,8 +163,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "boot.restart.attempts",
         value: Value::Integer {
-            least: 1,
-            most: 1_000_000,
+            min: 1,
+            max: 1_000_000,
             get: |draft| Some(draft.restart.attempts.into()),
             set: |draft, attempts| draft.restart.attempts = attempts as u32,
         },
@@ -203,8 +203,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.timeout",
         value: Value::Time {
-            least: Duration::from_secs(1),
-            most: LONGEST,
+            min: Duration::from_secs(1),
+            max: LONGEST,
             get: |draft| (draft.health.ready != ReadyWord::Alive).then_some(draft.health.timeout),
             set: |draft, timeout| draft.health.timeout = timeout,
         },
@@ -217,8 +217,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.window",
         value: Value::Time {
-            least: Duration::from_millis(100),
-            most: LONGEST,
+            min: Duration::from_millis(100),
+            max: LONGEST,
             get: |draft| (draft.health.ready == ReadyWord::Alive).then_some(draft.health.window),
             set: |draft, window| draft.health.window = window,
         },
@@ -247,8 +247,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.probe.interval",
         value: Value::Time {
-            least: Duration::from_secs(1),
-            most: LONGEST,
+            min: Duration::from_secs(1),
+            max: LONGEST,
             get: |draft| draft.health.probe.as_ref().map(|_| draft.health.probe_interval),
             set: |draft, interval| draft.health.probe_interval = interval,
         },
@@ -260,8 +260,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.probe.timeout",
         value: Value::Time {
-            least: Duration::from_millis(100),
-            most: Duration::from_secs(600),
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(600),
             get: |draft| draft.health.probe.as_ref().map(|_| draft.health.probe_timeout),
             set: |draft, timeout| draft.health.probe_timeout = timeout,
         },
@@ -273,8 +273,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.probe.failures",
         value: Value::Integer {
-            least: 1,
-            most: 1_000,
+            min: 1,
+            max: 1_000,
             get: |draft| draft.health.probe.as_ref().map(|_| draft.health.probe_failures.into()),
             set: |draft, failures| draft.health.probe_failures = failures as u32,
         },
@@ -286,8 +286,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "health.watchdog",
         value: Value::Time {
-            least: Duration::from_secs(1),
-            most: LONGEST,
+            min: Duration::from_secs(1),
+            max: LONGEST,
             get: |draft| draft.health.watchdog,
             set: |draft, longest| draft.health.watchdog = Some(longest),
         },

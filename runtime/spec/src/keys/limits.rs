@@ -11,7 +11,7 @@ use crate::values::{
 const LXD: Origin = Origin::Lxd("instance-resource-limits");
 
 /// The kernel's own bound of `pids.max` (`PID_MAX_LIMIT`).
-const MOST_PROCESSES: i64 = 4_194_304;
+const MAX_PROCESSES: i64 = 4_194_304;
 
 /// Keys of what an instance may use.
 pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
@@ -88,8 +88,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "limits.cpu.priority",
         value: Value::Integer {
-            least: 0,
-            most: 10,
+            min: 0,
+            max: 10,
             get: |draft| Some(draft.cpu_priority.into()),
             set: |draft, priority| draft.cpu_priority = priority as u8,
         },
@@ -101,8 +101,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "limits.processes",
         value: Value::Integer {
-            least: 1,
-            most: MOST_PROCESSES,
+            min: 1,
+            max: MAX_PROCESSES,
             get: |draft| draft.processes.map(i64::from),
             set: |draft, processes| draft.processes = Some(processes as u32),
         },

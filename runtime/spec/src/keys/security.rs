@@ -8,10 +8,10 @@ use crate::values::parse_label;
 const LXD: Origin = Origin::Lxd("instance-security");
 
 /// A user namespace with fewer has no `nobody` (65534) and no users of systemd's.
-const LEAST_IDS: i64 = 65_536;
+const MIN_IDS: i64 = 65_536;
 
 /// The kernel's ids are 32 bit and the upper half is for others.
-const MOST_IDS: i64 = 1 << 30;
+const MAX_IDS: i64 = 1 << 30;
 
 /// Keys of what an instance may do.
 pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
@@ -50,8 +50,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "security.idmap.size",
         value: Value::Integer {
-            least: LEAST_IDS,
-            most: MOST_IDS,
+            min: MIN_IDS,
+            max: MAX_IDS,
             get: |draft| Some(draft.security.idmap_size.into()),
             set: |draft, size| draft.security.idmap_size = size as u32,
         },

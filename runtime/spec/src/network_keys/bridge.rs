@@ -5,7 +5,7 @@ use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::network::DnsMode;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
-use crate::values::{LEAST_MTU, MOST_MTU, Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{MAX_MTU, MIN_MTU, Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_wire::Text;
@@ -13,8 +13,8 @@ use yado_wire::Text;
 const BRIDGE_PAGE: Origin = Origin::Lxd("bridge");
 
 /// As netd's types say.
-const MOST_RANGES: usize = 16;
-const MOST_EXTERNAL: usize = 8;
+const MAX_RANGES: usize = 16;
+const MAX_EXTERNAL: usize = 8;
 
 /// Keys of a bridge that netd makes and serves.
 pub static BRIDGE: &[Setting<NetworkDraft>] = &[
@@ -99,8 +99,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "ipv4.dhcp.expiry",
         value: Value::Time {
-            least: Duration::from_secs(60),
-            most: Duration::from_secs(365 * 86_400),
+            min: Duration::from_secs(60),
+            max: Duration::from_secs(365 * 86_400),
             get: |draft| (has_ipv4(draft) && draft.ipv4_dhcp).then_some(draft.ipv4_dhcp_expiry),
             set: |draft, expiry| draft.ipv4_dhcp_expiry = expiry,
         },
@@ -144,8 +144,8 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "bridge.mtu",
         value: Value::Integer {
-            least: LEAST_MTU,
-            most: MOST_MTU,
+            min: MIN_MTU,
+            max: MAX_MTU,
             get: |draft| draft.mtu.map(i64::from),
             set: |draft, mtu| draft.mtu = Some(mtu as u16),
         },
@@ -172,7 +172,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
             what: "interfaces' names, comma separated, at most 8",
             get: |draft| show_list(&draft.external_interfaces, ToString::to_string),
             parse: |text| {
-                effect(list(text, MOST_EXTERNAL, parse_interface)?, |draft, names| draft.external_interfaces = names)
+                effect(list(text, MAX_EXTERNAL, parse_interface)?, |draft, names| draft.external_interfaces = names)
             },
         },
         default: "",
@@ -276,7 +276,7 @@ fn has_ipv4(draft: &NetworkDraft) -> bool {
 }
 
 fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Right> {
-    list(text, MOST_RANGES, |part| {
+    list(text, MAX_RANGES, |part| {
         let what = || Right("ranges such as 10.158.0.2-10.158.0.99, comma separated".to_owned());
         let (first, last) = part.split_once('-').ok_or_else(what)?;
         let (first, last) = (parse_ipv4(first.trim())?, parse_ipv4(last.trim())?);

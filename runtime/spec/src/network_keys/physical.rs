@@ -5,12 +5,12 @@ use crate::draft::{Ipv4Said, NetworkDraft};
 use crate::network::LinkSelector;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Origin, Setting, Value, effect};
-use crate::values::{LEAST_MTU, MOST_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{MAX_MTU, MIN_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 
 const PHYSICAL_PAGE: Origin = Origin::Lxd("physical");
 
 /// As netd's types say.
-const MOST_NAMESERVERS: usize = 3;
+const MAX_NAMESERVERS: usize = 3;
 
 /// Keys of a link that leads outside.
 pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
@@ -40,8 +40,8 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "mtu",
         value: Value::Integer {
-            least: LEAST_MTU,
-            most: MOST_MTU,
+            min: MIN_MTU,
+            max: MAX_MTU,
             get: |draft| draft.mtu.map(i64::from),
             set: |draft, mtu| draft.mtu = Some(mtu as u16),
         },
@@ -99,9 +99,7 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
             what: "IPv4 addresses, comma separated, at most 3",
             get: |draft| show_list(&draft.dns_nameservers, ToString::to_string),
             parse: |text| {
-                effect(list(text, MOST_NAMESERVERS, parse_ipv4)?, |draft, addresses| {
-                    draft.dns_nameservers = addresses
-                })
+                effect(list(text, MAX_NAMESERVERS, parse_ipv4)?, |draft, addresses| draft.dns_nameservers = addresses)
             },
         },
         default: "",

@@ -62,7 +62,7 @@ pub enum Memory {
 }
 
 /// Less than this is a forgotten unit: no program starts in it.
-pub const LEAST_MEMORY_BYTES: u64 = 1 << 20;
+pub const MIN_MEMORY_BYTES: u64 = 1 << 20;
 
 /// `limits.memory`.
 pub fn parse_memory(text: &str) -> Result<Memory, Right> {
@@ -73,7 +73,7 @@ pub fn parse_memory(text: &str) -> Result<Memory, Right> {
         };
     }
     match parse_size(text)? {
-        bytes if bytes < LEAST_MEMORY_BYTES => right("at least 1MiB; was the unit forgotten?"),
+        bytes if bytes < MIN_MEMORY_BYTES => right("at least 1MiB; was the unit forgotten?"),
         bytes => Ok(Memory::Bytes(bytes)),
     }
 }

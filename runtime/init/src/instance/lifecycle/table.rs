@@ -16,7 +16,7 @@ const KILL_AGAIN: Duration = Duration::from_secs(2);
 
 /// What was killed this often, over half a minute, and still exists hangs in the kernel. With its last mount goes what it
 /// wrote last, which takes a slow card some seconds.
-const MOST_KILLS: u32 = 15;
+const MAX_KILLS: u32 = 15;
 
 /// Killed processes leave their group a moment after their first process was reaped. The pause is doubled from try to try,
 /// up to the longest one.
@@ -24,7 +24,7 @@ const COLLECT_AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_COLLECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// After so many tries, some 5 s, something hangs in the kernel.
-const MOST_COLLECTIONS: u32 = 13;
+const MAX_COLLECTIONS: u32 = 13;
 
 /// A launcher may be about to tell why a start failed: it is killed with the rest only after so many tries, about a second.
 const GENTLE_COLLECTIONS: u32 = 9;
@@ -209,7 +209,7 @@ pub(crate) fn step(
         (Collecting { then, tries, .. }, Down { .. } | Up { .. }, Remains) => {
             let again_at = collect_again(tries, now);
             let tries = tries.saturating_add(1);
-            match tries < MOST_COLLECTIONS {
+            match tries < MAX_COLLECTIONS {
                 true => (Collecting { then, tries, again_at }, Action::None),
                 false => stuck(then, now),
             }
@@ -312,7 +312,7 @@ fn asked(now: Moment, patience: Duration) -> (State, Action) {
 
 fn overdue(kill_at: Moment, kills: u32, then: Then, now: Moment) -> (State, Action) {
     match kill_at <= now {
-        true if MOST_KILLS <= kills => stuck(then, now),
+        true if MAX_KILLS <= kills => stuck(then, now),
         true => {
             let kill_at = now.saturating_add(KILL_AGAIN);
             (State::Stopping { kill_at, kills: kills.saturating_add(1), then }, Action::Kill)
