@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use yado_wire::Text;
-use yado_wire::network::{NicKind, NicOrder};
+use yado_wire::network::{NicKind, NicRequest};
 
 /// One interface, as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +47,9 @@ pub enum Connection {
     },
 }
 
-impl From<&NicOrder> for Nic {
-    fn from(order: &NicOrder) -> Nic {
-        let NicOrder { name, kind, hwaddr, mtu, host_name, ipv4_address } = order;
+impl From<&NicRequest> for Nic {
+    fn from(request: &NicRequest) -> Nic {
+        let NicRequest { name, kind, hwaddr, mtu, host_name, ipv4_address } = request;
         let connection = match kind.clone() {
             NicKind::Network { network } => Connection::Network { network },
             NicKind::Bridged { parent } => Connection::Bridged { parent },

@@ -3,7 +3,7 @@
 use crate::can_run;
 use crate::machines::{Board, Machine, about, nic, udhcpc, wait_until};
 use yado_netd::saved::Saved;
-use yado_wire::network::{LinkRole, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkRole, MAX_NICS, NetReply, NetRequest, NicKind, NicRequest};
 use yado_wire::{AboutInstance, InstanceId, RunNumber, names::clipped};
 
 #[test]
@@ -132,7 +132,7 @@ fn a_failed_attach_leaves_nothing_and_a_second_one_replaces_the_first() {
     }
     let board = Board::start(None);
     let one = Machine::container();
-    let second = |name: &str| NicOrder { name: clipped(name), ..nic("yado0") };
+    let second = |name: &str| NicRequest { name: clipped(name), ..nic("yado0") };
     // The kernel refuses a second `eth0` inside; ours is then gone again.
     one.sh("ip link add eth1 type bridge");
     let NetReply::Failed(failure) = board.attach("one", &one, &[second("eth0"), second("eth1")]) else {
@@ -217,7 +217,7 @@ fn the_inner_ends_are_made_inside_under_their_names_down_and_are_never_seen_outs
     board.machine.sh("ip link add par0 type bridge && ip link set par0 up");
     let network = || NicKind::Network { network: clipped("yado0") };
     let nics = [("eth0", network()), ("lan0", network()), ("mac0", NicKind::Macvlan { parent: clipped("par0") })]
-        .map(|(name, kind)| NicOrder { name: clipped(name), kind, mtu: Some(1280), ..nic("") });
+        .map(|(name, kind)| NicRequest { name: clipped(name), kind, mtu: Some(1280), ..nic("") });
     let request =
         NetRequest::Attach { instance: about("one"), run: RunNumber(1), nics: nics.iter().cloned().collect() };
     let events = LinkEvents::start(&board);
@@ -246,7 +246,7 @@ fn a_namespace_that_nobody_lives_in_any_more_leaves_nothing() {
     let namespace = one.netns();
     one.end();
     let instance = about("one");
-    let nics: heapless::Vec<NicOrder, MAX_NICS> = [nic("yado0")].into_iter().collect();
+    let nics: heapless::Vec<NicRequest, MAX_NICS> = [nic("yado0")].into_iter().collect();
     let attached = board.call(&NetRequest::Attach { instance, run: RunNumber(1), nics }, Some(&namespace));
     assert_eq!(attached, [NetReply::Attached]);
     // With the last descriptor the namespace ends.
@@ -330,7 +330,7 @@ fn a_macvlan_a_foreign_bridge_and_a_moved_link_are_attached() {
         ("brd0", NicKind::Bridged { parent: clipped("br9") }),
         ("phy0", NicKind::Physical { parent: clipped("mov0") }),
     ];
-    let nics = kinds.map(|(name, kind)| NicOrder { name: clipped(name), kind, ..nic("") });
+    let nics = kinds.map(|(name, kind)| NicRequest { name: clipped(name), kind, ..nic("") });
     assert_eq!(board.attach("one", &one, &nics), NetReply::Attached);
     for name in ["mac0", "brd0", "phy0"] {
         let line = one.sh(&format!("ip -o link show {name}"));
@@ -349,7 +349,7 @@ fn a_macvlan_may_have_the_name_of_a_link_outside_and_not_that_of_one_inside() {
     let board = Board::start(None);
     board.machine.sh("ip link add par0 type bridge && ip link add eth0 type bridge && ip link set par0 up");
     let one = Machine::container();
-    let macvlan = NicOrder { kind: NicKind::Macvlan { parent: clipped("par0") }, ..nic("") };
+    let macvlan = NicRequest { kind: NicKind::Macvlan { parent: clipped("par0") }, ..nic("") };
     assert_eq!(board.attach("one", &one, std::slice::from_ref(&macvlan)), NetReply::Attached);
     assert!(one.sh("ip -d link show eth0").contains("macvlan"));
     let NetReply::Failed(failure) = board.attach("two", &one, &[macvlan]) else { panic!("attached twice") };

@@ -12,7 +12,7 @@ use yado_spec::NetworksSpec;
 use yado_spec::network::{AddressSource, Ipv4Prefix, LinkSelector, StaticAddresses};
 use yado_sys::packet;
 use yado_wire::hash::fnv32;
-use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkRole, LinkStatus, MAX_NICS, NetReply, NetRequest, NicKind, NicRequest};
 use yado_wire::{AboutInstance, InstanceId, InstanceName, RunNumber, names::clipped};
 
 /// How long anything may take before the test fails. Generous: the machines that run this are slow and shared.
@@ -234,7 +234,7 @@ impl Board {
     }
 
     /// A new run of the instance asks for its interfaces and brings them up.
-    pub(crate) fn attach(&self, instance: &str, machine: &Machine, nics: &[NicOrder]) -> NetReply {
+    pub(crate) fn attach(&self, instance: &str, machine: &Machine, nics: &[NicRequest]) -> NetReply {
         let run = RunNumber(self.runs.fetch_add(1, Ordering::Relaxed) + 1);
         self.attach_run(instance, run, machine, nics)
     }
@@ -244,7 +244,7 @@ impl Board {
         instance: &str,
         run: RunNumber,
         machine: &Machine,
-        nics: &[NicOrder],
+        nics: &[NicRequest],
     ) -> NetReply {
         let request = NetRequest::Attach { instance: about(instance), run, nics: heapless_vec(nics) };
         let reply = self.call(&request, Some(&machine.netns())).remove(0);
@@ -310,7 +310,7 @@ impl Drop for Board {
     }
 }
 
-fn heapless_vec(nics: &[NicOrder]) -> heapless::Vec<NicOrder, MAX_NICS> {
+fn heapless_vec(nics: &[NicRequest]) -> heapless::Vec<NicRequest, MAX_NICS> {
     nics.iter().cloned().collect()
 }
 
@@ -347,8 +347,8 @@ pub(crate) fn has_route(uplink: &LinkStatus) -> bool {
 }
 
 /// `eth0` on a network of netd's.
-pub(crate) fn nic(network: &str) -> NicOrder {
-    NicOrder {
+pub(crate) fn nic(network: &str) -> NicRequest {
+    NicRequest {
         name: clipped("eth0"),
         kind: NicKind::Network { network: clipped(network) },
         hwaddr: None,

@@ -4,7 +4,7 @@
 use crate::arch::Arch;
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
-use crate::board::host_yado::ImageOrder;
+use crate::board::host_yado::ImageOptions;
 use crate::board::ingredients::Ingredients;
 use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
 use crate::board::tree::Tree;
@@ -78,7 +78,7 @@ fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
 fn once_image(workshop: &Workshop<'_>) -> Result<PathBuf, BuildError> {
     let tree = lay_out_busybox(&workshop.scratch.join("once"), workshop.ingredients)?;
     let image = workshop.scratch.join("once.image");
-    let order = ImageOrder {
+    let options = ImageOptions {
         source: tree.root(),
         kind: "container",
         architecture: workshop.ingredients.arch.debian(),
@@ -88,7 +88,7 @@ fn once_image(workshop: &Workshop<'_>) -> Result<PathBuf, BuildError> {
         halt_signal: Some(HALT_BUSYBOX),
         minimum_runtime: None,
     };
-    workshop.yado.build_image(&order, &image)?;
+    workshop.yado.build_image(&options, &image)?;
     Ok(image)
 }
 

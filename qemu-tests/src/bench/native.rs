@@ -10,7 +10,7 @@ mod cold;
 use super::rivals::{CRUN, MAP, PLACE, Rivals};
 use super::starts::{Times, print_times, times};
 use crate::arch::Arch;
-use crate::board::host_yado::{HostYado, ImageOrder};
+use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::system_image;
 use crate::cache::Cache;
 use crate::cross::{self, Program};
@@ -337,7 +337,7 @@ impl Host<'_> {
         }
         // Two of the same root, told apart by their names.
         for image in ["warm", "cold"] {
-            let order = ImageOrder {
+            let options = ImageOptions {
                 source: root,
                 kind: "container",
                 architecture: Arch::Amd64.debian(),
@@ -347,7 +347,7 @@ impl Host<'_> {
                 halt_signal: None,
                 minimum_runtime: None,
             };
-            self.tool.build_image(&order, &path("built"))?;
+            self.tool.build_image(&options, &path("built"))?;
             let fingerprint = system_image::fingerprint(&path("built"))?;
             fs::create_dir_all(path(&format!("system/images/{fingerprint}")))?;
             fs::rename(path("built"), path(&format!("system/images/{fingerprint}/image")))?;

@@ -12,7 +12,7 @@ use super::rivals::{MAP, Rivals};
 use super::{BOOT_TIMEOUT, BenchError, BenchReport, MEMORY_MIB};
 use crate::board::container_images::lay_out_busybox;
 use crate::board::disk::{DataPartition, System};
-use crate::board::host_yado::{HostYado, ImageOrder};
+use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::qemu::OnReset;
 use crate::board::tree::Tree;
 use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, boot_modules, system_image};
@@ -115,7 +115,7 @@ fn image(cache: &Cache, ours: &Prepared) -> Result<PathBuf, BuildError> {
         let over = lay_out_over_root(&scratch, ours)?;
         let merged = scratch.join("root.tar");
         system_image::merge(&root, &over, &merged)?;
-        let order = ImageOrder {
+        let options = ImageOptions {
             source: &merged,
             kind: "system",
             architecture: arch.debian(),
@@ -125,7 +125,7 @@ fn image(cache: &Cache, ours: &Prepared) -> Result<PathBuf, BuildError> {
             halt_signal: None,
             minimum_runtime: None,
         };
-        yado.build_image(&order, aside)?;
+        yado.build_image(&options, aside)?;
         fs::remove_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
         step.done();
         Ok::<(), BuildError>(())

@@ -16,7 +16,7 @@ pub struct HostYado {
 
 /// Which image is wanted.
 #[derive(Debug, Clone)]
-pub struct ImageOrder<'a> {
+pub struct ImageOptions<'a> {
     /// A directory or a tar.
     pub source: &'a Path,
     /// `container` or `system`.
@@ -72,8 +72,8 @@ impl HostYado {
     }
 
     /// Builds and signs an image.
-    pub fn build_image(&self, order: &ImageOrder<'_>, to: &Path) -> Result<(), CommandError> {
-        let ImageOrder { source, kind, architecture, name, key, init, halt_signal, minimum_runtime } = order;
+    pub fn build_image(&self, options: &ImageOptions<'_>, to: &Path) -> Result<(), CommandError> {
+        let ImageOptions { source, kind, architecture, name, key, init, halt_signal, minimum_runtime } = options;
         let mut tool = self.tool(&["image", "build", "--kind", kind, "--arch", architecture, "--name", name]);
         // What is laid out anew each time has the same bytes each time.
         tool = tool.args(["--timestamp", SOURCE_DATE_EPOCH]);

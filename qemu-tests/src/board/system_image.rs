@@ -4,7 +4,7 @@
 use crate::board::boot_modules;
 use crate::board::container_images::{self, BUSYBOX_APPLETS};
 use crate::board::failure::BuildError;
-use crate::board::host_yado::{HostYado, ImageOrder};
+use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::ingredients::{Ingredients, Programs};
 use crate::board::keys::Keys;
 use crate::board::tamper::Tampering;
@@ -109,7 +109,7 @@ impl Workshop<'_> {
             tree.file(&format!("usr/lib/yado/appliance/{path}"), 0o644, text)?;
         }
         (appliance.fill)(self, &tree)?;
-        let order = ImageOrder {
+        let options = ImageOptions {
             source: tree.root(),
             kind: "system",
             architecture: self.ingredients.arch.debian(),
@@ -119,7 +119,7 @@ impl Workshop<'_> {
             halt_signal: None,
             minimum_runtime: None,
         };
-        self.yado.build_image(&order, &to.join("system.image"))?;
+        self.yado.build_image(&options, &to.join("system.image"))?;
         fs::remove_dir_all(&self.scratch).map_err(BuildError::io(&self.scratch))
     }
 
@@ -242,7 +242,7 @@ impl Workshop<'_> {
         to: &Path,
     ) -> Result<(), BuildError> {
         let Ingredients { arch, .. } = self.ingredients;
-        let order = ImageOrder {
+        let options = ImageOptions {
             source,
             kind: "container",
             architecture: arch.debian(),
@@ -252,7 +252,7 @@ impl Workshop<'_> {
             halt_signal: Some(halt_signal),
             minimum_runtime: None,
         };
-        Ok(self.yado.build_image(&order, to)?)
+        Ok(self.yado.build_image(&options, to)?)
     }
 }
 

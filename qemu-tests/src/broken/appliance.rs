@@ -5,7 +5,7 @@ use super::bench::DATA_MIB;
 use super::failure::BrokenError;
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
-use crate::board::host_yado::ImageOrder;
+use crate::board::host_yado::ImageOptions;
 use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
 use crate::board::tree::Tree;
 use crate::command::Tool;
@@ -92,7 +92,7 @@ fn idle_image(
         tree.file("bin/busybox", 0o755, elf_of_x86_64())?;
     }
     let image = workshop.scratch.join(format!("{name}.image"));
-    let order = ImageOrder {
+    let options = ImageOptions {
         source: tree.root(),
         kind: "container",
         architecture,
@@ -102,7 +102,7 @@ fn idle_image(
         halt_signal: Some(HALT_BUSYBOX),
         minimum_runtime,
     };
-    workshop.yado.build_image(&order, &image)?;
+    workshop.yado.build_image(&options, &image)?;
     Ok(image)
 }
 

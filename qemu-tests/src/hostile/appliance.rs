@@ -3,7 +3,7 @@
 
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
-use crate::board::host_yado::ImageOrder;
+use crate::board::host_yado::ImageOptions;
 use crate::board::ingredients::Ingredients;
 use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
 use crate::board::tree::{Tree, TreeError};
@@ -60,7 +60,7 @@ pub(super) fn lay_out_crowd(root: &Path, ingredients: &Ingredients) -> Result<Tr
 fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
     let root = lay_out_crowd(&workshop.scratch.join("crowd"), workshop.ingredients)?;
     let image = workshop.scratch.join("crowd.image");
-    let order = ImageOrder {
+    let options = ImageOptions {
         source: root.root(),
         kind: "container",
         architecture: workshop.ingredients.arch.debian(),
@@ -70,7 +70,7 @@ fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
         halt_signal: Some(HALT_BUSYBOX),
         minimum_runtime: None,
     };
-    workshop.yado.build_image(&order, &image)?;
+    workshop.yado.build_image(&options, &image)?;
     workshop.add_image(tree, "crowd", &image)?;
     workshop.compile(tree)
 }

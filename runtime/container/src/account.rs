@@ -7,7 +7,7 @@ use crate::report::at;
 use rustix::io::Errno;
 use std::io::Read;
 use std::path::Path;
-use yado_spec::order::CommandUser;
+use yado_spec::launch_request::CommandUser;
 use yado_sys::{identity, regular_file};
 use yado_wire::{Failure, Step};
 

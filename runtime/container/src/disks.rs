@@ -8,7 +8,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::{Disk, DiskSource};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::names::clipped;
@@ -16,12 +16,12 @@ use yado_wire::{Failure, Step};
 
 /// Attaches all disks of the instance.
 pub(crate) fn attach_all(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     inside: &Inside<'_>,
     user_namespace: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
-    for disk in &order.spec.disks {
-        let Some((mount, shape)) = open(disk, order, inside.base, user_namespace)? else { continue };
+    for disk in &request.spec.disks {
+        let Some((mount, shape)) = open(disk, request, inside.base, user_namespace)? else { continue };
         let target = inside.open_or_make(&disk.path, shape).map_err(no_mount_point(&disk.path))?;
         mount::attach(&mount, &target).map_err(at(Step::Mount, &disk.path))?;
     }
@@ -46,13 +46,13 @@ fn no_mount_point(path: &str) -> impl FnOnce(Errno) -> Failure {
 /// The disk as a detached mount. `None`: its source is not there, and it may be missing.
 fn open(
     disk: &Disk,
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     base: u32,
     user_namespace: Option<&OwnedFd>,
 ) -> Result<Option<(OwnedFd, Shape)>, Failure> {
     let depth = if disk.recursive { Depth::Tree } else { Depth::One };
     let (mount, shape) = match &disk.source {
-        DiskSource::Tmpfs { size_bytes } => (open_tmpfs(*size_bytes, order, base, &disk.path)?, Shape::Directory),
+        DiskSource::Tmpfs { size_bytes } => (open_tmpfs(*size_bytes, request, base, &disk.path)?, Shape::Directory),
         DiskSource::Path(source) => {
             let Ok(found) = std::fs::metadata(source) else {
                 if !disk.required {
@@ -63,7 +63,7 @@ fn open(
             let shape = if found.is_dir() { Shape::Directory } else { Shape::File };
             let mount = mount::clone_tree(CWD, source, depth).map_err(at(Step::Mount, source))?;
             // The data partition is mounted so that the system executes nothing from it; an instance may.
-            if std::fs::metadata(&order.places.layer).is_ok_and(|layer| layer.dev() == found.dev()) {
+            if std::fs::metadata(&request.places.layer).is_ok_and(|layer| layer.dev() == found.dev()) {
                 mount::clear_attributes(&mount, Depth::One, Attributes::MOUNT_ATTR_NOEXEC)
                     .map_err(at(Step::Mount, source))?;
             }
@@ -82,9 +82,9 @@ fn open(
     Ok(Some((mount, shape)))
 }
 
-fn open_tmpfs(size_bytes: Option<u64>, order: &LaunchOrder, base: u32, path: &str) -> Result<OwnedFd, Failure> {
+fn open_tmpfs(size_bytes: Option<u64>, request: &LaunchRequest, base: u32, path: &str) -> Result<OwnedFd, Failure> {
     let owner = base.to_string();
-    let size = size_bytes.or_else(|| half_of_memory_limit(&order.places.cgroup)).map(|bytes| bytes.to_string());
+    let size = size_bytes.or_else(|| half_of_memory_limit(&request.places.cgroup)).map(|bytes| bytes.to_string());
     let mut options = vec![
         FsOption::Value("source", "tmpfs"),
         FsOption::Value("mode", "0755"),

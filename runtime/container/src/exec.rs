@@ -4,7 +4,7 @@
 use crate::account::Account;
 use crate::command_group::{self, CommandGroup};
 use crate::confinement::{self, NextLabel};
-use crate::order;
+use crate::launch_request;
 use crate::program::{self, Environment};
 use crate::report::{Reporter, Stopwatch, at};
 use crate::run::wait_for_exec;
@@ -15,8 +15,8 @@ use rustix::process::Signal;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
-use yado_spec::LaunchOrder;
-use yado_spec::order::Command;
+use yado_spec::LaunchRequest;
+use yado_spec::launch_request::Command;
 use yado_sys::children;
 use yado_sys::clone::{Forked, Parent};
 use yado_sys::inherited;
@@ -27,10 +27,10 @@ use yado_wire::{Failure, Step};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts the command.
-pub(crate) fn exec(order: &LaunchOrder, command: &Command, reporter: &mut Reporter) -> Result<(), Failure> {
+pub(crate) fn exec(request: &LaunchRequest, command: &Command, reporter: &mut Reporter) -> Result<(), Failure> {
     let mut stopwatch = Stopwatch::default();
     let forked =
-        stopwatch.step(Step::Namespaces, || fork_command(order, command, Parent::CallersParent, PATIENCE))?;
+        stopwatch.step(Step::Namespaces, || fork_command(request, command, Parent::CallersParent, PATIENCE))?;
     reporter.payload(forked.pid, &forked.pidfd, None)?;
     let times = stopwatch.step(Step::Exec, || forked.wait_for_exec())?;
     stopwatch.add(&times);
@@ -38,16 +38,16 @@ pub(crate) fn exec(order: &LaunchOrder, command: &Command, reporter: &mut Report
 }
 
 /// Moves us into the namespaces of the running instance, but for its pid namespace, which is our children's only.
-pub(crate) fn enter(order: &LaunchOrder, payload: &OwnedFd) -> Result<(), Failure> {
+pub(crate) fn enter(request: &LaunchRequest, payload: &OwnedFd) -> Result<(), Failure> {
     let all = NamespacesOf::MOUNT
         | NamespacesOf::NETWORK
         | NamespacesOf::HOST_NAME_AND_NIS_DOMAIN_NAME
         | NamespacesOf::INTER_PROCESS_COMMUNICATION
         | NamespacesOf::CONTROL_GROUP;
     // Entering the user namespace one is in already is an error.
-    let mut wanted = if order.spec.security.privileged { all } else { all | NamespacesOf::USER };
-    wanted.set(NamespacesOf::TIME, order.spec.security.time_namespace);
-    pidfd::enter_namespaces(payload, wanted).map_err(at(Step::Namespaces, order.spec.name.as_str()))
+    let mut wanted = if request.spec.security.privileged { all } else { all | NamespacesOf::USER };
+    wanted.set(NamespacesOf::TIME, request.spec.security.time_namespace);
+    pidfd::enter_namespaces(payload, wanted).map_err(at(Step::Namespaces, request.spec.name.as_str()))
 }
 
 /// A command on its way.
@@ -61,24 +61,24 @@ pub(crate) struct ForkedCommand {
 
 /// Forks the command, which joins the instance and executes. The launcher stays outside.
 pub(crate) fn fork_command(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     command: &Command,
     parent: Parent,
     patience: Duration,
 ) -> Result<ForkedCommand, Failure> {
-    let payload = order::running_payload()?;
-    let label = NextLabel::of(&order.spec.security)?;
+    let payload = launch_request::running_payload()?;
+    let label = NextLabel::of(&request.spec.security)?;
     pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
     let (talk, commands_end) = Talk::pair(patience)?;
-    let (forked, group) = command_group::fork(&order.places.cgroup, parent)?;
+    let (forked, group) = command_group::fork(&request.places.cgroup, parent)?;
     match forked {
         Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, talk }),
         Forked::Child => {
             let kept =
                 [Some(commands_end.as_raw_fd()), Some(payload.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
             inherited::live_with_only(kept.into_iter().flatten(), || {
-                let Err(failure) = enter(order, &payload)
-                    .and_then(|()| become_command(order, command, label, parent, &commands_end));
+                let Err(failure) = enter(request, &payload)
+                    .and_then(|()| become_command(request, command, label, parent, &commands_end));
                 // If the launcher is gone, nobody is left who wants to know.
                 let _ = commands_end.say(&Word::Failed(failure), &[]);
                 std::process::exit(127)
@@ -105,7 +105,7 @@ impl ForkedCommand {
 /// Until the user is the instance's, this is the system's root where the instance says what a path leads to: nothing is
 /// opened before.
 fn become_command(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     command: &Command,
     label: Option<NextLabel<'_>>,
     parent: Parent,
@@ -116,15 +116,15 @@ fn become_command(
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
     // A terminal that is somebody else's stays theirs; then there is no job control, as after `ssh` without `-t`.
     let _ = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
-    confinement::confine(&order.spec.security)?;
+    confinement::confine(&request.spec.security)?;
     let account = Account::of(user, argv.is_empty())?;
     account.become_it()?;
-    confinement::finish(&order.spec.security, label)?;
+    confinement::finish(&request.spec.security, label)?;
     if parent == Parent::Caller {
         // Whoever waits for its end is the launcher: without it nobody would.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Exec, "parent"))?;
     }
-    let environment = Environment::of_command(&order.spec, environment, account.login.as_ref());
+    let environment = Environment::of_command(&request.spec, environment, account.login.as_ref());
     change_directory(cwd.as_deref(), environment.get("HOME"))?;
     talk.say(&Word::Executing(heapless::Vec::new()), &[])?;
     Err(match argv.as_slice() {

@@ -1,4 +1,4 @@
-//! From the order's image to a detached, read-only mount of it: signatures, verification, file system. An earlier start's mount
+//! From the request's image to a detached, read-only mount of it: signatures, verification, file system. An earlier start's mount
 //! of the same file is used again: see `kept_image`.
 //!
 //! A mount that fails on a verified image means that bytes are not what was signed. Only then is the whole image read, to
@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::path::Path;
 use yado_image::{Keys, TrustedImage, Wanted};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::file_identity::FileIdentity;
-use yado_spec::order::Verify;
+use yado_spec::launch_request::Verify;
 use yado_sys::loop_device;
 use yado_sys::mount::{Attributes, FsOption, NewMountError, new_file_system};
 use yado_wire::{Failure, Step, names::clipped};
@@ -31,19 +31,19 @@ pub(crate) struct MountedImage {
 }
 
 impl MountedImage {
-    /// Opens, verifies and mounts the order's image. `kept`: the mount that the order speaks of.
+    /// Opens, verifies and mounts the request's image. `kept`: the mount that the request speaks of.
     pub(crate) fn open(
-        order: &LaunchOrder,
+        request: &LaunchRequest,
         kept: Option<&OwnedFd>,
         stopwatch: &mut Stopwatch,
     ) -> Result<MountedImage, Failure> {
-        let path = order.places.image.clone();
-        let image = stopwatch.step(Step::ImageOpen, || open_trusted(order))?;
-        if let Some(copies) = kept.and_then(|kept| copy_kept(order, &image, kept, stopwatch)) {
+        let path = request.places.image.clone();
+        let image = stopwatch.step(Step::ImageOpen, || open_trusted(request))?;
+        if let Some(copies) = kept.and_then(|kept| copy_kept(request, &image, kept, stopwatch)) {
             let Copies { for_instance, for_init } = copies;
             return Ok(MountedImage { path, image, mount: for_instance, keep: Keep::Given(for_init) });
         }
-        let mounted = match order.verify {
+        let mounted = match request.verify {
             Verify::Block => mount_by_block(&path, &image, stopwatch),
             Verify::Start => mount_at_once(&path, &image, stopwatch),
         };
@@ -63,24 +63,32 @@ impl MountedImage {
     }
 }
 
-fn open_trusted(order: &LaunchOrder) -> Result<TrustedImage, Failure> {
-    let keys = Keys::read_dir(Path::new(&order.places.trust))
-        .map_err(|error| Failure::refused(Step::ImageSignature, &order.places.trust, &error.to_string()).in_vain())?;
-    let path = &order.places.image;
-    yado_image::open_trusted(Path::new(path), &keys, &Wanted::container(order.spec.image)).map_err(|error| Failure {
-        step: error.step(),
-        object: clipped(path),
-        errno: error.errno(),
-        reason: clipped(&error.to_string()),
-        retry: error.retry(),
+fn open_trusted(request: &LaunchRequest) -> Result<TrustedImage, Failure> {
+    let keys = Keys::read_dir(Path::new(&request.places.trust)).map_err(|error| {
+        Failure::refused(Step::ImageSignature, &request.places.trust, &error.to_string()).in_vain()
+    })?;
+    let path = &request.places.image;
+    yado_image::open_trusted(Path::new(path), &keys, &Wanted::container(request.spec.image)).map_err(|error| {
+        Failure {
+            step: error.step(),
+            object: clipped(path),
+            errno: error.errno(),
+            reason: clipped(&error.to_string()),
+            retry: error.retry(),
+        }
     })
 }
 
 /// Copies the mount of an earlier start if it is good for the image's file as it is now. If it cannot be copied, the image is
 /// verified and mounted again.
-fn copy_kept(order: &LaunchOrder, image: &TrustedImage, kept: &OwnedFd, stopwatch: &mut Stopwatch) -> Option<Copies> {
+fn copy_kept(
+    request: &LaunchRequest,
+    image: &TrustedImage,
+    kept: &OwnedFd,
+    stopwatch: &mut Stopwatch,
+) -> Option<Copies> {
     let now = kept_image::identity(&image.file).ok()?;
-    if order.image_kept != Some(now) {
+    if request.image_kept != Some(now) {
         return None;
     }
     stopwatch.step(Step::ImageMount, || Ok(kept_image::copy(kept).ok())).ok().flatten()

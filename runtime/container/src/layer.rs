@@ -9,14 +9,14 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_sys::mount::{self, Attributes, Depth, FsOption, NewMountError};
 use yado_wire::{Failure, Step};
 
 /// Mounts the root in our own mount namespace, below the instance's runtime directory, which is the working directory.
 /// Gives an `O_PATH` descriptor of it.
 pub(crate) fn mount_root(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     image: &MountedImage,
     user_namespace: Option<&OwnedFd>,
     stopwatch: &mut Stopwatch,
@@ -25,14 +25,14 @@ pub(crate) fn mount_root(
         for directory in ["image", "layer", "root"] {
             make_directory(CWD, directory, 0o700).map_err(at(Step::Layer, directory))?;
         }
-        let layer = open_layer(&order.places.layer).map_err(at(Step::Layer, &order.places.layer))?;
+        let layer = open_layer(&request.places.layer).map_err(at(Step::Layer, &request.places.layer))?;
         attach_mapped(&layer, "layer", user_namespace, Step::Layer)
     })?;
     stopwatch.step(Step::IdMap, || attach_mapped(&image.mount, "image", user_namespace, Step::IdMap))?;
     stopwatch.step(Step::Overlay, || {
         // Whoever mounts it is who the overlay later is when it makes files in the layer: it must be an id of the map.
-        let base = order.idmap_base;
-        let overlay = as_ids(base, base, || mount_overlay(order)).map_err(at(Step::Overlay, "file ids"))??;
+        let base = request.idmap_base;
+        let overlay = as_ids(base, base, || mount_overlay(request)).map_err(at(Step::Overlay, "file ids"))??;
         mount::attach_at(&overlay, "root").map_err(at(Step::Overlay, "root"))?;
         Ok(overlay)
     })
@@ -41,9 +41,9 @@ pub(crate) fn mount_root(
 /// Without `volatile`, with which the kernel would write nothing back when the overlay is unmounted: every layer is its
 /// instance's for all its runs, and what a program inside has synced must be there after the power was cut. None is thrown away
 /// with its run; who deletes an instance deletes the layer later, by `yado apply --delete-data`.
-fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
+fn mount_overlay(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
     let options = [
-        FsOption::Value("source", order.spec.name.as_str()),
+        FsOption::Value("source", request.spec.name.as_str()),
         // Relative paths: a colon or comma in an absolute one would end it.
         FsOption::Value("lowerdir", "image"),
         FsOption::Value("upperdir", "layer/upper"),
@@ -58,7 +58,7 @@ fn mount_overlay(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
                 std::thread::sleep(pause);
                 pause = LONGEST_PAUSE.min(2 * pause);
             }
-            answer => return answer.map_err(at_new(Step::Overlay, &order.places.layer)),
+            answer => return answer.map_err(at_new(Step::Overlay, &request.places.layer)),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The launcher: builds one sandbox, executes the instance's init in it, and is gone. The same program runs a command in a
-//! running instance, tries its probe, or brings its devices up to date. init starts it with an order on one descriptor and
+//! running instance, tries its probe, or brings its devices up to date. init starts it with a request on one descriptor and
 //! hears of it on another; nobody else is meant to.
 //!
 //! Two processes work on a start. The launcher stays outside: it verifies, mounts what needs the system's root, and talks
@@ -9,7 +9,7 @@
 // A failure ends the launcher, so what it costs to move one does not matter.
 #![allow(clippy::result_large_err, clippy::large_enum_variant)]
 
-mod order;
+mod launch_request;
 mod report;
 
 mod run;
@@ -46,10 +46,10 @@ mod sync_devices;
 use report::Reporter;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use yado_spec::order::LaunchJob;
+use yado_spec::launch_request::LaunchJob;
 use yado_wire::{Failure, Step};
 
-/// The launcher's entry. What to do stands in the order; the arguments are only for those who look at a process list.
+/// The launcher's entry. What to do stands in the request; the arguments are only for those who look at a process list.
 pub fn main(_args: &[OsString]) -> ExitCode {
     let mut reporter = match Reporter::inherited() {
         Ok(reporter) => reporter,
@@ -58,11 +58,11 @@ pub fn main(_args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = become_untraceable().and_then(|()| order::read()).and_then(|order| match &order.job {
-        LaunchJob::Run => run::run(&order, &mut reporter),
-        LaunchJob::Exec(command) => exec::exec(&order, command, &mut reporter),
-        LaunchJob::Probe => probe::probe(&order, &mut reporter),
-        LaunchJob::Devices => sync_devices::sync(&order, &mut reporter),
+    let outcome = become_untraceable().and_then(|()| launch_request::read()).and_then(|request| match &request.job {
+        LaunchJob::Run => run::run(&request, &mut reporter),
+        LaunchJob::Exec(command) => exec::exec(&request, command, &mut reporter),
+        LaunchJob::Probe => probe::probe(&request, &mut reporter),
+        LaunchJob::Devices => sync_devices::sync(&request, &mut reporter),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

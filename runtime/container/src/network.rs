@@ -9,10 +9,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::{Nic, NicKind};
 use yado_sys::packet;
-use yado_wire::network::{self, MAX_NICS, NetReply, NetRequest, NicOrder};
+use yado_wire::network::{self, MAX_NICS, NetReply, NetRequest, NicRequest};
 use yado_wire::{AboutInstance, Failure, MAX_FRAME_BYTES, Step};
 
 /// netd answers in milliseconds, when the system starts after it has made its bridges and rules, which may take some seconds on
@@ -24,15 +24,15 @@ pub(crate) enum Nics<'a> {
     /// The instance has none, and netd does not hear of it.
     None,
     /// The payload's network namespace was not there yet.
-    Unasked(&'a LaunchOrder),
+    Unasked(&'a LaunchRequest),
     /// netd is at work.
     Asked(Attaching),
 }
 
 impl Nics<'_> {
     /// Those that are wanted.
-    pub(crate) fn of(order: &LaunchOrder) -> Nics<'_> {
-        if order.spec.nics.is_empty() { Nics::None } else { Nics::Unasked(order) }
+    pub(crate) fn of(request: &LaunchRequest) -> Nics<'_> {
+        if request.spec.nics.is_empty() { Nics::None } else { Nics::Unasked(request) }
     }
 
     /// Asks netd if the payload, whose `pid` is this, has its network namespace by now. Never waits for that.
@@ -45,7 +45,7 @@ impl Nics<'_> {
 
     /// Asks netd, unless that was done, as soon as the payload has its network namespace.
     pub(crate) fn ask(&mut self, talk: &Talk, pid: i32, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
-        let Nics::Unasked(order) = *self else { return Ok(()) };
+        let Nics::Unasked(request) = *self else { return Ok(()) };
         show(Step::Namespaces);
         let Some(Heard { message: Word::Network, .. }) = talk.hear_word(Step::Namespaces)? else {
             return Err(lost(Step::Namespaces));
@@ -53,7 +53,7 @@ impl Nics<'_> {
         let attaching = stopwatch.step(Step::Network, || {
             let path = format!("/proc/{pid}/ns/net");
             let namespace = File::open(&path).map_err(at(Step::Network, &path))?;
-            ask(order, &namespace.into())
+            ask(request, &namespace.into())
         })?;
         *self = Nics::Asked(attaching);
         Ok(())
@@ -76,16 +76,16 @@ pub(crate) struct Attaching {
 }
 
 /// Asks netd for the instance's interfaces in this namespace.
-fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching, Failure> {
-    let spec = &order.spec;
-    let Some(netd) = &order.places.netd else {
+fn ask(request: &LaunchRequest, namespace: &OwnedFd) -> Result<Attaching, Failure> {
+    let spec = &request.spec;
+    let Some(netd) = &request.places.netd else {
         return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, and no netd is running"));
     };
     let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));
     let mut nics = heapless::Vec::new();
-    spec.nics.iter().try_for_each(|nic| nics.push(nic_order(nic)).map_err(drop)).map_err(too_many)?;
-    let instance = AboutInstance { id: order.id, name: spec.name.clone() };
-    let request = yado_wire::encode(&NetRequest::Attach { instance, run: order.run, nics })
+    spec.nics.iter().try_for_each(|nic| nics.push(nic_request(nic)).map_err(drop)).map_err(too_many)?;
+    let instance = AboutInstance { id: request.id, name: spec.name.clone() };
+    let attach = yado_wire::encode(&NetRequest::Attach { instance, run: request.run, nics })
         .ok_or_else(|| Failure::refused(Step::Network, spec.name.as_str(), "nics longer than a packet"))?;
     let busy =
         || Failure::refused(Step::Network, netd, &format!("netd takes no request within {} s", DEADLINE.as_secs()));
@@ -93,13 +93,13 @@ fn ask(order: &LaunchOrder, namespace: &OwnedFd) -> Result<Attaching, Failure> {
         io::ErrorKind::WouldBlock => busy(),
         _ => Failure::from_io(Step::Network, netd, &error),
     })?;
-    let sent = packet::send(&socket, &request, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
+    let sent = packet::send(&socket, &attach, &[namespace.as_fd()]).map_err(at(Step::Network, netd))?;
     sent.ok_or_else(busy)?;
     Ok(Attaching { socket, netd: netd.clone() })
 }
 
 /// The spec's nic as netd is asked for it. The device's name stays here: netd knows the interface by its own.
-fn nic_order(nic: &Nic) -> NicOrder {
+fn nic_request(nic: &Nic) -> NicRequest {
     let Nic { name: _, interface, kind, hwaddr, mtu, host_name, ipv4_address } = nic;
     let kind = match kind.clone() {
         NicKind::Network { network } => network::NicKind::Network { network },
@@ -107,7 +107,7 @@ fn nic_order(nic: &Nic) -> NicOrder {
         NicKind::Macvlan { parent } => network::NicKind::Macvlan { parent },
         NicKind::Physical { parent } => network::NicKind::Physical { parent },
     };
-    NicOrder {
+    NicRequest {
         name: interface.clone(),
         kind,
         hwaddr: *hwaddr,

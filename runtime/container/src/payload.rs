@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use std::convert::Infallible;
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_sys::clone::{self, Namespaces};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
@@ -22,8 +22,8 @@ use yado_wire::{Failure, Step};
 const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// The whole life of the payload up to its `execve`.
-pub(crate) fn live(order: &LaunchOrder, label: Option<NextLabel<'_>>, talk: &Talk) -> Infallible {
-    if let Err(Gave::Up(failure)) = become_init(order, label, talk) {
+pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Talk) -> Infallible {
+    if let Err(Gave::Up(failure)) = become_init(request, label, talk) {
         talk.fail(failure);
     }
     std::process::exit(1)
@@ -43,18 +43,18 @@ impl From<Failure> for Gave {
     }
 }
 
-fn become_init(order: &LaunchOrder, label: Option<NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
+fn become_init(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
     let KernelMounts { proc, sys, cgroup } = stopwatch.step(Step::Namespaces, || {
-        enter_namespaces(order, talk)?;
-        KernelMounts::new(&order.spec.security)
+        enter_namespaces(request, talk)?;
+        KernelMounts::new(&request.spec.security)
     })?;
     talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
     drop((proc, sys, cgroup));
     // While the launcher puts together what is mounted: nothing that we call from here on is denied.
     let Some(Heard { message: Go::BeRoot, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     stopwatch.step(Step::IdMap, become_root_inside)?;
-    stopwatch.step(Step::Capabilities, || confinement::confine(&order.spec.security))?;
+    stopwatch.step(Step::Capabilities, || confinement::confine(&request.spec.security))?;
     let Some(Heard { message: Go::Build, descriptors }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Gave::In);
@@ -64,28 +64,28 @@ fn become_init(order: &LaunchOrder, label: Option<NextLabel<'_>>, talk: &Talk) -
     stopwatch.step(Step::Console, console::take)?;
     talk.say(&Word::Built, &[])?;
     let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
-    if !order.spec.nics.is_empty() {
-        stopwatch.step(Step::Network, || bring_up_nics(order))?;
+    if !request.spec.nics.is_empty() {
+        stopwatch.step(Step::Network, || bring_up_nics(request))?;
     }
-    let environment = Environment::of_init(&order.spec, notify.is_some().then_some(NOTIFY_SOCKET));
+    let environment = Environment::of_init(&request.spec, notify.is_some().then_some(NOTIFY_SOCKET));
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
-    confinement::finish(&order.spec.security, label)?;
+    confinement::finish(&request.spec.security, label)?;
     talk.say(&Word::Executing(stopwatch.times().iter().copied().take(MAX_PAYLOAD_STEPS).collect()), &[])?;
-    Err(Gave::Up(program::execute(&order.spec.init, &environment)))
+    Err(Gave::Up(program::execute(&request.spec.init, &environment)))
 }
 
 /// The network namespace first, and alone: it takes the kernel as long as all others together, and netd can then begin.
-fn enter_namespaces(order: &LaunchOrder, talk: &Talk) -> Result<(), Failure> {
+fn enter_namespaces(request: &LaunchRequest, talk: &Talk) -> Result<(), Failure> {
     clone::unshare(Namespaces::NEWNET).map_err(at(Step::Namespaces, "net"))?;
-    if !order.spec.nics.is_empty() {
+    if !request.spec.nics.is_empty() {
         talk.say(&Word::Network, &[])?;
     }
     // The mount namespace too: our working directory is then our own copy of the launcher's stage.
     let others = Namespaces::NEWNS | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;
     clone::unshare(others).map_err(at(Step::Namespaces, "mount, uts, ipc, cgroup"))?;
-    let name = order.spec.name.name();
+    let name = request.spec.name.name();
     yado_sys::machine::set_host_name(name).map_err(at(Step::Hostname, name))?;
     yado_sys::interface::bring_up("lo").map_err(at(Step::Network, "lo"))
 }
@@ -119,8 +119,8 @@ fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&Owne
 }
 
 /// netd makes them down, and answers when what keeps them from the host and from each other is in force on its side.
-fn bring_up_nics(order: &LaunchOrder) -> Result<(), Failure> {
-    for nic in &order.spec.nics {
+fn bring_up_nics(request: &LaunchRequest) -> Result<(), Failure> {
+    for nic in &request.spec.nics {
         yado_sys::interface::bring_up(&nic.interface).map_err(at(Step::Network, &nic.interface))?;
     }
     Ok(())

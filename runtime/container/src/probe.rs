@@ -4,15 +4,15 @@
 use crate::account::become_user;
 use crate::confinement;
 use crate::exec::{enter, fork_command};
-use crate::order;
+use crate::launch_request;
 use crate::report::{Reporter, at, show};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::{Probe, ProbeAttempt};
-use yado_spec::order::Command;
+use yado_spec::launch_request::Command;
 use yado_sys::children::{self, Ended};
 use yado_sys::clone::Parent;
 use yado_sys::pidfd;
@@ -23,9 +23,9 @@ use yado_wire::{Failure, Step};
 const MAX_STATUS_LINE_BYTES: usize = 512;
 
 /// Tries it.
-pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
-    let Some(Probe { attempt, timeout, .. }) = &order.spec.health.probe else {
-        return Err(Failure::refused(Step::Health, order.spec.name.as_str(), "it has no probe"));
+pub(crate) fn probe(request: &LaunchRequest, reporter: &mut Reporter) -> Result<(), Failure> {
+    let Some(Probe { attempt, timeout, .. }) = &request.spec.health.probe else {
+        return Err(Failure::refused(Step::Health, request.spec.name.as_str(), "it has no probe"));
     };
     show(Step::Health);
     let deadline = Instant::now() + *timeout;
@@ -39,7 +39,7 @@ pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), 
         ProbeAttempt::Exec(argv) => {
             let cwd = Some("/".to_owned());
             let command = Command { argv: argv.clone(), cwd, ..Command::default() };
-            let bad_end = match run(order, &command, deadline)? {
+            let bad_end = match run(request, &command, deadline)? {
                 Some(Ended::Code(0)) => None,
                 Some(Ended::Code(code)) => Some(format!("it ended with code {code}")),
                 Some(Ended::Signal(signal)) => Some(format!("it was killed by signal {signal}")),
@@ -50,11 +50,11 @@ pub(crate) fn probe(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), 
             }
         }
         ProbeAttempt::Tcp(address) => {
-            enter_confined(order)?;
+            enter_confined(request)?;
             connect(*address, deadline).map_err(failed)?;
         }
         ProbeAttempt::Http(address, path) => {
-            enter_confined(order)?;
+            enter_confined(request)?;
             let line = connect(*address, deadline).and_then(|stream| ask(stream, *address, path, deadline));
             check_status(&line.map_err(failed)?)
                 .map_err(|reason| Failure::refused(Step::Health, &object, &reason))?;
@@ -68,19 +68,19 @@ fn too_slow(timeout: Duration) -> String {
 }
 
 /// We came with all of the system's rights; what follows reads what somebody inside has written.
-fn enter_confined(order: &LaunchOrder) -> Result<(), Failure> {
-    enter(order, &order::running_payload()?)?;
-    confinement::confine(&order.spec.security)?;
+fn enter_confined(request: &LaunchRequest) -> Result<(), Failure> {
+    enter(request, &launch_request::running_payload()?)?;
+    confinement::confine(&request.spec.security)?;
     become_user(0, 0, &[])?;
     // It executes nothing, so that no label would ever come into force.
-    confinement::finish(&order.spec.security, None)
+    confinement::finish(&request.spec.security, None)
 }
 
 /// Runs the program; `None`: it took too long, and was killed.
-fn run(order: &LaunchOrder, command: &Command, deadline: Instant) -> Result<Option<Ended>, Failure> {
+fn run(request: &LaunchRequest, command: &Command, deadline: Instant) -> Result<Option<Ended>, Failure> {
     let patience = || deadline.saturating_duration_since(Instant::now());
     // A socket has no patience of zero.
-    let forked = fork_command(order, command, Parent::Caller, patience().max(Duration::from_millis(1)))?;
+    let forked = fork_command(request, command, Parent::Caller, patience().max(Duration::from_millis(1)))?;
     forked.wait_for_exec()?;
     let program = command.argv.first().map_or("", String::as_str);
     if !pidfd::ends_within(&forked.pidfd, patience()).map_err(at(Step::Health, program))? {

@@ -5,7 +5,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ffi::CString;
 use std::io;
 use std::time::{Duration, Instant};
-use yado_spec::order::REPORT_FD;
+use yado_spec::launch_request::REPORT_FD;
 use yado_sys::mount::NewMountError;
 use yado_sys::packet;
 use yado_wire::launch::{ImageMount, LaunchReport, MAX_NAMED_NODES, StepTime, StepTimes};

@@ -1,7 +1,7 @@
 //! Resource limits (setrlimit(2)) of an instance's processes: `limits.kernel.*`, and what stands where that says nothing.
 
 use crate::report::at;
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::KernelLimit;
 use yado_spec::share;
 use yado_sys::machine;
@@ -15,8 +15,9 @@ const OF_THE_NAMESPACE: [&str; 3] = ["sigpending", "msgqueue", "memlock"];
 const OPEN_FILES: u64 = 1024;
 
 /// On ourselves, before the user namespace is made: what the instance was given of these is what its namespace may have.
-pub(crate) fn bound_namespace(order: &LaunchOrder) {
-    for limit in order.spec.limits.kernel.iter().filter(|limit| OF_THE_NAMESPACE.contains(&limit.resource.as_str())) {
+pub(crate) fn bound_namespace(request: &LaunchRequest) {
+    for limit in request.spec.limits.kernel.iter().filter(|limit| OF_THE_NAMESPACE.contains(&limit.resource.as_str()))
+    {
         if let Some(resource) = KernelResource::parse(&limit.resource) {
             // Where this may not be raised, setting it on the payload fails too, and says so.
             let _ = resource.set_own(limit.hard, limit.hard);
@@ -25,8 +26,8 @@ pub(crate) fn bound_namespace(order: &LaunchOrder) {
 }
 
 /// On the payload, from outside: raising a hard limit needs a privilege that nobody inside a user namespace has.
-pub(crate) fn set(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
-    let limits = &order.spec.limits.kernel;
+pub(crate) fn set(request: &LaunchRequest, pid: i32) -> Result<(), Failure> {
+    let limits = &request.spec.limits.kernel;
     if !limits.iter().any(|limit| limit.resource == "nofile") {
         // The kernel's own 4096 is too few for databases; systemd sets as many as it can. Hosted, we may lack the privilege
         // to raise it: then it stays.

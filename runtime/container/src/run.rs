@@ -8,9 +8,9 @@ use crate::devices;
 use crate::disks;
 use crate::image::MountedImage;
 use crate::inside::Inside;
+use crate::launch_request::kept_image;
 use crate::layer;
 use crate::network::Nics;
-use crate::order::kept_image;
 use crate::payload;
 use crate::proc_and_sys::{Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at, at_new, show};
@@ -20,7 +20,7 @@ use crate::sync_devices;
 use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::Required;
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_sys::idmap::{self, IdRange};
@@ -29,28 +29,28 @@ use yado_sys::{children, device_filter, identity, inherited};
 use yado_wire::{Failure, Step};
 
 /// Builds the sandbox and starts the instance's init in it. On failure nothing of it is left.
-pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
+pub(crate) fn run(request: &LaunchRequest, reporter: &mut Reporter) -> Result<(), Failure> {
     let mut stopwatch = Stopwatch::default();
-    check_map(order)?;
+    check_map(request)?;
     // Before the payload is born: it closes when that executes.
-    let kept_image = kept_image(order)?;
-    let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(order))?;
+    let kept_image = kept_image(request)?;
+    let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(request))?;
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
-    let terminals = stopwatch.step(Step::Console, || console::new_terminals(order.idmap_base))?;
+    let terminals = stopwatch.step(Step::Console, || console::new_terminals(request.idmap_base))?;
     let (runtime, born, stage) = stopwatch.step(Step::Namespaces, || {
         // All mounts below are made in a namespace of our own: with us, whatever happens, they are gone.
         clone::unshare(Namespaces::NEWNS).map_err(at(Step::Namespaces, "mount"))?;
         mount::make_all_private().map_err(at(Step::Namespaces, "mount propagation"))?;
-        let runtime = open_runtime_directory(order)?;
-        let workplace = enter_workplace(order)?;
+        let runtime = open_runtime_directory(request)?;
+        let workplace = enter_workplace(request)?;
         let stage = Stage::enter()?;
-        let born = give_birth(order)?;
+        let born = give_birth(request)?;
         rustix::process::fchdir(&workplace).map_err(at(Step::Mount, "workplace"))?;
         Ok((runtime, born, stage))
     })?;
     let outside = Outside { cgroup, runtime, stage, terminals, kept_image };
-    let outcome = build(order, &outside, &born, reporter, &mut stopwatch);
+    let outcome = build(request, &outside, &born, reporter, &mut stopwatch);
     if outcome.is_err() {
         // Its end is init's to see.
         children::kill(born.pidfd.as_fd());
@@ -58,16 +58,16 @@ pub(crate) fn run(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Fa
     outcome
 }
 
-fn open_runtime_directory(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
-    let runtime = &order.places.runtime;
+fn open_runtime_directory(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
+    let runtime = &request.places.runtime;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(runtime.as_str(), flags, Mode::empty()).map_err(at(Step::Mount, runtime))
 }
 
 /// The working directory from now on, on top of the runtime directory: all mount points are in it, and go with our mount
 /// namespace, so that init has no tree of them to remove.
-fn enter_workplace(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
-    let runtime = &order.places.runtime;
+fn enter_workplace(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
+    let runtime = &request.places.runtime;
     let options = [FsOption::Value("source", "workplace"), FsOption::Value("mode", "0700")];
     let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
     let workplace =
@@ -96,12 +96,13 @@ struct Born {
 }
 
 /// Root inside must be somebody else outside.
-fn check_map(order: &LaunchOrder) -> Result<(), Failure> {
-    let is_mapped = 0 < order.idmap_base && order.idmap_base.checked_add(order.spec.security.idmap_size).is_some();
-    match order.spec.security.privileged || is_mapped {
+fn check_map(request: &LaunchRequest) -> Result<(), Failure> {
+    let is_mapped =
+        0 < request.idmap_base && request.idmap_base.checked_add(request.spec.security.idmap_size).is_some();
+    match request.spec.security.privileged || is_mapped {
         true => Ok(()),
         false => {
-            Err(Failure::refused(Step::IdMap, order.spec.name.as_str(), "no range of ids for its user namespace"))
+            Err(Failure::refused(Step::IdMap, request.spec.name.as_str(), "no range of ids for its user namespace"))
         }
     }
 }
@@ -112,18 +113,18 @@ fn check_map(order: &LaunchOrder) -> Result<(), Failure> {
 /// owner too (inotify instances, namespaces, pending signals, message queues, locked memory), so each instance has counts
 /// of its own and none uses up the system's or another's. The owner is almighty in the namespace from outside; but outside
 /// no process has this id, and we have it only while nothing of the instance's runs yet.
-fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
-    let label = NextLabel::of(&order.spec.security)?;
+fn give_birth(request: &LaunchRequest) -> Result<Born, Failure> {
+    let label = NextLabel::of(&request.spec.security)?;
     let (talk, payloads_end) = Talk::pair(PATIENCE)?;
-    if order.spec.security.time_namespace {
+    if request.spec.security.time_namespace {
         clocks::begin_anew()?;
     }
-    let namespaces = match order.spec.security.privileged {
+    let namespaces = match request.spec.security.privileged {
         true => Namespaces::NEWPID,
         false => Namespaces::NEWPID | Namespaces::NEWUSER,
     };
-    resource_limits::bound_namespace(order);
-    set_effective_user(order.idmap_base)?;
+    resource_limits::bound_namespace(request);
+    set_effective_user(request.idmap_base)?;
     let forked = clone::fork(namespaces, Parent::CallersParent, None);
     if !matches!(forked, Ok(Forked::Child)) {
         set_effective_user(0)?;
@@ -134,43 +135,43 @@ fn give_birth(order: &LaunchOrder) -> Result<Born, Failure> {
             // Nothing of the launcher's: its end of the talk would hide its death from us, and through what else is open the init
             // of an instance could be a link to a program outside.
             let kept = [Some(payloads_end.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
-            inherited::live_with_only(kept.into_iter().flatten(), || payload::live(order, label, &payloads_end))
+            inherited::live_with_only(kept.into_iter().flatten(), || payload::live(request, label, &payloads_end))
         }
     }
 }
 
 fn build(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     outside: &Outside,
     born: &Born,
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
     let Outside { cgroup, runtime, stage, terminals, kept_image } = outside;
-    let mut nics = Nics::of(order);
-    let user_namespace = stopwatch.step(Step::IdMap, || map_ids(order, born.pid))?;
+    let mut nics = Nics::of(request);
+    let user_namespace = stopwatch.step(Step::IdMap, || map_ids(request, born.pid))?;
     born.talk.tell(&Go::BeRoot, &[])?;
-    let image = MountedImage::open(order, kept_image.as_ref(), stopwatch)?;
+    let image = MountedImage::open(request, kept_image.as_ref(), stopwatch)?;
     reporter.image(&image.keep)?;
-    let root = layer::mount_root(order, &image, user_namespace.as_ref(), stopwatch)
+    let root = layer::mount_root(request, &image, user_namespace.as_ref(), stopwatch)
         .map_err(|failure| image.explain(failure))?;
-    let inside = Inside { root: &root, base: order.idmap_base };
-    let found = stopwatch.step(Step::Device, || find_devices(order))?;
-    stopwatch.step(Step::Mount, || disks::attach_all(order, &inside, user_namespace.as_ref()))?;
+    let inside = Inside { root: &root, base: request.idmap_base };
+    let found = stopwatch.step(Step::Device, || find_devices(request))?;
+    stopwatch.step(Step::Mount, || disks::attach_all(request, &inside, user_namespace.as_ref()))?;
     // The payload's namespaces take it longest of all. Until they are there we do what needs none of them; and what the
     // configuration can have wrong was seen before netd is asked, which may take an interface from the system.
     nics.ask_early(&born.talk, born.pid, stopwatch)?;
     let (dev, run, notify) = stopwatch.step(Step::Mount, || {
-        let dev = dev_directory::make(order.idmap_base, &found.nodes)?;
-        let run = disks::open_run(order.idmap_base)?;
+        let dev = dev_directory::make(request.idmap_base, &found.nodes)?;
+        let run = disks::open_run(request.idmap_base)?;
         Ok((dev, run, disks::open_notify_socket(runtime)?))
     })?;
     nics.ask_early(&born.talk, born.pid, stopwatch)?;
-    let master = stopwatch.step(Step::Console, || console::open(terminals, order.idmap_base))?;
+    let master = stopwatch.step(Step::Console, || console::open(terminals, request.idmap_base))?;
     let kernel_mounts = hear_of_namespaces(&mut nics, born, stopwatch)?;
     stopwatch.step(Step::Mount, || {
         stage.put(&root, Place::Root)?;
-        kernel_mounts.put_together(&dev.ours, Hidden::of(&order.spec.security))?;
+        kernel_mounts.put_together(&dev.ours, Hidden::of(&request.spec.security))?;
         stage.put(&kernel_mounts.proc, Place::Proc)?;
         stage.put(&kernel_mounts.sys, Place::Sys)
     })?;
@@ -181,10 +182,10 @@ fn build(
     // From here on both processes work. Nothing of the instance's runs before we say so, and it is then that the filter counts.
     stopwatch.step(Step::DeviceFilter, || {
         device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
-            .map_err(at(Step::DeviceFilter, &order.places.cgroup))?;
+            .map_err(at(Step::DeviceFilter, &request.places.cgroup))?;
         sync_devices::record(runtime, &found.nodes)
     })?;
-    stopwatch.step(Step::Rlimits, || set_limits(order, born.pid))?;
+    stopwatch.step(Step::Rlimits, || set_limits(request, born.pid))?;
     nics.wait(stopwatch)?;
     reporter.payload(born.pid, &born.pidfd, Some(&master))?;
     let executed = finish(born, stopwatch).map_err(|failure| image.explain(failure))?;
@@ -192,17 +193,17 @@ fn build(
     reporter.started(stopwatch, &dev.ours, &root)
 }
 
-fn map_ids(order: &LaunchOrder, pid: i32) -> Result<Option<OwnedFd>, Failure> {
-    if order.spec.security.privileged {
+fn map_ids(request: &LaunchRequest, pid: i32) -> Result<Option<OwnedFd>, Failure> {
+    if request.spec.security.privileged {
         return Ok(None);
     }
-    let range = IdRange { inside: 0, outside: order.idmap_base, count: order.spec.security.idmap_size };
+    let range = IdRange { inside: 0, outside: request.idmap_base, count: request.spec.security.idmap_size };
     idmap::write_map(pid, &[range]).map_err(at(Step::IdMap, "uid_map"))?;
     Ok(Some(idmap::user_namespace_of(pid).map_err(at(Step::IdMap, "user namespace"))?))
 }
 
-fn find_devices(order: &LaunchOrder) -> Result<devices::Found<'_>, Failure> {
-    let found = devices::find(&order.spec.devices)?;
+fn find_devices(request: &LaunchRequest) -> Result<devices::Found<'_>, Failure> {
+    let found = devices::find(&request.spec.devices)?;
     match found.absent.iter().find(|device| device.required != Required::No) {
         // Waiting for it is init's affair: it hears of devices as they come.
         Some(device) => {
@@ -233,15 +234,15 @@ fn hear_of_namespaces(nics: &mut Nics<'_>, born: &Born, stopwatch: &mut Stopwatc
 /// while a page is still charged to it stays, and takes tens of KiB that no limit counts, nor does `cgroup.max.descendants`:
 /// with 32 MB of such pages a machine's memory is gone. Without controllers a removed group is gone. What systemd then does
 /// without are the limits that units set for themselves.
-fn claim_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
-    let path = &order.places.cgroup;
+fn claim_cgroup(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
+    let path = &request.places.cgroup;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cgroup = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(at(Step::Cgroup, path))?;
     // We are in it ourselves, and an old filter would keep loop devices and the like from us.
     device_filter::remove(&cgroup).map_err(at(Step::DeviceFilter, path))?;
-    if !order.spec.security.privileged {
-        let owner = (Some(Uid::from_raw(order.idmap_base)), Some(Gid::from_raw(order.idmap_base)));
-        let files: &[&str] = match order.spec.security.nesting {
+    if !request.spec.security.privileged {
+        let owner = (Some(Uid::from_raw(request.idmap_base)), Some(Gid::from_raw(request.idmap_base)));
+        let files: &[&str] = match request.spec.security.nesting {
             false => &["", "cgroup.procs", "cgroup.threads"],
             true => &["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"],
         };
@@ -254,9 +255,9 @@ fn claim_cgroup(order: &LaunchOrder) -> Result<OwnedFd, Failure> {
 }
 
 /// As the namespace's owner: a system that is a container itself may lack the privilege to change other users' limits.
-fn set_limits(order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
-    set_effective_user(order.idmap_base)?;
-    let outcome = resource_limits::set(order, pid);
+fn set_limits(request: &LaunchRequest, pid: i32) -> Result<(), Failure> {
+    set_effective_user(request.idmap_base)?;
+    let outcome = resource_limits::set(request, pid);
     set_effective_user(0)?;
     outcome
 }

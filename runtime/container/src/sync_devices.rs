@@ -3,14 +3,14 @@
 
 use crate::dev_directory;
 use crate::devices::{self, Node, NodeSource};
-use crate::order;
+use crate::launch_request;
 use crate::report::{Reporter, at, show};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_sys::device_filter::{self, DeviceKind};
 use yado_sys::replace_file;
 use yado_wire::{Failure, Step};
@@ -23,17 +23,17 @@ const MAX_RECORD_BYTES: u64 = 128 * 1024;
 /// Does it, and reports what changed. All of it is done from outside: making nodes needs the system's own root, who has no
 /// business where the instance decides what a path leads to. We are in no instance's group either: a chip's label is asked
 /// of its node, which this instance's filter may forbid.
-pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), Failure> {
+pub(crate) fn sync(request: &LaunchRequest, reporter: &mut Reporter) -> Result<(), Failure> {
     show(Step::Device);
     rustix::process::umask(Mode::empty());
-    let dev = order::dev_mount()?;
-    let runtime = &order.places.runtime;
+    let dev = launch_request::dev_mount()?;
+    let runtime = &request.places.runtime;
     rustix::process::chdir(runtime.as_str()).map_err(at(Step::Device, runtime))?;
     let before = read_record().map_err(at(Step::Device, RECORD))?;
-    let now = devices::find(&order.spec.devices)?.nodes;
+    let now = devices::find(&request.spec.devices)?.nodes;
 
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let cgroup = &order.places.cgroup;
+    let cgroup = &request.places.cgroup;
     rustix::fs::open(cgroup.as_str(), flags, Mode::empty())
         .map_err(Into::into)
         .and_then(|cgroup| device_filter::install(&cgroup, &dev_directory::rules(&now)))
@@ -49,7 +49,7 @@ pub(crate) fn sync(order: &LaunchOrder, reporter: &mut Reporter) -> Result<(), F
         }
     }
     for node in added {
-        match dev_directory::make_node(&dev, node, order.idmap_base) {
+        match dev_directory::make_node(&dev, node, request.idmap_base) {
             Ok(()) => made.push(node),
             Err(errno) => failure = failure.or(Some(at(Step::Device, &node.path)(errno))),
         }

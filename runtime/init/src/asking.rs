@@ -12,7 +12,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::time::Duration;
 use yado_spec::instance::StopMethod;
-use yado_spec::order::Command;
+use yado_spec::launch_request::Command;
 use yado_sys::children;
 use yado_wire::{Failure, InstanceId, signal_name};
 

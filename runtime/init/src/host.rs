@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use yado_spec::order::Verify;
+use yado_spec::launch_request::Verify;
 use yado_sys::{children, identity, signals};
 use yado_wire::hash::fnv32;
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use yado_spec::InstanceSpec;
-use yado_spec::order::Verify;
+use yado_spec::launch_request::Verify;
 use yado_wire::{Failure, Step};
 
 /// A start takes a second or two, on a slow card with a large image some more. What takes minutes hangs; time spent waiting

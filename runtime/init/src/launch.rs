@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
-use yado_spec::LaunchOrder;
-use yado_spec::order::{Command, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::LaunchRequest;
+use yado_spec::launch_request::{Command, DEV_FD, IMAGE_FD, LaunchJob, PAYLOAD_FD, REPORT_FD, REQUEST_FD};
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
@@ -153,7 +153,7 @@ pub(crate) enum Ask<'a> {
     Devices,
 }
 
-/// What a launch is given besides its order.
+/// What a launch is given besides its request.
 #[derive(Debug)]
 pub(crate) struct Given<'a> {
     /// The pidfd of the running instance.
@@ -170,21 +170,22 @@ pub(crate) struct Given<'a> {
 pub(crate) fn start(
     yado: &Path,
     group: Option<&Path>,
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     given: &Given<'_>,
     discarded: &Discarded,
 ) -> Result<(Child, Untrusted, Output), Failure> {
     let failed = |object: &str, error: &io::Error| Failure::from_io(Step::Launcher, object, error);
-    let bytes = order
+    let bytes = request
         .encode()
-        .ok_or_else(|| Failure::refused(Step::Launcher, order.spec.name.as_str(), "its order is too long"))?;
-    let memory = memfd::sealed("order", &bytes).map_err(|error| failed("order", &error))?;
+        .ok_or_else(|| Failure::refused(Step::Launcher, request.spec.name.as_str(), "its request is too long"))?;
+    let memory = memfd::sealed("request", &bytes).map_err(|error| failed("request", &error))?;
     let (reports, theirs) = packet::socketpair().map_err(|error| failed("report socket", &error))?;
     let reports = discarded.hold(reports, Way::HangUp);
     packet::set_nonblocking(&reports).map_err(|error| failed("report socket", &error))?;
     let (output, writer) = Output::pipe().map_err(|error| failed("output pipe", &error))?;
 
-    let mut descriptors: Vec<(BorrowedFd<'_>, RawFd)> = vec![(memory.as_fd(), ORDER_FD), (theirs.as_fd(), REPORT_FD)];
+    let mut descriptors: Vec<(BorrowedFd<'_>, RawFd)> =
+        vec![(memory.as_fd(), REQUEST_FD), (theirs.as_fd(), REPORT_FD)];
     for (descriptor, number) in [(given.payload, PAYLOAD_FD), (given.dev, DEV_FD), (given.image, IMAGE_FD)] {
         descriptors.extend(descriptor.map(|descriptor| (descriptor, number)));
     }
@@ -194,7 +195,7 @@ pub(crate) fn start(
     if given.standard.is_empty() {
         descriptors.push((writer.as_fd(), 2));
     }
-    let job = match order.job {
+    let job = match request.job {
         LaunchJob::Run => "run",
         LaunchJob::Exec(_) => "exec",
         LaunchJob::Probe => "probe",

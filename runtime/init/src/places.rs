@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use yado_spec::order::Verify;
+use yado_spec::launch_request::Verify;
 use yado_wire::InstanceId;
 use yado_wire::rescue::Mode;
 

@@ -18,8 +18,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use yado_spec::instance::Cpus;
-use yado_spec::order::{LaunchJob, LaunchPlaces};
-use yado_spec::{InstanceSpec, LaunchOrder};
+use yado_spec::launch_request::{LaunchJob, LaunchPlaces};
+use yado_spec::{InstanceSpec, LaunchRequest};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
 use yado_wire::{Failure, InstanceId, RunNumber, Step};
@@ -177,7 +177,7 @@ impl Supervisor {
         let kept = image_use.as_ref().and_then(|_| self.warm_images.get(image));
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.places.group(&instance.place());
-        let order = LaunchOrder {
+        let request = LaunchRequest {
             id: number,
             // The launcher refuses 0 to who is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
@@ -208,12 +208,12 @@ impl Supervisor {
             Purpose::Run => Some(group.as_path()),
             Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe | Purpose::Devices => None,
         };
-        let after = self.launch_patience(purpose, &order.spec, Path::new(&order.places.image));
+        let after = self.launch_patience(purpose, &request.spec, Path::new(&request.places.image));
         let at = clock::since_boot().saturating_add(after);
         let (child, reports, output) = launch::start(
             &self.places.yado,
             group,
-            &order,
+            &request,
             &Given { payload, dev, image: kept.map(|(_, mount)| mount), standard },
             self.closing.discarded(),
         )?;

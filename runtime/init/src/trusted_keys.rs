@@ -67,7 +67,8 @@ mod tests {
     fn what_is_no_key_on_the_data_partition_is_neither_followed_nor_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let unused = directory.path().to_owned();
-        let places = Places::of_host(directory.path(), unused.clone(), unused, yado_spec::order::Verify::Start);
+        let places =
+            Places::of_host(directory.path(), unused.clone(), unused, yado_spec::launch_request::Verify::Start);
         let (system, data) = (places.system.join("trust"), places.data.join("trust"));
         for made in [&system, &data] {
             fs::create_dir_all(made).unwrap();

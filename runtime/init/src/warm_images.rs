@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use yado_spec::file_identity::FileIdentity;
-use yado_spec::order::Verify;
+use yado_spec::launch_request::Verify;
 use yado_wire::launch::ImageMount;
 
 /// How many that no instance uses are kept. Each takes a superblock, with `verify = block` a loop device and a device of the

@@ -1,5 +1,5 @@
 //! By what the file of an image is known again. The launcher tells it in its own message, init keeps it, and the next launch
-//! order holds it: a field more in one of the two formats does not change the other.
+//! request holds it: a field more in one of the two formats does not change the other.
 
 use serde::{Deserialize, Serialize};
 use yado_wire::launch;

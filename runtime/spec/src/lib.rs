@@ -12,8 +12,8 @@ pub mod apply;
 pub mod file;
 pub mod file_identity;
 pub mod instance;
+pub mod launch_request;
 pub mod network;
-pub mod order;
 pub mod places;
 pub mod share;
 pub mod sources;
@@ -60,5 +60,5 @@ pub mod setting;
 pub mod values;
 
 pub use instance::InstanceSpec;
+pub use launch_request::LaunchRequest;
 pub use network::NetworksSpec;
-pub use order::LaunchOrder;

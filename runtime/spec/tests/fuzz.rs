@@ -13,8 +13,8 @@ use yado_spec::apply::split;
 use yado_spec::changes::changes;
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
+use yado_spec::launch_request::{Command, CommandUser, LaunchJob, LaunchPlaces, LaunchRequest, Verify};
 use yado_spec::network::NetworksSpec;
-use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces, Verify};
 use yado_spec::setting::Applies;
 use yado_wire::{InstanceId, RunNumber};
 
@@ -75,7 +75,7 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
     });
     let seeds = [LaunchJob::Run, exec, LaunchJob::Devices, LaunchJob::Probe].map(|job| {
         let spec = compile_one(FULL).unwrap();
-        let order = LaunchOrder {
+        let request = LaunchRequest {
             id: InstanceId(300),
             spec,
             places: places.clone(),
@@ -85,11 +85,11 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
             image_kept: None,
             job,
         };
-        order.encode().unwrap()
+        request.encode().unwrap()
     });
-    fuzz("launch order", &seeds, &[], |bytes| {
-        if let Some(order) = LaunchOrder::decode(bytes) {
-            assert_eq!(LaunchOrder::decode(&order.encode().unwrap()), Some(order));
+    fuzz("launch request", &seeds, &[], |bytes| {
+        if let Some(request) = LaunchRequest::decode(bytes) {
+            assert_eq!(LaunchRequest::decode(&request.encode().unwrap()), Some(request));
         }
     });
 }

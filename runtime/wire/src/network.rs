@@ -29,7 +29,7 @@ pub enum NetRequest {
         /// The run that the namespace belongs to.
         run: RunNumber,
         /// Its interfaces.
-        nics: heapless::Vec<NicOrder, MAX_NICS>,
+        nics: heapless::Vec<NicRequest, MAX_NICS>,
     },
     /// This run of the instance is over: drop its interfaces, leases and names. Does nothing if netd knows a later run.
     /// Answered by [`NetReply::Done`].
@@ -49,7 +49,7 @@ pub enum NetRequest {
 
 /// One interface of an instance, as LXD's `nic` device says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NicOrder {
+pub struct NicRequest {
     /// Name inside the instance (`eth0`).
     pub name: Text<15>,
     /// What it is connected to.

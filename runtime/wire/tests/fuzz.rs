@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest, WatchdogPing};
 use yado_wire::launch::{FileIdentity, FileTime, ImageMount, LaunchReport, StepTime};
 use yado_wire::names::clipped;
-use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicRequest};
 use yado_wire::rescue::{
     Event, EventKind, InstanceState, InstanceStatus, LogRecord, Mode, Reply, Request, RunEnd, ServiceStatus,
     SystemStatus, Verify,
@@ -114,7 +114,7 @@ fn reports() -> Vec<Vec<u8>> {
 }
 
 fn network() -> Vec<Vec<u8>> {
-    let nic = NicOrder {
+    let nic = NicRequest {
         name: clipped("eth0"),
         kind: NicKind::Network { network: clipped("yado0") },
         hwaddr: Some([0, 0x16, 0x3e, 1, 2, 3]),

@@ -8,20 +8,20 @@ mod frozen;
 use frozen::is_frozen;
 use std::net::{IpAddr, Ipv6Addr};
 use yado_wire::names::clipped;
-use yado_wire::network::{AttachReply, LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicOrder};
+use yado_wire::network::{AttachReply, LinkNote, LinkRole, LinkStatus, NetReply, NetRequest, NicKind, NicRequest};
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, RunNumber, Step, decode, encode};
 
 fn web() -> AboutInstance {
     AboutInstance { id: InstanceId(300), name: InstanceName::parse("web-1").unwrap() }
 }
 
-fn nic(kind: NicKind) -> NicOrder {
-    NicOrder { name: clipped("eth0"), kind, hwaddr: None, mtu: None, host_name: None, ipv4_address: None }
+fn nic(kind: NicKind) -> NicRequest {
+    NicRequest { name: clipped("eth0"), kind, hwaddr: None, mtu: None, host_name: None, ipv4_address: None }
 }
 
 #[test]
 fn version_1_requests_are_frozen() {
-    let full = NicOrder {
+    let full = NicRequest {
         hwaddr: Some([0, 0x16, 0x3e, 1, 2, 3]),
         mtu: Some(1400),
         host_name: Some(clipped("out0")),

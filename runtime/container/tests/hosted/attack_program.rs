@@ -7,7 +7,7 @@ use qemu_guest::attack::{self, Attempt, Expected, Line, Watched};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_sys::children::Ended;
 
 type Case = (&'static str, fn(&Fixture));
@@ -25,30 +25,30 @@ const OPEN_WITH_NESTING: &[(&str, &str)] =
     &[("remount-sys", "its /sys is writable from the start, as with LXD: the files in it are the system's root's")];
 
 fn inside(fixture: &Fixture) {
-    attack_all(fixture, &fixture.order("attacks", &["/bin/sleep", "1000"]), &[]);
+    attack_all(fixture, &fixture.request("attacks", &["/bin/sleep", "1000"]), &[]);
 }
 
 /// `security.nesting` shows all of `/proc` and passes controllers on, and opens nothing else.
 fn inside_nested(fixture: &Fixture) {
-    let mut order = fixture.order("attacks-nested", &["/bin/sleep", "1000"]);
-    order.spec.security.nesting = true;
-    attack_all(fixture, &order, OPEN_WITH_NESTING);
+    let mut request = fixture.request("attacks-nested", &["/bin/sleep", "1000"]);
+    request.spec.security.nesting = true;
+    attack_all(fixture, &request, OPEN_WITH_NESTING);
 }
 
 /// Makes every attempt in an instance like this one. `open`: those that succeed as a matter of course, and why.
-fn attack_all(fixture: &Fixture, order: &LaunchOrder, open: &[(&str, &str)]) {
+fn attack_all(fixture: &Fixture, request: &LaunchRequest, open: &[(&str, &str)]) {
     let wanted: Vec<&Attempt> = attack::all()
         .filter(|attempt| matches!(attempt.watched, Watched::Inside) && !ON_A_BOARD_ONLY.contains(&attempt.name))
         .collect();
     let program = format!("/bin/{}", attack::PROGRAM);
     let mut words = vec![program.as_str(), "these"];
     words.extend(wanted.iter().map(|attempt| attempt.name));
-    let mut order = order.clone();
-    let image = fixture.path(&format!("{}-image", order.spec.name));
-    order.spec.image = build_image_of(&root_with_the_program(fixture), &image);
-    order.places.image = image.to_str().unwrap().to_owned();
-    let payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
-    let (ended, output) = exec(&order, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
+    let mut request = request.clone();
+    let image = fixture.path(&format!("{}-image", request.spec.name));
+    request.spec.image = build_image_of(&root_with_the_program(fixture), &image);
+    request.places.image = image.to_str().unwrap().to_owned();
+    let payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));
+    let (ended, output) = exec(&request, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
     payload.kill();
     assert_eq!(ended, Ended::Code(0), "{output}");
     let lines: Vec<Line> = output.lines().filter_map(|line| Line::parse(line.trim_end())).collect();

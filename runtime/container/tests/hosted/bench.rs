@@ -19,14 +19,14 @@ pub(crate) fn measure(fixture: &Fixture) {
     if has_crun() {
         crun_bundle(fixture, &bundle);
     }
-    let mut order = fixture.order("bench", &["/bin/true"]);
+    let mut request = fixture.request("bench", &["/bin/true"]);
     // An overlay syncs the disk of its layer when it is unmounted. crun's root is a plain directory, which nobody syncs.
     let layer = tempfile::tempdir_in("/dev/shm").unwrap();
-    order.places.layer = layer.path().to_str().unwrap().to_owned();
+    request.places.layer = layer.path().to_str().unwrap().to_owned();
     let mut steps: Vec<(&str, Vec<u32>)> = Vec::new();
     let mut started = Vec::new();
     let ours = times(|| {
-        let payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
+        let payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));
         started.push(payload.until_started);
         for (index, time) in payload.steps.iter().enumerate() {
             if steps.len() == index {

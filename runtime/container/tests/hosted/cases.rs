@@ -10,15 +10,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command as Program;
 use std::time::{Duration, Instant};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::{
     Device, DeviceSelect, Disk, DiskSource, KernelLimit, Nic, NicKind, NodeKind, Probe, ProbeAttempt, Required,
 };
-use yado_spec::order::{Command, CommandUser, Verify};
+use yado_spec::launch_request::{Command, CommandUser, Verify};
 use yado_sys::children::Ended;
 use yado_sys::mount::{self, Attributes, FsOption};
 use yado_sys::packet;
-use yado_wire::network::{self, NetReply, NetRequest, NicOrder};
+use yado_wire::network::{self, NetReply, NetRequest, NicRequest};
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
@@ -52,31 +52,31 @@ pub(crate) const ALL: &[Case] = &[
 ];
 
 /// Runs a script as the instance's init; gives its output.
-pub(crate) fn run(order: &LaunchOrder) -> String {
-    let (ended, output) = launch(order).unwrap_or_else(|failure| panic!("{failure}")).finish();
+pub(crate) fn run(request: &LaunchRequest) -> String {
+    let (ended, output) = launch(request).unwrap_or_else(|failure| panic!("{failure}")).finish();
     assert_eq!(ended, Ended::Code(0), "{output}");
     output
 }
 
-pub(crate) fn script(fixture: &Fixture, name: &str, script: &str) -> LaunchOrder {
-    fixture.order(name, &["/bin/sh", "-c", script])
+pub(crate) fn script(fixture: &Fixture, name: &str, script: &str) -> LaunchRequest {
+    fixture.request(name, &["/bin/sh", "-c", script])
 }
 
 /// An instance that does nothing until it is killed.
-pub(crate) fn idle(order: &LaunchOrder) -> Payload {
-    launch(order).unwrap_or_else(|failure| panic!("{failure}"))
+pub(crate) fn idle(request: &LaunchRequest) -> Payload {
+    launch(request).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 fn true_runs(fixture: &Fixture) {
-    let order = fixture.order("true", &["/bin/true"]);
-    let payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
+    let request = fixture.request("true", &["/bin/true"]);
+    let payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));
     let names: Vec<&str> = payload.steps.iter().map(|time| time.step.name()).collect();
     for step in ["image-open", "image-mount", "overlay", "namespaces", "mount", "device-filter", "exec"] {
         assert!(names.contains(&step), "{names:?}");
     }
     assert_eq!(payload.finish().0, Ended::Code(0));
     // All mount points were the launcher's own, so that init has no tree to remove.
-    assert_eq!(fs::read_dir(&order.places.runtime).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&request.places.runtime).unwrap().count(), 0);
 }
 
 fn shared_device(fixture: &Fixture) {
@@ -85,10 +85,10 @@ fn shared_device(fixture: &Fixture) {
         return;
     }
     assert!(fixture.devices_that_stay().is_empty(), "{:?}", fixture.devices());
-    let first = idle(&fixture.order("share-1", &["/bin/sleep", "1000"]));
+    let first = idle(&fixture.request("share-1", &["/bin/sleep", "1000"]));
     let devices = fixture.devices();
     assert_eq!(devices.len(), 2, "one loop, one verity: {devices:?}");
-    let second = idle(&fixture.order("share-2", &["/bin/sleep", "1000"]));
+    let second = idle(&fixture.request("share-2", &["/bin/sleep", "1000"]));
     assert_eq!(fixture.devices(), devices);
     first.kill();
     assert_eq!(fixture.devices(), devices);
@@ -145,18 +145,18 @@ fn sysrq(fixture: &Fixture) {
         println!("SKIPPED: this kernel has no /proc/sysrq-trigger");
         return;
     }
-    let mut order = script(fixture, "sysrq", "(: >/proc/sysrq-trigger); true");
-    order.spec.security.privileged = true;
-    order.idmap_base = 0;
-    let output = run(&order);
+    let mut request = script(fixture, "sysrq", "(: >/proc/sysrq-trigger); true");
+    request.spec.security.privileged = true;
+    request.idmap_base = 0;
+    let output = run(&request);
     assert!(output.contains("Read-only file system"), "{output}");
 }
 
 fn ids_on_disk(fixture: &Fixture) {
-    let order = script(fixture, "disk-ids", "touch /root/new && ls -ln /root/new /bin/busybox && stat -c %u /");
-    let output = run(&order);
+    let request = script(fixture, "disk-ids", "touch /root/new && ls -ln /root/new /bin/busybox && stat -c %u /");
+    let output = run(&request);
     assert!(output.lines().all(|line| !line.contains("65534")), "{output}");
-    let written = fs::metadata(format!("{}/upper/root/new", order.places.layer)).unwrap();
+    let written = fs::metadata(format!("{}/upper/root/new", request.places.layer)).unwrap();
     assert_eq!((written.uid(), written.gid()), (0, 0), "on disk the ids are those inside");
 }
 
@@ -170,40 +170,40 @@ fn confinement(fixture: &Fixture) {
     assert!(output.contains("Seccomp:\t2") && output.contains("NoNewPrivs:\t0"), "{output}");
     assert!(output.contains("can't create /proc/sysrq-trigger"), "{output}");
     assert!(output.contains("can't unmount /run: Permission denied"), "a forced unmount: {output}");
-    let mut order = script(fixture, "nnp", "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status");
-    order.spec.security.no_new_privs = true;
-    order.spec.security.syscalls_deny_default = false;
-    let output = run(&order);
+    let mut request = script(fixture, "nnp", "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status");
+    request.spec.security.no_new_privs = true;
+    request.spec.security.syscalls_deny_default = false;
+    let output = run(&request);
     assert!(output.contains("Seccomp:\t0") && output.contains("NoNewPrivs:\t1"), "{output}");
     own_session_keyring(fixture);
 }
 
 /// The launcher's session keyring is the system's. The kernel tells who owns keys, and nobody else has this id.
 fn own_session_keyring(fixture: &Fixture) {
-    let mut order = fixture.order("keyring", &["/bin/sleep", "1000"]);
-    order.idmap_base = BASE + 77 * 65_536;
-    let owner = format!("{}:", order.idmap_base);
+    let mut request = fixture.request("keyring", &["/bin/sleep", "1000"]);
+    request.idmap_base = BASE + 77 * 65_536;
+    let owner = format!("{}:", request.idmap_base);
     let Ok(before) = fs::read_to_string("/proc/key-users") else {
         println!("SKIPPED: this kernel has no keys");
         return;
     };
     let has_keys = |users: &str| users.split_whitespace().any(|word| word == owner);
     assert!(!has_keys(&before), "{before}");
-    let running = idle(&order);
+    let running = idle(&request);
     let users = fs::read_to_string("/proc/key-users").unwrap();
     assert!(has_keys(&users), "no key is {owner} {users}");
     running.kill();
 }
 
 fn device_filter(fixture: &Fixture) {
-    let mut order = script(
+    let mut request = script(
         fixture,
         "filter",
         "cat /dev/null && echo null; cat </dev/given; echo given=$?; ls -ln /dev/given
          ls -l /dev/fd /dev/ptmx /dev/console",
     );
-    order.spec.devices.push(node("given", "/dev/loop-control", Required::No, NodeKind::Char));
-    let output = run(&order);
+    request.spec.devices.push(node("given", "/dev/loop-control", Required::No, NodeKind::Char));
+    let output = run(&request);
     assert!(output.contains("null\n") && output.contains("Invalid argument\ngiven=1"), "{output}");
     assert!(output.contains("crw-r-----    1 3        4          10, 237"), "{output}");
     // A second instance, whose spec does not list it, finds the node in a directory of the system and cannot open it.
@@ -212,20 +212,20 @@ fn device_filter(fixture: &Fixture) {
     let mode = Mode::from_raw_mode(0o666);
     let number = makedev(10, 237);
     rustix::fs::mknodat(rustix::fs::CWD, shared.join("node"), FileType::CharacterDevice, mode, number).unwrap();
-    let mut order = script(fixture, "filter-not", "cat /mnt/node; echo done");
-    order.spec.disks.push(disk(shared.to_str().unwrap(), "/mnt", false));
-    let output = run(&order);
+    let mut request = script(fixture, "filter-not", "cat /mnt/node; echo done");
+    request.spec.disks.push(disk(shared.to_str().unwrap(), "/mnt", false));
+    let output = run(&request);
     assert!(output.contains("Permission denied") || output.contains("not permitted"), "{output}");
     // That mount has no device nodes for anybody. Only the filter keeps a privileged root, who may make nodes and does so on its
     // `/dev`, from those that are not listed.
-    let mut order = script(
+    let mut request = script(
         fixture,
         "filter-privileged",
         "cd /dev; mknod mine c 1 3; mknod other c 10 237; (: <mine) && echo mine; (: <other) && echo other; true",
     );
-    order.spec.security.privileged = true;
-    order.idmap_base = 0;
-    let output = run(&order);
+    request.spec.security.privileged = true;
+    request.idmap_base = 0;
+    let output = run(&request);
     let refused = output.contains("can't open other: Operation not permitted\n");
     assert!(output.contains("mine\n") && refused && !output.contains("other\n"), "{output}");
 }
@@ -238,55 +238,55 @@ fn fuse_on_request(fixture: &Fixture) {
     let open = "ls /dev/fuse; : <>/dev/fuse && echo opened";
     let output = run(&script(fixture, "no-fuse", &format!("{open}; true")));
     assert!(output.contains("/dev/fuse: No such file or directory"), "{output}");
-    let mut order = script(fixture, "fuse", &format!("{open}; stat -c %a:%u /dev/fuse"));
+    let mut request = script(fixture, "fuse", &format!("{open}; stat -c %a:%u /dev/fuse"));
     let (uid, mode) = (0, 0o666);
-    order.spec.devices.push(Device {
+    request.spec.devices.push(Device {
         uid,
         mode,
         ..node("fuse", "/dev/fuse", Required::Within(Duration::ZERO), NodeKind::Char)
     });
-    assert_eq!(run(&order), "/dev/fuse\nopened\n666:0\n");
+    assert_eq!(run(&request), "/dev/fuse\nopened\n666:0\n");
 }
 
 fn commands(fixture: &Fixture) {
-    let order = fixture.order("commands", &["/bin/sleep", "1000"]);
-    let running = idle(&order);
+    let request = fixture.request("commands", &["/bin/sleep", "1000"]);
+    let running = idle(&request);
     let (ended, output) = exec(
-        &order,
+        &request,
         &running,
         &["sh", "-c", "pwd; echo $ADDED; hostname; grep ^0: /proc/self/cgroup; id -u; exit 7"],
     )
     .unwrap();
     assert_eq!((ended, output.as_str()), (Ended::Code(7), "/tmp\nby exec\ncommands\n0::/\n0\n"));
     let (_, output) =
-        exec(&order, &running, &["sh", "-c", "grep -E 'CapBnd|Seccomp:' /proc/self/status; ls /proc"]).unwrap();
+        exec(&request, &running, &["sh", "-c", "grep -E 'CapBnd|Seccomp:' /proc/self/status; ls /proc"]).unwrap();
     assert!(output.contains(&bounding_set()) && output.contains("Seccomp:\t2"), "{output}");
     let processes = output.lines().filter(|line| line.parse::<u32>().is_ok()).count();
     assert!((2..=4).contains(&processes), "only those inside: {output}");
     let (_, output) =
-        exec_as(&order, &running, &["sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"], 1000).unwrap();
+        exec_as(&request, &running, &["sh", "-c", "id -u; id -g; grep CapEff /proc/self/status"], 1000).unwrap();
     assert_eq!(output, "1000\n1000\nCapEff:\t0000000000000000\n");
-    let (_, output) = exec(&order, &running, &["ls", "-l", "/proc/self/fd"]).unwrap();
+    let (_, output) = exec(&request, &running, &["ls", "-l", "/proc/self/fd"]).unwrap();
     assert!(output.contains(" 2 -> ") && !output.contains(" 4 -> "), "a descriptor leaked: {output}");
-    let failure = exec(&order, &running, &["no-such-program"]).err().unwrap();
+    let failure = exec(&request, &running, &["no-such-program"]).err().unwrap();
     assert_eq!((failure.step.name(), failure.errno), ("exec", 2));
     running.kill();
 }
 
 /// Who is named is looked up in files of the instance's own, whatever they are.
 fn users(fixture: &Fixture) {
-    let order = fixture.order("users", &["/bin/sleep", "1000"]);
-    let running = idle(&order);
+    let request = fixture.request("users", &["/bin/sleep", "1000"]);
+    let running = idle(&request);
     let prepare = "mkdir -p /home/web /etc; echo 'web:x:5:6::/home/web:/bin/sh' >/etc/passwd; \
                    echo 'root:x:0:0::/home/web:/bin/sh' >>/etc/passwd; \
                    printf 'gpio:x:997:a,web\nother:x:8:a\n' >/etc/group; echo 'echo a login of $USER, $HOME' >/etc/profile";
-    let (ended, output) = exec(&order, &running, &["sh", "-c", prepare]).unwrap();
+    let (ended, output) = exec(&request, &running, &["sh", "-c", prepare]).unwrap();
     assert_eq!(ended, Ended::Code(0), "{output}");
 
     let named = |name: &str, gid| CommandUser::Name { name: name.to_owned(), gid };
     let run = |user: CommandUser, command: &[&str]| {
         let argv = command.iter().map(|word| (*word).to_owned()).collect();
-        exec_whole(&order, &running, Command { argv, user, ..Command::default() })
+        exec_whole(&request, &running, Command { argv, user, ..Command::default() })
     };
     let told = "id -u; id -g; grep -E 'Groups|CapEff' /proc/self/status | tr -s '\t ' ' '; echo $USER $LOGNAME $HOME $SHELL; pwd";
     let no_rights = "CapEff: 0000000000000000";
@@ -309,30 +309,30 @@ fn users(fixture: &Fixture) {
     }
 
     let swap = "rm /etc/passwd; mkfifo /etc/passwd";
-    exec(&order, &running, &["sh", "-c", swap]).unwrap();
+    exec(&request, &running, &["sh", "-c", swap]).unwrap();
     let failure = run(named("web", None), &["id"]).unwrap_err();
     assert!(
         failure.to_string().contains("/etc/passwd") && failure.to_string().contains("not a regular file"),
         "{failure}"
     );
-    exec(&order, &running, &["sh", "-c", "rm /etc/passwd; head -c 1048577 /dev/zero >/etc/passwd"]).unwrap();
+    exec(&request, &running, &["sh", "-c", "rm /etc/passwd; head -c 1048577 /dev/zero >/etc/passwd"]).unwrap();
     let failure = run(named("web", None), &["id"]).unwrap_err();
     assert!(failure.to_string().contains("longer than 1048576 bytes"), "{failure}");
     // A number needs no such file, and root has a shell all the same.
     assert_eq!(run(CommandUser::default(), &[]).unwrap().0, Ended::Code(0));
-    exec(&order, &running, &["sh", "-c", "rm /etc/passwd"]).unwrap();
+    exec(&request, &running, &["sh", "-c", "rm /etc/passwd"]).unwrap();
     assert_eq!(run(CommandUser::default(), &[]).unwrap(), (Ended::Code(0), "a login of root, /root\n".to_owned()));
     running.kill();
 }
 
 /// Links of the instance's own that lead to what a process of ours has open, wherever a command looks before it is one.
 fn led_out(fixture: &Fixture) {
-    let order = fixture.order("led-out", &["/bin/sleep", "1000"]);
-    let running = idle(&order);
+    let request = fixture.request("led-out", &["/bin/sleep", "1000"]);
+    let running = idle(&request);
     let outside = "stat -c %d:%i / . .. ../../..";
     let run = |cwd: Option<&str>, user: CommandUser| {
         let argv = ["sh", "-c", outside].map(str::to_owned).to_vec();
-        exec_whole(&order, &running, Command { argv, user, cwd: cwd.map(str::to_owned), ..Command::default() })
+        exec_whole(&request, &running, Command { argv, user, cwd: cwd.map(str::to_owned), ..Command::default() })
     };
     let (ended, inside) = run(Some("/"), CommandUser::default()).unwrap();
     assert_eq!(ended, Ended::Code(0), "{inside}");
@@ -342,7 +342,7 @@ fn led_out(fixture: &Fixture) {
             "rm -rf /root /etc/passwd /cwd; mkdir -p /etc; ln -s {link} /root; ln -s {link} /cwd; \
              echo 'web:x:0:0::{link}:/bin/sh' >/etc/passwd"
         );
-        exec(&order, &running, &["sh", "-c", &plant]).unwrap();
+        exec(&request, &running, &["sh", "-c", &plant]).unwrap();
         let named = CommandUser::Name { name: "web".to_owned(), gid: None };
         for user in [CommandUser::default(), named] {
             assert_eq!(run(None, user).unwrap().1, inside, "descriptor {number}");
@@ -351,7 +351,7 @@ fn led_out(fixture: &Fixture) {
         let refused = [Errno::LOOP, Errno::NOENT].map(Errno::raw_os_error);
         assert!(failure.object.as_str() == "/cwd" && refused.contains(&failure.errno), "{number}: {failure}");
         let plant = format!("rm /etc/passwd; ln -s {link} /etc/passwd");
-        exec(&order, &running, &["sh", "-c", &plant]).unwrap();
+        exec(&request, &running, &["sh", "-c", &plant]).unwrap();
         let failure = run(None, CommandUser::Name { name: "web".to_owned(), gid: None }).unwrap_err();
         assert_eq!(failure.object.as_str(), "/etc/passwd", "descriptor {number}");
     }
@@ -360,51 +360,51 @@ fn led_out(fixture: &Fixture) {
 
 fn unseen(fixture: &Fixture) {
     // Following the link to a process's working directory takes the same right as tracing it; commands go to /tmp last.
-    let order = script(
+    let request = script(
         fixture,
         "watching",
         "while cd /proc; do for p in [2-9]* 1?*; do
            cd -P $p/cwd; [ $PWD = / ] && : >/tmp/seen; cd /proc
          done; done 2>/dev/null",
     );
-    let running = idle(&order);
+    let running = idle(&request);
     for _ in 0..100 {
-        let (ended, _) = exec(&order, &running, &["/bin/true"]).unwrap();
+        let (ended, _) = exec(&request, &running, &["/bin/true"]).unwrap();
         assert_eq!(ended, Ended::Code(0));
     }
-    let (ended, _) = exec(&order, &running, &["/bin/ls", "/tmp/seen"]).unwrap();
+    let (ended, _) = exec(&request, &running, &["/bin/ls", "/tmp/seen"]).unwrap();
     assert_ne!(ended, Ended::Code(0), "root inside saw into the launcher");
     running.kill();
 }
 
 fn devices(fixture: &Fixture) {
     let source = fixture.path("some-device");
-    let mut order = fixture.order("devices", &["/bin/sleep", "1000"]);
-    order.spec.devices.push(node("sub/given", source.to_str().unwrap(), Required::No, NodeKind::Char));
-    let running = idle(&order);
+    let mut request = fixture.request("devices", &["/bin/sleep", "1000"]);
+    request.spec.devices.push(node("sub/given", source.to_str().unwrap(), Required::No, NodeKind::Char));
+    let running = idle(&request);
     let open = ["sh", "-c", ": </dev/sub/given && ls -ln /dev/sub/given"];
-    assert_eq!(exec(&order, &running, &open).unwrap().0, Ended::Code(1));
-    assert_eq!(sync_devices(&order, &running).unwrap(), (vec![], vec![]));
+    assert_eq!(exec(&request, &running, &open).unwrap().0, Ended::Code(1));
+    assert_eq!(sync_devices(&request, &running).unwrap(), (vec![], vec![]));
 
     let make = |minor| {
         let mode = Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &source, FileType::CharacterDevice, mode, makedev(10, minor)).unwrap();
     };
     make(237);
-    assert_eq!(sync_devices(&order, &running).unwrap(), (vec!["/dev/sub/given".to_owned()], vec![]));
-    let (ended, output) = exec(&order, &running, &open).unwrap();
+    assert_eq!(sync_devices(&request, &running).unwrap(), (vec!["/dev/sub/given".to_owned()], vec![]));
+    let (ended, output) = exec(&request, &running, &open).unwrap();
     assert_eq!(ended, Ended::Code(0), "{output}");
     assert!(output.starts_with("crw-r-----    1 3        4          10, 237"), "{output}");
-    assert_eq!(sync_devices(&order, &running).unwrap(), (vec![], vec![]), "the second time there is nothing to do");
+    assert_eq!(sync_devices(&request, &running).unwrap(), (vec![], vec![]), "the second time there is nothing to do");
 
     fs::remove_file(&source).unwrap();
-    assert_eq!(sync_devices(&order, &running).unwrap(), (vec![], vec!["/dev/sub/given".to_owned()]));
-    assert_eq!(exec(&order, &running, &open).unwrap().0, Ended::Code(1));
+    assert_eq!(sync_devices(&request, &running).unwrap(), (vec![], vec!["/dev/sub/given".to_owned()]));
+    assert_eq!(exec(&request, &running, &open).unwrap().0, Ended::Code(1));
 
     // What the instance's root does to its /dev must not lead us out of it.
-    exec(&order, &running, &["sh", "-c", "cd /dev && rm -rf sub && ln -s /tmp sub"]).unwrap();
+    exec(&request, &running, &["sh", "-c", "cd /dev && rm -rf sub && ln -s /tmp sub"]).unwrap();
     make(237);
-    assert_eq!(sync_devices(&order, &running).unwrap_err().step.name(), "device");
+    assert_eq!(sync_devices(&request, &running).unwrap_err().step.name(), "device");
     running.kill();
 }
 
@@ -414,60 +414,60 @@ fn disks(fixture: &Fixture) {
     fs::write(shared.join("file"), "hello\n").unwrap();
     // Anybody may write there: only the mount keeps them from it.
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
-    let mut order = script(
+    let mut request = script(
         fixture,
         "disks",
         "cat /mnt/ro/file; touch /mnt/ro/x; mount -o remount,bind,rw /mnt/ro; umount /mnt/ro; touch /mnt/ro/y
          touch /mnt/rw/new && stat -c %u /mnt/rw/file; cat /one/deep/file; touch /mnt/tmp/x && echo tmpfs; exit 0",
     );
-    order.spec.disks = vec![
+    request.spec.disks = vec![
         disk(shared.to_str().unwrap(), "/mnt/ro", true),
         Disk { shift: true, ..disk(shared.to_str().unwrap(), "/mnt/rw", false) },
         disk(shared.join("file").to_str().unwrap(), "/one/deep/file", true),
         Disk { source: DiskSource::Tmpfs { size_bytes: Some(65_536) }, ..disk("", "/mnt/tmp", false) },
         Disk { required: false, ..disk("/no/such/source", "/mnt/none", false) },
     ];
-    let output = run(&order);
+    let output = run(&request);
     assert!(output.starts_with("hello\n") && output.contains("\n0\nhello\ntmpfs\n"), "{output}");
     assert!(!shared.join("x").exists() && !shared.join("y").exists(), "{output}");
     assert_eq!(fs::metadata(shared.join("new")).unwrap().uid(), 0, "shifted");
 }
 
 fn limits(fixture: &Fixture) {
-    let mut order = script(fixture, "limits", "ulimit -n; ulimit -H -n");
+    let mut request = script(fixture, "limits", "ulimit -n; ulimit -H -n");
     let ceiling = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
-    order.spec.limits.kernel =
+    request.spec.limits.kernel =
         vec![KernelLimit { resource: "nofile".to_owned(), soft: Some(77), hard: Some(ceiling - 1) }];
-    assert_eq!(run(&order), format!("77\n{}\n", ceiling - 1));
+    assert_eq!(run(&request), format!("77\n{}\n", ceiling - 1));
 
-    let order = script(fixture, "limits-default", "ulimit -n; ulimit -H -n");
+    let request = script(fixture, "limits-default", "ulimit -n; ulimit -H -n");
     let usual = yado_spec::share::open_files(yado_sys::machine::memory_bytes());
-    let output = run(&order);
+    let output = run(&request);
     let may_raise = output == format!("1024\n{usual}\n");
     assert!(may_raise || ceiling < usual && output.ends_with(&format!("\n{ceiling}\n")), "{output}");
 }
 
 fn privileged(fixture: &Fixture) {
-    let mut order = script(fixture, "privileged", "cat /proc/self/uid_map; echo x >/proc/sys/kernel/hostname");
-    order.spec.security.privileged = true;
-    order.idmap_base = 0;
-    order.spec.init = vec!["/bin/sh".into(), "-c".into(), format!("{}; true", order.spec.init[2])];
-    let output = run(&order);
+    let mut request = script(fixture, "privileged", "cat /proc/self/uid_map; echo x >/proc/sys/kernel/hostname");
+    request.spec.security.privileged = true;
+    request.idmap_base = 0;
+    request.spec.init = vec!["/bin/sh".into(), "-c".into(), format!("{}; true", request.spec.init[2])];
+    let output = run(&request);
     assert!(output.split_whitespace().take(3).eq(["0", "0", "4294967295"]), "{output}");
     assert!(output.contains("Read-only file system"), "sysctls: {output}");
 }
 
 fn nesting(fixture: &Fixture) {
-    let mut order =
+    let mut request =
         script(fixture, "nesting", "grep -c ' /proc' /proc/self/mountinfo; mount -t proc proc /mnt && echo proc");
-    order.spec.security.nesting = true;
-    assert_eq!(run(&order), "1\nproc\n");
+    request.spec.security.nesting = true;
+    assert_eq!(run(&request), "1\nproc\n");
 }
 
 fn notify(fixture: &Fixture) {
-    let order = script(fixture, "notify", "ls -l $NOTIFY_SOCKET");
-    let socket = std::os::unix::net::UnixDatagram::bind(format!("{}/notify", order.places.runtime)).unwrap();
-    let output = run(&order);
+    let request = script(fixture, "notify", "ls -l $NOTIFY_SOCKET");
+    let socket = std::os::unix::net::UnixDatagram::bind(format!("{}/notify", request.places.runtime)).unwrap();
+    let output = run(&request);
     assert!(output.starts_with('s') && output.contains("/run/host/notify"), "{output}");
     drop(socket);
 }
@@ -480,16 +480,16 @@ fn bounding_set() -> String {
 }
 
 fn probes(fixture: &Fixture) {
-    let mut order = script(
+    let mut request = script(
         fixture,
         "probed",
         "/bin/busybox mkdir /tmp/www && echo well >/tmp/www/health && cd /tmp/www && exec /bin/busybox httpd -f -p 80",
     );
-    let running = idle(&order);
+    let running = idle(&request);
     let mut attempt = |attempt: ProbeAttempt| {
         let (interval, timeout) = (Duration::from_secs(30), Duration::from_millis(500));
-        order.spec.health.probe = Some(Probe { attempt, interval, timeout, failures: 3 });
-        probe(&order, &running)
+        request.spec.health.probe = Some(Probe { attempt, interval, timeout, failures: 3 });
+        probe(&request, &running)
     };
     let place = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let program = |line: &str| ProbeAttempt::Exec(line.split(' ').map(str::to_owned).collect());
@@ -517,7 +517,7 @@ fn probes(fixture: &Fixture) {
     }
     let failure = attempt(program("/bin/none")).expect_err("no such program");
     assert_eq!((failure.step, failure.errno), (Step::Exec, 2), "{failure}");
-    let (_, left) = exec(&order, &running, &["/bin/busybox", "ps"]).unwrap();
+    let (_, left) = exec(&request, &running, &["/bin/busybox", "ps"]).unwrap();
     assert!(!left.contains("sleep 1000"), "{left}");
     running.kill();
 }
@@ -525,10 +525,10 @@ fn probes(fixture: &Fixture) {
 fn network(fixture: &Fixture) {
     let path = fixture.path("netd.sock");
     let listener = packet::listen(&path).unwrap();
-    let mut order = script(fixture, "network", "cat /sys/class/net/eth0/flags");
-    order.places.netd = Some(path.to_str().unwrap().to_owned());
+    let mut request = script(fixture, "network", "cat /sys/class/net/eth0/flags");
+    request.places.netd = Some(path.to_str().unwrap().to_owned());
     // Every field said, so that one which is not passed on shows.
-    order.spec.nics.push(Nic {
+    request.spec.nics.push(Nic {
         name: "lan".to_owned(),
         interface: "eth0".try_into().unwrap(),
         kind: NicKind::Network { network: "yado0".try_into().unwrap() },
@@ -537,7 +537,7 @@ fn network(fixture: &Fixture) {
         host_name: Some("vlan7".try_into().unwrap()),
         ipv4_address: Some([10, 158, 0, 20].into()),
     });
-    let asked_for = NicOrder {
+    let asked_for = NicRequest {
         name: "eth0".try_into().unwrap(),
         kind: network::NicKind::Network { network: "yado0".try_into().unwrap() },
         hwaddr: Some([2, 0, 0, 0, 0, 1]),
@@ -546,32 +546,32 @@ fn network(fixture: &Fixture) {
         ipv4_address: Some([10, 158, 0, 20]),
     };
 
-    let attached = launch_beside(&order, || {
-        let (request, namespace) = serve_netd_after(&listener, Some(&NetReply::Attached), |namespace| {
+    let attached = launch_beside(&request, || {
+        let (attach, namespace) = serve_netd_after(&listener, Some(&NetReply::Attached), |namespace| {
             let namespace = format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
             let link =
                 Program::new("nsenter").arg(namespace).args("ip link add eth0 type bridge".split(' ')).status();
             assert!(link.unwrap().success());
         });
-        let NetRequest::Attach { instance, run, nics } = request else { panic!("{request:?}") };
-        assert_eq!((instance.name.as_str(), run, nics.as_slice()), ("network", order.run, [asked_for].as_slice()));
+        let NetRequest::Attach { instance, run, nics } = attach else { panic!("{attach:?}") };
+        assert_eq!((instance.name.as_str(), run, nics.as_slice()), ("network", request.run, [asked_for].as_slice()));
         let ours = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_ne!(rustix::fs::fstat(&namespace).unwrap().st_ino, ours);
     });
     // IFF_MULTICAST, IFF_BROADCAST, IFF_UP: netd leaves it down.
     assert_eq!(attached.unwrap().finish(), (Ended::Code(0), "0x1003\n".to_owned()));
 
-    let absent = launch_beside(&order, || drop(serve_netd(&listener, Some(&NetReply::Attached))));
+    let absent = launch_beside(&request, || drop(serve_netd(&listener, Some(&NetReply::Attached))));
     let failure = absent.err().expect("netd made no interface");
     assert_eq!((failure.step, failure.object.as_str(), failure.errno), (Step::Network, "eth0", 19), "{failure}");
 
     let refusal = Failure::refused(Step::Network, "eth0", "no such network");
-    let refused = launch_beside(&order, || {
+    let refused = launch_beside(&request, || {
         serve_netd(&listener, Some(&NetReply::Failed(refusal.clone())));
     });
     assert_eq!(refused.err(), Some(refusal));
 
-    let silent = launch_beside(&order, || {
+    let silent = launch_beside(&request, || {
         serve_netd_after(&listener, None, |_| wait_for_child_in(Step::Network));
     });
     assert_eq!(silent.err().unwrap().reason.as_str(), "netd closed the connection without an answer");
@@ -608,13 +608,13 @@ pub(crate) fn serve_netd_after(
     let connection = packet::accept(listener).unwrap().unwrap();
     rustix::event::poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
     let mut buffer = vec![0; yado_wire::MAX_FRAME_BYTES];
-    let mut request = packet::recv(&connection, &mut buffer).unwrap().unwrap();
-    let namespace = request.descriptors.pop().unwrap();
+    let mut received = packet::recv(&connection, &mut buffer).unwrap().unwrap();
+    let namespace = received.descriptors.pop().unwrap();
     meanwhile(&namespace);
     if let Some(reply) = reply {
         packet::send(&connection, &yado_wire::encode(reply).unwrap(), &[]).unwrap().unwrap();
     }
-    (yado_wire::decode(&buffer[..request.len]).unwrap(), namespace)
+    (yado_wire::decode(&buffer[..received.len]).unwrap(), namespace)
 }
 
 pub(crate) fn node(name: &str, source: &str, required: Required, kind: NodeKind) -> Device {
@@ -636,11 +636,11 @@ pub(crate) fn disk(source: &str, path: &str, readonly: bool) -> Disk {
 
 /// Unmounting it writes back the whole file system of the layer. With `index=on` the kernel tells whether the layer is in use.
 fn last_mount(fixture: &Fixture) {
-    let order = fixture.order("last-mount", &["/bin/true"]);
-    let mut payload = idle(&order);
+    let request = fixture.request("last-mount", &["/bin/true"]);
+    let mut payload = idle(&request);
     let root = payload.root.take().expect("it travels with the report of the start");
     assert_eq!(payload.finish().0, Ended::Code(0));
-    let layer = |name: &str| format!("{}/{name}", order.places.layer);
+    let layer = |name: &str| format!("{}/{name}", request.places.layer);
     let mount_again = || {
         let (lower, upper, work) = (fixture.root(), layer("upper"), layer("work"));
         let options = [

@@ -8,15 +8,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::instance::{Device, DeviceSelect, KernelLimit, Nic, NicKind, Required};
 use yado_sys::packet;
 use yado_wire::network::NetReply;
 use yado_wire::{Failure, Step};
 
 type Case = (&'static str, fn(&Fixture));
-/// What is made wrong in an order.
-type Spoil = Box<dyn Fn(&mut LaunchOrder)>;
+/// What is made wrong in a request.
+type Spoil = Box<dyn Fn(&mut LaunchRequest)>;
 
 pub(crate) const ALL: &[Case] = &[
     ("a_tampered_image_is_refused_with_its_own_reason", tampered),
@@ -28,25 +28,25 @@ pub(crate) const ALL: &[Case] = &[
 ];
 
 /// Starts, and wants a failure; then nothing may be left of the start.
-fn fails(order: &LaunchOrder) -> Failure {
-    fails_beside(order, || ())
+fn fails(request: &LaunchRequest) -> Failure {
+    fails_beside(request, || ())
 }
 
 /// The same, while somebody else does what the launcher waits for.
-fn fails_beside(order: &LaunchOrder, meanwhile: impl FnOnce()) -> Failure {
-    let failure = match launch_beside(order, meanwhile) {
+fn fails_beside(request: &LaunchRequest, meanwhile: impl FnOnce()) -> Failure {
+    let failure = match launch_beside(request, meanwhile) {
         Ok(_) => panic!("it started"),
         Err(failure) => failure,
     };
     // The payload was killed; a dead process leaves its cgroup at once.
-    let events = || fs::read_to_string(Path::new(&order.places.cgroup).join("cgroup.events")).unwrap();
+    let events = || fs::read_to_string(Path::new(&request.places.cgroup).join("cgroup.events")).unwrap();
     let until = Instant::now() + Duration::from_secs(5);
     while events().contains("populated 1") {
         assert!(Instant::now() < until, "processes are left: {}", events());
         std::thread::yield_now();
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!mounts.contains(&order.places.runtime), "mounts are left: {mounts}");
+    assert!(!mounts.contains(&request.places.runtime), "mounts are left: {mounts}");
     failure
 }
 
@@ -71,9 +71,9 @@ fn tampered(fixture: &Fixture) {
         fs::write(&path, &image).unwrap();
         let byte = [image[offset as usize] ^ 1];
         fs::File::options().write(true).open(&path).unwrap().write_at(&byte, offset).unwrap();
-        let mut order = fixture.order("tampered", &["/bin/true"]);
-        order.places.image = path.to_str().unwrap().to_owned();
-        let failure = fails(&order);
+        let mut request = fixture.request("tampered", &["/bin/true"]);
+        request.places.image = path.to_str().unwrap().to_owned();
+        let failure = fails(&request);
         println!("  {part}: {failure}");
         // A flipped header byte changes the fingerprint first; either is a true reason.
         let is_expected = failure.step == step || (part == "header" && failure.step == Step::ImageHeader);
@@ -82,25 +82,25 @@ fn tampered(fixture: &Fixture) {
     }
     let path = fixture.path("tampered-short");
     fs::write(&path, &image[..image.len() / 2]).unwrap();
-    let mut order = fixture.order("tampered", &["/bin/true"]);
-    order.places.image = path.to_str().unwrap().to_owned();
-    let failure = fails(&order);
+    let mut request = fixture.request("tampered", &["/bin/true"]);
+    request.places.image = path.to_str().unwrap().to_owned();
+    let failure = fails(&request);
     println!("  truncated: {failure}");
     assert_eq!(failure.step, Step::ImageHeader, "{failure}");
 }
 
 fn other_image(fixture: &Fixture) {
-    let mut order = fixture.order("other", &["/bin/true"]);
-    order.spec.image[0] ^= 1;
-    let failure = fails(&order);
+    let mut request = fixture.request("other", &["/bin/true"]);
+    request.spec.image[0] ^= 1;
+    let failure = fails(&request);
     assert_eq!(failure.step, Step::ImageHeader, "{failure}");
 }
 
 fn unknown_key(fixture: &Fixture) {
-    let mut order = fixture.order("unknown", &["/bin/true"]);
-    order.spec.image = build_image(fixture.directory.path(), "unknown", 8);
-    order.places.image = fixture.path("unknown").to_str().unwrap().to_owned();
-    let failure = fails(&order);
+    let mut request = fixture.request("unknown", &["/bin/true"]);
+    request.spec.image = build_image(fixture.directory.path(), "unknown", 8);
+    request.places.image = fixture.path("unknown").to_str().unwrap().to_owned();
+    let failure = fails(&request);
     assert_eq!(failure.step, Step::ImageSignature, "{failure}");
 }
 
@@ -115,25 +115,25 @@ fn steps(fixture: &Fixture) {
     };
     let nic = eth0();
     let spoilt: Vec<(Step, Spoil)> = vec![
-        (Step::DeviceAbsent, Box::new(move |order| order.spec.devices.push(gpio.clone()))),
-        (Step::Network, Box::new(move |order| order.spec.nics.push(nic.clone()))),
-        (Step::IdMap, Box::new(|order| order.idmap_base = 0)),
-        (Step::IdMap, Box::new(|order| order.idmap_base = u32::MAX)),
-        (Step::ImageOpen, Box::new(|order| order.places.image.push_str("-none"))),
-        (Step::ImageSignature, Box::new(|order| order.places.trust.push_str("-none"))),
-        (Step::Layer, Box::new(|order| order.places.layer = "/proc/layer".to_owned())),
+        (Step::DeviceAbsent, Box::new(move |request| request.spec.devices.push(gpio.clone()))),
+        (Step::Network, Box::new(move |request| request.spec.nics.push(nic.clone()))),
+        (Step::IdMap, Box::new(|request| request.idmap_base = 0)),
+        (Step::IdMap, Box::new(|request| request.idmap_base = u32::MAX)),
+        (Step::ImageOpen, Box::new(|request| request.places.image.push_str("-none"))),
+        (Step::ImageSignature, Box::new(|request| request.places.trust.push_str("-none"))),
+        (Step::Layer, Box::new(|request| request.places.layer = "/proc/layer".to_owned())),
         (
             Step::Rlimits,
-            Box::new(|order| {
-                order.spec.limits.kernel =
+            Box::new(|request| {
+                request.spec.limits.kernel =
                     vec![KernelLimit { resource: "nonsense".to_owned(), soft: None, hard: None }];
             }),
         ),
     ];
     for (step, spoil) in spoilt {
-        let mut order = fixture.order("steps", &["/bin/true"]);
-        spoil(&mut order);
-        let failure = fails(&order);
+        let mut request = fixture.request("steps", &["/bin/true"]);
+        spoil(&mut request);
+        let failure = fails(&request);
         println!("  {failure}");
         assert_eq!(failure.step, step, "{failure}");
     }
@@ -159,11 +159,11 @@ fn inside(fixture: &Fixture) {
     fs::write(root.join("sys"), "not a directory").unwrap();
     let (image, netd) = (fixture.path("image-without-sys"), fixture.path("inside-netd.sock"));
     let fingerprint = build_image_of(&root, &image);
-    let order = || {
-        let mut order = fixture.order("inside", &["/bin/true"]);
-        order.spec.image = fingerprint;
-        order.places.image = image.to_str().unwrap().to_owned();
-        order
+    let request = || {
+        let mut request = fixture.request("inside", &["/bin/true"]);
+        request.spec.image = fingerprint;
+        request.places.image = image.to_str().unwrap().to_owned();
+        request
     };
     let check = |failure: Failure| {
         println!("  {failure}");
@@ -172,7 +172,7 @@ fn inside(fixture: &Fixture) {
 
     // It is all over before the launcher says the next thing.
     let listener = packet::listen(&netd).unwrap();
-    let mut with_nic = order();
+    let mut with_nic = request();
     with_nic.spec.nics.push(eth0());
     with_nic.places.netd = Some(netd.to_str().unwrap().to_owned());
     let before = children();
@@ -181,7 +181,7 @@ fn inside(fixture: &Fixture) {
     }));
     // Most often the launcher has said all before.
     for _ in 0..8 {
-        check(fails(&order()));
+        check(fails(&request()));
     }
 }
 
@@ -207,7 +207,7 @@ fn wait_for_end_of_building(before: &[String]) {
 
 fn bad_init(fixture: &Fixture) {
     for (init, errno) in [("/sbin/none", 2), ("/etc/passwd", 13), ("/bin", 13)] {
-        let failure = fails(&fixture.order("bad-init", &[init]));
+        let failure = fails(&fixture.request("bad-init", &[init]));
         assert_eq!((failure.step, failure.errno), (Step::Exec, errno), "{failure}");
         assert!(failure.object.contains(init), "{failure}");
     }

@@ -13,7 +13,7 @@ use yado_image::{Architecture, Kind, erofs};
 use yado_spec::instance::{
     Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security, StopMethod,
 };
-use yado_spec::order::{LaunchJob, LaunchOrder, LaunchPlaces, Verify};
+use yado_spec::launch_request::{LaunchJob, LaunchPlaces, LaunchRequest, Verify};
 use yado_wire::{InstanceId, InstanceName, RunNumber};
 
 /// Host id of root inside.
@@ -87,8 +87,8 @@ impl Fixture {
         self.path("root")
     }
 
-    /// An order to run `command` in a new instance of this name. Its cgroup and directories exist.
-    pub(crate) fn order(&self, name: &str, command: &[&str]) -> LaunchOrder {
+    /// A request to run `command` in a new instance of this name. Its cgroup and directories exist.
+    pub(crate) fn request(&self, name: &str, command: &[&str]) -> LaunchRequest {
         let (runtime, layer) = (self.path(&format!("run-{name}")), self.path(&format!("layer-{name}")));
         let cgroup = self.cgroup.join(name);
         for directory in [&runtime, &cgroup] {
@@ -97,7 +97,7 @@ impl Fixture {
         // As init makes it: nobody but the system's root has a way through it.
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
         let text = |path: &Path| path.to_str().unwrap().to_owned();
-        LaunchOrder {
+        LaunchRequest {
             id: InstanceId(1),
             spec: spec(name, self.fingerprint, command),
             places: LaunchPlaces {
@@ -137,8 +137,8 @@ impl Fixture {
         self.devices()
     }
 
-    pub(crate) fn cgroup_of(order: &LaunchOrder) -> File {
-        File::open(&order.places.cgroup).unwrap()
+    pub(crate) fn cgroup_of(request: &LaunchRequest) -> File {
+        File::open(&request.places.cgroup).unwrap()
     }
 }
 

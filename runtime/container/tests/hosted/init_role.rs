@@ -1,4 +1,4 @@
-//! What init does with a launcher: start it in the instance's cgroup with an order and a report socket, take its reports,
+//! What init does with a launcher: start it in the instance's cgroup with a request and a report socket, take its reports,
 //! and reap.
 
 use crate::fixture::Fixture;
@@ -10,9 +10,11 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::file_identity::FileIdentity;
-use yado_spec::order::{Command, CommandUser, DEV_FD, IMAGE_FD, LaunchJob, ORDER_FD, PAYLOAD_FD, REPORT_FD};
+use yado_spec::launch_request::{
+    Command, CommandUser, DEV_FD, IMAGE_FD, LaunchJob, PAYLOAD_FD, REPORT_FD, REQUEST_FD,
+};
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::Failure;
@@ -37,30 +39,30 @@ pub(crate) struct Payload {
     pub(crate) until_started: Duration,
 }
 
-/// Runs an order of the job `Run` or `Exec` until the payload executes.
-pub(crate) fn launch(order: &LaunchOrder) -> Result<Payload, Failure> {
-    launch_with(order, None, &null(), || ())
+/// Runs a request of the job `Run` or `Exec` until the payload executes.
+pub(crate) fn launch(request: &LaunchRequest) -> Result<Payload, Failure> {
+    launch_with(request, None, &null(), || ())
 }
 
 /// The same with the image's mount from an earlier start.
-pub(crate) fn launch_kept(order: &LaunchOrder, kept: FileIdentity, mount: &OwnedFd) -> Result<Payload, Failure> {
-    let order = LaunchOrder { image_kept: Some(kept), ..order.clone() };
-    let (reports, launcher) = start(&order, None, &null(), Some(mount));
+pub(crate) fn launch_kept(request: &LaunchRequest, kept: FileIdentity, mount: &OwnedFd) -> Result<Payload, Failure> {
+    let request = LaunchRequest { image_kept: Some(kept), ..request.clone() };
+    let (reports, launcher) = start(&request, None, &null(), Some(mount));
     take_reports(Instant::now(), &reports, &launcher)
 }
 
 /// The same, while somebody else does what the launcher waits for.
-pub(crate) fn launch_beside(order: &LaunchOrder, meanwhile: impl FnOnce()) -> Result<Payload, Failure> {
-    launch_with(order, None, &null(), meanwhile)
+pub(crate) fn launch_beside(request: &LaunchRequest, meanwhile: impl FnOnce()) -> Result<Payload, Failure> {
+    launch_with(request, None, &null(), meanwhile)
 }
 
-/// The order's instance runs `command`; gives its exit code and output.
-pub(crate) fn exec(order: &LaunchOrder, running: &Payload, command: &[&str]) -> Result<(Ended, String), Failure> {
-    exec_as(order, running, command, 0)
+/// The request's instance runs `command`; gives its exit code and output.
+pub(crate) fn exec(request: &LaunchRequest, running: &Payload, command: &[&str]) -> Result<(Ended, String), Failure> {
+    exec_as(request, running, command, 0)
 }
 
 pub(crate) fn exec_as(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     running: &Payload,
     command: &[&str],
     id: u32,
@@ -71,17 +73,17 @@ pub(crate) fn exec_as(
         cwd: Some("/tmp".to_owned()),
         user: CommandUser::Ids { uid: id, gid: id },
     };
-    exec_whole(order, running, command)
+    exec_whole(request, running, command)
 }
 
 pub(crate) fn exec_whole(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     running: &Payload,
     command: Command,
 ) -> Result<(Ended, String), Failure> {
-    let order = LaunchOrder { job: LaunchJob::Exec(command), ..order.clone() };
+    let request = LaunchRequest { job: LaunchJob::Exec(command), ..request.clone() };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    let command = launch_with(&order, Some(running), &writer, || ())?;
+    let command = launch_with(&request, Some(running), &writer, || ())?;
     drop(writer);
     let mut output = String::new();
     File::from(reader).read_to_string(&mut output).unwrap();
@@ -89,9 +91,12 @@ pub(crate) fn exec_whole(
 }
 
 /// Brings the devices of the running instance up to date.
-pub(crate) fn sync_devices(order: &LaunchOrder, running: &Payload) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let order = LaunchOrder { job: LaunchJob::Devices, ..order.clone() };
-    let (reports, launcher) = start(&order, Some(running), &null(), None);
+pub(crate) fn sync_devices(
+    request: &LaunchRequest,
+    running: &Payload,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let request = LaunchRequest { job: LaunchJob::Devices, ..request.clone() };
+    let (reports, launcher) = start(&request, Some(running), &null(), None);
     let mut outcome = None;
     while let Some((report, _)) = next_report(&reports) {
         outcome = Some(match report {
@@ -109,9 +114,9 @@ fn texts(names: &[yado_wire::Text<64>]) -> Vec<String> {
 }
 
 /// Tries the probe of the running instance.
-pub(crate) fn probe(order: &LaunchOrder, running: &Payload) -> Result<(), Failure> {
-    let order = LaunchOrder { job: LaunchJob::Probe, ..order.clone() };
-    let (reports, launcher) = start(&order, Some(running), &null(), None);
+pub(crate) fn probe(request: &LaunchRequest, running: &Payload) -> Result<(), Failure> {
+    let request = LaunchRequest { job: LaunchJob::Probe, ..request.clone() };
+    let (reports, launcher) = start(&request, Some(running), &null(), None);
     let report = next_report(&reports).map(|(report, _)| report);
     wait(launcher.pid, &launcher.pidfd);
     match report {
@@ -122,13 +127,13 @@ pub(crate) fn probe(order: &LaunchOrder, running: &Payload) -> Result<(), Failur
 }
 
 fn launch_with(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     running: Option<&Payload>,
     output: &OwnedFd,
     meanwhile: impl FnOnce(),
 ) -> Result<Payload, Failure> {
     let begin = Instant::now();
-    let (reports, launcher) = start(order, running, output, None);
+    let (reports, launcher) = start(request, running, output, None);
     meanwhile();
     take_reports(begin, &reports, &launcher)
 }
@@ -165,28 +170,28 @@ fn take_reports(begin: Instant, reports: &OwnedFd, launcher: &Child) -> Result<P
 const LAUNCHER: &str = "YADO_BENCH_LAUNCHER";
 
 fn start(
-    order: &LaunchOrder,
+    request: &LaunchRequest,
     running: Option<&Payload>,
     output: &OwnedFd,
     kept: Option<&OwnedFd>,
 ) -> (OwnedFd, Child) {
     let (reports, launchers_end) = packet::socketpair().unwrap();
     packet::set_timeout(&reports, DEADLINE).unwrap();
-    let order_memory = memfd::sealed("order", &order.encode().unwrap()).unwrap();
-    let (null, cgroup) = (null(), Fixture::cgroup_of(order));
+    let request_memory = memfd::sealed("request", &request.encode().unwrap()).unwrap();
+    let (null, cgroup) = (null(), Fixture::cgroup_of(request));
     // What a running instance does to its own group must not hold the launcher up.
-    let is_inside = order.job == LaunchJob::Run;
+    let is_inside = request.job == LaunchJob::Run;
     let stderr = std::io::stderr();
     let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![
         (null.as_fd(), 0),
         (output.as_fd(), 1),
         (stderr.as_fd(), 2),
-        (order_memory.as_fd(), ORDER_FD),
+        (request_memory.as_fd(), REQUEST_FD),
         (launchers_end.as_fd(), REPORT_FD),
     ];
     descriptors.extend(kept.map(|mount| (mount.as_fd(), IMAGE_FD)));
     if let Some(running) = running {
-        match (&order.job, &running.dev) {
+        match (&request.job, &running.dev) {
             (LaunchJob::Devices, Some(dev)) => descriptors.push((dev.as_fd(), DEV_FD)),
             _ => descriptors.push((running.pidfd.as_fd(), PAYLOAD_FD)),
         }

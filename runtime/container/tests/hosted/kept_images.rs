@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use yado_spec::LaunchOrder;
+use yado_spec::LaunchRequest;
 use yado_spec::file_identity::FileIdentity;
-use yado_spec::order::Verify;
+use yado_spec::launch_request::Verify;
 use yado_sys::children::Ended;
 use yado_sys::poll::{Interest, PollSet};
 use yado_wire::launch::ImageMount;
@@ -24,14 +24,14 @@ pub(crate) const ALL: &[Case] = &[
     ("who_keeps_an_image_hears_of_its_removal", removed),
 ];
 
-/// An order for an image of its own, which nobody has touched for a while.
-fn order(fixture: &Fixture, name: &str) -> LaunchOrder {
+/// A request for an image of its own, which nobody has touched for a while.
+fn request(fixture: &Fixture, name: &str) -> LaunchRequest {
     let path = fixture.path(&format!("image-of-{name}"));
     fs::copy(fixture.path("image"), &path).unwrap();
     settle(&path);
-    let mut order = fixture.order(name, &["/bin/true"]);
-    order.places.image = path.to_str().unwrap().to_owned();
-    order
+    let mut request = fixture.request(name, &["/bin/true"]);
+    request.places.image = path.to_str().unwrap().to_owned();
+    request
 }
 
 /// Waits until a change would give the file another time than it has.
@@ -52,8 +52,8 @@ fn run(started: Result<Payload, Failure>) -> (ImageMount, Vec<OwnedFd>, bool) {
     (told, descriptors, was_hashed)
 }
 
-fn first(order: &LaunchOrder) -> (FileIdentity, OwnedFd, Option<OwnedFd>) {
-    let (told, descriptors, was_hashed) = run(launch(order));
+fn first(request: &LaunchRequest) -> (FileIdentity, OwnedFd, Option<OwnedFd>) {
+    let (told, descriptors, was_hashed) = run(launch(request));
     let ImageMount::New(identity) = told else { panic!("{told:?}") };
     assert!(was_hashed, "the first start verifies");
     let mut descriptors = descriptors.into_iter();
@@ -61,32 +61,32 @@ fn first(order: &LaunchOrder) -> (FileIdentity, OwnedFd, Option<OwnedFd>) {
 }
 
 fn used_again(fixture: &Fixture) {
-    let order = order(fixture, "kept");
-    let (identity, mut mount, _watch) = first(&order);
+    let request = request(fixture, "kept");
+    let (identity, mut mount, _watch) = first(&request);
     for _ in 0..3 {
-        let (told, descriptors, was_hashed) = run(launch_kept(&order, identity, &mount));
+        let (told, descriptors, was_hashed) = run(launch_kept(&request, identity, &mount));
         assert_eq!((told, was_hashed), (ImageMount::Given, false));
         // Before Linux 6.15.
         mount = descriptors.into_iter().next().unwrap_or(mount);
     }
     let trust = fixture.path("trust-in-others");
     fs::create_dir_all(&trust).unwrap();
-    let mut order = order;
-    order.places.trust = trust.to_str().unwrap().to_owned();
-    let failure = launch_kept(&order, identity, &mount).err().expect("nobody is trusted");
+    let mut request = request;
+    request.places.trust = trust.to_str().unwrap().to_owned();
+    let failure = launch_kept(&request, identity, &mount).err().expect("nobody is trusted");
     assert_eq!(failure.step, Step::ImageSignature, "{failure}");
 }
 
 fn changed(fixture: &Fixture) {
-    let order = order(fixture, "changed");
-    let path = Path::new(&order.places.image).to_owned();
-    let (identity, mount, _watch) = first(&order);
+    let request = request(fixture, "changed");
+    let path = Path::new(&request.places.image).to_owned();
+    let (identity, mount, _watch) = first(&request);
     // Another file of the same bytes.
     let copy = fixture.path("copy");
     fs::copy(&path, &copy).unwrap();
     fs::rename(&copy, &path).unwrap();
     settle(&path);
-    let (told, descriptors, was_hashed) = run(launch_kept(&order, identity, &mount));
+    let (told, descriptors, was_hashed) = run(launch_kept(&request, identity, &mount));
     let ImageMount::New(identity) = told else { panic!("{told:?}") };
     assert!(was_hashed);
     let mount = descriptors.into_iter().next().unwrap();
@@ -101,7 +101,7 @@ fn changed(fixture: &Fixture) {
     file.write_all_at(&[byte[0] ^ 1], 9000).unwrap();
     file.set_modified(before).unwrap();
     drop(file);
-    let failure = launch_kept(&order, identity.into(), &mount).err().expect("it was tampered with");
+    let failure = launch_kept(&request, identity.into(), &mount).err().expect("it was tampered with");
     assert!(matches!(failure.step, Step::ImagePayload | Step::ImageTree), "{failure}");
 }
 
@@ -109,19 +109,19 @@ fn writer(fixture: &Fixture) {
     if verify() == Verify::Block {
         return;
     }
-    let order = order(fixture, "written");
-    let writer = File::options().write(true).open(&order.places.image).unwrap();
-    assert_eq!(run(launch(&order)).0, ImageMount::Nothing);
+    let request = request(fixture, "written");
+    let writer = File::options().write(true).open(&request.places.image).unwrap();
+    assert_eq!(run(launch(&request)).0, ImageMount::Nothing);
     drop(writer);
-    assert!(matches!(run(launch(&order)).0, ImageMount::New(_)));
+    assert!(matches!(run(launch(&request)).0, ImageMount::New(_)));
     // Now is a time that a later change may have, too.
-    File::options().write(true).open(&order.places.image).unwrap().set_modified(SystemTime::now()).unwrap();
-    assert_eq!(run(launch(&order)).0, ImageMount::Nothing);
+    File::options().write(true).open(&request.places.image).unwrap().set_modified(SystemTime::now()).unwrap();
+    assert_eq!(run(launch(&request)).0, ImageMount::Nothing);
 }
 
 fn removed(fixture: &Fixture) {
-    let order = order(fixture, "removed");
-    let (identity, mount, watch) = first(&order);
+    let request = request(fixture, "removed");
+    let (identity, mount, watch) = first(&request);
     let watch = watch.expect("the kernel watches it");
     let is_told = |patience| {
         let mut set = PollSet::default();
@@ -129,8 +129,8 @@ fn removed(fixture: &Fixture) {
         set.wait(Some(patience)).unwrap();
         !set.readiness(0).is_none()
     };
-    run(launch_kept(&order, identity, &mount));
+    run(launch_kept(&request, identity, &mount));
     assert!(!is_told(Duration::ZERO), "a start changes nothing");
-    fs::remove_file(&order.places.image).unwrap();
+    fs::remove_file(&request.places.image).unwrap();
     assert!(is_told(Duration::from_secs(10)));
 }

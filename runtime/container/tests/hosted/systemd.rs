@@ -31,20 +31,20 @@ fn debian(fixture: &Fixture) {
         println!("SKIPPED: YADO_TEST_DEBIAN names no root.tar");
         return;
     };
-    let mut order = fixture.order("debian", &["/sbin/init"]);
+    let mut request = fixture.request("debian", &["/sbin/init"]);
     let source = Source::Tar(Path::new(&tar).to_owned());
-    order.spec.image = image_of(source, Owners::Kept, &fixture.path("debian-image"), 7);
-    order.places.image = fixture.path("debian-image").to_str().unwrap().to_owned();
-    let socket_path = format!("{}/notify", order.places.runtime);
+    request.spec.image = image_of(source, Owners::Kept, &fixture.path("debian-image"), 7);
+    request.places.image = fixture.path("debian-image").to_str().unwrap().to_owned();
+    let socket_path = format!("{}/notify", request.places.runtime);
     let socket = UnixDatagram::bind(&socket_path).unwrap();
     std::fs::set_permissions(&socket_path, Permissions::from_mode(0o666)).unwrap();
-    let mut payload = launch(&order).unwrap_or_else(|failure| panic!("{failure}"));
+    let mut payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));
     let said = wait_until_ready(&socket, &mut payload);
     println!("  said {said:?}");
 
-    let (_, state) = exec(&order, &payload, &["systemctl", "is-system-running"]).unwrap();
-    let (_, failed) = exec(&order, &payload, &["systemctl", "--failed", "--no-legend", "--plain"]).unwrap();
-    let (_, virtualisation) = exec(&order, &payload, &["systemd-detect-virt"]).unwrap();
+    let (_, state) = exec(&request, &payload, &["systemctl", "is-system-running"]).unwrap();
+    let (_, failed) = exec(&request, &payload, &["systemctl", "--failed", "--no-legend", "--plain"]).unwrap();
+    let (_, virtualisation) = exec(&request, &payload, &["systemd-detect-virt"]).unwrap();
     println!("  {} {} {}", state.trim(), virtualisation.trim(), failed.trim());
     assert_eq!((failed.as_str(), virtualisation.trim()), ("", "lxc"), "{state}");
     children::send_signal(payload.pidfd.as_fd(), POWER_OFF).unwrap();

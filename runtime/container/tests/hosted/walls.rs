@@ -28,12 +28,12 @@ pub(crate) const ALL: &[Case] = &[
 
 fn nodes_in_the_root(fixture: &Fixture) {
     // The null device, which the device filter allows: only the mount refuses it.
-    let order = script(fixture, "nodes", "cat /null; echo null=$?; cat /dev/null && echo standard");
-    let upper = Path::new(&order.places.layer).join("upper");
+    let request = script(fixture, "nodes", "cat /null; echo null=$?; cat /dev/null && echo standard");
+    let upper = Path::new(&request.places.layer).join("upper");
     fs::create_dir_all(&upper).unwrap();
     let (mode, number) = (Mode::from_raw_mode(0o666), makedev(1, 3));
     rustix::fs::mknodat(CWD, upper.join("null"), FileType::CharacterDevice, mode, number).unwrap();
-    let output = run(&order);
+    let output = run(&request);
     assert!(output.contains("Permission denied\nnull=1\nstandard\n"), "{output}");
 }
 
@@ -44,10 +44,10 @@ fn own_counts(fixture: &Fixture) {
         println!("SKIPPED: a process here has fewer descriptors than a user inotify instances ({limit})");
         return;
     }
-    let first = idle(&fixture.order("counts-1", &["/bin/sleep", "1000"]));
-    let mut order = fixture.order("counts-2", &["/bin/sleep", "1000"]);
-    order.idmap_base = BASE + 65_536;
-    let second = idle(&order);
+    let first = idle(&fixture.request("counts-1", &["/bin/sleep", "1000"]));
+    let mut request = fixture.request("counts-2", &["/bin/sleep", "1000"]);
+    request.idmap_base = BASE + 65_536;
+    let second = idle(&request);
     let (in_first, first_holds) = take_inotify_instances(&first);
     let (in_second, second_holds) = take_inotify_instances(&second);
     let ours = inotify::init(inotify::CreateFlags::CLOEXEC);
@@ -66,10 +66,10 @@ fn from_a_partition_without_exec(fixture: &Fixture) {
     fs::copy("/bin/busybox", partition.join("disk/busybox")).unwrap();
     let outside = std::process::Command::new(partition.join("disk/busybox")).arg("true").output();
     let script_of_both = "cp /bin/busybox /root/ && /root/busybox echo above; /mnt/busybox echo shared";
-    let mut order = script(fixture, "noexec", script_of_both);
-    order.places.layer = partition.join("layer").to_str().unwrap().to_owned();
-    order.spec.disks.push(disk(partition.join("disk").to_str().unwrap(), "/mnt", false));
-    let output = run(&order);
+    let mut request = script(fixture, "noexec", script_of_both);
+    request.places.layer = partition.join("layer").to_str().unwrap().to_owned();
+    request.spec.disks.push(disk(partition.join("disk").to_str().unwrap(), "/mnt", false));
+    let output = run(&request);
     unmount(&partition, UnmountFlags::DETACH).unwrap();
     assert_eq!(outside.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     assert_eq!(output, "above\nshared\n");
@@ -90,9 +90,9 @@ fn the_reserve_of_the_disk(fixture: &Fixture) {
         println!("SKIPPED: needs mke2fs and loop devices");
         return;
     }
-    let mut order = script(fixture, "fill", "cat /dev/zero >/root/fill; echo cat=$?; ls /root/fill");
-    order.places.layer = format!("{place}/layer");
-    let output = run(&order);
+    let mut request = script(fixture, "fill", "cat /dev/zero >/root/fill; echo cat=$?; ls /root/fill");
+    request.places.layer = format!("{place}/layer");
+    let output = run(&request);
     let ours =
         fs::write(partition.join("ours"), vec![1; 1 << 20]).and_then(|()| fs::File::open(&partition)?.sync_all());
     drop(fs::remove_file(format!("{place}/layer/upper/root/fill")));
@@ -102,8 +102,8 @@ fn the_reserve_of_the_disk(fixture: &Fixture) {
 }
 
 fn terminals(fixture: &Fixture) {
-    let order = fixture.order("terminals", &["/bin/sleep", "1000"]);
-    let running = idle(&order);
+    let request = fixture.request("terminals", &["/bin/sleep", "1000"]);
+    let running = idle(&request);
     let (answer, _hold) = as_root_inside(&running, NamespacesOf::USER | NamespacesOf::MOUNT, || {
         let mut held = Vec::new();
         let refusal = loop {
@@ -119,18 +119,18 @@ fn terminals(fixture: &Fixture) {
     // One is the console.
     let taken = share as i32 - 1;
     assert_eq!(answer, [taken, Errno::NOSPC.raw_os_error(), Errno::PERM.raw_os_error()]);
-    let (_, output) = exec(&order, &running, &["ls", "-ln", "/dev/pts/0", "/dev/pts/ptmx"]).unwrap();
+    let (_, output) = exec(&request, &running, &["ls", "-ln", "/dev/pts/0", "/dev/pts/ptmx"]).unwrap();
     assert!(output.contains(" 0        5 ") && !output.contains("65534"), "{output}");
     running.kill();
 }
 
 fn own_group(fixture: &Fixture) {
     let whose = "stat -c %u:%n /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/cgroup.subtree_control";
-    let mut order = script(fixture, "group", whose);
+    let mut request = script(fixture, "group", whose);
     let files = |owner| format!("0:/sys/fs/cgroup/cgroup.procs\n{owner}:/sys/fs/cgroup/cgroup.subtree_control\n");
-    assert_eq!(run(&order), files(65_534));
-    order.spec.security.nesting = true;
-    assert_eq!(run(&order), files(0));
+    assert_eq!(run(&request), files(65_534));
+    request.spec.security.nesting = true;
+    assert_eq!(run(&request), files(0));
 }
 
 /// As root inside: makes inotify instances until the kernel refuses. Gives how many there were; they are held until the
@@ -192,8 +192,8 @@ fn uncover_below() -> rustix::io::Result<()> {
 }
 
 fn locked(fixture: &Fixture) {
-    let order = fixture.order("locked", &["/bin/sleep", "1000"]);
-    let running = idle(&order);
+    let request = fixture.request("locked", &["/bin/sleep", "1000"]);
+    let running = idle(&request);
     let namespaces = NamespacesOf::USER | NamespacesOf::MOUNT | NamespacesOf::NETWORK;
     for (name, attempt, expected) in ON_THE_MOUNTS {
         let (answer, _hold) =
@@ -207,7 +207,7 @@ fn locked(fixture: &Fixture) {
     }
     // The kernel allows a new /proc only where what is seen of one is whole, and nowhere where none is seen.
     for script in ["mount -t proc proc /mnt", "umount -l /proc && mount -t proc proc /mnt"] {
-        let (ended, output) = exec(&order, &running, &["sh", "-c", script]).unwrap();
+        let (ended, output) = exec(&request, &running, &["sh", "-c", script]).unwrap();
         assert_eq!(ended, Ended::Code(1), "{script}: {output}");
     }
     running.kill();

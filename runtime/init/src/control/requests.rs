@@ -11,7 +11,7 @@ use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;
-use yado_spec::order::{Command, CommandUser, Verify};
+use yado_spec::launch_request::{Command, CommandUser, Verify};
 use yado_sys::memfd;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{self as wire, MAX_COMMAND_BYTES, Mode, Reply, Request, ServiceStatus, SystemStatus};

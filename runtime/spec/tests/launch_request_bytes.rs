@@ -1,14 +1,14 @@
-//! The bytes of a launch order are frozen: hosted, an init that runs since before an update starts the launcher of a newer release.
+//! The bytes of a launch request are frozen: hosted, an init that runs since before an update starts the launcher of a newer release.
 
 #![allow(clippy::unwrap_used)]
 
 use yado_spec::file;
 use yado_spec::file_identity::{FileIdentity, FileTime};
-use yado_spec::order::{Command, CommandUser, LaunchJob, LaunchOrder, LaunchPlaces, VERSION, Verify};
+use yado_spec::launch_request::{Command, CommandUser, LaunchJob, LaunchPlaces, LaunchRequest, VERSION, Verify};
 use yado_wire::{InstanceId, RunNumber};
 
-const HOW_TO_CHANGE: &str = "a launch order has other bytes now, and a launcher of this version would misread the old ones. If that \
-     is meant: raise VERSION in src/order.rs, and write the new bytes here";
+const HOW_TO_CHANGE: &str = "a launch request has other bytes now, and a launcher of this version would misread the old ones. If that \
+     is meant: raise VERSION in src/launch_request.rs, and write the new bytes here";
 
 /// The first file that is frozen.
 fn spec_file() -> Vec<u8> {
@@ -18,7 +18,7 @@ fn spec_file() -> Vec<u8> {
 
 #[test]
 fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
-    let least = LaunchOrder {
+    let least = LaunchRequest {
         id: InstanceId(300),
         spec: file::decode(&spec_file()).unwrap().0,
         places: LaunchPlaces {
@@ -49,18 +49,18 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         user: CommandUser::Ids { uid: 1000, gid: 5 },
     };
     let shell = Command { user: CommandUser::Name { name: "www".into(), gid: Some(5) }, ..Command::default() };
-    let most = LaunchOrder {
+    let most = LaunchRequest {
         places: LaunchPlaces { netd: Some("/n".into()), ..least.places.clone() },
         verify: Verify::Start,
         image_kept: Some(identity),
         job: LaunchJob::Exec(command),
         ..least.clone()
     };
-    let shell = LaunchOrder { job: LaunchJob::Exec(shell), ..least.clone() };
-    let probe = LaunchOrder { job: LaunchJob::Probe, ..least.clone() };
-    let devices = LaunchOrder { job: LaunchJob::Devices, ..least.clone() };
+    let shell = LaunchRequest { job: LaunchJob::Exec(shell), ..least.clone() };
+    let probe = LaunchRequest { job: LaunchJob::Probe, ..least.clone() };
+    let devices = LaunchRequest { job: LaunchJob::Devices, ..least.clone() };
     let spec_bytes = postcard_of_spec();
-    for (order, rest) in [
+    for (request, rest) in [
         (least, &b"\x02/i\x02/t\x02/l\x02/r\x02/c\x00\xac\x02\x05\x00\x00\x00"[..]),
         (
             most,
@@ -75,13 +75,13 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         let header = [VERSION.to_le_bytes(), file::SCHEMA.to_le_bytes()].concat();
         let frozen = [&header, &b"\xac\x02"[..], &spec_bytes, rest].concat();
         assert_eq!(VERSION, 2, "{HOW_TO_CHANGE}");
-        let found = order.encode().unwrap();
+        let found = request.encode().unwrap();
         assert_eq!(found.escape_ascii().to_string(), frozen.escape_ascii().to_string(), "{HOW_TO_CHANGE}");
-        assert_eq!(LaunchOrder::decode(&frozen).as_ref(), Some(&order));
+        assert_eq!(LaunchRequest::decode(&frozen).as_ref(), Some(&request));
         for at in 0..header.len() {
             let mut other = frozen.clone();
             other[at] ^= 1;
-            assert_eq!(LaunchOrder::decode(&other), None, "of another version or schema");
+            assert_eq!(LaunchRequest::decode(&other), None, "of another version or schema");
         }
     }
 }

@@ -8,9 +8,9 @@ use yado_wire::{InstanceId, RunNumber};
 
 /// One job for the launcher, in a memfd: [`VERSION`] and the spec's [`SCHEMA`](crate::file::SCHEMA), four bytes each, little
 /// endian, then postcard. On a board init and the launcher are of one image. Hosted, an init that still runs may start the
-/// launcher of a newer release, which refuses an order that is not of its own form instead of misreading it.
+/// launcher of a newer release, which refuses a request that is not of its own form instead of misreading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaunchOrder {
+pub struct LaunchRequest {
     /// Which instance.
     pub id: InstanceId,
     /// What it is.
@@ -29,23 +29,23 @@ pub struct LaunchOrder {
     pub job: LaunchJob,
 }
 
-/// The longest order. The spec is bounded by its file, and the rest is paths and one command.
-pub const MAX_ORDER_BYTES: usize = 128 * 1024;
+/// The longest request. The spec is bounded by its file, and the rest is paths and one command.
+pub const MAX_REQUEST_BYTES: usize = 128 * 1024;
 
-/// Rises whenever the bytes of an order change, except for those of the spec.
+/// Rises whenever the bytes of a request change, except for those of the spec.
 pub const VERSION: u32 = 2;
 
-impl LaunchOrder {
-    /// The order as the bytes of a memfd. `None`: over [`MAX_ORDER_BYTES`].
+impl LaunchRequest {
+    /// The request as the bytes of a memfd. `None`: over [`MAX_REQUEST_BYTES`].
     pub fn encode(&self) -> Option<Vec<u8>> {
         let bytes = postcard::to_extend(self, header().to_vec()).ok()?;
-        (bytes.len() <= MAX_ORDER_BYTES).then_some(bytes)
+        (bytes.len() <= MAX_REQUEST_BYTES).then_some(bytes)
     }
 
-    /// Reads an order. `None`: it is of another form, or these are not the bytes of exactly one order.
-    pub fn decode(bytes: &[u8]) -> Option<LaunchOrder> {
+    /// Reads a request. `None`: it is of another form, or these are not the bytes of exactly one request.
+    pub fn decode(bytes: &[u8]) -> Option<LaunchRequest> {
         match postcard::take_from_bytes(bytes.strip_prefix(&header())?) {
-            Ok((order, [])) if bytes.len() <= MAX_ORDER_BYTES => Some(order),
+            Ok((request, [])) if bytes.len() <= MAX_REQUEST_BYTES => Some(request),
             Ok((_, _)) | Err(_) => None,
         }
     }
@@ -135,13 +135,13 @@ impl Default for CommandUser {
     }
 }
 
-/// The descriptor on which the launcher finds its order (a sealed memfd).
-pub const ORDER_FD: i32 = 3;
+/// The descriptor on which the launcher finds its request (a sealed memfd).
+pub const REQUEST_FD: i32 = 3;
 /// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).
 pub const REPORT_FD: i32 = 4;
 /// The descriptor of the pidfd of the running instance's first process (`Exec`, `Probe`).
 pub const PAYLOAD_FD: i32 = 5;
 /// The descriptor of the mount of the running instance's `/dev` that came with the report of its start (`Devices`).
 pub const DEV_FD: i32 = 6;
-/// The descriptor of the image's mount from an earlier start (`Run`, where the order says so).
+/// The descriptor of the image's mount from an earlier start (`Run`, where the request says so).
 pub const IMAGE_FD: i32 = 7;
