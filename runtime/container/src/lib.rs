@@ -46,7 +46,7 @@ mod sync_devices;
 use report::Reporter;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use yado_spec::launch_request::LaunchJob;
+use yado_spec::launch_request::LaunchTask;
 use yado_wire::{Failure, Step};
 
 /// The launcher's entry. What to do stands in the request; the arguments are only for those who look at a process list.
@@ -58,12 +58,13 @@ pub fn main(_args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = become_untraceable().and_then(|()| launch_request::read()).and_then(|request| match &request.job {
-        LaunchJob::Run => run::run(&request, &mut reporter),
-        LaunchJob::Exec(command) => exec::exec(&request, command, &mut reporter),
-        LaunchJob::Probe => probe::probe(&request, &mut reporter),
-        LaunchJob::Devices => sync_devices::sync(&request, &mut reporter),
-    });
+    let outcome =
+        become_untraceable().and_then(|()| launch_request::read()).and_then(|request| match &request.task {
+            LaunchTask::Run => run::run(&request, &mut reporter),
+            LaunchTask::Exec(command) => exec::exec(&request, command, &mut reporter),
+            LaunchTask::Probe => probe::probe(&request, &mut reporter),
+            LaunchTask::Devices => sync_devices::sync(&request, &mut reporter),
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

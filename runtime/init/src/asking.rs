@@ -4,7 +4,7 @@
 
 use crate::instance::Run;
 use crate::instance::lifecycle::State;
-use crate::launch::Ask;
+use crate::launch::Task;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
@@ -76,7 +76,7 @@ impl Supervisor {
     fn run_stop_command(&mut self, number: InstanceId, argv: Vec<String>, now: Moment) {
         let shown = argv.join(" ");
         let command = Command { argv, cwd: Some("/".to_owned()), ..Command::default() };
-        let started = self.start_launcher(number, Ask::Stop { command });
+        let started = self.start_launcher(number, Task::Stop { command });
         let Some(instance) = self.instances.get_mut(number) else { return };
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };

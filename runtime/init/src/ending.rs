@@ -4,7 +4,7 @@ use crate::instance::Instance;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, End};
 use crate::instance::{cgroup, end_of_payload, exit_status, run_end};
-use crate::launch::{LaunchId, Launchers, Purpose};
+use crate::launch::{LaunchId, Launchers, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::netd::detach_queue::{self, Peer};
@@ -114,16 +114,16 @@ impl Supervisor {
             };
             launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
         }
-        let (number, purpose, failure) = (launch.instance, launch.purpose, launch.failure.clone());
+        let (number, task, failure) = (launch.instance, launch.task, launch.failure.clone());
         self.finish_launch(id, now);
-        match (purpose, failure) {
-            (Purpose::Run, Some(failure)) => self.fail_launched(number, *failure, now),
-            (Purpose::Probe, Some(failure)) if failure.step == Step::Cgroup => {
+        match (task, failure) {
+            (TaskKind::Run, Some(failure)) => self.fail_launched(number, *failure, now),
+            (TaskKind::Probe, Some(failure)) if failure.step == Step::Cgroup => {
                 self.note_unmade_probe(number, *failure, now);
             }
-            (Purpose::Probe, failure) => self.note_probe(number, failure, now),
-            (Purpose::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
-            (Purpose::Run | Purpose::Devices, None) | (Purpose::Exec { .. } | Purpose::Stop, _) => {}
+            (TaskKind::Probe, failure) => self.note_probe(number, failure, now),
+            (TaskKind::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
+            (TaskKind::Run | TaskKind::Devices, None) | (TaskKind::Exec { .. } | TaskKind::Stop, _) => {}
         }
         self.collect_at_once(number, now);
     }
@@ -153,9 +153,9 @@ impl Supervisor {
         let Some(at) = self.launches.iter().position(|launch| launch.id == id) else { return };
         let is_over = self.launches.get(at).is_some_and(|launch| {
             launch.launcher.is_none()
-                && match launch.purpose {
-                    Purpose::Run | Purpose::Probe | Purpose::Devices => true,
-                    Purpose::Exec { .. } | Purpose::Stop => {
+                && match launch.task {
+                    TaskKind::Run | TaskKind::Probe | TaskKind::Devices => true,
+                    TaskKind::Exec { .. } | TaskKind::Stop => {
                         launch.failure.is_some() || launch.command_ended.is_some()
                     }
                 }
@@ -164,14 +164,14 @@ impl Supervisor {
             return;
         }
         let launch = self.launches.remove(at);
-        if let (Purpose::Exec { client }, false) = (launch.purpose, launch.is_given_up()) {
+        if let (TaskKind::Exec { client }, false) = (launch.task, launch.is_given_up()) {
             if launch.failure.is_some() {
                 // Nobody would hear of a command that goes on after all.
                 launch.kill();
             }
             self.answer_exec(client, launch.failure.as_deref(), launch.command_ended.map(exit_status));
         }
-        if (launch.purpose, launch.is_given_up()) == (Purpose::Stop, false) {
+        if (launch.task, launch.is_given_up()) == (TaskKind::Stop, false) {
             let unheeded = launch.command_ended.filter(|ended| *ended != Ended::Code(0));
             let unheeded = unheeded.map(|ended| Failure::refused(Step::Exec, "command", &how_it_ended(ended)));
             self.note_stop_command(launch.instance, launch.failure.as_deref().or(unheeded.as_ref()), now);

@@ -5,7 +5,7 @@ pub(crate) mod table;
 
 use crate::instance::lifecycle::{self, State};
 use crate::job::{Job, Lane};
-use crate::launch::{Ask, Purpose};
+use crate::launch::{Task, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
@@ -119,7 +119,7 @@ impl Supervisor {
         let busy = self
             .launches
             .iter()
-            .find(|launch| launch.instance == number && matches!(launch.purpose, Purpose::Run | Purpose::Devices));
+            .find(|launch| launch.instance == number && matches!(launch.task, TaskKind::Run | TaskKind::Devices));
         // Asked again when the launcher has ended, which wakes us; and now and then if it hangs.
         let again = busy.map(|launch| if launch.is_given_up() { TRY_AGAIN } else { DEBOUNCE });
         let Some(instance) = self.instances.get_mut(number) else { return };
@@ -141,7 +141,7 @@ impl Supervisor {
         if !is_up {
             return;
         }
-        if let Err(failure) = self.start_launcher(number, Ask::Devices) {
+        if let Err(failure) = self.start_launcher(number, Task::Devices) {
             self.fail_devices(number, failure, now);
         }
     }

@@ -1,7 +1,7 @@
 //! Launchers that take too long. A launcher that hangs, wherever that is, is killed, what it was for has failed, and its
 //! place is free: also when it hangs in the kernel so that not even that ends it.
 
-use crate::launch::{Launch, LaunchId, Limit, Purpose};
+use crate::launch::{Launch, LaunchId, Limit, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::process::KILLED_LIMIT;
@@ -31,9 +31,9 @@ const PROBE_SLACK: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// How long a launch may take.
-    pub(crate) fn launch_patience(&self, purpose: Purpose, spec: &InstanceSpec, image: &Path) -> Duration {
-        match purpose {
-            Purpose::Run => {
+    pub(crate) fn launch_patience(&self, task: TaskKind, spec: &InstanceSpec, image: &Path) -> Duration {
+        match task {
+            TaskKind::Run => {
                 let read_bytes = match self.places.verify() {
                     Verify::Block => 0,
                     Verify::Start => fs::metadata(image).map_or(0, |found| found.len()),
@@ -41,11 +41,11 @@ impl Supervisor {
                 let patience = self.places.start_timeout().unwrap_or(START_PATIENCE);
                 patience.saturating_add(Duration::from_secs(read_bytes / MIN_BYTES_PER_S))
             }
-            Purpose::Exec { .. } | Purpose::Stop => EXEC_PATIENCE,
-            Purpose::Probe => {
+            TaskKind::Exec { .. } | TaskKind::Stop => EXEC_PATIENCE,
+            TaskKind::Probe => {
                 spec.health.probe.as_ref().map_or(Duration::ZERO, |probe| probe.timeout).saturating_add(PROBE_SLACK)
             }
-            Purpose::Devices => DEVICES_PATIENCE,
+            TaskKind::Devices => DEVICES_PATIENCE,
         }
     }
 
@@ -85,26 +85,26 @@ impl Supervisor {
             // It had nothing left to do but to end.
             return;
         }
-        let (number, purpose) = (launch.instance, launch.purpose);
-        let failure = too_late(purpose, name.as_str(), after, instance.payload().is_some(), step.as_deref());
+        let (number, task) = (launch.instance, launch.task);
+        let failure = too_late(task, name.as_str(), after, instance.payload().is_some(), step.as_deref());
         launch.failure = Some(Box::new(failure.clone()));
-        match purpose {
-            Purpose::Run => self.fail_launched(number, failure, now),
-            Purpose::Exec { client } => self.answer_exec(client, Some(&failure), None),
-            Purpose::Stop => self.note_stop_command(number, Some(&failure), now),
-            Purpose::Probe => self.note_probe(number, Some(Box::new(failure)), now),
-            Purpose::Devices => self.fail_devices(number, failure, now),
+        match task {
+            TaskKind::Run => self.fail_launched(number, failure, now),
+            TaskKind::Exec { client } => self.answer_exec(client, Some(&failure), None),
+            TaskKind::Stop => self.note_stop_command(number, Some(&failure), now),
+            TaskKind::Probe => self.note_probe(number, Some(Box::new(failure)), now),
+            TaskKind::Devices => self.fail_devices(number, failure, now),
         }
     }
 }
 
-fn too_late(purpose: Purpose, name: &str, after: Duration, has_payload: bool, step: Option<&str>) -> Failure {
-    let what = match (purpose, has_payload) {
-        (Purpose::Run, false) => "it was not started: no process of its own was made",
-        (Purpose::Run, true) => "it was not started: its first process did not execute its init",
-        (Purpose::Exec { .. } | Purpose::Stop, _) => "the command was not executed",
-        (Purpose::Probe, _) => "the probe did not end",
-        (Purpose::Devices, _) => "its devices were not brought up to date",
+fn too_late(task: TaskKind, name: &str, after: Duration, has_payload: bool, step: Option<&str>) -> Failure {
+    let what = match (task, has_payload) {
+        (TaskKind::Run, false) => "it was not started: no process of its own was made",
+        (TaskKind::Run, true) => "it was not started: its first process did not execute its init",
+        (TaskKind::Exec { .. } | TaskKind::Stop, _) => "the command was not executed",
+        (TaskKind::Probe, _) => "the probe did not end",
+        (TaskKind::Devices, _) => "its devices were not brought up to date",
     };
     let step = step.unwrap_or("unknown");
     Failure::refused(Step::Launcher, name, &format!("{what} within {} s; its step was {step}", after.as_secs()))

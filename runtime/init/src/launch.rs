@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 use yado_spec::LaunchRequest;
-use yado_spec::launch_request::{Command, DEV_FD, IMAGE_FD, LaunchJob, PAYLOAD_FD, REPORT_FD, REQUEST_FD};
+use yado_spec::launch_request::{Command, DEV_FD, IMAGE_FD, LaunchTask, PAYLOAD_FD, REPORT_FD, REQUEST_FD};
 use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
@@ -29,8 +29,8 @@ pub(crate) struct Launch {
     pub(crate) id: LaunchId,
     /// The instance that it is for.
     pub(crate) instance: InstanceId,
-    /// What it is to do.
-    pub(crate) purpose: Purpose,
+    /// What the launcher is to do.
+    pub(crate) task: TaskKind,
     /// The launcher; `None` when it has ended.
     pub(crate) launcher: Option<(i32, OwnedFd)>,
     /// Where it reports; `None` when it has hung up.
@@ -42,7 +42,7 @@ pub(crate) struct Launch {
     pub(crate) is_done: bool,
     /// It said that it failed.
     pub(crate) failure: Option<Box<Failure>>,
-    /// The command that it started, for [`Purpose::Exec`].
+    /// The command that it started, for [`TaskKind::Exec`].
     pub(crate) command: Option<(i32, OwnedFd)>,
     /// How the command ended.
     pub(crate) command_ended: Option<Ended>,
@@ -96,35 +96,35 @@ impl Launch {
     }
 }
 
-/// What a launch is for.
+/// What the launcher is to do, without what it needs for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Starting the instance.
+pub(crate) enum TaskKind {
+    /// Start the instance.
     Run,
-    /// A command for this client.
+    /// Run a command for this client.
     Exec { client: u32 },
-    /// The command that asks it to power off.
+    /// Run the command that asks its init to power off.
     Stop,
-    /// A try of its probe.
+    /// Try its probe once.
     Probe,
-    /// Its devices.
+    /// Bring its devices up to date.
     Devices,
 }
 
-impl Purpose {
+impl TaskKind {
     /// Whether something of the instance's runs with the launcher's output. Then no line of it is taken for ours.
     pub(crate) fn lends_its_output(self) -> bool {
         match self {
-            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe => true,
-            Purpose::Run | Purpose::Devices => false,
+            TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe => true,
+            TaskKind::Run | TaskKind::Devices => false,
         }
     }
 
     /// Whether such a launch mounts the image.
     pub(crate) fn mounts_image(self) -> bool {
         match self {
-            Purpose::Run => true,
-            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe | Purpose::Devices => false,
+            TaskKind::Run => true,
+            TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe | TaskKind::Devices => false,
         }
     }
 }
@@ -138,18 +138,18 @@ pub(crate) enum Launchers {
     Kill,
 }
 
-/// What a launcher is asked for.
+/// What the launcher is to do.
 #[derive(Debug)]
-pub(crate) enum Ask<'a> {
-    /// To start the instance.
+pub(crate) enum Task<'a> {
+    /// Start the instance.
     Run,
-    /// To run a command for this client.
+    /// Run a command for this client.
     Exec { client: u32, command: Command, standard: &'a [Untrusted] },
-    /// To run the command that asks it to power off.
+    /// Run the command that asks its init to power off.
     Stop { command: Command },
-    /// To try its probe.
+    /// Try its probe once.
     Probe,
-    /// To bring its devices up to date.
+    /// Bring its devices up to date.
     Devices,
 }
 
@@ -195,17 +195,17 @@ pub(crate) fn start(
     if given.standard.is_empty() {
         descriptors.push((writer.as_fd(), 2));
     }
-    let job = match request.job {
-        LaunchJob::Run => "run",
-        LaunchJob::Exec(_) => "exec",
-        LaunchJob::Probe => "probe",
-        LaunchJob::Devices => "devices",
+    let task = match request.task {
+        LaunchTask::Run => "run",
+        LaunchTask::Exec(_) => "exec",
+        LaunchTask::Probe => "probe",
+        LaunchTask::Devices => "devices",
     };
     let group =
         group.map(|path| File::open(path).map_err(|error| failed(&path.to_string_lossy(), &error))).transpose()?;
     let child = Start {
         path: yado,
-        arguments: &[OsStr::new("yado-container"), OsStr::new(job)],
+        arguments: &[OsStr::new("yado-container"), OsStr::new(task)],
         environment: &[],
         descriptors: &descriptors,
         group: group.as_ref().map(AsFd::as_fd),

@@ -5,7 +5,7 @@ use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
 use crate::instance::notify::{self, Notification, Ping};
-use crate::launch::{LaunchId, Limit, Purpose};
+use crate::launch::{LaunchId, Limit, TaskKind};
 use crate::log::{Priority, console_identifier};
 use crate::moment::Moment;
 use crate::netd::SERVICE;
@@ -57,11 +57,11 @@ impl Supervisor {
 
     fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<Untrusted>, now: Moment) {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
-        let (number, purpose) = (launch.instance, launch.purpose);
+        let (number, task) = (launch.instance, launch.task);
         match report {
-            LaunchReport::Payload { pid } => match purpose {
-                Purpose::Run => self.take_payload(number, pid, descriptors, now),
-                Purpose::Exec { .. } | Purpose::Stop => {
+            LaunchReport::Payload { pid } => match task {
+                TaskKind::Run => self.take_payload(number, pid, descriptors, now),
+                TaskKind::Exec { .. } | TaskKind::Stop => {
                     let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
                         return;
                     };
@@ -70,19 +70,19 @@ impl Supervisor {
                         launch.command = Some((pid, pidfd));
                     }
                     // A client may have hung up while the launcher was at work, and then nobody knew of the command yet.
-                    if matches!(purpose, Purpose::Exec { client } if !self.has_client(client)) {
+                    if matches!(task, TaskKind::Exec { client } if !self.has_client(client)) {
                         self.kill_launch(id);
                     }
                 }
-                Purpose::Probe | Purpose::Devices => {}
+                TaskKind::Probe | TaskKind::Devices => {}
             },
             LaunchReport::Started { steps } => {
                 launch.is_done = true;
-                if matches!(purpose, Purpose::Exec { .. } | Purpose::Stop) {
+                if matches!(task, TaskKind::Exec { .. } | TaskKind::Stop) {
                     // From now on it is the command's time.
                     launch.limit = Limit::None;
                 }
-                if purpose == Purpose::Run {
+                if task == TaskKind::Run {
                     let Some(instance) = self.instances.get_mut(number) else { return };
                     let since = instance.state.since().unwrap_or(now);
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
@@ -246,7 +246,7 @@ impl Supervisor {
         let log = &mut self.log;
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return 0 };
         let Some(instance) = self.instances.get(launch.instance) else { return 0 };
-        let (priority, identifier) = match launch.purpose.lends_its_output() {
+        let (priority, identifier) = match launch.task.lends_its_output() {
             true => (Priority::Info, console_identifier(instance.name.as_str())),
             false => (Priority::Warning, "yado-container".to_owned()),
         };

@@ -7,7 +7,7 @@ use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::instance::renewal::leave_actual;
 use crate::instance::{Run, lifecycle};
-use crate::launch::{self, Ask, Given, Launch, LaunchId, Limit, MAX_LAUNCHES, Purpose};
+use crate::launch::{self, Given, Launch, LaunchId, Limit, MAX_LAUNCHES, Task, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::netd;
@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use yado_spec::instance::Cpus;
-use yado_spec::launch_request::{LaunchJob, LaunchPlaces};
+use yado_spec::launch_request::{LaunchPlaces, LaunchTask};
 use yado_spec::{InstanceSpec, LaunchRequest};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
@@ -28,7 +28,7 @@ impl Supervisor {
     /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.
     pub(crate) fn launch_instance(&mut self, number: InstanceId, now: Moment) {
         let failure = match self.prepare_run(number) {
-            Ok(()) => self.start_launcher(number, Ask::Run).err(),
+            Ok(()) => self.start_launcher(number, Task::Run).err(),
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failure {
@@ -148,13 +148,15 @@ impl Supervisor {
     }
 
     /// Starts the launcher for an instance.
-    pub(crate) fn start_launcher(&mut self, number: InstanceId, ask: Ask<'_>) -> Result<LaunchId, Failure> {
-        let (purpose, job, standard): (_, _, &[Untrusted]) = match ask {
-            Ask::Run => (Purpose::Run, LaunchJob::Run, &[]),
-            Ask::Exec { client, command, standard } => (Purpose::Exec { client }, LaunchJob::Exec(command), standard),
-            Ask::Stop { command } => (Purpose::Stop, LaunchJob::Exec(command), &[]),
-            Ask::Probe => (Purpose::Probe, LaunchJob::Probe, &[]),
-            Ask::Devices => (Purpose::Devices, LaunchJob::Devices, &[]),
+    pub(crate) fn start_launcher(&mut self, number: InstanceId, task: Task<'_>) -> Result<LaunchId, Failure> {
+        let (kind, task, standard): (_, _, &[Untrusted]) = match task {
+            Task::Run => (TaskKind::Run, LaunchTask::Run, &[]),
+            Task::Exec { client, command, standard } => {
+                (TaskKind::Exec { client }, LaunchTask::Exec(command), standard)
+            }
+            Task::Stop { command } => (TaskKind::Stop, LaunchTask::Exec(command), &[]),
+            Task::Probe => (TaskKind::Probe, LaunchTask::Probe, &[]),
+            Task::Devices => (TaskKind::Devices, LaunchTask::Devices, &[]),
         };
         let Some(instance) = self.instances.get(number) else {
             return Err(Failure::refused(Step::Launcher, "", "there is no such instance"));
@@ -173,7 +175,7 @@ impl Supervisor {
         let (spec, image) = (InstanceSpec::clone(&run.spec), &run.image_file);
         let text = |path: &Path| path.to_string_lossy().into_owned();
         // Once the launcher has it, it is not let go of any more for want of use.
-        let image_use = self.warm_images.take(image).filter(|_| purpose.mounts_image());
+        let image_use = self.warm_images.take(image).filter(|_| kind.mounts_image());
         let kept = image_use.as_ref().and_then(|_| self.warm_images.get(image));
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.places.group(&instance.place());
@@ -193,22 +195,22 @@ impl Supervisor {
             },
             verify: self.places.verify(),
             image_kept: kept.map(|(identity, _)| identity),
-            job,
+            task,
         };
         let payload = run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());
         let dev = run.dev_mount.as_ref().map(AsFd::as_fd);
-        let (payload, dev) = match purpose {
-            Purpose::Run => (None, None),
-            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe => (payload, None),
-            Purpose::Devices => (None, dev),
+        let (payload, dev) = match kind {
+            TaskKind::Run => (None, None),
+            TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe => (payload, None),
+            TaskKind::Devices => (None, dev),
         };
         // A launcher that comes to a running instance stays outside its group: nothing that the instance does there holds it
         // up.
-        let group = match purpose {
-            Purpose::Run => Some(group.as_path()),
-            Purpose::Exec { .. } | Purpose::Stop | Purpose::Probe | Purpose::Devices => None,
+        let group = match kind {
+            TaskKind::Run => Some(group.as_path()),
+            TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe | TaskKind::Devices => None,
         };
-        let after = self.launch_patience(purpose, &request.spec, Path::new(&request.places.image));
+        let after = self.launch_patience(kind, &request.spec, Path::new(&request.places.image));
         let at = clock::since_boot().saturating_add(after);
         let (child, reports, output) = launch::start(
             &self.places.yado,
@@ -222,7 +224,7 @@ impl Supervisor {
         self.launches.push(Launch {
             id,
             instance: number,
-            purpose,
+            task: kind,
             launcher: Some((child.pid, child.pidfd)),
             reports: Some(reports),
             output,
@@ -231,7 +233,7 @@ impl Supervisor {
             command: None,
             command_ended: None,
             limit: Limit::GiveUp { at, after },
-            awaits_image: purpose.mounts_image(),
+            awaits_image: kind.mounts_image(),
         });
         if let (Some(run), Some(image_use)) = (self.instances.run_mut(number), image_use) {
             run.image = Some(image_use);

@@ -3,7 +3,7 @@
 use crate::instance::Run;
 use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
 use crate::instance::{cgroup, lifecycle};
-use crate::launch::{Ask, Launch, Purpose};
+use crate::launch::{Launch, Task, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
@@ -27,11 +27,11 @@ impl Supervisor {
                     run.watch.postpone(now);
                     return;
                 }
-                let is_last_try = |launch: &Launch| launch.instance == number && launch.purpose == Purpose::Probe;
+                let is_last_try = |launch: &Launch| launch.instance == number && launch.task == TaskKind::Probe;
                 if self.launches.iter().any(is_last_try) {
                     let failure = Failure::refused(Step::Health, instance.name.as_str(), "the last try still hangs");
                     self.note_probe(number, Some(Box::new(failure)), now);
-                } else if let Err(failure) = self.start_launcher(number, Ask::Probe) {
+                } else if let Err(failure) = self.start_launcher(number, Task::Probe) {
                     self.note_unmade_probe(number, failure, now);
                 }
             }
@@ -41,7 +41,7 @@ impl Supervisor {
 
     /// Ends a try that nobody waits for any more.
     pub(crate) fn kill_probe(&mut self, number: InstanceId) {
-        let probe = self.launches.iter().find(|launch| launch.instance == number && launch.purpose == Purpose::Probe);
+        let probe = self.launches.iter().find(|launch| launch.instance == number && launch.task == TaskKind::Probe);
         if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
             children::kill(pidfd.as_fd());
         }

@@ -6,8 +6,8 @@ use crate::instance::InstanceSpec;
 use serde::{Deserialize, Serialize};
 use yado_wire::{InstanceId, RunNumber};
 
-/// One job for the launcher, in a memfd: [`VERSION`] and the spec's [`SCHEMA`](crate::file::SCHEMA), four bytes each, little
-/// endian, then postcard. On a board init and the launcher are of one image. Hosted, an init that still runs may start the
+/// What the launcher is to do, and with what. In a memfd: [`VERSION`] and the spec's [`SCHEMA`](crate::file::SCHEMA), four bytes
+/// each, little endian, then postcard. On a board init and the launcher are of one image. Hosted, an init that still runs may start the
 /// launcher of a newer release, which refuses a request that is not of its own form instead of misreading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchRequest {
@@ -26,7 +26,7 @@ pub struct LaunchRequest {
     /// `Run`: a mount of the image from an earlier start lies on [`IMAGE_FD`], good for this file only.
     pub image_kept: Option<FileIdentity>,
     /// What to do.
-    pub job: LaunchJob,
+    pub task: LaunchTask,
 }
 
 /// The longest request. The spec is bounded by its file, and the rest is paths and one command.
@@ -86,7 +86,7 @@ pub enum Verify {
 
 /// What the launcher is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LaunchJob {
+pub enum LaunchTask {
     /// Build the sandbox and exec the instance's init.
     Run,
     /// Run a command in the running instance. The command's stdin, stdout and stderr are the launcher's own.

@@ -13,7 +13,7 @@ use yado_spec::apply::split;
 use yado_spec::changes::changes;
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
-use yado_spec::launch_request::{Command, CommandUser, LaunchJob, LaunchPlaces, LaunchRequest, Verify};
+use yado_spec::launch_request::{Command, CommandUser, LaunchPlaces, LaunchRequest, LaunchTask, Verify};
 use yado_spec::network::NetworksSpec;
 use yado_spec::setting::Applies;
 use yado_wire::{InstanceId, RunNumber};
@@ -67,13 +67,13 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
         cgroup: "/sys/fs/cgroup/instances/me".to_owned(),
         netd: Some("/run/yado/netd.sock".to_owned()),
     };
-    let exec = LaunchJob::Exec(Command {
+    let exec = LaunchTask::Exec(Command {
         argv: vec!["/bin/sh".to_owned(), "-c".to_owned()],
         environment: vec!["A=1".to_owned()],
         cwd: Some("/root".to_owned()),
         user: CommandUser::Name { name: "www-data".to_owned(), gid: None },
     });
-    let seeds = [LaunchJob::Run, exec, LaunchJob::Devices, LaunchJob::Probe].map(|job| {
+    let seeds = [LaunchTask::Run, exec, LaunchTask::Devices, LaunchTask::Probe].map(|task| {
         let spec = compile_one(FULL).unwrap();
         let request = LaunchRequest {
             id: InstanceId(300),
@@ -83,7 +83,7 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
             run: RunNumber(7_000_000),
             verify: Verify::Block,
             image_kept: None,
-            job,
+            task,
         };
         request.encode().unwrap()
     });

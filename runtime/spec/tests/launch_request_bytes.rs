@@ -4,7 +4,7 @@
 
 use yado_spec::file;
 use yado_spec::file_identity::{FileIdentity, FileTime};
-use yado_spec::launch_request::{Command, CommandUser, LaunchJob, LaunchPlaces, LaunchRequest, VERSION, Verify};
+use yado_spec::launch_request::{Command, CommandUser, LaunchPlaces, LaunchRequest, LaunchTask, VERSION, Verify};
 use yado_wire::{InstanceId, RunNumber};
 
 const HOW_TO_CHANGE: &str = "a launch request has other bytes now, and a launcher of this version would misread the old ones. If that \
@@ -33,7 +33,7 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         run: RunNumber(5),
         verify: Verify::Block,
         image_kept: None,
-        job: LaunchJob::Run,
+        task: LaunchTask::Run,
     };
     let identity = FileIdentity {
         device: 300,
@@ -53,12 +53,12 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         places: LaunchPlaces { netd: Some("/n".into()), ..least.places.clone() },
         verify: Verify::Start,
         image_kept: Some(identity),
-        job: LaunchJob::Exec(command),
+        task: LaunchTask::Exec(command),
         ..least.clone()
     };
-    let shell = LaunchRequest { job: LaunchJob::Exec(shell), ..least.clone() };
-    let probe = LaunchRequest { job: LaunchJob::Probe, ..least.clone() };
-    let devices = LaunchRequest { job: LaunchJob::Devices, ..least.clone() };
+    let shell = LaunchRequest { task: LaunchTask::Exec(shell), ..least.clone() };
+    let probe = LaunchRequest { task: LaunchTask::Probe, ..least.clone() };
+    let devices = LaunchRequest { task: LaunchTask::Devices, ..least.clone() };
     let spec_bytes = postcard_of_spec();
     for (request, rest) in [
         (least, &b"\x02/i\x02/t\x02/l\x02/r\x02/c\x00\xac\x02\x05\x00\x00\x00"[..]),

@@ -13,7 +13,7 @@ use yado_image::{Architecture, Kind, erofs};
 use yado_spec::instance::{
     Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security, StopMethod,
 };
-use yado_spec::launch_request::{LaunchJob, LaunchPlaces, LaunchRequest, Verify};
+use yado_spec::launch_request::{LaunchPlaces, LaunchRequest, LaunchTask, Verify};
 use yado_wire::{InstanceId, InstanceName, RunNumber};
 
 /// Host id of root inside.
@@ -112,7 +112,7 @@ impl Fixture {
             run: RunNumber(7_000_000),
             verify: verify(),
             image_kept: None,
-            job: LaunchJob::Run,
+            task: LaunchTask::Run,
         }
     }
 

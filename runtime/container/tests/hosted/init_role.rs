@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use yado_spec::LaunchRequest;
 use yado_spec::file_identity::FileIdentity;
 use yado_spec::launch_request::{
-    Command, CommandUser, DEV_FD, IMAGE_FD, LaunchJob, PAYLOAD_FD, REPORT_FD, REQUEST_FD,
+    Command, CommandUser, DEV_FD, IMAGE_FD, LaunchTask, PAYLOAD_FD, REPORT_FD, REQUEST_FD,
 };
 use yado_sys::children::{self, Child, Ended, Program, Session};
 use yado_sys::{memfd, packet};
@@ -39,7 +39,7 @@ pub(crate) struct Payload {
     pub(crate) until_started: Duration,
 }
 
-/// Runs a request of the job `Run` or `Exec` until the payload executes.
+/// Runs a request of the task `Run` or `Exec` until the payload executes.
 pub(crate) fn launch(request: &LaunchRequest) -> Result<Payload, Failure> {
     launch_with(request, None, &null(), || ())
 }
@@ -81,7 +81,7 @@ pub(crate) fn exec_whole(
     running: &Payload,
     command: Command,
 ) -> Result<(Ended, String), Failure> {
-    let request = LaunchRequest { job: LaunchJob::Exec(command), ..request.clone() };
+    let request = LaunchRequest { task: LaunchTask::Exec(command), ..request.clone() };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let command = launch_with(&request, Some(running), &writer, || ())?;
     drop(writer);
@@ -95,7 +95,7 @@ pub(crate) fn sync_devices(
     request: &LaunchRequest,
     running: &Payload,
 ) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let request = LaunchRequest { job: LaunchJob::Devices, ..request.clone() };
+    let request = LaunchRequest { task: LaunchTask::Devices, ..request.clone() };
     let (reports, launcher) = start(&request, Some(running), &null(), None);
     let mut outcome = None;
     while let Some((report, _)) = next_report(&reports) {
@@ -115,7 +115,7 @@ fn texts(names: &[yado_wire::Text<64>]) -> Vec<String> {
 
 /// Tries the probe of the running instance.
 pub(crate) fn probe(request: &LaunchRequest, running: &Payload) -> Result<(), Failure> {
-    let request = LaunchRequest { job: LaunchJob::Probe, ..request.clone() };
+    let request = LaunchRequest { task: LaunchTask::Probe, ..request.clone() };
     let (reports, launcher) = start(&request, Some(running), &null(), None);
     let report = next_report(&reports).map(|(report, _)| report);
     wait(launcher.pid, &launcher.pidfd);
@@ -180,7 +180,7 @@ fn start(
     let request_memory = memfd::sealed("request", &request.encode().unwrap()).unwrap();
     let (null, cgroup) = (null(), Fixture::cgroup_of(request));
     // What a running instance does to its own group must not hold the launcher up.
-    let is_inside = request.job == LaunchJob::Run;
+    let is_inside = request.task == LaunchTask::Run;
     let stderr = std::io::stderr();
     let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![
         (null.as_fd(), 0),
@@ -191,8 +191,8 @@ fn start(
     ];
     descriptors.extend(kept.map(|mount| (mount.as_fd(), IMAGE_FD)));
     if let Some(running) = running {
-        match (&request.job, &running.dev) {
-            (LaunchJob::Devices, Some(dev)) => descriptors.push((dev.as_fd(), DEV_FD)),
+        match (&request.task, &running.dev) {
+            (LaunchTask::Devices, Some(dev)) => descriptors.push((dev.as_fd(), DEV_FD)),
             _ => descriptors.push((running.pidfd.as_fd(), PAYLOAD_FD)),
         }
     }

@@ -3,7 +3,7 @@
 use super::client::Exchange;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
-use crate::launch::Ask;
+use crate::launch::Task;
 use crate::log::Priority;
 use crate::log::rings::LogPosition;
 use crate::moment::{Moment, whole_ms};
@@ -206,7 +206,7 @@ impl Supervisor {
         if !self.instances.get(number).is_some_and(is_up) {
             return self.refuse(id, name.as_str(), "it is not running");
         }
-        match self.start_launcher(number, Ask::Exec { client: id, command, standard }) {
+        match self.start_launcher(number, Task::Exec { client: id, command, standard }) {
             Ok(launch) => self.set_exchange(id, Exchange::Command { launch }),
             Err(failure) => self.reply(id, &Reply::Refused(failure)),
         }

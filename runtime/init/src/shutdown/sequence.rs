@@ -103,7 +103,7 @@ pub(crate) enum Action {
     None,
     /// Kill all instances.
     KillInstances,
-    /// Ask all processes to end.
+    /// Task all processes to end.
     AskOthers,
     /// Kill all processes.
     KillOthers,
