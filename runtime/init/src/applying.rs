@@ -56,10 +56,10 @@ impl Supervisor {
         }
         let names = specs::compiled_names(&self.places)?;
         self.applying = Some(Applying { client, forget, left: Vec::new() });
-        for &number in self.instances.ids().iter() {
+        for &id in self.instances.ids().iter() {
             let is_configured = |instance: &Instance| names.contains(&instance.name);
-            if !self.instances.get(number).is_some_and(is_configured) {
-                self.begin_removal(number, now);
+            if !self.instances.get(id).is_some_and(is_configured) {
+                self.begin_removal(id, now);
             }
         }
         // Who does not run makes room for those that are new.
@@ -79,7 +79,7 @@ impl Supervisor {
                 identities = identities.with(&[claim], |_| true);
             }
             match self.instances.named(&one.name).map(|known| known.id) {
-                Some(number) => self.renew(number, one, now),
+                Some(id) => self.renew(id, one, now),
                 None => self.add_instance(one, &identities),
             }
         }
@@ -132,8 +132,8 @@ impl Supervisor {
         }
     }
 
-    fn begin_removal(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    fn begin_removal(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         instance.is_deleted = true;
         let about = instance.about();
         let patience = instance.rules().map(|rules| rules.patience).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Supervisor {
         if let Some(applying) = &mut self.applying {
             applying.left.push(Left { about, until: Until::Gone });
         }
-        self.want(number, Wanted::Down { patience }, now);
+        self.want(id, Wanted::Down { patience }, now);
     }
 
     fn add_instance(&mut self, configured: Configured, identities: &Identities) {
@@ -170,11 +170,11 @@ impl Supervisor {
         self.answer_applied(about, outcome);
     }
 
-    fn renew(&mut self, number: InstanceId, configured: Configured, now: Moment) {
-        let running = self.instances.get(number).and_then(|instance| Some(instance.run.as_ref()?.spec.clone()));
+    fn renew(&mut self, id: InstanceId, configured: Configured, now: Moment) {
+        let running = self.instances.get(id).and_then(|instance| Some(instance.run.as_ref()?.spec.clone()));
         let specs: Vec<_> = running.as_deref().into_iter().chain(configured.spec.as_deref().ok()).collect();
-        let processors = self.processors_for(number, &specs);
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let processors = self.processors_for(id, &specs);
+        let Some(instance) = self.instances.get_mut(id) else { return };
         // It comes back before it was gone.
         let is_back = std::mem::take(&mut instance.is_deleted);
         let renewed = instance.renew(configured, &processors, &self.places, now);
@@ -185,12 +185,12 @@ impl Supervisor {
         let waits = is_changed && matches!(instance.state, State::WaitingForDevice { .. });
         if waits || ((is_back || has_failed) && instance.is_to_start_by_itself()) {
             let run = instance.next_run();
-            self.want(number, Wanted::Up { run }, now);
+            self.want(id, Wanted::Up { run }, now);
         }
         if is_changed {
-            self.judge_anew(number, running.as_deref(), now);
+            self.judge_anew(id, running.as_deref(), now);
         }
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let about = instance.about();
         let (outcome, writes, before) = match renewed {
             Renewed::Unchanged if is_back => (ApplyOutcome::Changed, Vec::new(), Box::default()),
@@ -220,19 +220,19 @@ impl Supervisor {
         if let Some(applying) = &mut self.applying {
             applying.left.push(Left { about, until: Until::Limited(Box::new(outcome)) });
         }
-        self.start_job(Job::SetLimits { instance: number, group, writes, before }, now);
+        self.start_job(Job::SetLimits { instance: id, group, writes, before }, now);
     }
 
     /// The health of an instance that runs is judged by other rules, if they are other ones than `before`.
-    fn judge_anew(&mut self, number: InstanceId, before: Option<&InstanceSpec>, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    fn judge_anew(&mut self, id: InstanceId, before: Option<&InstanceSpec>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let (Some(before), Some(rules), Some(run)) = (before, instance.rules(), &mut instance.run) else { return };
         if before.health == run.spec.health {
             return;
         }
         instance.state = instance.state.by_rules(run.started.unwrap_or(now), &rules);
         let verdict = run.watch.renew(&run.spec.health, Phase::of(instance.state));
-        self.take_verdict(number, verdict, now);
+        self.take_verdict(id, verdict, now);
     }
 
     fn answer_applied(&mut self, instance: AboutInstance, outcome: ApplyOutcome) {
@@ -241,8 +241,8 @@ impl Supervisor {
     }
 
     /// New limits of an instance are written, or not.
-    pub(crate) fn note_limits(&mut self, number: InstanceId, before: &Limits, end: &JobEnd) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn note_limits(&mut self, id: InstanceId, before: &Limits, end: &JobEnd) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let group = self.places.group(&instance.place());
         if let Some(run) = &mut instance.run {
             run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
@@ -265,10 +265,10 @@ impl Supervisor {
                 run.spec = Rc::new(InstanceSpec { limits: before.clone(), ..InstanceSpec::clone(&run.spec) });
                 leave_actual(&runtime, &run.spec);
             }
-            self.record_failure(number, failure.clone());
+            self.record_failure(id, failure.clone());
         }
         let Some(applying) = &mut self.applying else { return };
-        let is_it = |left: &Left| left.about.id == number && matches!(left.until, Until::Limited(_));
+        let is_it = |left: &Left| left.about.id == id && matches!(left.until, Until::Limited(_));
         let Some(at) = applying.left.iter().position(is_it) else { return };
         let Left { about, until } = applying.left.remove(at);
         if let Until::Limited(outcome) = until {
@@ -287,10 +287,10 @@ impl Supervisor {
     }
 
     fn forget_gone(&mut self, now: Moment) {
-        for &number in self.instances.ids().iter() {
-            let Some(instance) = self.instances.get(number).filter(|instance| instance.is_deleted) else { continue };
+        for &id in self.instances.ids().iter() {
+            let Some(instance) = self.instances.get(id).filter(|instance| instance.is_deleted) else { continue };
             let is_stuck = matches!(instance.state, State::Stuck { .. });
-            let is_launching = self.launches.iter().any(|launch| launch.instance == number);
+            let is_launching = self.launches.iter().any(|launch| launch.instance == id);
             let about = instance.about();
             if is_stuck {
                 let failure = instance.last_failure.as_deref().cloned();
@@ -298,7 +298,7 @@ impl Supervisor {
                     failure.unwrap_or_else(|| Failure::refused(Step::Cgroup, about.name.as_str(), "it does not end"));
                 self.answer_removal(&about, || ApplyOutcome::Refused(failure));
             } else if !instance.is_active() && !is_launching {
-                self.instances.remove(number);
+                self.instances.remove(id);
                 self.instances.set_order();
                 self.log.say(Priority::Notice, format_args!("{}: is gone", about.name));
                 self.events.publish(Some(&about), EventKind::Removed);

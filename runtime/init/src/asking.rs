@@ -34,14 +34,14 @@ const SIGTERM: u8 = 15;
 
 impl Supervisor {
     /// Asks an instance's init to power off.
-    pub(crate) fn ask_to_stop(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn ask_to_stop(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(method) = instance.actual().map(|spec| spec.stop_method().clone()) else { return };
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
         let Some((pid, pidfd)) = &run.payload else { return };
         let said = match method {
-            StopMethod::Command(argv) => return self.run_stop_command(number, argv, now),
+            StopMethod::Command(argv) => return self.run_stop_command(id, argv, now),
             StopMethod::Signal(signal) => Some(signal),
             StopMethod::Detect => None,
         };
@@ -61,23 +61,23 @@ impl Supervisor {
     }
 
     /// Asks again when it is due.
-    pub(crate) fn ask_again(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn ask_again(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
         let Some(at) = run.ask_at else { return };
         if !matches!(instance.state, State::Stopping { kills: 0, .. }) {
             run.ask_at = None;
         } else if at <= now {
-            self.ask_to_stop(number, now);
+            self.ask_to_stop(id, now);
         }
     }
 
     /// The same as `yado rescue exec`, but nobody waits for it. One at a time.
-    fn run_stop_command(&mut self, number: InstanceId, argv: Vec<String>, now: Moment) {
+    fn run_stop_command(&mut self, id: InstanceId, argv: Vec<String>, now: Moment) {
         let shown = argv.join(" ");
         let command = Command { argv, cwd: Some("/".to_owned()), ..Command::default() };
-        let started = self.start_launcher(number, Task::Stop { command });
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let started = self.start_launcher(id, Task::Stop { command });
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
         let is_first = run.note_asked(now);
@@ -93,8 +93,8 @@ impl Supervisor {
     }
 
     /// The command that is to stop an instance has ended, or was not executed; `why_not`: it was in vain.
-    pub(crate) fn note_stop_command(&mut self, number: InstanceId, why_not: Option<&Failure>, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn note_stop_command(&mut self, id: InstanceId, why_not: Option<&Failure>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
         let pause = if why_not.is_some() { ASK_AGAIN } else { REMIND };
@@ -107,8 +107,8 @@ impl Supervisor {
     }
 
     /// An instance is killed: says so, the first time, if it was asked to end before.
-    pub(crate) fn note_kill(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn note_kill(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let (Some(method), name) = (instance.actual().map(|spec| spec.stop_method().clone()), instance.name.clone())
         else {
             return;

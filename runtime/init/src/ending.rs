@@ -44,8 +44,8 @@ impl Supervisor {
         let is = |process: &Option<(i32, std::os::fd::OwnedFd)>| process.as_ref().is_some_and(|(own, _)| *own == pid);
         let is_payload = |instance: &&Instance| instance.payload().is_some_and(|(own, _)| *own == pid);
         let payload = self.instances.iter().find(is_payload).map(|instance| instance.id);
-        if let Some(number) = payload {
-            self.note_payload_end(number, ended, now);
+        if let Some(id) = payload {
+            self.note_payload_end(id, ended, now);
         } else if let Some(launch) = self.launches.iter_mut().find(|launch| is(&launch.launcher)) {
             launch.launcher = None;
             let id = launch.id;
@@ -71,11 +71,11 @@ impl Supervisor {
     }
 
     /// An instance's first process has ended, and with it, by its pid namespace, all others.
-    pub(crate) fn note_payload_end(&mut self, number: InstanceId, ended: Ended, now: Moment) {
+    pub(crate) fn note_payload_end(&mut self, id: InstanceId, ended: Ended, now: Moment) {
         // Was it the kernel, for want of memory? That is told before the end itself.
-        self.read_counts(number);
-        self.tell_counts(number, Counter::last_news);
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        self.read_counts(id);
+        self.tell_counts(id, Counter::last_news);
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let mut killed_after = None;
         if let Some(run) = &mut instance.run {
             run.payload = None;
@@ -85,15 +85,15 @@ impl Supervisor {
         let about = instance.about();
         // Why it was ended for its sockets' memory was told.
         let is_untold = instance.is_up() && !instance.is_ended_for_memory();
-        self.kill_probe(number);
-        self.drain_console(number, now);
+        self.kill_probe(id);
+        self.drain_console(id, now);
         self.log.say(Priority::Notice, format_args!("{}: {end}", about.name));
         self.events.publish(Some(&about), EventKind::Exited(end));
         if is_untold && end_of_payload(ended) == End::Crash {
             let how = format!("its init {}", how_it_ended(ended));
-            self.record_failure(number, Failure::refused(Step::Exec, about.name.as_str(), &how));
+            self.record_failure(id, Failure::refused(Step::Exec, about.name.as_str(), &how));
         }
-        self.step_instance(number, lifecycle::Event::Ended(end_of_payload(ended)), now);
+        self.step_instance(id, lifecycle::Event::Ended(end_of_payload(ended)), now);
     }
 
     /// A launcher has ended. Without a report of success that is a failure.
@@ -103,9 +103,9 @@ impl Supervisor {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         if launch.is_given_up() {
             // What it was for has failed already.
-            let number = launch.instance;
+            let instance_id = launch.instance;
             self.finish_launch(id, now);
-            return self.collect_at_once(number, now);
+            return self.collect_at_once(instance_id, now);
         }
         if !launch.is_done && launch.failure.is_none() {
             let how = match ended {
@@ -114,37 +114,37 @@ impl Supervisor {
             };
             launch.failure = Some(Box::new(Failure::refused(Step::Launcher, "yado-container", &how)));
         }
-        let (number, task, failure) = (launch.instance, launch.task, launch.failure.clone());
+        let (instance_id, task, failure) = (launch.instance, launch.task, launch.failure.clone());
         self.finish_launch(id, now);
         match (task, failure) {
-            (TaskKind::Run, Some(failure)) => self.fail_launched(number, *failure, now),
+            (TaskKind::Run, Some(failure)) => self.fail_launched(instance_id, *failure, now),
             (TaskKind::Probe, Some(failure)) if failure.step == Step::Cgroup => {
-                self.note_unmade_probe(number, *failure, now);
+                self.note_unmade_probe(instance_id, *failure, now);
             }
-            (TaskKind::Probe, failure) => self.note_probe(number, failure, now),
-            (TaskKind::Devices, Some(failure)) => self.fail_devices(number, *failure, now),
+            (TaskKind::Probe, failure) => self.note_probe(instance_id, failure, now),
+            (TaskKind::Devices, Some(failure)) => self.fail_devices(instance_id, *failure, now),
             (TaskKind::Run | TaskKind::Devices, None) | (TaskKind::Exec { .. } | TaskKind::Stop, _) => {}
         }
-        self.collect_at_once(number, now);
+        self.collect_at_once(instance_id, now);
     }
 
     /// A process ended that may have been the last of a run that is being collected.
-    fn collect_at_once(&mut self, number: InstanceId, now: Moment) {
+    fn collect_at_once(&mut self, id: InstanceId, now: Moment) {
         use lifecycle::State;
-        let Some(instance) = self.instances.get(number) else { return };
+        let Some(instance) = self.instances.get(id) else { return };
         if matches!(instance.state, State::Collecting { .. } | State::Stuck { .. }) {
-            self.step_instance(number, lifecycle::Event::ProcessEnded, now);
+            self.step_instance(id, lifecycle::Event::ProcessEnded, now);
         }
     }
 
     /// The launcher of a start has failed.
-    pub(crate) fn fail_launched(&mut self, number: InstanceId, failure: Failure, now: Moment) {
-        let Some(instance) = self.instances.get(number) else { return };
+    pub(crate) fn fail_launched(&mut self, id: InstanceId, failure: Failure, now: Moment) {
+        let Some(instance) = self.instances.get(id) else { return };
         // Killed because nobody wants it any more: that is no failure.
         if matches!(instance.state, lifecycle::State::Stopping { .. }) {
-            self.step_instance(number, lifecycle::Event::Ended(End::StartFailed), now);
+            self.step_instance(id, lifecycle::Event::Ended(End::StartFailed), now);
         } else {
-            self.fail_start(number, failure, now);
+            self.fail_start(id, failure, now);
         }
     }
 
@@ -182,18 +182,18 @@ impl Supervisor {
     }
 
     /// Removes what is left of a run that has ended, and tells the table whether something remains.
-    pub(crate) fn collect(&mut self, number: InstanceId, launchers: Launchers, now: Moment) {
-        let event = self.remove_run(number, launchers, now);
-        self.step_instance(number, event, now);
+    pub(crate) fn collect(&mut self, id: InstanceId, launchers: Launchers, now: Moment) {
+        let event = self.remove_run(id, launchers, now);
+        self.step_instance(id, event, now);
     }
 
-    fn remove_run(&mut self, number: InstanceId, launchers: Launchers, now: Moment) -> lifecycle::Event {
-        let has_launcher = self.launches.iter().any(|launch| launch.instance == number && launch.launcher.is_some());
-        let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
+    fn remove_run(&mut self, id: InstanceId, launchers: Launchers, now: Moment) -> lifecycle::Event {
+        let has_launcher = self.launches.iter().any(|launch| launch.instance == id && launch.launcher.is_some());
+        let Some(instance) = self.instances.get_mut(id) else { return lifecycle::Event::Gone };
         let has_payload = instance.payload().is_some();
         if has_launcher || has_payload {
             if has_payload || launchers == Launchers::Kill {
-                self.kill_instance(number);
+                self.kill_instance(id);
             }
             return lifecycle::Event::Remains;
         }
@@ -210,14 +210,14 @@ impl Supervisor {
                 cgroup::kill(&group);
                 // What does not die may wait for a FUSE server.
                 if launchers == Launchers::Kill {
-                    self.abort_fuse(number);
+                    self.abort_fuse(id);
                 }
                 return lifecycle::Event::Remains;
             }
             Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),
         }
         let _ = fs::remove_dir_all(self.places.runtime(&place));
-        let Some(instance) = self.instances.get_mut(number) else { return lifecycle::Event::Gone };
+        let Some(instance) = self.instances.get_mut(id) else { return lifecycle::Event::Gone };
         for count in [&mut instance.oom_kills, &mut instance.refused_forks] {
             *count = std::mem::take(count).closed();
         }
@@ -225,7 +225,7 @@ impl Supervisor {
         // What is open of it goes to a closer: its root's mount is the last one, and closing it writes back the whole file
         // system of the layer, whoever wrote there. Neither its end nor its next start waits for that.
         if let Some(run) = run.filter(|run| !run.spec.nics.is_empty()) {
-            self.step_netd(detach_queue::Event::Ended((number, run.number)), now);
+            self.step_netd(detach_queue::Event::Ended((id, run.number)), now);
         }
         lifecycle::Event::Gone
     }
@@ -243,10 +243,10 @@ impl Supervisor {
     }
 
     /// Records that something of an instance does not end, and what.
-    pub(crate) fn report_stuck(&mut self, number: InstanceId) {
+    pub(crate) fn report_stuck(&mut self, id: InstanceId) {
         const MAX_NAMED: usize = 8;
-        let Some(instance) = self.instances.get(number) else { return };
-        let launchers = self.launches.iter().filter(|launch| launch.instance == number);
+        let Some(instance) = self.instances.get(id) else { return };
+        let launchers = self.launches.iter().filter(|launch| launch.instance == id);
         let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(instance.payload());
         let mut pids: Vec<i32> = ours.map(|(pid, _)| *pid).collect();
         for pid in cgroup::processes(&self.places.group(&instance.place())) {
@@ -260,6 +260,6 @@ impl Supervisor {
             if named.is_empty() { "in groups below".to_owned() } else { named.join(" ") }
         );
         let failure = Failure::refused(Step::Cgroup, instance.name.as_str(), &reason);
-        self.record_failure(number, failure);
+        self.record_failure(id, failure);
     }
 }

@@ -67,8 +67,8 @@ impl Supervisor {
     /// Does what is due.
     pub(crate) fn advance_hotplug(&mut self, now: Moment) {
         self.step_hotplug(Event::Wake, now);
-        for &number in self.instances.ids().iter() {
-            self.sync_devices(number, now);
+        for &id in self.instances.ids().iter() {
+            self.sync_devices(id, now);
         }
     }
 
@@ -85,8 +85,8 @@ impl Supervisor {
                 Action::Load(aliases) => self.start_job(Job::Drivers(aliases), now),
                 Action::LoadAll => self.start_job(Job::AllDrivers, now),
                 Action::TellInstances => {
-                    for &number in self.instances.ids().iter() {
-                        self.note_devices_changed(number, now);
+                    for &id in self.instances.ids().iter() {
+                        self.note_devices_changed(id, now);
                     }
                 }
             }
@@ -102,8 +102,8 @@ impl Supervisor {
         }
     }
 
-    fn note_devices_changed(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    fn note_devices_changed(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let is_started = instance.is_up() || matches!(instance.state, State::Starting { .. });
         if is_started && instance.has_hotplug() {
             if let Some(run) = &mut instance.run {
@@ -111,18 +111,18 @@ impl Supervisor {
                 run.devices_pause = Duration::ZERO;
             }
         }
-        self.step_instance(number, lifecycle::Event::DevicesChanged, now);
+        self.step_instance(id, lifecycle::Event::DevicesChanged, now);
     }
 
     /// Runs the launcher for an instance's devices: one at a time, and not before it has started.
-    fn sync_devices(&mut self, number: InstanceId, now: Moment) {
+    fn sync_devices(&mut self, id: InstanceId, now: Moment) {
         let busy = self
             .launches
             .iter()
-            .find(|launch| launch.instance == number && matches!(launch.task, TaskKind::Run | TaskKind::Devices));
+            .find(|launch| launch.instance == id && matches!(launch.task, TaskKind::Run | TaskKind::Devices));
         // Asked again when the launcher has ended, which wakes us; and now and then if it hangs.
         let again = busy.map(|launch| if launch.is_given_up() { TRY_AGAIN } else { DEBOUNCE });
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let is_up = instance.is_up();
         let Some(run) = &mut instance.run else { return };
         let Some(due) = run.devices_due else { return };
@@ -141,15 +141,15 @@ impl Supervisor {
         if !is_up {
             return;
         }
-        if let Err(failure) = self.start_launcher(number, Task::Devices) {
-            self.fail_devices(number, failure, now);
+        if let Err(failure) = self.start_launcher(id, Task::Devices) {
+            self.fail_devices(id, failure, now);
         }
     }
 
     /// The devices of an instance are not what they should be.
-    pub(crate) fn fail_devices(&mut self, number: InstanceId, failure: Failure, now: Moment) {
-        self.record_failure(number, failure);
-        if let Some(run) = self.instances.run_mut(number) {
+    pub(crate) fn fail_devices(&mut self, id: InstanceId, failure: Failure, now: Moment) {
+        self.record_failure(id, failure);
+        if let Some(run) = self.instances.run_mut(id) {
             run.devices_pause = run.devices_pause.saturating_mul(2).clamp(TRY_AGAIN, LONGEST_PAUSE);
             run.devices_due.get_or_insert(now.saturating_add(run.devices_pause));
         }

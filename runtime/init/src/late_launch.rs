@@ -85,15 +85,15 @@ impl Supervisor {
             // It had nothing left to do but to end.
             return;
         }
-        let (number, task) = (launch.instance, launch.task);
+        let (instance_id, task) = (launch.instance, launch.task);
         let failure = too_late(task, name.as_str(), after, instance.payload().is_some(), step.as_deref());
         launch.failure = Some(Box::new(failure.clone()));
         match task {
-            TaskKind::Run => self.fail_launched(number, failure, now),
+            TaskKind::Run => self.fail_launched(instance_id, failure, now),
             TaskKind::Exec { client } => self.answer_exec(client, Some(&failure), None),
-            TaskKind::Stop => self.note_stop_command(number, Some(&failure), now),
-            TaskKind::Probe => self.note_probe(number, Some(Box::new(failure)), now),
-            TaskKind::Devices => self.fail_devices(number, failure, now),
+            TaskKind::Stop => self.note_stop_command(instance_id, Some(&failure), now),
+            TaskKind::Probe => self.note_probe(instance_id, Some(Box::new(failure)), now),
+            TaskKind::Devices => self.fail_devices(instance_id, failure, now),
         }
     }
 }

@@ -198,17 +198,17 @@ impl Supervisor {
     }
 
     fn end_for_memory(&mut self, weight: &Weight, missing: u64) {
-        let Some(number) = self.instances.iter().find(|one| one.place() == weight.name).map(|one| one.id) else {
+        let Some(id) = self.instances.iter().find(|one| one.place() == weight.name).map(|one| one.id) else {
             return;
         };
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
         // What was ended for it already needs a moment to be gone.
         if !std::mem::replace(&mut run.is_ended_for_memory, true) {
             let failure = Failure::refused(Step::Limits, instance.name.as_str(), &weight.reason(missing));
-            self.record_failure(number, Failure { errno: NO_MEMORY, ..failure });
+            self.record_failure(id, Failure { errno: NO_MEMORY, ..failure });
         }
-        self.kill_instance(number);
+        self.kill_instance(id);
     }
 
     fn note_thaw(&mut self, thaw: Thaw) {

@@ -49,13 +49,13 @@ impl Supervisor {
                     let notify = instance.run.as_ref().and_then(|run| run.notify.as_ref());
                     notify.is_some_and(|socket| socket.is_of(run))
                 };
-                let Some(number) = self.instances.iter().find(is_of).map(|instance| instance.id) else { return };
+                let Some(id) = self.instances.iter().find(is_of).map(|instance| instance.id) else { return };
                 let ping = ping.map(|ping| match ping {
                     WatchdogPing::Alive => Ping::Alive,
                     WatchdogPing::Trigger => Ping::Trigger,
                 });
                 let notification = Notification { ready: is_ready, status: status.as_deref(), ping };
-                self.take_notification(number, uid, &notification, now);
+                self.take_notification(id, uid, &notification, now);
             }
             ReaderReport::SentDescriptors { run } => {
                 for instance in self.instances.iter_mut() {

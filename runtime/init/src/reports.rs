@@ -57,10 +57,10 @@ impl Supervisor {
 
     fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<Untrusted>, now: Moment) {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
-        let (number, task) = (launch.instance, launch.task);
+        let (instance_id, task) = (launch.instance, launch.task);
         match report {
             LaunchReport::Payload { pid } => match task {
-                TaskKind::Run => self.take_payload(number, pid, descriptors, now),
+                TaskKind::Run => self.take_payload(instance_id, pid, descriptors, now),
                 TaskKind::Exec { .. } | TaskKind::Stop => {
                     let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
                         return;
@@ -83,7 +83,7 @@ impl Supervisor {
                     launch.limit = Limit::None;
                 }
                 if task == TaskKind::Run {
-                    let Some(instance) = self.instances.get_mut(number) else { return };
+                    let Some(instance) = self.instances.get_mut(instance_id) else { return };
                     let since = instance.state.since().unwrap_or(now);
                     let start_us = u32::try_from(now.saturating_sub(since).as_micros()).unwrap_or(u32::MAX);
                     if let Some(run) = &mut instance.run {
@@ -95,7 +95,7 @@ impl Supervisor {
                     }
                     let about = instance.about();
                     self.events.publish(Some(&about), EventKind::Started { start_us, steps });
-                    self.step_instance(number, lifecycle::Event::Started, now);
+                    self.step_instance(instance_id, lifecycle::Event::Started, now);
                 }
             }
             LaunchReport::Image(told) => self.take_image(id, told, descriptors),
@@ -103,7 +103,7 @@ impl Supervisor {
             LaunchReport::Failed(failure) => launch.failure = Some(Box::new(failure)),
             LaunchReport::DevicesSynced { added, removed } => {
                 launch.is_done = true;
-                let Some(instance) = self.instances.get(number) else { return };
+                let Some(instance) = self.instances.get(instance_id) else { return };
                 let about = instance.about();
                 let name = &about.name;
                 for node in added {
@@ -118,8 +118,8 @@ impl Supervisor {
         }
     }
 
-    fn take_payload(&mut self, number: InstanceId, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    fn take_payload(&mut self, id: InstanceId, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let place = instance.place();
         let Some(run) = &mut instance.run else { return };
         let mut descriptors = descriptors.into_iter();
@@ -131,14 +131,14 @@ impl Supervisor {
                 Ok(console) => run.console = Some(console),
                 Err(error) => {
                     let failure = Failure::from_io(Step::Console, instance.name.as_str(), &error);
-                    self.record_failure(number, failure);
+                    self.record_failure(id, failure);
                 }
             }
         }
         if let Some(ended) = ended {
             self.log
                 .say(Priority::Info, format_args!("process {pid} {} before it was reported", how_it_ended(ended)));
-            self.note_payload_end(number, ended, now);
+            self.note_payload_end(id, ended, now);
         }
     }
 
@@ -146,12 +146,12 @@ impl Supervisor {
     /// can reach.
     pub(crate) fn take_notification(
         &mut self,
-        number: InstanceId,
+        id: InstanceId,
         uid: u32,
         notification: &Notification<'_>,
         now: Moment,
     ) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         if !instance.has_user(uid) {
             return;
         }
@@ -167,18 +167,18 @@ impl Supervisor {
             Some(Ping::Alive) | None => (ping, None),
         };
         if let Some(ping) = ping {
-            self.note_ping(number, ping, now);
+            self.note_ping(id, ping, now);
         }
         if ready {
-            self.note_ready(number, now);
+            self.note_ready(id, now);
         }
         if let Some(ping) = last_word {
-            self.note_ping(number, ping, now);
+            self.note_ping(id, ping, now);
         }
     }
 
-    fn note_ready(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    fn note_ready(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let may_be_ready = matches!(
             instance.state,
             lifecycle::State::Starting { .. } | lifecycle::State::Running { .. } | lifecycle::State::Unhealthy { .. }
@@ -187,14 +187,14 @@ impl Supervisor {
             let about = instance.about();
             let status = instance.run.as_ref().map_or("", |run| &run.status);
             self.events.publish(Some(&about), EventKind::Ready(clipped(status)));
-            self.step_instance(number, lifecycle::Event::SaidReady, now);
+            self.step_instance(id, lifecycle::Event::SaidReady, now);
         }
     }
 
     /// Reads what an instance printed; each line is a line of the log.
-    pub(crate) fn read_console(&mut self, number: InstanceId, now: Moment) {
+    pub(crate) fn read_console(&mut self, id: InstanceId, now: Moment) {
         let log = &mut self.log;
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let identifier = console_identifier(instance.name.as_str());
         let Some(console) = instance.run.as_mut().and_then(|run| run.console.as_mut()) else { return };
         console.write_input();
@@ -202,9 +202,9 @@ impl Supervisor {
     }
 
     /// The last lines of an instance that has ended.
-    pub(crate) fn drain_console(&mut self, number: InstanceId, now: Moment) {
+    pub(crate) fn drain_console(&mut self, id: InstanceId, now: Moment) {
         let log = &mut self.log;
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let identifier = console_identifier(instance.name.as_str());
         let Some(console) = instance.run.as_mut().and_then(|run| run.console.as_mut()) else { return };
         console.drain(now, &mut |line| log.record(Priority::Info as u8, &identifier, 0, line));
@@ -214,8 +214,8 @@ impl Supervisor {
     /// Reads what a launcher printed, or a command that it started. How many bytes that were is returned.
     pub(crate) fn read_launch_output(&mut self, id: LaunchId, now: Moment) -> u32 {
         let bytes = self.take_launch_output(id, |output, log| output.read(now, log));
-        let number = self.launches.iter().find(|launch| launch.id == id).map(|launch| launch.instance);
-        if let Some(instance) = number.and_then(|number| self.instances.get_mut(number)) {
+        let instance = self.launches.iter().find(|launch| launch.id == id).map(|launch| launch.instance);
+        if let Some(instance) = instance.and_then(|instance| self.instances.get_mut(instance)) {
             instance.printed.spend(bytes.saturating_add(LOOK_BYTES), now);
         }
         bytes
@@ -254,15 +254,15 @@ impl Supervisor {
     }
 
     /// Reads how often the kernel refused memory or processes.
-    pub(crate) fn read_counts(&mut self, number: InstanceId) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn read_counts(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         instance.oom_kills.look();
         instance.refused_forks.look();
     }
 
     /// Tells it, where that is due.
-    pub(crate) fn tell_counts(&mut self, number: InstanceId, news: impl Fn(&mut Counter) -> Option<u64>) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn tell_counts(&mut self, id: InstanceId, news: impl Fn(&mut Counter) -> Option<u64>) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let (killed, refused) = (news(&mut instance.oom_kills), news(&mut instance.refused_forks));
         if killed.is_none() && refused.is_none() {
             return;

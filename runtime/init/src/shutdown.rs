@@ -65,20 +65,20 @@ impl Supervisor {
         if self.shutdown.is_none() {
             return;
         }
-        for &number in self.instances.ids().iter() {
-            let Some(instance) = self.instances.get(number) else { continue };
+        for &id in self.instances.ids().iter() {
+            let Some(instance) = self.instances.get(id) else { continue };
             let Some(rules) = instance.rules() else { continue };
             if matches!(instance.wanted, Wanted::Down { .. }) {
                 continue;
             }
             let Ok(spec) = &instance.spec else { continue };
             let others = || {
-                let others = self.instances.iter().filter(|other| other.id != number && other.is_active());
+                let others = self.instances.iter().filter(|other| other.id != id && other.is_active());
                 others.filter_map(|other| Some((&other.name, &other.spec.as_ref().ok()?.boot)))
             };
             let may_stop = !instance.is_active() || may_stop((&instance.name, &spec.boot), others());
             if may_stop {
-                self.want(number, Wanted::Down { patience: rules.patience }, now);
+                self.want(id, Wanted::Down { patience: rules.patience }, now);
             }
         }
     }
@@ -110,8 +110,8 @@ impl Supervisor {
             match action {
                 Action::None => {}
                 Action::KillInstances => {
-                    for &number in self.instances.ids().iter() {
-                        self.want(number, Wanted::Down { patience: Duration::ZERO }, now);
+                    for &id in self.instances.ids().iter() {
+                        self.want(id, Wanted::Down { patience: Duration::ZERO }, now);
                     }
                 }
                 Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),

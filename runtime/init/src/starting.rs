@@ -26,36 +26,36 @@ use yado_wire::{Failure, InstanceId, RunNumber, Step};
 
 impl Supervisor {
     /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.
-    pub(crate) fn launch_instance(&mut self, number: InstanceId, now: Moment) {
-        let failure = match self.prepare_run(number) {
-            Ok(()) => self.start_launcher(number, Task::Run).err(),
+    pub(crate) fn launch_instance(&mut self, id: InstanceId, now: Moment) {
+        let failure = match self.prepare_run(id) {
+            Ok(()) => self.start_launcher(id, Task::Run).err(),
             Err(failure) => Some(failure),
         };
         if let Some(failure) = failure {
-            self.fail_start(number, failure, now);
+            self.fail_start(id, failure, now);
         }
     }
 
     /// Notes why a start failed, and tells the table.
-    pub(crate) fn fail_start(&mut self, number: InstanceId, failure: Failure, now: Moment) {
+    pub(crate) fn fail_start(&mut self, id: InstanceId, failure: Failure, now: Moment) {
         let is_without_netd = failure.step == Step::Network && !netd::is_ready(&self.services);
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         instance.waits_for_netd = is_without_netd;
         let event = instance.failed_start(&failure);
         // A device that is waited for is no failure yet.
         if matches!(event, lifecycle::Event::DeviceAbsent { within } if !within.is_zero()) {
             let name = &instance.name;
             self.log.say(Priority::Notice, format_args!("{name}: waits: {failure}"));
-            self.remember_failure(number, failure);
+            self.remember_failure(id, failure);
         } else {
-            self.record_failure(number, failure);
+            self.record_failure(id, failure);
         }
-        self.step_instance(number, event, now);
+        self.step_instance(id, event, now);
     }
 
     /// Starts one again whose start failed because netd was not up, now that it is: on a slow board it may come after all patience.
-    pub(crate) fn start_if_it_lacked_netd(&mut self, number: InstanceId, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn start_if_it_lacked_netd(&mut self, id: InstanceId, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         // What is left of the failed start is removed first.
         let is_over = matches!(instance.state, State::Failed { .. } | State::BackingOff { .. });
         if !instance.waits_for_netd || !is_over || !netd::is_ready(&self.services) {
@@ -66,24 +66,24 @@ impl Supervisor {
             let run = instance.next_run();
             let name = &instance.name;
             self.log.say(Priority::Notice, format_args!("{name}: netd is up, it is started again"));
-            self.want(number, Wanted::Up { run }, now);
+            self.want(id, Wanted::Up { run }, now);
         }
     }
 
-    fn remember_failure(&mut self, number: InstanceId, failure: Failure) {
-        if let Some(instance) = self.instances.get_mut(number) {
+    fn remember_failure(&mut self, id: InstanceId, failure: Failure) {
+        if let Some(instance) = self.instances.get_mut(id) {
             instance.last_failure = Some(Box::new(failure));
         }
     }
 
     /// What must be there before the launcher runs: the control group with its limits, the layer's directory, the runtime
     /// directory with the notification socket.
-    fn prepare_run(&mut self, number: InstanceId) -> Result<(), Failure> {
-        let spec = self.instances.get(number).and_then(|instance| instance.spec.clone().ok());
+    fn prepare_run(&mut self, id: InstanceId) -> Result<(), Failure> {
+        let spec = self.instances.get(id).and_then(|instance| instance.spec.clone().ok());
         let Some(spec) = spec else { return Ok(()) };
         let begun_us = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
-        let processors = self.processors_for(number, &[&spec]);
-        let Some(instance) = self.instances.get_mut(number) else { return Ok(()) };
+        let processors = self.processors_for(id, &[&spec]);
+        let Some(instance) = self.instances.get_mut(id) else { return Ok(()) };
         instance.waits_for_netd = false;
         instance.idmap_base = self.identities.first_host_id(&instance.name);
         if self.closing.is_overdue() {
@@ -132,7 +132,7 @@ impl Supervisor {
 
     /// The processors that an instance might be put on, the best first; none if it does not ask for a number of them.
     /// `specs`: what it is, and is to be.
-    pub(crate) fn processors_for(&self, number: InstanceId, specs: &[&InstanceSpec]) -> Vec<u16> {
+    pub(crate) fn processors_for(&self, id: InstanceId, specs: &[&InstanceSpec]) -> Vec<u16> {
         if !specs.iter().any(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_)))) {
             return Vec::new();
         }
@@ -141,14 +141,14 @@ impl Supervisor {
             // Without the controller writing the limit will fail, and say so.
             online = (0..machine::processors()).collect();
         }
-        let others = self.instances.iter().filter(|other| other.id != number && other.is_active());
+        let others = self.instances.iter().filter(|other| other.id != id && other.is_active());
         let others: Vec<Vec<u16>> =
             others.map(|other| cgroup::read_processors(&self.places.group(&other.place()), "cpuset.cpus")).collect();
         cgroup::by_use(&online, &others)
     }
 
     /// Starts the launcher for an instance.
-    pub(crate) fn start_launcher(&mut self, number: InstanceId, task: Task<'_>) -> Result<LaunchId, Failure> {
+    pub(crate) fn start_launcher(&mut self, id: InstanceId, task: Task<'_>) -> Result<LaunchId, Failure> {
         let (kind, task, standard): (_, _, &[Untrusted]) = match task {
             Task::Run => (TaskKind::Run, LaunchTask::Run, &[]),
             Task::Exec { client, command, standard } => {
@@ -158,7 +158,7 @@ impl Supervisor {
             Task::Probe => (TaskKind::Probe, LaunchTask::Probe, &[]),
             Task::Devices => (TaskKind::Devices, LaunchTask::Devices, &[]),
         };
-        let Some(instance) = self.instances.get(number) else {
+        let Some(instance) = self.instances.get(id) else {
             return Err(Failure::refused(Step::Launcher, "", "there is no such instance"));
         };
         let name = &instance.name;
@@ -180,7 +180,7 @@ impl Supervisor {
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.places.group(&instance.place());
         let request = LaunchRequest {
-            id: number,
+            id,
             // The launcher refuses 0 to who is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
             run: run.number,
@@ -188,7 +188,7 @@ impl Supervisor {
             places: LaunchPlaces {
                 image: text(image),
                 trust: text(&self.places.trust()),
-                layer: text(&self.places.layer(number)),
+                layer: text(&self.places.layer(id)),
                 runtime: text(&self.places.runtime(&instance.place())),
                 cgroup: text(&group),
                 netd: has_netd.then(|| text(&self.places.netd_socket())),
@@ -219,11 +219,11 @@ impl Supervisor {
             &Given { payload, dev, image: kept.map(|(_, mount)| mount), standard },
             self.closing.discarded(),
         )?;
-        let id = self.next_launch;
+        let launch_id = self.next_launch;
         self.next_launch = self.next_launch.wrapping_add(1);
         self.launches.push(Launch {
-            id,
-            instance: number,
+            id: launch_id,
+            instance: id,
             task: kind,
             launcher: Some((child.pid, child.pidfd)),
             reports: Some(reports),
@@ -235,10 +235,10 @@ impl Supervisor {
             limit: Limit::GiveUp { at, after },
             awaits_image: kind.mounts_image(),
         });
-        if let (Some(run), Some(image_use)) = (self.instances.run_mut(number), image_use) {
+        if let (Some(run), Some(image_use)) = (self.instances.run_mut(id), image_use) {
             run.image = Some(image_use);
         }
-        Ok(id)
+        Ok(launch_id)
     }
 
     /// Kills a launcher and its command.
@@ -249,8 +249,8 @@ impl Supervisor {
     }
 
     /// Ends the waiting for FUSE servers in an instance that is about to be killed, or does not die.
-    pub(crate) fn abort_fuse(&mut self, number: InstanceId) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn abort_fuse(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(ids) = instance.host_ids() else { return };
         let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
         // One that was aborted stays in the list until it is unmounted.
@@ -262,10 +262,10 @@ impl Supervisor {
     }
 
     /// Kills everything of an instance.
-    pub(crate) fn kill_instance(&mut self, number: InstanceId) {
-        self.abort_fuse(number);
-        let Some(instance) = self.instances.get(number) else { return };
-        let launchers = self.launches.iter().filter(|launch| launch.instance == number);
+    pub(crate) fn kill_instance(&mut self, id: InstanceId) {
+        self.abort_fuse(id);
+        let Some(instance) = self.instances.get(id) else { return };
+        let launchers = self.launches.iter().filter(|launch| launch.instance == id);
         let processes = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(instance.payload());
         for (_, pidfd) in processes {
             children::kill(pidfd.as_fd());

@@ -147,12 +147,12 @@ impl Supervisor {
             self.start_job(Job::FillReserve, now);
         }
         self.advance_memory_guard(now);
-        for &number in self.instances.ids().iter() {
-            self.start_if_it_lacked_netd(number, now);
-            self.wake_instance(number, now);
-            self.ask_again(number, now);
-            self.watch_health(number, now);
-            self.tell_counts(number, |counter| counter.news(now));
+        for &id in self.instances.ids().iter() {
+            self.start_if_it_lacked_netd(id, now);
+            self.wake_instance(id, now);
+            self.ask_again(id, now);
+            self.watch_health(id, now);
+            self.tell_counts(id, |counter| counter.news(now));
         }
         self.advance_apply(now);
         // After the instances: a run that began has a socket, and one that is over has left one.
@@ -203,19 +203,19 @@ impl Supervisor {
     }
 
     /// Tells the table that time passed, unless the instance stands still and the table waits for what is inside.
-    fn wake_instance(&mut self, number: InstanceId, now: Moment) {
-        let is_waiting = self.instances.get(number).is_some_and(|instance| instance.state.waits_for_inside());
+    fn wake_instance(&mut self, id: InstanceId, now: Moment) {
+        let is_waiting = self.instances.get(id).is_some_and(|instance| instance.state.waits_for_inside());
         if !(is_waiting && self.is_standstill()) {
-            self.step_instance(number, lifecycle::Event::Wake, now);
+            self.step_instance(id, lifecycle::Event::Wake, now);
         }
     }
 
     /// Tells the table that something happened to an instance, and does what it says.
-    pub(crate) fn step_instance(&mut self, number: InstanceId, event: lifecycle::Event, now: Moment) {
+    pub(crate) fn step_instance(&mut self, id: InstanceId, event: lifecycle::Event, now: Moment) {
         let mut event = event;
         for _ in 0..MAX_STEPS {
-            let gate = self.gate(number);
-            let Some(instance) = self.instances.get_mut(number) else { return };
+            let gate = self.gate(id);
+            let Some(instance) = self.instances.get_mut(id) else { return };
             let Some(rules) = instance.rules() else { return };
             let before = instance.state;
             let (state, action) = lifecycle::step(before, instance.wanted, gate, event, now, &rules);
@@ -225,10 +225,10 @@ impl Supervisor {
             }
             // Where removing what is left succeeds at once, "stopping" is not reported.
             if !matches!(action, Action::Collect | Action::CollectByForce) {
-                self.tell_state(number);
+                self.tell_state(id);
             }
-            self.act(number, action, now);
-            self.tell_state(number);
+            self.act(id, action, now);
+            self.tell_state(id);
             if state == before && action == Action::None {
                 return;
             }
@@ -236,29 +236,29 @@ impl Supervisor {
         }
     }
 
-    fn act(&mut self, number: InstanceId, action: Action, now: Moment) {
+    fn act(&mut self, id: InstanceId, action: Action, now: Moment) {
         match action {
             Action::None => {}
-            Action::Launch => self.launch_instance(number, now),
-            Action::AskToStop => self.ask_to_stop(number, now),
+            Action::Launch => self.launch_instance(id, now),
+            Action::AskToStop => self.ask_to_stop(id, now),
             Action::Kill => {
-                self.note_kill(number, now);
-                self.kill_instance(number);
+                self.note_kill(id, now);
+                self.kill_instance(id);
             }
-            Action::ReportUnhealthy => self.report_unhealthy(number),
-            Action::Collect => self.collect(number, Launchers::LetFinish, now),
-            Action::CollectByForce => self.collect(number, Launchers::Kill, now),
-            Action::ReportStuck => self.report_stuck(number),
+            Action::ReportUnhealthy => self.report_unhealthy(id),
+            Action::Collect => self.collect(id, Launchers::LetFinish, now),
+            Action::CollectByForce => self.collect(id, Launchers::Kill, now),
+            Action::ReportStuck => self.report_stuck(id),
             Action::StopUnhealthy => {
-                self.report_unhealthy(number);
-                self.ask_to_stop(number, now);
+                self.report_unhealthy(id);
+                self.ask_to_stop(id, now);
             }
         }
     }
 
     /// Publishes the state of an instance if it is another than the last one published.
-    fn tell_state(&mut self, number: InstanceId) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    fn tell_state(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let shown = instance.state.shown();
         if shown == instance.told {
             return;
@@ -288,8 +288,8 @@ impl Supervisor {
     }
 
     /// Whether an instance may start now.
-    fn gate(&self, number: InstanceId) -> Gate {
-        let Some(instance) = self.instances.get(number) else { return Gate::Closed };
+    fn gate(&self, id: InstanceId) -> Gate {
+        let Some(instance) = self.instances.get(id) else { return Gate::Closed };
         let Ok(spec) = &instance.spec else { return Gate::Closed };
         let starting = self.instances.iter().filter(|other| matches!(other.state, State::Starting { .. })).count();
         let is_open = !instance.is_queued
@@ -346,8 +346,8 @@ impl Supervisor {
     }
 
     /// Records why something of an instance failed.
-    pub(crate) fn record_failure(&mut self, number: InstanceId, failure: Failure) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn record_failure(&mut self, id: InstanceId, failure: Failure) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let about = instance.about();
         instance.last_failure = Some(Box::new(failure.clone()));
         self.log.say(Priority::Error, format_args!("{}: {failure}", about.name));
@@ -361,12 +361,12 @@ impl Supervisor {
     }
 
     /// Somebody's wish for an instance.
-    pub(crate) fn want(&mut self, number: InstanceId, wanted: Wanted, now: Moment) {
-        if let Some(instance) = self.instances.get_mut(number) {
+    pub(crate) fn want(&mut self, id: InstanceId, wanted: Wanted, now: Moment) {
+        if let Some(instance) = self.instances.get_mut(id) {
             instance.wanted = wanted;
             instance.is_queued = false;
         }
-        self.step_instance(number, lifecycle::Event::Wake, now);
+        self.step_instance(id, lifecycle::Event::Wake, now);
     }
 }
 

@@ -113,15 +113,15 @@ impl Waking {
         self.add(init.memory_guard.trigger(), Interest::Change, Event::MemoryPressure);
         self.add(init.memory_guard.output(), Interest::Read, Event::WeigherOutput);
         for instance in init.instances.iter() {
-            let number = instance.id;
-            self.add(instance.oom_kills.watched(), Interest::Change, Event::Counts(number));
-            self.add(instance.refused_forks.watched(), Interest::Change, Event::Counts(number));
+            let id = instance.id;
+            self.add(instance.oom_kills.watched(), Interest::Change, Event::Counts(id));
+            self.add(instance.refused_forks.watched(), Interest::Change, Event::Counts(id));
             let Some(console) = instance.run.as_ref().and_then(|run| run.console.as_ref()) else { continue };
             if let Some((master, interest)) = console.master(now) {
-                self.add(Some(master), interest, Event::Console(number));
+                self.add(Some(master), interest, Event::Console(id));
             }
             if let Some((viewer, interest)) = console.viewer() {
-                self.add(Some(viewer), interest, Event::Viewer(number));
+                self.add(Some(viewer), interest, Event::Viewer(id));
             }
         }
     }
@@ -171,13 +171,13 @@ impl Supervisor {
                 }
             }
             Event::JobOutput(lane) => self.jobs.read_output(lane, &mut self.log, now),
-            Event::Console(number) => self.read_console(number, now),
-            Event::Viewer(number) => {
-                if let Some(console) = self.instances.run_mut(number).and_then(|run| run.console.as_mut()) {
+            Event::Console(id) => self.read_console(id, now),
+            Event::Viewer(id) => {
+                if let Some(console) = self.instances.run_mut(id).and_then(|run| run.console.as_mut()) {
                     console.serve_viewer(readiness);
                 }
             }
-            Event::Counts(number) => self.read_counts(number),
+            Event::Counts(id) => self.read_counts(id),
             Event::Netd => {
                 if let Some(event) = self.netd.read(&mut self.log) {
                     self.step_netd(event, now);

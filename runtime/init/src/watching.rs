@@ -14,11 +14,11 @@ use yado_wire::{Failure, InstanceId, Step};
 
 impl Supervisor {
     /// Does what is due for an instance's health.
-    pub(crate) fn watch_health(&mut self, number: InstanceId, now: Moment) {
+    pub(crate) fn watch_health(&mut self, id: InstanceId, now: Moment) {
         if self.is_standstill() {
             return;
         }
-        let Some(instance) = self.instances.get_mut(number) else { return };
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
         match run.watch.due(&run.spec.health, Phase::of(instance.state), now) {
             Due::Nothing => {}
@@ -27,21 +27,21 @@ impl Supervisor {
                     run.watch.postpone(now);
                     return;
                 }
-                let is_last_try = |launch: &Launch| launch.instance == number && launch.task == TaskKind::Probe;
+                let is_last_try = |launch: &Launch| launch.instance == id && launch.task == TaskKind::Probe;
                 if self.launches.iter().any(is_last_try) {
                     let failure = Failure::refused(Step::Health, instance.name.as_str(), "the last try still hangs");
-                    self.note_probe(number, Some(Box::new(failure)), now);
-                } else if let Err(failure) = self.start_launcher(number, Task::Probe) {
-                    self.note_unmade_probe(number, failure, now);
+                    self.note_probe(id, Some(Box::new(failure)), now);
+                } else if let Err(failure) = self.start_launcher(id, Task::Probe) {
+                    self.note_unmade_probe(id, failure, now);
                 }
             }
-            Due::Unhealthy => self.step_instance(number, lifecycle::Event::HealthLost, now),
+            Due::Unhealthy => self.step_instance(id, lifecycle::Event::HealthLost, now),
         }
     }
 
     /// Ends a try that nobody waits for any more.
-    pub(crate) fn kill_probe(&mut self, number: InstanceId) {
-        let probe = self.launches.iter().find(|launch| launch.instance == number && launch.task == TaskKind::Probe);
+    pub(crate) fn kill_probe(&mut self, id: InstanceId) {
+        let probe = self.launches.iter().find(|launch| launch.instance == id && launch.task == TaskKind::Probe);
         if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
             children::kill(pidfd.as_fd());
         }
@@ -49,10 +49,10 @@ impl Supervisor {
 
     /// A try could not be made. That says something about the instance only if its own limit is in the way; else others
     /// could have it taken for unhealthy by using up what all share.
-    pub(crate) fn note_unmade_probe(&mut self, number: InstanceId, failure: Failure, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn note_unmade_probe(&mut self, id: InstanceId, failure: Failure, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         if cgroup::is_at_process_limit(&self.places.group(&instance.place())) {
-            return self.note_probe(number, Some(Box::new(failure)), now);
+            return self.note_probe(id, Some(Box::new(failure)), now);
         }
         let is_told = instance.run.as_mut().is_some_and(|run| run.watch.postpone(now));
         if is_told {
@@ -62,8 +62,8 @@ impl Supervisor {
     }
 
     /// A try of an instance's probe is over. `failure`: why it did not pass.
-    pub(crate) fn note_probe(&mut self, number: InstanceId, failure: Option<Box<Failure>>, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn note_probe(&mut self, id: InstanceId, failure: Option<Box<Failure>>, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
         if failure.is_some() && run.watch.is_disturbed() {
             run.watch.postpone(now);
@@ -76,28 +76,28 @@ impl Supervisor {
             let (failures, name) = (run.watch.failures(), &instance.name);
             self.log.say(Priority::Notice, format_args!("{name}: {failure} ({failures} in a row)"));
         }
-        self.take_verdict(number, verdict, now);
+        self.take_verdict(id, verdict, now);
     }
 
     /// An instance spoke to its watchdog.
-    pub(crate) fn note_ping(&mut self, number: InstanceId, ping: Ping, now: Moment) {
-        let Some(instance) = self.instances.get_mut(number) else { return };
+    pub(crate) fn note_ping(&mut self, id: InstanceId, ping: Ping, now: Moment) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
         let verdict = run.watch.pinged(ping, &run.spec.health, Phase::of(instance.state), now);
-        self.take_verdict(number, verdict, now);
+        self.take_verdict(id, verdict, now);
     }
 
-    pub(crate) fn take_verdict(&mut self, number: InstanceId, verdict: Verdict, now: Moment) {
+    pub(crate) fn take_verdict(&mut self, id: InstanceId, verdict: Verdict, now: Moment) {
         match verdict {
             Verdict::AsBefore => {}
-            Verdict::Healthy => self.step_instance(number, lifecycle::Event::SaidReady, now),
-            Verdict::Unhealthy => self.step_instance(number, lifecycle::Event::HealthLost, now),
+            Verdict::Healthy => self.step_instance(id, lifecycle::Event::SaidReady, now),
+            Verdict::Unhealthy => self.step_instance(id, lifecycle::Event::HealthLost, now),
         }
     }
 
     /// Records why an instance is not healthy.
-    pub(crate) fn report_unhealthy(&mut self, number: InstanceId) {
-        let Some(instance) = self.instances.get(number) else { return };
+    pub(crate) fn report_unhealthy(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get(id) else { return };
         let Some(Run { spec, watch, status, .. }) = &instance.run else { return };
         let last = || match &watch.last_failure {
             Some(failure) => format!("{}: {}", failure.object, failure.reason),
@@ -120,6 +120,6 @@ impl Supervisor {
             reason = format!("{reason}; its last status: {status}");
         }
         let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
-        self.record_failure(number, failure);
+        self.record_failure(id, failure);
     }
 }

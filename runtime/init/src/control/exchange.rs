@@ -29,8 +29,8 @@ impl Supervisor {
         self.clients.list = clients;
     }
 
-    fn start_answer(&self, number: InstanceId, wished: u32) -> Option<Reply> {
-        let Some(instance) = self.instances.get(number) else {
+    fn start_answer(&self, id: InstanceId, wished: u32) -> Option<Reply> {
+        let Some(instance) = self.instances.get(id) else {
             return Some(Reply::Refused(Failure::refused(Step::Request, "start", "it is configured no more")));
         };
         if instance.wanted != (Wanted::Up { run: wished }) {
@@ -69,8 +69,8 @@ impl Supervisor {
         }
     }
 
-    fn stop_answer(&self, number: InstanceId) -> Option<Reply> {
-        let Some(instance) = self.instances.get(number) else { return Some(Reply::Done) };
+    fn stop_answer(&self, id: InstanceId) -> Option<Reply> {
+        let Some(instance) = self.instances.get(id) else { return Some(Reply::Done) };
         match instance.wanted {
             Wanted::Down { .. } if matches!(instance.state, State::Stuck { .. }) => Some(refusal_of_stuck(instance)),
             Wanted::Down { .. } => (!instance.is_active()).then_some(Reply::Done),
