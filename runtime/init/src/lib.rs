@@ -23,9 +23,9 @@ mod system;
 mod control;
 mod moment;
 mod open_files;
-mod opening;
+mod poll_events;
+mod setup;
 mod supervisor;
-mod waking;
 
 mod boot;
 mod boot_order;
@@ -35,7 +35,6 @@ mod service;
 mod shutdown;
 
 mod applying;
-mod asking;
 mod closing;
 mod data_partition;
 mod data_watch;
@@ -62,6 +61,7 @@ mod service_process;
 mod slot;
 mod specs;
 mod starting;
+mod stop_signal;
 mod trusted_keys;
 mod untrusted;
 mod warm_images;

@@ -1,4 +1,4 @@
-//! The process: what it owns, and its one loop. Everything that happens comes through [`Event`](crate::waking::Event);
+//! The process: what it owns, and its one loop. Everything that happens comes through [`Event`](crate::poll_events::Event);
 //! everything that is decided is decided by the tables in `instance::lifecycle`, `service`, `boot` and `shutdown`, and
 //! done by the `impl Supervisor` blocks beside this one.
 
@@ -23,11 +23,11 @@ use crate::memory_guard::guard::MemoryGuard;
 use crate::moment::Moment;
 use crate::netd::{Netd, SERVICE, detach_queue};
 use crate::places::Places;
+use crate::poll_events::{PollEvents, Sockets};
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
 use crate::shutdown::sequence::Shutdown;
 use crate::slot::Slot;
-use crate::waking::{Sockets, Waking};
 use crate::warm_images::WarmImages;
 use std::time::Duration;
 use yado_sys::children::{Ended, SIGTERM};
@@ -98,7 +98,7 @@ pub(crate) struct Finished;
 impl Supervisor {
     /// The loop.
     pub(crate) fn run(&mut self) -> Finished {
-        let mut waking = Waking::default();
+        let mut poll_events = PollEvents::default();
         let mut is_at_rest = false;
         loop {
             let mut now = clock::since_boot();
@@ -106,20 +106,20 @@ impl Supervisor {
             if self.finish_shutdown(now) {
                 return Finished;
             }
-            waking.collect(self, now);
+            poll_events.collect(self, now);
             let timeout = self.deadline(now).map(|at| at.saturating_sub(now));
             let timeout = if is_at_rest { timeout } else { Some(timeout.map_or(IDLE, |timeout| timeout.min(IDLE))) };
-            if let Err(error) = waking.wait(timeout) {
+            if let Err(error) = poll_events.wait(timeout) {
                 // Out of memory in the kernel, at worst: the next round may do better, and a full one is not spun.
                 self.log.say(Priority::Error, format_args!("poll: {error}"));
             }
             let began = std::mem::replace(&mut now, clock::since_boot());
-            is_at_rest = waking.ready().next().is_none() && (is_at_rest || IDLE <= now.saturating_sub(began));
+            is_at_rest = poll_events.ready().next().is_none() && (is_at_rest || IDLE <= now.saturating_sub(began));
             if is_at_rest {
                 // A request is decoded deep in the stack, and may be the last one for months.
                 stack::give_back_unused();
             }
-            for (event, readiness) in waking.ready() {
+            for (event, readiness) in poll_events.ready() {
                 self.handle(event, readiness, now);
             }
         }

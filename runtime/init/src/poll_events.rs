@@ -66,12 +66,12 @@ pub(crate) struct Sockets {
 
 /// The poll set, and whose each entry is.
 #[derive(Debug, Default)]
-pub(crate) struct Waking {
+pub(crate) struct PollEvents {
     set: PollSet,
     events: Vec<Event>,
 }
 
-impl Waking {
+impl PollEvents {
     /// Collects what is open now.
     pub(crate) fn collect(&mut self, init: &Supervisor, now: Moment) {
         self.set.clear();
