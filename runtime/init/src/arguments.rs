@@ -5,7 +5,7 @@ use crate::modules::Loader;
 use crate::modules::devices::NewDevices;
 use crate::modules::requested;
 use crate::shutdown::unmount;
-use crate::{closing, data_partition, datagram_reader, host, identities, initramfs, memory_guard, system};
+use crate::{close_queue, data_partition, datagram_reader, hosted, identities, initramfs, memory_guard, system};
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     match parse(arguments, std::process::id()) {
         Ok(Role::PidOne) if Path::new(initramfs::MARKER).exists() => initramfs::run(),
         Ok(Role::PidOne) => system::run(),
-        Ok(Role::Hosted(directory)) => host::run(&directory),
+        Ok(Role::Hosted(directory)) => hosted::run(&directory),
         Ok(Role::LoadDrivers(aliases)) => load(|loader| match aliases.is_empty() {
             true => {
                 run_after_instances();
@@ -83,7 +83,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             loader.load_for_networks();
         }),
         Ok(Role::ReadDatagrams) => datagram_reader::run(),
-        Ok(Role::Close) => closing::run(),
+        Ok(Role::Close) => close_queue::run(),
         Ok(Role::WeighSockets(missing, groups, names)) => memory_guard::sockets::run(missing, &groups, &names),
         Ok(Role::LoadModule(name)) => {
             let is_early = Path::new(initramfs::MARKER).exists();

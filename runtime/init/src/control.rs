@@ -5,10 +5,10 @@ pub(crate) mod client;
 mod exchange;
 mod requests;
 
+use crate::deferred_close::CloseBy;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
-use crate::untrusted::Way;
 use client::{Client, Streams};
 use yado_sys::packet;
 use yado_sys::poll::Readiness;
@@ -18,7 +18,7 @@ impl Supervisor {
     pub(crate) fn accept_client(&mut self) {
         let Some(listener) = &self.sockets.control else { return };
         let Ok(Some(socket)) = packet::accept(listener) else { return };
-        let socket = self.closing.discarded().hold(socket, Way::HangUp);
+        let socket = self.close_queue.discarded().hold(socket, CloseBy::HangUp);
         match packet::peer_credentials(&socket) {
             Ok(peer) if peer.uid == 0 => {}
             Ok(peer) => {

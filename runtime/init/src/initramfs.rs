@@ -4,11 +4,11 @@
 //! it is read. A refusal is told on the console and in the kernel's log; then the machine restarts, so that the boot
 //! loader, which counts the tries of a slot on trial, comes to the other one.
 
+use crate::booted_slot::{self, BootedSlot};
 use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
 use crate::modules::devices::NewDevices;
-use crate::slot::{self, Slot};
 use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -133,7 +133,7 @@ fn boot() -> Result<Never, BootError> {
     // What the kernel itself asks for (a file system, an algorithm) is loaded by this same program.
     let _ = fs::write("/proc/sys/kernel/modprobe", "/init");
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let slot = slot::parse_command_line(&command_line).ok_or(BootError::NoSlot)?;
+    let slot = booted_slot::parse_command_line(&command_line).ok_or(BootError::NoSlot)?;
     let device = find_slot(slot, &command_line)?;
     let keys = Keys::read_dir(Path::new(TRUST)).map_err(|source| BootError::Keys { source })?;
     if keys.is_empty() {
@@ -153,7 +153,7 @@ fn boot() -> Result<Never, BootError> {
         let what = what.to_owned();
         move |source| BootError::HandOver { what, source }
     };
-    Slot { name: slot, fingerprint: image.fingerprint }.write().map_err(at("write the slot's name"))?;
+    BootedSlot { name: slot, fingerprint: image.fingerprint }.write().map_err(at("write the slot's name"))?;
     drop(image);
     hand_over()
 }

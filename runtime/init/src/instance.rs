@@ -6,14 +6,14 @@ pub(crate) mod counter;
 pub(crate) mod health;
 pub(crate) mod lifecycle;
 pub mod notify;
-pub(crate) mod renewal;
+pub(crate) mod spec_update;
 
-use crate::heard_socket::HeardSocket;
+use crate::deferred_close::DeferredClose;
 use crate::identities::Identities;
+use crate::image_cache::ImageUse;
 use crate::moment::{Moment, whole_ms};
+use crate::reader_socket::ReaderSocket;
 use crate::specs::Configured;
-use crate::untrusted::Untrusted;
-use crate::warm_images::ImageUse;
 use console::Console;
 use counter::Counter;
 use lifecycle::{End, Event, Rules, State, Wanted};
@@ -92,15 +92,15 @@ pub(crate) struct Run {
     /// Its first process.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
-    pub(crate) dev_mount: Option<Untrusted>,
+    pub(crate) dev_mount: Option<DeferredClose>,
     /// A mount of its root. Whoever closes it last waits until the file system of its layer is written back.
-    pub(crate) root_mount: Option<Untrusted>,
+    pub(crate) root_mount: Option<DeferredClose>,
     /// It uses a mount of its image that is kept.
     pub(crate) image: Option<ImageUse>,
     /// Its console.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
-    pub(crate) notify: Option<HeardSocket>,
+    pub(crate) notify: Option<ReaderSocket>,
     /// What the kernel says of its limit of memory; `None`: it has none.
     pub(crate) memory_limit_bytes: Option<u64>,
     /// Its last `STATUS=`.

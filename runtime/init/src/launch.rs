@@ -1,8 +1,8 @@
 //! One run of the launcher: the process, its report socket, and what it said.
 
+use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use crate::moment::Moment;
 use crate::process::{Output, Start};
-use crate::untrusted::{Discarded, Untrusted, Way};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -34,7 +34,7 @@ pub(crate) struct Launch {
     /// The launcher; `None` when it has ended.
     pub(crate) launcher: Option<(i32, OwnedFd)>,
     /// Where it reports; `None` when it has hung up.
-    pub(crate) reports: Option<Untrusted>,
+    pub(crate) reports: Option<DeferredClose>,
     /// What it prints, which it does only when something is badly wrong, and what a command prints that has no output of its
     /// own.
     pub(crate) output: Output,
@@ -144,7 +144,7 @@ pub(crate) enum Task<'a> {
     /// Start the instance.
     Run,
     /// Run a command for this client.
-    Exec { client: u32, command: Command, standard: &'a [Untrusted] },
+    Exec { client: u32, command: Command, standard: &'a [DeferredClose] },
     /// Run the command that asks its init to power off.
     Stop { command: Command },
     /// Try its probe once.
@@ -163,7 +163,7 @@ pub(crate) struct Given<'a> {
     /// The mount of its image from an earlier start.
     pub(crate) image: Option<BorrowedFd<'a>>,
     /// Standard input, output and error of a command.
-    pub(crate) standard: &'a [Untrusted],
+    pub(crate) standard: &'a [DeferredClose],
 }
 
 /// Starts the launcher in `group`, or in ours.
@@ -173,14 +173,14 @@ pub(crate) fn start(
     request: &LaunchRequest,
     given: &Given<'_>,
     discarded: &Discarded,
-) -> Result<(Child, Untrusted, Output), Failure> {
+) -> Result<(Child, DeferredClose, Output), Failure> {
     let failed = |object: &str, error: &io::Error| Failure::from_io(Step::Launcher, object, error);
     let bytes = request
         .encode()
         .ok_or_else(|| Failure::refused(Step::Launcher, request.spec.name.as_str(), "its request is too long"))?;
     let memory = memfd::sealed("request", &bytes).map_err(|error| failed("request", &error))?;
     let (reports, theirs) = packet::socketpair().map_err(|error| failed("report socket", &error))?;
-    let reports = discarded.hold(reports, Way::HangUp);
+    let reports = discarded.hold(reports, CloseBy::HangUp);
     packet::set_nonblocking(&reports).map_err(|error| failed("report socket", &error))?;
     let (output, writer) = Output::pipe().map_err(|error| failed("output pipe", &error))?;
 

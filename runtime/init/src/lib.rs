@@ -11,7 +11,7 @@
 )]
 
 mod arguments;
-mod host;
+mod hosted;
 mod initramfs;
 mod kernel_mounts;
 mod kernel_settings;
@@ -34,38 +34,38 @@ mod instances;
 mod service;
 mod shutdown;
 
-mod applying;
-mod closing;
+mod apply;
+mod booted_slot;
+mod child_exit;
+mod close_queue;
 mod data_partition;
-mod data_watch;
 mod datagram_reader;
-mod ending;
+mod deferred_close;
 mod events;
+mod free_space;
 mod fuse_connections;
 mod hardware_watchdog;
-mod heard_socket;
+mod health_checks;
 mod hotplug;
 mod identities;
+mod image_cache;
 mod job;
-mod late_launch;
 mod launch;
+mod launch_timeout;
 mod memory_guard;
 mod netd;
 mod power_key;
 mod process;
 mod reader_link;
 mod reader_reports;
+mod reader_socket;
 mod reports;
 mod service_list;
 mod service_process;
-mod slot;
 mod specs;
-mod starting;
+mod start_instance;
 mod stop_signal;
 mod trusted_keys;
-mod untrusted;
-mod warm_images;
-mod watching;
 
 pub mod clock_floor;
 pub mod log;

@@ -8,11 +8,11 @@
 
 mod descriptors;
 mod freezer;
+mod frozen;
 pub(crate) mod guard;
-mod limit;
+mod scan_limit;
 mod shortage;
 pub(crate) mod sockets;
-mod standstill;
 mod table;
 mod weight;
 
@@ -81,7 +81,7 @@ impl Supervisor {
         if self.memory_guard.state.wants_look(now) {
             self.memory_guard.looked_at = now;
             let memory = Figures::read(&self.places).map_or(Memory::Plenty, |figures| figures.judge(first));
-            if memory != Memory::Plenty && self.warm_images.release_unused() {
+            if memory != Memory::Plenty && self.image_cache.release_unused() {
                 self.log.say(Priority::Info, format_args!("memory is short: images that nobody uses are let go of"));
             }
             if let Memory::Missing { bytes } = memory {
@@ -104,7 +104,7 @@ impl Supervisor {
     /// Freezes all instances, so that nothing gets worse meanwhile, and starts the child.
     fn weigh(&mut self, now: Moment) {
         match self.memory_guard.freezer.freeze(now) {
-            Ok(()) => self.begin_standstill(),
+            Ok(()) => self.begin_freeze(),
             // Instances that go on only get the rest of what there is.
             Err(error) => self.log.say(Priority::Error, format_args!("freeze all instances: {error}")),
         }
@@ -215,7 +215,7 @@ impl Supervisor {
         match thaw {
             Thaw::AsBefore => {}
             Thaw::After(time) => {
-                self.end_standstill(time);
+                self.end_freeze(time);
                 self.log.say(Priority::Info, format_args!("all instances stood still for {} ms", whole_ms(time)));
             }
             Thaw::Refused(error) => {

@@ -3,10 +3,10 @@
 
 pub(crate) mod detach_queue;
 
+use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::service::Service;
-use crate::untrusted::{Discarded, Untrusted, Way};
 use detach_queue::{Action, DetachQueue, Event, Peer};
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub(crate) struct Netd {
     queue: DetachQueue,
-    socket: Option<Untrusted>,
+    socket: Option<DeferredClose>,
     /// When it was first started: before that it is not waited for in vain, for its modules are being loaded.
     pub(crate) since: Option<Moment>,
 }
@@ -48,7 +48,7 @@ pub(crate) fn is_ready(services: &[Service]) -> bool {
 
 impl Netd {
     /// Where an answer comes from.
-    pub(crate) fn socket(&self) -> Option<&Untrusted> {
+    pub(crate) fn socket(&self) -> Option<&DeferredClose> {
         self.socket.as_ref()
     }
 
@@ -86,7 +86,7 @@ impl Netd {
             Action::Ask((instance, run)) => {
                 let packet = yado_wire::encode(&NetRequest::Detach { instance, run }).unwrap_or_default();
                 let asked = packet::unconnected().and_then(|socket| {
-                    let socket = to.discarded.hold(socket, Way::HangUp);
+                    let socket = to.discarded.hold(socket, CloseBy::HangUp);
                     packet::connect_socket(&socket, to.socket)?;
                     packet::send(&socket, &packet, &[])?;
                     Ok(socket)

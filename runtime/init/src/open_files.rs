@@ -1,12 +1,12 @@
 //! How many descriptors this process may have open: as many as its tables can fill, so that a full board does not fail for
 //! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
 
-use crate::closing;
+use crate::close_queue;
 use crate::control::client::MAX_CLIENTS;
+use crate::image_cache;
 use crate::launch::MAX_LAUNCHES;
 use crate::log::{Log, Priority};
 use crate::service_list::MAX_SERVICES;
-use crate::warm_images;
 use yado_sys::rlimit::KernelResource;
 use yado_wire::MAX_INSTANCES;
 
@@ -24,14 +24,14 @@ const PER_SERVICE: usize = 2;
 const OTHERS: usize = 128;
 
 /// What waits for the datagram reader, and for the closers of both kinds.
-const CLOSING: usize = 3 * closing::MAX_WAITING;
+const CLOSING: usize = 3 * close_queue::MAX_WAITING;
 
 /// All of that.
 const MAX_OPEN: usize = MAX_INSTANCES * PER_INSTANCE
     + MAX_LAUNCHES * PER_LAUNCH
     + (MAX_SERVICES + 1) * PER_SERVICE
     + MAX_CLIENTS
-    + warm_images::MAX_IMAGES * warm_images::PER_IMAGE
+    + image_cache::MAX_IMAGES * image_cache::PER_IMAGE
     + CLOSING
     + OTHERS;
 

@@ -1,12 +1,12 @@
 //! Everything that can wake the process, and who then looks at it.
 
 use crate::control::client::Streams;
+use crate::image_cache::KeptId;
 use crate::job::Lane;
 use crate::launch::LaunchId;
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::supervisor::Supervisor;
-use crate::warm_images::KeptId;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -84,13 +84,13 @@ impl PollEvents {
             self.add(Some(link), interest, Event::Reader);
         }
         self.add(init.reader.output(), Interest::Read, Event::ReaderOutput);
-        let may_connect = !init.clients.is_full() && !init.closing.is_own_overdue();
+        let may_connect = !init.clients.is_full() && !init.close_queue.is_own_overdue();
         self.add(sockets.control.as_ref().filter(|_| may_connect), Interest::Read, Event::Connection);
         for (number, key) in sockets.power_keys.iter().enumerate() {
             self.add(Some(key), Interest::Read, Event::PowerKey(number));
         }
         let streams = Streams::of(&init.log, &init.events);
-        for client in init.clients.iter().filter(|_| !init.closing.is_own_overdue()) {
+        for client in init.clients.iter().filter(|_| !init.close_queue.is_own_overdue()) {
             self.add(Some(&client.socket), client.interest(&streams), Event::Client(client.id));
         }
         for launch in &init.launches {
@@ -107,7 +107,7 @@ impl PollEvents {
             self.add(init.jobs.reader(lane), Interest::Read, Event::JobOutput(lane));
         }
         self.add(init.netd.socket(), Interest::Read, Event::Netd);
-        for (id, watch) in init.warm_images.watches() {
+        for (id, watch) in init.image_cache.watches() {
             self.add(Some(watch), Interest::Read, Event::ImageFile(id));
         }
         self.add(init.memory_guard.trigger(), Interest::Change, Event::MemoryPressure);
@@ -186,7 +186,7 @@ impl Supervisor {
             Event::MemoryPressure => self.note_memory_pressure(now),
             Event::WeigherOutput => self.read_weigher(now),
             Event::PowerKey(number) => self.read_power_key(number, now),
-            Event::ImageFile(id) => self.warm_images.forget(id),
+            Event::ImageFile(id) => self.image_cache.forget(id),
         }
     }
 

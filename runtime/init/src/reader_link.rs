@@ -1,15 +1,15 @@
 //! init's side of the datagram reader: it is started and, when it dies or hangs, started again, and every socket that somebody
 //! else sends on is handed to it, again to each new one.
 //!
-//! Nothing is closed here: see [`closing`](crate::closing).
+//! Nothing is closed here: see [`close_queue`](crate::close_queue).
 
-use crate::heard_socket::HeardSocket;
+use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
 use crate::places::Places;
 use crate::process::{Output, Start, how_it_ended};
+use crate::reader_socket::ReaderSocket;
 use crate::service::{self, State, Wanted};
-use crate::untrusted::{Discarded, Untrusted, Way};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -40,7 +40,7 @@ pub(crate) struct ReaderLink {
     state: State,
     process: Option<(i32, OwnedFd)>,
     output: Option<Output>,
-    link: Option<Untrusted>,
+    link: Option<DeferredClose>,
     /// The link takes no more now.
     is_blocked: bool,
     /// Numbers the readers.
@@ -54,7 +54,7 @@ pub(crate) struct ReaderLink {
     heard_at: Moment,
     next_run: u32,
     /// Sockets that are open for as long as we live.
-    own: Vec<HeardSocket>,
+    own: Vec<ReaderSocket>,
     /// It was killed because it did not answer.
     has_hung: bool,
 }
@@ -97,17 +97,17 @@ impl Default for ReaderLink {
 impl ReaderLink {
     /// Receives from a socket of the system's, from now on.
     pub(crate) fn watch(&mut self, source: DatagramSource, socket: OwnedFd, discarded: &Discarded) {
-        self.own.push(HeardSocket::new(source, socket, discarded));
+        self.own.push(ReaderSocket::new(source, socket, discarded));
     }
 
     /// Receives from the socket of an instance's new run, for as long as the result is kept.
-    pub(crate) fn watch_run(&mut self, socket: OwnedFd, discarded: &Discarded) -> HeardSocket {
+    pub(crate) fn watch_run(&mut self, socket: OwnedFd, discarded: &Discarded) -> ReaderSocket {
         self.next_run = self.next_run.wrapping_add(1);
-        HeardSocket::new(DatagramSource::Instance { run: self.next_run }, socket, discarded)
+        ReaderSocket::new(DatagramSource::Instance { run: self.next_run }, socket, discarded)
     }
 
     /// The link, and what it is polled for.
-    pub(crate) fn link(&self) -> Option<(&Untrusted, Interest)> {
+    pub(crate) fn link(&self) -> Option<(&DeferredClose, Interest)> {
         let link = self.link.as_ref()?;
         Some((link, if self.is_blocked { Interest::ReadWrite } else { Interest::Read }))
     }
@@ -133,7 +133,7 @@ impl ReaderLink {
     }
 
     /// Sends a request. `false`: the link takes no more now, or is lost. Of all that we send only sockets for the reader could
-    /// make us wait for the kernel: see the end of [`closing`](crate::closing)'s words.
+    /// make us wait for the kernel: see the end of [`close_queue`](crate::close_queue)'s words.
     pub(crate) fn ask(&mut self, request: &ReaderRequest, descriptor: Option<BorrowedFd<'_>>, now: Moment) -> bool {
         let (Some(link), Some(packet)) = (&self.link, yado_wire::encode(request)) else { return false };
         if self.is_blocked {
@@ -157,7 +157,7 @@ impl ReaderLink {
         }
     }
 
-    fn tell(&mut self, socket: &mut HeardSocket, now: Moment) {
+    fn tell(&mut self, socket: &mut ReaderSocket, now: Moment) {
         let generation = self.generation;
         if socket.told != generation
             && self.ask(&ReaderRequest::Watch(socket.source), Some(socket.socket.as_fd()), now)
@@ -184,7 +184,7 @@ impl ReaderLink {
     fn start(&mut self, groups: &Path, discarded: &Discarded) -> io::Result<()> {
         let group = service::group::make(groups, NAME).ok();
         let (ours, theirs) = packet::socketpair()?;
-        let ours = discarded.hold(ours, Way::Closer);
+        let ours = discarded.hold(ours, CloseBy::Closer);
         packet::set_nonblocking(&ours)?;
         let (output, writer) = Output::pipe()?;
         let Child { pid, pidfd } = Start {
@@ -216,7 +216,7 @@ impl ReaderLink {
     /// Keeps the reader running, and tells it what it does not know yet. `runs`: the sockets of instances that run.
     pub(crate) fn advance<'a>(
         &mut self,
-        runs: impl Iterator<Item = &'a mut HeardSocket>,
+        runs: impl Iterator<Item = &'a mut ReaderSocket>,
         around: &Surroundings<'_>,
         log: &mut Log,
         now: Moment,

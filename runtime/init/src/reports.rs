@@ -1,6 +1,7 @@
 //! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
 
 use crate::boot::parts::{Part, Parts};
+use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle;
@@ -11,7 +12,6 @@ use crate::moment::Moment;
 use crate::netd::SERVICE;
 use crate::process::{Output, how_it_ended};
 use crate::supervisor::Supervisor;
-use crate::untrusted::{Untrusted, Way};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::children::Ended;
@@ -40,7 +40,7 @@ impl Supervisor {
         for _ in 0..MAX_AT_ONCE {
             let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
             let Some(reports) = &launch.reports else { return };
-            let received = match reports.recv(&mut buffer, Way::Closer) {
+            let received = match reports.recv(&mut buffer, CloseBy::Closer) {
                 Ok(Some(received)) if !received.is_end() => received,
                 Ok(None) => return,
                 Ok(Some(_)) | Err(_) => {
@@ -55,14 +55,14 @@ impl Supervisor {
         }
     }
 
-    fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<Untrusted>, now: Moment) {
+    fn take_report(&mut self, id: LaunchId, report: LaunchReport, descriptors: Vec<DeferredClose>, now: Moment) {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         let (instance_id, task) = (launch.instance, launch.task);
         match report {
             LaunchReport::Payload { pid } => match task {
                 TaskKind::Run => self.take_payload(instance_id, pid, descriptors, now),
                 TaskKind::Exec { .. } | TaskKind::Stop => {
-                    let Some(pidfd) = descriptors.into_iter().next().and_then(Untrusted::into_harmless) else {
+                    let Some(pidfd) = descriptors.into_iter().next().and_then(DeferredClose::into_harmless) else {
                         return;
                     };
                     launch.command_ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
@@ -118,12 +118,12 @@ impl Supervisor {
         }
     }
 
-    fn take_payload(&mut self, id: InstanceId, pid: i32, descriptors: Vec<Untrusted>, now: Moment) {
+    fn take_payload(&mut self, id: InstanceId, pid: i32, descriptors: Vec<DeferredClose>, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let place = instance.place();
         let Some(run) = &mut instance.run else { return };
         let mut descriptors = descriptors.into_iter();
-        let Some(pidfd) = descriptors.next().and_then(Untrusted::into_harmless) else { return };
+        let Some(pidfd) = descriptors.next().and_then(DeferredClose::into_harmless) else { return };
         let ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
         run.payload = Some((pid, pidfd));
         if let Some(master) = descriptors.next() {

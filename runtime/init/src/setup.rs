@@ -2,13 +2,14 @@
 //! signals: without them no child would ever be reaped.
 
 use crate::boot::progress::Boot;
-use crate::closing::Closing;
+use crate::close_queue::CloseQueue;
 use crate::control::client::Clients;
-use crate::data_watch::DataWatch;
 use crate::events::Events;
+use crate::free_space::FreeSpace;
 use crate::hotplug::table::{self as hotplug, Hotplug};
 use crate::identities::Identities;
 use crate::identities::stored::IdentitiesFile;
+use crate::image_cache::ImageCache;
 use crate::instances::Instances;
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
@@ -19,7 +20,6 @@ use crate::places::Places;
 use crate::poll_events::Sockets;
 use crate::reader_link::ReaderLink;
 use crate::supervisor::Supervisor;
-use crate::warm_images::WarmImages;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -56,10 +56,10 @@ impl Supervisor {
             control: told(&socket, packet::listen(&socket), &mut log),
             power_keys: Vec::new(),
         };
-        let closing = Closing::default();
+        let close_queue = CloseQueue::default();
         let mut reader = ReaderLink::default();
         if let Some(notify) = told(&notify, datagram::bind(&notify, 0o600), &mut log) {
-            reader.watch(DatagramSource::Services, notify, closing.discarded());
+            reader.watch(DatagramSource::Services, notify, close_queue.discarded());
         }
         log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
         Ok(Supervisor {
@@ -68,12 +68,12 @@ impl Supervisor {
             events: Events::default(),
             sockets,
             reader,
-            closing,
+            close_queue,
             clients: Clients::default(),
             instances: Instances::default(),
             identities: Identities::default(),
             identities_file: IdentitiesFile::NotOurs,
-            applying: None,
+            pending_apply: None,
             services: Vec::new(),
             launches: Vec::new(),
             next_launch: 0,
@@ -82,12 +82,12 @@ impl Supervisor {
             hotplug: Hotplug::default(),
             uevent_budget: hotplug::event_budget(),
             netd: Netd::default(),
-            warm_images: WarmImages::default(),
+            image_cache: ImageCache::default(),
             shutdown: None,
             watchdog: None,
             slot: None,
             data_failure: None,
-            data_watch: DataWatch::default(),
+            free_space: FreeSpace::default(),
             memory_guard: MemoryGuard::default(),
             unknown_ends: Vec::new(),
             started: clock::since_boot(),

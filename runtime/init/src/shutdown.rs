@@ -42,7 +42,7 @@ impl Supervisor {
         }
         self.jobs.forget_waiting();
         // Their files lie on the data partition.
-        self.warm_images.clear();
+        self.image_cache.clear();
         self.reach_stage("shutdown");
     }
 

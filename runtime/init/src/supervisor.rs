@@ -2,17 +2,19 @@
 //! everything that is decided is decided by the tables in `instance::lifecycle`, `service`, `boot` and `shutdown`, and
 //! done by the `impl Supervisor` blocks beside this one.
 
-use crate::applying::Applying;
+use crate::apply::PendingApply;
 use crate::boot::parts::{self, Part};
 use crate::boot::progress::Boot;
-use crate::closing::{Closing, Pace};
+use crate::booted_slot::BootedSlot;
+use crate::close_queue::{CloseQueue, Pace};
 use crate::control::client::Clients;
-use crate::data_watch::DataWatch;
 use crate::events::Events;
+use crate::free_space::FreeSpace;
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::hotplug::table::Hotplug;
 use crate::identities::Identities;
 use crate::identities::stored::IdentitiesFile;
+use crate::image_cache::ImageCache;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{self, Action, Gate, State, Wanted};
 use crate::instances::Instances;
@@ -27,8 +29,6 @@ use crate::poll_events::{PollEvents, Sockets};
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
 use crate::shutdown::sequence::Shutdown;
-use crate::slot::Slot;
-use crate::warm_images::WarmImages;
 use std::time::Duration;
 use yado_sys::children::{Ended, SIGTERM};
 use yado_sys::{clock, stack};
@@ -58,7 +58,7 @@ pub(crate) struct Supervisor {
     pub(crate) sockets: Sockets,
     pub(crate) reader: ReaderLink,
     /// What others close for us.
-    pub(crate) closing: Closing,
+    pub(crate) close_queue: CloseQueue,
     pub(crate) clients: Clients,
     pub(crate) instances: Instances,
     /// Who is who, also of those that are gone and have left their layers.
@@ -66,7 +66,7 @@ pub(crate) struct Supervisor {
     /// Whether their file says so.
     pub(crate) identities_file: IdentitiesFile,
     /// An apply that is not over.
-    pub(crate) applying: Option<Applying>,
+    pub(crate) pending_apply: Option<PendingApply>,
     pub(crate) services: Vec<Service>,
     pub(crate) launches: Vec<Launch>,
     pub(crate) next_launch: LaunchId,
@@ -75,13 +75,13 @@ pub(crate) struct Supervisor {
     pub(crate) hotplug: Hotplug,
     pub(crate) uevent_budget: Budget,
     pub(crate) netd: Netd,
-    pub(crate) warm_images: WarmImages,
+    pub(crate) image_cache: ImageCache,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) watchdog: Option<HardwareWatchdog>,
-    pub(crate) slot: Option<Slot>,
+    pub(crate) slot: Option<BootedSlot>,
     /// What is wrong with the data partition.
     pub(crate) data_failure: Option<Failure>,
-    pub(crate) data_watch: DataWatch,
+    pub(crate) free_space: FreeSpace,
     pub(crate) memory_guard: MemoryGuard,
     /// Processes that ended before a launcher could tell whose they were.
     pub(crate) unknown_ends: Vec<(i32, Ended)>,
@@ -140,10 +140,10 @@ impl Supervisor {
         self.advance_hotplug(now);
         self.step_netd(detach_queue::Event::Wake, now);
         self.release_queued(now);
-        self.warm_images.trim();
+        self.image_cache.trim();
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
         let is_ours = self.places.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();
-        if is_ours && self.data_watch.look(&mut self.log, now) {
+        if is_ours && self.free_space.look(&mut self.log, now) {
             self.start_job(Job::FillReserve, now);
         }
         self.advance_memory_guard(now);
@@ -160,19 +160,19 @@ impl Supervisor {
         self.answer_waiting();
         self.serve_streams();
         let pace = if self.shutdown.is_some() { Pace::AtOnce } else { Pace::Gather };
-        if let Err(error) = self.closing.advance(&mut self.reader, pace, now) {
+        if let Err(error) = self.close_queue.advance(&mut self.reader, pace, now) {
             self.log.say(Priority::Error, format_args!("start what closes descriptors: {error}"));
         }
     }
 
     /// The earliest time at which something is to be done though nothing happens.
     fn deadline(&self, now: Moment) -> Option<Moment> {
-        let is_standstill = self.is_standstill();
+        let is_frozen = self.is_frozen();
         let instances = self.instances.iter().flat_map(|instance| {
-            let state = instance.state.deadline().filter(|_| !is_standstill || !instance.state.waits_for_inside());
+            let state = instance.state.deadline().filter(|_| !is_frozen || !instance.state.waits_for_inside());
             let counts = [instance.oom_kills.deadline(), instance.refused_forks.deadline()];
             let run = instance.run.iter().flat_map(move |run| {
-                let health = run.watch.deadline().filter(|_| instance.is_up() && !is_standstill);
+                let health = run.watch.deadline().filter(|_| instance.is_up() && !is_frozen);
                 let console = run.console.as_ref().and_then(|console| console.deadline(now));
                 [run.devices_due, run.ask_at, health, console]
             });
@@ -181,7 +181,7 @@ impl Supervisor {
         let services = self.services.iter().map(Service::deadline);
         let launches = self.launches.iter().flat_map(|launch| {
             let instance = self.instances.get(launch.instance);
-            let limit = launch.limit.deadline().filter(|_| !is_standstill);
+            let limit = launch.limit.deadline().filter(|_| !is_frozen);
             [limit, instance.and_then(|instance| instance.printed.paused(now))]
         });
         let queued = self.instances.iter().any(|instance| instance.is_queued && self.is_turn_open());
@@ -189,7 +189,7 @@ impl Supervisor {
             self.boot.deadline(),
             self.jobs.deadline(),
             self.reader.deadline(),
-            self.closing.deadline(),
+            self.close_queue.deadline(),
             self.hotplug.deadline(now),
             self.uevent_budget.paused(now),
             self.netd.deadline(),
@@ -205,7 +205,7 @@ impl Supervisor {
     /// Tells the table that time passed, unless the instance stands still and the table waits for what is inside.
     fn wake_instance(&mut self, id: InstanceId, now: Moment) {
         let is_waiting = self.instances.get(id).is_some_and(|instance| instance.state.waits_for_inside());
-        if !(is_waiting && self.is_standstill()) {
+        if !(is_waiting && self.is_frozen()) {
             self.step_instance(id, lifecycle::Event::Wake, now);
         }
     }

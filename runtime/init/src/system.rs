@@ -1,6 +1,7 @@
 //! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
 
 use crate::boot::parts::Part;
+use crate::booted_slot::BootedSlot;
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::instance::cgroup;
 use crate::kernel_mounts;
@@ -10,7 +11,6 @@ use crate::memory_guard::guard::MemoryGuard;
 use crate::open_files;
 use crate::places::Places;
 use crate::profiles;
-use crate::slot::Slot;
 use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -69,7 +69,7 @@ pub(crate) fn run() -> ExitCode {
             supervisor.reach(Part::System);
             supervisor.open_system_sockets();
             supervisor.memory_guard = MemoryGuard::open(&supervisor.places.groups, &mut supervisor.log);
-            supervisor.slot = Slot::read();
+            supervisor.slot = BootedSlot::read();
             supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
             profiles::load(&mut supervisor.log);
             start_rescue_shell(&mut supervisor.log);
@@ -112,7 +112,7 @@ impl Supervisor {
             [(DatagramSource::Journal, bind(JOURNAL_SOCKET)), (DatagramSource::Syslog, bind("/dev/log"))]
         {
             if let Some(socket) = socket {
-                self.reader.watch(source, socket, self.closing.discarded());
+                self.reader.watch(source, socket, self.close_queue.discarded());
             }
         }
     }

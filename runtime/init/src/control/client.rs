@@ -1,11 +1,11 @@
 //! A client: its connection, what it is being told, and what waits for it.
 
+use crate::deferred_close::DeferredClose;
 use crate::events::Events;
 use crate::launch::LaunchId;
 use crate::log::rings::{LogPosition, LogRings};
 use crate::log::{Log, console_identifier};
 use crate::service_list::MAX_SERVICES;
-use crate::untrusted::Untrusted;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use yado_sys::packet;
@@ -29,7 +29,7 @@ pub(crate) struct Client {
     /// Its number; never used again.
     pub(crate) id: u32,
     /// The connection.
-    pub(crate) socket: Untrusted,
+    pub(crate) socket: DeferredClose,
     /// What it is being told.
     pub(super) exchange: Exchange,
     /// Replies that the socket has not taken yet.
@@ -113,7 +113,7 @@ impl Clients {
     }
 
     /// Takes a new one.
-    pub(super) fn add(&mut self, socket: Untrusted) {
+    pub(super) fn add(&mut self, socket: DeferredClose) {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         self.list.push(Client {
@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// Sends one reply with a descriptor; it is not queued.
-    pub(super) fn reply_with(&mut self, reply: &Reply, descriptor: &Untrusted) {
+    pub(super) fn reply_with(&mut self, reply: &Reply, descriptor: &DeferredClose) {
         let Some(packet) = yado_wire::encode(reply) else { return };
         let sent = packet::send(&self.socket, &packet, &[descriptor.as_fd()]);
         if !matches!(sent, Ok(Some(()))) {

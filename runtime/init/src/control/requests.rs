@@ -1,6 +1,7 @@
 //! One request in, its first answers out.
 
 use super::client::Exchange;
+use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::Task;
@@ -9,7 +10,6 @@ use crate::log::rings::LogPosition;
 use crate::moment::{Moment, whole_ms};
 use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
-use crate::untrusted::{Untrusted, Way};
 use std::time::Duration;
 use yado_spec::launch_request::{Command, CommandUser, Verify};
 use yado_sys::memfd;
@@ -24,7 +24,7 @@ impl Supervisor {
     pub(super) fn read_request(&mut self, client_id: u32, now: Moment) {
         let mut buffer = [0; MAX_FRAME_BYTES];
         let Some(client) = self.clients.find(client_id) else { return };
-        let received = match client.socket.recv(&mut buffer, Way::Reader) {
+        let received = match client.socket.recv(&mut buffer, CloseBy::Reader) {
             Ok(Some(received)) if !received.is_end() => received,
             Ok(None) => return,
             Ok(Some(_)) | Err(_) => {
@@ -45,7 +45,7 @@ impl Supervisor {
         }
     }
 
-    fn take_request(&mut self, client_id: u32, request: Request, descriptors: &[Untrusted], now: Moment) {
+    fn take_request(&mut self, client_id: u32, request: Request, descriptors: &[DeferredClose], now: Moment) {
         match request {
             Request::Status => self.answer_status(client_id, now),
             Request::Logs { instance, follow } => {
@@ -189,7 +189,7 @@ impl Supervisor {
         self.want(id, Wanted::Up { run }, now);
     }
 
-    fn exec(&mut self, client_id: u32, name: &InstanceName, descriptors: &[Untrusted]) {
+    fn exec(&mut self, client_id: u32, name: &InstanceName, descriptors: &[DeferredClose]) {
         let Some(id) = self.find_instance(client_id, name) else { return };
         let (Some(standard), Some(file), 4) = (descriptors.get(..3), descriptors.get(3), descriptors.len()) else {
             return self.refuse(
@@ -247,7 +247,7 @@ impl Supervisor {
 }
 
 /// The command in a client's file, which nobody can change any more.
-fn read_command(file: &Untrusted) -> Result<Command, String> {
+fn read_command(file: &DeferredClose) -> Result<Command, String> {
     let bytes = memfd::read_sealed(file, MAX_COMMAND_BYTES as u64).map_err(|error| {
         format!("the command's file: {error} (a sealed memfd of at most {MAX_COMMAND_BYTES} bytes)")
     })?;

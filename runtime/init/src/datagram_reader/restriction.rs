@@ -1,7 +1,7 @@
 //! What the datagram reader gives up before it reads the first byte of somebody else's.
 
 use super::MAX_SOURCES;
-use crate::closing::MAX_WAITING;
+use crate::close_queue::MAX_WAITING;
 use std::io;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::clock;

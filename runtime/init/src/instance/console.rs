@@ -7,9 +7,9 @@
 //! kernel for those who are inside a write to the slave (`tty_ldisc_hangup`), so it is closed only when all processes of the
 //! instance have ended, and not by us.
 
+use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::log::line_splitter::LineSplitter;
 use crate::moment::{Moment, next_round};
-use crate::untrusted::{Untrusted, Way};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -50,9 +50,9 @@ const VIEWER_FACTOR: u32 = 16;
 /// An instance's console while it runs.
 #[derive(Debug)]
 pub(crate) struct Console {
-    master: Untrusted,
+    master: DeferredClose,
     /// Held open so that a console that nobody inside has open is quiet; `None` once that did not help.
-    slave: Option<Untrusted>,
+    slave: Option<DeferredClose>,
     ring: Option<File>,
     /// Bytes printed so far.
     printed: u64,
@@ -63,7 +63,7 @@ pub(crate) struct Console {
 
 #[derive(Debug)]
 struct Viewer {
-    stream: Untrusted,
+    stream: DeferredClose,
     /// How much of the printed bytes it has got.
     seen: u64,
     /// Typed, and not yet taken by the pty.
@@ -72,9 +72,9 @@ struct Viewer {
 
 impl Console {
     /// Takes over the master side; the ring is made at `ring`.
-    pub(crate) fn new(master: Untrusted, ring: &Path) -> io::Result<Console> {
+    pub(crate) fn new(master: DeferredClose, ring: &Path) -> io::Result<Console> {
         packet::set_nonblocking(&master)?;
-        let slave = Some(master.beside(pty::open_slave(&master)?, Way::Closer));
+        let slave = Some(master.beside(pty::open_slave(&master)?, CloseBy::Closer));
         let ring = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(ring).ok();
         Ok(Console {
             master,
@@ -88,7 +88,7 @@ impl Console {
     }
 
     /// The master side, and what it is to be polled for now.
-    pub(crate) fn master(&self, now: Moment) -> Option<(&Untrusted, Interest)> {
+    pub(crate) fn master(&self, now: Moment) -> Option<(&DeferredClose, Interest)> {
         self.slave.as_ref()?;
         let has_input = self.viewer.as_ref().is_some_and(|viewer| !viewer.typed.is_empty());
         let interest = match (self.budget.paused(now), has_input) {
@@ -107,7 +107,7 @@ impl Console {
     }
 
     /// The viewer's stream, and what it is to be polled for.
-    pub(crate) fn viewer(&self) -> Option<(&Untrusted, Interest)> {
+    pub(crate) fn viewer(&self) -> Option<(&DeferredClose, Interest)> {
         let viewer = self.viewer.as_ref()?;
         let interest = match (viewer.seen < self.printed, viewer.typed.is_empty()) {
             (true, true) => Interest::ReadWrite,
@@ -124,9 +124,9 @@ impl Console {
     }
 
     /// Gives the console to a new viewer, who first gets what the ring holds. Returns the other end of its stream.
-    pub(crate) fn attach(&mut self) -> io::Result<Untrusted> {
+    pub(crate) fn attach(&mut self) -> io::Result<DeferredClose> {
         let (ours, theirs) = stream::pair()?;
-        let (ours, theirs) = (self.master.beside(ours, Way::HangUp), self.master.beside(theirs, Way::Reader));
+        let (ours, theirs) = (self.master.beside(ours, CloseBy::HangUp), self.master.beside(theirs, CloseBy::Reader));
         packet::set_nonblocking(&ours)?;
         self.viewer = Some(Viewer { stream: ours, seen: self.printed.saturating_sub(RING_BYTES), typed: Vec::new() });
         Ok(theirs)
@@ -257,7 +257,7 @@ impl Console {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::untrusted::Discarded;
+    use crate::deferred_close::Discarded;
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
     use rustix::pty::OpenptFlags;
     use std::mem::MaybeUninit;
@@ -266,9 +266,9 @@ mod tests {
     #[test]
     fn a_console_that_cannot_be_had_is_closed_by_others() {
         let discarded = Discarded::default();
-        let no_pty = discarded.hold(File::open("/dev/null").unwrap().into(), Way::Closer);
+        let no_pty = discarded.hold(File::open("/dev/null").unwrap().into(), CloseBy::Closer);
         assert!(Console::new(no_pty, Path::new("/dev/null/none")).is_err());
-        assert_eq!(discarded.take_first().map(|(way, _)| way), Some(Way::Closer));
+        assert_eq!(discarded.take_first().map(|(way, _)| way), Some(CloseBy::Closer));
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
         let Ok(master) = rustix::pty::openpt(flags) else { return println!("SKIPPED: no terminals here") };
         rustix::pty::unlockpt(&master).unwrap();
         let discarded = Discarded::default();
-        let mut console = Console::new(discarded.hold(master, Way::Closer), Path::new("/dev/null/none")).unwrap();
+        let mut console = Console::new(discarded.hold(master, CloseBy::Closer), Path::new("/dev/null/none")).unwrap();
         let theirs = console.attach().unwrap();
         stream::write(&theirs, b"typed").unwrap().unwrap();
         console.serve_viewer(Readiness::default());
@@ -289,6 +289,6 @@ mod tests {
         rustix::net::sendmsg(&theirs, &[io::IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
         console.serve_viewer(Readiness::default());
         assert!(!console.has_viewer());
-        assert_eq!(discarded.take_first().map(|(way, _)| way), Some(Way::HangUp));
+        assert_eq!(discarded.take_first().map(|(way, _)| way), Some(CloseBy::HangUp));
     }
 }

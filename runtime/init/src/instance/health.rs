@@ -141,7 +141,7 @@ impl Watch {
 
     /// Its health is to be judged otherwise from now on. What the old probe said, and when it was due, says nothing about the new
     /// one.
-    pub(crate) fn renew(&mut self, health: &Health, phase: Phase) -> Verdict {
+    pub(crate) fn update_spec(&mut self, health: &Health, phase: Phase) -> Verdict {
         self.probe_at = None;
         self.failures = 0;
         let is_cured = health.probe.is_none() && self.unhealthy.take_if(|cause| *cause == Cause::Probe).is_some();

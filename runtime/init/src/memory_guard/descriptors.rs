@@ -1,7 +1,7 @@
 //! What an instance's descriptors could hold that is in no table of sockets: sockets of a namespace that has no thread any more,
 //! descriptors on their way over local sockets, and the queues of TUN devices.
 
-use super::limit::Looks;
+use super::scan_limit::Looks;
 use super::sockets::{link_number, thread_place};
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,7 +7,7 @@
 //! what no instance can write: names of its own choice are neither needed nor believed.
 
 use super::descriptors::Found;
-use super::limit::Looks;
+use super::scan_limit::Looks;
 use crate::instance::cgroup;
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -5,7 +5,7 @@ use crate::identities::stored::IdentitiesFile;
 use crate::identities::{self, Identities};
 use crate::instance::health::Phase;
 use crate::instance::lifecycle::{State, Wanted};
-use crate::instance::renewal::{Renewed, leave_actual};
+use crate::instance::spec_update::{SpecUpdate, leave_actual};
 use crate::instance::{Instance, cgroup};
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
@@ -24,7 +24,7 @@ use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, MAX_INSTANCES,
 
 /// An apply that is not over.
 #[derive(Debug)]
-pub(crate) struct Applying {
+pub(crate) struct PendingApply {
     /// Who asked for it.
     client: u32,
     /// Who is gone is not remembered.
@@ -55,7 +55,7 @@ impl Supervisor {
             return Err(Failure::refused(Step::Request, "apply", reason));
         }
         let names = specs::compiled_names(&self.places)?;
-        self.applying = Some(Applying { client, forget, left: Vec::new() });
+        self.pending_apply = Some(PendingApply { client, forget, left: Vec::new() });
         for &id in self.instances.ids().iter() {
             let is_configured = |instance: &Instance| names.contains(&instance.name);
             if !self.instances.get(id).is_some_and(is_configured) {
@@ -79,7 +79,7 @@ impl Supervisor {
                 identities = identities.with(&[claim], |_| true);
             }
             match self.instances.named(&one.name).map(|known| known.id) {
-                Some(id) => self.renew(id, one, now),
+                Some(id) => self.update_spec(id, one, now),
                 None => self.add_instance(one, &identities),
             }
         }
@@ -104,7 +104,7 @@ impl Supervisor {
     }
 
     fn why_not_apply(&self) -> Option<&'static str> {
-        match (&self.applying, &self.shutdown) {
+        match (&self.pending_apply, &self.shutdown) {
             (_, Some(_)) => Some("the system is shutting down"),
             (Some(_), None) => Some("another one is at work: ask again when it is over"),
             (None, None) if !self.boot.is_done() => Some("the system is still starting: ask again in a moment"),
@@ -138,8 +138,8 @@ impl Supervisor {
         let about = instance.about();
         let patience = instance.rules().map(|rules| rules.patience).unwrap_or_default();
         self.log.say(Priority::Notice, format_args!("{}: is configured no more, and is stopped", about.name));
-        if let Some(applying) = &mut self.applying {
-            applying.left.push(Left { about, until: Until::Gone });
+        if let Some(apply) = &mut self.pending_apply {
+            apply.left.push(Left { about, until: Until::Gone });
         }
         self.want(id, Wanted::Down { patience }, now);
     }
@@ -170,15 +170,15 @@ impl Supervisor {
         self.answer_applied(about, outcome);
     }
 
-    fn renew(&mut self, id: InstanceId, configured: Configured, now: Moment) {
+    fn update_spec(&mut self, id: InstanceId, configured: Configured, now: Moment) {
         let running = self.instances.get(id).and_then(|instance| Some(instance.run.as_ref()?.spec.clone()));
         let specs: Vec<_> = running.as_deref().into_iter().chain(configured.spec.as_deref().ok()).collect();
         let processors = self.processors_for(id, &specs);
         let Some(instance) = self.instances.get_mut(id) else { return };
         // It comes back before it was gone.
         let is_back = std::mem::take(&mut instance.is_deleted);
-        let renewed = instance.renew(configured, &processors, &self.places, now);
-        let is_changed = !matches!(renewed, Renewed::Unchanged | Renewed::Now(ApplyOutcome::Refused(_)));
+        let renewed = instance.update_spec(configured, &processors, &self.places, now);
+        let is_changed = !matches!(renewed, SpecUpdate::Unchanged | SpecUpdate::Now(ApplyOutcome::Refused(_)));
         // Nobody but who changes its configuration starts it again after a refusal.
         let has_failed = is_changed && matches!(instance.state, State::Failed { .. });
         // What it waits for may be another device now, or none, or for another time.
@@ -193,10 +193,10 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let about = instance.about();
         let (outcome, writes, before) = match renewed {
-            Renewed::Unchanged if is_back => (ApplyOutcome::Changed, Vec::new(), Box::default()),
-            Renewed::Unchanged => return,
-            Renewed::Now(outcome) => (outcome, Vec::new(), Box::default()),
-            Renewed::WithLimits(outcome, writes, before) => (outcome, writes, before),
+            SpecUpdate::Unchanged if is_back => (ApplyOutcome::Changed, Vec::new(), Box::default()),
+            SpecUpdate::Unchanged => return,
+            SpecUpdate::Now(outcome) => (outcome, Vec::new(), Box::default()),
+            SpecUpdate::WithLimits(outcome, writes, before) => (outcome, writes, before),
         };
         let name = &about.name;
         match &outcome {
@@ -217,8 +217,8 @@ impl Supervisor {
             return self.answer_applied(about, outcome);
         }
         let group = self.places.group(&instance.place());
-        if let Some(applying) = &mut self.applying {
-            applying.left.push(Left { about, until: Until::Limited(Box::new(outcome)) });
+        if let Some(apply) = &mut self.pending_apply {
+            apply.left.push(Left { about, until: Until::Limited(Box::new(outcome)) });
         }
         self.start_job(Job::SetLimits { instance: id, group, writes, before }, now);
     }
@@ -231,12 +231,12 @@ impl Supervisor {
             return;
         }
         instance.state = instance.state.by_rules(run.started.unwrap_or(now), &rules);
-        let verdict = run.watch.renew(&run.spec.health, Phase::of(instance.state));
+        let verdict = run.watch.update_spec(&run.spec.health, Phase::of(instance.state));
         self.take_verdict(id, verdict, now);
     }
 
     fn answer_applied(&mut self, instance: AboutInstance, outcome: ApplyOutcome) {
-        let Some(client) = self.applying.as_ref().map(|applying| applying.client) else { return };
+        let Some(client) = self.pending_apply.as_ref().map(|apply| apply.client) else { return };
         self.reply(client, &Reply::Applied(Applied { instance, outcome }));
     }
 
@@ -267,10 +267,10 @@ impl Supervisor {
             }
             self.record_failure(id, failure.clone());
         }
-        let Some(applying) = &mut self.applying else { return };
+        let Some(apply) = &mut self.pending_apply else { return };
         let is_it = |left: &Left| left.about.id == id && matches!(left.until, Until::Limited(_));
-        let Some(at) = applying.left.iter().position(is_it) else { return };
-        let Left { about, until } = applying.left.remove(at);
+        let Some(at) = apply.left.iter().position(is_it) else { return };
+        let Left { about, until } = apply.left.remove(at);
         if let Until::Limited(outcome) = until {
             self.answer_applied(about, failure.map_or(*outcome, ApplyOutcome::NotLimited));
         }
@@ -279,8 +279,8 @@ impl Supervisor {
     /// Forgets those that are configured no more and gone, and answers who waits for that.
     pub(crate) fn advance_apply(&mut self, now: Moment) {
         self.forget_gone(now);
-        if self.applying.as_ref().is_some_and(|applying| applying.left.is_empty()) {
-            if let Some(Applying { client, .. }) = self.applying.take() {
+        if self.pending_apply.as_ref().is_some_and(|apply| apply.left.is_empty()) {
+            if let Some(PendingApply { client, .. }) = self.pending_apply.take() {
                 self.end_exchange(client, &Reply::Done);
             }
         }
@@ -303,7 +303,7 @@ impl Supervisor {
                 self.log.say(Priority::Notice, format_args!("{}: is gone", about.name));
                 self.events.publish(Some(&about), EventKind::Removed);
                 self.log.release_ring(about.name.as_str());
-                if self.applying.as_ref().is_some_and(|applying| applying.forget) {
+                if self.pending_apply.as_ref().is_some_and(|apply| apply.forget) {
                     let identities = self.identities.clone().with(&[], |name| *name != about.name);
                     self.save_identities(identities, now);
                 }
@@ -313,10 +313,10 @@ impl Supervisor {
     }
 
     fn answer_removal(&mut self, about: &AboutInstance, outcome: impl FnOnce() -> ApplyOutcome) {
-        let Some(applying) = &mut self.applying else { return };
+        let Some(apply) = &mut self.pending_apply else { return };
         let is_it = |left: &Left| left.about == *about && left.until == Until::Gone;
-        if let Some(at) = applying.left.iter().position(is_it) {
-            let Left { about, .. } = applying.left.remove(at);
+        if let Some(at) = apply.left.iter().position(is_it) {
+            let Left { about, .. } = apply.left.remove(at);
             self.answer_applied(about, outcome());
         }
     }

@@ -31,7 +31,7 @@ const PROBE_SLACK: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     /// How long a launch may take.
-    pub(crate) fn launch_patience(&self, task: TaskKind, spec: &InstanceSpec, image: &Path) -> Duration {
+    pub(crate) fn launch_timeout(&self, task: TaskKind, spec: &InstanceSpec, image: &Path) -> Duration {
         match task {
             TaskKind::Run => {
                 let read_bytes = match self.places.verify() {
@@ -52,7 +52,7 @@ impl Supervisor {
     /// Gives up what takes too long, and tells what then hangs. While instances stand still, so do launchers in them, or they
     /// wait for what is inside.
     pub(crate) fn give_up_late_launches(&mut self, now: Moment) {
-        if self.is_standstill() {
+        if self.is_frozen() {
             return;
         }
         let is_due = |launch: &&Launch| launch.limit.deadline().is_some_and(|at| at <= now);

@@ -15,7 +15,7 @@ use yado_wire::{Failure, InstanceId, Step};
 impl Supervisor {
     /// Does what is due for an instance's health.
     pub(crate) fn watch_health(&mut self, id: InstanceId, now: Moment) {
-        if self.is_standstill() {
+        if self.is_frozen() {
             return;
         }
         let Some(instance) = self.instances.get_mut(id) else { return };

@@ -1,24 +1,24 @@
 //! A socket on which others send: held here, received from only by the datagram reader, and closed by a closer.
 
-use crate::untrusted::{Discarded, Untrusted, Way};
+use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use std::os::fd::OwnedFd;
 use yado_wire::datagrams::DatagramSource;
 
 /// Such a socket. It is heard until it is dropped.
 #[derive(Debug)]
-pub(crate) struct HeardSocket {
+pub(crate) struct ReaderSocket {
     /// Whose it is.
     pub(crate) source: DatagramSource,
     /// Itself, to be sent to the reader.
-    pub(crate) socket: Untrusted,
+    pub(crate) socket: DeferredClose,
     /// Which reader was told of it.
     pub(crate) told: u32,
 }
 
-impl HeardSocket {
+impl ReaderSocket {
     /// A socket that no reader was told of.
-    pub(crate) fn new(source: DatagramSource, socket: OwnedFd, discarded: &Discarded) -> HeardSocket {
-        HeardSocket { source, socket: discarded.hold(socket, Way::AfterReader(source)), told: 0 }
+    pub(crate) fn new(source: DatagramSource, socket: OwnedFd, discarded: &Discarded) -> ReaderSocket {
+        ReaderSocket { source, socket: discarded.hold(socket, CloseBy::AfterReader(source)), told: 0 }
     }
 
     /// Whether it is the socket of this run.

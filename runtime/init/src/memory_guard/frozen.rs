@@ -7,19 +7,19 @@ use std::time::Duration;
 
 impl Supervisor {
     /// Whether all instances stand still, so that nothing is expected of them.
-    pub(crate) fn is_standstill(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         self.memory_guard.freezer.is_frozen()
     }
 
     /// All instances stand still from now on.
-    pub(super) fn begin_standstill(&mut self) {
+    pub(super) fn begin_freeze(&mut self) {
         for run in self.instances.iter_mut().filter_map(|instance| instance.run.as_mut()) {
             run.watch.disturb();
         }
     }
 
     /// They stood still for so long.
-    pub(super) fn end_standstill(&mut self, time: Duration) {
+    pub(super) fn end_freeze(&mut self, time: Duration) {
         for instance in self.instances.iter_mut() {
             instance.state = instance.state.later_by(time);
             if let Some(run) = &mut instance.run {

@@ -15,7 +15,7 @@ use yado_wire::rescue::ApplyOutcome;
 
 /// What becomes of an instance whose configuration was read again.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Renewed {
+pub(crate) enum SpecUpdate {
     /// It is as it was.
     Unchanged,
     /// This, at once.
@@ -26,13 +26,13 @@ pub(crate) enum Renewed {
 
 impl Instance {
     /// Takes on what it is to be. What applies to a running one at once, but for limits, does when this returns.
-    pub(crate) fn renew(
+    pub(crate) fn update_spec(
         &mut self,
         configured: Configured,
         processors: &[u16],
         places: &Places,
         now: Moment,
-    ) -> Renewed {
+    ) -> SpecUpdate {
         let Configured { name: _, spec, image } = configured;
         let desired = match spec {
             Ok(desired) => desired,
@@ -44,7 +44,11 @@ impl Instance {
                 } else {
                     self.refused = Some(failure.clone());
                 }
-                return if is_known { Renewed::Unchanged } else { Renewed::Now(ApplyOutcome::Refused(*failure)) };
+                return if is_known {
+                    SpecUpdate::Unchanged
+                } else {
+                    SpecUpdate::Now(ApplyOutcome::Refused(*failure))
+                };
             }
         };
         let was_refused = self.refused.take().is_some();
@@ -53,7 +57,7 @@ impl Instance {
         // What could not be written the last time is tried again.
         let is_applied = self.run.as_ref().map(|run| &*run.spec) == next.as_ref();
         if is_same && is_applied {
-            return if was_refused { Renewed::Now(self.as_changed()) } else { Renewed::Unchanged };
+            return if was_refused { SpecUpdate::Now(self.as_changed()) } else { SpecUpdate::Unchanged };
         }
         self.image = image;
         if std::mem::replace(&mut self.spec, Ok(desired.clone())).is_err() {
@@ -65,10 +69,10 @@ impl Instance {
                 self.wanted = Wanted::Up { run };
             }
             self.state = State::Stopped;
-            return Renewed::Now(ApplyOutcome::Changed);
+            return SpecUpdate::Now(ApplyOutcome::Changed);
         }
         let runtime = places.runtime(&self.place());
-        let (Some(run), Some(next)) = (&mut self.run, next) else { return Renewed::Now(ApplyOutcome::Changed) };
+        let (Some(run), Some(next)) = (&mut self.run, next) else { return SpecUpdate::Now(ApplyOutcome::Changed) };
         let next = Rc::new(next);
         let actual = std::mem::replace(&mut run.spec, next.clone());
         let machine_bytes = machine::memory_bytes();
@@ -82,8 +86,8 @@ impl Instance {
         leave_actual(&runtime, &next);
         let outcome = self.as_changed();
         match writes.is_empty() {
-            true => Renewed::Now(outcome),
-            false => Renewed::WithLimits(outcome, writes, Box::new(actual.limits.clone())),
+            true => SpecUpdate::Now(outcome),
+            false => SpecUpdate::WithLimits(outcome, writes, Box::new(actual.limits.clone())),
         }
     }
 

@@ -59,13 +59,13 @@ impl Supervisor {
             self.note_service_end(number, ended, now);
         } else if self.reader.is(pid) {
             let wanted = self.wanted_reader();
-            let surroundings = Surroundings::new(wanted, &self.places, self.closing.discarded());
+            let surroundings = Surroundings::new(wanted, &self.places, self.close_queue.discarded());
             self.reader.note_end(ended, &surroundings, &mut self.log, now);
         } else if let Some(lane) = self.jobs.lane_of(pid) {
             self.note_job_end(lane, ended, now);
         } else if self.memory_guard.is(pid) {
             self.note_weigher_end(now);
-        } else if !self.closing.note_end(pid) && !self.launches.is_empty() {
+        } else if !self.close_queue.note_end(pid) && !self.launches.is_empty() {
             keep_unknown_end(&mut self.unknown_ends, pid, ended);
         }
     }
@@ -238,7 +238,7 @@ impl Supervisor {
             Wanted::Up | Wanted::Down => Peer::Gone,
         };
         let socket = self.places.netd_socket();
-        let peering = Peering { peer, socket: &socket, discarded: self.closing.discarded() };
+        let peering = Peering { peer, socket: &socket, discarded: self.close_queue.discarded() };
         self.netd.step(event, &peering, &mut self.log, now);
     }
 

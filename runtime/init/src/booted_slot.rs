@@ -10,16 +10,16 @@ const FILE: &str = "/run/yado/boot";
 
 /// The running system image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub(crate) struct BootedSlot {
     /// `A` or `B`.
     pub(crate) name: char,
     /// Its fingerprint.
     pub(crate) fingerprint: [u8; 32],
 }
 
-impl Slot {
+impl BootedSlot {
     /// Reads what the initramfs stage wrote. `None`: there was none.
-    pub(crate) fn read() -> Option<Slot> {
+    pub(crate) fn read() -> Option<BootedSlot> {
         parse_slot(&fs::read_to_string(FILE).ok()?)
     }
 
@@ -46,11 +46,11 @@ pub(crate) fn parse_command_line(command_line: &str) -> Option<char> {
     }
 }
 
-fn parse_slot(text: &str) -> Option<Slot> {
+fn parse_slot(text: &str) -> Option<BootedSlot> {
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let name = parse_command_line(&format!("yado.slot={}", value("slot")?))?;
     let fingerprint = yado_wire::hex::parse_digest(value("fingerprint")?)?;
-    Some(Slot { name, fingerprint })
+    Some(BootedSlot { name, fingerprint })
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(parse_command_line("xyado.slot=A"), None);
         let hex = "ab".repeat(32);
         let slot = parse_slot(&format!("slot=A\nfingerprint={hex}\n"));
-        assert_eq!(slot, Some(Slot { name: 'A', fingerprint: [0xab; 32] }));
+        assert_eq!(slot, Some(BootedSlot { name: 'A', fingerprint: [0xab; 32] }));
         assert_eq!(parse_slot("slot=A\nfingerprint=ab\n"), None);
     }
 }

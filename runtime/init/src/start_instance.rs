@@ -1,18 +1,18 @@
 //! Starting instances, and commands in them.
 
+use crate::deferred_close::DeferredClose;
 use crate::fuse_connections::{self, Whose};
 use crate::identities;
 use crate::instance::cgroup;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{State, Wanted};
-use crate::instance::renewal::leave_actual;
+use crate::instance::spec_update::leave_actual;
 use crate::instance::{Run, lifecycle};
 use crate::launch::{self, Given, Launch, LaunchId, Limit, MAX_LAUNCHES, Task, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::netd;
 use crate::supervisor::Supervisor;
-use crate::untrusted::Untrusted;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -86,7 +86,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return Ok(()) };
         instance.waits_for_netd = false;
         instance.idmap_base = self.identities.first_host_id(&instance.name);
-        if self.closing.is_overdue() {
+        if self.close_queue.is_overdue() {
             let reason = "too many descriptors of ended instances wait to be closed";
             return Err(Failure::refused(Step::Launcher, instance.name.as_str(), reason));
         }
@@ -126,7 +126,7 @@ impl Supervisor {
         leave_actual(&runtime, &spec);
         let notify = runtime.join("notify");
         let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
-        run.notify = Some(self.reader.watch_run(socket, self.closing.discarded()));
+        run.notify = Some(self.reader.watch_run(socket, self.close_queue.discarded()));
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Supervisor {
 
     /// Starts the launcher for an instance.
     pub(crate) fn start_launcher(&mut self, id: InstanceId, task: Task<'_>) -> Result<LaunchId, Failure> {
-        let (kind, task, standard): (_, _, &[Untrusted]) = match task {
+        let (kind, task, standard): (_, _, &[DeferredClose]) = match task {
             Task::Run => (TaskKind::Run, LaunchTask::Run, &[]),
             Task::Exec { client, command, standard } => {
                 (TaskKind::Exec { client }, LaunchTask::Exec(command), standard)
@@ -166,7 +166,7 @@ impl Supervisor {
         if MAX_LAUNCHES <= count(false) || MAX_LAUNCHES <= count(true) {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many launchers are at work"));
         }
-        if self.closing.is_own_overdue() {
+        if self.close_queue.is_own_overdue() {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many descriptors wait to be closed"));
         }
         let Some(run) = &instance.run else {
@@ -175,8 +175,8 @@ impl Supervisor {
         let (spec, image) = (InstanceSpec::clone(&run.spec), &run.image_file);
         let text = |path: &Path| path.to_string_lossy().into_owned();
         // Once the launcher has it, it is not let go of any more for want of use.
-        let image_use = self.warm_images.take(image).filter(|_| kind.mounts_image());
-        let kept = image_use.as_ref().and_then(|_| self.warm_images.get(image));
+        let image_use = self.image_cache.take(image).filter(|_| kind.mounts_image());
+        let kept = image_use.as_ref().and_then(|_| self.image_cache.get(image));
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.places.group(&instance.place());
         let request = LaunchRequest {
@@ -210,14 +210,14 @@ impl Supervisor {
             TaskKind::Run => Some(group.as_path()),
             TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe | TaskKind::Devices => None,
         };
-        let after = self.launch_patience(kind, &request.spec, Path::new(&request.places.image));
+        let after = self.launch_timeout(kind, &request.spec, Path::new(&request.places.image));
         let at = clock::since_boot().saturating_add(after);
         let (child, reports, output) = launch::start(
             &self.places.yado,
             group,
             &request,
             &Given { payload, dev, image: kept.map(|(_, mount)| mount), standard },
-            self.closing.discarded(),
+            self.close_queue.discarded(),
         )?;
         let launch_id = self.next_launch;
         self.next_launch = self.next_launch.wrapping_add(1);

@@ -5,9 +5,9 @@
 //! A mount is kept until the machine's memory runs short, its file is changed or removed, the system shuts down, or as many
 //! others were used since. The pages themselves the kernel takes back whenever it needs them.
 
+use crate::deferred_close::DeferredClose;
 use crate::launch::{Launch, LaunchId};
 use crate::supervisor::Supervisor;
-use crate::untrusted::Untrusted;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub(crate) struct ImageUse(#[expect(dead_code, reason = "it is only counted")] R
 
 /// The mounts, the one that was used last at the end.
 #[derive(Debug, Default)]
-pub(crate) struct WarmImages {
+pub(crate) struct ImageCache {
     images: Vec<Kept>,
     next: KeptId,
 }
@@ -44,11 +44,11 @@ struct Kept {
     id: KeptId,
     path: PathBuf,
     /// To let go of a file system with its devices takes the kernel a while: a closer does it.
-    mount: Untrusted,
+    mount: DeferredClose,
     /// The file that it is good for.
     identity: FileIdentity,
     /// Readable when that file is changed or removed.
-    watch: Option<Untrusted>,
+    watch: Option<DeferredClose>,
     /// Shared with those who use it.
     uses: Rc<()>,
 }
@@ -59,14 +59,14 @@ impl Kept {
     }
 }
 
-impl WarmImages {
+impl ImageCache {
     /// Keeps a new mount of the image in `path`, in the place of an older one.
     pub(crate) fn put(
         &mut self,
         path: &Path,
         identity: FileIdentity,
-        mount: Untrusted,
-        watch: Option<Untrusted>,
+        mount: DeferredClose,
+        watch: Option<DeferredClose>,
     ) -> ImageUse {
         self.images.retain(|kept| kept.path != path);
         let (id, uses) = (self.next, Rc::default());
@@ -92,7 +92,7 @@ impl WarmImages {
     }
 
     /// A launcher used up the mount, and gave another one of the same.
-    fn replace_mount(&mut self, path: &Path, mount: Untrusted) {
+    fn replace_mount(&mut self, path: &Path, mount: DeferredClose) {
         if let Some(kept) = self.images.iter_mut().find(|kept| kept.path == path) {
             // It belongs to a mount namespace that is gone or goes, and the file system stays.
             drop(std::mem::replace(&mut kept.mount, mount).into_harmless());
@@ -128,14 +128,14 @@ impl WarmImages {
     }
 
     /// What tells that files of images change.
-    pub(crate) fn watches(&self) -> impl Iterator<Item = (KeptId, &Untrusted)> {
+    pub(crate) fn watches(&self) -> impl Iterator<Item = (KeptId, &DeferredClose)> {
         self.images.iter().filter_map(|kept| Some((kept.id, kept.watch.as_ref()?)))
     }
 }
 
 impl Supervisor {
     /// A launcher has verified and mounted an instance's image.
-    pub(crate) fn take_image(&mut self, id: LaunchId, told: ImageMount, descriptors: Vec<Untrusted>) {
+    pub(crate) fn take_image(&mut self, id: LaunchId, told: ImageMount, descriptors: Vec<DeferredClose>) {
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         launch.awaits_image = false;
         let Some(run) = self.instances.run_mut(launch.instance) else { return };
@@ -148,9 +148,9 @@ impl Supervisor {
         let mount = descriptors.next();
         match (told, mount) {
             (ImageMount::New(identity), Some(mount)) => {
-                run.image = Some(self.warm_images.put(path, identity.into(), mount, descriptors.next()));
+                run.image = Some(self.image_cache.put(path, identity.into(), mount, descriptors.next()));
             }
-            (ImageMount::Given, Some(mount)) => self.warm_images.replace_mount(path, mount),
+            (ImageMount::Given, Some(mount)) => self.image_cache.replace_mount(path, mount),
             (ImageMount::Given, None) | (ImageMount::New(_) | ImageMount::Nothing, _) => {}
         }
     }
@@ -176,7 +176,7 @@ impl Supervisor {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::untrusted::{Discarded, Way};
+    use crate::deferred_close::{CloseBy, Discarded};
     use yado_spec::file_identity::FileTime;
 
     fn identity(inode: u64) -> FileIdentity {
@@ -184,18 +184,18 @@ mod tests {
         FileIdentity { device: 1, inode, size_bytes: 3, modified: time, changed: time }
     }
 
-    fn put(images: &mut WarmImages, path: &str) -> ImageUse {
-        let mount = Discarded::default().hold(std::fs::File::open("/dev/null").unwrap().into(), Way::Closer);
+    fn put(images: &mut ImageCache, path: &str) -> ImageUse {
+        let mount = Discarded::default().hold(std::fs::File::open("/dev/null").unwrap().into(), CloseBy::Closer);
         images.put(Path::new(path), identity(path.len() as u64), mount, None)
     }
 
-    fn paths(images: &WarmImages) -> Vec<&str> {
+    fn paths(images: &ImageCache) -> Vec<&str> {
         images.images.iter().map(|kept| kept.path.to_str().unwrap()).collect()
     }
 
     #[test]
     fn of_an_image_the_newest_mount_is_kept_for_all_that_use_it() {
-        let mut images = WarmImages::default();
+        let mut images = ImageCache::default();
         let first = put(&mut images, "/a");
         let second = images.take(Path::new("/a")).unwrap();
         drop(put(&mut images, "/b"));
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn those_that_were_unused_for_longest_go_first_and_those_in_use_never() {
-        let mut images = WarmImages::default();
+        let mut images = ImageCache::default();
         let used = put(&mut images, "/used");
         let names: Vec<String> = (0..MAX_UNUSED + 2).map(|number| format!("/{number}")).collect();
         for name in &names {
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_given_to_a_start_and_a_later_one_is_not_taken_for_it() {
-        let mut images = WarmImages::default();
+        let mut images = ImageCache::default();
         let used = put(&mut images, "/a");
         let id = images.images[0].id;
         images.forget(id);

@@ -1,6 +1,6 @@
 //! Closes for PID 1 what it must not close itself, because somebody else decides how long that takes. Whoever closes a socket
 //! last waits for what its queue holds, in the kernel and for seconds; the last close of a packet socket waits for all
-//! processors in turn, and no signal ends that. So all that instances and clients have a hand in is an [`Untrusted`], which
+//! processors in turn, and no signal ends that. So all that instances and clients have a hand in is an [`DeferredClose`], which
 //! goes, wherever it is dropped, to a closer: a process that gets copies, exits as soon as ours are closed, and is waited for
 //! by nobody.
 //!
@@ -19,7 +19,7 @@
 //! | pidfds, pipes of output, files of control groups | nobody: their close waits for nothing that an instance does | PID 1 |
 //! | the far end of a pair that a child was just given | nobody yet: nothing is in its queue, and the child has a copy | PID 1 |
 //!
-//! Receiving drops, too: what has no room the kernel drops inside the call. [`Untrusted::recv`] looks first, and the datagram
+//! Receiving drops, too: what has no room the kernel drops inside the call. [`DeferredClose::recv`] looks first, and the datagram
 //! reader receives what instances send. (A file of FUSE is flushed at each close, not only the last: the copy that PID 1 had of
 //! what a client sent, too. That is a choice of the host's root.)
 //!
@@ -30,13 +30,13 @@
 //! alone, as the host's root; an unprivileged instance's are counted as its own users'. On older kernels whoever closes or
 //! sends may have to do the collection.
 //!
-//! [`Untrusted`]: crate::untrusted::Untrusted
-//! [`Untrusted::recv`]: crate::untrusted::Untrusted::recv
+//! [`DeferredClose`]: crate::deferred_close::DeferredClose
+//! [`DeferredClose::recv`]: crate::deferred_close::DeferredClose::recv
 
+use crate::deferred_close::{CloseBy, Discarded};
 use crate::moment::Moment;
 use crate::process::Start;
 use crate::reader_link::ReaderLink;
-use crate::untrusted::{Discarded, Way};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
@@ -93,7 +93,7 @@ pub(crate) enum Pace {
 
 /// What is to be closed, and who does it.
 #[derive(Debug, Default)]
-pub(crate) struct Closing {
+pub(crate) struct CloseQueue {
     discarded: Discarded,
     /// Waits to be handed to the reader, or, of sockets that it has, to be closed by it.
     for_reader: VecDeque<(ReaderRequest, Rc<OwnedFd>)>,
@@ -117,7 +117,7 @@ struct Queue {
     retry_at: Option<Moment>,
 }
 
-impl Closing {
+impl CloseQueue {
     /// Where descriptors go that are dropped.
     pub(crate) fn discarded(&self) -> &Discarded {
         &self.discarded
@@ -160,13 +160,15 @@ impl Closing {
     fn sort(&mut self, now: Moment) {
         while let Some((way, descriptor)) = self.discarded.take_first() {
             match way {
-                Way::Closer => self.foreign.waiting.push_back((now.saturating_add(GATHERING), descriptor)),
-                Way::AfterReader(source) => self.for_reader.push_back((ReaderRequest::Discard(source), descriptor)),
-                Way::Reader if self.for_reader.len() < MAX_WAITING => {
+                CloseBy::Closer => self.foreign.waiting.push_back((now.saturating_add(GATHERING), descriptor)),
+                CloseBy::AfterReader(source) => {
+                    self.for_reader.push_back((ReaderRequest::Discard(source), descriptor))
+                }
+                CloseBy::Reader if self.for_reader.len() < MAX_WAITING => {
                     self.for_reader.push_back((ReaderRequest::Hold, descriptor));
                 }
-                Way::Reader => self.own.waiting.push_back((now, descriptor)),
-                Way::HangUp => self.own.waiting.push_back((now.saturating_add(COLLECTING), descriptor)),
+                CloseBy::Reader => self.own.waiting.push_back((now, descriptor)),
+                CloseBy::HangUp => self.own.waiting.push_back((now.saturating_add(COLLECTING), descriptor)),
             }
         }
     }
@@ -264,50 +266,54 @@ mod tests {
 
     #[test]
     fn what_an_instance_had_a_hand_in_is_closed_soon_and_our_own_sockets_are_collected() {
-        let mut closing = Closing::default();
-        closing.sort(NOW);
-        assert_eq!(closing.deadline(), None);
-        drop(closing.discarded.hold(descriptor(), Way::HangUp));
-        closing.sort(NOW);
-        assert_eq!((closing.deadline(), closing.own.is_due(1, NOW)), (Some(NOW + COLLECTING), false));
-        assert!(closing.own.is_due(1, NOW + COLLECTING));
-        drop(closing.discarded.hold(descriptor(), Way::Closer));
-        closing.sort(NOW);
-        assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW + GATHERING), false));
-        assert!(closing.foreign.is_due(1, NOW + GATHERING));
-        closing.foreign.retry_at = Some(NOW + RETRY_PAUSE);
-        assert_eq!((closing.deadline(), closing.foreign.is_due(1, NOW)), (Some(NOW + RETRY_PAUSE), false));
+        let mut close_queue = CloseQueue::default();
+        close_queue.sort(NOW);
+        assert_eq!(close_queue.deadline(), None);
+        drop(close_queue.discarded.hold(descriptor(), CloseBy::HangUp));
+        close_queue.sort(NOW);
+        assert_eq!((close_queue.deadline(), close_queue.own.is_due(1, NOW)), (Some(NOW + COLLECTING), false));
+        assert!(close_queue.own.is_due(1, NOW + COLLECTING));
+        drop(close_queue.discarded.hold(descriptor(), CloseBy::Closer));
+        close_queue.sort(NOW);
+        assert_eq!((close_queue.deadline(), close_queue.foreign.is_due(1, NOW)), (Some(NOW + GATHERING), false));
+        assert!(close_queue.foreign.is_due(1, NOW + GATHERING));
+        close_queue.foreign.retry_at = Some(NOW + RETRY_PAUSE);
+        assert_eq!((close_queue.deadline(), close_queue.foreign.is_due(1, NOW)), (Some(NOW + RETRY_PAUSE), false));
     }
 
     #[test]
     fn closers_that_hang_for_instances_do_not_keep_our_own_sockets_open() {
-        let mut closing = Closing::default();
-        closing.foreign.closers = (1..=MAX_CLOSERS as i32).collect();
+        let mut close_queue = CloseQueue::default();
+        close_queue.foreign.closers = (1..=MAX_CLOSERS as i32).collect();
         for _ in 0..MAX_WAITING {
-            drop(closing.discarded.hold(descriptor(), Way::Closer));
+            drop(close_queue.discarded.hold(descriptor(), CloseBy::Closer));
         }
-        closing.sort(NOW);
-        assert!(closing.is_overdue() && !closing.foreign.is_due(MAX_CLOSERS, NOW) && closing.deadline().is_none());
+        close_queue.sort(NOW);
+        assert!(
+            close_queue.is_overdue()
+                && !close_queue.foreign.is_due(MAX_CLOSERS, NOW)
+                && close_queue.deadline().is_none()
+        );
         for _ in 0..MAX_BATCH {
-            drop(closing.discarded.hold(descriptor(), Way::HangUp));
+            drop(close_queue.discarded.hold(descriptor(), CloseBy::HangUp));
         }
-        closing.sort(NOW);
-        assert!(!closing.is_own_overdue() && closing.own.is_due(MAX_OWN_CLOSERS, NOW));
-        assert!(closing.note_end(7) && !closing.note_end(7));
-        assert!(closing.foreign.is_due(MAX_CLOSERS, NOW));
+        close_queue.sort(NOW);
+        assert!(!close_queue.is_own_overdue() && close_queue.own.is_due(MAX_OWN_CLOSERS, NOW));
+        assert!(close_queue.note_end(7) && !close_queue.note_end(7));
+        assert!(close_queue.foreign.is_due(MAX_CLOSERS, NOW));
     }
 
     #[test]
     fn what_clients_sent_goes_to_the_reader_and_what_is_too_much_for_it_to_a_closer() {
-        let mut closing = Closing::default();
+        let mut close_queue = CloseQueue::default();
         for _ in 0..MAX_WAITING + 3 {
-            drop(closing.discarded.hold(descriptor(), Way::Reader));
+            drop(close_queue.discarded.hold(descriptor(), CloseBy::Reader));
         }
-        closing.sort(NOW);
-        assert_eq!((closing.for_reader.len(), closing.own.waiting.len()), (MAX_WAITING, 3));
-        assert_eq!(closing.deadline(), Some(NOW));
+        close_queue.sort(NOW);
+        assert_eq!((close_queue.for_reader.len(), close_queue.own.waiting.len()), (MAX_WAITING, 3));
+        assert_eq!(close_queue.deadline(), Some(NOW));
         // Without a reader that stays so.
-        closing.hand_over(&mut ReaderLink::default(), NOW);
-        assert_eq!((closing.for_reader.len(), closing.is_holding), (MAX_WAITING, false));
+        close_queue.hand_over(&mut ReaderLink::default(), NOW);
+        assert_eq!((close_queue.for_reader.len(), close_queue.is_holding), (MAX_WAITING, false));
     }
 }

@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// What the last look found, and when the next one is due.
 #[derive(Debug, Default)]
-pub(crate) struct DataWatch {
+pub(crate) struct FreeSpace {
     next: Moment,
     room: Room,
 }
@@ -42,7 +42,7 @@ fn judge(before: Room, usage: &Usage) -> Room {
     }
 }
 
-impl DataWatch {
+impl FreeSpace {
     /// Looks, if it is time. `true`: something is missing of the files that the system keeps for itself, and there is room.
     pub(crate) fn look(&mut self, log: &mut Log, now: Moment) -> bool {
         if now < self.next {
