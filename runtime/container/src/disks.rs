@@ -63,7 +63,7 @@ fn open(
             let shape = if found.is_dir() { Shape::Directory } else { Shape::File };
             let mount = mount::clone_tree(CWD, source, depth).map_err(at(Step::Mount, source))?;
             // The data partition is mounted so that the system executes nothing from it; an instance may.
-            if std::fs::metadata(&request.places.layer).is_ok_and(|layer| layer.dev() == found.dev()) {
+            if std::fs::metadata(&request.paths.layer).is_ok_and(|layer| layer.dev() == found.dev()) {
                 mount::clear_attributes(&mount, Depth::One, Attributes::MOUNT_ATTR_NOEXEC)
                     .map_err(at(Step::Mount, source))?;
             }
@@ -84,7 +84,7 @@ fn open(
 
 fn open_tmpfs(size_bytes: Option<u64>, request: &LaunchRequest, base: u32, path: &str) -> Result<OwnedFd, Failure> {
     let owner = base.to_string();
-    let size = size_bytes.or_else(|| half_of_memory_limit(&request.places.cgroup)).map(|bytes| bytes.to_string());
+    let size = size_bytes.or_else(|| half_of_memory_limit(&request.paths.cgroup)).map(|bytes| bytes.to_string());
     let mut options = vec![
         FsOption::Value("source", "tmpfs"),
         FsOption::Value("mode", "0755"),

@@ -70,7 +70,7 @@ pub(crate) fn fork_command(
     let label = NextLabel::of(&request.spec.security)?;
     pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
     let (talk, commands_end) = Talk::pair(patience)?;
-    let (forked, group) = command_group::fork(&request.places.cgroup, parent)?;
+    let (forked, group) = command_group::fork(&request.paths.cgroup, parent)?;
     match forked {
         Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, talk }),
         Forked::Child => {

@@ -37,7 +37,7 @@ impl MountedImage {
         kept: Option<&OwnedFd>,
         stopwatch: &mut Stopwatch,
     ) -> Result<MountedImage, Failure> {
-        let path = request.places.image.clone();
+        let path = request.paths.image.clone();
         let image = stopwatch.step(Step::ImageOpen, || open_trusted(request))?;
         if let Some(copies) = kept.and_then(|kept| copy_kept(request, &image, kept, stopwatch)) {
             let Copies { for_instance, for_init } = copies;
@@ -64,10 +64,10 @@ impl MountedImage {
 }
 
 fn open_trusted(request: &LaunchRequest) -> Result<TrustedImage, Failure> {
-    let keys = Keys::read_dir(Path::new(&request.places.trust)).map_err(|error| {
-        Failure::refused(Step::ImageSignature, &request.places.trust, &error.to_string()).in_vain()
+    let keys = Keys::read_dir(Path::new(&request.paths.trust)).map_err(|error| {
+        Failure::refused(Step::ImageSignature, &request.paths.trust, &error.to_string()).in_vain()
     })?;
-    let path = &request.places.image;
+    let path = &request.paths.image;
     yado_image::open_trusted(Path::new(path), &keys, &Wanted::container(request.spec.image)).map_err(|error| {
         Failure {
             step: error.step(),

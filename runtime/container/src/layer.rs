@@ -25,7 +25,7 @@ pub(crate) fn mount_root(
         for directory in ["image", "layer", "root"] {
             make_directory(CWD, directory, 0o700).map_err(at(Step::Layer, directory))?;
         }
-        let layer = open_layer(&request.places.layer).map_err(at(Step::Layer, &request.places.layer))?;
+        let layer = open_layer(&request.paths.layer).map_err(at(Step::Layer, &request.paths.layer))?;
         attach_mapped(&layer, "layer", user_namespace, Step::Layer)
     })?;
     stopwatch.step(Step::IdMap, || attach_mapped(&image.mount, "image", user_namespace, Step::IdMap))?;
@@ -58,7 +58,7 @@ fn mount_overlay(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
                 std::thread::sleep(pause);
                 pause = LONGEST_PAUSE.min(2 * pause);
             }
-            answer => return answer.map_err(at_new(Step::Overlay, &request.places.layer)),
+            answer => return answer.map_err(at_new(Step::Overlay, &request.paths.layer)),
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) struct Attaching {
 /// Asks netd for the instance's interfaces in this namespace.
 fn ask(request: &LaunchRequest, namespace: &OwnedFd) -> Result<Attaching, Failure> {
     let spec = &request.spec;
-    let Some(netd) = &request.places.netd else {
+    let Some(netd) = &request.paths.netd else {
         return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, and no netd is running"));
     };
     let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));

@@ -59,7 +59,7 @@ pub(crate) fn run(request: &LaunchRequest, reporter: &mut Reporter) -> Result<()
 }
 
 fn open_runtime_directory(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
-    let runtime = &request.places.runtime;
+    let runtime = &request.paths.runtime;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(runtime.as_str(), flags, Mode::empty()).map_err(at(Step::Mount, runtime))
 }
@@ -67,7 +67,7 @@ fn open_runtime_directory(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
 /// The working directory from now on, on top of the runtime directory: all mount points are in it, and go with our mount
 /// namespace, so that init has no tree of them to remove.
 fn enter_workplace(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
-    let runtime = &request.places.runtime;
+    let runtime = &request.paths.runtime;
     let options = [FsOption::Value("source", "workplace"), FsOption::Value("mode", "0700")];
     let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC;
     let workplace =
@@ -182,7 +182,7 @@ fn build(
     // From here on both processes work. Nothing of the instance's runs before we say so, and it is then that the filter counts.
     stopwatch.step(Step::DeviceFilter, || {
         device_filter::install(cgroup, &dev_directory::rules(&found.nodes))
-            .map_err(at(Step::DeviceFilter, &request.places.cgroup))?;
+            .map_err(at(Step::DeviceFilter, &request.paths.cgroup))?;
         sync_devices::record(runtime, &found.nodes)
     })?;
     stopwatch.step(Step::Rlimits, || set_limits(request, born.pid))?;
@@ -235,7 +235,7 @@ fn hear_of_namespaces(nics: &mut Nics<'_>, born: &Born, stopwatch: &mut Stopwatc
 /// with 32 MB of such pages a machine's memory is gone. Without controllers a removed group is gone. What systemd then does
 /// without are the limits that units set for themselves.
 fn claim_cgroup(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
-    let path = &request.places.cgroup;
+    let path = &request.paths.cgroup;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let cgroup = rustix::fs::open(path.as_str(), flags, Mode::empty()).map_err(at(Step::Cgroup, path))?;
     // We are in it ourselves, and an old filter would keep loop devices and the like from us.

@@ -27,13 +27,13 @@ pub(crate) fn sync(request: &LaunchRequest, reporter: &mut Reporter) -> Result<(
     show(Step::Device);
     rustix::process::umask(Mode::empty());
     let dev = launch_request::dev_mount()?;
-    let runtime = &request.places.runtime;
+    let runtime = &request.paths.runtime;
     rustix::process::chdir(runtime.as_str()).map_err(at(Step::Device, runtime))?;
     let before = read_record().map_err(at(Step::Device, RECORD))?;
     let now = devices::find(&request.spec.devices)?.nodes;
 
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let cgroup = &request.places.cgroup;
+    let cgroup = &request.paths.cgroup;
     rustix::fs::open(cgroup.as_str(), flags, Mode::empty())
         .map_err(Into::into)
         .and_then(|cgroup| device_filter::install(&cgroup, &dev_directory::rules(&now)))

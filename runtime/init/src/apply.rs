@@ -54,7 +54,7 @@ impl Supervisor {
         if let Some(reason) = self.why_not_apply() {
             return Err(Failure::refused(Step::Request, "apply", reason));
         }
-        let names = specs::compiled_names(&self.places)?;
+        let names = specs::compiled_names(&self.paths)?;
         self.pending_apply = Some(PendingApply { client, forget, left: Vec::new() });
         for &id in self.instances.ids().iter() {
             let is_configured = |instance: &Instance| names.contains(&instance.name);
@@ -72,7 +72,7 @@ impl Supervisor {
         }
         // One at a time: all specs at once would be much memory, and in pieces.
         for name in names {
-            let mut one = specs::read_compiled(&self.places, name);
+            let mut one = specs::read_compiled(&self.paths, name);
             one.image = self.image_of(&one);
             let claim = identities::stored::claim(&one);
             if !identities.has(&claim) {
@@ -86,7 +86,7 @@ impl Supervisor {
         self.save_identities(identities, now);
         self.instances.set_order();
         if !self.services.iter().any(|service| service.name == netd::SERVICE) {
-            if let Some(netd) = service_list::netd(&self.places, &self.instances) {
+            if let Some(netd) = service_list::netd(&self.paths, &self.instances) {
                 // At the end: the others keep their numbers.
                 self.services.push(netd);
                 self.netd.since = Some(now);
@@ -100,7 +100,7 @@ impl Supervisor {
         let spec = configured.spec.as_ref().ok()?;
         let known = self.instances.named(&configured.name);
         let known = known.filter(|known| known.spec.as_ref().is_ok_and(|before| before.image == spec.image));
-        known.and_then(|known| known.image.clone()).or_else(|| self.places.image(&spec.image))
+        known.and_then(|known| known.image.clone()).or_else(|| self.paths.image(&spec.image))
     }
 
     fn why_not_apply(&self) -> Option<&'static str> {
@@ -116,7 +116,7 @@ impl Supervisor {
     fn save_identities(&mut self, identities: Identities, now: Moment) {
         let is_new = self.identities != identities;
         self.identities = identities;
-        let file = self.places.identities();
+        let file = self.paths.identities();
         match self.identities_file {
             IdentitiesFile::NotOurs if is_new => {
                 let file = file.display();
@@ -177,7 +177,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         // It comes back before it was gone.
         let is_back = std::mem::take(&mut instance.is_deleted);
-        let renewed = instance.update_spec(configured, &processors, &self.places, now);
+        let renewed = instance.update_spec(configured, &processors, &self.paths, now);
         let is_changed = !matches!(renewed, SpecUpdate::Unchanged | SpecUpdate::Now(ApplyOutcome::Refused(_)));
         // Nobody but who changes its configuration starts it again after a refusal.
         let has_failed = is_changed && matches!(instance.state, State::Failed { .. });
@@ -216,7 +216,7 @@ impl Supervisor {
         if writes.is_empty() {
             return self.answer_applied(about, outcome);
         }
-        let group = self.places.group(&instance.place());
+        let group = self.paths.group(&instance.directory_name());
         if let Some(apply) = &mut self.pending_apply {
             apply.left.push(Left { about, until: Until::Limited(Box::new(outcome)) });
         }
@@ -243,7 +243,7 @@ impl Supervisor {
     /// New limits of an instance are written, or not.
     pub(crate) fn note_limits(&mut self, id: InstanceId, before: &Limits, end: &JobEnd) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        let group = self.places.group(&instance.place());
+        let group = self.paths.group(&instance.directory_name());
         if let Some(run) = &mut instance.run {
             run.memory_limit_bytes = cgroup::read_number(&group, "memory.max");
         }
@@ -260,7 +260,7 @@ impl Supervisor {
         let failure = failure.filter(|_| is_active);
         if let Some(failure) = &failure {
             // The next apply tries it again, and until then nobody is told otherwise.
-            let runtime = self.places.runtime(&instance.place());
+            let runtime = self.paths.runtime(&instance.directory_name());
             if let Some(run) = &mut instance.run {
                 run.spec = Rc::new(InstanceSpec { limits: before.clone(), ..InstanceSpec::clone(&run.spec) });
                 leave_actual(&runtime, &run.spec);

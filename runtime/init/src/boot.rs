@@ -62,7 +62,7 @@ impl Supervisor {
     }
 
     fn begin_part(&mut self, part: Part, now: Moment) {
-        match (part, self.places.mode) {
+        match (part, self.paths.mode) {
             (Part::Modules, Mode::System) => self.start_job(Job::ModulesOfInstances, now),
             (Part::Network, Mode::System) => self.start_job(Job::ModulesOfNetworks, now),
             (Part::Drivers, Mode::System) => self.start_job(Job::AllDrivers, now),
@@ -92,7 +92,7 @@ impl Supervisor {
 
     /// Starts a job, now or after the one that runs in its lane.
     pub(crate) fn start_job(&mut self, job: Job, now: Moment) {
-        if let Some((job, end)) = self.jobs.start(job, &self.places, &mut self.log, now) {
+        if let Some((job, end)) = self.jobs.start(job, &self.paths, &mut self.log, now) {
             self.take_job_end(&job, &end, now);
         }
     }
@@ -173,7 +173,7 @@ impl Supervisor {
                 Action::MakeVolatile(failure) => {
                     self.log.say(Priority::Error, format_args!("{failure}"));
                     self.data_failure = Some(*failure);
-                    let file = self.places.run.join("volatile.ext4");
+                    let file = self.paths.run.join("volatile.ext4");
                     Event::FileMade(data_partition::create_volatile(&file).is_ok().then_some(file))
                 }
                 Action::MountVolatile(file) => {
@@ -219,7 +219,7 @@ impl Supervisor {
     fn finish_drivers(&mut self) {
         if !self.boot.has_drivers() {
             self.reach(Part::Drivers);
-            self.memory_guard.count_drivers(&self.places);
+            self.memory_guard.count_drivers(&self.paths);
             if modules::are_requests_forbidden() {
                 let why = "processes made the kernel ask for modules too often: it asked no more, for parts of drivers either";
                 self.log.say(Priority::Warning, format_args!("{why}"));
@@ -241,24 +241,24 @@ impl Supervisor {
     }
 
     fn raise_clock(&mut self) {
-        if let Some(to) = clock_floor::raise(&self.places.system, &self.clock_file()) {
+        if let Some(to) = clock_floor::raise(&self.paths.system, &self.clock_file()) {
             self.log.say(Priority::Notice, format_args!("the clock was behind: it is set to {to} s since 1970"));
         }
     }
 
     pub(crate) fn clock_file(&self) -> PathBuf {
-        self.places.data.join("state/clock")
+        self.paths.data.join("state/clock")
     }
 
     fn read_specs(&mut self) -> Event<'static> {
-        let found = specs::read(&self.places, &mut self.log);
+        let found = specs::read(&self.paths, &mut self.log);
         self.boot.configured = found.instances;
         Event::SpecsRead { are_stale: found.is_stale }
     }
 
     fn finish_start(&mut self, now: Moment) {
         let configured = std::mem::take(&mut self.boot.configured);
-        let assigned = identities::stored::assign(&self.places, self.boot.data, &configured, &mut self.log);
+        let assigned = identities::stored::assign(&self.paths, self.boot.data, &configured, &mut self.log);
         (self.identities, self.identities_file) = assigned;
         let identities = &self.identities;
         self.instances =
@@ -269,8 +269,8 @@ impl Supervisor {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));
             }
         }
-        trusted_keys::collect(&self.places, &mut self.log);
-        self.services = service_list::services(&self.places, &self.instances, &mut self.log);
+        trusted_keys::collect(&self.paths, &mut self.log);
+        self.services = service_list::services(&self.paths, &self.instances, &mut self.log);
         self.next_turn = now;
         self.reach(Part::Specs);
     }

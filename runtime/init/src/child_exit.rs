@@ -59,7 +59,7 @@ impl Supervisor {
             self.note_service_end(number, ended, now);
         } else if self.reader.is(pid) {
             let wanted = self.wanted_reader();
-            let surroundings = Surroundings::new(wanted, &self.places, self.close_queue.discarded());
+            let surroundings = Surroundings::new(wanted, &self.paths, self.close_queue.discarded());
             self.reader.note_end(ended, &surroundings, &mut self.log, now);
         } else if let Some(lane) = self.jobs.lane_of(pid) {
             self.note_job_end(lane, ended, now);
@@ -197,8 +197,8 @@ impl Supervisor {
             }
             return lifecycle::Event::Remains;
         }
-        let place = instance.place();
-        let group = self.places.group(&place);
+        let directory_name = instance.directory_name();
+        let group = self.paths.group(&directory_name);
         match cgroup::remove(&group) {
             Ok(Removal::Done) => {}
             // All is killed, so what there is gets less with each call.
@@ -216,7 +216,7 @@ impl Supervisor {
             }
             Err(error) => self.log.say(Priority::Error, format_args!("remove {}: {error}", group.display())),
         }
-        let _ = fs::remove_dir_all(self.places.runtime(&place));
+        let _ = fs::remove_dir_all(self.paths.runtime(&directory_name));
         let Some(instance) = self.instances.get_mut(id) else { return lifecycle::Event::Gone };
         for count in [&mut instance.oom_kills, &mut instance.refused_forks] {
             *count = std::mem::take(count).closed();
@@ -237,7 +237,7 @@ impl Supervisor {
             Wanted::Up if has_netd => Peer::Here,
             Wanted::Up | Wanted::Down => Peer::Gone,
         };
-        let socket = self.places.netd_socket();
+        let socket = self.paths.netd_socket();
         let peering = Peering { peer, socket: &socket, discarded: self.close_queue.discarded() };
         self.netd.step(event, &peering, &mut self.log, now);
     }
@@ -249,7 +249,7 @@ impl Supervisor {
         let launchers = self.launches.iter().filter(|launch| launch.instance == id);
         let ours = launchers.filter_map(|launch| launch.launcher.as_ref()).chain(instance.payload());
         let mut pids: Vec<i32> = ours.map(|(pid, _)| *pid).collect();
-        for pid in cgroup::processes(&self.places.group(&instance.place())) {
+        for pid in cgroup::processes(&self.paths.group(&instance.directory_name())) {
             if !pids.contains(&pid) {
                 pids.push(pid);
             }

@@ -135,7 +135,7 @@ pub(crate) fn fullness() -> Option<Failure> {
 mod tests {
     use super::*;
     use crate::job::Job;
-    use crate::places::Places;
+    use crate::paths::Paths;
     use std::ffi::OsString;
     use std::os::unix::fs::FileExt;
     use std::process::Command;
@@ -166,7 +166,7 @@ mod tests {
     fn is_formatted(device: &Path) -> bool {
         let kib = format_mark::set(device).unwrap();
         let job = Job::Format { device: device.to_owned(), kib };
-        let (program, arguments) = job.command(&Places::of_system());
+        let (program, arguments) = job.command(&Paths::of_system());
         has_run(&program, &arguments[1..])
     }
 

@@ -51,7 +51,7 @@ impl Supervisor {
     /// could have it taken for unhealthy by using up what all share.
     pub(crate) fn note_unmade_probe(&mut self, id: InstanceId, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        if cgroup::is_at_process_limit(&self.places.group(&instance.place())) {
+        if cgroup::is_at_process_limit(&self.paths.group(&instance.directory_name())) {
             return self.note_probe(id, Some(Box::new(failure)), now);
         }
         let is_told = instance.run.as_mut().is_some_and(|run| run.watch.postpone(now));

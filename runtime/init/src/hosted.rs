@@ -4,7 +4,7 @@
 use crate::instance::cgroup;
 use crate::log::{Log, Priority};
 use crate::open_files;
-use crate::places::{Places, read_verify, service_groups};
+use crate::paths::{Paths, read_verify, service_groups};
 use crate::runtime_directories;
 use crate::supervisor::Supervisor;
 use std::fs;
@@ -45,10 +45,10 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
     let verify_file = directory.join("system/verify");
     let verify = read_verify(&verify_file);
     let runtimes = runtime_directories::make(&directory, Path::new("/run"));
-    let places = Places::of_host(&directory, groups, runtimes, *verify.as_ref().unwrap_or(&Verify::Block));
+    let paths = Paths::of_host(&directory, groups, runtimes, *verify.as_ref().unwrap_or(&Verify::Block));
     // As on a board, where it is on tmpfs: what was compiled for the last run is not asked whether it still holds.
-    let _ = fs::remove_dir_all(places.specs());
-    match Supervisor::new(places, log) {
+    let _ = fs::remove_dir_all(paths.specs());
+    match Supervisor::new(paths, log) {
         Ok(mut supervisor) => {
             if let Err(error) = verify {
                 let at = verify_file.display();

@@ -95,7 +95,7 @@ impl Supervisor {
     }
 
     fn may_load_drivers(&self) -> MayLoad {
-        match self.places.mode {
+        match self.paths.mode {
             Mode::Hosted => MayLoad::Never,
             Mode::System if self.jobs.is_idle(Lane::Drivers) && self.shutdown.is_none() => MayLoad::Now,
             Mode::System => MayLoad::Later,

@@ -168,7 +168,7 @@ impl Supervisor {
                     .map(|run| &*run.image_file)
                     == image
         };
-        self.places.verify() == Verify::Start && self.launches.iter().any(is_this)
+        self.paths.verify() == Verify::Start && self.launches.iter().any(is_this)
     }
 }
 

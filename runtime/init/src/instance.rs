@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 use yado_spec::InstanceSpec;
+use yado_spec::directory_name::directory_name;
 use yado_spec::instance::{DeviceSelect, Required};
-use yado_spec::places::place_of;
 use yado_sys::children::{Ended, SIGHUP, SIGINT, SIGKILL};
 use yado_wire::Budget;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus, RunEnd};
@@ -242,8 +242,8 @@ impl Instance {
     }
 
     /// The name of its control group and of its runtime directory.
-    pub(crate) fn place(&self) -> String {
-        place_of(&self.name, self.id)
+    pub(crate) fn directory_name(&self) -> String {
+        directory_name(&self.name, self.id)
     }
 
     /// Its first process.

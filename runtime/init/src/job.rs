@@ -4,7 +4,7 @@
 use crate::instance::cgroup::CgroupWrite;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::process::{KILLED_LIMIT, Output, Start};
 use crate::shutdown::sequence::FLUSH_LIMIT;
 use std::collections::VecDeque;
@@ -177,7 +177,7 @@ impl Job {
         })
     }
 
-    pub(crate) fn command(&self, places: &Places) -> (PathBuf, Vec<OsString>) {
+    pub(crate) fn command(&self, paths: &Paths) -> (PathBuf, Vec<OsString>) {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<OsString>>();
         let with = |list: &[&str], path: &Path| {
             let mut list = words(list);
@@ -214,12 +214,12 @@ impl Job {
                 with(&["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "^has_journal"], file),
             ),
             Job::Compile => {
-                let mut list = with(&["yado", "compile", "--system"], &places.system);
-                for (option, path) in [("--data", &places.data), ("--out", &places.specs())] {
+                let mut list = with(&["yado", "compile", "--system"], &paths.system);
+                for (option, path) in [("--data", &paths.data), ("--out", &paths.specs())] {
                     list.push(OsString::from(option));
                     list.push(path.as_os_str().to_owned());
                 }
-                (places.yado.clone(), list)
+                (paths.yado.clone(), list)
             }
             Job::SaveIdentities { file, text } => {
                 let mut list = with(&["yado-init", "--save-identities"], file);
@@ -283,7 +283,7 @@ impl Jobs {
     }
 
     /// Starts a job, now or after the one that runs in its lane. That it could not be started is its end, which is returned.
-    pub(crate) fn start(&mut self, job: Job, places: &Places, log: &mut Log, now: Moment) -> Option<(Job, JobEnd)> {
+    pub(crate) fn start(&mut self, job: Job, paths: &Paths, log: &mut Log, now: Moment) -> Option<(Job, JobEnd)> {
         let queue = self.queue_mut(job.lane());
         if queue.running.is_some() {
             // The newer file says all that the older one does.
@@ -293,7 +293,7 @@ impl Jobs {
             queue.waiting.push_back(job);
             return None;
         }
-        let (path, arguments) = job.command(places);
+        let (path, arguments) = job.command(paths);
         let started = Output::pipe().and_then(|(output, writer)| {
             let arguments: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
             let child = Start {

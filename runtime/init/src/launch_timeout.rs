@@ -34,11 +34,11 @@ impl Supervisor {
     pub(crate) fn launch_timeout(&self, task: TaskKind, spec: &InstanceSpec, image: &Path) -> Duration {
         match task {
             TaskKind::Run => {
-                let read_bytes = match self.places.verify() {
+                let read_bytes = match self.paths.verify() {
                     Verify::Block => 0,
                     Verify::Start => fs::metadata(image).map_or(0, |found| found.len()),
                 };
-                let patience = self.places.start_timeout().unwrap_or(START_PATIENCE);
+                let patience = self.paths.start_timeout().unwrap_or(START_PATIENCE);
                 patience.saturating_add(Duration::from_secs(read_bytes / MIN_BYTES_PER_S))
             }
             TaskKind::Exec { .. } | TaskKind::Stop => EXEC_PATIENCE,

@@ -15,7 +15,7 @@ mod hosted;
 mod initramfs;
 mod kernel_mounts;
 mod kernel_settings;
-mod places;
+mod paths;
 mod profiles;
 mod runtime_directories;
 mod system;

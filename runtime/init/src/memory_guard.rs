@@ -58,12 +58,12 @@ impl Supervisor {
         if self.instances.iter().any(|one| one.is_active() && one.is_ended_for_memory()) {
             self.memory_guard.given_back_at = now.saturating_add(GIVING_BACK);
         }
-        if self.places.mode != Mode::System || !self.boot.may_start_some() {
+        if self.paths.mode != Mode::System || !self.boot.may_start_some() {
             return;
         }
         let Some(first) = self.memory_guard.first else {
             // Nothing was started yet.
-            let figures = Figures::read(&self.places);
+            let figures = Figures::read(&self.paths);
             if figures.is_none() {
                 self.log.say(Priority::Notice, format_args!("what memory nobody counts is not known on this kernel"));
             }
@@ -80,7 +80,7 @@ impl Supervisor {
         self.step_memory_guard(Event::Wake, now);
         if self.memory_guard.state.wants_look(now) {
             self.memory_guard.looked_at = now;
-            let memory = Figures::read(&self.places).map_or(Memory::Plenty, |figures| figures.judge(first));
+            let memory = Figures::read(&self.paths).map_or(Memory::Plenty, |figures| figures.judge(first));
             if memory != Memory::Plenty && self.image_cache.release_unused() {
                 self.log.say(Priority::Info, format_args!("memory is short: images that nobody uses are let go of"));
             }
@@ -125,11 +125,11 @@ impl Supervisor {
             Search::Seen => 0,
         };
         let missing = missing.to_string();
-        let groups = self.places.groups.as_os_str();
+        let groups = self.paths.groups.as_os_str();
         let mut arguments = ["yado-init", "--weigh-sockets", &missing].map(OsString::from).to_vec();
         arguments.push(groups.to_owned());
         let holding = self.instances.iter().filter(|instance| is_holding(instance));
-        arguments.extend(holding.map(|instance| OsString::from(instance.place())));
+        arguments.extend(holding.map(|instance| OsString::from(instance.directory_name())));
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let child = Start {
             path: Path::new("/proc/self/exe"),
@@ -194,11 +194,11 @@ impl Supervisor {
 
     fn is_stuck_with(&self, name: &str) -> bool {
         let is_so = |one: &Instance| matches!(one.state, State::Stuck { .. }) && one.is_ended_for_memory();
-        self.instances.iter().any(|one| one.place() == name && is_so(one))
+        self.instances.iter().any(|one| one.directory_name() == name && is_so(one))
     }
 
     fn end_for_memory(&mut self, weight: &Weight, missing: u64) {
-        let Some(id) = self.instances.iter().find(|one| one.place() == weight.name).map(|one| one.id) else {
+        let Some(id) = self.instances.iter().find(|one| one.directory_name() == weight.name).map(|one| one.id) else {
             return;
         };
         let Some(instance) = self.instances.get_mut(id) else { return };

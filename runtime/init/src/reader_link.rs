@@ -6,7 +6,7 @@
 use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::process::{Output, Start, how_it_ended};
 use crate::reader_socket::ReaderSocket;
 use crate::service::{self, State, Wanted};
@@ -69,8 +69,8 @@ pub(crate) struct Surroundings<'a> {
 
 impl<'a> Surroundings<'a> {
     /// `wanted`: whether the reader is to run.
-    pub(crate) fn new(wanted: Wanted, places: &'a Places, discarded: &'a Discarded) -> Surroundings<'a> {
-        Surroundings { wanted, groups: &places.service_groups, discarded }
+    pub(crate) fn new(wanted: Wanted, paths: &'a Paths, discarded: &'a Discarded) -> Surroundings<'a> {
+        Surroundings { wanted, groups: &paths.service_groups, discarded }
     }
 }
 

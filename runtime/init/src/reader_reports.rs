@@ -15,7 +15,7 @@ const MAX_AT_ONCE: usize = 32;
 impl Supervisor {
     /// Keeps the reader running, and tells it what it does not know yet.
     pub(crate) fn advance_reader(&mut self, now: Moment) {
-        let around = Surroundings::new(self.wanted_reader(), &self.places, self.close_queue.discarded());
+        let around = Surroundings::new(self.wanted_reader(), &self.paths, self.close_queue.discarded());
         let runs = self.instances.iter_mut().filter_map(|instance| instance.run.as_mut()?.notify.as_mut());
         self.reader.advance(runs, &around, &mut self.log, now);
     }

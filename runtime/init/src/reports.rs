@@ -120,14 +120,14 @@ impl Supervisor {
 
     fn take_payload(&mut self, id: InstanceId, pid: i32, descriptors: Vec<DeferredClose>, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        let place = instance.place();
+        let directory_name = instance.directory_name();
         let Some(run) = &mut instance.run else { return };
         let mut descriptors = descriptors.into_iter();
         let Some(pidfd) = descriptors.next().and_then(DeferredClose::into_harmless) else { return };
         let ended = take_unknown_end(&mut self.unknown_ends, pid, &pidfd);
         run.payload = Some((pid, pidfd));
         if let Some(master) = descriptors.next() {
-            match Console::new(master, &self.places.runtime(&place).join("console")) {
+            match Console::new(master, &self.paths.runtime(&directory_name).join("console")) {
                 Ok(console) => run.console = Some(console),
                 Err(error) => {
                     let failure = Failure::from_io(Step::Console, instance.name.as_str(), &error);

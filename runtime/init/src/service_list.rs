@@ -3,7 +3,7 @@
 use crate::instances::Instances;
 use crate::log::{Log, Priority};
 use crate::netd;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::service::Service;
 use crate::specs;
 use std::ffi::OsString;
@@ -15,9 +15,9 @@ use yado_wire::rescue::Mode;
 pub(crate) const MAX_SERVICES: usize = 16;
 
 /// All of them, none running.
-pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) -> Vec<Service> {
-    let mut services: Vec<Service> = netd(places, instances).into_iter().collect();
-    let Ok(entries) = fs::read_dir(places.system.join("system.d")) else { return services };
+pub(crate) fn services(paths: &Paths, instances: &Instances, log: &mut Log) -> Vec<Service> {
+    let mut services: Vec<Service> = netd(paths, instances).into_iter().collect();
+    let Ok(entries) = fs::read_dir(paths.system.join("system.d")) else { return services };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths.iter().skip(MAX_SERVICES) {
@@ -32,24 +32,24 @@ pub(crate) fn services(places: &Places, instances: &Instances, log: &mut Log) ->
 }
 
 /// netd, if it is wanted.
-pub(crate) fn netd(places: &Places, instances: &Instances) -> Option<Service> {
-    let is_wanted = match places.mode {
+pub(crate) fn netd(paths: &Paths, instances: &Instances) -> Option<Service> {
+    let is_wanted = match paths.mode {
         Mode::System => true,
         // On somebody else's machine the network is left alone unless an instance asks for one.
         Mode::Hosted => {
             instances.iter().any(|instance| instance.spec.as_ref().is_ok_and(|spec| !spec.nics.is_empty()))
         }
     };
-    is_wanted.then(|| Service::new(netd::SERVICE, places.yado.clone(), netd_arguments(places)))
+    is_wanted.then(|| Service::new(netd::SERVICE, paths.yado.clone(), netd_arguments(paths)))
 }
 
-fn netd_arguments(places: &Places) -> Vec<OsString> {
+fn netd_arguments(paths: &Paths) -> Vec<OsString> {
     let mut arguments = vec![OsString::from("yado-netd"), OsString::from("--run")];
-    arguments.push(places.run.as_os_str().to_owned());
-    if places.mode == Mode::Hosted {
+    arguments.push(paths.run.as_os_str().to_owned());
+    if paths.mode == Mode::Hosted {
         arguments.extend(["--hosted", "--log", "stderr"].map(OsString::from));
     }
-    for file in specs::networks_files(places) {
+    for file in specs::networks_files(paths) {
         arguments.push(OsString::from("--networks"));
         arguments.push(file.into_os_string());
     }

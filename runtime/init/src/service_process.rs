@@ -15,10 +15,10 @@ use yado_wire::rescue::EventKind;
 impl Supervisor {
     /// Starts a service.
     pub(crate) fn start_service(&mut self, number: usize, now: Moment) {
-        let run = self.places.run.to_string_lossy().into_owned();
+        let run = self.paths.run.to_string_lossy().into_owned();
         let Some(service) = self.services.get_mut(number) else { return };
         service.is_ready = false;
-        let group = service::group::make(&self.places.service_groups, &service.name)
+        let group = service::group::make(&self.paths.service_groups, &service.name)
             .map_err(|error| {
                 self.log.say(Priority::Warning, format_args!("{}: its control group: {error}", service.name));
             })
@@ -61,7 +61,7 @@ impl Supervisor {
     pub(crate) fn kill_service(&mut self, number: usize) {
         self.signal_service(number, SIGKILL);
         if let Some(service) = self.services.get(number) {
-            cgroup::kill(&self.places.service_groups.join(&service.name));
+            cgroup::kill(&self.paths.service_groups.join(&service.name));
         }
     }
 
@@ -77,7 +77,7 @@ impl Supervisor {
             output.drain(now, &mut |line| log.record(Priority::Info as u8, &name, 0, line));
         }
         service.output = None;
-        service::group::remove(&self.places.service_groups, &name);
+        service::group::remove(&self.paths.service_groups, &name);
         if wanted == service::Wanted::Up {
             self.log.say(Priority::Warning, format_args!("{name}: {}; it is started again", how_it_ended(ended)));
             let kind = EventKind::ServiceExited { service: clipped(&name), status: exit_status(ended) };

@@ -16,7 +16,7 @@ use crate::log::{Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
 use crate::moment::Moment;
 use crate::netd::Netd;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::poll_events::Sockets;
 use crate::reader_link::ReaderLink;
 use crate::supervisor::Supervisor;
@@ -29,7 +29,7 @@ use yado_wire::datagrams::DatagramSource;
 
 impl Supervisor {
     /// A supervisor of nothing yet, with its sockets open. `Err`: it cannot be one; the log says why.
-    pub(crate) fn new(places: Places, log: Log) -> Result<Supervisor, ()> {
+    pub(crate) fn new(paths: Paths, log: Log) -> Result<Supervisor, ()> {
         let mut log = log;
         let signals = match signals::signal_fd() {
             Ok(signals) => signals,
@@ -38,18 +38,18 @@ impl Supervisor {
                 return Err(());
             }
         };
-        for directory in [places.run.join("log"), places.runtimes.clone(), places.specs()] {
+        for directory in [paths.run.join("log"), paths.runtimes.clone(), paths.specs()] {
             if let Err(error) = fs::create_dir_all(&directory) {
                 log.say(Priority::Error, format_args!("create {}: {error}", directory.display()));
             }
         }
-        log.open_rings(&places.run.join("log"));
+        log.open_rings(&paths.run.join("log"));
         let told = |path: &Path, result: io::Result<OwnedFd>, log: &mut Log| {
             result
                 .map_err(|error| log.say(Priority::Error, format_args!("listen on {}: {error}", path.display())))
                 .ok()
         };
-        let (socket, notify) = (places.socket(), places.run.join("notify"));
+        let (socket, notify) = (paths.socket(), paths.run.join("notify"));
         let sockets = Sockets {
             signals: Some(signals),
             uevents: told(Path::new("uevents"), uevent::open(), &mut log),
@@ -61,9 +61,9 @@ impl Supervisor {
         if let Some(notify) = told(&notify, datagram::bind(&notify, 0o600), &mut log) {
             reader.watch(DatagramSource::Services, notify, close_queue.discarded());
         }
-        log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), places.mode));
+        log.say(Priority::Info, format_args!("yado-init {} ({:?})", env!("CARGO_PKG_VERSION"), paths.mode));
         Ok(Supervisor {
-            places,
+            paths,
             log,
             events: Events::default(),
             sockets,

@@ -48,7 +48,7 @@ impl Supervisor {
 
     /// A signal that asks us to end.
     pub(crate) fn take_signal(&mut self, signal: Signal, now: Moment) {
-        let goal = match (signal, self.places.mode) {
+        let goal = match (signal, self.paths.mode) {
             (Signal::Terminate | Signal::Interrupt | Signal::Power, Mode::Hosted) => Goal::Exit,
             // Ctrl-alt-del.
             (Signal::Interrupt, Mode::System) => Goal::Reboot,
@@ -97,7 +97,7 @@ impl Supervisor {
         while let Some(shutdown) = &self.shutdown {
             let (goal, before) = (shutdown.goal, shutdown.stage);
             let left = self.left();
-            let (stage, action) = sequence::step(before, left, self.places.mode, now);
+            let (stage, action) = sequence::step(before, left, self.paths.mode, now);
             if stage == before {
                 return false;
             }
@@ -116,15 +116,15 @@ impl Supervisor {
                 }
                 Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),
                 Action::KillOthers => {
-                    if self.places.mode == Mode::System {
+                    if self.paths.mode == Mode::System {
                         fuse_connections::abort(&Whose::All, Mode::System);
                     }
-                    cgroup::kill(&self.places.groups);
-                    cgroup::kill(&self.places.service_groups);
+                    cgroup::kill(&self.paths.groups);
+                    cgroup::kill(&self.paths.service_groups);
                     self.signal_others(&[SIGKILL]);
                 }
                 Action::Flush => self.start_flush(now),
-                Action::End => match (goal, self.places.mode) {
+                Action::End => match (goal, self.paths.mode) {
                     (Goal::Exit, _) | (Goal::Reboot | Goal::PowerOff, Mode::Hosted) => {
                         self.leave_host();
                         return true;
@@ -176,7 +176,7 @@ impl Supervisor {
     /// Sends signals to everybody who is ours to end: on a board all others, on a host our own children; theirs become
     /// ours as they end.
     fn signal_others(&mut self, signals: &[u8]) {
-        match self.places.mode {
+        match self.paths.mode {
             Mode::System => {
                 for signal in signals {
                     if let Err(error) = children::signal_all_others(*signal) {
@@ -206,11 +206,11 @@ impl Supervisor {
     }
 
     fn leave_host(&mut self) {
-        for groups in [&self.places.groups, &self.places.service_groups] {
+        for groups in [&self.paths.groups, &self.paths.service_groups] {
             cgroup::clear_away(groups);
         }
-        runtime_directories::remove(&self.places.run.join("instances"));
-        for socket in [self.places.socket(), self.places.run.join("notify")] {
+        runtime_directories::remove(&self.paths.run.join("instances"));
+        for socket in [self.paths.socket(), self.paths.run.join("notify")] {
             let _ = fs::remove_file(socket);
         }
         self.log.say(Priority::Notice, format_args!("ended"));

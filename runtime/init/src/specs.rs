@@ -1,7 +1,7 @@
 //! Which instances there are, and what each is to be: the compiled specs, if they are still what their sources say.
 
 use crate::log::{Log, Priority};
-use crate::places::Places;
+use crate::paths::Paths;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -41,20 +41,20 @@ pub(crate) struct Found {
 }
 
 /// Reads all sources and specs.
-pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
-    let sources = sources::read_sources(&places.system, Some(&places.data));
+pub(crate) fn read(paths: &Paths, log: &mut Log) -> Found {
+    let sources = sources::read_sources(&paths.system, Some(&paths.data));
     for left_out in &sources.left_out {
         log.say(Priority::Warning, format_args!("{left_out}"));
     }
     if MAX_INSTANCES < sources.instances.len() {
         log.say(Priority::Error, format_args!("more than {MAX_INSTANCES} instances: the rest is left out"));
     }
-    let mut is_stale = !sources.networks.is_empty() && !networks_files(places).iter().any(|file| file.exists());
+    let mut is_stale = !sources.networks.is_empty() && !networks_files(paths).iter().any(|file| file.exists());
     let mut instances = Vec::new();
     for name in sources.instances.keys().take(MAX_INSTANCES) {
-        let spec = read_spec(places, name, sources.digest(name));
+        let spec = read_spec(paths, name, sources.digest(name));
         is_stale |= spec.is_none();
-        let spec = spec.ok_or_else(|| compiler_failure(places, name)).and_then(|spec| if_allowed(places, spec));
+        let spec = spec.ok_or_else(|| compiler_failure(paths, name)).and_then(|spec| if_allowed(paths, spec));
         let spec = spec.map(Rc::new).map_err(Box::new);
         let image = spec.as_ref().ok().and_then(|spec| image_of(&sources, spec));
         instances.push(Configured { name: name.clone(), spec, image });
@@ -63,8 +63,8 @@ pub(crate) fn read(places: &Places, log: &mut Log) -> Found {
 }
 
 /// Which instances the compiler has written. Whoever asks for this has had them compiled.
-pub(crate) fn compiled_names(places: &Places) -> Result<Vec<InstanceName>, Failure> {
-    let directory = places.specs();
+pub(crate) fn compiled_names(paths: &Paths) -> Result<Vec<InstanceName>, Failure> {
+    let directory = paths.specs();
     let entries = fs::read_dir(&directory)
         .map_err(|error| Failure::from_io(Step::Spec, &directory.to_string_lossy(), &error))?;
     let mut names: Vec<InstanceName> = entries
@@ -81,13 +81,13 @@ pub(crate) fn compiled_names(places: &Places) -> Result<Vec<InstanceName>, Failu
 }
 
 /// Reads what the compiler has written of one, and nothing else: it lies in memory, so that no disk keeps us waiting.
-pub(crate) fn read_compiled(places: &Places, name: InstanceName) -> Configured {
-    let bytes = read_bounded(&places.specs().join(format!("{name}.bin")), ONE_TOO_MANY);
+pub(crate) fn read_compiled(paths: &Paths, name: InstanceName) -> Configured {
+    let bytes = read_bounded(&paths.specs().join(format!("{name}.bin")), ONE_TOO_MANY);
     let spec = match bytes.as_deref().map(file::decode) {
-        Some(Ok((spec, _))) if spec.name == name => if_allowed(places, spec),
+        Some(Ok((spec, _))) if spec.name == name => if_allowed(paths, spec),
         Some(Ok(_)) => Err(Failure::refused(Step::Spec, name.as_str(), "the spec is another instance's").in_vain()),
         Some(Err(error)) => Err(Failure::refused(Step::Spec, name.as_str(), &error.to_string()).in_vain()),
-        None => Err(compiler_failure(places, &name)),
+        None => Err(compiler_failure(paths, &name)),
     };
     // Whoever uses it looks for its image.
     Configured { name, spec: spec.map(Rc::new).map_err(Box::new), image: None }
@@ -95,12 +95,12 @@ pub(crate) fn read_compiled(places: &Places, name: InstanceName) -> Configured {
 
 /// Where the networks are that netd is to keep: in the first of these files that is there. What is compiled later counts when
 /// netd reads them again.
-pub(crate) fn networks_files(places: &Places) -> Vec<PathBuf> {
-    let mut files = vec![places.specs().join(NETWORKS)];
+pub(crate) fn networks_files(paths: &Paths) -> Vec<PathBuf> {
+    let mut files = vec![paths.specs().join(NETWORKS)];
     // The image's own is right only while nothing on the data partition adds to it.
-    let has_more = fs::read_dir(places.data.join("networks")).is_ok_and(|mut entries| entries.next().is_some());
+    let has_more = fs::read_dir(paths.data.join("networks")).is_ok_and(|mut entries| entries.next().is_some());
     if !has_more {
-        files.push(places.system.join("specs/networks.bin"));
+        files.push(paths.system.join("specs/networks.bin"));
     }
     files
 }
@@ -110,10 +110,10 @@ fn image_of(sources: &Sources, spec: &InstanceSpec) -> Option<PathBuf> {
 }
 
 /// The spec, if it is whole and of today's sources.
-fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Option<InstanceSpec> {
+fn read_spec(paths: &Paths, name: &InstanceName, digest: Option<Digest>) -> Option<InstanceSpec> {
     let digest = digest?;
     let file = format!("{name}.bin");
-    let candidates = [places.specs().join(&file), places.system.join("specs").join(&file)];
+    let candidates = [paths.specs().join(&file), paths.system.join("specs").join(&file)];
     candidates.iter().find_map(|path| {
         let bytes = read_bounded(path, ONE_TOO_MANY)?;
         let (spec, found) = file::decode(&bytes).ok()?;
@@ -122,18 +122,17 @@ fn read_spec(places: &Places, name: &InstanceName, digest: Option<Digest>) -> Op
 }
 
 /// The spec, unless it asks for what this system does not allow.
-fn if_allowed(places: &Places, spec: InstanceSpec) -> Result<InstanceSpec, Failure> {
-    if !spec.security.privileged || places.allows_privileged() {
+fn if_allowed(paths: &Paths, spec: InstanceSpec) -> Result<InstanceSpec, Failure> {
+    if !spec.security.privileged || paths.allows_privileged() {
         return Ok(spec);
     }
-    let reason =
-        format!("this system does not allow it; {} would hold the word allow", places.privileged().display());
+    let reason = format!("this system does not allow it; {} would hold the word allow", paths.privileged().display());
     Err(Failure::refused(Step::Spec, "security.privileged", &reason).in_vain())
 }
 
 /// What the compiler said of it.
-fn compiler_failure(places: &Places, name: &InstanceName) -> Failure {
-    let path = places.specs().join(format!("{name}.err"));
+fn compiler_failure(paths: &Paths, name: &InstanceName) -> Failure {
+    let path = paths.specs().join(format!("{name}.err"));
     // One problem a line.
     let text =
         read_bounded(&path, MAX_REASON_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).trim().replace('\n', "; "));

@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use yado_spec::instance::Cpus;
-use yado_spec::launch_request::{LaunchPlaces, LaunchTask};
+use yado_spec::launch_request::{LaunchPaths, LaunchTask};
 use yado_spec::{InstanceSpec, LaunchRequest};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
@@ -95,7 +95,8 @@ impl Supervisor {
             let reason = "no image of this fingerprint is here";
             return Err(Failure::refused(Step::ImageOpen, &fingerprint, reason).in_vain());
         };
-        let (group, runtime) = (self.places.group(&instance.place()), self.places.runtime(&instance.place()));
+        let (group, runtime) =
+            (self.paths.group(&instance.directory_name()), self.paths.runtime(&instance.directory_name()));
         let run = instance.run.insert(Run::new(RunNumber(begun_us), spec.clone(), image));
 
         if let Some((key, reason)) = spec.not_enforced() {
@@ -107,7 +108,7 @@ impl Supervisor {
         instance.oom_kills = Counter::open(&group.join("memory.events"), "oom_kill");
         instance.refused_forks = Counter::open(&group.join("pids.events"), "max");
 
-        let layer = self.places.layer(instance.id);
+        let layer = self.paths.layer(instance.id);
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -136,14 +137,15 @@ impl Supervisor {
         if !specs.iter().any(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_)))) {
             return Vec::new();
         }
-        let mut online = cgroup::read_processors(&self.places.groups, "cpuset.cpus.effective");
+        let mut online = cgroup::read_processors(&self.paths.groups, "cpuset.cpus.effective");
         if online.is_empty() {
             // Without the controller writing the limit will fail, and say so.
             online = (0..machine::processors()).collect();
         }
         let others = self.instances.iter().filter(|other| other.id != id && other.is_active());
-        let others: Vec<Vec<u16>> =
-            others.map(|other| cgroup::read_processors(&self.places.group(&other.place()), "cpuset.cpus")).collect();
+        let others: Vec<Vec<u16>> = others
+            .map(|other| cgroup::read_processors(&self.paths.group(&other.directory_name()), "cpuset.cpus"))
+            .collect();
         cgroup::by_use(&online, &others)
     }
 
@@ -178,22 +180,22 @@ impl Supervisor {
         let image_use = self.image_cache.take(image).filter(|_| kind.mounts_image());
         let kept = image_use.as_ref().and_then(|_| self.image_cache.get(image));
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
-        let group = self.places.group(&instance.place());
+        let group = self.paths.group(&instance.directory_name());
         let request = LaunchRequest {
             id,
             // The launcher refuses 0 to who is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
             run: run.number,
             spec,
-            places: LaunchPlaces {
+            paths: LaunchPaths {
                 image: text(image),
-                trust: text(&self.places.trust()),
-                layer: text(&self.places.layer(id)),
-                runtime: text(&self.places.runtime(&instance.place())),
+                trust: text(&self.paths.trust()),
+                layer: text(&self.paths.layer(id)),
+                runtime: text(&self.paths.runtime(&instance.directory_name())),
                 cgroup: text(&group),
-                netd: has_netd.then(|| text(&self.places.netd_socket())),
+                netd: has_netd.then(|| text(&self.paths.netd_socket())),
             },
-            verify: self.places.verify(),
+            verify: self.paths.verify(),
             image_kept: kept.map(|(identity, _)| identity),
             task,
         };
@@ -210,10 +212,10 @@ impl Supervisor {
             TaskKind::Run => Some(group.as_path()),
             TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe | TaskKind::Devices => None,
         };
-        let after = self.launch_timeout(kind, &request.spec, Path::new(&request.places.image));
+        let after = self.launch_timeout(kind, &request.spec, Path::new(&request.paths.image));
         let at = clock::since_boot().saturating_add(after);
         let (child, reports, output) = launch::start(
-            &self.places.yado,
+            &self.paths.yado,
             group,
             &request,
             &Given { payload, dev, image: kept.map(|(_, mount)| mount), standard },
@@ -252,7 +254,7 @@ impl Supervisor {
     pub(crate) fn abort_fuse(&mut self, id: InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(ids) = instance.host_ids() else { return };
-        let count = fuse_connections::abort(&Whose::Ids(ids), self.places.mode);
+        let count = fuse_connections::abort(&Whose::Ids(ids), self.paths.mode);
         // One that was aborted stays in the list until it is unmounted.
         let Some(run) = &mut instance.run else { return };
         if count != 0 && !std::mem::replace(&mut run.are_aborts_told, true) {
@@ -270,6 +272,6 @@ impl Supervisor {
         for (_, pidfd) in processes {
             children::kill(pidfd.as_fd());
         }
-        cgroup::kill(&self.places.group(&instance.place()));
+        cgroup::kill(&self.paths.group(&instance.directory_name()));
     }
 }

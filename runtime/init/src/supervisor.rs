@@ -24,7 +24,7 @@ use crate::log::{Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
 use crate::moment::Moment;
 use crate::netd::{Netd, SERVICE, detach_queue};
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::poll_events::{PollEvents, Sockets};
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
@@ -52,7 +52,7 @@ const MAX_UNKNOWN_ENDS: usize = 32;
 /// Everything the process owns.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    pub(crate) places: Places,
+    pub(crate) paths: Paths,
     pub(crate) log: Log,
     pub(crate) events: Events,
     pub(crate) sockets: Sockets,
@@ -142,7 +142,7 @@ impl Supervisor {
         self.release_queued(now);
         self.image_cache.trim();
         // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
-        let is_ours = self.places.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();
+        let is_ours = self.paths.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();
         if is_ours && self.free_space.look(&mut self.log, now) {
             self.start_job(Job::FillReserve, now);
         }
@@ -293,7 +293,7 @@ impl Supervisor {
         let Ok(spec) = &instance.spec else { return Gate::Closed };
         let starting = self.instances.iter().filter(|other| matches!(other.state, State::Starting { .. })).count();
         let is_open = !instance.is_queued
-            && self.boot.has(parts::of_instance(spec, &self.places.data).without(Part::Netd))
+            && self.boot.has(parts::of_instance(spec, &self.paths.data).without(Part::Netd))
             && self.shutdown.is_none()
             && starting < MAX_STARTING
             && !self.is_image_being_verified(instance.image.as_deref())
@@ -315,7 +315,7 @@ impl Supervisor {
             let Some(instance) = self.instances.get_mut(next) else { return };
             instance.is_queued = false;
             let Ok(spec) = &instance.spec else { continue };
-            let (name, parts) = (&instance.name, parts::of_instance(spec, &self.places.data));
+            let (name, parts) = (&instance.name, parts::of_instance(spec, &self.paths.data));
             self.log.say(Priority::Info, format_args!("{name}: starts after {parts}"));
             let delay = spec.boot.delay;
             self.next_turn = now.saturating_add(delay);

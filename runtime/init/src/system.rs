@@ -9,7 +9,7 @@ use crate::kernel_settings;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
 use crate::open_files;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::profiles;
 use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
@@ -51,24 +51,24 @@ pub(crate) fn run() -> ExitCode {
         log.say(Priority::Info, format_args!("keep our code in memory: {error}"));
     }
     prepare(&mut log);
-    let places = Places::of_system();
-    if let Some(parent) = places.groups.parent() {
+    let paths = Paths::of_system();
+    if let Some(parent) = paths.groups.parent() {
         cgroup::enable_controllers(parent);
-        if let Err(error) = fs::create_dir_all(&places.groups) {
-            log.say(Priority::Error, format_args!("create {}: {error}", places.groups.display()));
+        if let Err(error) = fs::create_dir_all(&paths.groups) {
+            log.say(Priority::Error, format_args!("create {}: {error}", paths.groups.display()));
         }
-        cgroup::enable_controllers(&places.groups);
-        cgroup::bound_all(&places.groups);
-        if let Err(error) = fs::write(places.groups.join("cpu.weight"), WEIGHT_OF_INSTANCES) {
+        cgroup::enable_controllers(&paths.groups);
+        cgroup::bound_all(&paths.groups);
+        if let Err(error) = fs::write(paths.groups.join("cpu.weight"), WEIGHT_OF_INSTANCES) {
             log.say(Priority::Info, format_args!("cpu.weight of all instances: {error}"));
         }
     }
-    match Supervisor::new(places, log) {
+    match Supervisor::new(paths, log) {
         Ok(mut supervisor) => {
             supervisor.boot.begin_system(began);
             supervisor.reach(Part::System);
             supervisor.open_system_sockets();
-            supervisor.memory_guard = MemoryGuard::open(&supervisor.places.groups, &mut supervisor.log);
+            supervisor.memory_guard = MemoryGuard::open(&supervisor.paths.groups, &mut supervisor.log);
             supervisor.slot = BootedSlot::read();
             supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
             profiles::load(&mut supervisor.log);

@@ -2,7 +2,7 @@
 //! the launcher. What stands in them is not looked at here.
 
 use crate::log::{Log, Priority};
-use crate::places::Places;
+use crate::paths::Paths;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -15,15 +15,15 @@ const MAX_KEYS: usize = 64;
 const MAX_KEY_BYTES: u64 = 4096;
 
 /// Copies them; what cannot be copied is told, and then not trusted.
-pub(crate) fn collect(places: &Places, log: &mut Log) {
-    let trust = places.trust();
+pub(crate) fn collect(paths: &Paths, log: &mut Log) {
+    let trust = paths.trust();
     let _ = fs::remove_dir_all(&trust);
     if let Err(error) = fs::create_dir_all(&trust) {
         log.say(Priority::Error, format_args!("create {}: {error}", trust.display()));
         return;
     }
     let mut left = MAX_KEYS;
-    for (origin, directory) in [("system", places.system.join("trust")), ("data", places.data.join("trust"))] {
+    for (origin, directory) in [("system", paths.system.join("trust")), ("data", paths.data.join("trust"))] {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
@@ -67,9 +67,9 @@ mod tests {
     fn what_is_no_key_on_the_data_partition_is_neither_followed_nor_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let unused = directory.path().to_owned();
-        let places =
-            Places::of_host(directory.path(), unused.clone(), unused, yado_spec::launch_request::Verify::Start);
-        let (system, data) = (places.system.join("trust"), places.data.join("trust"));
+        let paths =
+            Paths::of_host(directory.path(), unused.clone(), unused, yado_spec::launch_request::Verify::Start);
+        let (system, data) = (paths.system.join("trust"), paths.data.join("trust"));
         for made in [&system, &data] {
             fs::create_dir_all(made).unwrap();
             fs::write(made.join("good.pub"), "key\n").unwrap();
@@ -80,8 +80,8 @@ mod tests {
         let fifo = data.join("fifo.pub");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         fs::write(data.join("long.pub"), [b'x'; 4097]).unwrap();
-        collect(&places, &mut Log::of_host());
-        let mut trusted: Vec<_> = fs::read_dir(places.trust())
+        collect(&paths, &mut Log::of_host());
+        let mut trusted: Vec<_> = fs::read_dir(paths.trust())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();

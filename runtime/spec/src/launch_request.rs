@@ -16,7 +16,7 @@ pub struct LaunchRequest {
     /// What it is.
     pub spec: InstanceSpec,
     /// Where things are.
-    pub places: LaunchPlaces,
+    pub paths: LaunchPaths,
     /// First host id of the instance's user namespace; id 0 inside is this one outside. 0 when privileged.
     pub idmap_base: u32,
     /// Which run of the instance this is; netd is told.
@@ -59,7 +59,7 @@ fn header() -> [u8; 8] {
 
 /// Where things are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaunchPlaces {
+pub struct LaunchPaths {
     /// The image file or block device.
     pub image: String,
     /// Directory of trusted public keys (`*.pub`).

@@ -9,12 +9,12 @@
 )]
 
 pub mod apply;
+pub mod directory_name;
 pub mod file;
 pub mod file_identity;
 pub mod instance;
 pub mod launch_request;
 pub mod network;
-pub mod places;
 pub mod share;
 pub mod sources;
 

@@ -13,7 +13,7 @@ use yado_spec::apply::split;
 use yado_spec::changes::changes;
 use yado_spec::compile::{FileKind, check, compile};
 use yado_spec::file::{self, Digest};
-use yado_spec::launch_request::{Command, CommandUser, LaunchPlaces, LaunchRequest, LaunchTask, Verify};
+use yado_spec::launch_request::{Command, CommandUser, LaunchPaths, LaunchRequest, LaunchTask, Verify};
 use yado_spec::network::NetworksSpec;
 use yado_spec::setting::Applies;
 use yado_wire::{InstanceId, RunNumber};
@@ -59,7 +59,7 @@ fn network_files_of_any_bytes_are_read_or_refused() {
 
 #[test]
 fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() {
-    let places = LaunchPlaces {
+    let paths = LaunchPaths {
         image: "/data/images/b0/image".to_owned(),
         trust: "/usr/lib/yado/trust".to_owned(),
         layer: "/data/instances/me/layer".to_owned(),
@@ -78,7 +78,7 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
         let request = LaunchRequest {
             id: InstanceId(300),
             spec,
-            places: places.clone(),
+            paths: paths.clone(),
             idmap_base: 1 << 20,
             run: RunNumber(7_000_000),
             verify: Verify::Block,

@@ -4,7 +4,7 @@
 
 use yado_spec::file;
 use yado_spec::file_identity::{FileIdentity, FileTime};
-use yado_spec::launch_request::{Command, CommandUser, LaunchPlaces, LaunchRequest, LaunchTask, VERSION, Verify};
+use yado_spec::launch_request::{Command, CommandUser, LaunchPaths, LaunchRequest, LaunchTask, VERSION, Verify};
 use yado_wire::{InstanceId, RunNumber};
 
 const HOW_TO_CHANGE: &str = "a launch request has other bytes now, and a launcher of this version would misread the old ones. If that \
@@ -21,7 +21,7 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
     let least = LaunchRequest {
         id: InstanceId(300),
         spec: file::decode(&spec_file()).unwrap().0,
-        places: LaunchPlaces {
+        paths: LaunchPaths {
             image: "/i".into(),
             trust: "/t".into(),
             layer: "/l".into(),
@@ -50,7 +50,7 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
     };
     let shell = Command { user: CommandUser::Name { name: "www".into(), gid: Some(5) }, ..Command::default() };
     let most = LaunchRequest {
-        places: LaunchPlaces { netd: Some("/n".into()), ..least.places.clone() },
+        paths: LaunchPaths { netd: Some("/n".into()), ..least.paths.clone() },
         verify: Verify::Start,
         image_kept: Some(identity),
         task: LaunchTask::Exec(command),

@@ -4,7 +4,7 @@ use crate::output::printable;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use yado_spec::places::OWNER;
+use yado_spec::directory_name::OWNER;
 use yado_sys::directory_tree;
 use yado_wire::{InstanceId, InstanceName};
 

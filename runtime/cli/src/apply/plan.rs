@@ -7,11 +7,11 @@ use std::io::Read;
 use std::path::Path;
 use yado_spec::changes::{Change, changes};
 use yado_spec::compile::Compiled;
+use yado_spec::directory_name::directory_name;
 use yado_spec::file;
 use yado_spec::instance::InstanceSpec;
 use yado_spec::network::NetworksSpec;
 use yado_spec::network_changes::{NetworkChange, network_changes};
-use yado_spec::places::place_of;
 use yado_spec::setting::Applies;
 use yado_wire::InstanceName;
 use yado_wire::rescue::InstanceStatus;
@@ -149,8 +149,8 @@ fn when(applies: Applies, is_running: bool) -> &'static str {
 
 /// The spec by which an instance runs.
 pub(crate) fn actual(run: &Path, status: &InstanceStatus) -> Option<InstanceSpec> {
-    let place = place_of(&status.name, status.id);
-    read_spec(&run.join("instances").join(place).join(file::ACTUAL))
+    let name = directory_name(&status.name, status.id);
+    read_spec(&run.join("instances").join(name).join(file::ACTUAL))
 }
 
 /// The spec that was compiled last, at this start of the system or with its image. None where the newest could not be compiled:

@@ -46,7 +46,7 @@ fn attack_all(fixture: &Fixture, request: &LaunchRequest, open: &[(&str, &str)])
     let mut request = request.clone();
     let image = fixture.path(&format!("{}-image", request.spec.name));
     request.spec.image = build_image_of(&root_with_the_program(fixture), &image);
-    request.places.image = image.to_str().unwrap().to_owned();
+    request.paths.image = image.to_str().unwrap().to_owned();
     let payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));
     let (ended, output) = exec(&request, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
     payload.kill();

@@ -205,7 +205,7 @@ fn false_proc(fixture: &Fixture) {
 fn frozen_group(fixture: &Fixture) {
     let request = fixture.request("frozen", &["/bin/sleep", "1000"]);
     let running = idle(&request);
-    let group = Path::new(&request.places.cgroup);
+    let group = Path::new(&request.paths.cgroup);
     fs::write(group.join("cgroup.freeze"), "1").unwrap();
     for attempt in [probe(&true_as_probe(&request), &running), exec(&request, &running, &["/bin/true"]).map(drop)] {
         let failure = attempt.expect_err("nothing runs in there");
@@ -226,7 +226,7 @@ fn taken_leaf(fixture: &Fixture) {
          until echo $CONTROLLER >cgroup.subtree_control; do :; done
          echo 1 >.yado/cgroup.freeze; exec sleep 1000",
     );
-    let tests = Path::new(&request.places.cgroup).parent().unwrap().to_owned();
+    let tests = Path::new(&request.paths.cgroup).parent().unwrap().to_owned();
     let all = tests.parent().unwrap();
     let has = fs::read_to_string(all.join("cgroup.controllers")).unwrap();
     // Any will do.
@@ -240,7 +240,7 @@ fn taken_leaf(fixture: &Fixture) {
     request.spec.environment.push(("CONTROLLER".to_owned(), format!("+{controller}")));
     // Only who may have containers of its own may give its groups controllers.
     request.spec.security.nesting = true;
-    let group = Path::new(&request.places.cgroup);
+    let group = Path::new(&request.paths.cgroup);
     let running = idle(&request);
     let until = Instant::now() + Duration::from_secs(10);
     let is_frozen = || fs::read_to_string(group.join(".yado/cgroup.freeze")).is_ok_and(|text| text == "1\n");
@@ -262,7 +262,7 @@ fn taken_leaf(fixture: &Fixture) {
          echo $! >init/cgroup.procs",
     );
     let until = Instant::now() + Duration::from_secs(10);
-    while !fs::exists(Path::new(&request.places.layer).join("upper/tmp/taken")).unwrap() {
+    while !fs::exists(Path::new(&request.paths.layer).join("upper/tmp/taken")).unwrap() {
         assert!(Instant::now() < until, "it has not taken the last name");
         std::thread::yield_now();
     }

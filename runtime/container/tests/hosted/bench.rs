@@ -22,7 +22,7 @@ pub(crate) fn measure(fixture: &Fixture) {
     let mut request = fixture.request("bench", &["/bin/true"]);
     // An overlay syncs the disk of its layer when it is unmounted. crun's root is a plain directory, which nobody syncs.
     let layer = tempfile::tempdir_in("/dev/shm").unwrap();
-    request.places.layer = layer.path().to_str().unwrap().to_owned();
+    request.paths.layer = layer.path().to_str().unwrap().to_owned();
     let mut steps: Vec<(&str, Vec<u32>)> = Vec::new();
     let mut started = Vec::new();
     let ours = times(|| {

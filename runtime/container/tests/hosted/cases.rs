@@ -76,7 +76,7 @@ fn true_runs(fixture: &Fixture) {
     }
     assert_eq!(payload.finish().0, Ended::Code(0));
     // All mount points were the launcher's own, so that init has no tree to remove.
-    assert_eq!(fs::read_dir(&request.places.runtime).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&request.paths.runtime).unwrap().count(), 0);
 }
 
 fn shared_device(fixture: &Fixture) {
@@ -156,7 +156,7 @@ fn ids_on_disk(fixture: &Fixture) {
     let request = script(fixture, "disk-ids", "touch /root/new && ls -ln /root/new /bin/busybox && stat -c %u /");
     let output = run(&request);
     assert!(output.lines().all(|line| !line.contains("65534")), "{output}");
-    let written = fs::metadata(format!("{}/upper/root/new", request.places.layer)).unwrap();
+    let written = fs::metadata(format!("{}/upper/root/new", request.paths.layer)).unwrap();
     assert_eq!((written.uid(), written.gid()), (0, 0), "on disk the ids are those inside");
 }
 
@@ -466,7 +466,7 @@ fn nesting(fixture: &Fixture) {
 
 fn notify(fixture: &Fixture) {
     let request = script(fixture, "notify", "ls -l $NOTIFY_SOCKET");
-    let socket = std::os::unix::net::UnixDatagram::bind(format!("{}/notify", request.places.runtime)).unwrap();
+    let socket = std::os::unix::net::UnixDatagram::bind(format!("{}/notify", request.paths.runtime)).unwrap();
     let output = run(&request);
     assert!(output.starts_with('s') && output.contains("/run/host/notify"), "{output}");
     drop(socket);
@@ -526,7 +526,7 @@ fn network(fixture: &Fixture) {
     let path = fixture.path("netd.sock");
     let listener = packet::listen(&path).unwrap();
     let mut request = script(fixture, "network", "cat /sys/class/net/eth0/flags");
-    request.places.netd = Some(path.to_str().unwrap().to_owned());
+    request.paths.netd = Some(path.to_str().unwrap().to_owned());
     // Every field said, so that one which is not passed on shows.
     request.spec.nics.push(Nic {
         name: "lan".to_owned(),
@@ -640,7 +640,7 @@ fn last_mount(fixture: &Fixture) {
     let mut payload = idle(&request);
     let root = payload.root.take().expect("it travels with the report of the start");
     assert_eq!(payload.finish().0, Ended::Code(0));
-    let layer = |name: &str| format!("{}/{name}", request.places.layer);
+    let layer = |name: &str| format!("{}/{name}", request.paths.layer);
     let mount_again = || {
         let (lower, upper, work) = (fixture.root(), layer("upper"), layer("work"));
         let options = [

@@ -39,14 +39,14 @@ fn fails_beside(request: &LaunchRequest, meanwhile: impl FnOnce()) -> Failure {
         Err(failure) => failure,
     };
     // The payload was killed; a dead process leaves its cgroup at once.
-    let events = || fs::read_to_string(Path::new(&request.places.cgroup).join("cgroup.events")).unwrap();
+    let events = || fs::read_to_string(Path::new(&request.paths.cgroup).join("cgroup.events")).unwrap();
     let until = Instant::now() + Duration::from_secs(5);
     while events().contains("populated 1") {
         assert!(Instant::now() < until, "processes are left: {}", events());
         std::thread::yield_now();
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!mounts.contains(&request.places.runtime), "mounts are left: {mounts}");
+    assert!(!mounts.contains(&request.paths.runtime), "mounts are left: {mounts}");
     failure
 }
 
@@ -72,7 +72,7 @@ fn tampered(fixture: &Fixture) {
         let byte = [image[offset as usize] ^ 1];
         fs::File::options().write(true).open(&path).unwrap().write_at(&byte, offset).unwrap();
         let mut request = fixture.request("tampered", &["/bin/true"]);
-        request.places.image = path.to_str().unwrap().to_owned();
+        request.paths.image = path.to_str().unwrap().to_owned();
         let failure = fails(&request);
         println!("  {part}: {failure}");
         // A flipped header byte changes the fingerprint first; either is a true reason.
@@ -83,7 +83,7 @@ fn tampered(fixture: &Fixture) {
     let path = fixture.path("tampered-short");
     fs::write(&path, &image[..image.len() / 2]).unwrap();
     let mut request = fixture.request("tampered", &["/bin/true"]);
-    request.places.image = path.to_str().unwrap().to_owned();
+    request.paths.image = path.to_str().unwrap().to_owned();
     let failure = fails(&request);
     println!("  truncated: {failure}");
     assert_eq!(failure.step, Step::ImageHeader, "{failure}");
@@ -99,7 +99,7 @@ fn other_image(fixture: &Fixture) {
 fn unknown_key(fixture: &Fixture) {
     let mut request = fixture.request("unknown", &["/bin/true"]);
     request.spec.image = build_image(fixture.directory.path(), "unknown", 8);
-    request.places.image = fixture.path("unknown").to_str().unwrap().to_owned();
+    request.paths.image = fixture.path("unknown").to_str().unwrap().to_owned();
     let failure = fails(&request);
     assert_eq!(failure.step, Step::ImageSignature, "{failure}");
 }
@@ -119,9 +119,9 @@ fn steps(fixture: &Fixture) {
         (Step::Network, Box::new(move |request| request.spec.nics.push(nic.clone()))),
         (Step::IdMap, Box::new(|request| request.idmap_base = 0)),
         (Step::IdMap, Box::new(|request| request.idmap_base = u32::MAX)),
-        (Step::ImageOpen, Box::new(|request| request.places.image.push_str("-none"))),
-        (Step::ImageSignature, Box::new(|request| request.places.trust.push_str("-none"))),
-        (Step::Layer, Box::new(|request| request.places.layer = "/proc/layer".to_owned())),
+        (Step::ImageOpen, Box::new(|request| request.paths.image.push_str("-none"))),
+        (Step::ImageSignature, Box::new(|request| request.paths.trust.push_str("-none"))),
+        (Step::Layer, Box::new(|request| request.paths.layer = "/proc/layer".to_owned())),
         (
             Step::Rlimits,
             Box::new(|request| {
@@ -162,7 +162,7 @@ fn inside(fixture: &Fixture) {
     let request = || {
         let mut request = fixture.request("inside", &["/bin/true"]);
         request.spec.image = fingerprint;
-        request.places.image = image.to_str().unwrap().to_owned();
+        request.paths.image = image.to_str().unwrap().to_owned();
         request
     };
     let check = |failure: Failure| {
@@ -174,7 +174,7 @@ fn inside(fixture: &Fixture) {
     let listener = packet::listen(&netd).unwrap();
     let mut with_nic = request();
     with_nic.spec.nics.push(eth0());
-    with_nic.places.netd = Some(netd.to_str().unwrap().to_owned());
+    with_nic.paths.netd = Some(netd.to_str().unwrap().to_owned());
     let before = children();
     check(fails_beside(&with_nic, || {
         serve_netd_after(&listener, Some(&NetReply::Attached), |_| wait_for_end_of_building(&before));

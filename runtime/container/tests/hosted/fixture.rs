@@ -13,7 +13,7 @@ use yado_image::{Architecture, Kind, erofs};
 use yado_spec::instance::{
     Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security, StopMethod,
 };
-use yado_spec::launch_request::{LaunchPlaces, LaunchRequest, LaunchTask, Verify};
+use yado_spec::launch_request::{LaunchPaths, LaunchRequest, LaunchTask, Verify};
 use yado_wire::{InstanceId, InstanceName, RunNumber};
 
 /// Host id of root inside.
@@ -100,7 +100,7 @@ impl Fixture {
         LaunchRequest {
             id: InstanceId(1),
             spec: spec(name, self.fingerprint, command),
-            places: LaunchPlaces {
+            paths: LaunchPaths {
                 image: text(&self.path("image")),
                 trust: text(&self.path("trust")),
                 layer: text(&layer),
@@ -138,7 +138,7 @@ impl Fixture {
     }
 
     pub(crate) fn cgroup_of(request: &LaunchRequest) -> File {
-        File::open(&request.places.cgroup).unwrap()
+        File::open(&request.paths.cgroup).unwrap()
     }
 }
 

@@ -30,7 +30,7 @@ fn request(fixture: &Fixture, name: &str) -> LaunchRequest {
     fs::copy(fixture.path("image"), &path).unwrap();
     settle(&path);
     let mut request = fixture.request(name, &["/bin/true"]);
-    request.places.image = path.to_str().unwrap().to_owned();
+    request.paths.image = path.to_str().unwrap().to_owned();
     request
 }
 
@@ -72,14 +72,14 @@ fn used_again(fixture: &Fixture) {
     let trust = fixture.path("trust-in-others");
     fs::create_dir_all(&trust).unwrap();
     let mut request = request;
-    request.places.trust = trust.to_str().unwrap().to_owned();
+    request.paths.trust = trust.to_str().unwrap().to_owned();
     let failure = launch_kept(&request, identity, &mount).err().expect("nobody is trusted");
     assert_eq!(failure.step, Step::ImageSignature, "{failure}");
 }
 
 fn changed(fixture: &Fixture) {
     let request = request(fixture, "changed");
-    let path = Path::new(&request.places.image).to_owned();
+    let path = Path::new(&request.paths.image).to_owned();
     let (identity, mount, _watch) = first(&request);
     // Another file of the same bytes.
     let copy = fixture.path("copy");
@@ -110,12 +110,12 @@ fn writer(fixture: &Fixture) {
         return;
     }
     let request = request(fixture, "written");
-    let writer = File::options().write(true).open(&request.places.image).unwrap();
+    let writer = File::options().write(true).open(&request.paths.image).unwrap();
     assert_eq!(run(launch(&request)).0, ImageMount::Nothing);
     drop(writer);
     assert!(matches!(run(launch(&request)).0, ImageMount::New(_)));
     // Now is a time that a later change may have, too.
-    File::options().write(true).open(&request.places.image).unwrap().set_modified(SystemTime::now()).unwrap();
+    File::options().write(true).open(&request.paths.image).unwrap().set_modified(SystemTime::now()).unwrap();
     assert_eq!(run(launch(&request)).0, ImageMount::Nothing);
 }
 
@@ -131,6 +131,6 @@ fn removed(fixture: &Fixture) {
     };
     run(launch_kept(&request, identity, &mount));
     assert!(!is_told(Duration::ZERO), "a start changes nothing");
-    fs::remove_file(&request.places.image).unwrap();
+    fs::remove_file(&request.paths.image).unwrap();
     assert!(is_told(Duration::from_secs(10)));
 }

@@ -34,8 +34,8 @@ fn debian(fixture: &Fixture) {
     let mut request = fixture.request("debian", &["/sbin/init"]);
     let source = Source::Tar(Path::new(&tar).to_owned());
     request.spec.image = image_of(source, Owners::Kept, &fixture.path("debian-image"), 7);
-    request.places.image = fixture.path("debian-image").to_str().unwrap().to_owned();
-    let socket_path = format!("{}/notify", request.places.runtime);
+    request.paths.image = fixture.path("debian-image").to_str().unwrap().to_owned();
+    let socket_path = format!("{}/notify", request.paths.runtime);
     let socket = UnixDatagram::bind(&socket_path).unwrap();
     std::fs::set_permissions(&socket_path, Permissions::from_mode(0o666)).unwrap();
     let mut payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));

@@ -29,7 +29,7 @@ pub(crate) const ALL: &[Case] = &[
 fn nodes_in_the_root(fixture: &Fixture) {
     // The null device, which the device filter allows: only the mount refuses it.
     let request = script(fixture, "nodes", "cat /null; echo null=$?; cat /dev/null && echo standard");
-    let upper = Path::new(&request.places.layer).join("upper");
+    let upper = Path::new(&request.paths.layer).join("upper");
     fs::create_dir_all(&upper).unwrap();
     let (mode, number) = (Mode::from_raw_mode(0o666), makedev(1, 3));
     rustix::fs::mknodat(CWD, upper.join("null"), FileType::CharacterDevice, mode, number).unwrap();
@@ -67,7 +67,7 @@ fn from_a_partition_without_exec(fixture: &Fixture) {
     let outside = std::process::Command::new(partition.join("disk/busybox")).arg("true").output();
     let script_of_both = "cp /bin/busybox /root/ && /root/busybox echo above; /mnt/busybox echo shared";
     let mut request = script(fixture, "noexec", script_of_both);
-    request.places.layer = partition.join("layer").to_str().unwrap().to_owned();
+    request.paths.layer = partition.join("layer").to_str().unwrap().to_owned();
     request.spec.disks.push(disk(partition.join("disk").to_str().unwrap(), "/mnt", false));
     let output = run(&request);
     unmount(&partition, UnmountFlags::DETACH).unwrap();
@@ -91,7 +91,7 @@ fn the_reserve_of_the_disk(fixture: &Fixture) {
         return;
     }
     let mut request = script(fixture, "fill", "cat /dev/zero >/root/fill; echo cat=$?; ls /root/fill");
-    request.places.layer = format!("{place}/layer");
+    request.paths.layer = format!("{place}/layer");
     let output = run(&request);
     let ours =
         fs::write(partition.join("ours"), vec![1; 1 << 20]).and_then(|()| fs::File::open(&partition)?.sync_all());

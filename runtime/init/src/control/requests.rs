@@ -80,18 +80,18 @@ impl Supervisor {
     }
 
     fn answer_status(&mut self, client_id: u32, now: Moment) {
-        let since = match self.places.mode {
+        let since = match self.paths.mode {
             Mode::System => now,
             Mode::Hosted => now.saturating_sub(self.started),
         };
         let system = SystemStatus {
             version: clipped(env!("CARGO_PKG_VERSION")),
-            mode: self.places.mode,
+            mode: self.paths.mode,
             fingerprint: self.slot.map(|slot| slot.fingerprint),
             slot: self.slot.map(|slot| slot.name),
             uptime_ms: whole_ms(since),
             data: self.data_failure.clone(),
-            verify: match self.places.verify() {
+            verify: match self.paths.verify() {
                 Verify::Block => wire::Verify::Block,
                 Verify::Start => wire::Verify::Start,
             },
@@ -99,7 +99,7 @@ impl Supervisor {
         let Some(client) = self.clients.list.iter_mut().find(|client| client.id == client_id) else { return };
         client.reply(&Reply::System(system));
         for instance in self.instances.iter() {
-            client.reply(&Reply::Instance(instance.status(&self.places.group(&instance.place()), now)));
+            client.reply(&Reply::Instance(instance.status(&self.paths.group(&instance.directory_name()), now)));
         }
         for service in &self.services {
             client.reply(&Reply::Service(ServiceStatus {
@@ -233,7 +233,7 @@ impl Supervisor {
     }
 
     fn end_machine(&mut self, client_id: u32, goal: Goal, now: Moment) {
-        if self.places.mode == Mode::Hosted {
+        if self.paths.mode == Mode::Hosted {
             return self.refuse(
                 client_id,
                 "system",

@@ -3,14 +3,14 @@
 
 use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, Witness};
 use crate::log::{Log, Priority};
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::specs::Configured;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::ExitCode;
-use yado_spec::places::OWNER;
+use yado_spec::directory_name::OWNER;
 use yado_sys::{regular_file, replace_file};
 use yado_wire::{InstanceId, InstanceName};
 
@@ -39,12 +39,12 @@ pub(crate) enum IdentitiesFile {
 
 /// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed.
 pub(crate) fn assign(
-    places: &Places,
+    paths: &Paths,
     kept: Kept,
     configured: &[Configured],
     log: &mut Log,
 ) -> (Identities, IdentitiesFile) {
-    let path = places.identities();
+    let path = paths.identities();
     let (stored, may_write) = match read(&path) {
         Ok(None) => (None, true),
         Ok(Some(Ok(identities))) => (Some(identities), true),
@@ -61,7 +61,7 @@ pub(crate) fn assign(
             (None, false)
         }
     };
-    let layers = layers(places);
+    let layers = layers(paths);
     let last = layers.iter().map(|layer| layer.witness.id).max().unwrap_or(InstanceId(0));
     let claims = claims(configured, layers);
     let identities = stored.clone().unwrap_or_default();
@@ -119,8 +119,8 @@ struct Layer {
     owner: Option<InstanceName>,
 }
 
-fn layers(places: &Places) -> Vec<Layer> {
-    let entries = fs::read_dir(places.layers()).into_iter().flatten().flatten().take(MAX_DIRECTORIES);
+fn layers(paths: &Paths) -> Vec<Layer> {
+    let entries = fs::read_dir(paths.layers()).into_iter().flatten().flatten().take(MAX_DIRECTORIES);
     entries
         .filter_map(|entry| {
             let id = InstanceId(entry.file_name().to_str()?.parse().ok()?);

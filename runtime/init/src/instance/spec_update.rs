@@ -3,7 +3,7 @@
 use super::lifecycle::{State, Wanted};
 use super::{Instance, cgroup};
 use crate::moment::Moment;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::specs::Configured;
 use std::path::Path;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ impl Instance {
         &mut self,
         configured: Configured,
         processors: &[u16],
-        places: &Places,
+        paths: &Paths,
         now: Moment,
     ) -> SpecUpdate {
         let Configured { name: _, spec, image } = configured;
@@ -71,7 +71,7 @@ impl Instance {
             self.state = State::Stopped;
             return SpecUpdate::Now(ApplyOutcome::Changed);
         }
-        let runtime = places.runtime(&self.place());
+        let runtime = paths.runtime(&self.directory_name());
         let (Some(run), Some(next)) = (&mut self.run, next) else { return SpecUpdate::Now(ApplyOutcome::Changed) };
         let next = Rc::new(next);
         let actual = std::mem::replace(&mut run.spec, next.clone());

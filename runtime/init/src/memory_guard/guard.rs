@@ -7,7 +7,7 @@ use super::table::State;
 use super::weight::Weight;
 use crate::log::{Log, Priority};
 use crate::moment::Moment;
-use crate::places::Places;
+use crate::paths::Paths;
 use crate::process::Output;
 use std::fs::File;
 use std::io::{self, Write};
@@ -49,8 +49,8 @@ pub(super) struct Weigher {
 
 impl MemoryGuard {
     /// Drivers were loaded beside the first instances, and what they took no group counts either.
-    pub(crate) fn count_drivers(&mut self, places: &Places) {
-        if let (Some(first), Some(figures)) = (self.first, Figures::read(places)) {
+    pub(crate) fn count_drivers(&mut self, paths: &Paths) {
+        if let (Some(first), Some(figures)) = (self.first, Figures::read(paths)) {
             let modules = shortage::modules().saturating_sub(self.first_modules);
             self.first = Some(figures.first_with_drivers(first, modules));
         }

@@ -1,7 +1,7 @@
 //! How much of the machine's memory is left, and how much is gone that no control group counts.
 
 use crate::instance::cgroup;
-use crate::places::Places;
+use crate::paths::Paths;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
@@ -42,14 +42,14 @@ pub(super) enum Memory {
 
 impl Figures {
     /// Reads them. `None`: this kernel does not count memory by groups.
-    pub(super) fn read(places: &Places) -> Option<Figures> {
+    pub(super) fn read(paths: &Paths) -> Option<Figures> {
         // All of it, with room for what later kernels add.
         let mut buffer = [0; 4096];
         let len = File::open("/proc/meminfo").and_then(|mut file| file.read(&mut buffer)).ok()?;
         let text = String::from_utf8_lossy(buffer.get(..len)?);
-        let instances = cgroup::read_number(&places.groups, "memory.current")?;
+        let instances = cgroup::read_number(&paths.groups, "memory.current")?;
         // Without a service there is no such group.
-        let services = cgroup::read_number(&places.service_groups, "memory.current").unwrap_or(0);
+        let services = cgroup::read_number(&paths.service_groups, "memory.current").unwrap_or(0);
         Figures::parse(&text, instances.saturating_add(services))
     }
 

@@ -402,7 +402,7 @@ impl Running {
     }
 
     fn notify_path(&self, instance: &str) -> PathBuf {
-        place_of(&self.host.path("run/instances"), instance).unwrap().join("notify")
+        directory_of(&self.host.path("run/instances"), instance).unwrap().join("notify")
     }
 
     /// The socket as an instance has it, whose way to it is a mount: past the directory that only root may enter.
@@ -534,7 +534,7 @@ impl Running {
     /// Makes groups below an instance's: `depth` of them each below the one before, with names of 250 letters, and one beside
     /// them that is frozen with this process in it.
     pub(crate) fn nest_groups(&self, instance: &str, depth: usize, frozen: u32) {
-        let group = place_of(&self.group().unwrap(), instance).unwrap();
+        let group = directory_of(&self.group().unwrap(), instance).unwrap();
         let mut current = File::open(&group).unwrap();
         for _ in 0..depth {
             // Its path would be too long.
@@ -555,7 +555,7 @@ impl Running {
 
     /// Whether there are processes of an instance, and all of them stand still.
     pub(crate) fn stands_still(&self, instance: &str) -> bool {
-        let Some(group) = self.group().and_then(|group| place_of(&group, instance)) else { return false };
+        let Some(group) = self.group().and_then(|group| directory_of(&group, instance)) else { return false };
         let events = fs::read_to_string(group.join("cgroup.events")).unwrap_or_default();
         ["populated 1", "frozen 1"].iter().all(|line| events.lines().any(|seen| seen == *line))
     }
@@ -721,7 +721,7 @@ impl Running {
 
     /// The control group of an instance.
     pub(crate) fn group_of(&self, instance: &str) -> PathBuf {
-        place_of(&self.group().unwrap(), instance).unwrap()
+        directory_of(&self.group().unwrap(), instance).unwrap()
     }
 
     /// The interfaces in init's network namespace.
@@ -969,7 +969,7 @@ pub(crate) fn lingering_socket(seconds: u64) -> (OwnedFd, TcpStream) {
 }
 
 /// What an instance has in a directory, where init names it by name and id.
-fn place_of(directory: &Path, instance: &str) -> Option<PathBuf> {
+fn directory_of(directory: &Path, instance: &str) -> Option<PathBuf> {
     let mut entries = fs::read_dir(directory).ok()?.map(|entry| entry.unwrap());
     let is_its = |name: &str| name.rsplit_once('.').is_some_and(|(name, _)| name == instance);
     entries.find(|entry| entry.file_name().to_str().is_some_and(is_its)).map(|entry| entry.path())

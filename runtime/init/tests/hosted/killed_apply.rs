@@ -187,9 +187,9 @@ fn assert_is(host: &Running, wanted: Configuration, when: &str) {
     let word = wanted.word();
     assert!(environ.contains(&format!("COLOUR={word}\0")) && environ.contains(&format!("SHADE={word}\0")), "{when}");
     // The kernel's groups and our directories are those of the instances, each by the id that it has always had.
-    let places: BTreeSet<String> = expected.iter().map(|name| format!("{name}.{}", host.status(name).id)).collect();
+    let groups: BTreeSet<String> = expected.iter().map(|name| format!("{name}.{}", host.status(name).id)).collect();
     host.wait_until("nothing else is there", |host| {
-        host.groups() == places && listed(&host.path("run/instances")) == places
+        host.groups() == groups && listed(&host.path("run/instances")) == groups
     });
     // Interfaces: the loopback, each network's bridge, and each nic's end outside.
     host.wait_until("its networks are those, and none else", |host| {

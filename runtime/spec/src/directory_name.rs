@@ -6,6 +6,6 @@ use yado_wire::{InstanceId, InstanceName};
 pub const OWNER: &str = "owner";
 
 /// The name of an instance's control group, and of its runtime directory: nobody else's, and one that a person finds.
-pub fn place_of(name: &InstanceName, id: InstanceId) -> String {
+pub fn directory_name(name: &InstanceName, id: InstanceId) -> String {
     format!("{name}.{id}")
 }

@@ -13,7 +13,7 @@ const MAX_START_S: u64 = 3600;
 
 /// The directories.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct Paths {
     /// What comes with the system image: appliance, images, specs, trust.
     pub(crate) system: PathBuf,
     /// The data partition.
@@ -34,10 +34,10 @@ pub(crate) struct Places {
     verify: Verify,
 }
 
-impl Places {
+impl Paths {
     /// PID 1's.
-    pub(crate) fn of_system() -> Places {
-        Places {
+    pub(crate) fn of_system() -> Paths {
+        Paths {
             system: PathBuf::from("/usr/lib/yado"),
             data: PathBuf::from("/data"),
             run: PathBuf::from("/run/yado"),
@@ -51,8 +51,8 @@ impl Places {
     }
 
     /// Below `directory`, with groups below `groups` and runtime directories below `runtimes`.
-    pub(crate) fn of_host(directory: &Path, groups: PathBuf, runtimes: PathBuf, verify: Verify) -> Places {
-        Places {
+    pub(crate) fn of_host(directory: &Path, groups: PathBuf, runtimes: PathBuf, verify: Verify) -> Paths {
+        Paths {
             system: directory.join("system"),
             data: directory.join("data"),
             run: directory.join("run"),
@@ -114,14 +114,14 @@ impl Places {
         [&self.system, &self.data].map(|place| place.join(&relative)).into_iter().find(|path| path.exists())
     }
 
-    /// An instance's own runtime directory. `place`: [`Instance::place`](crate::instance::Instance::place).
-    pub(crate) fn runtime(&self, place: &str) -> PathBuf {
-        self.runtimes.join(place)
+    /// An instance's own runtime directory. `directory_name`: [`Instance::directory_name`](crate::instance::Instance::directory_name).
+    pub(crate) fn runtime(&self, directory_name: &str) -> PathBuf {
+        self.runtimes.join(directory_name)
     }
 
     /// An instance's control group.
-    pub(crate) fn group(&self, place: &str) -> PathBuf {
-        self.groups.join(place)
+    pub(crate) fn group(&self, directory_name: &str) -> PathBuf {
+        self.groups.join(directory_name)
     }
 
     /// Where the writable layers of instances are.
