@@ -19,13 +19,14 @@ use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::arch::Arch;
+use crate::bench::Promise;
 use crate::bench::native::budgets::{Budgets, hold_budgets};
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::command_line::parse;
 use crate::hostile::{self, Length};
 use crate::provision::{self, Purpose, ensure_packages};
-use crate::report::{self, Judgement, Observation, Report, TimeReport};
+use crate::report::{self, Judgement, Report, TimeReport};
 use crate::{bench, broken, cross, demo};
 use beside::Beside;
 use tally::Tally;
@@ -276,8 +277,8 @@ fn native_starts(cache: &Cache, tally: &mut Tally, _: Length) {
     }
 }
 
-fn count_budgets(tally: &mut Tally, budgets: &[Observation]) {
-    for Observation { what, seen, holds } in budgets {
+fn count_budgets(tally: &mut Tally, budgets: &[Promise]) {
+    for Promise { what, seen, holds } in budgets {
         if *holds { tally.pass(&format!("{what}: {seen}")) } else { tally.fail(what, seen) }
     }
 }

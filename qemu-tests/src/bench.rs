@@ -24,7 +24,6 @@ use crate::board::disk::DataPartition;
 use crate::board::qemu::OnReset;
 use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots};
 use crate::cache::Cache;
-use crate::report::Observation;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
@@ -36,6 +35,17 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 const TIMEOUT: Duration = Duration::from_secs(240);
 /// As in the demo: Debian's systemd; ten small containers, and the largest of the others' programs, need less.
 const MEMORY_MIB: u32 = 512;
+
+/// One thing that is promised, and what was measured of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Promise {
+    /// What should be so.
+    pub what: String,
+    /// What was seen.
+    pub seen: String,
+    /// Whether what was seen is what should be.
+    pub holds: bool,
+}
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -52,7 +62,7 @@ pub struct BenchReport {
     memory: Vec<memory::AtRest>,
     starts: Option<starts::Starts>,
     /// What design.md 9 promises of memory and size, and what was seen.
-    pub budgets: Vec<Observation>,
+    pub budgets: Vec<Promise>,
     /// What could not be measured, and why.
     pub failures: Vec<String>,
 }
@@ -70,7 +80,7 @@ impl BenchReport {
 
     fn promise(&mut self, what: String, seen: String, holds: bool) {
         println!("   {} {what}: {seen}", if holds { "✓" } else { "✗" });
-        self.budgets.push(Observation { what, seen, holds });
+        self.budgets.push(Promise { what, seen, holds });
     }
 
     /// What failed is noted; what comes after it is measured all the same.

@@ -63,14 +63,53 @@ pub struct StepReport {
 }
 
 /// One thing that was seen.
-#[derive(Debug, Clone, Serialize)]
-pub struct Observation {
-    /// What should be so.
-    pub what: String,
-    /// What was seen.
-    pub seen: String,
-    /// Whether what was seen is what should be.
-    pub holds: bool,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Observation {
+    /// What was compared with what should be.
+    Check {
+        /// What should be so.
+        what: String,
+        /// Who says what was seen.
+        witness: Witness,
+        /// What was seen.
+        seen: String,
+        /// Whether what was seen is what should be.
+        holds: bool,
+    },
+    /// What was only told: a figure, or what a later check builds on.
+    Note {
+        /// What it is.
+        what: String,
+        /// What was seen.
+        seen: String,
+    },
+}
+
+/// Who says what was seen on a board. What is tested must not be the only one to say that it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Witness {
+    /// The kernel of the board, or its boot loader: /proc, /sys, groups, mounts, device-mapper, the serial line.
+    Kernel,
+    /// A program inside a container or on the board that is not under test: busybox's ping, systemd, a program that attacks.
+    Peer,
+    /// The machine that runs the board: a server on it, the emulator, the board's disk as its tools read it.
+    OtherEnd,
+    /// A program under test: a status, an event, a log or a message of yado, init, netd or the updater.
+    OwnWord,
+}
+
+impl Witness {
+    /// As it stands on a line of a terminal.
+    const fn short(self) -> &'static str {
+        match self {
+            Witness::Kernel => "kernel",
+            Witness::Peer => "peer",
+            Witness::OtherEnd => "other end",
+            Witness::OwnWord => "own word",
+        }
+    }
 }
 
 /// Where runs of this kind leave what they saw of a board.
@@ -148,14 +187,19 @@ impl Observer {
         Observer { number, title: title.to_owned(), began: Instant::now(), observations: Vec::new() }
     }
 
-    /// Notes what was seen, and whether it is `what` should be. An error ends the step.
-    pub fn check(&mut self, what: &str, seen: impl Display, holds: bool) -> Result<(), NotSo> {
-        let seen = seen.to_string().trim().replace('\n', " ⏎ ");
-        println!("   {} {what}: {}", if holds { "✓" } else { "✗" }, shortened(&seen));
-        // Somebody watches a pipe.
-        let _ = io::stdout().flush();
-        self.observations.push(Observation { what: what.to_owned(), seen: seen.clone(), holds });
+    /// Keeps what was seen, who says so, and whether it is `what` should be. An error ends the step.
+    pub fn check(&mut self, witness: Witness, what: &str, seen: impl Display, holds: bool) -> Result<(), NotSo> {
+        let seen = one_line(seen);
+        say(if holds { "✓" } else { "✗" }, witness.short(), what, &seen);
+        self.observations.push(Observation::Check { what: what.to_owned(), witness, seen: seen.clone(), holds });
         if holds { Ok(()) } else { Err(NotSo { what: what.to_owned(), seen }) }
+    }
+
+    /// Keeps what was seen, where nothing can be wrong with it.
+    pub fn note(&mut self, what: &str, seen: impl Display) {
+        let seen = one_line(seen);
+        say("·", "note", what, &seen);
+        self.observations.push(Observation::Note { what: what.to_owned(), seen });
     }
 
     /// Ends the step.
@@ -167,6 +211,16 @@ impl Observer {
         }
         StepReport { number, title, seconds: began.elapsed().as_secs_f64(), observations, failure }
     }
+}
+
+fn one_line(seen: impl Display) -> String {
+    seen.to_string().trim().replace('\n', " ⏎ ")
+}
+
+fn say(mark: &str, witness: &str, what: &str, seen: &str) {
+    println!("   {mark} [{witness}] {what}: {}", shortened(seen));
+    // Somebody watches a pipe.
+    let _ = io::stdout().flush();
 }
 
 /// One line of a terminal; the whole is in the report.
@@ -229,12 +283,14 @@ mod tests {
     #[test]
     fn a_check_that_fails_is_kept_and_ends_the_step() {
         let mut observer = Observer::begin(1, "one");
-        assert!(observer.check("a", "1\n2", true).is_ok());
-        let not_so = observer.check("b", 3, false).map_err(|not_so| not_so.to_string());
+        assert!(observer.check(Witness::Kernel, "a", "1\n2", true).is_ok());
+        let not_so = observer.check(Witness::Kernel, "b", 3, false).map_err(|not_so| not_so.to_string());
         assert_eq!(not_so, Err("not so: b: 3".to_owned()));
         let step = observer.end(not_so);
-        assert_eq!(step.observations.len(), 2);
-        assert_eq!(step.observations[0].seen, "1 ⏎ 2");
+        let [first, _] = step.observations.as_slice() else { panic!("{:?}", step.observations) };
+        let json = serde_json::to_value(first).ok();
+        let wanted = serde_json::json!({ "what": "a", "witness": "kernel", "seen": "1 ⏎ 2", "holds": true });
+        assert_eq!(json, Some(wanted));
         assert_eq!(step.failure.as_deref(), Some("not so: b: 3"));
     }
 }

@@ -7,6 +7,7 @@
 pub(crate) mod budgets;
 mod cold;
 
+use super::Promise;
 use super::rivals::{CRUN, MAP, PLACE, Rivals};
 use super::starts::{Times, print_times, times};
 use crate::arch::Arch;
@@ -15,7 +16,6 @@ use crate::board::system_image;
 use crate::cache::Cache;
 use crate::cross::{self, Program};
 use crate::provision;
-use crate::report::Observation;
 use qemu_guest::contest::{Contest, Contestant, Gone, Results, Start};
 use std::error::Error;
 use std::fs;
@@ -87,14 +87,14 @@ pub(super) fn measure(cache: &Cache, directory: &Path) -> Result<bool, Box<dyn E
 }
 
 /// Those of ours that did not start each time. Whoever fails once has no more turns, and its times until then say nothing.
-fn failed_starts(results: &Results, laps: u32) -> Vec<Observation> {
+fn failed_starts(results: &Results, laps: u32) -> Vec<Promise> {
     let ways = WORDS.iter().flat_map(|word| TEMPERATURES.map(|temperature| (word, temperature)));
     let names = ways.flat_map(|(word, temperature)| WAYS.map(|way| contestant(OURS, way, word, temperature)));
     let failed = names.filter_map(|name| {
         let started = results.laps.iter().filter(|lap| lap.contestant == name).count();
         let reason = results.disqualified.iter().find(|failed| failed.contestant == name);
         let has_failed = reason.is_some() || started != laps as usize;
-        has_failed.then(|| Observation {
+        has_failed.then(|| Promise {
             what: format!("{name}: {laps} starts succeed"),
             seen: format!("{started}; {}", reason.map_or("the others were not made", |failed| &failed.reason)),
             holds: false,
@@ -104,7 +104,7 @@ fn failed_starts(results: &Results, laps: u32) -> Vec<Observation> {
 }
 
 /// What part of crun's time each warm start takes, each's by the attempt whose median is its least, beside the most that it may.
-fn warm_starts(attempts: &[Vec<Times>], most: fn(&Goal) -> f64) -> Vec<Observation> {
+fn warm_starts(attempts: &[Vec<Times>], most: fn(&Goal) -> f64) -> Vec<Promise> {
     let least = |name: &str| {
         let times = attempts.iter().flatten().filter(|times| times.name == name);
         times.map(|times| times.median_us).min()
@@ -113,7 +113,7 @@ fn warm_starts(attempts: &[Vec<Times>], most: fn(&Goal) -> f64) -> Vec<Observati
     let seen = ways.map(|(goal, name)| {
         let ratio = least(&name).zip(least(CRUN)).map(|(ours, theirs)| ours as f64 / theirs as f64);
         let most = most(goal);
-        Observation {
+        Promise {
             what: format!("{name}: at most {most} of crun's time"),
             seen: ratio.map_or("not timed".to_owned(), |ratio| format!("{ratio:.2}")),
             holds: ratio.is_some_and(|ratio| ratio <= most),
@@ -202,7 +202,7 @@ fn tell(results: &Results) -> bool {
         println!("   NOT TIMED {}: {}", failed.contestant, failed.reason);
     }
     let mut is_good = times.iter().any(|times| times.name == CRUN) && failed_starts(results, LAPS).is_empty();
-    for Observation { what, seen, holds } in warm_starts(std::slice::from_ref(&times), |goal| goal.aim) {
+    for Promise { what, seen, holds } in warm_starts(std::slice::from_ref(&times), |goal| goal.aim) {
         println!("   {} {what}: {seen}", if holds { "✓" } else { "✗" });
         is_good &= holds;
     }
@@ -419,7 +419,7 @@ mod tests {
         warm_starts(attempts, |goal| goal.budget)
             .into_iter()
             .filter(|seen| !seen.holds)
-            .map(|Observation { seen, .. }| seen)
+            .map(|Promise { seen, .. }| seen)
             .collect()
     }
 

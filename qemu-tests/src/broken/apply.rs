@@ -10,7 +10,7 @@ mod rules;
 
 use super::bench::{Bench, shown};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 pub(super) use devices::come_and_go;
 pub(super) use networks::every_network_key;
@@ -49,9 +49,9 @@ enum Looks {
 
 pub(super) fn every_limit(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let said = apply(bench, "")?;
-    observer.check("a new instance is applied", &said, said.contains("changing: is new"))?;
+    observer.check(Witness::OwnWord, "a new instance is applied", &said, said.contains("changing: is new"))?;
     let status = bench.wait_settled(NAME)?;
-    observer.check("it runs", shown(&status), status["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "it runs", shown(&status), status["state"] == "ready")?;
     take_all(bench, observer, limits::CASES, Looks::Once)
 }
 
@@ -63,13 +63,13 @@ fn take_all(bench: &mut Bench<'_>, observer: &mut Observer, cases: &[Case], look
         apply(bench, lines)?;
         let seen = look(bench, &read, then, looks)?;
         let title = format!("{what} applies at once, says the kernel ({})", shows.join(", "));
-        observer.check(&title, &seen, seen == *then)?;
+        observer.check(Witness::Kernel, &title, &seen, seen == *then)?;
         apply(bench, "")?;
         let seen = look(bench, &read, without, looks)?;
-        observer.check("and is lifted again", &seen, seen == *without)?;
+        observer.check(Witness::Kernel, "and is lifted again", &seen, seen == *without)?;
     }
     let status = bench.instance(NAME)?;
-    observer.check("it has run on", shown(&status), status["pid"] == pid)?;
+    observer.check(Witness::OwnWord, "it has run on", shown(&status), status["pid"] == pid)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::bench::{Bench, TIMEOUT, has_failed_at, service, shown, text};
 use super::failure::BrokenError;
 use super::killed_processes::runs_on;
 use crate::board::container_images::TOOL;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// The first second of 2040.
 const IN_2040_S: u64 = 2_208_988_800;
@@ -19,7 +19,12 @@ pub(super) fn of_its_own(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
     let status = bench.wait_settled("newborn")?;
     if bench.shell("test -e /proc/self/ns/time && echo yes || echo no")? == "no" {
         let is_refused = has_failed_at(&status, "namespaces", "time");
-        observer.check("without time name spaces it is refused, at that", shown(&status), is_refused)?;
+        observer.check(
+            Witness::OwnWord,
+            "without time name spaces it is refused, at that",
+            shown(&status),
+            is_refused,
+        )?;
         return Ok(());
     }
     let seconds = |uptime: &str| uptime.split(['.', ' ']).next().and_then(|seconds| seconds.parse::<u64>().ok());
@@ -27,7 +32,12 @@ pub(super) fn of_its_own(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
     let outside = bench.shell("cat /proc/uptime")?;
     // The board was up for some seconds when the instance started; the two are read a moment apart.
     let is_younger = seconds(&inside).zip(seconds(&outside)).is_some_and(|(inside, outside)| inside + 2 <= outside);
-    observer.check("its clocks began with it", format!("{inside} inside, {outside} outside"), is_younger)?;
+    observer.check(
+        Witness::Kernel,
+        "its clocks began with it",
+        format!("{inside} inside, {outside} outside"),
+        is_younger,
+    )?;
     Ok(())
 }
 
@@ -39,8 +49,8 @@ pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
         value.and_then(|value| value.parse::<u64>().ok())
     };
     let is_in_2040 = |seconds: Option<u64>| seconds.is_some_and(|s| (IN_2040_S..IN_2040_S + SPAN_S).contains(&s));
-    observer.check("crab sees the year 2040", &said, is_in_2040(number("now_s")))?;
-    observer.check("and so does a file that it writes", &said, is_in_2040(number("modified_s")))?;
+    observer.check(Witness::Peer, "crab sees the year 2040", &said, is_in_2040(number("now_s")))?;
+    observer.check(Witness::Peer, "and so does a file that it writes", &said, is_in_2040(number("modified_s")))?;
     // As init saves the time of a board without a clock chip. Another program reads it back; busybox of armhf has 32 bits for
     // it, and says that they are not enough.
     let read_back = "stat -c %Y /root/saved 2>&1 || true";
@@ -51,12 +61,12 @@ pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
         [own, others] => *own == format!("modified_s={IN_2100_S}") && is_told(others),
         _ => false,
     };
-    observer.check("a time of 2100 is saved, and read back", &said, is_kept)?;
+    observer.check(Witness::Peer, "a time of 2100 is saved, and read back", &said, is_kept)?;
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
         uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
     })?;
-    observer.check("the uplink has its lease", text(&uplink), true)?;
+    observer.note("the uplink has its lease", text(&uplink));
     let address = bench.board()?.wait_for(
         "address of crab",
         TIMEOUT,
@@ -67,14 +77,15 @@ pub(super) fn after_2038(bench: &mut Bench<'_>, observer: &mut Observer) -> Resu
         },
         |said| text(said).split_whitespace().nth(3).map(str::to_owned),
     )?;
-    observer.check("crab has its own", address, true)?;
+    observer.note("crab has its own", address);
     bench.board()?.yado(&["rescue", "start", "cut-off"])?;
     let started = bench.wait_settled("cut-off")?;
-    observer.check("an instance starts", shown(&started), started["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "an instance starts", shown(&started), started["state"] == "ready")?;
     let netd = |status| service(status, "netd").cloned().unwrap_or_default();
     let after = bench.status()?;
     let seen = format!("netd pid {}, {} restarts", netd(&after)["pid"], netd(&after)["restarts"]);
     observer.check(
+        Witness::OwnWord,
         "nothing of ours has ended",
         seen,
         netd(&before) == netd(&after) && netd(&after)["restarts"] == 0,

@@ -3,7 +3,7 @@
 
 use super::bench::{Bench, TIMEOUT, shown, text};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// Of the initramfs, of the launcher, of netd, and of a device.
 const LOADED: [&str; 6] = ["virtio_blk", "dm_verity", "erofs", "overlay", "veth", "virtio_net"];
@@ -12,20 +12,25 @@ pub(super) fn loaded(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
     let plain = bench.shell("find /lib/modules/$(uname -r) -name '*.ko' | wc -l")?;
     let compressed = bench.shell("find /lib/modules/$(uname -r) -name '*.ko.xz' | wc -l")?;
     let is_compressed = plain == "0" && compressed != "0";
-    observer.check("all modules are compressed", format!("{compressed} *.ko.xz, {plain} *.ko"), is_compressed)?;
+    observer.check(
+        Witness::Peer,
+        "all modules are compressed",
+        format!("{compressed} *.ko.xz, {plain} *.ko"),
+        is_compressed,
+    )?;
     for name in ["crab", "shell"] {
         let status = bench.wait_settled(name)?;
-        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
     }
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
         uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
     })?;
-    observer.check("the uplink has its lease", text(&uplink), true)?;
+    observer.check(Witness::OwnWord, "the uplink has its lease", text(&uplink), true)?;
     // Only now: the agent speaks while drivers are still being unpacked.
     let modules = bench.shell("cut -d ' ' -f 1 /proc/modules")?;
     let missing: Vec<&str> = LOADED.into_iter().filter(|name| modules.lines().all(|line| line != *name)).collect();
     let seen = format!("{} are loaded, not {missing:?}", modules.lines().count());
-    observer.check(&format!("{} are loaded", LOADED.join(", ")), seen, missing.is_empty())?;
+    observer.check(Witness::Kernel, &format!("{} are loaded", LOADED.join(", ")), seen, missing.is_empty())?;
     Ok(())
 }

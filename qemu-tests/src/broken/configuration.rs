@@ -3,19 +3,24 @@
 use super::appliance::{NEWER_RUNTIME, OTHER_MACHINE};
 use super::bench::{Bench, has_failed_at, shown, text};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 
 /// What the image's own cache of specs says is checked, not trusted.
 pub(super) fn spoilt_specs(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     for name in ["spec-flipped", "spec-cut"] {
         let status = bench.wait_settled(name)?;
-        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
         let sums = bench
             .shell(&format!("sha256sum /usr/lib/yado/specs/{name}.bin /run/yado/specs/{name}.bin | cut -c-64"))?;
         let sums: Vec<&str> = sums.lines().collect();
         let is_other = sums.len() == 2 && sums[0] != sums[1];
-        observer.check("its spec was compiled again, and is another one", sums.join(" / "), is_other)?;
+        observer.check(
+            Witness::Peer,
+            "its spec was compiled again, and is another one",
+            sums.join(" / "),
+            is_other,
+        )?;
     }
     Ok(())
 }
@@ -51,6 +56,7 @@ pub(super) fn bad_files(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
         let is_told = told.iter().all(|part| reason.contains(part));
         let is_refused = status["state"] == "failed" && status["last_failure"]["step"] == "spec";
         observer.check(
+            Witness::OwnWord,
             &format!("{instance} has failed, and its file, key and value are named"),
             shown(&status),
             is_refused && is_told,
@@ -58,12 +64,12 @@ pub(super) fn bad_files(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
     }
     let unlabelled = bench.wait_settled("no-profile")?;
     let is_refused = has_failed_at(&unlabelled, "label", "no-such-profile");
-    observer.check("a profile that is not loaded is named", shown(&unlabelled), is_refused)?;
+    observer.check(Witness::OwnWord, "a profile that is not loaded is named", shown(&unlabelled), is_refused)?;
     let good = bench.wait_settled("good")?;
-    observer.check("the good one beside them runs", shown(&good), good["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "the good one beside them runs", shown(&good), good["state"] == "ready")?;
     let said = bench.shell_ran("yado check /data/instances/typo-key/instance.toml")?;
     let is_same = said.ended == Ended::Code(1) && said.stdout.contains("did you mean limits.memory?");
-    observer.check("`yado check` says the same of the file", &said.stdout, is_same)?;
+    observer.check(Witness::OwnWord, "`yado check` says the same of the file", &said.stdout, is_same)?;
     Ok(())
 }
 
@@ -73,6 +79,7 @@ pub(super) fn foreign_images(bench: &mut Bench<'_>, observer: &mut Observer) -> 
         let failure = &status["last_failure"];
         let is_refused = status["state"] == "failed" && failure["step"] == "image-requires";
         observer.check(
+            Witness::OwnWord,
             &format!("{name} is refused, and {told} is named"),
             shown(&status),
             is_refused && text(&failure["reason"]).contains(told),

@@ -3,7 +3,7 @@
 
 use super::bench::{Bench, shown, text};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 
 const NO_CONTROLLER: &str = "cgroup_disable=memory";
@@ -18,6 +18,7 @@ pub(super) fn missing(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
         && text(&failure["object"]).starts_with("memory.max")
         && text(&failure["reason"]).contains(NO_CONTROLLER);
     observer.check(
+        Witness::OwnWord,
         "shell, with limits.memory, has failed, and the boot parameter is named",
         shown(&status),
         status["state"] == "failed" && is_named,
@@ -35,6 +36,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>, observer: &mut Observer) -> 
             .iter()
             .all(|part| text(&failure["reason"]).contains(part));
     observer.check(
+        Witness::OwnWord,
         "crab, with an interface, has failed, and the module is named",
         shown(&status),
         status["state"] == "failed" && is_named,
@@ -42,7 +44,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>, observer: &mut Observer) -> 
     check_kernel_names(bench, observer, "VETH", NO_MODULE)?;
     let said = bench.shell("yado rescue logs | grep 'module veth: ' || true")?;
     let is_named = said.contains(&format!("the kernel was booted with {NO_MODULE}: remove it"));
-    observer.check("so does the log, where it was to be loaded", said, is_named)?;
+    observer.check(Witness::OwnWord, "so does the log, where it was to be loaded", said, is_named)?;
     runs(bench, observer, "spec-cut")
 }
 
@@ -58,12 +60,17 @@ fn check_kernel_names(
     let shown =
         if line.is_empty() { format!("{:?}: {}{}", said.ended, said.stdout, said.stderr) } else { line.into() };
     let is_named = said.ended == Ended::Code(1) && line.contains(parameter);
-    observer.check("`yado check-kernel` names the boot parameter", shown, is_named)?;
+    observer.check(Witness::OwnWord, "`yado check-kernel` names the boot parameter", shown, is_named)?;
     Ok(())
 }
 
 fn runs(bench: &Bench<'_>, observer: &mut Observer, name: &str) -> Result<(), BrokenError> {
     let status = bench.wait_settled(name)?;
-    observer.check(&format!("{name}, without, runs"), shown(&status), status["state"] == "ready")?;
+    observer.check(
+        Witness::OwnWord,
+        &format!("{name}, without, runs"),
+        shown(&status),
+        status["state"] == "ready",
+    )?;
     Ok(())
 }

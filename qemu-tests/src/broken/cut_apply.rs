@@ -5,7 +5,7 @@ use super::bench::{Bench, TIMEOUT};
 use super::failure::BrokenError;
 use crate::board::BoardError;
 use crate::board::qemu::OnReset;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::{Duration, Instant};
 
 /// When it is cut, as parts of the time that a whole apply takes.
@@ -72,7 +72,7 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
         whole = began.elapsed();
         settle(bench, then)?;
     }
-    observer.check("an apply takes its time", format!("{:.1} s", whole.as_secs_f64()), true)?;
+    observer.note("an apply takes its time", format!("{:.1} s", whole.as_secs_f64()));
     let ids = ids(bench)?;
     for (number, part) in CUTS.into_iter().enumerate() {
         let (wanted, deleted, then) = if number % 2 == 0 { ("blue", "leaves", BLUE) } else { ("red", "comes", RED) };
@@ -91,11 +91,12 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
         })?;
         let seen = bench.shell(LOOK)?;
         let what = format!("cut {:.1} s after it began: each is before or after", after.as_secs_f64());
-        observer.check(&what, seen.replace('\n', ", "), is_whole(&seen))?;
+        observer.check(Witness::Kernel, &what, seen.replace('\n', ", "), is_whole(&seen))?;
         bench.shell(&apply(wanted, deleted))?;
         settle(bench, then)?;
         let now = self::ids(bench)?;
         observer.check(
+            Witness::OwnWord,
             "the next one goes on, and each has the id that it had",
             now.replace('\n', ", "),
             now == ids,

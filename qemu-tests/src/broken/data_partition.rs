@@ -3,7 +3,7 @@
 
 use super::bench::{Bench, shown, text};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(super) fn missing(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     on_volatile_layers(bench, observer)?;
     for name in ["crab", "shell"] {
         let status = bench.wait_settled(name)?;
-        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
     }
     Ok(())
 }
@@ -47,26 +47,31 @@ pub(super) fn untouched(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
         None => format!("{} bytes, all the same", after.len()),
         Some((at, _)) => format!("byte {at} is another"),
     };
-    observer.check("not one byte of the partition was changed", shown, first_change.is_none())?;
+    observer.check(Witness::OtherEnd, "not one byte of the partition was changed", shown, first_change.is_none())?;
     Ok(())
 }
 
 fn named(bench: &Bench<'_>, observer: &mut Observer, reason: &str) -> Result<(), BrokenError> {
     let failure = bench.status()?["system"]["data"].clone();
     let is_named = failure["step"] == "data" && text(&failure["reason"]).contains(reason);
-    observer.check("the status says what is wrong with it", &failure, is_named)?;
+    observer.check(Witness::OwnWord, "the status says what is wrong with it", &failure, is_named)?;
     Ok(())
 }
 
 fn on_volatile_layers(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let mounts = bench.shell("grep ' /data ' /proc/mounts")?;
     let is_volatile = mounts.starts_with("/dev/loop") || mounts.contains(" tmpfs ");
-    observer.check("a file system in memory stands in for it", &mounts, is_volatile)?;
+    observer.check(Witness::Kernel, "a file system in memory stands in for it", &mounts, is_volatile)?;
     for name in INSTANCES {
         let status = bench.wait_settled(name)?;
-        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
     }
     let written = bench.inside_output("spec-cut", "echo volatile > /root/note && cat /root/note")?;
-    observer.check("spec-cut can write, for as long as the power lasts", &written, written == "volatile")?;
+    observer.check(
+        Witness::Peer,
+        "spec-cut can write, for as long as the power lasts",
+        &written,
+        written == "volatile",
+    )?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::bench::{Bench, service};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// design.md 9.
 const INIT_PSS_KIB: u64 = 1024;
@@ -20,10 +20,10 @@ pub(super) fn budgets(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     no_writes(bench, observer)?;
     let after = wakes(bench, &netd)?;
     let seen = format!("went to sleep {before} times before, {after} after");
-    observer.check("nothing wakes netd meanwhile", seen, !before.is_empty() && before == after)?;
+    observer.check(Witness::Kernel, "nothing wakes netd meanwhile", seen, !before.is_empty() && before == after)?;
     let init = memory(bench, "1")?;
     let what = format!("init takes at most {INIT_PSS_KIB} KiB, with {running} instances");
-    observer.check(&what, init.shown(), init.pss_kib <= INIT_PSS_KIB)?;
+    observer.check(Witness::Kernel, &what, init.shown(), init.pss_kib <= INIT_PSS_KIB)?;
     let netd = memory(bench, &netd)?;
     // The one process beside PID 1 that executes init's program.
     let reader = bench.shell(
@@ -35,6 +35,7 @@ pub(super) fn budgets(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     let what = format!("init, its datagram reader and netd together take at most {ALL_PSS_KIB} KiB");
     let seen = format!("reader: {}; netd: {}", reader.shown(), netd.shown());
     observer.check(
+        Witness::Kernel,
         &what,
         seen,
         init.pss_kib.saturating_add(reader.pss_kib).saturating_add(netd.pss_kib) <= ALL_PSS_KIB,
@@ -82,6 +83,7 @@ echo $device $(($(written) - before))";
 fn no_writes(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let counted = bench.shell(COUNT_WRITES)?;
     observer.check(
+        Witness::Kernel,
         "nothing is written to the data partition in 10 s",
         format!("{counted} sectors"),
         counted.ends_with(" 0"),

@@ -4,7 +4,7 @@
 use super::apply::{BASE, NAME};
 use super::bench::Bench;
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 /// How often whoever applies is killed, each time a little later.
@@ -36,6 +36,7 @@ pub(super) fn killed(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
     let is_early_and_late = seen.iter().any(|limit| *limit != seen[0]);
     let shown_limits = seen.join(" ");
     observer.check(
+        Witness::Kernel,
         "killed at any moment, it is before or after, and never between",
         shown_limits,
         is_whole && is_early_and_late,
@@ -43,9 +44,14 @@ pub(super) fn killed(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
     let said = bench.shell(&format!(
         "yado apply - --name {NAME} < /run/24.toml 2> /dev/null; cat /sys/fs/cgroup/instances/{NAME}.*/memory.max"
     ))?;
-    observer.check("the next one goes on as if nothing had been", &said, said.ends_with("25165824"))?;
+    observer.check(
+        Witness::Kernel,
+        "the next one goes on as if nothing had been",
+        &said,
+        said.ends_with("25165824"),
+    )?;
     let said = bench.shell_ran("mkfifo /run/fifo.toml; yado apply /run/fifo.toml; rm /run/fifo.toml")?;
     let is_refused = said.stderr.contains("not a regular file");
-    observer.check("a FIFO is no file, and nobody waits at it", said.stderr, is_refused)?;
+    observer.check(Witness::OwnWord, "a FIFO is no file, and nobody waits at it", said.stderr, is_refused)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::failure::BrokenError;
 use super::killed_processes::runs_on;
 use crate::board::BoardError;
 use crate::board::agent::AgentError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 
 const VICTIM: &str = "cut-off";
@@ -34,7 +34,7 @@ pub(super) fn at_work(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
 
     bench.board()?.yado(&["rescue", "start", VICTIM])?;
     let status = bench.wait_settled(VICTIM)?;
-    observer.check("left alone, it starts", shown(&status), status["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "left alone, it starts", shown(&status), status["state"] == "ready")?;
     bench.board()?.yado(&["rescue", "stop", VICTIM])?;
     settle_clean(bench, observer, "stopped in order", &fingerprint, &clean)?;
     runs_on(bench, observer, &before, &["crab", "shell", "good"])
@@ -91,7 +91,7 @@ fn told_and_clean(
     let status = bench.wait_instance(VICTIM, "has failed", |status| status["state"] == "failed")?;
     let failure = &status["last_failure"];
     let is_told = failure["step"] == "launcher" && text(&failure["reason"]).contains("killed by signal 9");
-    observer.check(&format!("{when}: it is told"), shown(&status), is_told)?;
+    observer.check(Witness::OwnWord, &format!("{when}: it is told"), shown(&status), is_told)?;
     settle_clean(bench, observer, when, fingerprint, clean)
 }
 
@@ -109,7 +109,7 @@ fn settle_clean(
         || Ok(leftovers(bench, fingerprint).unwrap_or_default().into()),
         |found| (found == clean).then(|| text(found).to_owned()),
     )?;
-    observer.check(&format!("{when}: nothing is left"), found, true)?;
+    observer.note(&format!("{when}: nothing is left"), found);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::bench::{Bench, TIMEOUT, instance, service, shown, text};
 use super::failure::BrokenError;
 use crate::board::container_images::{TOOL, greeting};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const WITH_INTERFACE: [&str; 2] = ["crab", "shell"];
 
 pub(super) fn netd(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let addresses = addresses(bench)?;
-    observer.check("the containers have addresses", addresses.join(", "), true)?;
+    observer.note("the containers have addresses", addresses.join(", "));
     reach(bench, observer)?;
     let before = bench.status()?;
     let old = service(&before, "netd").cloned().unwrap_or_default();
@@ -24,14 +24,14 @@ pub(super) fn netd(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
     })?;
     let seen = format!("pid {} was killed, pid {} runs, {} restarts", old["pid"], new["pid"], new["restarts"]);
     let is_once = new["restarts"].as_u64() == old["restarts"].as_u64().map(|count| count + 1);
-    observer.check("netd is started again", seen, is_once)?;
+    observer.check(Witness::OwnWord, "netd is started again", seen, is_once)?;
     let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
         let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
         uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
     })?;
-    observer.check("the new one has the uplink's lease", text(&uplink), true)?;
+    observer.note("the new one has the uplink's lease", text(&uplink));
     let now = self::addresses(bench)?;
-    observer.check("the containers have the same addresses", now.join(", "), now == addresses)?;
+    observer.check(Witness::Peer, "the containers have the same addresses", now.join(", "), now == addresses)?;
     reach(bench, observer)?;
     runs_on(bench, observer, &before, &WITH_INTERFACE)
 }
@@ -57,10 +57,15 @@ fn addresses(bench: &Bench<'_>) -> Result<Vec<String>, BrokenError> {
 fn reach(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let page = bench.inside("crab", &format!("{TOOL} get shell 80 /"))?;
     let is_reached = page.stdout.contains(&format!("body={}", greeting("busybox")));
-    observer.check("crab reaches shell by its name", format!("{}{}", page.stdout, page.stderr), is_reached)?;
+    observer.check(
+        Witness::Peer,
+        "crab reaches shell by its name",
+        format!("{}{}", page.stdout, page.stderr),
+        is_reached,
+    )?;
     let answer = bench.inside("crab", &format!("ping -c 1 -W 10 {GATEWAY}"))?;
     let said = answer.stdout.lines().nth(1).unwrap_or(&answer.stderr).to_owned();
-    observer.check("crab reaches the world outside", said, answer.ended == Ended::Code(0))?;
+    observer.check(Witness::Peer, "crab reaches the world outside", said, answer.ended == Ended::Code(0))?;
     Ok(())
 }
 
@@ -77,7 +82,7 @@ pub(super) fn runs_on(
             |status: &Value| instance(status, name).map(|found| (found["state"].clone(), found["pid"].clone()));
         let (before, after) = (seen(before), seen(&after));
         let shown = after.as_ref().map_or("gone".to_owned(), |(state, pid)| format!("{}, pid {pid}", text(state)));
-        observer.check(&format!("{name} runs on"), shown, before == after)?;
+        observer.check(Witness::OwnWord, &format!("{name} runs on"), shown, before == after)?;
     }
     Ok(())
 }
@@ -91,9 +96,19 @@ pub(super) fn init(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
         status["state"] == "ready" && status["pid"] != restarted
     })?;
     let seen = format!("pid {restarted} was killed, pid {} runs, {} restarts", again["pid"], again["restarts"]);
-    observer.check("boot.restart = on-failure: it is started again", seen, again["restarts"] == 1)?;
+    observer.check(
+        Witness::OwnWord,
+        "boot.restart = on-failure: it is started again",
+        seen,
+        again["restarts"] == 1,
+    )?;
     let failed = bench.wait_instance("spec-cut", "has failed", |status| status["state"] == "failed")?;
     let is_told = text(&failed["last_failure"]["reason"]).contains("killed by signal 9");
-    observer.check("boot.restart = never: it is left, and how it ended is told", shown(&failed), is_told)?;
+    observer.check(
+        Witness::OwnWord,
+        "boot.restart = never: it is left, and how it ended is told",
+        shown(&failed),
+        is_told,
+    )?;
     runs_on(bench, observer, &before, &["crab", "shell", "good"])
 }

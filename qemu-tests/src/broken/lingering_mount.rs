@@ -3,13 +3,13 @@
 
 use super::bench::{Bench, shown};
 use super::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 const NAME: &str = "crab";
 
 pub(super) fn waited_for(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let before = bench.wait_settled(NAME)?;
-    observer.check("it runs", shown(&before), before["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "it runs", shown(&before), before["state"] == "ready")?;
     // An open file keeps the mount that it is on.
     let seen = bench.shell(&format!(
         "index=/sys/module/overlay/parameters/index
@@ -28,9 +28,14 @@ echo N > $index",
         before["pid"]
     ))?;
     let is_so = seen == "upperdir is in-use\nit waits\n0";
-    observer.check("the kernel refuses the mount, and the start waits for it", seen.replace('\n', ", "), is_so)?;
+    observer.check(
+        Witness::Kernel,
+        "the kernel refuses the mount, and the start waits for it",
+        seen.replace('\n', ", "),
+        is_so,
+    )?;
     let after = bench.wait_settled(NAME)?;
     let is_another = after["state"] == "ready" && after["pid"] != before["pid"];
-    observer.check("as soon as it may, it starts", shown(&after), is_another)?;
+    observer.check(Witness::OwnWord, "as soon as it may, it starts", shown(&after), is_another)?;
     Ok(())
 }

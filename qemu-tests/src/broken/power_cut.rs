@@ -5,7 +5,7 @@ use super::failure::BrokenError;
 use super::fullness::KEPT;
 use crate::board::BoardError;
 use crate::board::qemu::OnReset;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 /// The last thing that crab wrote and synced.
@@ -21,19 +21,29 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
     let _writing = bench.board()?.agent.start_run(&argv, "", WRITER_TIMEOUT).map_err(BoardError::Agent)?;
     let write = format!("echo {LAST_WORDS} | dd of={KEPT} conv=notrunc && sync && head -n 1 {KEPT}");
     let said = bench.inside_output("crab", &write)?;
-    observer.check("crab wrote and synced, shell is writing", &said, said.ends_with(LAST_WORDS))?;
+    observer.check(Witness::Peer, "crab wrote and synced, shell is writing", &said, said.ends_with(LAST_WORDS))?;
     bench.pull_the_plug()?;
-    observer.check("the power is cut", "the emulator was told to quit", true)?;
+    observer.note("the power is cut", "the emulator was told to quit");
     let said = bench.switch_on_again(OnReset::BootAgain)?;
-    observer.check("the board comes up again", said, true)?;
+    observer.note("the board comes up again", said);
     let replayed = bench.journal_replayed()?;
-    observer.check("the journal of its data partition is replayed", &replayed, !replayed.is_empty())?;
+    observer.check(
+        Witness::Kernel,
+        "the journal of its data partition is replayed",
+        &replayed,
+        !replayed.is_empty(),
+    )?;
     let read = {
         let status = bench.wait_settled("crab")?;
-        observer.check("crab runs", shown(&status), status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, "crab runs", shown(&status), status["state"] == "ready")?;
         bench.inside_output("crab", &format!("head -n 1 {KEPT}; tail -n 1 {KEPT}"))?
     };
-    observer.check("what it synced is there, and what it had before", &read, read == format!("{LAST_WORDS}\n800"))?;
+    observer.check(
+        Witness::Peer,
+        "what it synced is there, and what it had before",
+        &read,
+        read == format!("{LAST_WORDS}\n800"),
+    )?;
     Ok(())
 }
 
@@ -41,16 +51,16 @@ pub(super) fn after(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<()
     let status = bench.status()?;
     let failure = &status["system"]["data"];
     let is_named = failure["step"] == "data" && text(&failure["reason"]).starts_with("full:");
-    observer.check("the status says that the data partition is full", failure, is_named)?;
+    observer.check(Witness::OwnWord, "the status says that the data partition is full", failure, is_named)?;
     let mounts = bench.shell("grep ' /data ' /proc/mounts")?;
-    observer.check("it is mounted, for writing", &mounts, mounts.contains(" ext4 rw"))?;
+    observer.check(Witness::Kernel, "it is mounted, for writing", &mounts, mounts.contains(" ext4 rw"))?;
     for name in STARTED {
         let status = bench.wait_settled(name)?;
-        observer.check(&format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
     }
     let bad = instance(&status, "typo-key").cloned().unwrap_or_default();
     let is_same = text(&bad["last_failure"]["reason"]).contains("did you mean limits.memory?");
-    observer.check("the files of instances are what they were", shown(&bad), is_same)?;
+    observer.check(Witness::OwnWord, "the files of instances are what they were", shown(&bad), is_same)?;
     bench.shell("rm /data/rest /data/last")?;
     let written = bench.inside_output("crab", "rm -f /root/more; echo again > /root/again && cat /root/again");
     // shell's file takes all that is not reserved: only when it goes is there room again.
@@ -60,6 +70,6 @@ pub(super) fn after(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<()
         bench.shell("/bin/busybox find /data -path '*/root/fill' -exec rm {} ';'")?;
     }
     let written = bench.inside_output("crab", "echo again > /root/again && sync && cat /root/again")?;
-    observer.check("with room again, crab writes again", &written, written == "again")?;
+    observer.check(Witness::Peer, "with room again, crab writes again", &written, written == "again")?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use super::bench::{Bench, shown};
 use super::failure::BrokenError;
 use crate::command::Tool;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// What crab writes and does not sync.
 const NOTE: &str = "written before the reboot";
@@ -12,19 +12,24 @@ const NOTE: &str = "written before the reboot";
 pub(super) fn by_itself(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let before = boot_id(bench)?;
     let written = bench.inside_output("crab", &format!("echo {NOTE} > /root/note && cat /root/note"))?;
-    observer.check("crab writes a file", &written, written == NOTE)?;
+    observer.check(Witness::Peer, "crab writes a file", &written, written == NOTE)?;
     let said = bench.reboot()?;
-    observer.check("told to reboot, the board resets and comes up by itself", said, boot_id(bench)? != before)?;
+    observer.check(
+        Witness::Kernel,
+        "told to reboot, the board resets and comes up by itself",
+        said,
+        boot_id(bench)? != before,
+    )?;
     let status = bench.wait_settled("crab")?;
-    observer.check("crab runs", shown(&status), status["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "crab runs", shown(&status), status["state"] == "ready")?;
     let read = bench.inside_output("crab", "cat /root/note")?;
-    observer.check("its file is there", &read, read == NOTE)?;
+    observer.check(Witness::Peer, "its file is there", &read, read == NOTE)?;
     let replayed = bench.journal_replayed()?;
     let seen = if replayed.is_empty() { "nothing was replayed" } else { &replayed };
-    observer.check("the data partition had been unmounted", seen, replayed.is_empty())?;
+    observer.check(Witness::Kernel, "the data partition had been unmounted", seen, replayed.is_empty())?;
     let data = bench.power_off()?;
     let check = Tool::new("e2fsck").args(["-f", "-n"]).arg(&data).output()?;
-    observer.check("powered off in order, its file system is clean", last_line(&check), true)?;
+    observer.note("powered off in order, its file system is clean", last_line(&check));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::failure::BrokenError;
 use crate::board::qemu::OnReset;
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::{BoardError, Slots};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use serde_json::Value;
 
 /// What is done before a try, and what must then be said of it.
@@ -57,7 +57,7 @@ pub(super) fn refused(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
         bench.spoil_slot_a(one.spoiling)?;
         let serial = bench.switch_on_in_vain()?;
         is_refused(observer, one, &serial)?;
-        observer.check("no system came up, and the board reset itself", "the emulator ended with the reset", true)?;
+        observer.note("no system came up, and the board reset itself", "the emulator ended with the reset");
     }
     Ok(())
 }
@@ -68,9 +68,9 @@ pub(super) fn fallen_back(bench: &mut Bench<'_>, observer: &mut Observer) -> Res
     bench.spoil_slot_a(last.spoiling)?;
     let said = bench.switch_on_again(OnReset::BootAgain)?;
     is_refused(observer, last, &bench.board()?.serial())?;
-    observer.check("the board restarts, and a system comes up", said, true)?;
+    observer.note("the board restarts, and a system comes up", said);
     let slot = bench.status()?["system"]["slot"].clone();
-    observer.check("it is that of slot B", &slot, slot == "B")?;
+    observer.check(Witness::OwnWord, "it is that of slot B", &slot, slot == "B")?;
     let said = bench.shell("yado-updater status --format json")?;
     let state: Value = serde_json::from_str(&said)
         .map_err(|_| BoardError::NotJson { what: "yado-updater status".to_owned(), said: said.clone() })?;
@@ -79,18 +79,18 @@ pub(super) fn fallen_back(bench: &mut Bench<'_>, observer: &mut Observer) -> Res
         slot.and_then(|slot| slot["tries_left"].as_u64())
     };
     let is_kept = left("A") == Some(0) && left("B") == Some(3) && state["next"] == "B";
-    observer.check("no try of A is left, all of B, and B is what boots next", said, is_kept)?;
+    observer.check(Witness::OwnWord, "no try of A is left, all of B, and B is what boots next", said, is_kept)?;
     let status = bench.wait_settled("crab")?;
-    observer.check("instances run", shown(&status), status["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "instances run", shown(&status), status["state"] == "ready")?;
     Ok(())
 }
 
 fn is_refused(observer: &mut Observer, one: &Try, serial: &str) -> Result<(), BrokenError> {
     let tried = format!("boot: slot A, {} tries left, trial: A", one.left);
-    observer.check("slot A is tried", &tried, serial.contains(&tried))?;
+    observer.check(Witness::Kernel, "slot A is tried", &tried, serial.contains(&tried))?;
     let refusal: Vec<&str> =
         serial.lines().filter(|line| TELLERS.iter().any(|teller| line.contains(teller))).collect();
     let refusal = refusal.join("\n");
-    observer.check(one.what, &refusal, one.told.iter().all(|part| refusal.contains(part)))?;
+    observer.check(Witness::Kernel, one.what, &refusal, one.told.iter().all(|part| refusal.contains(part)))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::limits::others_run_on;
 use super::start::output;
 use super::{Demo, StepError, instance};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 /// A new instance starts an image that runs already.
@@ -21,19 +21,29 @@ pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(),
     let before = demo.board.status()?;
     let limit = "cat /sys/fs/cgroup/instances/busybox.*/memory.max";
     let old = output(demo, &["sh", "-c", limit])?;
-    observer.check("busybox has 24 MiB, says the kernel", old.trim(), old.trim() == (24 << 20).to_string())?;
+    observer.check(
+        Witness::Kernel,
+        "busybox has 24 MiB, says the kernel",
+        old.trim(),
+        old.trim() == (24 << 20).to_string(),
+    )?;
     let said = output(demo, &["sh", "-c", EDIT])?;
     let has = |words: &[&str]| said.lines().any(|line| line.split_whitespace().eq(words.iter().copied()));
     let is_shown = has(&["busybox", "limits.memory", "24MiB", "28MiB", "at", "once"]);
     let shown: Vec<&str> = said.lines().take(3).collect();
-    observer.check("yado apply shows what changes, and when", shown.join("; "), is_shown)?;
+    observer.check(Witness::OwnWord, "yado apply shows what changes, and when", shown.join("; "), is_shown)?;
     let new = output(demo, &["sh", "-c", limit])?;
-    observer.check("then it has 28 MiB, says the kernel", new.trim(), new.trim() == (28 << 20).to_string())?;
+    observer.check(
+        Witness::Kernel,
+        "then it has 28 MiB, says the kernel",
+        new.trim(),
+        new.trim() == (28 << 20).to_string(),
+    )?;
     others_run_on(demo, observer, &before)?;
     let status = demo.board.wait_status("newcomer that runs", TIMEOUT, |status| {
         instance(status, "newcomer").filter(|entry| entry["pid"].is_u64()).cloned()
     })?;
-    observer.check("a new instance has appeared, and runs", format!("pid {}", status["pid"]), true)?;
+    observer.note("a new instance has appeared, and runs", format!("pid {}", status["pid"]));
     output(
         demo,
         &["sh", "-c", "rm -r /data/instances/newcomer && yado apply --delete-data 2> /dev/null || [ $? = 3 ]"],
@@ -41,6 +51,11 @@ pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(),
     let after = demo.board.status()?;
     let layers = output(demo, &["sh", "-c", "for layer in /data/layers/*; do readlink $layer/owner; done"])?;
     let is_gone = instance(&after, "newcomer").is_none() && !layers.contains("newcomer");
-    observer.check("it is gone with its file, and with its layer", layers.trim().replace('\n', " "), is_gone)?;
+    observer.check(
+        Witness::OwnWord,
+        "it is gone with its file, and with its layer",
+        layers.trim().replace('\n', " "),
+        is_gone,
+    )?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::board::container_images::TOOL;
 use crate::board::qemu::QemuError;
 use crate::board::qmp::{QmpError, UsbStick};
 use crate::board::{Board, BoardError, gpio_chip};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -16,12 +16,12 @@ pub(super) fn gpio(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), S
     let lines = gpio_chip::make(&demo.board, "relays", TIMEOUT)?;
     let chip = lines.rsplit('/').next().unwrap_or_default();
     let node = format!("/dev/{chip}");
-    observer.check("a simulated chip came to the board", &lines, chip.starts_with("gpiochip"))?;
+    observer.check(Witness::Kernel, "a simulated chip came to the board", &lines, chip.starts_with("gpiochip"))?;
     wait_inside(&demo.board, "busybox", &node, true)?;
     let seen = demo.board.exec("busybox", &["ls", "-l", &node], TIMEOUT)?;
-    observer.check("it is in busybox", &seen.stdout, seen.stdout.starts_with('c'))?;
+    observer.check(Witness::Peer, "it is in busybox", &seen.stdout, seen.stdout.starts_with('c'))?;
     let missed = demo.board.exec("debian", &["ls", &node], TIMEOUT)?;
-    observer.check("it is not in debian", &missed.stderr, missed.stderr.contains("No such file"))?;
+    observer.check(Witness::Peer, "it is not in debian", &missed.stderr, missed.stderr.contains("No such file"))?;
     for (pull, level) in [("pull-up", "1"), ("pull-down", "0")] {
         demo.board.agent.write_file(&format!("{lines}/sim_gpio3/pull"), pull).map_err(BoardError::Agent)?;
         // The tool holds its lines while its input is open.
@@ -38,6 +38,7 @@ pub(super) fn gpio(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), S
         let is_so = printed(&said.stdout, "output") == Some(level) && printed(&said.stdout, "input") == Some(level);
         let shown = format!("{} {}(outside: {level})", said.stdout, said.stderr);
         observer.check(
+            Witness::Kernel,
             &format!("busybox drives line 5 to {level} and reads line 3, pulled to {level}"),
             shown,
             is_so,
@@ -63,22 +64,27 @@ pub(super) fn usb_stick(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<
         event["kind"] == "device-added" && event["instance"] == "busybox" && is_disk(&event["node"])
     })?;
     let node = added["node"].as_str().unwrap_or_default().to_owned();
-    observer.check("plugged in, it is in busybox", &node, is_disk(&added["node"]))?;
+    observer.check(Witness::OwnWord, "plugged in, it is in busybox", &node, is_disk(&added["node"]))?;
     let text = demo.board.exec_output("busybox", &["head", "-c", "17", &node], TIMEOUT)?;
-    observer.check("its content can be read there", &text, text == STICK_TEXT)?;
+    observer.check(Witness::Peer, "its content can be read there", &text, text == STICK_TEXT)?;
     let missed = demo.board.exec("debian", &["ls", &node], TIMEOUT)?;
-    observer.check("it is not in debian", &missed.stderr, missed.stderr.contains("No such file"))?;
+    observer.check(Witness::Peer, "it is not in debian", &missed.stderr, missed.stderr.contains("No such file"))?;
 
     demo.board.qemu.qmp.unplug(&stick).map_err(qmp)?;
     let removed = demo.board.wait_event("device gone from busybox", TIMEOUT, |event| {
         event["kind"] == "device-removed" && event["instance"] == "busybox" && event["node"] == node.as_str()
     })?;
-    observer.check("pulled out, it is told as gone", &removed["node"], true)?;
+    observer.note("pulled out, it is told as gone", &removed["node"]);
     wait_inside(&demo.board, "busybox", &node, false)?;
     let listing = demo.board.exec_output("busybox", &["ls", "/dev"], TIMEOUT)?;
-    observer.check("its node is gone from busybox", listing.replace('\n', " "), !listing.contains("sd"))?;
+    observer.check(
+        Witness::Peer,
+        "its node is gone from busybox",
+        listing.replace('\n', " "),
+        !listing.contains("sd"),
+    )?;
     let blocks = read(demo, "/proc/partitions")?;
-    observer.check("it is gone from the board", blocks.lines().count(), !blocks.contains("sda"))?;
+    observer.check(Witness::Kernel, "it is gone from the board", blocks.lines().count(), !blocks.contains("sda"))?;
     Ok(())
 }
 

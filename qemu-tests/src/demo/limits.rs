@@ -2,7 +2,7 @@
 
 use super::{Demo, StepError, instance, printed};
 use crate::board::container_images::TOOL;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 use serde_json::Value;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) fn others_run_on(demo: &Demo<'_>, observer: &mut Observer, before: &V
             |status: &Value| instance(status, name).map(|status| (status["state"].clone(), status["pid"].clone()));
         let (before, after) = (seen(before), seen(&after));
         let shown = after.as_ref().map_or("gone".to_owned(), |(state, pid)| format!("{state}, pid {pid}"));
-        observer.check(&format!("{name} runs on"), shown, before == after)?;
+        observer.check(Witness::OwnWord, &format!("{name} runs on"), shown, before == after)?;
     }
     Ok(())
 }
@@ -48,13 +48,18 @@ fn memory(demo: &Demo<'_>, observer: &mut Observer, before: &Value) -> Result<()
     let last = ran.stdout.lines().last().unwrap_or("nothing").to_owned();
     // A shell's way to say SIGKILL.
     let is_killed = matches!(ran.ended, Ended::Code(137) | Ended::Signal(9));
-    observer.check("a hog of 64 MiB in busybox is killed", format!("{:?} after {last}", ran.ended), is_killed)?;
+    observer.check(
+        Witness::Peer,
+        "a hog of 64 MiB in busybox is killed",
+        format!("{:?} after {last}", ran.ended),
+        is_killed,
+    )?;
     let event = demo.board.wait_event("oom-kill event", TIMEOUT, |event| {
         event["kind"] == "oom-kill" && event["instance"] == "busybox"
     })?;
     let after = kills(&demo.board.status()?);
     let shown = format!("count {}, status says {after}", event["count"]);
-    observer.check("the kill is told as an event with its number", shown, killed_before < after)?;
+    observer.check(Witness::OwnWord, "the kill is told as an event with its number", shown, killed_before < after)?;
     Ok(())
 }
 
@@ -62,11 +67,11 @@ fn processes(demo: &Demo<'_>, observer: &mut Observer) -> Result<(), StepError> 
     let said = demo.board.exec_output("busybox", &[TOOL, "fork", CHILDREN], TIMEOUT)?;
     let started: u32 = printed(&said, "started").and_then(|count| count.parse().ok()).unwrap_or(u32::MAX);
     let is_refused = printed(&said, "refused_errno") == Some(EAGAIN);
-    observer.check("a fork beyond limits.processes is refused", &said, is_refused && started < 40)?;
+    observer.check(Witness::Peer, "a fork beyond limits.processes is refused", &said, is_refused && started < 40)?;
     let event = demo.board.wait_event("process-limit event", TIMEOUT, |event| {
         event["kind"] == "process-limit" && event["instance"] == "busybox"
     })?;
-    observer.check("the refusal is told as an event", format!("count {}", event["count"]), true)?;
+    observer.note("the refusal is told as an event", format!("count {}", event["count"]));
     Ok(())
 }
 
@@ -76,6 +81,7 @@ fn processor(demo: &Demo<'_>, observer: &mut Observer) -> Result<(), StepError> 
     let share = number("cpu_ms") / number("wall_ms");
     let shown = format!("{:.0} % of one processor", share * 100.0);
     observer.check(
+        Witness::Peer,
         "a busy loop in busybox gets its allowance of 50 %",
         shown,
         share < ALLOWED_SHARE + SHARE_TOLERANCE,

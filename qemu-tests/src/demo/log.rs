@@ -3,7 +3,7 @@
 
 use super::{Demo, StepError};
 use crate::board::BoardError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const KEPT_BYTES: usize = 2048;
 pub(super) fn entries(demo: &Demo<'_>, observer: &mut Observer, netd: &Value) -> Result<(), StepError> {
     let entry =
         wait_for(demo, "an entry of netd", |record| record["identifier"] == "netd" && record["pid"] == *netd)?;
-    observer.check("netd logs through the journal's socket", &entry["message"], true)?;
+    observer.note("netd logs through the journal's socket", &entry["message"]);
     for (kib, way) in ENTRIES {
         let word = format!("entry-of-{kib}-KiB");
         let argv = ["/usr/bin/guest-log", word.as_str(), kib];
@@ -30,6 +30,7 @@ pub(super) fn entries(demo: &Demo<'_>, observer: &mut Observer, netd: &Value) ->
         let shown =
             format!("{}[{}]: {} bytes kept of {word}", entry["identifier"], entry["pid"], message(&entry).len());
         observer.check(
+            Witness::OwnWord,
             &format!("an entry of {kib} KiB is logged, by {way}"),
             shown,
             is_attested && message(&entry).len() == KEPT_BYTES,

@@ -3,7 +3,7 @@
 use super::outside::{ADDRESS, PAGE};
 use super::{Demo, StepError, printed};
 use crate::board::container_images::{TOOL, greeting};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 const LEASE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -14,26 +14,36 @@ pub(super) fn reach(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), 
         let bridge = status["links"].as_array()?.iter().find(|link| link["name"] == "yado0")?;
         Some(bridge["addresses"].to_string())
     })?;
-    observer.check("the bridge has its address", &bridge, bridge.contains("10.158.0.1/24"))?;
+    observer.check(Witness::OwnWord, "the bridge has its address", &bridge, bridge.contains("10.158.0.1/24"))?;
     for name in ["busybox", "debian"] {
         let address = demo.board.wait_status(&format!("address of {name}"), LEASE_TIMEOUT, |status| {
             let nic =
                 status["links"].as_array()?.iter().find(|link| link["role"] == "nic" && link["instance"] == name)?;
             nic["addresses"][0].as_str().map(str::to_owned)
         })?;
-        observer.check(&format!("{name} leased an address"), &address, address.starts_with("10.158.0."))?;
+        observer.check(
+            Witness::OwnWord,
+            &format!("{name} leased an address"),
+            &address,
+            address.starts_with("10.158.0."),
+        )?;
     }
     for (from, to) in [("busybox", "debian"), ("debian", "busybox")] {
         let said = fetch(demo, from, to, "80")?;
         let body = printed(&said, "body").unwrap_or_default();
-        observer.check(&format!("{from} fetches http://{to}/"), &said, body == greeting(to))?;
+        observer.check(Witness::Peer, &format!("{from} fetches http://{to}/"), &said, body == greeting(to))?;
     }
     let port = demo.outside.port().to_string();
     for from in ["busybox", "debian"] {
         let before = demo.outside.answered();
         let said = fetch(demo, from, ADDRESS, &port)?;
         let is_reached = printed(&said, "body") == Some(PAGE) && before < demo.outside.answered();
-        observer.check(&format!("{from} fetches a page of this machine, through NAT"), &said, is_reached)?;
+        observer.check(
+            Witness::OtherEnd,
+            &format!("{from} fetches a page of this machine, through NAT"),
+            &said,
+            is_reached,
+        )?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::board::BoardError;
 use crate::board::agent::AgentError;
 use crate::board::container_images::STOPPED_TRACE;
 use crate::command::{CommandError, Tool};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 /// The longest stop of an instance, and the board's own.
@@ -21,7 +21,7 @@ pub(super) fn orderly(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<()
     demo.board.qemu.wait_end(TIMEOUT).map_err(BoardError::Qemu)?;
     let serial = demo.board.serial();
     let last = serial.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    observer.check("the board powered itself off", last, serial.contains("reboot: Power down"))?;
+    observer.check(Witness::Kernel, "the board powered itself off", last, serial.contains("reboot: Power down"))?;
 
     let data = demo.board.partition("data")?;
     let checked = Tool::new("e2fsck").args(["-f", "-n"]).arg(&data).output();
@@ -29,15 +29,16 @@ pub(super) fn orderly(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<()
         Ok(said) => (last_line(said), true),
         Err(error) => (error.to_string(), false),
     };
-    observer.check("e2fsck finds the data partition clean", shown, is_clean)?;
+    observer.check(Witness::OtherEnd, "e2fsck finds the data partition clean", shown, is_clean)?;
     let head = text(Tool::new("dumpe2fs").arg("-h").arg(&data).output());
     let state = head.lines().find(|line| line.starts_with("Filesystem state:")).unwrap_or_default();
     let is_unmounted = state.ends_with("clean") && !head.contains("needs_recovery");
-    observer.check("it was unmounted", state, is_unmounted)?;
+    observer.check(Witness::OtherEnd, "it was unmounted", state, is_unmounted)?;
     let trace = format!("/layers/{debian}/upper{STOPPED_TRACE}");
     let stat = text(Tool::new("debugfs").args(["-R", &format!("stat {trace}")]).arg(&data).output());
     let kind = stat.lines().next().unwrap_or_default();
     observer.check(
+        Witness::OtherEnd,
         "Debian's systemd stopped its units",
         format!("{STOPPED_TRACE}: {kind}"),
         kind.contains("regular"),

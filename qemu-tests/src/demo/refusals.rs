@@ -5,7 +5,7 @@ use super::start::output;
 use super::{Demo, StepError, instance};
 use crate::board::BoardError;
 use crate::board::tamper::Tampering;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(super) fn each(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), S
         let shown = format!("{}: {}", failure["step"], failure["reason"]);
         let is_refused = ran.ended != qemu_guest::Ended::Code(0) && status["pid"].is_null();
         observer.check(
+            Witness::OwnWord,
             &format!("{name} is refused at {}", tampering.refused_at()),
             if failure.is_null() { format!("{:?}, {status}", ran.stderr) } else { shown.clone() },
             is_refused && failure["step"] == tampering.refused_at(),
@@ -48,12 +49,18 @@ pub(super) fn each(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), S
         reasons.insert(shown);
         let left = output(demo, &["/bin/sh", "-c", REMAINS, "remains", name, devices_before.trim()])?;
         observer.check(
+            Witness::Kernel,
             &format!("{name} has left no process, no group, no mount and no device"),
             if left.trim().is_empty() { "nothing" } else { left.trim() },
             left.trim().is_empty(),
         )?;
     }
     let all = Tampering::ALL.len();
-    observer.check("every reason is a different one", format!("{} of {all}", reasons.len()), reasons.len() == all)?;
+    observer.check(
+        Witness::OwnWord,
+        "every reason is a different one",
+        format!("{} of {all}", reasons.len()),
+        reasons.len() == all,
+    )?;
     others_run_on(demo, observer, &before)
 }

@@ -3,7 +3,7 @@
 
 use super::start::{output, read};
 use super::{Demo, StepError, id_of};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,7 +21,12 @@ pub(super) fn look(
 ) -> Result<(), StepError> {
     let mounts = read(demo, &format!("/proc/{pid}/mountinfo"))?;
     let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default();
-    observer.check(&format!("{name}: its root is an overlay"), root, root.contains(" - overlay "))?;
+    observer.check(
+        Witness::Kernel,
+        &format!("{name}: its root is an overlay"),
+        root,
+        root.contains(" - overlay "),
+    )?;
     let program = output(demo, &["/bin/readlink", &format!("/proc/{pid}/exe")])?;
     below(demo, observer, name, pid, program.trim())?;
     owners(demo, observer, name, pid, program.trim(), base)
@@ -41,6 +46,7 @@ fn below(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str, progra
     let device = format!("/sys/dev/block/{number}");
     let uuid = read(demo, &format!("{device}/dm/uuid"))?;
     observer.check(
+        Witness::Kernel,
         &format!("{name}: its program is read from the device of its image"),
         format!("{program} from {number}, which is {}", uuid.trim()),
         uuid.starts_with(&format!("YADO-{}-", fingerprint.trim())),
@@ -49,6 +55,7 @@ fn below(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str, progra
     let kernel_name = kernel_name.trim().rsplit('/').next().unwrap_or_default();
     let mounted = output(demo, &["/bin/ls", "/sys/fs/erofs"])?;
     observer.check(
+        Witness::Kernel,
         &format!("{name}: the file system on it is erofs"),
         format!("{kernel_name} among {}", mounted.trim().replace('\n', " ")),
         mounted.lines().any(|mounted| mounted == kernel_name),
@@ -56,9 +63,15 @@ fn below(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str, progra
     let mapped = read(demo, &format!("{device}/dm/name"))?;
     let table = output(demo, &["/sbin/dmsetup", "table", mapped.trim()])?;
     let is_verity = table.contains(" verity 1 ") && table.contains(root_hash.trim()) && root_hash.len() == 64;
-    observer.check(&format!("{name}: dmsetup says verity, with the image's root hash"), &table, is_verity)?;
+    observer.check(
+        Witness::Kernel,
+        &format!("{name}: dmsetup says verity, with the image's root hash"),
+        &table,
+        is_verity,
+    )?;
     let status = output(demo, &["/sbin/dmsetup", "status", mapped.trim()])?;
     observer.check(
+        Witness::Kernel,
         &format!("{name}: every block read so far was verified"),
         &status,
         status.trim().ends_with(" V"),
@@ -83,12 +96,14 @@ fn owners(
         let inside = demo.board.exec_output(name, &["stat", "-c", "%u:%g", path], EXEC_TIMEOUT)?;
         let from_outside = output(demo, &[&OWNER[..], &[&format!("/proc/{pid}/root{path}")]].concat())?;
         observer.check(
+            Witness::Kernel,
             &format!("{name}: {what} root's inside and nobody's outside"),
             format!("{path}: {} inside, {} from outside", inside.trim(), from_outside.trim()),
             inside.trim() == "0:0" && from_outside.trim() == format!("{base}:{base}"),
         )?;
     }
     observer.check(
+        Witness::Kernel,
         &format!("{name}: on the data partition it is root's, by the id-mapped mount"),
         format!("{MADE_INSIDE}: {}", on_disk.trim()),
         on_disk.trim() == "0:0",

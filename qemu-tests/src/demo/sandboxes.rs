@@ -2,7 +2,7 @@
 
 use super::start::{output, read};
 use super::{Demo, StepError, instance, roots};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use std::time::Duration;
 
 /// Debian's systemd on an emulated small core, on a machine that has other things to do.
@@ -25,18 +25,23 @@ pub(super) fn run(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), St
         } else {
             status["last_failure"].to_string()
         };
-        observer.check(&format!("{name} is ready"), shown, status["state"] == "ready")?;
+        observer.check(Witness::OwnWord, &format!("{name} is ready"), shown, status["state"] == "ready")?;
         let pid = status["pid"].to_string();
         surroundings(demo, observer, name, &pid, limits)?;
     }
     label(demo, observer)?;
     let target = demo.board.exec_output("debian", &["systemctl", "is-active", "multi-user.target"], EXEC_TIMEOUT)?;
-    observer.check("Debian's systemd reached multi-user.target", &target, target.trim() == "active")?;
+    observer.check(
+        Witness::Peer,
+        "Debian's systemd reached multi-user.target",
+        &target,
+        target.trim() == "active",
+    )?;
     let said = demo.board.wait_event("READY=1 of debian", EXEC_TIMEOUT, |event| {
         event["kind"] == "ready" && event["instance"] == "debian"
     })?;
     let shown = format!("{} ({:.1} s after the kernel started)", said["status"], micros(&said["monotonic_us"]));
-    observer.check("systemd said READY=1 over $NOTIFY_SOCKET", shown, true)?;
+    observer.note("systemd said READY=1 over $NOTIFY_SOCKET", shown);
     Ok(())
 }
 
@@ -58,6 +63,7 @@ fn surroundings(
     let shared: Vec<&str> =
         NAMESPACES.iter().zip(ours.iter().zip(&theirs)).filter(|(_, (a, b))| a == b).map(|(kind, _)| *kind).collect();
     observer.check(
+        Witness::Kernel,
         &format!("{name}: seven namespaces of its own"),
         if shared.is_empty() { NAMESPACES.join(" ") } else { format!("shares {}", shared.join(" ")) },
         shared.is_empty(),
@@ -65,6 +71,7 @@ fn surroundings(
     let map = read(demo, &format!("/proc/{pid}/uid_map"))?;
     let map: Vec<&str> = map.split_whitespace().collect();
     observer.check(
+        Witness::Kernel,
         &format!("{name}: its root is nobody outside"),
         map.join(" "),
         map.get(1).is_some_and(|id| *id != "0"),
@@ -77,8 +84,13 @@ fn surroundings(
     let bounding = field("CapBnd:");
     let is_dropped = u64::from_str_radix(&bounding, 16).is_ok_and(|bounding| bounding & DROPPED == 0);
     let rights = format!("{name}: its root has no right to load modules, reach hardware or set the clock");
-    observer.check(&rights, &bounding, is_dropped)?;
-    observer.check(&format!("{name}: its system calls are filtered"), field("Seccomp:"), field("Seccomp:") == "2")?;
+    observer.check(Witness::Kernel, &rights, &bounding, is_dropped)?;
+    observer.check(
+        Witness::Kernel,
+        &format!("{name}: its system calls are filtered"),
+        field("Seccomp:"),
+        field("Seccomp:") == "2",
+    )?;
     let cgroup = read(demo, &format!("/proc/{pid}/cgroup"))?;
     // systemd moves itself into a group below; the limits are on the instance's own.
     let group: Vec<&str> = cgroup.trim().trim_start_matches("0::/").split('/').take(2).collect();
@@ -86,6 +98,7 @@ fn surroundings(
     let found = output(demo, &["/bin/cat", &format!("{group}/memory.max"), &format!("{group}/pids.max")])?;
     let found: Vec<&str> = found.split_whitespace().collect();
     observer.check(
+        Witness::Kernel,
         &format!("{name}: its group has its limits"),
         format!("{group}: {}", found.join(" ")),
         found.join(" ") == limits,
@@ -98,15 +111,21 @@ fn label(demo: &Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let label_of = |name: &str| demo.board.exec_output(name, &["cat", "/proc/1/attr/current"], EXEC_TIMEOUT);
     let label = label_of("busybox")?;
     observer.check(
+        Witness::Kernel,
         "busybox: AppArmor's profile is its own",
         label.trim(),
         label.trim() == "yado-guarded (enforce)",
     )?;
     let ran = demo.board.exec("busybox", &["cat", "/proc/version"], EXEC_TIMEOUT)?;
     let is_denied = ran.stderr.contains("Permission denied");
-    observer.check("busybox: what the profile denies is denied to its root", ran.stderr.trim(), is_denied)?;
+    observer.check(
+        Witness::Peer,
+        "busybox: what the profile denies is denied to its root",
+        ran.stderr.trim(),
+        is_denied,
+    )?;
     let label = label_of("debian")?;
-    observer.check("debian: no profile, as declared", label.trim(), label.trim() == "unconfined")?;
+    observer.check(Witness::Kernel, "debian: no profile, as declared", label.trim(), label.trim() == "unconfined")?;
     Ok(())
 }
 
@@ -122,6 +141,7 @@ fn device_filter(demo: &Demo<'_>, observer: &mut Observer, name: &str, pid: &str
     output(demo, &["/bin/rm", &node])?;
     let is_refused = ran.stderr.contains("not permitted");
     observer.check(
+        Witness::Peer,
         &format!("{name}: a smuggled node of the board's disk cannot be opened"),
         &ran.stderr,
         is_refused,

@@ -3,7 +3,7 @@
 use super::{BOOT_TIMEOUT, Demo, StepError, log};
 use crate::board::system_image::fingerprint;
 use crate::board::{BoardError, BuildError};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -14,44 +14,55 @@ pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Res
     let board = &demo.board;
     let hello = board.agent.hello(BOOT_TIMEOUT).map_err(|error| with_serial(board, BoardError::Agent(error)))?;
     let seconds = board.qemu.started().elapsed().as_secs_f64();
-    observer.check(
+    observer.note(
         "the agent on the board speaks",
         format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel),
-        true,
-    )?;
+    );
     let serial = board.serial();
     let uboot = serial.lines().find(|line| line.starts_with("U-Boot")).unwrap_or_default();
-    observer.check("U-Boot started it", uboot, !uboot.is_empty())?;
+    observer.check(Witness::Kernel, "U-Boot started it", uboot, !uboot.is_empty())?;
     let command_line = read(demo, "/proc/cmdline")?;
-    observer.check("U-Boot chose slot A", &command_line, command_line.contains("yado.slot=A"))?;
+    observer.check(Witness::Kernel, "U-Boot chose slot A", &command_line, command_line.contains("yado.slot=A"))?;
 
     let init = output(demo, &["/bin/readlink", "/proc/1/exe"])?;
-    observer.check("process 1 is yado-init", &init, init.trim() == "/sbin/yado-init")?;
+    observer.check(Witness::Kernel, "process 1 is yado-init", &init, init.trim() == "/sbin/yado-init")?;
     let mounts = read(demo, "/proc/mounts")?;
     let root = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some("/")).unwrap_or_default();
     let is_verity = root.starts_with("/dev/dm-") || root.starts_with("/dev/mapper/");
     observer.check(
+        Witness::Kernel,
         "the root is erofs, read-only, on device-mapper",
         root,
         is_verity && root.contains(" erofs ro"),
     )?;
     let below = output(demo, &["/bin/sh", "-c", "cat /sys/block/dm-0/dm/name /sys/block/dm-0/slaves/*/uevent"])?;
-    observer.check("below that is slot A", &below, below.contains("PARTNAME=slot-a"))?;
+    observer.check(Witness::Kernel, "below that is slot A", &below, below.contains("PARTNAME=slot-a"))?;
 
     let serial = demo.board.serial();
     let trusted =
         serial.lines().map(str::trim).find(|line| line.starts_with("yado-init: slot A:")).unwrap_or_default();
     let signer = demo.prepared.keys.release_id().map_err(unreadable)?;
-    observer.check("the initramfs checked whose signature it has", trusted, trusted.ends_with(&signer))?;
+    observer.check(
+        Witness::OwnWord,
+        "the initramfs checked whose signature it has",
+        trusted,
+        trusted.ends_with(&signer),
+    )?;
     let status = demo.board.status()?;
     let system = &status["system"];
     let wanted = fingerprint(&demo.prepared.system.image).map_err(unreadable)?;
     observer.check(
+        Witness::OwnWord,
         "it runs the image that was signed",
         &system["fingerprint"],
         system["fingerprint"] == wanted.as_str(),
     )?;
-    observer.check("blocks are verified as they are read", &system["verify"], system["verify"] == "block")?;
+    observer.check(
+        Witness::OwnWord,
+        "blocks are verified as they are read",
+        &system["verify"],
+        system["verify"] == "block",
+    )?;
     Ok(())
 }
 
@@ -59,15 +70,20 @@ pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Res
 pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let logs = demo.board.yado(&["rescue", "logs"])?;
     let formatted = logs.lines().find(|line| line.contains("is blank: it is formatted")).unwrap_or_default();
-    observer.check("the blank data partition was formatted", formatted, !formatted.is_empty())?;
+    observer.check(Witness::OwnWord, "the blank data partition was formatted", formatted, !formatted.is_empty())?;
     let mounts = read(demo, "/proc/mounts")?;
     let data = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/data")).unwrap_or_default();
-    observer.check("the data partition is mounted", data, data.contains(" ext4 rw"))?;
+    observer.check(Witness::Kernel, "the data partition is mounted", data, data.contains(" ext4 rw"))?;
     let status = demo.board.status()?;
-    observer.check("nothing is wrong with it", &status["system"]["data"], status["system"]["data"].is_null())?;
+    observer.check(
+        Witness::OwnWord,
+        "nothing is wrong with it",
+        &status["system"]["data"],
+        status["system"]["data"].is_null(),
+    )?;
     let netd = status["services"].as_array().and_then(|all| all.iter().find(|service| service["name"] == "netd"));
     let pid = netd.map_or(Value::Null, |netd| netd["pid"].clone());
-    observer.check("netd runs", format!("pid {pid}"), pid.is_number())?;
+    observer.check(Witness::OwnWord, "netd runs", format!("pid {pid}"), pid.is_number())?;
     log::entries(demo, observer, &pid)?;
 
     let uplink = demo.board.wait_status("uplink with a lease", SERVICES_TIMEOUT, |status| {
@@ -75,7 +91,7 @@ pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(
         uplink["addresses"][0].is_string().then(|| uplink.clone())
     })?;
     let shown = format!("{} via {}, name servers {}", uplink["addresses"], uplink["gateways"], uplink["nameservers"]);
-    observer.check("the uplink has a lease by DHCP", shown, uplink["gateways"][0] == "10.0.2.2")?;
+    observer.check(Witness::OwnWord, "the uplink has a lease by DHCP", shown, uplink["gateways"][0] == "10.0.2.2")?;
     Ok(())
 }
 

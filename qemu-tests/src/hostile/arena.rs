@@ -9,9 +9,9 @@ use crate::board::disk::DataPartition;
 use crate::board::qemu::OnReset;
 use crate::board::qmp::UsbStick;
 use crate::board::{Board, BoardError, BoardOptions, Prepared, Slots};
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::Ran;
-use qemu_guest::attack::{Attempt, Expected, Outcome, Verdict};
+use qemu_guest::attack::{Attempt, Expected, Outcome, Verdict, Watched};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 /// How long anything on a board may take, on a machine that has other things to do.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
-const MEMORY_MIB: u32 = 256;
+pub(super) const MEMORY_MIB: u32 = 256;
 const DATA_MIB: u64 = 48;
 /// Errors of the kernel's go to the serial line: who was killed for want of memory is seen there, however many they were.
 const KERNEL_ARGUMENTS: &str = "loglevel=4";
@@ -185,13 +185,17 @@ impl<'a> Arena<'a> {
     pub(super) fn note(&mut self, observer: &mut Observer, attempt: &'static Attempt, outcome: Outcome) {
         let shown = format!("{} {}", outcome.verdict, outcome.figure);
         let holds = outcome.is_held();
-        let (what, is_good) = match attempt.expected {
-            Expected::Held => (format!("{}: {}", attempt.name, attempt.what), holds),
-            Expected::Open(why) if holds => (format!("{}: known as open ({why}), and HELD NOW", attempt.name), true),
-            Expected::Open(why) => (format!("{}: known as open: {why}", attempt.name), true),
-        };
-        // The step ends at its end, when all attempts have had their turn.
-        let _ = observer.check(&what, shown, is_good);
+        match attempt.expected {
+            Expected::Held => {
+                let what = format!("{}: {}", attempt.name, attempt.what);
+                // The step ends at its end, when all attempts have had their turn.
+                let _ = observer.check(witness_of(attempt), &what, shown, holds);
+            }
+            Expected::Open(why) if holds => {
+                observer.note(&format!("{}: known as open ({why}), and HELD NOW", attempt.name), shown);
+            }
+            Expected::Open(why) => observer.note(&format!("{}: known as open: {why}", attempt.name), shown),
+        }
         self.rows.push(Row { attempt, outcome });
     }
 
@@ -204,7 +208,7 @@ impl<'a> Arena<'a> {
         let not_here: Vec<&str> = rows.iter().filter(is_not_here).map(|row| row.attempt.name).collect();
         let listed = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(" ") };
         let shown = format!("{} attempts, broken: {}, not here: {}", rows.len(), listed(&broken), listed(&not_here));
-        Ok(observer.check("each that is promised to be held is held", shown, broken.is_empty())?)
+        Ok(observer.check(Witness::Peer, "each that is promised to be held is held", shown, broken.is_empty())?)
     }
 
     /// How many attempts were noted so far.
@@ -252,6 +256,14 @@ impl<'a> Arena<'a> {
             Err(_) if timeout <= began.elapsed() => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Who says what came of an attempt.
+const fn witness_of(attempt: &Attempt) -> Witness {
+    match attempt.watched {
+        Watched::Inside | Watched::ByNeighbour(_) => Witness::Peer,
+        Watched::InMemory | Watched::InWholeMemory | Watched::ByService | Watched::ByBoard => Witness::Kernel,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The attempts one by one, each with the witness that it needs.
 
 use super::appliance::{CALM, HOSTILE};
-use super::arena::{Arena, TIMEOUT};
+use super::arena::{Arena, MEMORY_MIB, TIMEOUT};
 use super::failure::HostileError;
 use super::machine::Machine;
 use super::together::late;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::attack::{self, Attempt, Expected, Line, Outcome, Verdict, Watched};
 use std::time::{Duration, Instant};
 
@@ -28,17 +28,23 @@ const OUTSIDE_PERCENT: f64 = 50.0;
 
 pub(super) fn boot(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     let said = arena.switch_on()?;
-    observer.check("the agent on the board speaks", said, true)?;
+    observer.note("the agent on the board speaks", said);
     for name in [HOSTILE, CALM] {
         let status = arena.wait_settled(name)?;
-        observer.check(&format!("{name} is ready"), &status["state"], status["state"] == "ready")?;
+        observer.check(
+            Witness::OwnWord,
+            &format!("{name} is ready"),
+            &status["state"],
+            status["state"] == "ready",
+        )?;
     }
     let said = arena.shell("yado rescue logs")?;
     let lacking: Vec<&str> = said.lines().filter(|line| line.contains("the kernel cannot limit")).collect();
-    observer.check("netd limits all that it would", lacking.join("\n"), lacking.is_empty())?;
+    observer.check(Witness::OwnWord, "netd limits all that it would", lacking.join("\n"), lacking.is_empty())?;
     let machine = arena.machine()?;
     let memory = format!("{} of {} KiB", machine.get("MemAvailable")?, machine.get("MemTotal")?);
-    observer.check("memory is available", memory, true)?;
+    let is_small = machine.get("MemTotal")? <= u64::from(MEMORY_MIB) * 1024;
+    observer.check(Witness::Kernel, "the board has no more memory than it is to have", memory, is_small)?;
     arena.before = Some(machine);
     Ok(())
 }
@@ -55,9 +61,14 @@ pub(super) fn inside(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(
     }
     let wanted = attack::all().filter(|attempt| matches!(attempt.watched, Watched::Inside)).count();
     let seen = arena.rows() - first;
-    observer.check("each was tried", format!("{seen} of {wanted} {}", ran.stderr.trim()), seen == wanted)?;
+    observer.check(
+        Witness::Peer,
+        "each was tried",
+        format!("{seen} of {wanted} {}", ran.stderr.trim()),
+        seen == wanted,
+    )?;
     let after = arena.pids()?;
-    observer.check("both containers run on", format!("pids {after:?}"), pids == after)?;
+    observer.check(Witness::OwnWord, "both containers run on", format!("pids {after:?}"), pids == after)?;
     arena.judge(first, observer)
 }
 
@@ -142,7 +153,12 @@ pub(super) fn at_every_limit(arena: &mut Arena<'_>, observer: &mut Observer) -> 
             said.push(arena.board()?.agent.read_file(&taken)?.replace('\t', " "));
         }
     }
-    observer.check("one container is at its limits", said.join("; "), names.len() / 2 <= said.len())?;
+    observer.check(
+        Witness::Peer,
+        "one container is at its limits",
+        said.join("; "),
+        names.len() / 2 <= said.len(),
+    )?;
     let outcome = late(arena, observer);
     arena.shell(&format!("rm -f /proc/{pid}/root{TAKEN}-*"))?;
     for one in holding {
@@ -180,7 +196,7 @@ fn weighed(outcome: Outcome, before: &Machine, during: &Machine) -> Result<Outco
 pub(super) fn services(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     let first = arena.rows();
     let idle = observed(arena, || arena.start_inside(HOSTILE, &["sleep", FLOOD_SECONDS], TIMEOUT))?;
-    observer.check("beside a container that sleeps", &idle.shown, true)?;
+    observer.note("beside a container that sleeps", &idle.shown);
     for attempt in attack::all().filter(|attempt| matches!(attempt.watched, Watched::ByService)) {
         let seen = observed(arena, || arena.start_attack(HOSTILE, &["one", attempt.name], TIMEOUT))?;
         let inside = seen.stdout.lines().find_map(Line::parse);
@@ -254,7 +270,12 @@ pub(super) fn power_off(arena: &mut Arena<'_>, observer: &mut Observer) -> Resul
     arena.board()?.yado(&["rescue", "poweroff"])?;
     let ended = arena.board_mut()?.qemu.wait_end(TIMEOUT).map_err(crate::board::BoardError::Qemu);
     let shown = format!("{:.1} s", began.elapsed().as_secs_f64());
-    observer.check("it is off", shown, ended.is_ok() && began.elapsed() < Duration::from_secs(60))?;
+    observer.check(
+        Witness::OtherEnd,
+        "it is off",
+        shown,
+        ended.is_ok() && began.elapsed() < Duration::from_secs(60),
+    )?;
     Ok(())
 }
 
@@ -263,9 +284,14 @@ pub(super) fn afterwards(arena: &mut Arena<'_>, observer: &mut Observer) -> Resu
     let Some(before) = arena.before.clone() else { return Err(HostileError::Off) };
     back_where_it_was(arena, observer, &before)?;
     let status = arena.instance(CALM)?;
-    observer.check("calm is still ready", &status["state"], status["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "calm is still ready", &status["state"], status["state"] == "ready")?;
     let restarts = &status["restarts"];
-    observer.check("and was never started again", restarts, restarts.is_null() || *restarts == 0)?;
+    observer.check(
+        Witness::OwnWord,
+        "and was never started again",
+        restarts,
+        restarts.is_null() || *restarts == 0,
+    )?;
     Ok(())
 }
 
@@ -298,12 +324,17 @@ pub(super) fn back_where_it_was(
     }
     for (name, allowed) in COUNTS {
         let (was, is) = (before.get(name)?, now.get(name)?);
-        observer.check(&format!("{name} is back"), format!("{is}, was {was}"), is <= was + allowed)?;
+        observer.check(
+            Witness::Kernel,
+            &format!("{name} is back"),
+            format!("{is}, was {was}"),
+            is <= was + allowed,
+        )?;
     }
     let lost_kib = before.get("MemAvailable")?.saturating_sub(now.get("MemAvailable")?);
-    observer.check("memory is back", format!("{lost_kib} KiB less"), lost_kib < 12 * 1024)?;
+    observer.check(Witness::Kernel, "memory is back", format!("{lost_kib} KiB less"), lost_kib < 12 * 1024)?;
     let killed = killed_outside(arena)?;
-    observer.check("nobody outside was killed for want of memory", &killed, killed.is_empty())?;
+    observer.check(Witness::Kernel, "nobody outside was killed for want of memory", &killed, killed.is_empty())?;
     Ok(())
 }
 

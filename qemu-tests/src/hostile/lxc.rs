@@ -11,7 +11,7 @@ use crate::board::{BuildError, Prepared};
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::provision;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use qemu_guest::attack::{self, Line, Watched};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ pub(super) fn compare(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<
     let stick = UsbStick { id: "lxc".to_owned(), content, serial: "0002".to_owned() };
     arena.board_mut()?.qemu.qmp.plug(&stick).map_err(HostileError::qmp)?;
     let found = arena.wait_file("/sys/class/block/sda", Duration::from_secs(30))?;
-    observer.check("the stick with LXC is there", "sda", found)?;
+    observer.check(Witness::Kernel, "the stick with LXC is there", "sda", found)?;
     let script = format!(
         "mkdir -p {PLACE} {STATE}/root && mount -t ext4 /dev/sda {PLACE} && cd {PLACE} && chown -R 2000000:2000000 root &&
          LD_LIBRARY_PATH={PLACE}/peers/lib peers/bin/lxc-start --foreground --name lxc --lxcpath {STATE} \
@@ -98,9 +98,9 @@ pub(super) fn compare(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<
     }
     let held = theirs.iter().filter(|line| line.outcome.is_held()).count();
     let said = format!("{held} of {} held there; {}", theirs.len(), ran.stderr.trim());
-    observer.check("each attempt was made in LXC's container too", said, theirs.len() == wanted)?;
+    observer.check(Witness::Peer, "each attempt was made in LXC's container too", said, theirs.len() == wanted)?;
     let shown = if only_theirs.is_empty() { "nothing".to_owned() } else { only_theirs.join(" ") };
-    observer.check("nothing is held there that is not held here", shown, only_theirs.is_empty())?;
+    observer.check(Witness::Peer, "nothing is held there that is not held here", shown, only_theirs.is_empty())?;
     arena.shell(&format!("umount {PLACE}"))?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::appliance::{CALM, LATE, TEN};
 use super::arena::{Arena, TIMEOUT};
 use super::attempts::back_where_it_was;
 use super::failure::HostileError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 use crate::spread::spread;
 use std::time::{Duration, Instant};
 
@@ -58,15 +58,20 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     }
     for name in TEN {
         let status = arena.wait_settled(name)?;
-        observer.check(&format!("{name} is ready"), &status["state"], status["state"] == "ready")?;
+        observer.check(
+            Witness::OwnWord,
+            &format!("{name} is ready"),
+            &status["state"],
+            status["state"] == "ready",
+        )?;
     }
     let began = arena.machine()?;
     let idle = ask_for(arena, IDLE)?;
     let asking = arena.machine()?.since(&began)?;
     let asking_percent = asking.percent(asking.init);
-    observer.check("status beside containers that sleep", format!("PID 1 takes {asking_percent:.1} %"), true)?;
+    observer.note("status beside containers that sleep", format!("PID 1 takes {asking_percent:.1} %"));
     for (what, shown) in idle.shown(1.0) {
-        observer.check(what, shown, true)?;
+        observer.note(what, shown);
     }
     let pids = arena.pids()?;
     let length = arena.length.together();
@@ -86,7 +91,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     }
     let processor_share = spent.processor_share;
     let shown = format!("{:.0} % of the time; all is told as if it had it all the time", processor_share * 100.0);
-    observer.check("the board's processor had one of this machine's", shown, true)?;
+    observer.note("the board's processor had one of this machine's", shown);
     let [init, netd, outside] = [spent.init, spent.netd, spent.outside].map(|of| spent.percent(of));
     let init = (init - asking_percent).max(0.0);
     let shown = format!(
@@ -95,10 +100,15 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         spent.init_wakes,
         spent.init_in_kernel.as_millis()
     );
-    observer.check("PID 1's share of it is bounded", shown, init < INIT_PERCENT)?;
-    observer.check("netd's too", format!("{netd:.1} %; all outside {outside:.0} %"), netd < NETD_PERCENT)?;
+    observer.check(Witness::Kernel, "PID 1's share of it is bounded", shown, init < INIT_PERCENT)?;
+    observer.check(
+        Witness::Kernel,
+        "netd's too",
+        format!("{netd:.1} %; all outside {outside:.0} %"),
+        netd < NETD_PERCENT,
+    )?;
     for (what, shown) in asked.shown(processor_share) {
-        observer.check(what, shown, true)?;
+        observer.note(what, shown);
     }
     let [_, slowest_answer] = median_and_slowest(&asked.answers, processor_share);
     let [median, slowest] = median_and_slowest(&asked.statuses, processor_share);
@@ -106,6 +116,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         && (!spent.was_alone() || (slowest < SLOWEST_STATUS && slowest_answer < SLOWEST_ANSWER));
     let shown = format!("{} ms, {} ms, {} ms", slowest_answer.as_millis(), median.as_millis(), slowest.as_millis());
     observer.check(
+        Witness::Peer,
         "PID 1's slowest answer, half of the commands and the slowest one are in time",
         shown,
         are_in_time,
@@ -116,10 +127,20 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     let are_answered = mean_and_slowest_ping_ms(&pinged.stdout).is_some_and(|(mean, slowest)| {
         mean * processor_share < MEAN_PING_MS && (slowest < SLOWEST_PING_MS || !spent.was_alone())
     });
-    observer.check("each of calm's pings was answered", shown, are_answered)?;
+    observer.check(Witness::Peer, "each of calm's pings was answered", shown, are_answered)?;
     let status = arena.instance(CALM)?;
-    observer.check("calm is still ready, by its probes", &status["state"], status["state"] == "ready")?;
-    observer.check("as the same process", format!("{}", status["pid"]), arena.pids()?[1] == pids[1])?;
+    observer.check(
+        Witness::OwnWord,
+        "calm is still ready, by its probes",
+        &status["state"],
+        status["state"] == "ready",
+    )?;
+    observer.check(
+        Witness::OwnWord,
+        "as the same process",
+        format!("{}", status["pid"]),
+        arena.pids()?[1] == pids[1],
+    )?;
     late(arena, observer)?;
     for name in TEN {
         arena.board()?.yado(&["rescue", "stop", name])?;
@@ -129,7 +150,12 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
             .all(|name| super::arena::entry(status, name).is_some_and(|entry| entry["state"] == "stopped"))
             .then_some(())
     });
-    observer.check("all ten stop", if gone.is_ok() { "stopped" } else { "not all" }, gone.is_ok())?;
+    observer.check(
+        Witness::OwnWord,
+        "all ten stop",
+        if gone.is_ok() { "stopped" } else { "not all" },
+        gone.is_ok(),
+    )?;
     gone?;
     back_where_it_was(arena, observer, &before)
 }
@@ -190,11 +216,11 @@ fn ask_for(arena: &Arena<'_>, length: Duration) -> Result<Asked, HostileError> {
 pub(super) fn late(arena: &Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     arena.board()?.yado(&["rescue", "start", LATE])?;
     let status = arena.wait_settled(LATE)?;
-    observer.check("another one starts", &status["state"], status["state"] == "ready")?;
+    observer.check(Witness::OwnWord, "another one starts", &status["state"], status["state"] == "ready")?;
     // Its layer may still have the name server of an earlier run.
     let script = "until ip -4 addr show eth0 | grep inet && grep nameserver /etc/resolv.conf; do sleep 1; done";
     let said = arena.board()?.exec_output(LATE, &["sh", "-c", script], TIMEOUT)?;
-    observer.check("it has a lease", &said, said.contains("inet "))?;
+    observer.check(Witness::Peer, "it has a lease", &said, said.contains("inet "))?;
     arena.board()?.yado(&["rescue", "stop", LATE])?;
     Ok(())
 }

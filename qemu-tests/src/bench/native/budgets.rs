@@ -1,10 +1,10 @@
 //! What `cargo accept` holds of the starts on this machine, and of the memory after them.
 
 use super::{Track, failed_starts, warm_starts};
+use crate::bench::Promise;
 use crate::bench::rivals::CRUN;
 use crate::bench::starts::{Times, times};
 use crate::cache::Cache;
-use crate::report::Observation;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ const MAX_KIB_AFTER_WORK: u64 = 2048;
 /// What came of holding the budgets.
 pub(crate) enum Budgets {
     /// Each, and whether it is kept.
-    Seen(Vec<Observation>),
+    Seen(Vec<Promise>),
     /// This machine cannot tell, and why.
     Untold(String),
 }
@@ -54,7 +54,7 @@ pub(crate) fn hold_budgets(cache: &Cache, directory: &Path) -> Result<Budgets, B
     let taken = fs::read_to_string(directory.join("yado/pss"))?;
     let taken = taken.lines().map(str::parse).collect::<Result<Vec<u64>, _>>()?;
     let sum: u64 = taken.iter().sum();
-    let memory = Observation {
+    let memory = Promise {
         what: format!("init, its reader and netd: at most {MAX_KIB_AFTER_WORK} KiB (PSS) a second after work"),
         seen: format!("{sum} KiB: {taken:?}"),
         // Fewer would say that somebody was not found.

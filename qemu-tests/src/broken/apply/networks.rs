@@ -4,7 +4,7 @@
 use super::{Looks, look};
 use crate::broken::bench::{Bench, shown};
 use crate::broken::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// Lines of a network's file, and what must hold on the board then, as a shell says it.
 struct Case {
@@ -189,7 +189,12 @@ pub(in crate::broken) fn every_network_key(
 ) -> Result<(), BrokenError> {
     bench.shell(LAY_OUT)?;
     let status = bench.wait_settled("netted")?;
-    observer.check("an instance is on a network of its own", shown(&status), status["state"] == "ready")?;
+    observer.check(
+        Witness::OwnWord,
+        "an instance is on a network of its own",
+        shown(&status),
+        status["state"] == "ready",
+    )?;
     let pid = status["pid"].clone();
     let bridge = |lines: &str| {
         let always = ["ipv4.address = '10.204.1.1/24'", "ipv4.nat = true"];
@@ -202,7 +207,7 @@ pub(in crate::broken) fn every_network_key(
         take(bench, observer, case, bridge(case.lines), bridge(""))?;
     }
     let status = bench.instance("netted")?;
-    observer.check("the instance has run on", shown(&status), status["pid"] == pid)?;
+    observer.check(Witness::OwnWord, "the instance has run on", shown(&status), status["pid"] == pid)?;
     for case in PHYSICAL {
         let without = match case.shows {
             ["physical.parent", ..] => "parent = 'nowhere0'",
@@ -236,7 +241,7 @@ fn take(
         let seen = look(bench, &reads, awaited, Looks::UntilSo)?;
         let is_so = seen == awaited;
         let shown = if is_so { seen } else { format!("{seen}; {told}") };
-        observer.check(&said, shown, is_so)?;
+        observer.check(Witness::Kernel, &said, shown, is_so)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use super::{Looks, look};
 use crate::broken::bench::{Bench, shown};
 use crate::broken::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// The instance that is judged.
 const RULED: &str = "ruled";
@@ -242,7 +242,12 @@ pub(in crate::broken) fn every_rule(bench: &mut Bench<'_>, observer: &mut Observ
         let seen = look(bench, &format!("pid={pid}; {reads}"), then, Looks::UntilSo)?;
         let shown =
             if seen == *then { seen.clone() } else { format!("{seen}; {}; {said}", shown(&bench.instance(RULED)?)) };
-        observer.check(&format!("{what} is followed at once ({})", shows.join(", ")), shown, seen == *then)?;
+        observer.check(
+            Witness::Kernel,
+            &format!("{what} is followed at once ({})", shows.join(", ")),
+            shown,
+            seen == *then,
+        )?;
     }
     bench.shell(&format!("rm -r /data/instances/{RULED}; yado apply --delete-data 2> /dev/null || [ $? = 3 ]"))?;
     Ok(())
