@@ -6,7 +6,6 @@ use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use yado_spec::LaunchRequest;
 use yado_spec::instance::{Disk, DiskSource};
@@ -101,27 +100,4 @@ fn open_tmpfs(size_bytes: Option<u64>, request: &LaunchRequest, base: u32, path:
 fn half_of_memory_limit(cgroup: &str) -> Option<u64> {
     let limit = std::fs::read_to_string(format!("{cgroup}/memory.max")).ok()?;
     limit.trim_end().parse::<u64>().ok().map(|bytes| bytes / 2)
-}
-
-/// `/run` of the instance, detached; systemd and everything else expect it empty at start.
-pub(crate) fn open_run(base: u32) -> Result<OwnedFd, Failure> {
-    let owner = base.to_string();
-    let options = [
-        FsOption::Value("source", "run"),
-        FsOption::Value("mode", "0755"),
-        FsOption::Value("uid", &owner),
-        FsOption::Value("gid", &owner),
-    ];
-    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
-    mount::new_file_system("tmpfs", &options, attributes).map_err(at_new(Step::Mount, "/run"))
-}
-
-/// The socket on which init hears that the instance is ready, detached. `None`: init made none.
-pub(crate) fn open_notify_socket(runtime: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    const NAME: &str = "notify";
-    match mount::clone_tree(runtime.as_fd(), NAME, Depth::One) {
-        Ok(mount) => Ok(Some(mount)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::from_io(Step::Mount, NAME, &error)),
-    }
 }

@@ -20,6 +20,7 @@ use yado_spec::launch_request::Command;
 use yado_sys::children;
 use yado_sys::clone::{Forked, Parent};
 use yado_sys::inherited;
+use yado_sys::personality;
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
@@ -68,6 +69,11 @@ pub(crate) fn fork_command(
 ) -> Result<ForkedCommand, Failure> {
     let payload = launch_request::running_payload()?;
     let label = NextLabel::of(&request.spec.security)?;
+    // The command is for the same machine as the instance's init, which may have made itself another. What an instance that ends just
+    // now would have been, nobody asks.
+    if personality::is_32_bit(&payload).unwrap_or(false) {
+        personality::become_32_bit().map_err(at(Step::Exec, "personality"))?;
+    }
     pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
     let (talk, commands_end) = Talk::pair(patience)?;
     let (forked, group) = command_group::fork(&request.paths.cgroup, parent)?;

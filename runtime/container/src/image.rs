@@ -54,6 +54,11 @@ impl MountedImage {
         }
     }
 
+    /// Whether it is for a machine of 32 bits, by its signed header.
+    pub(crate) fn is_32_bit(&self) -> bool {
+        self.image.header.architecture.is_32_bit()
+    }
+
     /// What really failed, if a step failed because a block of the image could not be verified.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
         match failure.errno == Errno::IO.raw_os_error() {

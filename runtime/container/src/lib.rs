@@ -23,6 +23,7 @@ mod dev_directory;
 mod disks;
 mod inside;
 mod layer;
+mod run_directory;
 mod stage;
 
 mod devices;

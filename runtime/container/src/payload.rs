@@ -3,23 +3,22 @@
 
 use crate::confinement::{self, NextLabel};
 use crate::console;
-use crate::proc_and_sys::KernelMounts;
+use crate::proc_and_sys::{KernelMounts, WholeMounts};
 use crate::program::{self, Environment};
 use crate::report::{Stopwatch, at, at_new};
+use crate::run_directory::NOTIFY_SOCKET;
 use crate::stage::Place;
 use crate::talk::{Go, Heard, MAX_PAYLOAD_STEPS, Talk, Word};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use std::convert::Infallible;
 use yado_spec::LaunchRequest;
 use yado_sys::clone::{self, Namespaces};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_sys::personality;
 use yado_wire::{Failure, Step};
-
-/// Where systemd looks for the socket of its manager's manager: the "Container Interface" of systemd.io.
-const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// The whole life of the payload up to its `execve`.
 pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Talk) -> Infallible {
@@ -45,9 +44,10 @@ impl From<Failure> for Gave {
 
 fn become_init(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
-    let KernelMounts { proc, sys, cgroup } = stopwatch.step(Step::Namespaces, || {
+    let (KernelMounts { proc, sys, cgroup }, whole) = stopwatch.step(Step::Namespaces, || {
         enter_namespaces(request, talk)?;
-        KernelMounts::new(&request.spec.security)
+        let whole = request.spec.security.nesting.then(WholeMounts::new).transpose()?;
+        Ok((KernelMounts::new()?, whole))
     })?;
     talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
     drop((proc, sys, cgroup));
@@ -55,20 +55,24 @@ fn become_init(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Tal
     let Some(Heard { message: Go::BeRoot, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     stopwatch.step(Step::IdMap, become_root_inside)?;
     stopwatch.step(Step::Capabilities, || confinement::confine(&request.spec.security))?;
-    let Some(Heard { message: Go::Build, descriptors }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
-    let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().ok_or(Gave::In);
-    let (dev, terminals, run) = (next()?, next()?, next()?);
-    let notify = descriptors.next();
-    stopwatch.step(Step::Mount, || build(&dev, &terminals, &run, notify.as_ref()))?;
+    let Some(Heard { message: Go::Build { is_32_bit, has_notify_socket }, descriptors }) =
+        talk.hear(Step::Launcher)?
+    else {
+        return Err(Gave::In);
+    };
+    let Ok([dev, terminals]) = <[OwnedFd; 2]>::try_from(descriptors) else { return Err(Gave::In) };
+    stopwatch.step(Step::Mount, || build(&dev, &terminals, whole.as_ref()))?;
     stopwatch.step(Step::Console, console::take)?;
     talk.say(&Word::Built, &[])?;
     let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
     if !request.spec.nics.is_empty() {
         stopwatch.step(Step::Network, || bring_up_nics(request))?;
     }
-    let environment = Environment::of_init(&request.spec, notify.is_some().then_some(NOTIFY_SOCKET));
+    let environment = Environment::of_init(&request.spec, has_notify_socket.then_some(NOTIFY_SOCKET));
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    if is_32_bit {
+        personality::become_32_bit().map_err(at(Step::Exec, "personality"))?;
+    }
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
     confinement::finish(&request.spec.security, label)?;
@@ -90,12 +94,12 @@ fn enter_namespaces(request: &LaunchRequest, talk: &Talk) -> Result<(), Failure>
     yado_sys::interface::bring_up("lo").map_err(at(Step::Network, "lo"))
 }
 
-fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&OwnedFd>) -> Result<(), Failure> {
+fn build(dev: &OwnedFd, terminals: &OwnedFd, whole: Option<&WholeMounts>) -> Result<(), Failure> {
     // Of what lies on the stage the kernel locked all but the tops, and so it stays in these copies. The copies are
     // attached at places that root inside may rearrange, covers and all.
     let take =
         |place: Place| mount::clone_tree(CWD, place.name(), Depth::Tree).map_err(at(Step::Mount, place.name()));
-    let (proc, sys) = (take(Place::Proc)?, take(Place::Sys)?);
+    let (proc, sys, run) = (take(Place::Proc)?, take(Place::Sys)?, take(Place::Run)?);
     rustix::process::chdir(Place::Root.name()).map_err(at(Step::Mount, "root"))?;
     // A shared mount cannot become the root, and to whom this one is related is nobody's business inside.
     mount::make_all_private().map_err(at(Step::Mount, "mount propagation"))?;
@@ -111,11 +115,11 @@ fn build(dev: &OwnedFd, terminals: &OwnedFd, run: &OwnedFd, notify: Option<&Owne
         Err(failure) if failure.errno == Errno::NODEV.raw_os_error() => {}
         answer => answer?,
     }
-    attach_at_directory(run, "/run")?;
-    if let Some(notify) = notify {
-        attach_notify_socket(notify).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
-    }
-    Ok(())
+    attach_at_directory(&run, "/run")?;
+    whole.map_or(Ok(()), WholeMounts::attach)?;
+    // The copies still follow the launcher's. After this nothing inside is related to a mount outside.
+    mount::make_all_private().map_err(at(Step::Mount, "mount propagation"))?;
+    mount::make_all_shared().map_err(at(Step::Mount, "mount propagation"))
 }
 
 /// netd makes them down, and answers when what keeps them from the host and from each other is in force on its side.
@@ -151,10 +155,4 @@ fn attach_at_directory(mount: &OwnedFd, place: &str) -> Result<(), Failure> {
         }
         answer => answer.map_err(at(Step::Mount, place)),
     }
-}
-
-fn attach_notify_socket(notify: &OwnedFd) -> std::io::Result<()> {
-    rustix::fs::mkdir("/run/host", Mode::from_raw_mode(0o755))?;
-    rustix::fs::mknodat(CWD, NOTIFY_SOCKET, FileType::RegularFile, Mode::from_raw_mode(0o644), 0)?;
-    mount::attach_at(notify, NOTIFY_SOCKET)
 }

@@ -9,6 +9,10 @@ use yado_wire::{Failure, Step};
 /// LXD's, for images that say nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What `$container` says: LXD's word, because what asks for it expects little of it. OpenRC and others know a short list of
+/// names, and take a container of any other name for a machine with hardware.
+pub(crate) const CONTAINER: &str = "lxc";
+
 /// An environment: a later value of a name replaces the earlier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Environment(Vec<(String, String)>);
@@ -19,7 +23,7 @@ impl Environment {
         let mut environment = Environment(Vec::new());
         environment.set("PATH", DEFAULT_PATH);
         environment.set("TERM", "linux");
-        environment.set("container", "lxc");
+        environment.set("container", CONTAINER);
         if let Some(socket) = notify_socket {
             environment.set("NOTIFY_SOCKET", socket);
             if let Some(longest) = spec.health.watchdog {
@@ -41,7 +45,7 @@ impl Environment {
             environment.set("LOGNAME", name);
             environment.set("SHELL", shell);
         }
-        environment.set("container", "lxc");
+        environment.set("container", CONTAINER);
         environment.add_spec(spec);
         for entry in added {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));

@@ -12,13 +12,14 @@ use crate::launch_request::kept_image;
 use crate::layer;
 use crate::network::Nics;
 use crate::payload;
-use crate::proc_and_sys::{Hidden, KernelMounts};
+use crate::proc_and_sys::{self, Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at, at_new, show};
 use crate::resource_limits;
+use crate::run_directory::RunDirectory;
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
 use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use yado_spec::LaunchRequest;
 use yado_spec::instance::Required;
@@ -161,23 +162,23 @@ fn build(
     // The payload's namespaces take it longest of all. Until they are there we do what needs none of them; and what the
     // configuration can have wrong was seen before netd is asked, which may take an interface from the system.
     nics.ask_early(&born.talk, born.pid, stopwatch)?;
-    let (dev, run, notify) = stopwatch.step(Step::Mount, || {
+    let (dev, run, boot_id) = stopwatch.step(Step::Mount, || {
         let dev = dev_directory::make(request.idmap_base, &found.nodes)?;
-        let run = disks::open_run(request.idmap_base)?;
-        Ok((dev, run, disks::open_notify_socket(runtime)?))
+        let run = RunDirectory::make(request.idmap_base, runtime)?;
+        Ok((dev, run, proc_and_sys::new_boot_id()?))
     })?;
     nics.ask_early(&born.talk, born.pid, stopwatch)?;
     let master = stopwatch.step(Step::Console, || console::open(terminals, request.idmap_base))?;
     let kernel_mounts = hear_of_namespaces(&mut nics, born, stopwatch)?;
     stopwatch.step(Step::Mount, || {
         stage.put(&root, Place::Root)?;
-        kernel_mounts.put_together(&dev.ours, Hidden::of(&request.spec.security))?;
+        kernel_mounts.put_together(&dev.ours, &boot_id, Hidden::of(&request.spec.security))?;
         stage.put(&kernel_mounts.proc, Place::Proc)?;
-        stage.put(&kernel_mounts.sys, Place::Sys)
+        stage.put(&kernel_mounts.sys, Place::Sys)?;
+        stage.put(&run.mount, Place::Run)
     })?;
-    let to_payload = [Some(&dev.theirs), Some(terminals), Some(&run), notify.as_ref()];
-    let to_payload: Vec<BorrowedFd<'_>> = to_payload.into_iter().flatten().map(AsFd::as_fd).collect();
-    born.talk.tell(&Go::Build, &to_payload)?;
+    let build = Go::Build { is_32_bit: image.is_32_bit(), has_notify_socket: run.has_notify_socket };
+    born.talk.tell(&build, &[dev.theirs.as_fd(), terminals.as_fd()])?;
 
     // From here on both processes work. Nothing of the instance's runs before we say so, and it is then that the filter counts.
     stopwatch.step(Step::DeviceFilter, || {

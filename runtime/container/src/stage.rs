@@ -25,16 +25,19 @@ pub(crate) enum Place {
     Proc,
     /// Its `/sys` with the cgroup tree.
     Sys,
+    /// Its `/run`, with what is said there of the host.
+    Run,
 }
 
 impl Place {
-    const ALL: [Place; 3] = [Place::Root, Place::Proc, Place::Sys];
+    const ALL: [Place; 4] = [Place::Root, Place::Proc, Place::Sys, Place::Run];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Place::Root => "root",
             Place::Proc => "proc",
             Place::Sys => "sys",
+            Place::Run => "run",
         }
     }
 }

@@ -15,9 +15,13 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 pub(crate) enum Go {
     /// The id maps are written: the payload can be root inside.
     BeRoot,
-    /// Everything outside is mounted and lies on the stage. With it travel `/dev`, `/dev/pts`, `/run`, and the notify socket
-    /// if there is one.
-    Build,
+    /// Everything outside is mounted and lies on the stage. With it travel `/dev` and `/dev/pts`.
+    Build {
+        /// The image is for a machine of 32 bits.
+        is_32_bit: bool,
+        /// There is a notify socket in `/run`.
+        has_notify_socket: bool,
+    },
     /// Devices, interfaces and limits are in place too, and init knows the payload. It may come before the inside is built,
     /// or has failed to be.
     Exec,
@@ -172,7 +176,7 @@ mod tests {
         // Gone with a message unread, and with none.
         for unread in [1, 0] {
             let (launchers, payloads) = Talk::pair(PATIENCE).unwrap();
-            (0..unread).for_each(|_| launchers.tell(&Go::Build, &[]).unwrap());
+            (0..unread).for_each(|_| launchers.tell(&Go::BeRoot, &[]).unwrap());
             let reason = Failure::refused(Step::Seccomp, "filter", "not in this kernel").in_vain();
             payloads.say(&Word::Failed(reason.clone()), &[]).unwrap();
             drop(payloads);
@@ -192,7 +196,7 @@ mod tests {
                 payloads.fail(reason.clone());
                 drop(payloads);
             });
-            launchers.tell(&Go::Build, &[]).unwrap();
+            launchers.tell(&Go::BeRoot, &[]).unwrap();
             launchers.tell(&Go::Exec, &[]).unwrap();
             assert_eq!(launchers.hear_word(Step::Exec).unwrap_err(), reason);
             assert!(!payload.is_finished());

@@ -8,7 +8,7 @@
 //! | 0 | 8 | magic `YADO-IMG` |
 //! | 8 | 4 | format version, 1 |
 //! | 12 | 2 | kind: 1 container, 2 system |
-//! | 14 | 2 | architecture: 1 armhf, 2 arm64, 3 x86_64 |
+//! | 14 | 2 | architecture: 1 armhf, 2 arm64, 3 x86_64, 4 i386 |
 //! | 16 | 8 | payload bytes: blocks of 4 KiB, two at least |
 //! | 24 | 8 | tree bytes: what dm-verity needs for that payload |
 //! | 32 | 32 | root hash of the tree |
@@ -390,7 +390,7 @@ mod tests {
             (11, &[1], HeaderError::UnknownVersion { found: 0x0100_0001 }),
             (12, &[0], HeaderError::UnknownKind { found: 0 }),
             (12, &[3], HeaderError::UnknownKind { found: 3 }),
-            (14, &[4], HeaderError::UnknownArchitecture { found: 4 }),
+            (14, &[5], HeaderError::UnknownArchitecture { found: 5 }),
             (16, &[1], HeaderError::PayloadUnaligned { bytes: 129 * 4096 + 1 }),
             (16, &[0, 0x10, 0], HeaderError::PayloadTooSmall { bytes: 4096 }),
             (16, &[0, 0, 0], HeaderError::PayloadTooSmall { bytes: 0 }),

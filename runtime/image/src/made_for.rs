@@ -49,10 +49,13 @@ pub enum Architecture {
     Arm64,
     /// 64-bit x86.
     X86_64,
+    /// 32-bit x86.
+    I386,
 }
 
 impl Architecture {
-    const ALL: [Architecture; 3] = [Architecture::Armhf, Architecture::Arm64, Architecture::X86_64];
+    const ALL: [Architecture; 4] =
+        [Architecture::Armhf, Architecture::Arm64, Architecture::X86_64, Architecture::I386];
 
     /// The name shown to people.
     pub fn name(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Architecture {
             Architecture::Armhf => "armhf",
             Architecture::Arm64 => "arm64",
             Architecture::X86_64 => "x86_64",
+            Architecture::I386 => "i386",
         }
     }
 
@@ -69,6 +73,7 @@ impl Architecture {
             "armhf" | "armv7l" | "armv7" => Some(Architecture::Armhf),
             "arm64" | "aarch64" => Some(Architecture::Arm64),
             "x86_64" | "amd64" => Some(Architecture::X86_64),
+            "i386" | "i686" => Some(Architecture::I386),
             _ => None,
         }
     }
@@ -79,6 +84,15 @@ impl Architecture {
             Architecture::Armhf => 1,
             Architecture::Arm64 => 2,
             Architecture::X86_64 => 3,
+            Architecture::I386 => 4,
+        }
+    }
+
+    /// Whether its programs expect a machine of 32 bits.
+    pub fn is_32_bit(self) -> bool {
+        match self {
+            Architecture::Armhf | Architecture::I386 => true,
+            Architecture::Arm64 | Architecture::X86_64 => false,
         }
     }
 

@@ -65,12 +65,13 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The runtime this code belongs to. 64-bit ARM is taken to run armhf too; a processor that cannot says so at exec.
+    /// The runtime this code belongs to. A machine of 64 bits is taken to run programs of 32 too; a processor or kernel that
+    /// cannot says so at exec.
     pub fn this() -> Runtime {
         let architectures: &[Architecture] = match std::env::consts::ARCH {
             "aarch64" => &[Architecture::Arm64, Architecture::Armhf],
             "arm" => &[Architecture::Armhf],
-            "x86_64" => &[Architecture::X86_64],
+            "x86_64" => &[Architecture::X86_64, Architecture::I386],
             _ => &[],
         };
         Runtime { version: RuntimeVersion::this(), architectures }

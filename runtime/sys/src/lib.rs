@@ -43,6 +43,7 @@ pub mod mount;
 pub mod named_partition;
 pub mod netlink;
 pub mod packet;
+pub mod personality;
 pub mod pidfd;
 pub mod poll;
 pub mod pty;

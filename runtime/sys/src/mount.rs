@@ -145,6 +145,13 @@ pub fn make_all_private() -> io::Result<()> {
     mount_setattr(CWD, c"/", Depth::Tree, &change)
 }
 
+/// All mounts of this mount namespace as a system has them that nobody contains: what is mounted in one is also mounted in the
+/// copies that mount namespaces below take.
+pub fn make_all_shared() -> io::Result<()> {
+    let change = libc::mount_attr { propagation: MS_SHARED, ..nothing() };
+    mount_setattr(CWD, c"/", Depth::Tree, &change)
+}
+
 /// From now on what is mounted on this mount is also mounted on the copies of it that other mount namespaces take.
 pub fn make_shared(mount: &impl AsFd) -> io::Result<()> {
     let change = libc::mount_attr { propagation: MS_SHARED, ..nothing() };

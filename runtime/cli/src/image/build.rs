@@ -228,7 +228,7 @@ fn clear_progress() {
 }
 
 fn parse_architecture(text: &str) -> Result<Architecture, String> {
-    Architecture::parse(text).ok_or_else(|| "must be armhf, arm64 or x86_64".to_owned())
+    Architecture::parse(text).ok_or_else(|| "must be armhf, arm64, i386 or x86_64".to_owned())
 }
 
 fn parse_kind(text: &str) -> Result<Kind, String> {

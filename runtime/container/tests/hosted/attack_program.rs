@@ -20,23 +20,19 @@ pub(crate) const ALL: &[Case] = &[
 /// What needs a controller of the kernel's to be held, which a machine that runs these tests may lack.
 const ON_A_BOARD_ONLY: [&str; 2] = ["fork-bomb", "memory-hog"];
 
-/// What who has `security.nesting` may do, and why.
-const OPEN_WITH_NESTING: &[(&str, &str)] =
-    &[("remount-sys", "its /sys is writable from the start, as with LXD: the files in it are the system's root's")];
-
 fn inside(fixture: &Fixture) {
-    attack_all(fixture, &fixture.request("attacks", &["/bin/sleep", "1000"]), &[]);
+    attack_all(fixture, &fixture.request("attacks", &["/bin/sleep", "1000"]));
 }
 
 /// `security.nesting` shows all of `/proc` and passes controllers on, and opens nothing else.
 fn inside_nested(fixture: &Fixture) {
     let mut request = fixture.request("attacks-nested", &["/bin/sleep", "1000"]);
     request.spec.security.nesting = true;
-    attack_all(fixture, &request, OPEN_WITH_NESTING);
+    attack_all(fixture, &request);
 }
 
-/// Makes every attempt in an instance like this one. `open`: those that succeed as a matter of course, and why.
-fn attack_all(fixture: &Fixture, request: &LaunchRequest, open: &[(&str, &str)]) {
+/// Makes every attempt in an instance like this one.
+fn attack_all(fixture: &Fixture, request: &LaunchRequest) {
     let wanted: Vec<&Attempt> = attack::all()
         .filter(|attempt| matches!(attempt.watched, Watched::Inside) && !ON_A_BOARD_ONLY.contains(&attempt.name))
         .collect();
@@ -57,10 +53,8 @@ fn attack_all(fixture: &Fixture, request: &LaunchRequest, open: &[(&str, &str)])
         let Some(line) = lines.iter().find(|line| line.name == attempt.name) else {
             panic!("{} was not tried: {output}", attempt.name);
         };
-        let is_open = open.iter().find(|(name, _)| *name == attempt.name);
         let word = match (attempt.expected, line.outcome.is_held()) {
             (Expected::Held, true) => "",
-            (Expected::Held, false) if is_open.is_some() => is_open.map_or("", |(_, why)| *why),
             (Expected::Held, false) => {
                 broken.push(line.to_string());
                 "BROKEN"

@@ -183,7 +183,7 @@ fn make_root(root: &Path) {
 }
 
 /// A signing key made from one number.
-fn key(seed: u8) -> SecretKey {
+pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32], "test")
 }
 

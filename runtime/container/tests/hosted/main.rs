@@ -13,6 +13,7 @@ mod failures;
 mod fixture;
 mod init_role;
 mod kept_images;
+mod start_defaults;
 mod systemd;
 mod walls;
 
@@ -43,8 +44,16 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> = wanted.iter().filter(|arg| !arg.starts_with('-')).collect();
     let (mut passed, mut failed) = (0, 0);
-    let cases =
-        [cases::ALL, kept_images::ALL, attacks::ALL, attack_program::ALL, walls::ALL, failures::ALL, systemd::ALL];
+    let cases = [
+        cases::ALL,
+        start_defaults::ALL,
+        kept_images::ALL,
+        attacks::ALL,
+        attack_program::ALL,
+        walls::ALL,
+        failures::ALL,
+        systemd::ALL,
+    ];
     for (name, case) in cases.into_iter().flatten() {
         if !names.is_empty() && !names.iter().any(|wanted| name.contains(wanted.as_str())) {
             continue;

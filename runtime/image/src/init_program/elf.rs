@@ -21,6 +21,7 @@ pub(super) struct Machine {
 const ARM: Machine = Machine { number: 40, is_64_bit: false };
 const AARCH64: Machine = Machine { number: 183, is_64_bit: true };
 const X86_64: Machine = Machine { number: 62, is_64_bit: true };
+const I386: Machine = Machine { number: 3, is_64_bit: false };
 
 const PT_INTERP: u64 = 3;
 
@@ -30,6 +31,7 @@ impl From<Architecture> for Machine {
             Architecture::Armhf => ARM,
             Architecture::Arm64 => AARCH64,
             Architecture::X86_64 => X86_64,
+            Architecture::I386 => I386,
         }
     }
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Machine {
             ARM => out.write_str("armhf"),
             AARCH64 => out.write_str("arm64"),
             X86_64 => out.write_str("x86_64"),
+            I386 => out.write_str("i386"),
             Machine { number, is_64_bit } => {
                 write!(out, "ELF machine {number} ({} bits)", if is_64_bit { 64 } else { 32 })
             }

@@ -36,8 +36,8 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         default: "false",
         applies: AtRestart,
         origin: LXD,
-        help: "Containers inside the container: nothing of /proc is hidden, /sys is writable, and controllers can be passed \
-               on to control groups inside (MemoryMax= of a unit).",
+        help: "Containers inside the container: nothing of /proc is hidden, inner containers can mount a /proc and a /sys of \
+               their own, and controllers can be passed on to control groups inside (MemoryMax= of a unit).",
     },
     Setting {
         name: "security.idmap.isolated",

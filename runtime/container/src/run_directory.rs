@@ -1,0 +1,83 @@
+//! `/run` of the instance: a tmpfs that is empty at each start, but for `/run/host`, where systemd's "Container Interface"
+//! (systemd.io) has what the manager of a container tells it. That is read-only, and made from outside, so that it stays so.
+
+use crate::inside::as_ids;
+use crate::program::CONTAINER;
+use crate::report::{at, at_new};
+use crate::stage::Place;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use yado_sys::mount::{self, Attributes, Depth, FsOption};
+use yado_wire::{Failure, Step};
+
+/// Where systemd looks for the socket of its manager's manager.
+pub(crate) const NOTIFY_SOCKET: &str = "/run/host/notify";
+
+/// What init names the socket in the instance's runtime directory, and its name in `/run/host`.
+const NOTIFY: &str = "notify";
+/// Says what `$container` says, to those who are not told that.
+const CONTAINER_MANAGER: &str = "container-manager";
+
+/// The instance's `/run`.
+#[derive(Debug)]
+pub(crate) struct RunDirectory {
+    /// Attached in the working directory.
+    pub(crate) mount: OwnedFd,
+    /// Whether the socket is in it on which init hears that the instance is ready.
+    pub(crate) has_notify_socket: bool,
+}
+
+impl RunDirectory {
+    /// Makes it. `runtime` is the instance's runtime directory.
+    pub(crate) fn make(base: u32, runtime: &OwnedFd) -> Result<RunDirectory, Failure> {
+        let run = new_tmpfs(base, &[])?;
+        let notify = open_notify_socket(runtime)?;
+        mount::attach_at(&run, Place::Run.name()).map_err(at(Step::Mount, "/run"))?;
+        // Two files and a directory.
+        let host = new_tmpfs(base, &[("size", "64k"), ("nr_inodes", "8")])?;
+        as_ids(base, base, || fill(&run, &host))
+            .map_err(at(Step::Mount, "/run/host"))?
+            .map_err(at(Step::Mount, "/run/host"))?;
+        mount::set_attributes(&host, Depth::One, Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOEXEC)
+            .map_err(at(Step::Mount, "/run/host"))?;
+        mount::attach_below(&host, &run, "host").map_err(at(Step::Mount, "/run/host"))?;
+        if let Some(notify) = &notify {
+            mount::attach_below(notify, &host, NOTIFY).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
+        }
+        Ok(RunDirectory { mount: run, has_notify_socket: notify.is_some() })
+    }
+}
+
+/// The kernel keeps what it holds in the instance's memory.
+fn new_tmpfs(base: u32, limits: &[(&str, &str)]) -> Result<OwnedFd, Failure> {
+    let owner = base.to_string();
+    let mut options = vec![
+        FsOption::Value("source", "run"),
+        FsOption::Value("mode", "0755"),
+        FsOption::Value("uid", &owner),
+        FsOption::Value("gid", &owner),
+    ];
+    options.extend(limits.iter().map(|(name, value)| FsOption::Value(name, value)));
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV;
+    mount::new_file_system("tmpfs", &options, attributes).map_err(at_new(Step::Mount, "/run"))
+}
+
+fn fill(run: &OwnedFd, host: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::mkdirat(run, "host", Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(host, CONTAINER_MANAGER, flags, Mode::from_raw_mode(0o444))?;
+    // A tmpfs takes so few bytes at once.
+    rustix::io::write(&file, format!("{CONTAINER}\n").as_bytes())?;
+    // What the socket is bound on.
+    rustix::fs::mknodat(host, NOTIFY, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
+}
+
+/// The socket, detached. `None`: init made none.
+fn open_notify_socket(runtime: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    match mount::clone_tree(runtime.as_fd(), NOTIFY, Depth::One) {
+        Ok(mount) => Ok(Some(mount)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::from_io(Step::Mount, NOTIFY, &error)),
+    }
+}
