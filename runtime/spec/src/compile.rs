@@ -10,15 +10,15 @@ mod order;
 use crate::instance::{InstanceSpec, StopMethod};
 use crate::layer::Placed;
 use crate::network::NetworksSpec;
+use crate::parsed_file::{ParsedFile, file_problem, parse_file};
 use crate::parsed_layer::ParsedLayer;
 use crate::problem::{Fault, Place, Problem};
-use crate::said::{SaidFile, file_problem, parse_said};
 use crate::sources::{Source, Sources};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use yado_wire::InstanceName;
 
-pub use crate::said::FileKind;
+pub use crate::parsed_file::FileKind;
 
 /// What the compiler needs to know of an image, from its manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,14 +96,14 @@ pub fn compile_one(
 /// Compiles everything.
 pub fn compile(sources: &Sources, facts: &ReadFacts) -> Compiled {
     let (networks, network_problems) = networks::compile(&sources.networks);
-    let profiles: BTreeMap<&str, SaidFile> =
-        sources.profiles.iter().map(|(name, source)| (name.as_str(), read_said(FileKind::Profile, source))).collect();
+    let profiles: BTreeMap<&str, ParsedFile> =
+        sources.profiles.iter().map(|(name, source)| (name.as_str(), read_file(FileKind::Profile, source))).collect();
     let world = World { aliases: &sources.aliases, images: &sources.images, networks: &networks, facts };
-    let mut instances: BTreeMap<InstanceName, (SaidFile, Result<InstanceSpec, Vec<Problem>>)> = BTreeMap::new();
+    let mut instances: BTreeMap<InstanceName, (ParsedFile, Result<InstanceSpec, Vec<Problem>>)> = BTreeMap::new();
     for (name, source) in &sources.instances {
-        let said = read_said(FileKind::Instance, source);
-        let spec = files::compile(name, &source.path.display().to_string(), &said, &profiles, &world);
-        instances.insert(name.clone(), (said, spec));
+        let parsed = read_file(FileKind::Instance, source);
+        let spec = files::compile(name, &source.path.display().to_string(), &parsed, &profiles, &world);
+        instances.insert(name.clone(), (parsed, spec));
     }
     order::check(&mut instances);
     let instances = instances.into_iter().map(|(name, (_, spec))| (name, spec)).collect();
@@ -114,7 +114,7 @@ pub fn compile(sources: &Sources, facts: &ReadFacts) -> Compiled {
 /// What is wrong with one file by itself. The profiles, images, networks and instances that it names are not looked for.
 pub fn check(kind: FileKind, file: &str, bytes: &[u8]) -> Vec<Problem> {
     match kind {
-        FileKind::Instance | FileKind::Profile => parse_said(file, kind, bytes).all_problems(),
+        FileKind::Instance | FileKind::Profile => parse_file(file, kind, bytes).all_problems(),
         FileKind::Network => {
             let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             networks::check(name, file, bytes)
@@ -122,13 +122,13 @@ pub fn check(kind: FileKind, file: &str, bytes: &[u8]) -> Vec<Problem> {
     }
 }
 
-fn read_said(kind: FileKind, source: &Source) -> SaidFile {
+fn read_file(kind: FileKind, source: &Source) -> ParsedFile {
     let file = source.path.display().to_string();
     match &source.content {
-        Ok(bytes) => parse_said(&file, kind, bytes),
+        Ok(bytes) => parse_file(&file, kind, bytes),
         Err(error) => {
             let fault = Fault::Unreadable { message: error.to_string() };
-            SaidFile::unreadable(file_problem(&file, "", fault))
+            ParsedFile::unreadable(file_problem(&file, "", fault))
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) trait DeviceOptions: Sync {
     fn rows(&self) -> Vec<&'static dyn Row>;
     /// One device of the type. What is wrong with single options comes first; only if that is nothing, what is wrong with the
     /// device as a whole.
-    fn build(&self, name: &str, said: &LayerDevice) -> Result<Built, Vec<Problem>>;
+    fn build(&self, name: &str, source: &LayerDevice) -> Result<Built, Vec<Problem>>;
     /// A device's options as texts; `None`: it is of another type.
     fn show(&self, built: &Built) -> Option<BTreeMap<String, String>>;
     /// The texts of the defaults.
@@ -52,9 +52,9 @@ impl<D: Default> DeviceOptions for Table<D> {
         rows(self.options)
     }
 
-    fn build(&self, name: &str, said: &LayerDevice) -> Result<Built, Vec<Problem>> {
-        let draft = self.parse(name, said)?;
-        let mut builder = Builder { name, said, problems: Vec::new() };
+    fn build(&self, name: &str, source: &LayerDevice) -> Result<Built, Vec<Problem>> {
+        let draft = self.parse(name, source)?;
+        let mut builder = Builder { name, source, problems: Vec::new() };
         match (self.build)(&mut builder, draft) {
             Some(built) if builder.problems.is_empty() => Ok(built),
             Some(_) | None => Err(builder.problems),
@@ -71,17 +71,17 @@ impl<D: Default> DeviceOptions for Table<D> {
 }
 
 impl<D: Default> Table<D> {
-    fn parse(&self, name: &str, said: &LayerDevice) -> Result<D, Vec<Problem>> {
+    fn parse(&self, name: &str, source: &LayerDevice) -> Result<D, Vec<Problem>> {
         let mut draft = self.default_draft();
         let mut problems = Vec::new();
-        for (option, placed) in said.options.iter().filter(|(option, _)| *option != "type") {
+        for (option, placed) in source.options.iter().filter(|(option, _)| *option != "type") {
             let parsed = match find(self.options, option) {
                 Some(setting) => setting.parse(option, &placed.text),
                 None => Err(Fault::Unknown { what: "option", nearest: nearest_setting(self.options, option) }),
             };
             match parsed {
                 Ok(effect) => effect.apply(&mut draft),
-                Err(fault) => problems.push(said.problem(name, option, fault)),
+                Err(fault) => problems.push(source.problem(name, option, fault)),
             }
         }
         if problems.is_empty() { Ok(draft) } else { Err(problems) }
@@ -99,14 +99,14 @@ impl<D: Default> Table<D> {
 }
 
 /// Parses and builds one device, or says everything that is wrong with it.
-pub(crate) fn build(name: &str, said: &LayerDevice) -> Result<Built, Vec<Problem>> {
-    let found = match said.options.get("type") {
+pub(crate) fn build(name: &str, source: &LayerDevice) -> Result<Built, Vec<Problem>> {
+    let found = match source.options.get("type") {
         Some(word) => device_type(&word.text),
         None => Err(Fault::Missing { right: format!("type = \"{}\"", likely_type(name)) }),
     };
     match found {
-        Ok(options) => options.build(name, said),
-        Err(fault) => Err(vec![said.problem(name, "type", fault)]),
+        Ok(options) => options.build(name, source),
+        Err(fault) => Err(vec![source.problem(name, "type", fault)]),
     }
 }
 
@@ -125,7 +125,7 @@ fn likely_type(name: &str) -> &'static str {
 pub(crate) struct Builder<'a> {
     /// The device's name.
     pub(crate) name: &'a str,
-    said: &'a LayerDevice,
+    source: &'a LayerDevice,
     problems: Vec<Problem>,
 }
 
@@ -134,16 +134,16 @@ impl Builder<'_> {
     pub(crate) fn need<T>(&mut self, value: Option<T>, option: &str, right: &str) -> Option<T> {
         if value.is_none() {
             let fault = Fault::Missing { right: right.to_owned() };
-            self.problems.push(self.said.problem(self.name, option, fault));
+            self.problems.push(self.source.problem(self.name, option, fault));
         }
         value
     }
 
     /// An option that must not be said here.
     pub(crate) fn refuse(&mut self, option: &str, reason: &str) {
-        if self.said.options.contains_key(option) {
+        if self.source.options.contains_key(option) {
             let fault = Fault::Conflict { reason: reason.to_owned() };
-            self.problems.push(self.said.problem(self.name, option, fault));
+            self.problems.push(self.source.problem(self.name, option, fault));
         }
     }
 }

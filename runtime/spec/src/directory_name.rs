@@ -1,4 +1,4 @@
-//! Names by which others find what init leaves of an instance, on any system.
+//! The name of the directories that init makes for an instance, and of the link in its layer: others find them on any system.
 
 use yado_wire::{InstanceId, InstanceName};
 

@@ -13,7 +13,7 @@ pub(crate) struct Entry {
     /// Counted from 1.
     pub(crate) line: usize,
     /// What it says there.
-    pub(crate) said: Said,
+    pub(crate) value: TomlValue,
 }
 
 /// After so many problems a file is not worth reading on; it also bounds the work on hostile ones.
@@ -21,7 +21,7 @@ pub(crate) const MAX_PROBLEMS: usize = 50;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum TomlValue {
     /// A string; numbers, truth values and dates as they are written.
     Text(String),
     /// An array of strings, each with its line.
@@ -77,8 +77,7 @@ fn flatten(table: &DeTable, path: &mut Vec<String>, lines: &Lines, entries: &mut
     for (key, value) in table {
         path.push(key.get_ref().to_string());
         let line = lines.line_of(key.span().start);
-        let said = said(value, lines);
-        entries.push(Entry { path: path.clone(), line, said });
+        entries.push(Entry { path: path.clone(), line, value: toml_value(value, lines) });
         if let DeValue::Table(below) = value.get_ref() {
             flatten(below, path, lines, entries);
         }
@@ -86,25 +85,25 @@ fn flatten(table: &DeTable, path: &mut Vec<String>, lines: &Lines, entries: &mut
     }
 }
 
-fn said(value: &Spanned<DeValue>, lines: &Lines) -> Said {
+fn toml_value(value: &Spanned<DeValue>, lines: &Lines) -> TomlValue {
     match value.get_ref() {
         DeValue::Array(array) => {
             let texts = array.iter().map(|element| {
                 let text = element.get_ref().as_str()?;
                 Some((text.to_owned(), lines.line_of(element.span().start)))
             });
-            texts.collect::<Option<_>>().map_or(Said::Other, Said::List)
+            texts.collect::<Option<_>>().map_or(TomlValue::Other, TomlValue::List)
         }
-        DeValue::Table(_) => Said::Table,
-        DeValue::String(text) => Said::Text(text.to_string()),
-        DeValue::Boolean(on) => Said::Text(on.to_string()),
-        DeValue::Integer(number) => Said::Text(match number.radix() {
+        DeValue::Table(_) => TomlValue::Table,
+        DeValue::String(text) => TomlValue::Text(text.to_string()),
+        DeValue::Boolean(on) => TomlValue::Text(on.to_string()),
+        DeValue::Integer(number) => TomlValue::Text(match number.radix() {
             16 => format!("0x{}", number.as_str()),
             8 => format!("0o{}", number.as_str()),
             _ => number.as_str().to_owned(),
         }),
-        DeValue::Float(number) => Said::Text(number.as_str().to_owned()),
-        DeValue::Datetime(date) => Said::Text(date.to_string()),
+        DeValue::Float(number) => TomlValue::Text(number.as_str().to_owned()),
+        DeValue::Datetime(date) => TomlValue::Text(date.to_string()),
     }
 }
 
@@ -127,7 +126,8 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let (entries, problems) = parse_document("f.toml", text.as_bytes());
-        let entries = entries.iter().map(|entry| format!("{} {} {:?}", entry.line, entry.path.join("/"), entry.said));
+        let entries =
+            entries.iter().map(|entry| format!("{} {} {:?}", entry.line, entry.path.join("/"), entry.value));
         entries.chain(problems.iter().map(Problem::to_string)).collect()
     }
 

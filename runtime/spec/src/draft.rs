@@ -140,20 +140,20 @@ impl ConfigDraft {
 
     /// When it counts as ready, and when no longer.
     pub fn health(&self) -> Health {
-        let said = &self.health;
+        let health = &self.health;
         Health {
-            ready: match said.ready {
-                ReadyWord::Alive => Readiness::Alive { window: said.window },
-                ReadyWord::Notify => Readiness::Notify { timeout: said.timeout },
-                ReadyWord::Probe => Readiness::Probe { timeout: said.timeout },
+            ready: match health.ready {
+                ReadyWord::Alive => Readiness::Alive { window: health.window },
+                ReadyWord::Notify => Readiness::Notify { timeout: health.timeout },
+                ReadyWord::Probe => Readiness::Probe { timeout: health.timeout },
             },
-            probe: said.probe.clone().map(|attempt| Probe {
+            probe: health.probe.clone().map(|attempt| Probe {
                 attempt,
-                interval: said.probe_interval,
-                timeout: said.probe_timeout,
-                failures: said.probe_failures,
+                interval: health.probe_interval,
+                timeout: health.probe_timeout,
+                failures: health.probe_failures,
             }),
-            watchdog: said.watchdog,
+            watchdog: health.watchdog,
         }
     }
 
@@ -196,7 +196,7 @@ impl ConfigDraft {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each field is the key of its name")]
 pub struct NetworkDraft {
-    pub ipv4_address: Ipv4Said,
+    pub ipv4_address: Ipv4Choice,
     pub ipv4_nat: Option<bool>,
     pub ipv4_dhcp: bool,
     pub ipv4_dhcp_ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
@@ -215,7 +215,7 @@ pub struct NetworkDraft {
 
 /// `ipv4.address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ipv4Said {
+pub enum Ipv4Choice {
     /// `auto`, or nothing.
     Auto,
     /// `none`.
@@ -228,7 +228,7 @@ impl NetworkDraft {
     /// Nothing said; the defaults come from the table.
     pub fn blank() -> NetworkDraft {
         NetworkDraft {
-            ipv4_address: Ipv4Said::Auto,
+            ipv4_address: Ipv4Choice::Auto,
             ipv4_nat: None,
             ipv4_dhcp: true,
             ipv4_dhcp_ranges: Vec::new(),

@@ -43,6 +43,8 @@ pub mod network_changes;
 #[cfg(feature = "compile")]
 pub mod network_keys;
 #[cfg(feature = "compile")]
+mod parsed_file;
+#[cfg(feature = "compile")]
 pub mod parsed_layer;
 #[cfg(feature = "compile")]
 mod probe;
@@ -52,8 +54,6 @@ pub mod problem;
 pub mod reference;
 #[cfg(feature = "compile")]
 pub mod row;
-#[cfg(feature = "compile")]
-mod said;
 #[cfg(feature = "compile")]
 pub mod setting;
 #[cfg(feature = "compile")]

@@ -271,7 +271,7 @@ mod tests {
             spec.uplinks[0].sources = sources;
             NetworksSpec::decode(&spec.encode())
         };
-        let said = |address| {
+        let reported = |address| {
             let address = IpPrefix::new(address, 24).unwrap();
             AddressSource::Static(StaticAddresses {
                 addresses: vec![address],
@@ -279,12 +279,12 @@ mod tests {
                 nameservers: Vec::new(),
             })
         };
-        let ipv4 = || said(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)));
+        let ipv4 = || reported(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)));
         assert!(with_sources(vec![AddressSource::Dhcp, ipv4()]).is_ok());
         for sources in [
             vec![AddressSource::Dhcp, AddressSource::Dhcp],
             vec![AddressSource::Dhcp, ipv4(), ipv4()],
-            vec![said(IpAddr::V6(Ipv6Addr::LOCALHOST))],
+            vec![reported(IpAddr::V6(Ipv6Addr::LOCALHOST))],
         ] {
             assert_eq!(with_sources(sources), Err(NetworksError::Sources));
         }

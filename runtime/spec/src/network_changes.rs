@@ -2,7 +2,7 @@
 //! [`crate::changes`] tells it of instances. netd changes all of it at once.
 
 use crate::changes::{Change, differences};
-use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::draft::{Ipv4Choice, NetworkDraft};
 use crate::network::{
     AddressSource, BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, StaticAddresses, UplinkSpec,
 };
@@ -79,13 +79,13 @@ fn of_bridge(bridge: &BridgeSpec) -> NetworkDraft {
     let blank = NetworkDraft::blank();
     let draft = NetworkDraft { dns_mode, dns_domain, mtu, hwaddr, external_interfaces, ..blank };
     let Some(BridgeIpv4 { address, nat, routing, firewall, dhcp }) = ipv4 else {
-        return NetworkDraft { ipv4_address: Ipv4Said::None, ..draft };
+        return NetworkDraft { ipv4_address: Ipv4Choice::None, ..draft };
     };
     let is_auto = address == Ipv4Prefix::auto(&name);
     let ipv4_dhcp = dhcp.is_some();
     let DhcpSpec { ranges, expiry } = dhcp.unwrap_or(DhcpSpec { ranges: Vec::new(), expiry: draft.ipv4_dhcp_expiry });
     NetworkDraft {
-        ipv4_address: if is_auto { Ipv4Said::Auto } else { Ipv4Said::Given(address) },
+        ipv4_address: if is_auto { Ipv4Choice::Auto } else { Ipv4Choice::Given(address) },
         // What holds without the key depends on the address; who reads a table of changes does not want to know.
         ipv4_nat: Some(nat),
         ipv4_routing: routing,
@@ -107,7 +107,7 @@ fn of_uplink(uplink: &UplinkSpec) -> NetworkDraft {
             // Of IPv6 there are no keys.
             AddressSource::Static(StaticAddresses { addresses, gateways, nameservers }) => {
                 let address = addresses.iter().find_map(|prefix| Ipv4Prefix::try_from(*prefix).ok());
-                draft.ipv4_address = address.map_or(draft.ipv4_address, Ipv4Said::Given);
+                draft.ipv4_address = address.map_or(draft.ipv4_address, Ipv4Choice::Given);
                 draft.ipv4_gateway = gateways.iter().find_map(ipv4);
                 draft.dns_nameservers = nameservers.iter().filter_map(ipv4).collect();
             }

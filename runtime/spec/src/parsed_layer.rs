@@ -24,7 +24,7 @@ pub struct ParsedLayer {
 #[derive(Debug)]
 pub(crate) struct ParsedKey {
     /// As it was said.
-    pub(crate) said: Placed,
+    pub(crate) source: Placed,
     /// What it does.
     pub(crate) effect: Effect<ConfigDraft>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct ParsedKey {
 #[derive(Debug)]
 pub(crate) struct ParsedDevice {
     /// As it was said.
-    pub(crate) said: LayerDevice,
+    pub(crate) source: LayerDevice,
     /// `None`: the layer's problems say why.
     pub(crate) built: Option<Built>,
 }
@@ -56,46 +56,46 @@ const MAX_DEVICE_NAME_BYTES: usize = 64;
 /// Parses every text. After so many problems as are told of a file the rest is left out.
 pub fn parse_layer(layer: Layer) -> ParsedLayer {
     let mut parsed = ParsedLayer::default();
-    for (name, said) in layer.config {
+    for (name, source) in layer.config {
         if MAX_PROBLEMS <= parsed.problems.len() {
             break;
         }
-        match parse_key(&name, &said) {
+        match parse_key(&name, &source) {
             Ok(effect) => {
-                parsed.config.insert(name, ParsedKey { said, effect });
+                parsed.config.insert(name, ParsedKey { source, effect });
             }
-            Err(fault) => parsed.problems.push(said.problem(name, fault)),
+            Err(fault) => parsed.problems.push(source.problem(name, fault)),
         }
     }
-    for (name, said) in layer.devices {
+    for (name, source) in layer.devices {
         if MAX_PROBLEMS <= parsed.problems.len() {
             break;
         }
-        let built = match (check_device_name(&name, &said), devices::build(&name, &said)) {
+        let built = match (check_device_name(&name, &source), devices::build(&name, &source)) {
             (Ok(()), Ok(built)) => Some(built),
             (bad_name, built) => {
                 parsed.problems.extend(bad_name.err().into_iter().chain(built.err().unwrap_or_default()));
                 None
             }
         };
-        parsed.devices.insert(name, ParsedDevice { said, built });
+        parsed.devices.insert(name, ParsedDevice { source, built });
     }
     parsed
 }
 
-fn parse_key(name: &str, said: &Placed) -> Result<Effect<ConfigDraft>, Fault> {
+fn parse_key(name: &str, source: &Placed) -> Result<Effect<ConfigDraft>, Fault> {
     match keys::key(name) {
-        Some(setting) => setting.parse(name, &said.text),
+        Some(setting) => setting.parse(name, &source.text),
         None => Err(Fault::Unknown { what: "key", nearest: keys::nearest_key(name) }),
     }
 }
 
-fn check_device_name(name: &str, said: &LayerDevice) -> Result<(), Problem> {
+fn check_device_name(name: &str, source: &LayerDevice) -> Result<(), Problem> {
     let is_plain = name.chars().all(|char| char.is_ascii_graphic() && char != '/');
     if !name.is_empty() && is_plain && name.len() <= MAX_DEVICE_NAME_BYTES {
         return Ok(());
     }
     let right = format!("a name of 1 to {MAX_DEVICE_NAME_BYTES} letters, digits, dashes and dots");
-    let (place, key) = (said.place.clone(), format!("devices.{name}"));
+    let (place, key) = (source.place.clone(), format!("devices.{name}"));
     Err(Problem { place, key, value: None, fault: Fault::Value { right } })
 }

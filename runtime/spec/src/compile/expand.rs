@@ -8,9 +8,9 @@ use crate::instance::{Device, DeviceSelect, InstanceSpec, Nic, NicKind, RootSpec
 use crate::keys;
 use crate::layer::{LayerDevice, Placed};
 use crate::nearest::nearest;
+use crate::parsed_file::missing_image;
 use crate::parsed_layer::{ParsedDevice, ParsedKey, ParsedLayer};
 use crate::problem::{Fault, Place, Problem};
-use crate::said::missing_image;
 use std::collections::BTreeMap;
 use yado_wire::network::MAX_NICS;
 use yado_wire::{InstanceName, hex};
@@ -28,7 +28,7 @@ pub(super) fn spec(
     config.values().for_each(|key| key.effect.apply(&mut draft));
     problems.extend(config_conflicts(&config, &draft));
     let image = match heading.image {
-        Some(said) => world.image(said),
+        Some(source) => world.image(source),
         None => Err(missing_image(heading.place.clone())),
     };
     let image = image.map_err(|problem| problems.push(problem)).ok();
@@ -43,9 +43,9 @@ pub(super) fn spec(
 
 impl World<'_> {
     /// The image by alias, by fingerprint, or by the beginning of one.
-    fn image(&self, said: &Placed) -> Result<([u8; 32], ImageFacts), Problem> {
-        let fingerprint = self.find_image(&said.text).map_err(|fault| said.problem("image", fault))?;
-        let refuse = |reason: String| said.problem("image", Fault::Refused { reason });
+    fn image(&self, source: &Placed) -> Result<([u8; 32], ImageFacts), Problem> {
+        let fingerprint = self.find_image(&source.text).map_err(|fault| source.problem("image", fault))?;
+        let refuse = |reason: String| source.problem("image", Fault::Refused { reason });
         let Some(path) = self.images.get(&fingerprint) else {
             return Err(refuse(format!("the image {} is not on this machine", hex::encode(&fingerprint))));
         };
@@ -81,35 +81,35 @@ impl World<'_> {
         problems: &mut Vec<Problem>,
     ) -> Vec<(String, Built)> {
         let mut all = Vec::new();
-        for (name, ParsedDevice { said, built }) in devices {
+        for (name, ParsedDevice { source, built }) in devices {
             // What is wrong with a device by itself was told with its layer.
             if let Some(built) = built {
-                problems.extend(self.network_problem(name, said, built));
-                problems.extend(all.iter().filter_map(|earlier| conflict(name, said, built, earlier)));
+                problems.extend(self.network_problem(name, source, built));
+                problems.extend(all.iter().filter_map(|earlier| conflict(name, source, built, earlier)));
                 all.push(((*name).clone(), built.clone()));
             }
         }
         let nics = all.iter().filter(|(_, built)| matches!(built, Built::Nic(_))).count();
         if let (true, Some((name, device))) = (MAX_NICS < nics, devices.iter().next()) {
             let reason = format!("{nics} interfaces, at most {MAX_NICS} are possible");
-            problems.push(device.said.problem(name, "type", Fault::Conflict { reason }));
+            problems.push(device.source.problem(name, "type", Fault::Conflict { reason }));
         }
         all
     }
 
-    fn network_problem(&self, name: &str, said: &LayerDevice, built: &Built) -> Option<Problem> {
+    fn network_problem(&self, name: &str, source: &LayerDevice, built: &Built) -> Option<Problem> {
         let Built::Nic(Nic { kind: NicKind::Network { network }, ipv4_address, .. }) = built else {
             return None;
         };
         let Some(bridge) = self.networks.bridges.iter().find(|bridge| bridge.name == *network) else {
             let known = self.networks.bridges.iter().map(|bridge| bridge.name.as_str());
             let nearest = nearest(network, known).map(str::to_owned);
-            return Some(said.problem(name, "network", Fault::Unknown { what: "network", nearest }));
+            return Some(source.problem(name, "network", Fault::Unknown { what: "network", nearest }));
         };
         let address = (*ipv4_address)?;
         let right = match &bridge.ipv4 {
             Some(ipv4) if ipv4.dhcp.is_none() => {
-                return Some(said.problem(
+                return Some(source.problem(
                     name,
                     "ipv4.address",
                     Fault::Conflict {
@@ -125,7 +125,7 @@ impl World<'_> {
             }
             None => Some(format!("left out: the network {network} has no addresses")),
         };
-        right.map(|right| said.problem(name, "ipv4.address", Fault::Value { right }))
+        right.map(|right| source.problem(name, "ipv4.address", Fault::Value { right }))
     }
 }
 
@@ -137,7 +137,7 @@ fn config_conflicts(config: &BTreeMap<&String, &ParsedKey>, draft: &ConfigDraft)
     let mut problems = Vec::new();
     let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
         if let (true, Some(parsed)) = (is_wrong, config.get(&key.to_owned())) {
-            problems.push(parsed.said.problem(key, Fault::Conflict { reason: reason.to_owned() }));
+            problems.push(parsed.source.problem(key, Fault::Conflict { reason: reason.to_owned() }));
         }
     };
     let both = draft.autorestart.is_some() && draft.restart.policy.is_some();
@@ -158,7 +158,7 @@ fn config_conflicts(config: &BTreeMap<&String, &ParsedKey>, draft: &ConfigDraft)
 }
 
 /// Two devices of one instance that want the same place.
-fn conflict(name: &str, said: &LayerDevice, built: &Built, (other, earlier): &(String, Built)) -> Option<Problem> {
+fn conflict(name: &str, source: &LayerDevice, built: &Built, (other, earlier): &(String, Built)) -> Option<Problem> {
     let (option, what) = match (built, earlier) {
         (Built::Nic(nic), Built::Nic(other)) if nic.interface == other.interface => ("name", "the interface's name"),
         (Built::Nic(nic), Built::Nic(other)) if nic.hwaddr.is_some() && nic.hwaddr == other.hwaddr => {
@@ -177,7 +177,11 @@ fn conflict(name: &str, said: &LayerDevice, built: &Built, (other, earlier): &(S
         (Built::Nodes(device), Built::Nodes(other)) if same_node(device, other) => ("path", "the node"),
         _ => return None,
     };
-    Some(said.problem(name, option, Fault::Conflict { reason: format!("{what} is that of the device {other} too") }))
+    Some(source.problem(
+        name,
+        option,
+        Fault::Conflict { reason: format!("{what} is that of the device {other} too") },
+    ))
 }
 
 fn same_node(device: &Device, other: &Device) -> bool {

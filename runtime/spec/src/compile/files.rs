@@ -3,8 +3,8 @@
 use super::{Heading, World, compile_one};
 use crate::instance::InstanceSpec;
 use crate::nearest::nearest;
+use crate::parsed_file::{ParsedFile, missing_image, whole};
 use crate::problem::{Fault, Place, Problem};
-use crate::said::{SaidFile, missing_image, whole};
 use std::collections::BTreeMap;
 use yado_wire::InstanceName;
 
@@ -12,14 +12,14 @@ use yado_wire::InstanceName;
 pub(super) fn compile(
     name: &InstanceName,
     file: &str,
-    own: &SaidFile,
-    profiles: &BTreeMap<&str, SaidFile>,
+    own: &ParsedFile,
+    profiles: &BTreeMap<&str, ParsedFile>,
     world: &World<'_>,
 ) -> Result<InstanceSpec, Vec<Problem>> {
     let mut problems = own.own_problems().to_vec();
     let files = layers(own, profiles, &mut problems);
     problems.extend(files.iter().flat_map(|profile| profile.own_problems()).cloned());
-    let layers: Vec<_> = files.iter().chain([&own]).map(|said| &said.layer).collect();
+    let layers: Vec<_> = files.iter().chain([&own]).map(|parsed| &parsed.layer).collect();
     let place = whole(file);
     let heading = Heading { name, place: &place, image: own.image.as_ref() };
     match compile_one(heading, &layers, world) {
@@ -38,10 +38,10 @@ pub(super) fn compile(
 
 /// The profiles in their order: those that are named, or else `default` if there is one.
 fn layers<'a>(
-    own: &SaidFile,
-    profiles: &'a BTreeMap<&str, SaidFile>,
+    own: &ParsedFile,
+    profiles: &'a BTreeMap<&str, ParsedFile>,
     problems: &mut Vec<Problem>,
-) -> Vec<&'a SaidFile> {
+) -> Vec<&'a ParsedFile> {
     let Some(named) = &own.profiles else { return profiles.get("default").into_iter().collect() };
     let mut found = Vec::new();
     for placed in named {

@@ -1,15 +1,15 @@
 //! `networks/*.toml` to what netd keeps.
 
-use crate::document::{Entry, MAX_PROBLEMS, Said, parse_document};
-use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::document::{Entry, MAX_PROBLEMS, TomlValue, parse_document};
+use crate::draft::{Ipv4Choice, NetworkDraft};
 use crate::layer::Placed;
 use crate::nearest::nearest;
 use crate::network::{
     AddressSource, BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, StaticAddresses, UplinkSpec,
 };
 use crate::network_keys::{BRIDGE, PHYSICAL};
+use crate::parsed_file::file_problem;
 use crate::problem::{Fault, Place, Problem};
-use crate::said::file_problem;
 use crate::setting::{Effect, Setting, find, nearest_setting, set_defaults};
 use crate::sources::Source;
 use crate::values::parse_interface;
@@ -22,7 +22,7 @@ use yado_wire::Text;
 pub(super) fn compile(sources: &BTreeMap<String, Source>) -> (NetworksSpec, Vec<Problem>) {
     let mut spec = NetworksSpec { uplinks: Vec::new(), bridges: Vec::new() };
     let mut problems = Vec::new();
-    let mut is_bridge_said = false;
+    let mut has_bridge = false;
     for (name, source) in sources {
         let file = source.path.display().to_string();
         let bytes = match &source.content {
@@ -32,9 +32,9 @@ pub(super) fn compile(sources: &BTreeMap<String, Source>) -> (NetworksSpec, Vec<
                 continue;
             }
         };
-        let said = parse_network(&file, bytes);
-        is_bridge_said |= said.kind == NetworkKind::Bridge;
-        match build(name, &file, &said) {
+        let parsed = parse_network(&file, bytes);
+        has_bridge |= parsed.kind == NetworkKind::Bridge;
+        match build(name, &file, &parsed) {
             Ok(Built::Bridge(bridge)) => match spec.bridges.iter().find_map(|other| bridge.clash(other)) {
                 Some(reason) => problems.push(file_problem(&file, "", Fault::Conflict { reason })),
                 None => spec.bridges.push(bridge),
@@ -58,7 +58,7 @@ pub(super) fn compile(sources: &BTreeMap<String, Source>) -> (NetworksSpec, Vec<
     if spec.uplinks.is_empty() {
         spec.uplinks = default.uplinks;
     }
-    if !is_bridge_said {
+    if !has_bridge {
         spec.bridges = default.bridges;
     }
     (spec, problems)
@@ -80,7 +80,7 @@ enum NetworkKind {
     Physical,
 }
 
-struct SaidNetwork {
+struct ParsedNetwork {
     kind: NetworkKind,
     /// By key: as it was said, and what it does.
     config: BTreeMap<String, (Placed, Effect<NetworkDraft>)>,
@@ -89,38 +89,38 @@ struct SaidNetwork {
 
 const TOP_KEYS: &[&str] = &["type", "description", "config"];
 
-fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
+fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
     let (entries, syntax) = parse_document(file, bytes);
-    let mut said = SaidNetwork { kind: NetworkKind::Bridge, config: BTreeMap::new(), problems: Vec::new() };
+    let mut parsed = ParsedNetwork { kind: NetworkKind::Bridge, config: BTreeMap::new(), problems: Vec::new() };
     let mut config = Vec::new();
     for entry in entries {
-        if MAX_PROBLEMS <= said.problems.len() {
+        if MAX_PROBLEMS <= parsed.problems.len() {
             break;
         }
         let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
         let problem = |key: &str, fault| problem_of(file, &entry, key, fault);
-        match (path.as_slice(), &entry.said) {
-            (["config", ..], Said::Table) => {}
-            (["config", rest @ ..], Said::Text(text)) if !rest.is_empty() => {
+        match (path.as_slice(), &entry.value) {
+            (["config", ..], TomlValue::Table) => {}
+            (["config", rest @ ..], TomlValue::Text(text)) if !rest.is_empty() => {
                 let place = Place::File { file: file.to_owned(), line: entry.line };
                 let placed = Placed { place, text: text.clone() };
                 config.push((rest.join("."), placed));
             }
-            (["type"], Said::Text(text)) if text == "bridge" => said.kind = NetworkKind::Bridge,
-            (["type"], Said::Text(text)) if text == "physical" => said.kind = NetworkKind::Physical,
-            (["type"], Said::Text(text)) if ["macvlan", "sriov", "ovn"].contains(&text.as_str()) => {
+            (["type"], TomlValue::Text(text)) if text == "bridge" => parsed.kind = NetworkKind::Bridge,
+            (["type"], TomlValue::Text(text)) if text == "physical" => parsed.kind = NetworkKind::Physical,
+            (["type"], TomlValue::Text(text)) if ["macvlan", "sriov", "ovn"].contains(&text.as_str()) => {
                 let reason = "networks are bridges or physical".to_owned();
-                said.problems.push(problem("type", Fault::Refused { reason }));
+                parsed.problems.push(problem("type", Fault::Refused { reason }));
             }
             (["type"], _) => {
                 let right = "bridge or physical".to_owned();
-                said.problems.push(problem("type", Fault::Value { right }));
+                parsed.problems.push(problem("type", Fault::Value { right }));
             }
-            (["description"], Said::Text(_)) => {}
+            (["description"], TomlValue::Text(_)) => {}
             ([name @ ("config" | "description"), rest @ ..], _) => {
                 let key = if rest.is_empty() { (*name).to_owned() } else { rest.join(".") };
                 let right = "a single value".to_owned();
-                said.problems.push(problem(&key, Fault::Value { right }));
+                parsed.problems.push(problem(&key, Fault::Value { right }));
             }
             ([name], _) => {
                 let nearest = nearest(name, TOP_KEYS.iter().copied()).map(str::to_owned);
@@ -130,43 +130,43 @@ fn parse_network(file: &str, bytes: &[u8]) -> SaidNetwork {
                     true => Fault::Refused { reason: "it belongs below [config]".to_owned() },
                     false => Fault::Unknown { what: "key", nearest },
                 };
-                said.problems.push(problem(name, fault));
+                parsed.problems.push(problem(name, fault));
             }
             // Below a table that was reported already.
             _ => {}
         }
     }
     for (name, placed) in config {
-        if MAX_PROBLEMS <= said.problems.len() {
+        if MAX_PROBLEMS <= parsed.problems.len() {
             break;
         }
-        let table = table_of(said.kind);
+        let table = table_of(parsed.kind);
         let outcome = match find(table, &name) {
             Some(setting) => setting.parse(&name, &placed.text),
-            None => Err(unknown(said.kind, &name)),
+            None => Err(unknown(parsed.kind, &name)),
         };
         match outcome {
-            Err(fault) => said.problems.push(placed.problem(name, fault)),
-            Ok(_) if said.config.contains_key(&name) => {
+            Err(fault) => parsed.problems.push(placed.problem(name, fault)),
+            Ok(_) if parsed.config.contains_key(&name) => {
                 let reason = "said twice, in quotes and dotted".to_owned();
-                said.problems.push(placed.problem(name, Fault::Conflict { reason }));
+                parsed.problems.push(placed.problem(name, Fault::Conflict { reason }));
             }
             Ok(effect) => {
-                said.config.insert(name, (placed, effect));
+                parsed.config.insert(name, (placed, effect));
             }
         }
     }
     let broken: Vec<usize> = syntax.iter().map(|problem| problem.place.line()).collect();
-    said.problems.retain(|problem| !broken.contains(&problem.place.line()));
-    said.problems.extend(syntax);
-    said.problems.sort_by_key(|problem| problem.place.line());
-    said
+    parsed.problems.retain(|problem| !broken.contains(&problem.place.line()));
+    parsed.problems.extend(syntax);
+    parsed.problems.sort_by_key(|problem| problem.place.line());
+    parsed
 }
 
 fn problem_of(file: &str, entry: &Entry, key: &str, fault: Fault) -> Problem {
-    let value = match &entry.said {
-        Said::Text(text) => Some(text.clone()),
-        Said::List(_) | Said::Other | Said::Table => None,
+    let value = match &entry.value {
+        TomlValue::Text(text) => Some(text.clone()),
+        TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
     };
     let place = Place::File { file: file.to_owned(), line: entry.line };
     Problem { place, key: key.to_owned(), value, fault }
@@ -190,22 +190,22 @@ fn unknown(kind: NetworkKind, name: &str) -> Fault {
     Fault::Unknown { what: "key", nearest: nearest_setting(table_of(kind), name) }
 }
 
-fn build(name: &str, file: &str, said: &SaidNetwork) -> Result<Built, Vec<Problem>> {
-    let mut problems = said.problems.clone();
+fn build(name: &str, file: &str, parsed: &ParsedNetwork) -> Result<Built, Vec<Problem>> {
+    let mut problems = parsed.problems.clone();
     let link = parse_interface(name).map_err(|right| {
         problems.push(file_problem(file, "", Fault::Value { right: format!("named by {}", right.0) }));
     });
     let mut draft = NetworkDraft::blank();
-    set_defaults(table_of(said.kind), &mut draft);
-    said.config.values().for_each(|(_, effect)| effect.apply(&mut draft));
+    set_defaults(table_of(parsed.kind), &mut draft);
+    parsed.config.values().for_each(|(_, effect)| effect.apply(&mut draft));
     let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
-        if let (true, Some((placed, _))) = (is_wrong, said.config.get(key)) {
+        if let (true, Some((placed, _))) = (is_wrong, parsed.config.get(key)) {
             problems.push(placed.problem(key, Fault::Conflict { reason: reason.to_owned() }));
         }
     };
-    match said.kind {
+    match parsed.kind {
         NetworkKind::Bridge => {
-            let is_bare = draft.ipv4_address == Ipv4Said::None;
+            let is_bare = draft.ipv4_address == Ipv4Choice::None;
             for key in ["ipv4.nat", "ipv4.routing", "ipv4.dhcp", "ipv4.dhcp.ranges", "ipv4.dhcp.expiry"] {
                 conflict(key, is_bare, "not with ipv4.address = \"none\"");
             }
@@ -219,14 +219,14 @@ fn build(name: &str, file: &str, said: &SaidNetwork) -> Result<Built, Vec<Proble
             conflict("ipv4.dhcp.ranges", address.is_some_and(is_outside), "not within the network of ipv4.address");
         }
         NetworkKind::Physical => {
-            let is_static = draft.ipv4_address != Ipv4Said::Auto;
+            let is_static = draft.ipv4_address != Ipv4Choice::Auto;
             for key in ["ipv4.gateway", "dns.nameservers"] {
                 conflict(key, !is_static, "only with ipv4.address; else DHCP says it");
             }
             conflict("ipv4.dhcp", is_static && draft.ipv4_dhcp, "not with ipv4.address");
         }
     }
-    match (said.kind, link) {
+    match (parsed.kind, link) {
         (NetworkKind::Bridge, Ok(name)) if problems.is_empty() => Ok(Built::Bridge(bridge(name, draft))),
         (NetworkKind::Physical, Ok(name)) if problems.is_empty() => Ok(Built::Uplink(uplink(name, draft))),
         (NetworkKind::Bridge | NetworkKind::Physical, Ok(_) | Err(())) => Err(problems),
@@ -235,9 +235,9 @@ fn build(name: &str, file: &str, said: &SaidNetwork) -> Result<Built, Vec<Proble
 
 fn bridge_address(draft: &NetworkDraft, name: &str) -> Option<Ipv4Prefix> {
     match draft.ipv4_address {
-        Ipv4Said::Auto => Some(Ipv4Prefix::auto(name)),
-        Ipv4Said::Given(prefix) => Some(prefix),
-        Ipv4Said::None => None,
+        Ipv4Choice::Auto => Some(Ipv4Prefix::auto(name)),
+        Ipv4Choice::Given(prefix) => Some(prefix),
+        Ipv4Choice::None => None,
     }
 }
 
@@ -246,7 +246,7 @@ fn bridge(name: Text<15>, draft: NetworkDraft) -> BridgeSpec {
     BridgeSpec {
         ipv4: bridge_address(&draft, &name).map(|address| BridgeIpv4 {
             address,
-            nat: draft.ipv4_nat.unwrap_or(draft.ipv4_address == Ipv4Said::Auto),
+            nat: draft.ipv4_nat.unwrap_or(draft.ipv4_address == Ipv4Choice::Auto),
             routing: draft.ipv4_routing,
             firewall: draft.ipv4_firewall,
             dhcp: draft.ipv4_dhcp.then_some(dhcp),
@@ -261,13 +261,13 @@ fn bridge(name: Text<15>, draft: NetworkDraft) -> BridgeSpec {
 
 fn uplink(name: Text<15>, draft: NetworkDraft) -> UplinkSpec {
     let sources = match (draft.ipv4_address, draft.ipv4_dhcp) {
-        (Ipv4Said::Given(address), _) => vec![AddressSource::Static(StaticAddresses {
+        (Ipv4Choice::Given(address), _) => vec![AddressSource::Static(StaticAddresses {
             addresses: vec![address.into()],
             gateways: draft.ipv4_gateway.into_iter().map(IpAddr::V4).collect(),
             nameservers: draft.dns_nameservers.into_iter().map(IpAddr::V4).collect(),
         })],
-        (Ipv4Said::Auto | Ipv4Said::None, true) => vec![AddressSource::Dhcp],
-        (Ipv4Said::Auto | Ipv4Said::None, false) => Vec::new(),
+        (Ipv4Choice::Auto | Ipv4Choice::None, true) => vec![AddressSource::Dhcp],
+        (Ipv4Choice::Auto | Ipv4Choice::None, false) => Vec::new(),
     };
     UplinkSpec { name, link: draft.parent, sources, mtu: draft.mtu }
 }

@@ -3,12 +3,12 @@
 use crate::instance::InstanceSpec;
 use crate::layer::Placed;
 use crate::nearest::nearest;
+use crate::parsed_file::ParsedFile;
 use crate::problem::{Fault, Problem};
-use crate::said::SaidFile;
 use std::collections::{BTreeMap, BTreeSet};
 use yado_wire::InstanceName;
 
-type Instances = BTreeMap<InstanceName, (SaidFile, Result<InstanceSpec, Vec<Problem>>)>;
+type Instances = BTreeMap<InstanceName, (ParsedFile, Result<InstanceSpec, Vec<Problem>>)>;
 type Edges = BTreeMap<InstanceName, Vec<(InstanceName, Placed)>>;
 
 /// Fills in `boot.after` of every spec; those that cannot start get their problems instead.
@@ -33,9 +33,9 @@ pub(super) fn check(instances: &mut Instances) {
 fn edges(instances: &mut Instances) -> Edges {
     let mut edges = Edges::new();
     let mut unknown = Vec::new();
-    for (name, (said, _)) in instances.iter() {
+    for (name, (parsed, _)) in instances.iter() {
         let mut known = Vec::new();
-        for placed in &said.after {
+        for placed in &parsed.after {
             match name.beside(&placed.text).ok().filter(|other| instances.contains_key(other)) {
                 Some(other) => known.push((other, placed.clone())),
                 None => {

@@ -1,7 +1,7 @@
 //! Keys of a bridge: its addresses, DHCP, DNS and what it filters.
 
 use super::{list, prefix, show_list};
-use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::draft::{Ipv4Choice, NetworkDraft};
 use crate::network::DnsMode;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
@@ -23,17 +23,17 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "auto, none, or an address with prefix length such as 10.158.0.1/24",
             get: |draft| match draft.ipv4_address {
-                Ipv4Said::Auto => Some("auto".to_owned()),
-                Ipv4Said::None => Some("none".to_owned()),
-                Ipv4Said::Given(prefix) => Some(prefix.to_string()),
+                Ipv4Choice::Auto => Some("auto".to_owned()),
+                Ipv4Choice::None => Some("none".to_owned()),
+                Ipv4Choice::Given(prefix) => Some(prefix.to_string()),
             },
             parse: |text| {
-                let said = match text {
-                    "auto" => Ipv4Said::Auto,
-                    "none" => Ipv4Said::None,
-                    _ => Ipv4Said::Given(prefix(text)?),
+                let address = match text {
+                    "auto" => Ipv4Choice::Auto,
+                    "none" => Ipv4Choice::None,
+                    _ => Ipv4Choice::Given(prefix(text)?),
                 };
-                effect(said, |draft, said| draft.ipv4_address = said)
+                effect(address, |draft, address| draft.ipv4_address = address)
             },
         },
         default: "auto",
@@ -272,7 +272,7 @@ pub static BRIDGE: &[Setting<NetworkDraft>] = &[
 
 /// A bridge without addresses has no use for most keys.
 fn has_ipv4(draft: &NetworkDraft) -> bool {
-    draft.ipv4_address != Ipv4Said::None
+    draft.ipv4_address != Ipv4Choice::None
 }
 
 fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Right> {

@@ -1,7 +1,7 @@
 //! Keys of a link that leads outside: which one it is, and where its addresses come from.
 
 use super::{list, prefix, show_list};
-use crate::draft::{Ipv4Said, NetworkDraft};
+use crate::draft::{Ipv4Choice, NetworkDraft};
 use crate::network::LinkSelector;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Origin, Setting, Value, effect};
@@ -54,7 +54,7 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
     Setting {
         name: "ipv4.dhcp",
         value: Value::Bool {
-            get: |draft| (draft.ipv4_address == Ipv4Said::Auto).then_some(draft.ipv4_dhcp),
+            get: |draft| (draft.ipv4_address == Ipv4Choice::Auto).then_some(draft.ipv4_dhcp),
             set: |draft, on| draft.ipv4_dhcp = on,
         },
         default: "true",
@@ -68,10 +68,10 @@ pub static PHYSICAL: &[Setting<NetworkDraft>] = &[
         value: Value::Parsed {
             what: "an address with prefix length such as 192.168.7.2/24",
             get: |draft| match draft.ipv4_address {
-                Ipv4Said::Auto | Ipv4Said::None => None,
-                Ipv4Said::Given(prefix) => Some(prefix.to_string()),
+                Ipv4Choice::Auto | Ipv4Choice::None => None,
+                Ipv4Choice::Given(prefix) => Some(prefix.to_string()),
             },
-            parse: |text| effect(prefix(text)?, |draft, prefix| draft.ipv4_address = Ipv4Said::Given(prefix)),
+            parse: |text| effect(prefix(text)?, |draft, prefix| draft.ipv4_address = Ipv4Choice::Given(prefix)),
         },
         default: "",
         applies: AtOnce,

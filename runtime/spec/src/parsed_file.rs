@@ -1,7 +1,7 @@
 //! One file of an instance or a profile, read into a layer and what else a file says, and checked by itself. What only holds
 //! together with other files (profiles, images, the instances it comes after) is looked at later.
 
-use crate::document::{Entry, MAX_PROBLEMS, Said, parse_document};
+use crate::document::{Entry, MAX_PROBLEMS, TomlValue, parse_document};
 use crate::draft::ConfigDraft;
 use crate::keys;
 use crate::layer::{Layer, LayerDevice, Placed};
@@ -23,7 +23,7 @@ pub enum FileKind {
 
 /// What an instance or a profile says.
 #[derive(Debug, Default)]
-pub(crate) struct SaidFile {
+pub(crate) struct ParsedFile {
     /// `image`.
     pub(crate) image: Option<Placed>,
     /// `profiles`; `None` when nothing is said of them.
@@ -40,34 +40,34 @@ pub(crate) struct SaidFile {
 const MAX_NAMES: usize = 32;
 
 /// Reads a file of an instance or a profile.
-pub(crate) fn parse_said(file: &str, kind: FileKind, bytes: &[u8]) -> SaidFile {
+pub(crate) fn parse_file(file: &str, kind: FileKind, bytes: &[u8]) -> ParsedFile {
     let (entries, syntax) = parse_document(file, bytes);
-    let mut said = SaidFile::default();
+    let mut parsed = ParsedFile::default();
     let mut layer = Layer::default();
-    let mut reader = Reader { file, kind, said: &mut said, layer: &mut layer };
+    let mut reader = Reader { file, kind, parsed: &mut parsed, layer: &mut layer };
     for entry in entries {
-        if MAX_PROBLEMS <= reader.said.problems.len() {
+        if MAX_PROBLEMS <= reader.parsed.problems.len() {
             break;
         }
         reader.entry(entry);
     }
-    if syntax.is_empty() && kind == FileKind::Instance && said.image.is_none() {
-        said.problems.push(missing_image(whole(file)));
+    if syntax.is_empty() && kind == FileKind::Instance && parsed.image.is_none() {
+        parsed.problems.push(missing_image(whole(file)));
     }
-    said.layer = parse_layer(layer);
+    parsed.layer = parse_layer(layer);
     // What follows from a broken line is said by its syntax error.
     let broken: Vec<usize> = syntax.iter().map(|problem| problem.place.line()).collect();
     let is_whole = |problem: &Problem| !broken.contains(&problem.place.line());
-    said.problems.retain(is_whole);
-    said.layer.retain_problems(is_whole);
-    said.problems.extend(syntax);
-    said
+    parsed.problems.retain(is_whole);
+    parsed.layer.retain_problems(is_whole);
+    parsed.problems.extend(syntax);
+    parsed
 }
 
-impl SaidFile {
+impl ParsedFile {
     /// A file that cannot be read.
-    pub(crate) fn unreadable(problem: Problem) -> SaidFile {
-        SaidFile { problems: vec![problem], ..SaidFile::default() }
+    pub(crate) fn unreadable(problem: Problem) -> ParsedFile {
+        ParsedFile { problems: vec![problem], ..ParsedFile::default() }
     }
 
     /// What is wrong with the file but for its layer. If there is anything, no spec is made of this file.
@@ -105,30 +105,30 @@ const TOP_KEYS: &[&str] = &["image", "profiles", "after", "description", "config
 struct Reader<'a> {
     file: &'a str,
     kind: FileKind,
-    said: &'a mut SaidFile,
+    parsed: &'a mut ParsedFile,
     layer: &'a mut Layer,
 }
 
 impl Reader<'_> {
     fn entry(&mut self, entry: Entry) {
         let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
-        match (path.as_slice(), &entry.said) {
-            (["config"] | ["devices"] | ["config", ..], Said::Table) => {}
+        match (path.as_slice(), &entry.value) {
+            (["config"] | ["devices"] | ["config", ..], TomlValue::Table) => {}
             (["config", rest @ ..], _) if !rest.is_empty() => self.config(&rest.join("."), &entry),
-            (["devices", name], Said::Table) => {
+            (["devices", name], TomlValue::Table) => {
                 self.device(name, entry.line);
             }
-            (["devices", _, _, ..], Said::Table) => {}
+            (["devices", _, _, ..], TomlValue::Table) => {}
             (["devices", name, rest @ ..], _) if !rest.is_empty() => self.option(name, &rest.join("."), &entry),
             ([name @ ("config" | "devices")], _) => self.wrong(name, &entry, &format!("a table: [{name}]")),
             (["devices", name], _) => self.wrong(&format!("devices.{name}"), &entry, "a table with a type"),
-            (["image"], _) if self.kind == FileKind::Instance => self.said.image = self.text("image", &entry),
+            (["image"], _) if self.kind == FileKind::Instance => self.parsed.image = self.text("image", &entry),
             (["description"], _) => drop(self.text("description", &entry)),
             (["profiles"], _) if self.kind == FileKind::Instance => {
-                self.said.profiles = self.list("profiles", &entry)
+                self.parsed.profiles = self.list("profiles", &entry)
             }
             (["after"], _) if self.kind == FileKind::Instance => {
-                self.said.after = self.list("after", &entry).unwrap_or_default();
+                self.parsed.after = self.list("after", &entry).unwrap_or_default();
             }
             ([name], _) => self.unknown_top(name, &entry),
             // Below a table that was reported already.
@@ -178,13 +178,13 @@ impl Reader<'_> {
 
     fn said_twice(&mut self, key: String, placed: &Placed) {
         let reason = "said twice, in quotes and dotted".to_owned();
-        self.said.problems.push(placed.problem(key, Fault::Conflict { reason }));
+        self.parsed.problems.push(placed.problem(key, Fault::Conflict { reason }));
     }
 
     fn text(&mut self, key: &str, entry: &Entry) -> Option<Placed> {
-        match &entry.said {
-            Said::Text(text) => Some(self.placed(text, entry.line)),
-            Said::List(_) | Said::Other | Said::Table => {
+        match &entry.value {
+            TomlValue::Text(text) => Some(self.placed(text, entry.line)),
+            TomlValue::List(_) | TomlValue::Other | TomlValue::Table => {
                 self.wrong(key, entry, "a single value");
                 None
             }
@@ -192,13 +192,13 @@ impl Reader<'_> {
     }
 
     fn list(&mut self, key: &str, entry: &Entry) -> Option<Vec<Placed>> {
-        match &entry.said {
-            Said::List(texts) if MAX_NAMES < texts.len() => {
+        match &entry.value {
+            TomlValue::List(texts) if MAX_NAMES < texts.len() => {
                 self.wrong(key, entry, &format!("at most {MAX_NAMES} names"));
                 None
             }
-            Said::List(texts) => Some(texts.iter().map(|(text, line)| self.placed(text, *line)).collect()),
-            Said::Text(_) | Said::Other | Said::Table => {
+            TomlValue::List(texts) => Some(texts.iter().map(|(text, line)| self.placed(text, *line)).collect()),
+            TomlValue::Text(_) | TomlValue::Other | TomlValue::Table => {
                 self.wrong(key, entry, "a list of names, such as [\"one\", \"two\"]");
                 None
             }
@@ -218,12 +218,12 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, key: &str, entry: &Entry, fault: Fault) {
-        let value = match &entry.said {
-            Said::Text(text) => Some(text.clone()),
-            Said::List(_) | Said::Other | Said::Table => None,
+        let value = match &entry.value {
+            TomlValue::Text(text) => Some(text.clone()),
+            TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
         };
         let (place, key) = (self.place(entry.line), key.to_owned());
-        self.said.problems.push(Problem { place, key, value, fault });
+        self.parsed.problems.push(Problem { place, key, value, fault });
     }
 }
 
