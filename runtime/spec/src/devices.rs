@@ -102,7 +102,7 @@ impl<D: Default> Table<D> {
 pub(crate) fn build(name: &str, source: &LayerDevice) -> Result<Built, Vec<Problem>> {
     let found = match source.options.get("type") {
         Some(word) => device_type(&word.text),
-        None => Err(Fault::Missing { right: format!("type = \"{}\"", likely_type(name)) }),
+        None => Err(Fault::Missing { expected: format!("type = \"{}\"", likely_type(name)) }),
     };
     match found {
         Ok(options) => options.build(name, source),
@@ -131,9 +131,9 @@ pub(crate) struct Builder<'a> {
 
 impl Builder<'_> {
     /// The option's value, or the problem that it is not said.
-    pub(crate) fn need<T>(&mut self, value: Option<T>, option: &str, right: &str) -> Option<T> {
+    pub(crate) fn need<T>(&mut self, value: Option<T>, option: &str, expected: &str) -> Option<T> {
         if value.is_none() {
-            let fault = Fault::Missing { right: right.to_owned() };
+            let fault = Fault::Missing { expected: expected.to_owned() };
             self.problems.push(self.source.problem(self.name, option, fault));
         }
         value

@@ -7,16 +7,16 @@ pub use bridge::BRIDGE;
 pub use physical::PHYSICAL;
 
 use crate::network::Ipv4Prefix;
-use crate::values::Right;
+use crate::values::Expected;
 
-fn prefix(text: &str) -> Result<Ipv4Prefix, Right> {
-    Ipv4Prefix::parse(text).map_err(|error| Right(format!("an address such as 10.158.0.1/24 ({error})")))
+fn prefix(text: &str) -> Result<Ipv4Prefix, Expected> {
+    Ipv4Prefix::parse(text).map_err(|error| Expected(format!("an address such as 10.158.0.1/24 ({error})")))
 }
 
 /// Comma separated, blanks around each ignored.
-fn list<T>(text: &str, max: usize, one: fn(&str) -> Result<T, Right>) -> Result<Vec<T>, Right> {
+fn list<T>(text: &str, max: usize, one: fn(&str) -> Result<T, Expected>) -> Result<Vec<T>, Expected> {
     let all: Vec<T> = text.split(',').map(|part| one(part.trim())).collect::<Result<_, _>>()?;
-    if max < all.len() { Err(Right(format!("at most {max}"))) } else { Ok(all) }
+    if max < all.len() { Err(Expected(format!("at most {max}"))) } else { Ok(all) }
 }
 
 /// As `list` reads it; an empty list is not said.

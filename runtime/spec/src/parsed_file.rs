@@ -96,8 +96,8 @@ pub(crate) fn file_problem(file: &str, key: &str, fault: Fault) -> Problem {
 
 /// An instance without an image.
 pub(crate) fn missing_image(place: Place) -> Problem {
-    let right = "image = \"ALIAS\" or a fingerprint".to_owned();
-    Problem { place, key: "image".to_owned(), value: None, fault: Fault::Missing { right } }
+    let expected = "image = \"ALIAS\" or a fingerprint".to_owned();
+    Problem { place, key: "image".to_owned(), value: None, fault: Fault::Missing { expected } }
 }
 
 const TOP_KEYS: &[&str] = &["image", "profiles", "after", "description", "config", "devices"];
@@ -213,8 +213,8 @@ impl Reader<'_> {
         Place::File { file: self.file.to_owned(), line }
     }
 
-    fn wrong(&mut self, key: &str, entry: &Entry, right: &str) {
-        self.problem(key, entry, Fault::Value { right: right.to_owned() });
+    fn wrong(&mut self, key: &str, entry: &Entry, expected: &str) {
+        self.problem(key, entry, Fault::Value { expected: expected.to_owned() });
     }
 
     fn problem(&mut self, key: &str, entry: &Entry, fault: Fault) {

@@ -95,7 +95,7 @@ fn check_device_name(name: &str, source: &LayerDevice) -> Result<(), Problem> {
     if !name.is_empty() && is_plain && name.len() <= MAX_DEVICE_NAME_BYTES {
         return Ok(());
     }
-    let right = format!("a name of 1 to {MAX_DEVICE_NAME_BYTES} letters, digits, dashes and dots");
+    let expected = format!("a name of 1 to {MAX_DEVICE_NAME_BYTES} letters, digits, dashes and dots");
     let (place, key) = (source.place.clone(), format!("devices.{name}"));
-    Err(Problem { place, key, value: None, fault: Fault::Value { right } })
+    Err(Problem { place, key, value: None, fault: Fault::Value { expected } })
 }

@@ -1,15 +1,15 @@
 //! `health.probe`, from text to what is tried.
 
 use crate::instance::ProbeAttempt;
-use crate::values::Right;
+use crate::values::Expected;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// A command line, and a request's path, are short; both go to the launcher with every try.
 const MAX_BYTES: usize = 1024;
 
 /// What a probe tries: `exec:…`, `tcp:…` or `http:…`.
-pub(crate) fn parse_probe(text: &str) -> Result<ProbeAttempt, Right> {
-    let wrong = |what: &str| Err(Right(what.to_owned()));
+pub(crate) fn parse_probe(text: &str) -> Result<ProbeAttempt, Expected> {
+    let wrong = |what: &str| Err(Expected(what.to_owned()));
     if MAX_BYTES < text.len() {
         return wrong("at most 1024 bytes");
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: the place, the key, the value, and what would be right. One line of text
+//! What is wrong with a configuration: the place, the key, the value, and what would be accepted. One line of text
 //! each, so that a list of them is a file and a file is a list.
 
 use core::fmt;
@@ -72,8 +72,8 @@ pub enum Fault {
     },
     /// The value is none that the key can have.
     Value {
-        /// What would be right.
-        right: String,
+        /// What would be accepted.
+        expected: String,
     },
     /// Known, and refused by this runtime: nothing that was asked for is silently left out.
     Refused {
@@ -83,7 +83,7 @@ pub enum Fault {
     /// Something that must be said is not.
     Missing {
         /// What to write.
-        right: String,
+        expected: String,
     },
     /// Right by itself, but not together with something else.
     Conflict {
@@ -130,9 +130,9 @@ impl fmt::Display for Fault {
             Fault::Unknown { what, nearest: Some(nearest) } => {
                 write!(out, "no such {what}; did you mean {nearest}?")
             }
-            Fault::Value { right } => write!(out, "must be {right}"),
+            Fault::Value { expected } => write!(out, "must be {expected}"),
             Fault::Refused { reason } => write!(out, "not offered: {reason}"),
-            Fault::Missing { right } => write!(out, "missing: {right}"),
+            Fault::Missing { expected } => write!(out, "missing: {expected}"),
             Fault::Conflict { reason } => write!(out, "{reason}"),
             Fault::Cycle { path } => write!(out, "a cycle: {path}"),
             Fault::Dependency { instance } => write!(out, "cannot start after {instance}, which has problems"),

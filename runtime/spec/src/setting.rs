@@ -4,7 +4,7 @@
 
 use crate::nearest::nearest;
 use crate::problem::Fault;
-use crate::values::{Right, parse_bool, parse_duration, parse_integer, show_duration};
+use crate::values::{Expected, parse_bool, parse_duration, parse_integer, show_duration};
 use std::time::Duration;
 
 /// One key of a draft `T`.
@@ -65,7 +65,7 @@ pub enum Value<T: 'static> {
         /// Reads it back, as `parse` takes it.
         get: fn(&T) -> Option<String>,
         /// Takes the value.
-        parse: fn(&str) -> Result<Effect<T>, Right>,
+        parse: fn(&str) -> Result<Effect<T>, Expected>,
     },
     /// A key for each name that `*` stands for.
     Each {
@@ -74,14 +74,14 @@ pub enum Value<T: 'static> {
         /// Reads all back: what `*` stands for, and the value as `parse` takes it.
         get: fn(&T) -> Vec<(String, String)>,
         /// Takes what `*` stands for, and the value.
-        parse: fn(&str, &str) -> Result<Effect<T>, Right>,
+        parse: fn(&str, &str) -> Result<Effect<T>, Expected>,
     },
     /// Kept in the configuration for those who read it; no running instance depends on it.
     Kept {
         /// What it is.
         what: &'static str,
         /// Whether it is that.
-        check: fn(&str) -> Result<(), Right>,
+        check: fn(&str) -> Result<(), Expected>,
     },
     /// This runtime does it in one way only: that value is accepted, any other refused.
     Always {
@@ -101,7 +101,7 @@ pub enum Value<T: 'static> {
 pub struct Effect<T: 'static>(Box<dyn Fn(&mut T) + Send + Sync>);
 
 /// Does `set` with a parsed value.
-pub fn effect<T, V: Clone + Send + Sync + 'static>(value: V, set: fn(&mut T, V)) -> Result<Effect<T>, Right> {
+pub fn effect<T, V: Clone + Send + Sync + 'static>(value: V, set: fn(&mut T, V)) -> Result<Effect<T>, Expected> {
     Ok(Effect(Box::new(move |draft| set(draft, value.clone()))))
 }
 
@@ -164,7 +164,7 @@ pub enum Origin {
 impl<T> Setting<T> {
     /// What the value does to a draft, or why it is none.
     pub fn parse(&self, name: &str, text: &str) -> Result<Effect<T>, Fault> {
-        let wrong = |Right(right)| Fault::Value { right };
+        let wrong = |Expected(expected)| Fault::Value { expected };
         match &self.value {
             Value::Bool { get: _, set } => parse_bool(text).and_then(|value| effect(value, *set)).map_err(wrong),
             Value::Integer { min, max, get: _, set } => {
@@ -175,7 +175,7 @@ impl<T> Setting<T> {
             }
             Value::Choice(choices) => match choices.iter().find(|choice| choice.word == text) {
                 Some(choice) => Ok(Effect(Box::new(choice.set))),
-                None => Err(Fault::Value { right: words(choices) }),
+                None => Err(Fault::Value { expected: words(choices) }),
             },
             Value::Parsed { what: _, get: _, parse } => parse(text).map_err(wrong),
             Value::Each { what: _, get: _, parse } => parse(self.rest(name), text).map_err(wrong),

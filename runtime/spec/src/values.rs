@@ -1,4 +1,4 @@
-//! The values that keys can have, from text to type. An error is what would have been right. Pure.
+//! The values that keys can have, from text to type. An error is what would have been accepted. Pure.
 
 mod sizes;
 
@@ -14,20 +14,20 @@ pub const MIN_MTU: i64 = 68;
 /// See [`MIN_MTU`].
 pub const MAX_MTU: i64 = 65_535;
 
-/// What would have been right, to be read after "must be".
+/// What would have been accepted, to be read after "must be".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Right(pub String);
+pub struct Expected(pub String);
 
-fn right<T>(text: impl Into<String>) -> Result<T, Right> {
-    Err(Right(text.into()))
+fn expected<T>(text: impl Into<String>) -> Result<T, Expected> {
+    Err(Expected(text.into()))
 }
 
 /// LXD's words for yes and no, in any case.
-pub fn parse_bool(text: &str) -> Result<bool, Right> {
+pub fn parse_bool(text: &str) -> Result<bool, Expected> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => right("true or false"),
+        _ => expected("true or false"),
     }
 }
 
@@ -35,18 +35,18 @@ pub fn parse_bool(text: &str) -> Result<bool, Right> {
 const MAX_STOP_BYTES: usize = 1024;
 
 /// `SIGRTMIN+3`, or `/sbin/init 0`.
-pub fn parse_stop_method(text: &str) -> Result<StopMethod, Right> {
+pub fn parse_stop_method(text: &str) -> Result<StopMethod, Expected> {
     if let Some(number) = signal_name::parse(text) {
         return Ok(StopMethod::Signal(number));
     }
     if !text.starts_with('/') || text.contains(char::is_control) || MAX_STOP_BYTES < text.len() {
-        return right("a signal such as SIGRTMIN+3, or a command that begins with its path such as /sbin/init 0");
+        return expected("a signal such as SIGRTMIN+3, or a command that begins with its path such as /sbin/init 0");
     }
     Ok(StopMethod::Command(text.split_ascii_whitespace().map(str::to_owned).collect()))
 }
 
 /// A whole number, also in TOML's `0x` and `0o` forms.
-pub fn parse_integer(text: &str, min: i64, max: i64) -> Result<i64, Right> {
+pub fn parse_integer(text: &str, min: i64, max: i64) -> Result<i64, Expected> {
     let number = match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
         (Some(digits), _) => i64::from_str_radix(digits, 16),
         (_, Some(digits)) => i64::from_str_radix(digits, 8),
@@ -54,15 +54,15 @@ pub fn parse_integer(text: &str, min: i64, max: i64) -> Result<i64, Right> {
     };
     match number {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
-        Ok(_) | Err(_) => right(format!("a whole number from {min} to {max}")),
+        Ok(_) | Err(_) => expected(format!("a whole number from {min} to {max}")),
     }
 }
 
 /// A number of seconds as LXD has it, or numbers with units: `500ms`, `90s`, `1m30s`, `2h`.
-pub fn parse_duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Right> {
+pub fn parse_duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Expected> {
     match sum_of_units(text) {
         Some(duration) if (min..=max).contains(&duration) => Ok(duration),
-        Some(_) | None => right(format!(
+        Some(_) | None => expected(format!(
             "a time from {} to {}: seconds, or with units such as 500ms, 90s, 1m30s, 2h",
             show_duration(min),
             show_duration(max)
@@ -107,12 +107,12 @@ pub fn show_duration(duration: Duration) -> String {
 }
 
 /// `limits.cpu.allowance`. The kernel takes periods of 1 ms to 1 s and quotas of 1 ms and more.
-pub fn parse_allowance(text: &str) -> Result<CpuAllowance, Right> {
+pub fn parse_allowance(text: &str) -> Result<CpuAllowance, Expected> {
     let what = "a share such as 50%, or a time such as 25ms/100ms (quota from 1ms, period 1ms to 1000ms)";
     if let Some(percent) = text.strip_suffix('%') {
         return match percent.parse() {
             Ok(percent @ 1..=100) => Ok(CpuAllowance::Share(percent)),
-            Ok(_) | Err(_) => right(what),
+            Ok(_) | Err(_) => expected(what),
         };
     }
     let milliseconds = |text: &str| text.trim().strip_suffix("ms").and_then(|number| number.parse::<u32>().ok());
@@ -120,7 +120,7 @@ pub fn parse_allowance(text: &str) -> Result<CpuAllowance, Right> {
         Some((Some(quota @ 1..=1_000_000), Some(period @ 1..=1000))) => {
             Ok(CpuAllowance::Quota { quota_us: quota.saturating_mul(1000), period_us: period.saturating_mul(1000) })
         }
-        Some(_) | None => right(what),
+        Some(_) | None => expected(what),
     }
 }
 
@@ -136,12 +136,12 @@ pub fn show_allowance(allowance: CpuAllowance) -> String {
 const MAX_CPUS: u16 = 8192;
 
 /// `limits.cpu`: `2` is a number of CPUs, `0-1,3` are CPUs, and `3-3` is CPU 3.
-pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
+pub fn parse_cpus(text: &str) -> Result<Cpus, Expected> {
     let what = "a number of CPUs such as 2, or CPUs such as 0-1,3 (CPU 3 alone is 3-3)";
     if let Ok(count) = text.parse() {
         return match count {
             1..=MAX_CPUS => Ok(Cpus::Count(count)),
-            _ => right(what),
+            _ => expected(what),
         };
     }
     let mut ranges = Vec::new();
@@ -149,12 +149,12 @@ pub fn parse_cpus(text: &str) -> Result<Cpus, Right> {
         let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
         match (first.parse::<u16>(), last.parse::<u16>()) {
             (Ok(first), Ok(last)) if first <= last && last < MAX_CPUS => ranges.push((first, last)),
-            _ => return right(what),
+            _ => return expected(what),
         }
     }
     ranges.sort_unstable();
     if ranges.windows(2).any(|pair| matches!(pair, [(_, last), (first, _)] if first <= last)) {
-        return right("CPUs that are each named once");
+        return expected("CPUs that are each named once");
     }
     let shown =
         |&(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
@@ -192,16 +192,16 @@ pub const RESOURCES: &[&str] = &[
 ];
 
 /// `limits.kernel.RESOURCE`: `unlimited`, one number for both limits, or `SOFT:HARD`.
-pub fn parse_kernel_limit(resource: &str, text: &str) -> Result<KernelLimit, Right> {
+pub fn parse_kernel_limit(resource: &str, text: &str) -> Result<KernelLimit, Expected> {
     let what = "a number, unlimited, or SOFT:HARD such as 1024:4096 with SOFT not above HARD";
     let one = |text: &str| match text.trim() {
         "unlimited" => Ok(None),
-        number => number.parse().map(Some).or_else(|_| right(what)),
+        number => number.parse().map(Some).or_else(|_| expected(what)),
     };
     let (soft, hard) = text.split_once(':').unwrap_or((text, text));
     let (soft, hard) = (one(soft)?, one(hard)?);
     if hard.is_some_and(|hard| soft.is_none_or(|soft| hard < soft)) {
-        return right(what);
+        return expected(what);
     }
     Ok(KernelLimit { resource: resource.to_owned(), soft, hard })
 }
@@ -216,11 +216,11 @@ pub fn show_kernel_limit(limit: &KernelLimit) -> String {
 }
 
 /// Absolute, no `.` or `..`, no control characters; comes back without doubled or trailing slashes. Not `/` itself.
-pub fn parse_path(text: &str) -> Result<String, Right> {
+pub fn parse_path(text: &str) -> Result<String, Expected> {
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
     let is_plain = |part: &&str| *part != "." && *part != ".." && !part.chars().any(char::is_control);
     if !text.starts_with('/') || parts.is_empty() || !parts.iter().all(is_plain) || MAX_PATH_BYTES < text.len() {
-        return right("an absolute path below /, without . and ..");
+        return expected("an absolute path below /, without . and ..");
     }
     Ok(format!("/{}", parts.join("/")))
 }
@@ -229,18 +229,18 @@ pub fn parse_path(text: &str) -> Result<String, Right> {
 const MAX_PATH_BYTES: usize = 1024;
 
 /// A path of a device node.
-pub fn parse_node_path(text: &str) -> Result<String, Right> {
+pub fn parse_node_path(text: &str) -> Result<String, Expected> {
     match parse_path(text) {
         Ok(path) if path.starts_with("/dev/") => Ok(path),
-        Ok(_) | Err(_) => right("a path below /dev/, without . and .."),
+        Ok(_) | Err(_) => expected("a path below /dev/, without . and .."),
     }
 }
 
 /// Permission bits in octal, as LXD has them: `0660`, `660`; TOML's `0o660` too.
-pub fn parse_mode(text: &str) -> Result<u16, Right> {
+pub fn parse_mode(text: &str) -> Result<u16, Expected> {
     match u16::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
         Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(mode),
-        Ok(_) | Err(_) => right("permission bits in octal, such as 0660"),
+        Ok(_) | Err(_) => expected("permission bits in octal, such as 0660"),
     }
 }
 
@@ -250,11 +250,11 @@ pub fn show_mode(mode: u16) -> String {
 }
 
 /// A vendor's or product's id of USB: four hex digits, with or without `0x`.
-pub fn parse_usb_id(text: &str) -> Result<u16, Right> {
+pub fn parse_usb_id(text: &str) -> Result<u16, Expected> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     match u16::from_str_radix(digits, 16) {
         Ok(id) if digits.len() == 4 && !digits.starts_with('+') => Ok(id),
-        Ok(_) | Err(_) => right("four hex digits, such as 0951"),
+        Ok(_) | Err(_) => expected("four hex digits, such as 0951"),
     }
 }
 
@@ -264,36 +264,36 @@ pub fn show_usb_id(id: u16) -> String {
 }
 
 /// A security module's label: an AppArmor profile's name, an SELinux context.
-pub fn parse_label(text: &str) -> Result<String, Right> {
+pub fn parse_label(text: &str) -> Result<String, Expected> {
     const MAX_BYTES: usize = 255;
     if text.is_empty() || MAX_BYTES < text.len() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return right("a profile's name or a context, without spaces");
+        return expected("a profile's name or a context, without spaces");
     }
     Ok(text.to_owned())
 }
 
 /// A name the kernel would take for a network interface.
-pub fn parse_interface(text: &str) -> Result<Text<15>, Right> {
+pub fn parse_interface(text: &str) -> Result<Text<15>, Expected> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
     match Text::try_from(text) {
         Ok(name) if is_plain && !matches!(text, "" | "." | "..") => Ok(name),
-        Ok(_) | Err(()) => right("an interface's name: 1 to 15 letters, digits, dashes, dots"),
+        Ok(_) | Err(()) => expected("an interface's name: 1 to 15 letters, digits, dashes, dots"),
     }
 }
 
 /// The address of one station: not a group's, not all zero.
-pub fn parse_hwaddr(text: &str) -> Result<[u8; 6], Right> {
+pub fn parse_hwaddr(text: &str) -> Result<[u8; 6], Expected> {
     let what = "a MAC address such as 02:00:5e:10:00:01, the lowest bit of its first byte 0";
     let mut address = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut address {
         let Some(part) = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')) else {
-            return right(what);
+            return expected(what);
         };
-        *byte = u8::from_str_radix(part, 16).or_else(|_| right(what))?;
+        *byte = u8::from_str_radix(part, 16).or_else(|_| expected(what))?;
     }
     if parts.next().is_some() || address == [0; 6] || address[0] & 1 != 0 {
-        return right(what);
+        return expected(what);
     }
     Ok(address)
 }
@@ -304,41 +304,41 @@ pub fn show_hwaddr(address: [u8; 6]) -> String {
 }
 
 /// An IPv4 address that one host can have.
-pub fn parse_ipv4(text: &str) -> Result<Ipv4Addr, Right> {
+pub fn parse_ipv4(text: &str) -> Result<Ipv4Addr, Expected> {
     match text.parse::<Ipv4Addr>() {
         Ok(address) if !address.is_multicast() && !address.is_broadcast() && address.octets()[0] != 0 => Ok(address),
-        Ok(_) | Err(_) => right("an IPv4 address such as 10.158.0.20"),
+        Ok(_) | Err(_) => expected("an IPv4 address such as 10.158.0.20"),
     }
 }
 
 /// The name of an environment variable.
-pub fn check_variable(name: &str, value: &str) -> Result<(), Right> {
+pub fn check_variable(name: &str, value: &str) -> Result<(), Expected> {
     if name.is_empty() || name.contains('=') || name.chars().any(char::is_control) {
-        return right("environment.NAME with a NAME without = and control characters");
+        return expected("environment.NAME with a NAME without = and control characters");
     }
-    if value.contains('\0') { right("text without NUL") } else { Ok(()) }
+    if value.contains('\0') { expected("text without NUL") } else { Ok(()) }
 }
 
 /// LXD's expiry: numbers with units `M` (minutes), `H`, `d`, `w`, `m` (months), `y`.
-pub fn check_expiry(text: &str) -> Result<(), Right> {
+pub fn check_expiry(text: &str) -> Result<(), Expected> {
     let is_one = |part: &str| {
         part.strip_suffix(['S', 'M', 'H', 'd', 'w', 'm', 'y']).is_some_and(|number| number.parse::<u32>().is_ok())
     };
     if text.is_empty() || text.split_whitespace().all(is_one) {
         return Ok(());
     }
-    right("a time such as 30M, 6H, 2d, 4w, 3m or 1y, or several of them")
+    expected("a time such as 30M, 6H, 2d, 4w, 3m or 1y, or several of them")
 }
 
 /// LXD's schedule: a cron expression, or `@daily` and its like, comma separated.
-pub fn check_schedule(text: &str) -> Result<(), Right> {
+pub fn check_schedule(text: &str) -> Result<(), Expected> {
     const NAMES: &[&str] =
         &["@never", "@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@annually", "@yearly", "@startup"];
     let is_cron = text.split_whitespace().count() == 5;
     if text.is_empty() || is_cron || text.split(',').all(|part| NAMES.contains(&part.trim())) {
         return Ok(());
     }
-    right(
+    expected(
         "five fields of cron, or @hourly, @daily, @midnight, @weekly, @monthly, @annually, @yearly, @startup, @never",
     )
 }
@@ -347,12 +347,12 @@ pub fn check_schedule(text: &str) -> Result<(), Right> {
 mod tests {
     use super::*;
 
-    /// What is read, or what would have been right.
-    fn shown<T: std::fmt::Debug>(result: Result<T, Right>) -> String {
-        result.map_or_else(|Right(right)| right, |value| format!("{value:?}"))
+    /// What is read, or what would have been accepted.
+    fn shown<T: std::fmt::Debug>(result: Result<T, Expected>) -> String {
+        result.map_or_else(|Expected(expected)| expected, |value| format!("{value:?}"))
     }
 
-    pub(super) fn check<T: std::fmt::Debug>(parse: impl Fn(&str) -> Result<T, Right>, cases: &[(&str, &str)]) {
+    pub(super) fn check<T: std::fmt::Debug>(parse: impl Fn(&str) -> Result<T, Expected>, cases: &[(&str, &str)]) {
         for (text, expected) in cases {
             let found = shown(parse(text));
             assert!(found.starts_with(expected), "{text:?}: {found:?}, not {expected:?}");

@@ -67,7 +67,9 @@ impl World<'_> {
             let mut matches = self.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
             return match (matches.next(), matches.next()) {
                 (Some(one), None) => Ok(*one),
-                (Some(_), Some(_)) => Err(Fault::Value { right: "more digits: several images begin so".to_owned() }),
+                (Some(_), Some(_)) => {
+                    Err(Fault::Value { expected: "more digits: several images begin so".to_owned() })
+                }
                 (None, _) => Err(Fault::Unknown { what: "image", nearest: None }),
             };
         }
@@ -107,7 +109,7 @@ impl World<'_> {
             return Some(source.problem(name, "network", Fault::Unknown { what: "network", nearest }));
         };
         let address = (*ipv4_address)?;
-        let right = match &bridge.ipv4 {
+        let expected = match &bridge.ipv4 {
             Some(ipv4) if ipv4.dhcp.is_none() => {
                 return Some(source.problem(
                     name,
@@ -125,7 +127,7 @@ impl World<'_> {
             }
             None => Some(format!("left out: the network {network} has no addresses")),
         };
-        right.map(|right| source.problem(name, "ipv4.address", Fault::Value { right }))
+        expected.map(|expected| source.problem(name, "ipv4.address", Fault::Value { expected }))
     }
 }
 

@@ -113,14 +113,14 @@ fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
                 parsed.problems.push(problem("type", Fault::Refused { reason }));
             }
             (["type"], _) => {
-                let right = "bridge or physical".to_owned();
-                parsed.problems.push(problem("type", Fault::Value { right }));
+                let expected = "bridge or physical".to_owned();
+                parsed.problems.push(problem("type", Fault::Value { expected }));
             }
             (["description"], TomlValue::Text(_)) => {}
             ([name @ ("config" | "description"), rest @ ..], _) => {
                 let key = if rest.is_empty() { (*name).to_owned() } else { rest.join(".") };
-                let right = "a single value".to_owned();
-                parsed.problems.push(problem(&key, Fault::Value { right }));
+                let expected = "a single value".to_owned();
+                parsed.problems.push(problem(&key, Fault::Value { expected }));
             }
             ([name], _) => {
                 let nearest = nearest(name, TOP_KEYS.iter().copied()).map(str::to_owned);
@@ -192,8 +192,8 @@ fn unknown(kind: NetworkKind, name: &str) -> Fault {
 
 fn build(name: &str, file: &str, parsed: &ParsedNetwork) -> Result<Built, Vec<Problem>> {
     let mut problems = parsed.problems.clone();
-    let link = parse_interface(name).map_err(|right| {
-        problems.push(file_problem(file, "", Fault::Value { right: format!("named by {}", right.0) }));
+    let link = parse_interface(name).map_err(|expected| {
+        problems.push(file_problem(file, "", Fault::Value { expected: format!("named by {}", expected.0) }));
     });
     let mut draft = NetworkDraft::blank();
     set_defaults(table_of(parsed.kind), &mut draft);

@@ -4,7 +4,7 @@ use crate::devices::{Builder, Built, Table};
 use crate::instance::{Disk, DiskSource, RootSpec};
 use crate::setting::Applies::AtRestart;
 use crate::setting::{Origin, Setting, Value, effect};
-use crate::values::{Right, parse_path, parse_size, show_size};
+use crate::values::{Expected, parse_path, parse_size, show_size};
 
 const LXD: Origin = Origin::Lxd("disk");
 
@@ -94,7 +94,7 @@ static OPTIONS: &[Setting<DiskDraft>] = &[
                 let source = match text {
                     TMPFS => TMPFS.to_owned(),
                     _ if text.contains(':') && !text.starts_with('/') => {
-                        return Err(Right("an absolute path of the system, or tmpfs:".to_owned()));
+                        return Err(Expected("an absolute path of the system, or tmpfs:".to_owned()));
                     }
                     _ => parse_path(text)?,
                 };
@@ -113,7 +113,7 @@ static OPTIONS: &[Setting<DiskDraft>] = &[
             what: "a size such as 16MiB",
             get: |draft| draft.size_bytes.map(show_size),
             parse: |text| match parse_size(text)? {
-                bytes if bytes < MIN_TMPFS_BYTES => Err(Right("at least 4KiB".to_owned())),
+                bytes if bytes < MIN_TMPFS_BYTES => Err(Expected("at least 4KiB".to_owned())),
                 bytes => effect(bytes, |draft, bytes| draft.size_bytes = Some(bytes)),
             },
         },

@@ -4,7 +4,7 @@ use crate::devices::{Builder, Built};
 use crate::instance::{Device, DeviceSelect, Required};
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Origin, Setting, Value, effect};
-use crate::values::{Right, parse_mode, show_mode};
+use crate::values::{Expected, parse_mode, show_mode};
 use std::time::Duration;
 
 /// What is said of such a device; `select`: which it is, as its type has it.
@@ -55,10 +55,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const MAX_NAME_BYTES: usize = 126;
 
 /// One word that sysfs could show.
-pub(super) fn parse_word(text: &str, what: &str) -> Result<String, Right> {
+pub(super) fn parse_word(text: &str, what: &str) -> Result<String, Expected> {
     let is_plain = text.chars().all(|char| !char.is_control() && char != '/');
     if text.is_empty() || !is_plain || MAX_NAME_BYTES < text.len() {
-        return Err(Right(what.to_owned()));
+        return Err(Expected(what.to_owned()));
     }
     Ok(text.to_owned())
 }

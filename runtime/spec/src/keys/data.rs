@@ -3,10 +3,10 @@
 use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Origin, Setting, Value, effect};
-use crate::values::{Right, check_expiry, check_schedule, check_variable};
+use crate::values::{Expected, check_expiry, check_schedule, check_variable};
 
 /// Any text is right.
-fn any(_: &str) -> Result<(), Right> {
+fn any(_: &str) -> Result<(), Expected> {
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::draft::ConfigDraft;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Choice, Origin, Setting, Value, effect};
 use crate::values::{
-    RESOURCES, Right, parse_allowance, parse_cpus, parse_kernel_limit, parse_memory, parse_swap, show_allowance,
+    Expected, RESOURCES, parse_allowance, parse_cpus, parse_kernel_limit, parse_memory, parse_swap, show_allowance,
     show_cpus, show_kernel_limit, show_memory, show_swap,
 };
 
@@ -120,7 +120,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
             },
             parse: |resource, text| {
                 if !RESOURCES.contains(&resource) {
-                    return Err(Right(format!("limits.kernel.RESOURCE with one of {}", RESOURCES.join(", "))));
+                    return Err(Expected(format!("limits.kernel.RESOURCE with one of {}", RESOURCES.join(", "))));
                 }
                 effect(parse_kernel_limit(resource, text)?, |draft, limit| draft.kernel.push(limit))
             },

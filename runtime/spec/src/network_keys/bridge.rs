@@ -5,7 +5,7 @@ use crate::draft::{Ipv4Choice, NetworkDraft};
 use crate::network::DnsMode;
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Choice, Origin, Setting, Value, effect};
-use crate::values::{MAX_MTU, MIN_MTU, Right, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
+use crate::values::{Expected, MAX_MTU, MIN_MTU, parse_hwaddr, parse_interface, parse_ipv4, show_hwaddr};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_wire::Text;
@@ -275,9 +275,9 @@ fn has_ipv4(draft: &NetworkDraft) -> bool {
     draft.ipv4_address != Ipv4Choice::None
 }
 
-fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Right> {
+fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Expected> {
     list(text, MAX_RANGES, |part| {
-        let what = || Right("ranges such as 10.158.0.2-10.158.0.99, comma separated".to_owned());
+        let what = || Expected("ranges such as 10.158.0.2-10.158.0.99, comma separated".to_owned());
         let (first, last) = part.split_once('-').ok_or_else(what)?;
         let (first, last) = (parse_ipv4(first.trim())?, parse_ipv4(last.trim())?);
         if last < first { Err(what()) } else { Ok((first, last)) }
@@ -285,7 +285,7 @@ fn ranges(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, Right> {
 }
 
 /// RFC 1035's labels.
-fn domain(text: &str) -> Result<Text<63>, Right> {
+fn domain(text: &str) -> Result<Text<63>, Expected> {
     let is_label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')
@@ -295,7 +295,7 @@ fn domain(text: &str) -> Result<Text<63>, Right> {
     match Text::try_from(text) {
         Ok(domain) if text.split('.').all(is_label) => Ok(domain),
         Ok(_) | Err(()) => {
-            Err(Right("a domain in lower case, without a dot at the end, at most 63 bytes".to_owned()))
+            Err(Expected("a domain in lower case, without a dot at the end, at most 63 bytes".to_owned()))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers of bytes: LXD's units, and the limits of memory and swap.
 
-use super::{Right, parse_bool, right};
+use super::{Expected, expected, parse_bool};
 
 /// LXD's units: `kB` … `EB` count by 1000, `KiB` … `EiB` by 1024.
 const UNITS: &[(&str, u64)] = &[
@@ -21,7 +21,7 @@ const UNITS: &[(&str, u64)] = &[
 ];
 
 /// A number of bytes with or without a unit.
-pub fn parse_size(text: &str) -> Result<u64, Right> {
+pub fn parse_size(text: &str) -> Result<u64, Expected> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
@@ -34,13 +34,13 @@ pub fn parse_size(text: &str) -> Result<u64, Right> {
 }
 
 /// `32M` is the common slip: name both things it could mean.
-fn wrong_size(number: &str, unit: &str) -> Result<u64, Right> {
+fn wrong_size(number: &str, unit: &str) -> Result<u64, Expected> {
     let letter = unit.get(..1).map(str::to_ascii_uppercase).unwrap_or_default();
     if number.is_empty() || number.len() > 18 || letter.is_empty() || !"KMGT".contains(&letter) {
-        return right("a whole number with a unit, such as 64MiB or 64MB");
+        return expected("a whole number with a unit, such as 64MiB or 64MB");
     }
     let decimal = if letter == "K" { "k" } else { &letter };
-    right(format!("a whole number with a unit: {number}{letter}iB (by 1024) or {number}{decimal}B (by 1000)"))
+    expected(format!("a whole number with a unit: {number}{letter}iB (by 1024) or {number}{decimal}B (by 1000)"))
 }
 
 /// As [`parse_size`] reads it, in the unit with the smallest whole number.
@@ -65,15 +65,15 @@ pub enum Memory {
 pub const MIN_MEMORY_BYTES: u64 = 1 << 20;
 
 /// `limits.memory`.
-pub fn parse_memory(text: &str) -> Result<Memory, Right> {
+pub fn parse_memory(text: &str) -> Result<Memory, Expected> {
     if let Some(percent) = text.strip_suffix('%') {
         return match percent.parse() {
             Ok(percent @ 1..=100) => Ok(Memory::Percent(percent)),
-            Ok(_) | Err(_) => right("1% to 100% of the machine's memory"),
+            Ok(_) | Err(_) => expected("1% to 100% of the machine's memory"),
         };
     }
     match parse_size(text)? {
-        bytes if bytes < MIN_MEMORY_BYTES => right("at least 1MiB; was the unit forgotten?"),
+        bytes if bytes < MIN_MEMORY_BYTES => expected("at least 1MiB; was the unit forgotten?"),
         bytes => Ok(Memory::Bytes(bytes)),
     }
 }
@@ -87,13 +87,13 @@ pub fn show_memory(memory: Memory) -> String {
 }
 
 /// `limits.memory.swap`: `None` is no limit.
-pub fn parse_swap(text: &str) -> Result<Option<u64>, Right> {
+pub fn parse_swap(text: &str) -> Result<Option<u64>, Expected> {
     match parse_bool(text) {
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some(0)),
         Err(_) => match parse_size(text) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(_) => right("true, false, or a size such as 64MiB"),
+            Err(_) => expected("true, false, or a size such as 64MiB"),
         },
     }
 }
