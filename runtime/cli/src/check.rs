@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_spec::compile::{Compiled, FileKind, check, compile};
-use yado_spec::problem::{Place, Problem};
+use yado_spec::problem::{Location, Problem};
 use yado_spec::sources::{MAX_SOURCE_BYTES, read_sources};
 
 #[derive(Debug, Args)]
@@ -107,10 +107,10 @@ fn check_directory(system: &Path, data: Option<&Path>) -> (Vec<Problem>, Vec<Str
 }
 
 fn problem_json(problem: &Problem) -> Value {
-    let Problem { place, key, value, fault } = problem;
-    let (file, line) = match place {
-        Place::File { file, line } => (Some(file), *line),
-        Place::Request => (None, 0),
+    let Problem { location, key, value, fault } = problem;
+    let (file, line) = match location {
+        Location::File { file, line } => (Some(file), *line),
+        Location::Request => (None, 0),
     };
     json!({ "file": file, "line": line, "key": key, "value": value, "reason": fault.to_string() })
 }

@@ -8,11 +8,11 @@ mod networks;
 mod order;
 
 use crate::instance::{InstanceSpec, StopMethod};
-use crate::layer::Placed;
+use crate::layer::Located;
 use crate::network::NetworksSpec;
 use crate::parsed_file::{ParsedFile, file_problem, parse_file};
 use crate::parsed_layer::ParsedLayer;
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, Location, Problem};
 use crate::sources::{Source, Sources};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,9 +75,9 @@ pub struct Heading<'a> {
     /// What it is called.
     pub name: &'a InstanceName,
     /// Where it is said: what concerns no single text is told of here.
-    pub place: &'a Place,
+    pub location: &'a Location,
     /// An alias, a fingerprint, or the beginning of one.
-    pub image: Option<&'a Placed>,
+    pub image: Option<&'a Located>,
 }
 
 /// Compiles one instance from its layers, the lowest first: its profiles in their order, then its own. The one way to a spec,

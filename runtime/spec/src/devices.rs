@@ -74,9 +74,9 @@ impl<D: Default> Table<D> {
     fn parse(&self, name: &str, source: &LayerDevice) -> Result<D, Vec<Problem>> {
         let mut draft = self.default_draft();
         let mut problems = Vec::new();
-        for (option, placed) in source.options.iter().filter(|(option, _)| *option != "type") {
+        for (option, located) in source.options.iter().filter(|(option, _)| *option != "type") {
             let parsed = match find(self.options, option) {
-                Some(setting) => setting.parse(option, &placed.text),
+                Some(setting) => setting.parse(option, &located.text),
                 None => Err(Fault::Unknown { what: "option", nearest: nearest_setting(self.options, option) }),
             };
             match parsed {

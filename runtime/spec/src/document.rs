@@ -1,7 +1,7 @@
 //! A TOML file as a list of what it says, each with its line: tables are dissolved into dotted names, so that
 //! `limits.memory = …`, `"limits.memory" = …` and `[config.limits]` are the same. It knows TOML and none of our keys.
 
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, Location, Problem};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -56,8 +56,8 @@ pub(crate) fn parse_document(file: &str, bytes: &[u8]) -> (Vec<Entry>, Vec<Probl
 }
 
 fn syntax_problem(file: &str, line: usize, message: String) -> Problem {
-    let place = Place::File { file: file.to_owned(), line };
-    Problem { place, key: String::new(), value: None, fault: Fault::Syntax { message } }
+    let location = Location::File { file: file.to_owned(), line };
+    Problem { location, key: String::new(), value: None, fault: Fault::Syntax { message } }
 }
 
 /// LXD has keys that are the beginning of others (`limits.memory`, `limits.memory.swap`). As dotted keys TOML does not

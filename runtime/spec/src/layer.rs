@@ -1,7 +1,7 @@
 //! What an instance's configuration is given as, whoever gives it: keys and devices as texts, each with its place. Files and
 //! requests are read into layers, and from there on the compiler does not tell them apart.
 
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, Location, Problem};
 use std::collections::BTreeMap;
 
 /// One layer: a profile, or what an instance says itself. Of several layers the last one that says a key counts, and the last
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layer {
     /// By key: `limits.memory`.
-    pub config: BTreeMap<String, Placed>,
+    pub config: BTreeMap<String, Located>,
     /// By name.
     pub devices: BTreeMap<String, LayerDevice>,
 }
@@ -18,16 +18,16 @@ pub struct Layer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerDevice {
     /// Where it begins.
-    pub place: Place,
+    pub location: Location,
     /// By option; `type` is one of them.
-    pub options: BTreeMap<String, Placed>,
+    pub options: BTreeMap<String, Located>,
 }
 
-/// A text with the place where it stands.
+/// A text with the location where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct Located {
     /// Where.
-    pub place: Place,
+    pub location: Location,
     /// The text.
     pub text: String,
 }
@@ -38,19 +38,19 @@ impl Layer {
         config: BTreeMap<String, String>,
         devices: BTreeMap<String, BTreeMap<String, String>>,
     ) -> Layer {
-        let placed = |texts: BTreeMap<String, String>| -> BTreeMap<String, Placed> {
-            texts.into_iter().map(|(name, text)| (name, Placed { place: Place::Request, text })).collect()
+        let located = |texts: BTreeMap<String, String>| -> BTreeMap<String, Located> {
+            texts.into_iter().map(|(name, text)| (name, Located { location: Location::Request, text })).collect()
         };
-        let device = |options| LayerDevice { place: Place::Request, options: placed(options) };
+        let device = |options| LayerDevice { location: Location::Request, options: located(options) };
         let devices = devices.into_iter().map(|(name, options)| (name, device(options))).collect();
-        Layer { config: placed(config), devices }
+        Layer { config: located(config), devices }
     }
 }
 
-impl Placed {
+impl Located {
     /// A problem with this text as the value of `key`.
     pub(crate) fn problem(&self, key: impl Into<String>, fault: Fault) -> Problem {
-        Problem { place: self.place.clone(), key: key.into(), value: Some(self.text.clone()), fault }
+        Problem { location: self.location.clone(), key: key.into(), value: Some(self.text.clone()), fault }
     }
 }
 
@@ -59,8 +59,8 @@ impl LayerDevice {
     pub(crate) fn problem(&self, device: &str, option: &str, fault: Fault) -> Problem {
         let key = format!("devices.{device}.{option}");
         match self.options.get(option) {
-            Some(placed) => placed.problem(key, fault),
-            None => Problem { place: self.place.clone(), key, value: None, fault },
+            Some(located) => located.problem(key, fault),
+            None => Problem { location: self.location.clone(), key, value: None, fault },
         }
     }
 }

@@ -4,10 +4,10 @@
 use crate::document::{Entry, MAX_PROBLEMS, TomlValue, parse_document};
 use crate::draft::ConfigDraft;
 use crate::keys;
-use crate::layer::{Layer, LayerDevice, Placed};
+use crate::layer::{Layer, LayerDevice, Located};
 use crate::nearest::nearest;
 use crate::parsed_layer::{ParsedLayer, parse_layer};
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, Location, Problem};
 use std::collections::BTreeMap;
 
 /// What a file is a file of.
@@ -25,11 +25,11 @@ pub enum FileKind {
 #[derive(Debug, Default)]
 pub(crate) struct ParsedFile {
     /// `image`.
-    pub(crate) image: Option<Placed>,
+    pub(crate) image: Option<Located>,
     /// `profiles`; `None` when nothing is said of them.
-    pub(crate) profiles: Option<Vec<Placed>>,
+    pub(crate) profiles: Option<Vec<Located>>,
     /// `after`.
-    pub(crate) after: Vec<Placed>,
+    pub(crate) after: Vec<Located>,
     /// `[config]` and `[devices]`.
     pub(crate) layer: ParsedLayer,
     /// What is wrong with the file but for its layer.
@@ -56,8 +56,8 @@ pub(crate) fn parse_file(file: &str, kind: FileKind, bytes: &[u8]) -> ParsedFile
     }
     parsed.layer = parse_layer(layer);
     // What follows from a broken line is said by its syntax error.
-    let broken: Vec<usize> = syntax.iter().map(|problem| problem.place.line()).collect();
-    let is_whole = |problem: &Problem| !broken.contains(&problem.place.line());
+    let broken: Vec<usize> = syntax.iter().map(|problem| problem.location.line()).collect();
+    let is_whole = |problem: &Problem| !broken.contains(&problem.location.line());
     parsed.problems.retain(is_whole);
     parsed.layer.retain_problems(is_whole);
     parsed.problems.extend(syntax);
@@ -78,26 +78,26 @@ impl ParsedFile {
     /// Everything that is wrong with the file, by line.
     pub(crate) fn all_problems(&self) -> Vec<Problem> {
         let mut all: Vec<Problem> = self.problems.iter().chain(self.layer.problems()).cloned().collect();
-        all.sort_by_key(|problem| problem.place.line());
+        all.sort_by_key(|problem| problem.location.line());
         all.truncate(MAX_PROBLEMS);
         all
     }
 }
 
 /// A file as a whole.
-pub(crate) fn whole(file: &str) -> Place {
-    Place::File { file: file.to_owned(), line: 0 }
+pub(crate) fn whole(file: &str) -> Location {
+    Location::File { file: file.to_owned(), line: 0 }
 }
 
 /// A problem of a file as a whole.
 pub(crate) fn file_problem(file: &str, key: &str, fault: Fault) -> Problem {
-    Problem { place: whole(file), key: key.to_owned(), value: None, fault }
+    Problem { location: whole(file), key: key.to_owned(), value: None, fault }
 }
 
 /// An instance without an image.
-pub(crate) fn missing_image(place: Place) -> Problem {
+pub(crate) fn missing_image(location: Location) -> Problem {
     let expected = "image = \"ALIAS\" or a fingerprint".to_owned();
-    Problem { place, key: "image".to_owned(), value: None, fault: Fault::Missing { expected } }
+    Problem { location, key: "image".to_owned(), value: None, fault: Fault::Missing { expected } }
 }
 
 const TOP_KEYS: &[&str] = &["image", "profiles", "after", "description", "config", "devices"];
@@ -149,41 +149,41 @@ impl Reader<'_> {
     }
 
     fn config(&mut self, name: &str, entry: &Entry) {
-        let Some(placed) = self.text(name, entry) else { return };
+        let Some(located) = self.text(name, entry) else { return };
         if self.layer.config.contains_key(name) {
-            self.said_twice(name.to_owned(), &placed);
+            self.said_twice(name.to_owned(), &located);
         } else {
-            self.layer.config.insert(name.to_owned(), placed);
+            self.layer.config.insert(name.to_owned(), located);
         }
     }
 
     fn option(&mut self, device: &str, option: &str, entry: &Entry) {
         let key = format!("devices.{device}.{option}");
-        let Some(placed) = self.text(&key, entry) else { return };
+        let Some(located) = self.text(&key, entry) else { return };
         let options = &mut self.device(device, entry.line).options;
         if options.contains_key(option) {
-            self.said_twice(key, &placed);
+            self.said_twice(key, &located);
         } else {
-            options.insert(option.to_owned(), placed);
+            options.insert(option.to_owned(), located);
         }
     }
 
     /// The device; it begins where it is first spoken of. The table's own entry stands at its header, and so may come later
     /// than a dotted key above it.
     fn device(&mut self, name: &str, line: usize) -> &mut LayerDevice {
-        let place = self.place(line);
-        let device = || LayerDevice { place, options: BTreeMap::new() };
+        let location = self.location(line);
+        let device = || LayerDevice { location, options: BTreeMap::new() };
         self.layer.devices.entry(name.to_owned()).or_insert_with(device)
     }
 
-    fn said_twice(&mut self, key: String, placed: &Placed) {
+    fn said_twice(&mut self, key: String, located: &Located) {
         let reason = "said twice, in quotes and dotted".to_owned();
-        self.parsed.problems.push(placed.problem(key, Fault::Conflict { reason }));
+        self.parsed.problems.push(located.problem(key, Fault::Conflict { reason }));
     }
 
-    fn text(&mut self, key: &str, entry: &Entry) -> Option<Placed> {
+    fn text(&mut self, key: &str, entry: &Entry) -> Option<Located> {
         match &entry.value {
-            TomlValue::Text(text) => Some(self.placed(text, entry.line)),
+            TomlValue::Text(text) => Some(self.located(text, entry.line)),
             TomlValue::List(_) | TomlValue::Other | TomlValue::Table => {
                 self.wrong(key, entry, "a single value");
                 None
@@ -191,13 +191,13 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self, key: &str, entry: &Entry) -> Option<Vec<Placed>> {
+    fn list(&mut self, key: &str, entry: &Entry) -> Option<Vec<Located>> {
         match &entry.value {
             TomlValue::List(texts) if MAX_NAMES < texts.len() => {
                 self.wrong(key, entry, &format!("at most {MAX_NAMES} names"));
                 None
             }
-            TomlValue::List(texts) => Some(texts.iter().map(|(text, line)| self.placed(text, *line)).collect()),
+            TomlValue::List(texts) => Some(texts.iter().map(|(text, line)| self.located(text, *line)).collect()),
             TomlValue::Text(_) | TomlValue::Other | TomlValue::Table => {
                 self.wrong(key, entry, "a list of names, such as [\"one\", \"two\"]");
                 None
@@ -205,12 +205,12 @@ impl Reader<'_> {
         }
     }
 
-    fn placed(&self, text: &str, line: usize) -> Placed {
-        Placed { place: self.place(line), text: text.to_owned() }
+    fn located(&self, text: &str, line: usize) -> Located {
+        Located { location: self.location(line), text: text.to_owned() }
     }
 
-    fn place(&self, line: usize) -> Place {
-        Place::File { file: self.file.to_owned(), line }
+    fn location(&self, line: usize) -> Location {
+        Location::File { file: self.file.to_owned(), line }
     }
 
     fn wrong(&mut self, key: &str, entry: &Entry, expected: &str) {
@@ -222,8 +222,8 @@ impl Reader<'_> {
             TomlValue::Text(text) => Some(text.clone()),
             TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
         };
-        let (place, key) = (self.place(entry.line), key.to_owned());
-        self.parsed.problems.push(Problem { place, key, value, fault });
+        let (location, key) = (self.location(entry.line), key.to_owned());
+        self.parsed.problems.push(Problem { location, key, value, fault });
     }
 }
 

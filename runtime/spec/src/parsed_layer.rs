@@ -5,7 +5,7 @@ use crate::devices::{self, Built};
 use crate::document::MAX_PROBLEMS;
 use crate::draft::ConfigDraft;
 use crate::keys;
-use crate::layer::{Layer, LayerDevice, Placed};
+use crate::layer::{Layer, LayerDevice, Located};
 use crate::problem::{Fault, Problem};
 use crate::setting::Effect;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct ParsedLayer {
 #[derive(Debug)]
 pub(crate) struct ParsedKey {
     /// As it was said.
-    pub(crate) source: Placed,
+    pub(crate) source: Located,
     /// What it does.
     pub(crate) effect: Effect<ConfigDraft>,
 }
@@ -83,7 +83,7 @@ pub fn parse_layer(layer: Layer) -> ParsedLayer {
     parsed
 }
 
-fn parse_key(name: &str, source: &Placed) -> Result<Effect<ConfigDraft>, Fault> {
+fn parse_key(name: &str, source: &Located) -> Result<Effect<ConfigDraft>, Fault> {
     match keys::key(name) {
         Some(setting) => setting.parse(name, &source.text),
         None => Err(Fault::Unknown { what: "key", nearest: keys::nearest_key(name) }),
@@ -96,6 +96,6 @@ fn check_device_name(name: &str, source: &LayerDevice) -> Result<(), Problem> {
         return Ok(());
     }
     let expected = format!("a name of 1 to {MAX_DEVICE_NAME_BYTES} letters, digits, dashes and dots");
-    let (place, key) = (source.place.clone(), format!("devices.{name}"));
-    Err(Problem { place, key, value: None, fault: Fault::Value { expected } })
+    let (location, key) = (source.location.clone(), format!("devices.{name}"));
+    Err(Problem { location, key, value: None, fault: Fault::Value { expected } })
 }

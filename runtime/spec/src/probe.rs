@@ -21,16 +21,16 @@ pub(crate) fn parse_probe(text: &str) -> Result<ProbeAttempt, Expected> {
                 false => Ok(ProbeAttempt::Exec(argv)),
             }
         }
-        Some(("tcp", place)) => match parse_place(place) {
+        Some(("tcp", address)) => match parse_address(address) {
             Some(address) => Ok(ProbeAttempt::Tcp(address)),
             None => {
                 wrong("tcp: with a port, such as tcp:5432, or an address and a port, such as tcp:10.158.0.20:5432")
             }
         },
         Some(("http", rest)) => {
-            let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             // What goes into a request line is a URI: RFC 3986 has no blanks, controls or other scripts in it.
-            match parse_place(place).filter(|_| path.bytes().all(|byte| byte.is_ascii_graphic())) {
+            match parse_address(address).filter(|_| path.bytes().all(|byte| byte.is_ascii_graphic())) {
                 Some(address) if path.is_empty() => Ok(ProbeAttempt::Http(address, "/".to_owned())),
                 Some(address) => Ok(ProbeAttempt::Http(address, path.to_owned())),
                 None => wrong("http: with a port and a path, such as http:8080/health"),
@@ -41,12 +41,12 @@ pub(crate) fn parse_probe(text: &str) -> Result<ProbeAttempt, Expected> {
 }
 
 /// `PORT`, `ADDRESS:PORT`, `[ADDRESS]:PORT`.
-fn parse_place(text: &str) -> Option<SocketAddr> {
-    let place = match text.contains(':') {
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let address = match text.contains(':') {
         true => text.parse().ok(),
         false => text.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
     };
-    place.filter(|place| place.port() != 0)
+    address.filter(|address| address.port() != 0)
 }
 
 #[cfg(test)]

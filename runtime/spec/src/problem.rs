@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: the place, the key, the value, and what would be accepted. One line of text
+//! What is wrong with a configuration: the location, the key, the value, and what would be accepted. One line of text
 //! each, so that a list of them is a file and a file is a list.
 
 use core::fmt;
@@ -7,8 +7,8 @@ use core::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where it is said.
-    pub place: Place,
-    /// `limits.memory`, `devices.eth0.parent`; empty when it is about the place as a whole.
+    pub location: Location,
+    /// `limits.memory`, `devices.eth0.parent`; empty when it is about the file as a whole.
     pub key: String,
     /// What was said, if the fault is in it.
     pub value: Option<String>,
@@ -18,7 +18,7 @@ pub struct Problem {
 
 /// Where something is said.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// In a file.
     File {
         /// The file as it was named to us.
@@ -30,22 +30,22 @@ pub enum Place {
     Request,
 }
 
-impl Place {
+impl Location {
     /// The line, counted from 1; 0 without one.
     pub fn line(&self) -> usize {
         match self {
-            Place::File { file: _, line } => *line,
-            Place::Request => 0,
+            Location::File { file: _, line } => *line,
+            Location::Request => 0,
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File { file, line: 0 } => write!(out, "{file}"),
-            Place::File { file, line } => write!(out, "{file}:{line}"),
-            Place::Request => write!(out, "request"),
+            Location::File { file, line: 0 } => write!(out, "{file}"),
+            Location::File { file, line } => write!(out, "{file}:{line}"),
+            Location::Request => write!(out, "request"),
         }
     }
 }
@@ -107,7 +107,7 @@ const SHOWN_VALUE_CHARS: usize = 60;
 
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:", self.place)?;
+        write!(out, "{}:", self.location)?;
         if !self.key.is_empty() {
             write!(out, " {}", self.key.escape_debug())?;
             if let Some(value) = &self.value {

@@ -133,7 +133,7 @@ fn toml_of_any_bytes_is_compiled_or_told_line_by_line() {
         let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
         for kind in [FileKind::Instance, FileKind::Profile, FileKind::Network] {
             for problem in check(kind, "x.toml", bytes) {
-                assert!(problem.place.line() <= lines, "{problem:?}");
+                assert!(problem.location.line() <= lines, "{problem:?}");
                 assert_eq!(problem.to_string().lines().count(), 1, "{problem:?}");
             }
         }

@@ -12,10 +12,10 @@ use world::{BUSYBOX, FULL, facts, problems};
 use yado_spec::InstanceSpec;
 use yado_spec::changes::changes;
 use yado_spec::compile::{Heading, World, compile_one};
-use yado_spec::layer::{Layer, Placed};
+use yado_spec::layer::{Layer, Located};
 use yado_spec::network::NetworksSpec;
 use yado_spec::parsed_layer::{ParsedLayer, parse_layer};
-use yado_spec::problem::{Place, Problem};
+use yado_spec::problem::{Location, Problem};
 use yado_wire::InstanceName;
 
 type Texts = BTreeMap<String, String>;
@@ -34,8 +34,8 @@ fn compile(image: Option<&str>, layers: &[&ParsedLayer]) -> Result<InstanceSpec,
     let networks = NetworksSpec::default_networks();
     let world = World { aliases: &aliases, images: &images, networks: &networks, facts: &facts };
     let name = InstanceName::parse("it").unwrap();
-    let image = image.map(|text| Placed { place: Place::Request, text: text.to_owned() });
-    compile_one(Heading { name: &name, place: &Place::Request, image: image.as_ref() }, layers, &world)
+    let image = image.map(|text| Located { location: Location::Request, text: text.to_owned() });
+    compile_one(Heading { name: &name, location: &Location::Request, image: image.as_ref() }, layers, &world)
 }
 
 /// All keys and devices of the full file, as LXD's `config` and `devices` have them.

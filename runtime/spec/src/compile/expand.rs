@@ -6,11 +6,11 @@ use crate::draft::{ConfigDraft, ReadyWord};
 use crate::file::{Digest, MAX_FILE_BYTES, encode};
 use crate::instance::{Device, DeviceSelect, InstanceSpec, Nic, NicKind, RootSpec};
 use crate::keys;
-use crate::layer::{LayerDevice, Placed};
+use crate::layer::{LayerDevice, Located};
 use crate::nearest::nearest;
 use crate::parsed_file::missing_image;
 use crate::parsed_layer::{ParsedDevice, ParsedKey, ParsedLayer};
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, Location, Problem};
 use std::collections::BTreeMap;
 use yado_wire::network::MAX_NICS;
 use yado_wire::{InstanceName, hex};
@@ -29,12 +29,12 @@ pub(super) fn spec(
     problems.extend(config_conflicts(&config, &draft));
     let image = match heading.image {
         Some(source) => world.image(source),
-        None => Err(missing_image(heading.place.clone())),
+        None => Err(missing_image(heading.location.clone())),
     };
     let image = image.map_err(|problem| problems.push(problem)).ok();
     let built = world.devices(&devices, &mut problems);
     let spec = image.map(|(fingerprint, facts)| assemble(heading.name, fingerprint, facts, draft, built));
-    problems.extend(spec.as_ref().and_then(|spec| check_size(heading.place, spec)));
+    problems.extend(spec.as_ref().and_then(|spec| check_size(heading.location, spec)));
     match spec {
         Some(spec) if problems.is_empty() => Ok(spec),
         Some(_) | None => Err(problems),
@@ -43,7 +43,7 @@ pub(super) fn spec(
 
 impl World<'_> {
     /// The image by alias, by fingerprint, or by the beginning of one.
-    fn image(&self, source: &Placed) -> Result<([u8; 32], ImageFacts), Problem> {
+    fn image(&self, source: &Located) -> Result<([u8; 32], ImageFacts), Problem> {
         let fingerprint = self.find_image(&source.text).map_err(|fault| source.problem("image", fault))?;
         let refuse = |reason: String| source.problem("image", Fault::Refused { reason });
         let Some(path) = self.images.get(&fingerprint) else {
@@ -233,13 +233,13 @@ fn assemble(
 }
 
 /// The spec must fit into its file.
-fn check_size(place: &Place, spec: &InstanceSpec) -> Option<Problem> {
+fn check_size(location: &Location, spec: &InstanceSpec) -> Option<Problem> {
     match encode(spec, Digest([0; 32])) {
         Ok(_) => None,
         Err(_) => {
             let reason = format!("all together is longer than {MAX_FILE_BYTES} bytes; is environment.* that long?");
-            let (place, key) = (place.clone(), String::new());
-            Some(Problem { place, key, value: None, fault: Fault::Conflict { reason } })
+            let (location, key) = (location.clone(), String::new());
+            Some(Problem { location, key, value: None, fault: Fault::Conflict { reason } })
         }
     }
 }

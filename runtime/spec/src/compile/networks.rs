@@ -2,14 +2,14 @@
 
 use crate::document::{Entry, MAX_PROBLEMS, TomlValue, parse_document};
 use crate::draft::{Ipv4Choice, NetworkDraft};
-use crate::layer::Placed;
+use crate::layer::Located;
 use crate::nearest::nearest;
 use crate::network::{
     AddressSource, BridgeDns, BridgeIpv4, BridgeSpec, DhcpSpec, Ipv4Prefix, NetworksSpec, StaticAddresses, UplinkSpec,
 };
 use crate::network_keys::{BRIDGE, PHYSICAL};
 use crate::parsed_file::file_problem;
-use crate::problem::{Fault, Place, Problem};
+use crate::problem::{Fault, Location, Problem};
 use crate::setting::{Effect, Setting, find, nearest_setting, set_defaults};
 use crate::sources::Source;
 use crate::values::parse_interface;
@@ -83,7 +83,7 @@ enum NetworkKind {
 struct ParsedNetwork {
     kind: NetworkKind,
     /// By key: as it was said, and what it does.
-    config: BTreeMap<String, (Placed, Effect<NetworkDraft>)>,
+    config: BTreeMap<String, (Located, Effect<NetworkDraft>)>,
     problems: Vec<Problem>,
 }
 
@@ -102,9 +102,9 @@ fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
         match (path.as_slice(), &entry.value) {
             (["config", ..], TomlValue::Table) => {}
             (["config", rest @ ..], TomlValue::Text(text)) if !rest.is_empty() => {
-                let place = Place::File { file: file.to_owned(), line: entry.line };
-                let placed = Placed { place, text: text.clone() };
-                config.push((rest.join("."), placed));
+                let location = Location::File { file: file.to_owned(), line: entry.line };
+                let located = Located { location, text: text.clone() };
+                config.push((rest.join("."), located));
             }
             (["type"], TomlValue::Text(text)) if text == "bridge" => parsed.kind = NetworkKind::Bridge,
             (["type"], TomlValue::Text(text)) if text == "physical" => parsed.kind = NetworkKind::Physical,
@@ -136,30 +136,30 @@ fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
             _ => {}
         }
     }
-    for (name, placed) in config {
+    for (name, located) in config {
         if MAX_PROBLEMS <= parsed.problems.len() {
             break;
         }
         let table = table_of(parsed.kind);
         let outcome = match find(table, &name) {
-            Some(setting) => setting.parse(&name, &placed.text),
+            Some(setting) => setting.parse(&name, &located.text),
             None => Err(unknown(parsed.kind, &name)),
         };
         match outcome {
-            Err(fault) => parsed.problems.push(placed.problem(name, fault)),
+            Err(fault) => parsed.problems.push(located.problem(name, fault)),
             Ok(_) if parsed.config.contains_key(&name) => {
                 let reason = "said twice, in quotes and dotted".to_owned();
-                parsed.problems.push(placed.problem(name, Fault::Conflict { reason }));
+                parsed.problems.push(located.problem(name, Fault::Conflict { reason }));
             }
             Ok(effect) => {
-                parsed.config.insert(name, (placed, effect));
+                parsed.config.insert(name, (located, effect));
             }
         }
     }
-    let broken: Vec<usize> = syntax.iter().map(|problem| problem.place.line()).collect();
-    parsed.problems.retain(|problem| !broken.contains(&problem.place.line()));
+    let broken: Vec<usize> = syntax.iter().map(|problem| problem.location.line()).collect();
+    parsed.problems.retain(|problem| !broken.contains(&problem.location.line()));
     parsed.problems.extend(syntax);
-    parsed.problems.sort_by_key(|problem| problem.place.line());
+    parsed.problems.sort_by_key(|problem| problem.location.line());
     parsed
 }
 
@@ -168,8 +168,8 @@ fn problem_of(file: &str, entry: &Entry, key: &str, fault: Fault) -> Problem {
         TomlValue::Text(text) => Some(text.clone()),
         TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
     };
-    let place = Place::File { file: file.to_owned(), line: entry.line };
-    Problem { place, key: key.to_owned(), value, fault }
+    let location = Location::File { file: file.to_owned(), line: entry.line };
+    Problem { location, key: key.to_owned(), value, fault }
 }
 
 fn table_of(kind: NetworkKind) -> &'static [Setting<NetworkDraft>] {
@@ -199,8 +199,8 @@ fn build(name: &str, file: &str, parsed: &ParsedNetwork) -> Result<Built, Vec<Pr
     set_defaults(table_of(parsed.kind), &mut draft);
     parsed.config.values().for_each(|(_, effect)| effect.apply(&mut draft));
     let mut conflict = |key: &str, is_wrong: bool, reason: &str| {
-        if let (true, Some((placed, _))) = (is_wrong, parsed.config.get(key)) {
-            problems.push(placed.problem(key, Fault::Conflict { reason: reason.to_owned() }));
+        if let (true, Some((located, _))) = (is_wrong, parsed.config.get(key)) {
+            problems.push(located.problem(key, Fault::Conflict { reason: reason.to_owned() }));
         }
     };
     match parsed.kind {

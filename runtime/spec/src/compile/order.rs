@@ -1,7 +1,7 @@
 //! `after` among all instances: unknown names, cycles, and instances that wait for one that will never start.
 
 use crate::instance::InstanceSpec;
-use crate::layer::Placed;
+use crate::layer::Located;
 use crate::nearest::nearest;
 use crate::parsed_file::ParsedFile;
 use crate::problem::{Fault, Problem};
@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use yado_wire::InstanceName;
 
 type Instances = BTreeMap<InstanceName, (ParsedFile, Result<InstanceSpec, Vec<Problem>>)>;
-type Edges = BTreeMap<InstanceName, Vec<(InstanceName, Placed)>>;
+type Edges = BTreeMap<InstanceName, Vec<(InstanceName, Located)>>;
 
 /// Fills in `boot.after` of every spec; those that cannot start get their problems instead.
 pub(super) fn check(instances: &mut Instances) {
     let edges = edges(instances);
     for (name, cycle) in cycles(&edges) {
         let mut after = edges.get(&name).into_iter().flatten();
-        let Some((_, placed)) = after.find(|(next, _)| Some(next) == cycle.get(1)) else { continue };
+        let Some((_, located)) = after.find(|(next, _)| Some(next) == cycle.get(1)) else { continue };
         let path = cycle.iter().map(InstanceName::as_str).collect::<Vec<_>>().join(" after ");
-        add(instances, &name, placed.problem("after", Fault::Cycle { path }));
+        add(instances, &name, located.problem("after", Fault::Cycle { path }));
     }
     spread(instances, &edges);
     for (name, after) in edges {
@@ -35,14 +35,14 @@ fn edges(instances: &mut Instances) -> Edges {
     let mut unknown = Vec::new();
     for (name, (parsed, _)) in instances.iter() {
         let mut known = Vec::new();
-        for placed in &parsed.after {
-            match name.beside(&placed.text).ok().filter(|other| instances.contains_key(other)) {
-                Some(other) => known.push((other, placed.clone())),
+        for located in &parsed.after {
+            match name.beside(&located.text).ok().filter(|other| instances.contains_key(other)) {
+                Some(other) => known.push((other, located.clone())),
                 None => {
                     let names = instances.keys().filter(|other| *other != name).map(InstanceName::as_str);
-                    let nearest = nearest(&placed.text, names).map(str::to_owned);
+                    let nearest = nearest(&located.text, names).map(str::to_owned);
                     let fault = Fault::Unknown { what: "instance", nearest };
-                    unknown.push((name.clone(), placed.problem("after", fault)));
+                    unknown.push((name.clone(), located.problem("after", fault)));
                 }
             }
         }
@@ -94,12 +94,12 @@ fn spread(instances: &mut Instances, edges: &Edges) {
     loop {
         let is_bad = |name: &InstanceName| matches!(instances.get(name), Some((_, Err(_))));
         let next = edges.iter().find_map(|(name, after)| {
-            let (bad, placed) = after.iter().find(|(other, _)| is_bad(other))?;
-            (!is_bad(name)).then(|| (name.clone(), bad.clone(), placed.clone()))
+            let (bad, located) = after.iter().find(|(other, _)| is_bad(other))?;
+            (!is_bad(name)).then(|| (name.clone(), bad.clone(), located.clone()))
         });
-        let Some((name, bad, placed)) = next else { return };
+        let Some((name, bad, located)) = next else { return };
         let fault = Fault::Dependency { instance: bad.to_string() };
-        add(instances, &name, placed.problem("after", fault));
+        add(instances, &name, located.problem("after", fault));
     }
 }
 
