@@ -5,10 +5,10 @@ use crate::account::Account;
 use crate::command_group::{self, CommandGroup};
 use crate::confinement::{self, NextLabel};
 use crate::launch_request;
+use crate::payload_channel::{FromPayload, PayloadChannel, PayloadSteps, TOO_SLOW};
 use crate::program::{self, Environment};
 use crate::report::{Reporter, Stopwatch, at};
 use crate::run::wait_for_exec;
-use crate::talk::{PayloadSteps, TOO_SLOW, Talk, Word};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -57,7 +57,7 @@ pub(crate) struct ForkedCommand {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     group: CommandGroup,
-    talk: Talk,
+    channel: PayloadChannel,
 }
 
 /// Forks the command, which joins the instance and executes. The launcher stays outside.
@@ -75,10 +75,10 @@ pub(crate) fn fork_command(
         personality::become_32_bit().map_err(at(Step::Exec, "personality"))?;
     }
     pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
-    let (talk, commands_end) = Talk::pair(patience)?;
+    let (channel, commands_end) = PayloadChannel::pair(patience)?;
     let (forked, group) = command_group::fork(&request.paths.cgroup, parent)?;
     match forked {
-        Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, talk }),
+        Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, channel }),
         Forked::Child => {
             let kept =
                 [Some(commands_end.as_raw_fd()), Some(payload.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
@@ -86,7 +86,7 @@ pub(crate) fn fork_command(
                 let Err(failure) = enter(request, &payload)
                     .and_then(|()| become_command(request, command, label, parent, &commands_end));
                 // If the launcher is gone, nobody is left who wants to know.
-                let _ = commands_end.say(&Word::Failed(failure), &[]);
+                let _ = commands_end.send(&FromPayload::Failed(failure), &[]);
                 std::process::exit(127)
             })
         }
@@ -96,7 +96,7 @@ pub(crate) fn fork_command(
 impl ForkedCommand {
     /// Waits until it is executed. One that is not in time is killed.
     pub(crate) fn wait_for_exec(&self) -> Result<PayloadSteps, Failure> {
-        wait_for_exec(&self.talk).map_err(|failure| {
+        wait_for_exec(&self.channel).map_err(|failure| {
             // Before the kill: what is killed does not count as frozen.
             let is_frozen = failure.reason == TOO_SLOW && self.group.is_frozen();
             children::kill(self.pidfd.as_fd());
@@ -115,7 +115,7 @@ fn become_command(
     command: &Command,
     label: Option<NextLabel<'_>>,
     parent: Parent,
-    talk: &Talk,
+    channel: &PayloadChannel,
 ) -> Result<Infallible, Failure> {
     let Command { argv, environment, cwd, user } = command;
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -132,7 +132,7 @@ fn become_command(
     }
     let environment = Environment::of_command(&request.spec, environment, account.login.as_ref());
     change_directory(cwd.as_deref(), environment.get("HOME"))?;
-    talk.say(&Word::Executing(heapless::Vec::new()), &[])?;
+    channel.send(&FromPayload::Executing(heapless::Vec::new()), &[])?;
     Err(match argv.as_slice() {
         [] => program::execute_login_shell(account.shell(), &environment),
         argv => program::execute(argv, &environment),

@@ -33,10 +33,10 @@ mod network;
 mod confinement;
 mod console;
 mod payload;
+mod payload_channel;
 mod proc_and_sys;
 mod program;
 mod resource_limits;
-mod talk;
 
 mod account;
 mod command_group;

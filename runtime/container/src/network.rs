@@ -1,8 +1,8 @@
 //! netd gives the new network namespace its interfaces. We ask as soon as the namespace exists and fetch the answer when
 //! everything else is done.
 
+use crate::payload_channel::{FromPayload, PayloadChannel, Received, lost};
 use crate::report::{Stopwatch, at, show};
-use crate::talk::{Heard, Talk, Word, lost};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io;
@@ -36,18 +36,29 @@ impl Nics<'_> {
     }
 
     /// Asks netd if the payload, whose `pid` is this, has its network namespace by now. Never waits for that.
-    pub(crate) fn ask_early(&mut self, talk: &Talk, pid: i32, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+    pub(crate) fn ask_early(
+        &mut self,
+        channel: &PayloadChannel,
+        pid: i32,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<(), Failure> {
         match self {
-            Nics::Unasked(_) if talk.has_word()? => self.ask(talk, pid, stopwatch),
+            Nics::Unasked(_) if channel.has_message()? => self.ask(channel, pid, stopwatch),
             Nics::None | Nics::Unasked(_) | Nics::Asked(_) => Ok(()),
         }
     }
 
     /// Asks netd, unless that was done, as soon as the payload has its network namespace.
-    pub(crate) fn ask(&mut self, talk: &Talk, pid: i32, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
+    pub(crate) fn ask(
+        &mut self,
+        channel: &PayloadChannel,
+        pid: i32,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<(), Failure> {
         let Nics::Unasked(request) = *self else { return Ok(()) };
         show(Step::Namespaces);
-        let Some(Heard { message: Word::Network, .. }) = talk.hear_word(Step::Namespaces)? else {
+        let Some(Received { message: FromPayload::Network, .. }) = channel.receive_from_payload(Step::Namespaces)?
+        else {
             return Err(lost(Step::Namespaces));
         };
         let attaching = stopwatch.step(Step::Network, || {

@@ -3,12 +3,12 @@
 
 use crate::confinement::{self, NextLabel};
 use crate::console;
+use crate::payload_channel::{FromLauncher, FromPayload, MAX_PAYLOAD_STEPS, PayloadChannel, Received};
 use crate::proc_and_sys::{KernelMounts, WholeMounts};
 use crate::program::{self, Environment};
 use crate::report::{Stopwatch, at, at_new};
 use crate::run_directory::NOTIFY_SOCKET;
 use crate::stage::Place;
-use crate::talk::{Go, Heard, MAX_PAYLOAD_STEPS, Talk, Word};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
@@ -21,9 +21,9 @@ use yado_sys::personality;
 use yado_wire::{Failure, Step};
 
 /// The whole life of the payload up to its `execve`.
-pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Talk) -> Infallible {
-    if let Err(Gave::Up(failure)) = become_init(request, label, talk) {
-        talk.fail(failure);
+pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, channel: &PayloadChannel) -> Infallible {
+    if let Err(Gave::Up(failure)) = become_init(request, label, channel) {
+        channel.fail(failure);
     }
     std::process::exit(1)
 }
@@ -42,29 +42,37 @@ impl From<Failure> for Gave {
     }
 }
 
-fn become_init(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Talk) -> Result<Infallible, Gave> {
+fn become_init(
+    request: &LaunchRequest,
+    label: Option<NextLabel<'_>>,
+    channel: &PayloadChannel,
+) -> Result<Infallible, Gave> {
     let mut stopwatch = Stopwatch::default();
     let (KernelMounts { proc, sys, cgroup }, whole) = stopwatch.step(Step::Namespaces, || {
-        enter_namespaces(request, talk)?;
+        enter_namespaces(request, channel)?;
         let whole = request.spec.security.nesting.then(WholeMounts::new).transpose()?;
         Ok((KernelMounts::new()?, whole))
     })?;
-    talk.say(&Word::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
+    channel.send(&FromPayload::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
     drop((proc, sys, cgroup));
     // While the launcher puts together what is mounted: nothing that we call from here on is denied.
-    let Some(Heard { message: Go::BeRoot, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
+    let Some(Received { message: FromLauncher::BeRoot, .. }) = channel.receive(Step::Launcher)? else {
+        return Err(Gave::In);
+    };
     stopwatch.step(Step::IdMap, become_root_inside)?;
     stopwatch.step(Step::Capabilities, || confinement::confine(&request.spec.security))?;
-    let Some(Heard { message: Go::Build { is_32_bit, has_notify_socket }, descriptors }) =
-        talk.hear(Step::Launcher)?
+    let Some(Received { message: FromLauncher::Build { is_32_bit, has_notify_socket }, descriptors }) =
+        channel.receive(Step::Launcher)?
     else {
         return Err(Gave::In);
     };
     let Ok([dev, terminals]) = <[OwnedFd; 2]>::try_from(descriptors) else { return Err(Gave::In) };
     stopwatch.step(Step::Mount, || build(&dev, &terminals, whole.as_ref()))?;
     stopwatch.step(Step::Console, console::take)?;
-    talk.say(&Word::Built, &[])?;
-    let Some(Heard { message: Go::Exec, .. }) = talk.hear(Step::Launcher)? else { return Err(Gave::In) };
+    channel.send(&FromPayload::Built, &[])?;
+    let Some(Received { message: FromLauncher::Exec, .. }) = channel.receive(Step::Launcher)? else {
+        return Err(Gave::In);
+    };
     if !request.spec.nics.is_empty() {
         stopwatch.step(Step::Network, || bring_up_nics(request))?;
     }
@@ -76,15 +84,16 @@ fn become_init(request: &LaunchRequest, label: Option<NextLabel<'_>>, talk: &Tal
     // No controlling terminal: init's children take the console as theirs, which they could not if init had it.
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
     confinement::finish(&request.spec.security, label)?;
-    talk.say(&Word::Executing(stopwatch.times().iter().copied().take(MAX_PAYLOAD_STEPS).collect()), &[])?;
+    channel
+        .send(&FromPayload::Executing(stopwatch.times().iter().copied().take(MAX_PAYLOAD_STEPS).collect()), &[])?;
     Err(Gave::Up(program::execute(&request.spec.init, &environment)))
 }
 
 /// The network namespace first, and alone: it takes the kernel as long as all others together, and netd can then begin.
-fn enter_namespaces(request: &LaunchRequest, talk: &Talk) -> Result<(), Failure> {
+fn enter_namespaces(request: &LaunchRequest, channel: &PayloadChannel) -> Result<(), Failure> {
     clone::unshare(Namespaces::NEWNET).map_err(at(Step::Namespaces, "net"))?;
     if !request.spec.nics.is_empty() {
-        talk.say(&Word::Network, &[])?;
+        channel.send(&FromPayload::Network, &[])?;
     }
     // The mount namespace too: our working directory is then our own copy of the launcher's stage.
     let others = Namespaces::NEWNS | Namespaces::NEWUTS | Namespaces::NEWIPC | Namespaces::NEWCGROUP;

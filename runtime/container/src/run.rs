@@ -12,13 +12,15 @@ use crate::launch_request::kept_image;
 use crate::layer;
 use crate::network::Nics;
 use crate::payload;
+use crate::payload_channel::{
+    FromLauncher, FromPayload, MESSAGE_TIMEOUT, PayloadChannel, PayloadSteps, Received, lost,
+};
 use crate::proc_and_sys::{self, Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at, at_new, show};
 use crate::resource_limits;
 use crate::run_directory::RunDirectory;
 use crate::stage::{Place, Stage};
 use crate::sync_devices;
-use crate::talk::{Go, Heard, PATIENCE, PayloadSteps, Talk, Word, lost};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use yado_spec::LaunchRequest;
@@ -93,7 +95,7 @@ struct Outside {
 struct Born {
     pid: i32,
     pidfd: OwnedFd,
-    talk: Talk,
+    channel: PayloadChannel,
 }
 
 /// Root inside must be somebody else outside.
@@ -116,7 +118,7 @@ fn check_map(request: &LaunchRequest) -> Result<(), Failure> {
 /// no process has this id, and we have it only while nothing of the instance's runs yet.
 fn give_birth(request: &LaunchRequest) -> Result<Born, Failure> {
     let label = NextLabel::of(&request.spec.security)?;
-    let (talk, payloads_end) = Talk::pair(PATIENCE)?;
+    let (channel, payloads_end) = PayloadChannel::pair(MESSAGE_TIMEOUT)?;
     if request.spec.security.time_namespace {
         clocks::begin_anew()?;
     }
@@ -131,7 +133,7 @@ fn give_birth(request: &LaunchRequest) -> Result<Born, Failure> {
         set_effective_user(0)?;
     }
     match forked.map_err(at(Step::Namespaces, "clone3"))? {
-        Forked::Caller { pid, pidfd } => Ok(Born { pid, pidfd, talk }),
+        Forked::Caller { pid, pidfd } => Ok(Born { pid, pidfd, channel }),
         Forked::Child => {
             // Nothing of the launcher's: its end of the talk would hide its death from us, and through what else is open the init
             // of an instance could be a link to a program outside.
@@ -151,7 +153,7 @@ fn build(
     let Outside { cgroup, runtime, stage, terminals, kept_image } = outside;
     let mut nics = Nics::of(request);
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(request, born.pid))?;
-    born.talk.tell(&Go::BeRoot, &[])?;
+    born.channel.send_to_payload(&FromLauncher::BeRoot, &[])?;
     let image = MountedImage::open(request, kept_image.as_ref(), stopwatch)?;
     reporter.image(&image.keep)?;
     let root = layer::mount_root(request, &image, user_namespace.as_ref(), stopwatch)
@@ -161,13 +163,13 @@ fn build(
     stopwatch.step(Step::Mount, || disks::attach_all(request, &inside, user_namespace.as_ref()))?;
     // The payload's namespaces take it longest of all. Until they are there we do what needs none of them; and what the
     // configuration can have wrong was seen before netd is asked, which may take an interface from the system.
-    nics.ask_early(&born.talk, born.pid, stopwatch)?;
+    nics.ask_early(&born.channel, born.pid, stopwatch)?;
     let (dev, run, boot_id) = stopwatch.step(Step::Mount, || {
         let dev = dev_directory::make(request.idmap_base, &found.nodes)?;
         let run = RunDirectory::make(request.idmap_base, runtime)?;
         Ok((dev, run, proc_and_sys::new_boot_id()?))
     })?;
-    nics.ask_early(&born.talk, born.pid, stopwatch)?;
+    nics.ask_early(&born.channel, born.pid, stopwatch)?;
     let master = stopwatch.step(Step::Console, || console::open(terminals, request.idmap_base))?;
     let kernel_mounts = hear_of_namespaces(&mut nics, born, stopwatch)?;
     stopwatch.step(Step::Mount, || {
@@ -177,8 +179,8 @@ fn build(
         stage.put(&kernel_mounts.sys, Place::Sys)?;
         stage.put(&run.mount, Place::Run)
     })?;
-    let build = Go::Build { is_32_bit: image.is_32_bit(), has_notify_socket: run.has_notify_socket };
-    born.talk.tell(&build, &[dev.theirs.as_fd(), terminals.as_fd()])?;
+    let build = FromLauncher::Build { is_32_bit: image.is_32_bit(), has_notify_socket: run.has_notify_socket };
+    born.channel.send_to_payload(&build, &[dev.theirs.as_fd(), terminals.as_fd()])?;
 
     // From here on both processes work. Nothing of the instance's runs before we say so, and it is then that the filter counts.
     stopwatch.step(Step::DeviceFilter, || {
@@ -217,9 +219,11 @@ fn find_devices(request: &LaunchRequest) -> Result<devices::Found<'_>, Failure> 
 
 /// The payload has made its namespaces, and of them the kernel's file systems.
 fn hear_of_namespaces(nics: &mut Nics<'_>, born: &Born, stopwatch: &mut Stopwatch) -> Result<KernelMounts, Failure> {
-    nics.ask(&born.talk, born.pid, stopwatch)?;
+    nics.ask(&born.channel, born.pid, stopwatch)?;
     show(Step::Namespaces);
-    let Some(Heard { message: Word::Namespaces, descriptors }) = born.talk.hear_word(Step::Namespaces)? else {
+    let Some(Received { message: FromPayload::Namespaces, descriptors }) =
+        born.channel.receive_from_payload(Step::Namespaces)?
+    else {
         return Err(lost(Step::Namespaces));
     };
     match <[OwnedFd; 3]>::try_from(descriptors) {
@@ -269,19 +273,20 @@ fn set_effective_user(uid: u32) -> Result<(), Failure> {
 
 /// The payload may have failed long ago: this is where we hear of it.
 fn finish(born: &Born, stopwatch: &mut Stopwatch) -> Result<PayloadSteps, Failure> {
-    born.talk.tell(&Go::Exec, &[])?;
+    born.channel.send_to_payload(&FromLauncher::Exec, &[])?;
     // The payload says itself how long that took.
     show(Step::Mount);
-    born.talk.wait_until_built()?;
-    stopwatch.step(Step::Exec, || wait_for_exec(&born.talk))
+    born.channel.wait_until_built()?;
+    stopwatch.step(Step::Exec, || wait_for_exec(&born.channel))
 }
 
 /// The payload's last word, then the silence that says that its program runs.
-pub(crate) fn wait_for_exec(talk: &Talk) -> Result<PayloadSteps, Failure> {
-    let Some(Heard { message: Word::Executing(times), .. }) = talk.hear_word(Step::Exec)? else {
+pub(crate) fn wait_for_exec(channel: &PayloadChannel) -> Result<PayloadSteps, Failure> {
+    let Some(Received { message: FromPayload::Executing(times), .. }) = channel.receive_from_payload(Step::Exec)?
+    else {
         return Err(lost(Step::Exec));
     };
-    match talk.hear_word(Step::Exec)? {
+    match channel.receive_from_payload(Step::Exec)? {
         None => Ok(times),
         Some(_) => Err(lost(Step::Exec)),
     }

@@ -12,7 +12,7 @@ use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
 /// From the launcher to the payload.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Go {
+pub(crate) enum FromLauncher {
     /// The id maps are written: the payload can be root inside.
     BeRoot,
     /// Everything outside is mounted and lies on the stage. With it travel `/dev` and `/dev/pts`.
@@ -35,7 +35,7 @@ pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
 
 /// From the payload to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Word {
+pub(crate) enum FromPayload {
     /// The network namespace exists. Said only where netd is to be asked for interfaces.
     Network,
     /// The namespaces exist. With it travel `/proc`, `/sys` and the cgroup tree as seen from them.
@@ -44,51 +44,55 @@ pub(crate) enum Word {
     Built,
     /// The next thing is `execve`. How long the payload's steps took.
     Executing(PayloadSteps),
-    /// The payload gives up. It stays until the launcher is gone or kills it: see [`Talk::fail`].
+    /// The payload gives up. It stays until the launcher is gone or kills it: see [`PayloadChannel::fail`].
     Failed(Failure),
 }
 
 /// How long the launcher waits for the payload's next word: between two of them lie mounts, and at worst a read of a slow
 /// card, by a process that has to share what its instance is allowed of the processor. The payload waits for as long as the
 /// launcher lives: what is done outside meanwhile may be the verification of a whole image.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One end.
 #[derive(Debug)]
-pub(crate) struct Talk(OwnedFd);
+pub(crate) struct PayloadChannel(OwnedFd);
 
 /// What arrived.
 #[derive(Debug)]
-pub(crate) struct Heard<M> {
+pub(crate) struct Received<M> {
     pub(crate) message: M,
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-impl AsRawFd for Talk {
+impl AsRawFd for PayloadChannel {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl Talk {
+impl PayloadChannel {
     /// The launcher's end, which waits for each message no longer than `patience`, and the payload's.
-    pub(crate) fn pair(patience: Duration) -> Result<(Talk, Talk), Failure> {
+    pub(crate) fn pair(patience: Duration) -> Result<(PayloadChannel, PayloadChannel), Failure> {
         let (launchers, payloads) = packet::socketpair().map_err(at(Step::Launcher, "socketpair"))?;
         packet::set_timeout(&launchers, patience).map_err(at(Step::Launcher, "socketpair"))?;
-        Ok((Talk(launchers), Talk(payloads)))
+        Ok((PayloadChannel(launchers), PayloadChannel(payloads)))
     }
 
-    pub(crate) fn say<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    pub(crate) fn send<M: Serialize>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
         let too_long = || Failure::refused(Step::Launcher, "payload", "a message longer than a packet");
         let bytes = yado_wire::encode(message).ok_or_else(too_long)?;
         let sent = packet::send(&self.0.as_fd(), &bytes, descriptors).map_err(at(Step::Launcher, "payload"))?;
         sent.ok_or_else(|| Failure::refused(Step::Launcher, "payload", "it takes no message"))
     }
 
-    /// The launcher's [`Talk::say`]. If nobody is there to listen any more, the failure is the last word, if there was one.
-    pub(crate) fn tell(&self, go: &Go, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
-        self.say(go, descriptors).map_err(|failure| match failure.errno == Errno::PIPE.raw_os_error() {
-            true => self.hear_word(Step::Launcher).err().unwrap_or(failure),
+    /// The launcher's [`PayloadChannel::send`]. If nobody is there to listen any more, the failure is the last word, if there was one.
+    pub(crate) fn send_to_payload(
+        &self,
+        message: &FromLauncher,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Failure> {
+        self.send(message, descriptors).map_err(|failure| match failure.errno == Errno::PIPE.raw_os_error() {
+            true => self.receive_from_payload(Step::Launcher).err().unwrap_or(failure),
             false => failure,
         })
     }
@@ -97,26 +101,26 @@ impl Talk {
     /// the kernel says `ECONNRESET` first, and the launcher would take that for an end without a word.
     pub(crate) fn fail(&self, failure: Failure) {
         // If the launcher is gone, nobody is left who wants to know.
-        let _ = self.say(&Word::Failed(failure), &[]);
-        while let Ok(Some(_)) = self.hear::<Go>(Step::Launcher) {}
+        let _ = self.send(&FromPayload::Failed(failure), &[]);
+        while let Ok(Some(_)) = self.receive::<FromLauncher>(Step::Launcher) {}
     }
 
     /// Waits until the payload has built the inside.
     pub(crate) fn wait_until_built(&self) -> Result<(), Failure> {
-        match self.hear_word(Step::Mount)? {
-            Some(Heard { message: Word::Built, .. }) => Ok(()),
+        match self.receive_from_payload(Step::Mount)? {
+            Some(Received { message: FromPayload::Built, .. }) => Ok(()),
             _ => Err(lost(Step::Mount)),
         }
     }
 
     /// Whether a message waits to be heard, or the other end is closed.
-    pub(crate) fn has_word(&self) -> Result<bool, Failure> {
+    pub(crate) fn has_message(&self) -> Result<bool, Failure> {
         let next = packet::next_has_room(&self.0.as_fd()).map_err(at(Step::Launcher, "payload"))?;
         Ok(next.is_some())
     }
 
     /// Waits for the next message, which belongs to `step`. `None`: the other end is closed.
-    pub(crate) fn hear<M: DeserializeOwned>(&self, step: Step) -> Result<Option<Heard<M>>, Failure> {
+    pub(crate) fn receive<M: DeserializeOwned>(&self, step: Step) -> Result<Option<Received<M>>, Failure> {
         let mut buffer = [0; MAX_FRAME_BYTES];
         let packet = packet::recv(&self.0.as_fd(), &mut buffer).map_err(at(Step::Launcher, "payload"))?;
         let Some(packet) = packet else { return Err(Failure::refused(step, "payload", TOO_SLOW)) };
@@ -126,13 +130,13 @@ impl Talk {
         let Packet { len, descriptors } = packet;
         let message = yado_wire::decode(&buffer[..len])
             .map_err(|error| Failure::refused(Step::Launcher, "payload", &error.to_string()))?;
-        Ok(Some(Heard { message, descriptors }))
+        Ok(Some(Received { message, descriptors }))
     }
 
     /// Waits for the payload's next word; its failure becomes ours.
-    pub(crate) fn hear_word(&self, step: Step) -> Result<Option<Heard<Word>>, Failure> {
-        match self.hear(step)? {
-            Some(Heard { message: Word::Failed(failure), .. }) => Err(failure),
+    pub(crate) fn receive_from_payload(&self, step: Step) -> Result<Option<Received<FromPayload>>, Failure> {
+        match self.receive(step)? {
+            Some(Received { message: FromPayload::Failed(failure), .. }) => Err(failure),
             word => Ok(word),
         }
     }
@@ -153,21 +157,21 @@ mod tests {
 
     #[test]
     fn a_silent_payload_is_not_taken_for_one_that_executes() {
-        let (launchers, payloads) = Talk::pair(Duration::from_millis(10)).unwrap();
-        let failure = launchers.hear_word(Step::Exec).unwrap_err();
+        let (launchers, payloads) = PayloadChannel::pair(Duration::from_millis(10)).unwrap();
+        let failure = launchers.receive_from_payload(Step::Exec).unwrap_err();
         assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, TOO_SLOW));
         drop(payloads);
-        assert!(launchers.hear_word(Step::Exec).unwrap().is_none());
+        assert!(launchers.receive_from_payload(Step::Exec).unwrap().is_none());
     }
 
     #[test]
     fn building_and_executing_are_waited_for_one_after_the_other() {
-        let (launchers, payloads) = Talk::pair(Duration::from_millis(10)).unwrap();
+        let (launchers, payloads) = PayloadChannel::pair(Duration::from_millis(10)).unwrap();
         let failure = launchers.wait_until_built().unwrap_err();
         assert_eq!((failure.step, failure.reason.as_str()), (Step::Mount, TOO_SLOW));
-        payloads.say(&Word::Built, &[]).unwrap();
+        payloads.send(&FromPayload::Built, &[]).unwrap();
         launchers.wait_until_built().unwrap();
-        let failure = launchers.hear_word(Step::Exec).unwrap_err();
+        let failure = launchers.receive_from_payload(Step::Exec).unwrap_err();
         assert_eq!((failure.step, failure.reason.as_str()), (Step::Exec, TOO_SLOW));
     }
 
@@ -175,20 +179,20 @@ mod tests {
     fn the_last_word_of_a_payload_that_is_gone_is_what_failed() {
         // Gone with a message unread, and with none.
         for unread in [1, 0] {
-            let (launchers, payloads) = Talk::pair(PATIENCE).unwrap();
-            (0..unread).for_each(|_| launchers.tell(&Go::BeRoot, &[]).unwrap());
+            let (launchers, payloads) = PayloadChannel::pair(MESSAGE_TIMEOUT).unwrap();
+            (0..unread).for_each(|_| launchers.send_to_payload(&FromLauncher::BeRoot, &[]).unwrap());
             let reason = Failure::refused(Step::Seccomp, "filter", "not in this kernel").in_vain();
-            payloads.say(&Word::Failed(reason.clone()), &[]).unwrap();
+            payloads.send(&FromPayload::Failed(reason.clone()), &[]).unwrap();
             drop(payloads);
-            assert_eq!(launchers.tell(&Go::Exec, &[]).unwrap_err(), reason);
-            let nothing_more = launchers.tell(&Go::Exec, &[]).unwrap_err();
+            assert_eq!(launchers.send_to_payload(&FromLauncher::Exec, &[]).unwrap_err(), reason);
+            let nothing_more = launchers.send_to_payload(&FromLauncher::Exec, &[]).unwrap_err();
             assert_eq!(nothing_more.errno, Errno::PIPE.raw_os_error());
         }
     }
 
     #[test]
     fn a_payload_that_fails_stays_until_the_launcher_has_heard_it() {
-        let (launchers, payloads) = Talk::pair(PATIENCE).unwrap();
+        let (launchers, payloads) = PayloadChannel::pair(MESSAGE_TIMEOUT).unwrap();
         let reason = Failure::refused(Step::Mount, "/sys", "not a directory");
         std::thread::scope(|scope| {
             let launchers = launchers;
@@ -196,9 +200,9 @@ mod tests {
                 payloads.fail(reason.clone());
                 drop(payloads);
             });
-            launchers.tell(&Go::BeRoot, &[]).unwrap();
-            launchers.tell(&Go::Exec, &[]).unwrap();
-            assert_eq!(launchers.hear_word(Step::Exec).unwrap_err(), reason);
+            launchers.send_to_payload(&FromLauncher::BeRoot, &[]).unwrap();
+            launchers.send_to_payload(&FromLauncher::Exec, &[]).unwrap();
+            assert_eq!(launchers.receive_from_payload(Step::Exec).unwrap_err(), reason);
             assert!(!payload.is_finished());
         });
     }
