@@ -6,10 +6,10 @@
 
 pub(crate) mod appliance;
 mod boot_times;
+mod cached_images;
 mod command_line;
 mod first_payload;
 mod hosted;
-mod kept_images;
 mod memory;
 pub(crate) mod native;
 mod rivals;
@@ -147,7 +147,7 @@ fn measure(board: &Board, report: &mut BenchReport) {
     report.boot = report.keep("the boot", boot);
     memory::measure(board, report);
     starts::measure(board, report);
-    kept_images::measure(board, report);
+    cached_images::measure(board, report);
 }
 
 /// Waits until these instances are ready: they run, and did so for a while.

@@ -1,7 +1,7 @@
 //! The instance's terminals: its own devpts, and its console, which is the first pty there, so that its name inside is true
 //! and no path leads to the system's ptys.
 
-use crate::inside::as_ids;
+use crate::instance_root::as_ids;
 use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};

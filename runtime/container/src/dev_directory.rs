@@ -3,7 +3,7 @@
 //! is ever given away by a path that the instance could have led elsewhere.
 
 use crate::devices::{Node, NodeSource};
-use crate::inside::as_ids;
+use crate::instance_root::as_ids;
 use crate::layer::make_directory;
 use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};

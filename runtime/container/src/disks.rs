@@ -1,7 +1,7 @@
 //! `disk` devices: directories and files of the system, or a tmpfs, mounted into the instance's root from outside. They are
 //! there before the payload takes its copy of the mounts, so the kernel locks their flags: read-only stays read-only.
 
-use crate::inside::{Inside, Shape};
+use crate::instance_root::{InstanceRoot, Shape};
 use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
@@ -16,12 +16,12 @@ use yado_wire::{Failure, Step};
 /// Attaches all disks of the instance.
 pub(crate) fn attach_all(
     request: &LaunchRequest,
-    inside: &Inside<'_>,
+    instance_root: &InstanceRoot<'_>,
     user_namespace: Option<&OwnedFd>,
 ) -> Result<(), Failure> {
     for disk in &request.spec.disks {
-        let Some((mount, shape)) = open(disk, request, inside.base, user_namespace)? else { continue };
-        let target = inside.open_or_make(&disk.path, shape).map_err(no_mount_point(&disk.path))?;
+        let Some((mount, shape)) = open(disk, request, instance_root.base, user_namespace)? else { continue };
+        let target = instance_root.open_or_make(&disk.path, shape).map_err(no_mount_point(&disk.path))?;
         mount::attach(&mount, &target).map_err(at(Step::Mount, &disk.path))?;
     }
     Ok(())

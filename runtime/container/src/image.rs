@@ -4,7 +4,7 @@
 //! A mount that fails on a verified image means that bytes are not what was signed. Only then is the whole image read, to
 //! say which block it is.
 
-use crate::kept_image::{self, Copies, Keep};
+use crate::cached_image::{self, Copies, Keep};
 use crate::report::{Stopwatch, at, at_new};
 use crate::verity_device;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -38,7 +38,7 @@ impl MountedImage {
         stopwatch: &mut Stopwatch,
     ) -> Result<MountedImage, Failure> {
         let path = request.paths.image.clone();
-        let image = stopwatch.step(Step::ImageOpen, || open_trusted(request))?;
+        let image = stopwatch.step(Step::ImageOpen, || open_image(request))?;
         if let Some(copies) = kept.and_then(|kept| copy_kept(request, &image, kept, stopwatch)) {
             let Copies { for_instance, for_init } = copies;
             return Ok(MountedImage { path, image, mount: for_instance, keep: Keep::Given(for_init) });
@@ -68,7 +68,7 @@ impl MountedImage {
     }
 }
 
-fn open_trusted(request: &LaunchRequest) -> Result<TrustedImage, Failure> {
+fn open_image(request: &LaunchRequest) -> Result<TrustedImage, Failure> {
     let keys = Keys::read_dir(Path::new(&request.paths.trust)).map_err(|error| {
         Failure::refused(Step::ImageSignature, &request.paths.trust, &error.to_string()).in_vain()
     })?;
@@ -92,11 +92,11 @@ fn copy_kept(
     kept: &OwnedFd,
     stopwatch: &mut Stopwatch,
 ) -> Option<Copies> {
-    let now = kept_image::identity(&image.file).ok()?;
-    if request.image_kept != Some(now) {
+    let now = cached_image::identity(&image.file).ok()?;
+    if request.cached_image != Some(now) {
         return None;
     }
-    stopwatch.step(Step::ImageMount, || Ok(kept_image::copy(kept).ok())).ok().flatten()
+    stopwatch.step(Step::ImageMount, || Ok(cached_image::copy(kept).ok())).ok().flatten()
 }
 
 /// Makes of a new mount two, one for the instance, the other for init to keep, if there is a file that it is good for.
@@ -107,8 +107,8 @@ fn share(
     path: &str,
 ) -> Result<(OwnedFd, Keep), Failure> {
     let Some(identity) = identity else { return Ok((mount, Keep::Nothing)) };
-    let Copies { for_instance, for_init } = kept_image::copy(&mount).map_err(at(Step::ImageMount, path))?;
-    let watch = kept_image::watch(&image.file);
+    let Copies { for_instance, for_init } = cached_image::copy(&mount).map_err(at(Step::ImageMount, path))?;
+    let watch = cached_image::watch(&image.file);
     Ok((for_instance, Keep::New { mount: for_init.unwrap_or(mount), identity, watch }))
 }
 
@@ -121,7 +121,7 @@ fn mount_by_block(
     let device = verity_device::open(path, image, stopwatch)?;
     let mount =
         stopwatch.step(Step::ImageMount, || mount_erofs(&device.path).map_err(at_new(Step::ImageMount, path)))?;
-    Ok((mount, kept_image::identity(&image.file).ok()))
+    Ok((mount, cached_image::identity(&image.file).ok()))
 }
 
 /// The whole image is verified now, then mounted: straight from the file where the kernel can (6.12), else by loop.
@@ -130,11 +130,11 @@ fn mount_at_once(
     image: &TrustedImage,
     stopwatch: &mut Stopwatch,
 ) -> Result<(OwnedFd, Option<FileIdentity>), Failure> {
-    let before = kept_image::identity_that_tells(&image.file);
+    let before = cached_image::identity_that_tells(&image.file);
     stopwatch.step(Step::Verity, || {
         yado_image::verity::diagnose(&image.file, &image.header).map_err(|mismatch| mismatch.failure(path))
     })?;
-    let unchanged = before.filter(|before| kept_image::identity(&image.file) == Ok(*before));
+    let unchanged = before.filter(|before| cached_image::identity(&image.file) == Ok(*before));
     let mount = stopwatch.step(Step::ImageMount, || {
         // By the descriptor: what is mounted is what was verified, whatever the path leads to by now.
         let by_descriptor = format!("/proc/self/fd/{}", image.file.as_raw_fd());

@@ -2,7 +2,7 @@
 //! belongs to the id that it belongs to inside.
 
 use crate::image::MountedImage;
-use crate::inside::as_ids;
+use crate::instance_root::as_ids;
 use crate::report::{Stopwatch, at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};

@@ -14,17 +14,17 @@ mod report;
 
 mod run;
 
+mod cached_image;
 mod image;
-mod kept_image;
 mod verity_device;
 
 mod clocks;
 mod dev_directory;
 mod disks;
-mod inside;
+mod instance_root;
 mod layer;
+mod mount_staging;
 mod run_directory;
-mod stage;
 
 mod devices;
 

@@ -3,12 +3,12 @@
 
 use crate::confinement::{self, NextLabel};
 use crate::console;
+use crate::mount_staging::StagedTree;
 use crate::payload_channel::{FromLauncher, FromPayload, MAX_PAYLOAD_STEPS, PayloadChannel, Received};
 use crate::proc_and_sys::{KernelMounts, WholeMounts};
 use crate::program::{self, Environment};
 use crate::report::{Stopwatch, at, at_new};
 use crate::run_directory::NOTIFY_SOCKET;
-use crate::stage::Place;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
@@ -106,10 +106,11 @@ fn enter_namespaces(request: &LaunchRequest, channel: &PayloadChannel) -> Result
 fn build(dev: &OwnedFd, terminals: &OwnedFd, whole: Option<&WholeMounts>) -> Result<(), Failure> {
     // Of what lies on the stage the kernel locked all but the tops, and so it stays in these copies. The copies are
     // attached at places that root inside may rearrange, covers and all.
-    let take =
-        |place: Place| mount::clone_tree(CWD, place.name(), Depth::Tree).map_err(at(Step::Mount, place.name()));
-    let (proc, sys, run) = (take(Place::Proc)?, take(Place::Sys)?, take(Place::Run)?);
-    rustix::process::chdir(Place::Root.name()).map_err(at(Step::Mount, "root"))?;
+    let take = |staged: StagedTree| {
+        mount::clone_tree(CWD, staged.name(), Depth::Tree).map_err(at(Step::Mount, staged.name()))
+    };
+    let (proc, sys, run) = (take(StagedTree::Proc)?, take(StagedTree::Sys)?, take(StagedTree::Run)?);
+    rustix::process::chdir(StagedTree::Root.name()).map_err(at(Step::Mount, "root"))?;
     // A shared mount cannot become the root, and to whom this one is related is nobody's business inside.
     mount::make_all_private().map_err(at(Step::Mount, "mount propagation"))?;
     mount::pivot_to_working_directory().map_err(at(Step::Mount, "pivot_root"))?;

@@ -10,8 +10,8 @@
 //! one sees all of them. Those that everybody looks at are not whole either (a boot id lies on the one, the other is read-only),
 //! so that there is a second of each, where LXC has them too.
 
+use crate::mount_staging::StagedTree;
 use crate::report::{at, at_new};
-use crate::stage::Place;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, Mode};
 use rustix::io::Errno;
@@ -77,8 +77,8 @@ impl KernelMounts {
     /// In the launcher: attaches them in the working directory, hidden what is to be hidden. `dev` is the instance's `/dev`,
     /// attached; `boot_id` a detached mount of its boot id.
     pub(crate) fn put_together(&self, dev: &OwnedFd, boot_id: &OwnedFd, hidden: Hidden) -> Result<(), Failure> {
-        for (mount, place) in [(&self.proc, Place::Proc), (&self.sys, Place::Sys)] {
-            mount::attach_at(mount, place.name()).map_err(at(Step::Mount, place.name()))?;
+        for (mount, staged) in [(&self.proc, StagedTree::Proc), (&self.sys, StagedTree::Sys)] {
+            mount::attach_at(mount, staged.name()).map_err(at(Step::Mount, staged.name()))?;
         }
         mount::attach_below(&self.cgroup, &self.sys, "fs/cgroup").map_err(at(Step::Mount, "/sys/fs/cgroup"))?;
         let failed = |place: &'static str| move |error| at(Step::Mount, &format!("/proc/{place}"))(error);

@@ -1,6 +1,6 @@
 //! What init hears from us: how long each step took, the payload, and how it ended.
 
-use crate::kept_image::Keep;
+use crate::cached_image::Keep;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ffi::CString;
 use std::io;

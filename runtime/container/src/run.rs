@@ -7,9 +7,10 @@ use crate::dev_directory;
 use crate::devices;
 use crate::disks;
 use crate::image::MountedImage;
-use crate::inside::Inside;
+use crate::instance_root::InstanceRoot;
 use crate::launch_request::kept_image;
 use crate::layer;
+use crate::mount_staging::{MountStaging, StagedTree};
 use crate::network::Nics;
 use crate::payload;
 use crate::payload_channel::{
@@ -19,7 +20,6 @@ use crate::proc_and_sys::{self, Hidden, KernelMounts};
 use crate::report::{Reporter, Stopwatch, at, at_new, show};
 use crate::resource_limits;
 use crate::run_directory::RunDirectory;
-use crate::stage::{Place, Stage};
 use crate::sync_devices;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -47,7 +47,7 @@ pub(crate) fn run(request: &LaunchRequest, reporter: &mut Reporter) -> Result<()
         mount::make_all_private().map_err(at(Step::Namespaces, "mount propagation"))?;
         let runtime = open_runtime_directory(request)?;
         let workplace = enter_workplace(request)?;
-        let stage = Stage::enter()?;
+        let stage = MountStaging::enter()?;
         let born = give_birth(request)?;
         rustix::process::fchdir(&workplace).map_err(at(Step::Mount, "workplace"))?;
         Ok((runtime, born, stage))
@@ -85,7 +85,7 @@ struct Outside {
     cgroup: OwnedFd,
     /// The instance's runtime directory, now under our workplace (`O_PATH`).
     runtime: OwnedFd,
-    stage: Stage,
+    stage: MountStaging,
     terminals: OwnedFd,
     /// The mount of the image from an earlier start.
     kept_image: Option<OwnedFd>,
@@ -158,9 +158,9 @@ fn build(
     reporter.image(&image.keep)?;
     let root = layer::mount_root(request, &image, user_namespace.as_ref(), stopwatch)
         .map_err(|failure| image.explain(failure))?;
-    let inside = Inside { root: &root, base: request.idmap_base };
+    let instance_root = InstanceRoot { root: &root, base: request.idmap_base };
     let found = stopwatch.step(Step::Device, || find_devices(request))?;
-    stopwatch.step(Step::Mount, || disks::attach_all(request, &inside, user_namespace.as_ref()))?;
+    stopwatch.step(Step::Mount, || disks::attach_all(request, &instance_root, user_namespace.as_ref()))?;
     // The payload's namespaces take it longest of all. Until they are there we do what needs none of them; and what the
     // configuration can have wrong was seen before netd is asked, which may take an interface from the system.
     nics.ask_early(&born.channel, born.pid, stopwatch)?;
@@ -173,11 +173,11 @@ fn build(
     let master = stopwatch.step(Step::Console, || console::open(terminals, request.idmap_base))?;
     let kernel_mounts = hear_of_namespaces(&mut nics, born, stopwatch)?;
     stopwatch.step(Step::Mount, || {
-        stage.put(&root, Place::Root)?;
+        stage.put(&root, StagedTree::Root)?;
         kernel_mounts.put_together(&dev.ours, &boot_id, Hidden::of(&request.spec.security))?;
-        stage.put(&kernel_mounts.proc, Place::Proc)?;
-        stage.put(&kernel_mounts.sys, Place::Sys)?;
-        stage.put(&run.mount, Place::Run)
+        stage.put(&kernel_mounts.proc, StagedTree::Proc)?;
+        stage.put(&kernel_mounts.sys, StagedTree::Sys)?;
+        stage.put(&run.mount, StagedTree::Run)
     })?;
     let build = FromLauncher::Build { is_32_bit: image.is_32_bit(), has_notify_socket: run.has_notify_socket };
     born.channel.send_to_payload(&build, &[dev.theirs.as_fd(), terminals.as_fd()])?;

@@ -1,10 +1,10 @@
 //! `/run` of the instance: a tmpfs that is empty at each start, but for `/run/host`, where systemd's "Container Interface"
 //! (systemd.io) has what the manager of a container tells it. That is read-only, and made from outside, so that it stays so.
 
-use crate::inside::as_ids;
+use crate::instance_root::as_ids;
+use crate::mount_staging::StagedTree;
 use crate::program::CONTAINER;
 use crate::report::{at, at_new};
-use crate::stage::Place;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -33,7 +33,7 @@ impl RunDirectory {
     pub(crate) fn make(base: u32, runtime: &OwnedFd) -> Result<RunDirectory, Failure> {
         let run = new_tmpfs(base, &[])?;
         let notify = open_notify_socket(runtime)?;
-        mount::attach_at(&run, Place::Run.name()).map_err(at(Step::Mount, "/run"))?;
+        mount::attach_at(&run, StagedTree::Run.name()).map_err(at(Step::Mount, "/run"))?;
         // Two files and a directory.
         let host = new_tmpfs(base, &[("size", "64k"), ("nr_inodes", "8")])?;
         as_ids(base, base, || fill(&run, &host))

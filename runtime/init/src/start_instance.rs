@@ -196,7 +196,7 @@ impl Supervisor {
                 netd: has_netd.then(|| text(&self.paths.netd_socket())),
             },
             verify: self.paths.verify(),
-            image_kept: kept.map(|(identity, _)| identity),
+            cached_image: kept.map(|(identity, _)| identity),
             task,
         };
         let payload = run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());

@@ -24,7 +24,7 @@ pub struct LaunchRequest {
     /// When the image is verified.
     pub verify: Verify,
     /// `Run`: a mount of the image from an earlier start lies on [`IMAGE_FD`], good for this file only.
-    pub image_kept: Option<FileIdentity>,
+    pub cached_image: Option<FileIdentity>,
     /// What to do.
     pub task: LaunchTask,
 }

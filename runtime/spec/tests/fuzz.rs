@@ -82,7 +82,7 @@ fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() 
             idmap_base: 1 << 20,
             run: RunNumber(7_000_000),
             verify: Verify::Block,
-            image_kept: None,
+            cached_image: None,
             task,
         };
         request.encode().unwrap()

@@ -32,7 +32,7 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
         idmap_base: 300,
         run: RunNumber(5),
         verify: Verify::Block,
-        image_kept: None,
+        cached_image: None,
         task: LaunchTask::Run,
     };
     let identity = FileIdentity {
@@ -52,7 +52,7 @@ fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
     let most = LaunchRequest {
         paths: LaunchPaths { netd: Some("/n".into()), ..least.paths.clone() },
         verify: Verify::Start,
-        image_kept: Some(identity),
+        cached_image: Some(identity),
         task: LaunchTask::Exec(command),
         ..least.clone()
     };

@@ -111,7 +111,7 @@ impl Fixture {
             idmap_base: BASE,
             run: RunNumber(7_000_000),
             verify: verify(),
-            image_kept: None,
+            cached_image: None,
             task: LaunchTask::Run,
         }
     }

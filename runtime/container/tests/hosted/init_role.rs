@@ -46,7 +46,7 @@ pub(crate) fn launch(request: &LaunchRequest) -> Result<Payload, Failure> {
 
 /// The same with the image's mount from an earlier start.
 pub(crate) fn launch_kept(request: &LaunchRequest, kept: FileIdentity, mount: &OwnedFd) -> Result<Payload, Failure> {
-    let request = LaunchRequest { image_kept: Some(kept), ..request.clone() };
+    let request = LaunchRequest { cached_image: Some(kept), ..request.clone() };
     let (reports, launcher) = start(&request, None, &null(), Some(mount));
     take_reports(Instant::now(), &reports, &launcher)
 }

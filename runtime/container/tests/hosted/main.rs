@@ -8,11 +8,11 @@
 mod attack_program;
 mod attacks;
 mod bench;
+mod cached_images;
 mod cases;
 mod failures;
 mod fixture;
 mod init_role;
-mod kept_images;
 mod start_defaults;
 mod systemd;
 mod walls;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let cases = [
         cases::ALL,
         start_defaults::ALL,
-        kept_images::ALL,
+        cached_images::ALL,
         attacks::ALL,
         attack_program::ALL,
         walls::ALL,

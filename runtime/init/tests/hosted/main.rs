@@ -6,12 +6,12 @@
 mod after_update;
 mod apply;
 mod bad_input;
+mod cached_images;
 mod distributions;
 mod enforcement;
 mod frozen_start;
 mod host;
 mod host_ids;
-mod kept_images;
 mod killed_apply;
 mod late_netd;
 mod many;

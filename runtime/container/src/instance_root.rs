@@ -9,7 +9,7 @@ use yado_sys::identity;
 
 /// The instance's root as seen from outside.
 #[derive(Debug)]
-pub(crate) struct Inside<'a> {
+pub(crate) struct InstanceRoot<'a> {
     /// `O_PATH` descriptor of the root.
     pub(crate) root: &'a OwnedFd,
     /// What id 0 inside is outside.
@@ -23,7 +23,7 @@ pub(crate) enum Shape {
     File,
 }
 
-impl Inside<'_> {
+impl InstanceRoot<'_> {
     /// Opens the place (`O_PATH`), making it and the directories above it where they are missing.
     pub(crate) fn open_or_make(&self, path: &str, shape: Shape) -> Result<OwnedFd, Errno> {
         match self.open(path) {

@@ -18,7 +18,7 @@ const STAGE: &str = "stage";
 
 /// A place on the stage: a directory of this name, also in the runtime directory, where the tree is put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum StagedTree {
     /// The instance's root with its disks.
     Root,
     /// Its `/proc`.
@@ -29,43 +29,43 @@ pub(crate) enum Place {
     Run,
 }
 
-impl Place {
-    const ALL: [Place; 4] = [Place::Root, Place::Proc, Place::Sys, Place::Run];
+impl StagedTree {
+    const ALL: [StagedTree; 4] = [StagedTree::Root, StagedTree::Proc, StagedTree::Sys, StagedTree::Run];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Place::Root => "root",
-            Place::Proc => "proc",
-            Place::Sys => "sys",
-            Place::Run => "run",
+            StagedTree::Root => "root",
+            StagedTree::Proc => "proc",
+            StagedTree::Sys => "sys",
+            StagedTree::Run => "run",
         }
     }
 }
 
 /// The launcher's side.
 #[derive(Debug)]
-pub(crate) struct Stage(OwnedFd);
+pub(crate) struct MountStaging(OwnedFd);
 
-impl Stage {
+impl MountStaging {
     /// Makes the stage in the working directory, and makes it the working directory: the payload is born there, and finds
     /// itself on its own copy when it has its own mount namespace.
-    pub(crate) fn enter() -> Result<Stage, Failure> {
+    pub(crate) fn enter() -> Result<MountStaging, Failure> {
         // Whoever the payload is to the system, it must be able to look a name up here.
         const MODE: u32 = 0o755;
         make_directory(CWD, STAGE, MODE).map_err(at(Step::Mount, STAGE))?;
         let stage = mount::clone_tree(CWD, STAGE, Depth::One).map_err(at(Step::Mount, STAGE))?;
-        for place in Place::ALL {
-            make_directory(CWD, place.name(), MODE).map_err(at(Step::Mount, place.name()))?;
-            make_directory(stage.as_fd(), place.name(), MODE).map_err(at(Step::Mount, place.name()))?;
+        for tree in StagedTree::ALL {
+            make_directory(CWD, tree.name(), MODE).map_err(at(Step::Mount, tree.name()))?;
+            make_directory(stage.as_fd(), tree.name(), MODE).map_err(at(Step::Mount, tree.name()))?;
         }
         mount::attach_at(&stage, STAGE).map_err(at(Step::Mount, STAGE))?;
         mount::make_shared(&stage).map_err(at(Step::Mount, STAGE))?;
         rustix::process::fchdir(&stage).map_err(at(Step::Mount, STAGE))?;
-        Ok(Stage(stage))
+        Ok(MountStaging(stage))
     }
 
-    /// Moves the tree whose top is `tree`, which is attached in our own namespace, into both.
-    pub(crate) fn put(&self, tree: &OwnedFd, place: Place) -> Result<(), Failure> {
-        mount::attach_below(tree, &self.0, place.name()).map_err(at(Step::Mount, place.name()))
+    /// Moves the tree whose top is `mount`, which is attached in our own namespace, into both.
+    pub(crate) fn put(&self, mount: &OwnedFd, tree: StagedTree) -> Result<(), Failure> {
+        mount::attach_below(mount, &self.0, tree.name()).map_err(at(Step::Mount, tree.name()))
     }
 }
