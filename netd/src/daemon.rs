@@ -2,27 +2,27 @@
 //! be is computed from configuration, attachments and leases (`reconcile.rs`), never remembered as orders.
 
 use crate::arguments::Arguments;
+use crate::bridge_sockets::BridgeSockets;
 use crate::control::{self, Call};
 use crate::dhcp::message::Message;
 use crate::dhcp::server::Leases;
 use crate::dns::zone::Zones;
-use crate::failing::Failing;
-use crate::filter::{Tables, Unlimited};
+use crate::exhausted_pools::ExhaustedPools;
+use crate::failures::PendingFailure;
 use crate::firewall::transaction::Firewall;
-use crate::full_pools::FullPools;
-use crate::held_ports::HeldPorts;
+use crate::flap_damping::FlapDamping;
+use crate::idle_memory::{IdleMemory, Pause, Work};
 use crate::link::kernel::Kernel;
 use crate::link::monitor::LinkMonitor;
 use crate::link::observed::Observed;
-use crate::move_pace::MovePace;
 use crate::notify::tell_ready;
+use crate::packet_filter::{Tables, Unlimited};
 use crate::privileges;
 use crate::reload::{FirstNetworks, GivenUp, first_networks};
-use crate::rest::{Pause, Rest, Work};
-use crate::runs::Runs;
+use crate::run_numbers::RunNumbers;
 use crate::saved::{Attachment, Borrowed, Saved};
-use crate::serving::Serving;
-use crate::subnets::{Move, Place, moves_seen, place};
+use crate::subnet_move_limit::SubnetMoveLimit;
+use crate::subnets::{Move, SubnetState, assign, moves_seen};
 use crate::task::Task;
 use crate::uplink::Uplink;
 use std::collections::BTreeMap;
@@ -107,10 +107,10 @@ pub(crate) struct Netd {
     /// What has to be taken back from the kernel.
     pub(crate) given_up: GivenUp,
     /// The networks of `spec`, with the addresses that they have.
-    pub(crate) networks: Vec<(BridgeSpec, Place)>,
+    pub(crate) networks: Vec<(BridgeSpec, SubnetState)>,
     pub(crate) moves: Vec<Move>,
-    pub(crate) move_pace: MovePace,
-    pub(crate) held_ports: HeldPorts,
+    pub(crate) subnet_move_limit: SubnetMoveLimit,
+    pub(crate) flap_damping: FlapDamping,
     pub(crate) kernel: Kernel,
     pub(crate) firewall: Firewall,
     /// The rules that stand; `None`: they have to be put there (again).
@@ -122,11 +122,11 @@ pub(crate) struct Netd {
     pub(crate) observed: Observed,
     pub(crate) uplinks: Vec<Uplink>,
     pub(crate) attachments: Vec<Attachment>,
-    pub(crate) runs: Runs,
+    pub(crate) runs: RunNumbers,
     pub(crate) borrowed: Vec<Borrowed>,
     pub(crate) leases: BTreeMap<Text<15>, Leases>,
-    pub(crate) full_pools: FullPools,
-    pub(crate) serving: Vec<Serving>,
+    pub(crate) exhausted_pools: ExhaustedPools,
+    pub(crate) serving: Vec<BridgeSockets>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) zones: latest::Sender<Arc<Zones>>,
     /// What `netd.state`, `networks.kept` and `resolv.conf` hold.
@@ -138,9 +138,9 @@ pub(crate) struct Netd {
     pub(crate) look_at: Option<Duration>,
     /// When the code that was used last is given back.
     pause: Pause,
-    rest: Rest,
+    rest: IdleMemory,
     /// What failed at the last look, so that it is said once.
-    pub(crate) failing: Vec<Failing>,
+    pub(crate) failures: Vec<PendingFailure>,
     _monitors: Vec<Task>,
 }
 
@@ -154,8 +154,8 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
 
-/// Runs until SIGTERM.
-pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonError> {
+/// RunNumbers until SIGTERM.
+pub(crate) async fn run(arguments: Arguments, rest: IdleMemory) -> Result<(), DaemonError> {
     let (events, mut incoming) = mpsc::channel(MAX_EVENTS);
     let failed = |object: &str| {
         let object = object.to_owned();
@@ -191,13 +191,13 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
     };
     let mut netd = Netd {
         // Until the first look, which finds out what they collide with.
-        networks: place(&spec.bridges, &moves, &[], |_| false),
+        networks: assign(&spec.bridges, &moves, &[], |_| false),
         spec,
         is_guessing,
         given_up: GivenUp::default(),
         moves,
-        move_pace: MovePace::default(),
-        held_ports: HeldPorts::default(),
+        subnet_move_limit: SubnetMoveLimit::default(),
+        flap_damping: FlapDamping::default(),
         kernel,
         firewall,
         rules: None,
@@ -209,7 +209,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         runs: saved.runs.clone(),
         borrowed: saved.borrowed.clone(),
         leases: saved.leases.iter().cloned().collect(),
-        full_pools: FullPools::default(),
+        exhausted_pools: ExhaustedPools::default(),
         serving: Vec::new(),
         events: events.clone(),
         zones: latest::Sender::new(Arc::default()),
@@ -220,7 +220,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
         look_at: None,
         pause: Pause::default(),
         rest,
-        failing: Vec::new(),
+        failures: Vec::new(),
         arguments,
         _monitors: monitors,
     };
@@ -276,7 +276,7 @@ pub(crate) async fn run(arguments: Arguments, rest: Rest) -> Result<(), DaemonEr
 impl Netd {
     fn deadline(&self) -> Option<Duration> {
         let uplinks = self.uplinks.iter().filter_map(Uplink::deadline);
-        uplinks.chain(self.look_at).chain(self.pause.deadline()).chain(self.held_ports.deadline()).min()
+        uplinks.chain(self.look_at).chain(self.pause.deadline()).chain(self.flap_damping.deadline()).min()
     }
 
     async fn handle(&mut self, event: Event) {
@@ -318,7 +318,7 @@ impl Netd {
             }
         }
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        if has_changed || is_due(self.look_at) || is_due(self.held_ports.deadline()) {
+        if has_changed || is_due(self.look_at) || is_due(self.flap_damping.deadline()) {
             self.reconcile(now).await;
         }
         if self.pause.ends(now) {

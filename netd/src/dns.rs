@@ -2,7 +2,7 @@
 
 pub mod answer;
 pub mod forward;
+mod query_limit;
 pub mod serve;
-mod slots;
 mod waiting;
 pub mod zone;

@@ -5,30 +5,30 @@
 // The process, from outside in.
 pub mod arguments;
 pub mod attach;
-mod calls;
 pub mod control;
 pub mod daemon;
-mod failing;
+mod failures;
+mod idle_memory;
 pub mod log;
-mod network_places;
+mod network_addresses;
 pub mod networks;
 pub mod nic;
 pub mod notify;
 mod privileges;
 mod reconcile;
 mod reload;
-mod rest;
-pub mod runs;
+mod requests;
+pub mod run_numbers;
 pub mod saved;
 
 // What it keeps.
-mod filter;
+mod bridge_sockets;
+pub mod exhausted_pools;
 pub mod firewall;
-pub mod full_pools;
-pub mod held_ports;
+pub mod flap_damping;
 pub mod link;
-pub mod move_pace;
-mod serving;
+mod packet_filter;
+pub mod subnet_move_limit;
 pub mod subnets;
 pub mod uplink;
 
@@ -40,7 +40,7 @@ mod alarm;
 mod readiness;
 mod task;
 
-use rest::Rest;
+use idle_memory::IdleMemory;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -54,7 +54,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
     };
     log::start(arguments.log);
-    let rest = Rest::default();
+    let rest = IdleMemory::default();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_io().enable_time().on_thread_park({
         let rest = rest.clone();

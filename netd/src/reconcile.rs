@@ -2,18 +2,18 @@
 //! files follow.
 
 use crate::attach::outside_seed;
+use crate::bridge_sockets::BridgeSockets;
 use crate::daemon::{Netd, SETTLE};
 use crate::dhcp::lease::{Lease, MAX_NAME_SERVERS};
 use crate::dhcp::message::Message;
-use crate::dhcp::server::{Change, Lease as Granted, Offering, Reservation};
+use crate::dhcp::server::{AddressPool, Change, Lease as Granted, Reservation};
 use crate::dns::zone::{Zone, Zones};
-use crate::failing::Failing;
+use crate::failures::PendingFailure;
 use crate::link::hwaddr::bridge_hwaddr;
 use crate::link::plan::{Todo, Wish, WishedBridge, WishedPort, plan};
 use crate::nic::Connection;
 use crate::reload::GivenUp;
 use crate::saved::{Attachment, Borrowed, Saved};
-use crate::serving::Serving;
 use crate::subnets::host_in;
 use crate::uplink::Uplink;
 use std::fmt::Write as _;
@@ -37,48 +37,48 @@ impl Netd {
     /// Makes things be what they should be, as far as the kernel lets us; what fails is said once and tried again.
     pub(crate) async fn reconcile(&mut self, now: Duration) {
         self.look_at = None;
-        self.held_ports.release(now);
-        let mut failing = Vec::new();
+        self.flap_damping.release(now);
+        let mut failures = Vec::new();
         for _ in 0..MAX_ROUNDS {
             match self.kernel.observe().await {
                 Ok(observed) => self.observed = observed,
                 Err(error) => {
-                    failing.push(Failing::of_all("look at the links", &error));
+                    failures.push(PendingFailure::of_all("look at the links", &error));
                     break;
                 }
             }
             self.notice_gone(now).await;
             self.look_at_uplinks(now);
-            self.place_networks(now);
+            self.assign_subnets(now);
             self.hold_flapping_ports(now);
             let todo = plan(&self.wish(), &self.observed);
-            failing.clear();
+            failures.clear();
             // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
-            self.write_saved(now, &mut failing);
+            self.write_saved(now, &mut failures);
             for Todo { network, steps } in &todo {
                 for step in steps {
                     if let Err(error) = self.kernel.apply(step).await {
-                        failing.push(Failing::of(network, &format!("{step:?}"), &error));
+                        failures.push(PendingFailure::of(network, &format!("{step:?}"), &error));
                         break;
                     }
                 }
             }
-            if todo.len() == failing.len() {
+            if todo.len() == failures.len() {
                 break;
             }
         }
-        self.serve(&mut failing);
-        self.put_rules(&mut failing);
-        self.publish(now, &mut failing);
-        for new in failing.iter().filter(|failing| !self.failing.contains(failing)) {
+        self.serve(&mut failures);
+        self.put_rules(&mut failures);
+        self.publish(now, &mut failures);
+        for new in failures.iter().filter(|failures| !self.failures.contains(failures)) {
             tracing::error!("{}", new.failure);
         }
-        if failing.is_empty() {
+        if failures.is_empty() {
             self.given_up = GivenUp::default();
         } else {
             self.look_soon(now + RETRY);
         }
-        self.failing = failing;
+        self.failures = failures;
     }
 
     /// A pair that is gone went with its namespace: the instance's names and leases end.
@@ -163,7 +163,7 @@ impl Netd {
                 name: link.clone(),
                 bridge: bridge.to_string(),
                 hwaddr: Some(attachment.hwaddr),
-                is_held: self.held_ports.of(link).is_some(),
+                is_held: self.flap_damping.of(link).is_some(),
             }));
         }
         wish.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wish()));
@@ -176,14 +176,14 @@ impl Netd {
     }
 
     /// Sockets for each bridge that is there with its address.
-    fn serve(&mut self, failing: &mut Vec<Failing>) {
+    fn serve(&mut self, failures: &mut Vec<PendingFailure>) {
         let mut kept = Vec::new();
         for (bridge, _) in &self.networks {
             let Some(link) = self.observed.link(&bridge.name) else { continue };
             if !link.is_bridge() {
                 let failure =
                     Failure::refused(Step::Network, &bridge.name, "another link has this name, and is no bridge");
-                failing.push(Failing { network: Some(bridge.name.clone()), failure });
+                failures.push(PendingFailure { network: Some(bridge.name.clone()), failure });
                 continue;
             }
             let Some(ipv4) = &bridge.ipv4 else { continue };
@@ -199,7 +199,7 @@ impl Netd {
                 None => {
                     // The old sockets hold the link.
                     self.serving.retain(|serving| serving.bridge != bridge.name);
-                    Serving::start(&bridge.name, link.index, address, &self.zones.subscribe())
+                    BridgeSockets::start(&bridge.name, link.index, address, &self.zones.subscribe())
                 }
             };
             let served = served.and_then(|mut serving| {
@@ -208,14 +208,14 @@ impl Netd {
             });
             match served {
                 Ok(serving) => kept.push(serving),
-                Err(error) => failing.push(Failing::of(&bridge.name, "serve DHCP and DNS", &error)),
+                Err(error) => failures.push(PendingFailure::of(&bridge.name, "serve DHCP and DNS", &error)),
             }
         }
         self.serving = kept;
     }
 
     /// Names, resolv.conf and what a successor must know follow what is known now.
-    pub(crate) fn publish(&mut self, now: Duration, failing: &mut Vec<Failing>) {
+    pub(crate) fn publish(&mut self, now: Duration, failures: &mut Vec<PendingFailure>) {
         let mut servers: Vec<Ipv4Addr> = Vec::new();
         for server in self.uplinks.iter().flat_map(Uplink::name_servers) {
             // Our name server asks by IPv4.
@@ -224,7 +224,7 @@ impl Netd {
                 servers.push(server);
             }
         }
-        self.write_resolv_conf(&servers, failing);
+        self.write_resolv_conf(&servers, failures);
         let zones = self.bridges().filter_map(|bridge| self.zone(bridge, now)).collect();
         let zones = Arc::new(Zones { zones, servers });
         self.zones.send_if_modified(|current| {
@@ -232,11 +232,11 @@ impl Netd {
             *current = zones;
             is_new
         });
-        self.write_saved(now, failing);
-        self.write_kept_networks(failing);
+        self.write_saved(now, failures);
+        self.write_kept_networks(failures);
     }
 
-    fn write_saved(&mut self, now: Duration, failing: &mut Vec<Failing>) {
+    fn write_saved(&mut self, now: Duration, failures: &mut Vec<PendingFailure>) {
         let leased = self.uplinks.iter().filter_map(|uplink| {
             let link = uplink.choice.link.as_ref()?;
             Some((link.hwaddr, uplink.lease().cloned()))
@@ -264,12 +264,12 @@ impl Netd {
             let path = self.arguments.run.join("netd.state");
             match replace_unsynced(&path, 0o644, &bytes) {
                 Ok(()) => self.written_saved = bytes,
-                Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
+                Err(error) => failures.push(PendingFailure::of_all(&format!("write {}", path.display()), &error)),
             }
         }
     }
 
-    fn write_resolv_conf(&mut self, servers: &[Ipv4Addr], failing: &mut Vec<Failing>) {
+    fn write_resolv_conf(&mut self, servers: &[Ipv4Addr], failures: &mut Vec<PendingFailure>) {
         let mut text = String::new();
         for server in servers {
             // Writing to a String cannot fail.
@@ -285,7 +285,7 @@ impl Netd {
         let path = self.arguments.run.join("resolv.conf");
         match replace_unsynced(&path, 0o644, text.as_bytes()) {
             Ok(()) => self.written_resolv_conf = Some(text),
-            Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
+            Err(error) => failures.push(PendingFailure::of_all(&format!("write {}", path.display()), &error)),
         }
     }
 
@@ -313,12 +313,12 @@ impl Netd {
     /// A DHCP client on `bridge` asks.
     pub(crate) fn answer_dhcp(&mut self, bridge: &str, message: &Message, now: Duration) {
         let Some((spec, _)) = self.networks.iter().find(|(spec, _)| spec.name == bridge) else { return };
-        let Some((offering, reservations)) = offering(spec, &self.attachments) else { return };
+        let Some((pool, reservations)) = pool(spec, &self.attachments) else { return };
         let leases = self.leases.entry(spec.name.clone()).or_default();
-        leases.retain_within(&offering);
-        let answer = leases.answer(message, &offering, &reservations, now);
+        leases.retain_within(&pool);
+        let answer = leases.answer(message, &pool, &reservations, now);
         if let Some(why) = answer.no_address {
-            if let Some(warning) = self.full_pools.refuse(&spec.name, &offering, why, now) {
+            if let Some(warning) = self.exhausted_pools.refuse(&spec.name, &pool, why, now) {
                 tracing::warn!("{warning}");
             }
         }
@@ -329,9 +329,9 @@ impl Netd {
         };
         // The names first: a client that was just answered may ask for them at once.
         if must_save {
-            let mut failing = Vec::new();
-            self.publish(now, &mut failing);
-            if !failing.is_empty() {
+            let mut failures = Vec::new();
+            self.publish(now, &mut failures);
+            if !failures.is_empty() {
                 self.look_soon(now + SETTLE);
             }
         }
@@ -368,13 +368,13 @@ fn is_as_good_as_saved(lease: &Granted, bridge: &BridgeSpec, saved: &Saved, now:
     known.is_some_and(|known| known.address == lease.address && lease.until_s <= known.until_s + expiry_s / 8)
 }
 
-pub(crate) fn offering<'a>(
+pub(crate) fn pool<'a>(
     bridge: &BridgeSpec,
     attachments: &'a [Attachment],
-) -> Option<(Offering, Vec<Reservation<'a>>)> {
+) -> Option<(AddressPool, Vec<Reservation<'a>>)> {
     let ipv4 = bridge.ipv4.as_ref()?;
     let dhcp = ipv4.dhcp.as_ref()?;
-    let offering = Offering {
+    let pool = AddressPool {
         bridge: ipv4.address,
         ranges: dhcp.ranges.clone(),
         expiry: dhcp.expiry,
@@ -387,5 +387,5 @@ pub(crate) fn offering<'a>(
         host_name: attachment.instance.name.name(),
         fixed: attachment.fixed_ipv4.map(|fixed| host_in(fixed, ipv4.address)),
     });
-    Some((offering, reservations.collect()))
+    Some((pool, reservations.collect()))
 }

@@ -6,7 +6,7 @@
 
 use crate::arguments::Arguments;
 use crate::daemon::Netd;
-use crate::failing::Failing;
+use crate::failures::PendingFailure;
 use crate::networks::{ReadNetworksError, Refused, change_networks, read_networks};
 use crate::nic::Connection;
 use crate::saved::Attachment;
@@ -97,8 +97,9 @@ impl Netd {
         );
         self.reconcile(now).await;
         let refused = refused.iter().map(|one| (Some(one.network().clone()), one.failure()));
-        let failing = self.failing.iter().map(|Failing { network, failure }| (network.clone(), failure.clone()));
-        let replies = refused.chain(failing).map(|(network, failure)| NetReply::NetworkFailed { network, failure });
+        let failures =
+            self.failures.iter().map(|PendingFailure { network, failure }| (network.clone(), failure.clone()));
+        let replies = refused.chain(failures).map(|(network, failure)| NetReply::NetworkFailed { network, failure });
         replies.chain([NetReply::Done]).collect()
     }
 
@@ -120,14 +121,14 @@ impl Netd {
     }
 
     /// For a netd that is started after this one.
-    pub(crate) fn write_kept_networks(&mut self, failing: &mut Vec<Failing>) {
+    pub(crate) fn write_kept_networks(&mut self, failures: &mut Vec<PendingFailure>) {
         if self.is_guessing || self.written_networks.as_ref() == Some(&self.spec) {
             return;
         }
         let path = self.arguments.run.join(KEPT);
         match replace_unsynced(&path, 0o644, &self.spec.encode()) {
             Ok(()) => self.written_networks = Some(self.spec.clone()),
-            Err(error) => failing.push(Failing::of_all(&format!("write {}", path.display()), &error)),
+            Err(error) => failures.push(PendingFailure::of_all(&format!("write {}", path.display()), &error)),
         }
     }
 }

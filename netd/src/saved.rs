@@ -11,7 +11,7 @@ mod v5;
 use crate::dhcp::lease::Lease;
 use crate::dhcp::server::Leases;
 use crate::nic::Connection;
-use crate::runs::Runs;
+use crate::run_numbers::RunNumbers;
 use crate::subnets::Move;
 use std::fmt;
 use std::fs::File;
@@ -31,7 +31,7 @@ pub struct Saved {
     /// Interfaces of instances.
     pub attachments: Vec<Attachment>,
     /// The last known run of each instance.
-    pub runs: Runs,
+    pub runs: RunNumbers,
     /// Leases of each bridge, by its name.
     pub leases: Vec<(Text<15>, Leases)>,
     /// Leases of uplinks, by the link's hardware address.

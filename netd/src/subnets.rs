@@ -20,7 +20,7 @@ pub struct Move {
 
 /// Where a network is, compared with its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum SubnetState {
     /// As configured, and in nobody's way.
     Configured,
     /// Elsewhere: its automatic address was taken.
@@ -42,23 +42,23 @@ const POOLS: [[u8; 2]; 3] = [[10, 158], [172, 28], [192, 168]];
 
 /// The networks as they are to be, in the order of `configured`. `taken` are the networks that this machine is connected to by
 /// other links; a network that is held stays in their way.
-pub fn place(
+pub fn assign(
     configured: &[BridgeSpec],
     moves: &[Move],
     taken: &[IpPrefix],
     is_held: impl Fn(&BridgeSpec) -> bool,
-) -> Vec<(BridgeSpec, Place)> {
-    let mut placed: Vec<(BridgeSpec, Place)> = Vec::new();
+) -> Vec<(BridgeSpec, SubnetState)> {
+    let mut assigned: Vec<(BridgeSpec, SubnetState)> = Vec::new();
     for bridge in configured {
         let Some(own) = bridge.ipv4.as_ref().map(|ipv4| ipv4.address) else {
-            placed.push((bridge.clone(), Place::Configured));
+            assigned.push((bridge.clone(), SubnetState::Configured));
             continue;
         };
         let collision = |address: Ipv4Prefix| taken.iter().find(|subnet| subnet.overlaps(address.into())).copied();
         // Other networks' addresses count when one is chosen. Two that are given the same are the compiler's business.
         let is_free = |address: Ipv4Prefix| {
             let mut others = configured.iter().filter(|other| other.name != bridge.name);
-            let mut chosen = placed.iter().filter_map(|(bridge, _)| bridge.ipv4.as_ref());
+            let mut chosen = assigned.iter().filter_map(|(bridge, _)| bridge.ipv4.as_ref());
             let overlaps = |other: Ipv4Prefix| IpPrefix::from(other).overlaps(address.into());
             collision(address).is_none()
                 && !others.any(|other| other.ipv4.as_ref().is_some_and(|ipv4| overlaps(ipv4.address)))
@@ -67,7 +67,7 @@ pub fn place(
         let moved = moves.iter().find(|one| one.network == bridge.name && one.from == own).map(|one| one.to);
         let here = moved.unwrap_or(own);
         if let Some(with) = collision(here).filter(|_| is_held(bridge)) {
-            placed.push((moved_to(bridge, here), Place::Collides { with }));
+            assigned.push((moved_to(bridge, here), SubnetState::Collides { with }));
             continue;
         }
         let to = match (moved, collision(own)) {
@@ -76,13 +76,13 @@ pub fn place(
             (_, Some(_)) if own != Ipv4Prefix::auto(&bridge.name) => None,
             (_, Some(_)) => candidates().find(|address| is_free(*address)),
         };
-        placed.push(match (to, collision(own)) {
-            (Some(to), _) => (moved_to(bridge, to), Place::Moved { from: own }),
-            (None, Some(with)) => (bridge.clone(), Place::Collides { with }),
-            (None, None) => (bridge.clone(), Place::Configured),
+        assigned.push(match (to, collision(own)) {
+            (Some(to), _) => (moved_to(bridge, to), SubnetState::Moved { from: own }),
+            (None, Some(with)) => (bridge.clone(), SubnetState::Collides { with }),
+            (None, None) => (bridge.clone(), SubnetState::Configured),
         });
     }
-    placed
+    assigned
 }
 
 /// The moves of a predecessor that wrote none down, by the addresses that its bridges have. Only an automatic address moves, and
@@ -128,8 +128,8 @@ mod tests {
         Ipv4Prefix::parse(text).unwrap()
     }
 
-    fn addresses(placed: &[(BridgeSpec, Place)]) -> Vec<String> {
-        placed.iter().map(|(bridge, _)| bridge.ipv4.as_ref().unwrap().address.to_string()).collect()
+    fn addresses(assigned: &[(BridgeSpec, SubnetState)]) -> Vec<String> {
+        assigned.iter().map(|(bridge, _)| bridge.ipv4.as_ref().unwrap().address.to_string()).collect()
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         let own = prefix("10.158.0.1/24");
         let bridges = [BridgeSpec::named(clipped("yado0"))];
         let at = |address: [u8; 4], prefix_len| IpPrefix::new(address.into(), prefix_len).unwrap();
-        assert_eq!(place(&bridges, &[], &[at([192, 168, 1, 7], 24)], |_| false)[0].1, Place::Configured);
+        assert_eq!(assign(&bridges, &[], &[at([192, 168, 1, 7], 24)], |_| false)[0].1, SubnetState::Configured);
         for (taken, expected) in [
             (vec![at([10, 158, 0, 77], 24)], "10.158.1.1/24"),
             (vec![at([10, 158, 0, 200], 30)], "10.158.1.1/24"),
@@ -145,16 +145,19 @@ mod tests {
             (vec![at([10, 0, 0, 5], 8)], "172.28.0.1/24"),
             (vec![at([10, 0, 0, 5], 8), at([172, 16, 0, 1], 12)], "192.168.0.1/24"),
         ] {
-            let placed = place(&bridges, &[], &taken, |_| false);
-            assert_eq!((addresses(&placed), placed[0].1), (vec![expected.to_owned()], Place::Moved { from: own }));
+            let assigned = assign(&bridges, &[], &taken, |_| false);
+            assert_eq!(
+                (addresses(&assigned), assigned[0].1),
+                (vec![expected.to_owned()], SubnetState::Moved { from: own })
+            );
             // Also when the way is free again, and anew when it is not.
             let moves = [Move { network: clipped("yado0"), from: own, to: prefix(expected) }];
-            assert_eq!(place(&bridges, &moves, &[], |_| false), placed);
+            assert_eq!(assign(&bridges, &moves, &[], |_| false), assigned);
             let both = [&taken[..], &[IpPrefix::from(prefix(expected))]].concat();
-            assert_ne!(addresses(&place(&bridges, &moves, &both, |_| false)), [expected]);
+            assert_ne!(addresses(&assign(&bridges, &moves, &both, |_| false)), [expected]);
         }
         let everything = [at([0, 0, 0, 0], 0)];
-        assert_eq!(place(&bridges, &[], &everything, |_| false)[0].1, Place::Collides { with: everything[0] });
+        assert_eq!(assign(&bridges, &[], &everything, |_| false)[0].1, SubnetState::Collides { with: everything[0] });
     }
 
     #[test]
@@ -181,10 +184,10 @@ mod tests {
         let mut given = BridgeSpec::named(clipped("lan0"));
         given.ipv4.as_mut().unwrap().address = prefix("10.9.0.1/24");
         let taken = IpPrefix::new([10, 9, 0, 3].into(), 16).unwrap();
-        let placed = place(&[given], &[], &[taken], |_| false);
+        let assigned = assign(&[given], &[], &[taken], |_| false);
         assert_eq!(
-            (addresses(&placed), placed[0].1),
-            (vec!["10.9.0.1/24".to_owned()], Place::Collides { with: taken })
+            (addresses(&assigned), assigned[0].1),
+            (vec!["10.9.0.1/24".to_owned()], SubnetState::Collides { with: taken })
         );
     }
 
@@ -195,9 +198,9 @@ mod tests {
         dhcp.ranges = vec![(Ipv4Addr::new(10, 158, 0, 9), Ipv4Addr::new(10, 158, 0, 20))];
         let mut given = BridgeSpec::named(clipped("lan0"));
         given.ipv4.as_mut().unwrap().address = prefix("10.158.1.1/24");
-        let placed = place(&[first, given], &[], &[prefix("10.158.0.1/24").into()], |_| false);
-        assert_eq!(addresses(&placed), ["10.158.2.1/24", "10.158.1.1/24"]);
-        let ranges = &placed[0].0.ipv4.as_ref().unwrap().dhcp.as_ref().unwrap().ranges;
+        let assigned = assign(&[first, given], &[], &[prefix("10.158.0.1/24").into()], |_| false);
+        assert_eq!(addresses(&assigned), ["10.158.2.1/24", "10.158.1.1/24"]);
+        let ranges = &assigned[0].0.ipv4.as_ref().unwrap().dhcp.as_ref().unwrap().ranges;
         assert_eq!(ranges[..], [(Ipv4Addr::new(10, 158, 2, 9), Ipv4Addr::new(10, 158, 2, 20))]);
         assert_eq!(host_in(Ipv4Addr::new(10, 158, 0, 9), prefix("172.28.0.1/24")), Ipv4Addr::new(172, 28, 0, 9));
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use tokio::task::JoinHandle;
 
-/// Runs until it is dropped.
+/// RunNumbers until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
 

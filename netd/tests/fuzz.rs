@@ -13,7 +13,7 @@ use std::time::Duration;
 use yado_netd::dhcp::client::{Event, State, step};
 use yado_netd::dhcp::datagram::{encode_datagram, parse_datagram};
 use yado_netd::dhcp::message::{Kind, Message, Op, Options, parse_message};
-use yado_netd::dhcp::server::{Leases, Offering, Reservation};
+use yado_netd::dhcp::server::{AddressPool, Leases, Reservation};
 use yado_netd::dns::answer::{Answer, answer};
 use yado_netd::dns::forward::parse_resolv_conf;
 use yado_netd::dns::zone::Zone;
@@ -86,7 +86,7 @@ fn conversations() -> Vec<Vec<u8>> {
 
 #[test]
 fn whatever_clients_say_the_server_gives_no_address_twice_and_its_table_stays_small() {
-    let offering = Offering {
+    let offering = AddressPool {
         bridge: Ipv4Prefix::new(SERVER, 28).unwrap(),
         ranges: Vec::new(),
         expiry: Duration::from_secs(100),

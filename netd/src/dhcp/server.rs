@@ -5,10 +5,10 @@
 //! It does not probe an address before offering it: every port of the bridge is ours, and a client that finds it taken
 //! declines.
 
-mod offering;
+mod address_pool;
 
 use super::message::{Kind, Message, Op};
-pub use offering::Offering;
+pub use address_pool::AddressPool;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use yado_wire::MAX_INSTANCES;
@@ -118,19 +118,19 @@ impl Leases {
     pub fn answer(
         &mut self,
         message: &Message,
-        offering: &Offering,
+        pool: &AddressPool,
         reservations: &[Reservation<'_>],
         now: Duration,
     ) -> Answer {
         let mut answer = Answer { reply: None, change: Change::Unsaved, no_address: None };
-        answer.reply = self.reply(message, offering, reservations, now.as_secs(), &mut answer);
+        answer.reply = self.reply(message, pool, reservations, now.as_secs(), &mut answer);
         answer
     }
 
     /// Whether nobody new gets an address now, whoever it is.
-    pub fn is_used_up(&self, offering: &Offering, reservations: &[Reservation<'_>], now: Duration) -> bool {
+    pub fn is_used_up(&self, pool: &AddressPool, reservations: &[Reservation<'_>], now: Duration) -> bool {
         let now = now.as_secs();
-        offering.usable() <= self.taken(offering, reservations, now) || MAX_ENTRIES <= self.running(now).count()
+        pool.usable() <= self.taken(pool, reservations, now) || MAX_ENTRIES <= self.running(now).count()
     }
 
     /// The address that is granted to `hwaddr` now.
@@ -140,9 +140,9 @@ impl Leases {
             .find(|entry| entry.hwaddr == hwaddr && entry.state == LeaseState::Bound && now.as_secs() < entry.until_s)
     }
 
-    /// Forgets what lies outside `offering`'s network, as after a change of the bridge's address.
-    pub fn retain_within(&mut self, offering: &Offering) {
-        self.entries.retain(|entry| offering.is_host(entry.address));
+    /// Forgets what lies outside `pool`'s network, as after a change of the bridge's address.
+    pub fn retain_within(&mut self, pool: &AddressPool) {
+        self.entries.retain(|entry| pool.is_host(entry.address));
         self.entries.truncate(MAX_ENTRIES);
     }
 
@@ -156,12 +156,12 @@ impl Leases {
     fn reply(
         &mut self,
         message: &Message,
-        offering: &Offering,
+        pool: &AddressPool,
         reservations: &[Reservation<'_>],
         now: u64,
         answer: &mut Answer,
     ) -> Option<(Message, SocketAddrV4)> {
-        let own = offering.bridge.address();
+        let own = pool.bridge.address();
         // No relay is between us and our own bridge, and nobody but a client speaks to a server.
         if message.op != Op::Request || !message.giaddr.is_unspecified() {
             return None;
@@ -169,11 +169,11 @@ impl Leases {
         let is_for_us = message.options.server_id.is_none_or(|server| server == own);
         match message.kind {
             Kind::Discover => {
-                let chosen = self.choose(message, offering, reservations, now);
+                let chosen = self.choose(message, pool, reservations, now);
                 answer.no_address = chosen.err();
                 let address = chosen.ok()?;
                 self.offer(message.chaddr, address, now);
-                Some(offering.grant(Kind::Offer, message, address, reservations))
+                Some(pool.grant(Kind::Offer, message, address, reservations))
             }
             Kind::Request if !is_for_us => {
                 // It took another server's offer.
@@ -185,17 +185,17 @@ impl Leases {
                     Some(address) if message.ciaddr.is_unspecified() => address,
                     Some(_) | None => message.ciaddr,
                 };
-                let chosen = self.choose(message, offering, reservations, now);
+                let chosen = self.choose(message, pool, reservations, now);
                 answer.no_address = chosen.err();
                 match chosen {
                     Ok(address) if address == wanted => {
-                        let until_s = now.saturating_add(offering.expiry.as_secs());
+                        let until_s = now.saturating_add(pool.expiry.as_secs());
                         let lease = Lease { hwaddr: message.chaddr, address, state: LeaseState::Bound, until_s };
                         self.put(lease.clone(), now);
                         answer.change = Change::Granted(lease);
-                        Some(offering.grant(Kind::Ack, message, address, reservations))
+                        Some(pool.grant(Kind::Ack, message, address, reservations))
                     }
-                    Ok(_) | Err(_) => Some(offering.refuse(message)),
+                    Ok(_) | Err(_) => Some(pool.refuse(message)),
                 }
             }
             Kind::Decline => {
@@ -213,7 +213,7 @@ impl Leases {
                 }
                 None
             }
-            Kind::Inform => offering.is_host(message.ciaddr).then(|| offering.inform(message, reservations)),
+            Kind::Inform => pool.is_host(message.ciaddr).then(|| pool.inform(message, reservations)),
             Kind::Offer | Kind::Ack | Kind::Nak => None,
         }
     }
@@ -223,7 +223,7 @@ impl Leases {
     fn choose(
         &self,
         message: &Message,
-        offering: &Offering,
+        pool: &AddressPool,
         reservations: &[Reservation<'_>],
         now: u64,
     ) -> Result<Ipv4Addr, NoAddress> {
@@ -241,10 +241,10 @@ impl Leases {
         // One whose lease has ended is as new as any other.
         let has_lease = mine.is_some_and(|entry| now < entry.until_s);
         if own.is_none() && !has_lease {
-            self.check_room_for_stranger(offering, reservations, now)?;
+            self.check_room_for_stranger(pool, reservations, now)?;
         }
         let is_free = |address: Ipv4Addr| {
-            offering.is_in_pool(address)
+            pool.is_in_pool(address)
                 && reservations.iter().all(|r| r.hwaddr == hwaddr || r.fixed != Some(address))
                 && self.entries.iter().all(|entry| {
                     let is_own = entry.hwaddr == hwaddr && entry.state != LeaseState::Declined;
@@ -254,9 +254,9 @@ impl Leases {
         let remembered = mine.map(|entry| entry.address).filter(|&address| is_free(address));
         let asked = message.options.requested_address.or(Some(message.ciaddr)).filter(|&address| is_free(address));
         let first_free = || {
-            let size = offering.size();
+            let size = pool.size();
             let start = hash(hwaddr) % size.max(1);
-            let mut looked_at = (0..size.min(MAX_LOOKED_AT)).map(|step| offering.nth((start + step) % size));
+            let mut looked_at = (0..size.min(MAX_LOOKED_AT)).map(|step| pool.nth((start + step) % size));
             looked_at.find(|&address| is_free(address))
         };
         remembered.or(asked).or_else(first_free).ok_or(NoAddress::UsedUp)
@@ -266,22 +266,22 @@ impl Leases {
     /// each interface that netd attached and that has none yet.
     fn check_room_for_stranger(
         &self,
-        offering: &Offering,
+        pool: &AddressPool,
         reservations: &[Reservation<'_>],
         now: u64,
     ) -> Result<(), NoAddress> {
         let is_known = |entry: &&Lease| reservations.iter().any(|reservation| reservation.hwaddr == entry.hwaddr);
-        let pool = offering.usable();
+        let usable = pool.usable();
         let strangers = self.running(now).filter(|entry| !is_known(entry)).count();
         let has_address = |hwaddr: [u8; 6]| {
             self.running(now).any(|entry| entry.hwaddr == hwaddr && entry.state != LeaseState::Declined)
         };
         let waiting = reservations.iter().filter(|one| one.fixed.is_none() && !has_address(one.hwaddr)).count();
-        let taken = self.taken(offering, reservations, now);
-        if pool <= taken {
+        let taken = self.taken(pool, reservations, now);
+        if usable <= taken {
             return Err(NoAddress::UsedUp);
         }
-        let is_room = strangers < MAX_STRANGERS.min((pool / 4).max(1)) && taken + waiting < pool;
+        let is_room = strangers < MAX_STRANGERS.min((usable / 4).max(1)) && taken + waiting < usable;
         if is_room { Ok(()) } else { Err(NoAddress::StrangersShare) }
     }
 
@@ -291,11 +291,11 @@ impl Leases {
     }
 
     /// How many addresses of the pool are not free: those that are lent, barred, or fixed for an interface.
-    fn taken(&self, offering: &Offering, reservations: &[Reservation<'_>], now: u64) -> usize {
+    fn taken(&self, pool: &AddressPool, reservations: &[Reservation<'_>], now: u64) -> usize {
         let is_running = |address: Ipv4Addr| self.running(now).any(|entry| entry.address == address);
         let fixed = reservations.iter().filter_map(|reservation| reservation.fixed);
-        let fixed = fixed.filter(|address| offering.is_in_pool(*address) && !is_running(*address)).count();
-        fixed + self.running(now).filter(|entry| offering.is_in_pool(entry.address)).count()
+        let fixed = fixed.filter(|address| pool.is_in_pool(*address) && !is_running(*address)).count();
+        fixed + self.running(now).filter(|entry| pool.is_in_pool(entry.address)).count()
     }
 
     fn offer(&mut self, hwaddr: [u8; 6], address: Ipv4Addr, now: u64) {

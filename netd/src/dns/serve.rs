@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, answer, refusal};
 use super::forward::{MAX_UDP_BYTES, forward_tcp, host_servers, write_framed};
-use super::slots::Slots;
+use super::query_limit::QueryLimit;
 use super::waiting::{Heard, Waiting};
 use super::zone::Zones;
 use crate::alarm::Alarm;
@@ -63,7 +63,7 @@ pub(crate) fn start(
     let server = Arc::new(Server {
         bridge: bridge.clone(),
         zones: zones.clone(),
-        forwarded: Slots::new(MAX_FORWARDED, MAX_FORWARDED_EACH),
+        forwarded: QueryLimit::new(MAX_FORWARDED, MAX_FORWARDED_EACH),
     });
     Ok(vec![Task::spawn(serve_udp(server.clone(), udp)), Task::spawn(serve_tcp(server, tcp))])
 }
@@ -71,7 +71,7 @@ pub(crate) fn start(
 struct Server {
     bridge: Text<15>,
     zones: latest::Receiver<Arc<Zones>>,
-    forwarded: Arc<Slots>,
+    forwarded: Arc<QueryLimit>,
 }
 
 /// What can wake the UDP server.
@@ -129,9 +129,9 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
                     Answer::Ignore => {}
                     Answer::Reply(bytes) => reply(&bytes, from),
                     Answer::Forward => {
-                        let slot = server.forwarded.take((*from.ip()).into());
-                        let refused = slot.and_then(|slot| {
-                            server.with_servers(|servers| waiting.ask(query, from, slot, servers, now))
+                        let permit = server.forwarded.take((*from.ip()).into());
+                        let refused = permit.and_then(|permit| {
+                            server.with_servers(|servers| waiting.ask(query, from, permit, servers, now))
                         });
                         if refused.is_some() {
                             reply(&refusal(query, RCODE::ServerFailure), from);
@@ -159,19 +159,19 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
 
 async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let slots = Slots::new(MAX_CONNECTIONS, MAX_CONNECTIONS_EACH);
+    let limit = QueryLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_EACH);
     let mut budget = Budget::each(BURST, PAUSE);
     loop {
         take_one(&mut budget).await;
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
-                let Some(slot) = slots.take(from.ip()) else { continue };
+                let Some(permit) = limit.take(from.ip()) else { continue };
                 let server = server.clone();
                 tokio::spawn(async move {
                     // Whatever ends the connection, only its peer is concerned.
                     let _ = serve_connection(&server, stream, from).await;
-                    drop((slot, place));
+                    drop((permit, place));
                 });
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,

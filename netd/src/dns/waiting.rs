@@ -6,7 +6,7 @@
 //! look for it by trying.
 
 use super::forward::{MAX_SERVERS, MAX_UDP_BYTES, PATIENCE, PORT, is_reply_to};
-use super::slots::Slot;
+use super::query_limit::QueryPermit;
 use crate::readiness::{Watched, poll_read_from, watch};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -36,7 +36,7 @@ pub(crate) struct Question {
     /// The [`Port::id`] of the socket that it is asked from.
     port_id: u32,
     until: Duration,
-    _slot: Slot,
+    _slot: QueryPermit,
 }
 
 /// A socket that some of the questions are asked from.
@@ -77,13 +77,13 @@ impl Waiting {
         &mut self,
         query: &[u8],
         asker: SocketAddrV4,
-        slot: Slot,
+        permit: QueryPermit,
         servers: &[Ipv4Addr],
         now: Duration,
     ) -> Option<Question> {
         let askers_id = [query[0], query[1]];
         let query = query.to_vec();
-        let question = Question { asker, query, askers_id, server: 0, port_id: 0, until: now, _slot: slot };
+        let question = Question { asker, query, askers_id, server: 0, port_id: 0, until: now, _slot: permit };
         self.ask_on(question, servers, now)
     }
 

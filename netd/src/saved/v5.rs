@@ -6,7 +6,7 @@ use crate::dhcp::lease::Lease as UplinkLease;
 use crate::dhcp::server::{self, Leases};
 use crate::link::route::Route;
 use crate::nic::Connection;
-use crate::runs::{Run, Runs};
+use crate::run_numbers::{Run, RunNumbers};
 use crate::subnets::Move;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -125,7 +125,7 @@ impl StateV5 {
         Some(Saved {
             boot,
             attachments: attachments.into_iter().map(Attachment::from).collect(),
-            runs: Runs::of(runs.into_iter().map(Run::from).collect()),
+            runs: RunNumbers::of(runs.into_iter().map(Run::from).collect()),
             leases: leases
                 .into_iter()
                 .map(|(network, entries)| {

@@ -37,7 +37,7 @@ fn example() -> Saved {
             attachment("eth2", Connection::Macvlan { parent: clipped("end0") }),
             attachment("eth3", Connection::Physical { parent: clipped("end1") }),
         ],
-        runs: Runs::of(vec![Run { instance: InstanceId(300), number: RunNumber(7_000_000), is_over: true }]),
+        runs: RunNumbers::of(vec![Run { instance: InstanceId(300), number: RunNumber(7_000_000), is_over: true }]),
         leases: vec![(
             clipped("yado0"),
             Leases::of(vec![

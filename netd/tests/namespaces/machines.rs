@@ -67,7 +67,7 @@ impl Machine {
         command
     }
 
-    /// Runs a line of shell inside; it must succeed. Returns what it printed.
+    /// RunNumbers a line of shell inside; it must succeed. Returns what it printed.
     pub(crate) fn sh(&self, line: &str) -> String {
         let output = self.try_sh(line);
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
@@ -79,7 +79,7 @@ impl Machine {
         self.command("sh").args(["-c", line]).output().unwrap()
     }
 
-    /// Runs the line until it succeeds.
+    /// RunNumbers the line until it succeeds.
     pub(crate) fn wait_for(&self, line: &str) -> String {
         wait_until(line, || {
             let output = self.try_sh(line);

@@ -7,7 +7,7 @@ use yado_wire::Budget;
 
 /// The ports that are down on purpose, by the name of the host's end.
 #[derive(Debug, Default)]
-pub struct HeldPorts {
+pub struct FlapDamping {
     until: BTreeMap<String, Duration>,
     carriers: BTreeMap<u32, Carrier>,
 }
@@ -27,7 +27,7 @@ const CHANGE_PAUSE: Duration = Duration::from_secs(3);
 const FIRST_HOLD: Duration = Duration::from_secs(30);
 const MAX_HOLD: Duration = Duration::from_secs(480);
 
-impl HeldPorts {
+impl FlapDamping {
     /// Leaves a port down until this time.
     pub fn hold(&mut self, port: &str, until: Duration) {
         self.until.insert(port.to_owned(), until);
@@ -91,9 +91,9 @@ mod tests {
 
     #[test]
     fn a_port_that_flaps_is_down_ever_longer_and_one_that_starts_is_not() {
-        let mut held = HeldPorts::default();
+        let mut held = FlapDamping::default();
         let mut now = Duration::from_secs(100);
-        let look = |held: &mut HeldPorts, port: Link, now| held.look([port].iter(), now);
+        let look = |held: &mut FlapDamping, port: Link, now| held.look([port].iter(), now);
         assert_eq!(look(&mut held, port(5, 2), now), []);
         assert_eq!(look(&mut held, port(5, 20), now), []);
         let mut changes = 20;

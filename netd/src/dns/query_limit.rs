@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The places.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub(crate) struct QueryLimit {
     all: usize,
     each: usize,
     taken: Mutex<BTreeMap<IpAddr, usize>>,
@@ -15,32 +15,32 @@ pub(crate) struct Slots {
 
 /// One taken place; it is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    slots: Arc<Slots>,
+pub(crate) struct QueryPermit {
+    limit: Arc<QueryLimit>,
     source: IpAddr,
 }
 
-impl Slots {
+impl QueryLimit {
     /// `all` places, of which each source has at most `each`.
-    pub(crate) fn new(all: usize, each: usize) -> Arc<Slots> {
-        Arc::new(Slots { all, each, taken: Mutex::default() })
+    pub(crate) fn new(all: usize, each: usize) -> Arc<QueryLimit> {
+        Arc::new(QueryLimit { all, each, taken: Mutex::default() })
     }
 
     /// A place for `source`; `None`: it has its part, or there is none left.
-    pub(crate) fn take(self: &Arc<Slots>, source: IpAddr) -> Option<Slot> {
+    pub(crate) fn take(self: &Arc<QueryLimit>, source: IpAddr) -> Option<QueryPermit> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(&source).copied().unwrap_or(0);
         if self.each <= own || self.all <= taken.values().sum() {
             return None;
         }
         taken.insert(source, own + 1);
-        Some(Slot { slots: self.clone(), source })
+        Some(QueryPermit { limit: self.clone(), source })
     }
 }
 
-impl Drop for Slot {
+impl Drop for QueryPermit {
     fn drop(&mut self) {
-        let mut taken = self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.limit.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let left = taken.get(&self.source).map_or(0, |own| own.saturating_sub(1));
         if left == 0 {
             taken.remove(&self.source);
@@ -56,14 +56,14 @@ mod tests {
 
     #[test]
     fn one_source_has_its_part_and_all_together_no_more_than_there_is() {
-        let slots = Slots::new(5, 2);
+        let limit = QueryLimit::new(5, 2);
         let source = |last| IpAddr::from([10, 158, 0, last]);
-        let mut held: Vec<Option<Slot>> = (0..10).map(|_| slots.take(source(1))).collect();
+        let mut held: Vec<Option<QueryPermit>> = (0..10).map(|_| limit.take(source(1))).collect();
         assert_eq!(held.iter().flatten().count(), 2, "one source");
-        held.extend((0..10).map(|at| slots.take(source(2 + at % 3))));
+        held.extend((0..10).map(|at| limit.take(source(2 + at % 3))));
         assert_eq!(held.iter().flatten().count(), 5, "all");
         drop(held);
-        assert!(slots.taken.lock().is_ok_and(|taken| taken.is_empty()), "nobody is remembered");
-        assert!(slots.take(source(1)).is_some());
+        assert!(limit.taken.lock().is_ok_and(|taken| taken.is_empty()), "nobody is remembered");
+        assert!(limit.take(source(1)).is_some());
     }
 }

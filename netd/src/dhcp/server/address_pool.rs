@@ -9,7 +9,7 @@ use yado_wire::Text;
 
 /// What the server of one bridge hands out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offering {
+pub struct AddressPool {
     /// The bridge's own address: router, name server, server identifier.
     pub bridge: Ipv4Prefix,
     /// `ipv4.dhcp.ranges`; empty: the whole network.
@@ -24,7 +24,7 @@ pub struct Offering {
 
 const CLIENT_PORT: u16 = 68;
 
-impl Offering {
+impl AddressPool {
     /// Whether `address` may be a client's at all, from the pool or fixed.
     pub(super) fn is_host(&self, address: Ipv4Addr) -> bool {
         let taken = [self.bridge.network(), self.bridge.broadcast(), self.bridge.address()];

@@ -1,7 +1,7 @@
 //! Which networks had no address for a client, so that the log says it once and not at each of the client's tries. Pure; the time
 //! is on the boot clock.
 
-use crate::dhcp::server::{NoAddress, Offering};
+use crate::dhcp::server::{AddressPool, NoAddress};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,36 +10,36 @@ use yado_wire::Text;
 
 /// The networks that had none.
 #[derive(Debug, Default)]
-pub struct FullPools {
+pub struct ExhaustedPools {
     told: BTreeMap<(Text<15>, NoAddress), Told>,
 }
 
 #[derive(Debug)]
 struct Told {
     /// With another address or other ranges it is as good as another network.
-    pool: Pool,
+    extent: Extent,
     until: Duration,
 }
 
-type Pool = (Ipv4Prefix, Vec<(Ipv4Addr, Ipv4Addr)>);
+type Extent = (Ipv4Prefix, Vec<(Ipv4Addr, Ipv4Addr)>);
 
 /// How long nobody must have gone without, so that the next one is told again. Clients ask again within minutes, so that a network
 /// that stays full is told once.
 const QUIET: Duration = Duration::from_secs(3600);
 
-impl FullPools {
+impl ExhaustedPools {
     /// A client of the network got none: what to say in the log, unless it was said already.
     pub fn refuse(
         &mut self,
         network: &Text<15>,
-        offering: &Offering,
+        pool: &AddressPool,
         why: NoAddress,
         now: Duration,
     ) -> Option<String> {
-        let pool = (offering.bridge, offering.ranges.clone());
-        let last = self.told.get(&(network.clone(), why)).filter(|last| last.pool == pool && now < last.until);
-        let warning = last.is_none().then(|| warning(network, offering, why));
-        self.told.insert((network.clone(), why), Told { pool, until: now.saturating_add(QUIET) });
+        let extent = (pool.bridge, pool.ranges.clone());
+        let last = self.told.get(&(network.clone(), why)).filter(|last| last.extent == extent && now < last.until);
+        let warning = last.is_none().then(|| warning(network, pool, why));
+        self.told.insert((network.clone(), why), Told { extent, until: now.saturating_add(QUIET) });
         warning
     }
 
@@ -49,9 +49,9 @@ impl FullPools {
     }
 }
 
-fn warning(network: &str, offering: &Offering, why: NoAddress) -> String {
-    let Offering { bridge, ranges, expiry, domain: _, mtu: _ } = offering;
-    let size = offering.usable();
+fn warning(network: &str, pool: &AddressPool, why: NoAddress) -> String {
+    let AddressPool { bridge, ranges, expiry, domain: _, mtu: _ } = pool;
+    let size = pool.usable();
     let (pool, remedy) = match ranges.as_slice() {
         [] => (bridge.to_string(), "a larger ipv4.address, such as a /23"),
         _ => ("its ipv4.dhcp.ranges".to_owned(), "larger ipv4.dhcp.ranges"),
@@ -79,14 +79,14 @@ mod tests {
     use super::*;
     use yado_wire::names::clipped;
 
-    fn offering(address: &str, ranges: Vec<(Ipv4Addr, Ipv4Addr)>) -> Offering {
+    fn pool(address: &str, ranges: Vec<(Ipv4Addr, Ipv4Addr)>) -> AddressPool {
         let bridge = Ipv4Prefix::parse(address).unwrap();
-        Offering { bridge, ranges, expiry: Duration::from_secs(3600), domain: clipped("lxd"), mtu: 1500 }
+        AddressPool { bridge, ranges, expiry: Duration::from_secs(3600), domain: clipped("lxd"), mtu: 1500 }
     }
 
     #[test]
     fn a_full_network_is_told_once_with_its_size_and_the_remedy() {
-        let (mut pools, lan, wide) = (FullPools::default(), clipped("lan"), offering("10.1.0.1/24", vec![]));
+        let (mut pools, lan, wide) = (ExhaustedPools::default(), clipped("lan"), pool("10.1.0.1/24", vec![]));
         let minute = Duration::from_secs(60);
         let said = pools.refuse(&lan, &wide, NoAddress::UsedUp, minute).unwrap();
         assert_eq!(
@@ -104,7 +104,7 @@ mod tests {
         // Nobody went without for long enough.
         let later = minute * 24 * 60 + QUIET;
         assert!(pools.refuse(&lan, &wide, NoAddress::UsedUp, later).is_some());
-        let narrow = offering("10.1.0.1/24", vec![([10, 1, 0, 2].into(), [10, 1, 0, 9].into())]);
+        let narrow = pool("10.1.0.1/24", vec![([10, 1, 0, 2].into(), [10, 1, 0, 9].into())]);
         let said = pools.refuse(&lan, &narrow, NoAddress::UsedUp, later).unwrap();
         assert!(said.contains("all 8 addresses of its ipv4.dhcp.ranges") && said.contains("larger ipv4.dhcp.ranges"));
         assert_eq!(pools.refuse(&lan, &narrow, NoAddress::UsedUp, later), None);

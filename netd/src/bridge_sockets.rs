@@ -18,7 +18,7 @@ use yado_wire::Text;
 
 /// What a bridge serves.
 #[derive(Debug)]
-pub(crate) struct Serving {
+pub(crate) struct BridgeSockets {
     /// Which bridge.
     pub(crate) bridge: Text<15>,
     /// The link it was when the sockets were opened.
@@ -40,16 +40,16 @@ const DHCP_BURST: u32 = 256;
 const DHCP_PAUSE: Duration = Duration::from_millis(20);
 const SERVER_PORT: u16 = 67;
 
-impl Serving {
+impl BridgeSockets {
     /// Opens the name server's sockets and serves.
     pub(crate) fn start(
         bridge: &Text<15>,
         index: u32,
         address: Ipv4Addr,
         zones: &latest::Receiver<Arc<Zones>>,
-    ) -> io::Result<Serving> {
+    ) -> io::Result<BridgeSockets> {
         let dns = dns::serve::start(bridge, address, zones)?;
-        Ok(Serving { bridge: bridge.clone(), index, address, dhcp: None, _dns: dns })
+        Ok(BridgeSockets { bridge: bridge.clone(), index, address, dhcp: None, _dns: dns })
     }
 
     /// Has a DHCP server from now on, or none: `ipv4.dhcp`. The name server goes on.

@@ -6,7 +6,7 @@ use yado_wire::{InstanceId, MAX_INSTANCES, RunNumber};
 
 /// The last known run of each instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Runs {
+pub struct RunNumbers {
     known: Vec<Run>,
 }
 
@@ -26,10 +26,10 @@ pub struct OutOfDate;
 /// late is of a launcher that ended long ago.
 const MAX_RUNS: usize = 2 * MAX_INSTANCES;
 
-impl Runs {
+impl RunNumbers {
     /// Those that a predecessor wrote down.
-    pub(crate) fn of(known: Vec<Run>) -> Runs {
-        Runs { known }
+    pub(crate) fn of(known: Vec<Run>) -> RunNumbers {
+        RunNumbers { known }
     }
 
     /// All of them, to be written down.
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_request_of_an_earlier_run_is_out_of_date() {
         let one = InstanceId(1);
-        let mut runs = Runs::default();
+        let mut runs = RunNumbers::default();
         assert_eq!(runs.begin(one, RunNumber(5)), Ok(()));
         assert_eq!(runs.begin(one, RunNumber(5)), Ok(()), "asked again");
         assert_eq!(runs.end(one, RunNumber(4)), Err(OutOfDate));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn more_instances_than_there_can_be_push_out_the_oldest_run() {
-        let mut runs = Runs::default();
+        let mut runs = RunNumbers::default();
         let id = |number: usize| InstanceId(number as u32);
         for number in 0..=MAX_RUNS {
             runs.begin(id(number), RunNumber(number as u64)).unwrap();

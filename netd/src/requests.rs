@@ -5,10 +5,10 @@ use crate::control::Call;
 use crate::daemon::{Netd, SETTLE};
 use crate::link::observed::Link;
 use crate::nic::{Connection, Nic};
-use crate::reconcile::{is_of, offering};
-use crate::runs::OutOfDate;
+use crate::reconcile::{is_of, pool};
+use crate::run_numbers::OutOfDate;
 use crate::saved::{Attachment, Borrowed};
-use crate::subnets::Place;
+use crate::subnets::SubnetState;
 use crate::uplink::Uplink;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -84,12 +84,12 @@ impl Netd {
                 self.remember_borrowed(parent);
             }
             if let Some(port) = &one.attachment.host_link {
-                self.held_ports.forget(port);
+                self.flap_damping.forget(port);
             }
             self.attachments.push(one.attachment);
         }
-        let mut failing = Vec::new();
-        self.publish(now, &mut failing);
+        let mut failures = Vec::new();
+        self.publish(now, &mut failures);
         self.look_soon(now + SETTLE);
         Ok(())
     }
@@ -110,9 +110,9 @@ impl Netd {
             self.forget(attachment, now);
         }
         // Also without interfaces: that the run is over is written down.
-        let mut failing = Vec::new();
-        self.publish(now, &mut failing);
-        if !gone.is_empty() || !failing.is_empty() {
+        let mut failures = Vec::new();
+        self.publish(now, &mut failures);
+        if !gone.is_empty() || !failures.is_empty() {
             self.look_soon(now + SETTLE);
         }
     }
@@ -126,7 +126,7 @@ impl Netd {
 
     fn status(&self, now: Duration) -> Vec<NetReply> {
         let uplinks = self.uplinks.iter().map(|uplink| self.uplink_status(uplink, now));
-        let bridges = self.networks.iter().map(|(bridge, place)| self.bridge_status(bridge, *place, now));
+        let bridges = self.networks.iter().map(|(bridge, state)| self.bridge_status(bridge, *state, now));
         let nics = self.attachments.iter().map(|attachment| self.nic_status(attachment, now));
         let lines = uplinks.chain(bridges).chain(nics).map(NetReply::Link);
         lines.chain([NetReply::Done]).collect()
@@ -148,7 +148,7 @@ impl Netd {
         }
     }
 
-    fn bridge_status(&self, bridge: &BridgeSpec, place: Place, now: Duration) -> LinkStatus {
+    fn bridge_status(&self, bridge: &BridgeSpec, state: SubnetState, now: Duration) -> LinkStatus {
         let link = self.observed.link(&bridge.name).filter(|link| link.is_bridge());
         LinkStatus {
             name: bridge.name.clone(),
@@ -160,10 +160,10 @@ impl Netd {
             nameservers: Default::default(),
             lease_left_s: None,
             // Where it moved to can be seen; whom it has no address for cannot.
-            note: match place {
-                Place::Collides { with } => Some(LinkNote::Collides { with: with.into() }),
-                Place::Configured => self.full_note(bridge, now),
-                Place::Moved { from } => {
+            note: match state {
+                SubnetState::Collides { with } => Some(LinkNote::Collides { with: with.into() }),
+                SubnetState::Configured => self.full_note(bridge, now),
+                SubnetState::Moved { from } => {
                     let moved = LinkNote::Moved { from: IpPrefix::from(from).into() };
                     Some(self.full_note(bridge, now).unwrap_or(moved))
                 }
@@ -172,14 +172,14 @@ impl Netd {
     }
 
     fn full_note(&self, bridge: &BridgeSpec, now: Duration) -> Option<LinkNote> {
-        let (offering, reservations) = offering(bridge, &self.attachments)?;
-        let is_full = self.leases.get(&bridge.name)?.is_used_up(&offering, &reservations, now);
-        is_full.then(|| LinkNote::NoAddressLeft { of: u32::try_from(offering.usable()).unwrap_or(u32::MAX) })
+        let (pool, reservations) = pool(bridge, &self.attachments)?;
+        let is_full = self.leases.get(&bridge.name)?.is_used_up(&pool, &reservations, now);
+        is_full.then(|| LinkNote::NoAddressLeft { of: u32::try_from(pool.usable()).unwrap_or(u32::MAX) })
     }
 
     fn nic_status(&self, attachment: &Attachment, now: Duration) -> LinkStatus {
         let bridge = self.bridges().find(|bridge| is_of(attachment, bridge));
-        let held = attachment.host_link.as_ref().and_then(|name| self.held_ports.of(name));
+        let held = attachment.host_link.as_ref().and_then(|name| self.flap_damping.of(name));
         let leases = bridge.and_then(|bridge| self.leases.get(&bridge.name));
         let lease = leases.and_then(|leases| leases.bound(attachment.hwaddr, now));
         let prefix_len = bridge.and_then(|bridge| bridge.ipv4.as_ref()).map(|ipv4| ipv4.address.prefix_len());

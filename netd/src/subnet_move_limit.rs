@@ -9,7 +9,7 @@ use yado_wire::Text;
 
 /// The networks that have moved.
 #[derive(Debug, Default)]
-pub struct MovePace {
+pub struct SubnetMoveLimit {
     moved: BTreeMap<Text<15>, Moved>,
 }
 
@@ -26,7 +26,7 @@ struct Moved {
 const FIRST_PAUSE: Duration = Duration::from_secs(300);
 const MAX_PAUSE: Duration = Duration::from_secs(86400);
 
-impl MovePace {
+impl SubnetMoveLimit {
     /// The network, as configured, has moved.
     pub fn move_on(&mut self, configured: &BridgeSpec, now: Duration) {
         let Some(address) = configured.ipv4.as_ref().map(|ipv4| ipv4.address) else { return };
@@ -53,7 +53,7 @@ impl MovePace {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::subnets::{Move, Place, place};
+    use crate::subnets::{Move, SubnetState, assign};
     use yado_wire::names::clipped;
 
     /// What a hostile server grants at every renewal: the network that yado0 is on.
@@ -61,17 +61,17 @@ mod tests {
     fn a_server_that_follows_a_network_makes_it_move_ever_more_rarely() {
         let bridges = [BridgeSpec::named(clipped("yado0"))];
         let own = bridges[0].ipv4.as_ref().unwrap().address;
-        let (mut pace, mut moves) = (MovePace::default(), Vec::new());
+        let (mut pace, mut moves) = (SubnetMoveLimit::default(), Vec::new());
         let mut here = own;
         let mut moved_at = Vec::new();
         for minute in 0..24 * 60 {
             let now = Duration::from_secs(minute * 60);
             let taken = [here.into()];
             let (placed, how) =
-                place(&bridges, &moves, &taken, |bridge| pace.held_until(bridge, now).is_some()).remove(0);
+                assign(&bridges, &moves, &taken, |bridge| pace.held_until(bridge, now).is_some()).remove(0);
             let address = placed.ipv4.as_ref().unwrap().address;
             if address == here {
-                assert_eq!(how, Place::Collides { with: taken[0] }, "it is told");
+                assert_eq!(how, SubnetState::Collides { with: taken[0] }, "it is told");
                 continue;
             }
             pace.move_on(&bridges[0], now);

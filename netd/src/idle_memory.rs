@@ -8,9 +8,9 @@ use yado_sys::code_pages;
 /// A wish to give back the pages of our program. It is granted by the runtime's thread as the last thing before it sleeps:
 /// any earlier, what it runs on its way to sleep would be mapped again, sixteen pages around each.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rest(Arc<AtomicBool>);
+pub(crate) struct IdleMemory(Arc<AtomicBool>);
 
-impl Rest {
+impl IdleMemory {
     /// Wishes it.
     pub(crate) fn wish(&self) {
         self.0.store(true, Ordering::Relaxed);

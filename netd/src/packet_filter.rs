@@ -1,7 +1,7 @@
 //! The packet filter follows the networks: which tables there should be, on this kernel, and the settings that go with them.
 
 use crate::daemon::{Netd, SETTLE};
-use crate::failing::Failing;
+use crate::failures::PendingFailure;
 use crate::firewall::conntrack;
 use crate::firewall::limits::{DhcpPorts, limit_connections, port_budgets};
 use crate::firewall::rules::{Others, Ruleset, ruleset};
@@ -37,13 +37,13 @@ pub(crate) struct Unlimited {
 
 impl Netd {
     /// Puts the rules there, if they are not.
-    pub(crate) fn put_rules(&mut self, failing: &mut Vec<Failing>) {
+    pub(crate) fn put_rules(&mut self, failures: &mut Vec<PendingFailure>) {
         let wanted = self.tables();
         if self.rules.as_ref() != Some(&wanted) {
             let stands = self.rules.take();
             match self.put_tables(wanted, stands) {
                 Ok(stand) => self.rules = Some(stand),
-                Err(error) => failing.push(Failing::of_all("firewall tables yado", &error)),
+                Err(error) => failures.push(PendingFailure::of_all("firewall tables yado", &error)),
             }
         }
         if self.rules.is_none() {
@@ -54,7 +54,7 @@ impl Netd {
         // Only where rules say for whom. Never switched off again: whoever else routes on this machine may rely on it.
         if is_routing && fs::read(IP_FORWARD).is_ok_and(|now| now.starts_with(b"0")) {
             if let Err(error) = fs::write(IP_FORWARD, "1") {
-                failing.push(Failing::of_all(&format!("write {IP_FORWARD}"), &error));
+                failures.push(PendingFailure::of_all(&format!("write {IP_FORWARD}"), &error));
             }
         }
     }
