@@ -21,8 +21,8 @@ pub use command_line::main;
 
 use crate::arch::Arch;
 use crate::board::disk::DataPartition;
-use crate::board::qemu::OnReset;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots};
+use crate::board::qemu::{OnReset, Speed};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots, WriteCache};
 use crate::cache::Cache;
 use serde::Serialize;
 use std::fmt;
@@ -115,6 +115,8 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
         processors: 1,
+        speed: Speed::OfThisMachine,
+        write_cache: WriteCache::Kept,
         slots: Slots::OnlyA,
         data_mib: appliance::DATA_MIB,
         data: DataPartition::Filled(data),

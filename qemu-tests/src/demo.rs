@@ -20,9 +20,9 @@ pub use command_line::main;
 
 use crate::arch::Arch;
 use crate::board::disk::DataPartition;
-use crate::board::qemu::OnReset;
+use crate::board::qemu::{OnReset, Speed};
 use crate::board::system_image::DEMO;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots, WriteCache};
 use crate::cache::Cache;
 use crate::other_work::ProcessorTime;
 use crate::report::{NotSo, Observer, Report, StepReport};
@@ -107,6 +107,8 @@ fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, S
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
         processors: 1,
+        speed: Speed::OfThisMachine,
+        write_cache: WriteCache::Kept,
         slots: Slots::OnlyA,
         data_mib: DATA_MIB,
         data: DataPartition::Blank,

@@ -13,9 +13,9 @@ use super::{BOOT_TIMEOUT, BenchError, BenchReport, MEMORY_MIB};
 use crate::board::container_images::lay_out_busybox;
 use crate::board::disk::{DataPartition, System};
 use crate::board::host_yado::{HostYado, ImageOptions};
-use crate::board::qemu::OnReset;
+use crate::board::qemu::{OnReset, Speed};
 use crate::board::tree::Tree;
-use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, boot_modules, system_image};
+use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, WriteCache, boot_modules, system_image};
 use crate::cache::{Cache, Key};
 use crate::command::Tool;
 use crate::progress::Step;
@@ -84,6 +84,8 @@ impl Rival {
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
             processors: 1,
+            speed: Speed::OfThisMachine,
+            write_cache: WriteCache::Kept,
             slots: Slots::OnlyA,
             data_mib: DATA_MIB,
             data: DataPartition::Filled(self.data.clone()),

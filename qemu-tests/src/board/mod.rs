@@ -19,6 +19,7 @@ pub mod spoilt_slot;
 pub mod system_image;
 pub mod tamper;
 pub mod tree;
+pub mod volatile_disk;
 
 pub use failure::BuildError;
-pub use running::{Board, BoardError, BoardOptions, Prepared, Slots};
+pub use running::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache};

@@ -27,12 +27,14 @@ pub struct QemuOptions {
     pub memory_mib: u32,
     /// Its processors.
     pub processors: u32,
+    /// How fast they are.
+    pub speed: Speed,
     /// U-Boot, in the first flash.
     pub uboot: PathBuf,
     /// U-Boot's environment, in the second flash: an image of exactly [`FLASH_BYTES`].
     pub environment: PathBuf,
-    /// Its one disk, raw.
-    pub disk: PathBuf,
+    /// Its one disk.
+    pub disk: Disk,
     /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
     pub clock: Option<String>,
     /// What happens when the board resets.
@@ -41,6 +43,25 @@ pub struct QemuOptions {
     pub sockets: PathBuf,
     /// The log of the serial line.
     pub serial_log: PathBuf,
+}
+
+/// Where the content of the board's disk is.
+#[derive(Debug, Clone)]
+pub enum Disk {
+    /// In this file, raw. The machine below writes it when it likes: whatever the board has written stays, flushed or not.
+    File(PathBuf),
+    /// At a server of NBD's on this socket.
+    Nbd(PathBuf),
+}
+
+/// How fast the board's processors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speed {
+    /// As fast as this machine emulates them at the moment.
+    OfThisMachine,
+    /// 500 million instructions per second of the board's own clock, whatever this machine is doing: slower than a Cortex-A7 with
+    /// 900 MHz. Times on the board can then be judged. For one processor only.
+    Defined,
 }
 
 /// What happens when the board resets.
@@ -138,6 +159,12 @@ impl Qemu {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Ends it at once: for the board the power goes away.
+    pub fn quit(&mut self, timeout: Duration) -> Result<(), QemuError> {
+        self.qmp.execute("quit", serde_json::json!({})).map_err(QemuError::Qmp)?;
+        self.wait_end(timeout)
+    }
+
     /// Waits until the board has powered itself off.
     pub fn wait_end(&mut self, timeout: Duration) -> Result<(), QemuError> {
         let deadline = Instant::now() + timeout;
@@ -194,19 +221,46 @@ fn connect(child: &mut Child, socket: &Path, stderr_log: &Path) -> Result<Qmp, Q
 }
 
 fn arguments(options: &QemuOptions) -> Vec<String> {
-    let QemuOptions { arch, memory_mib, processors, uboot, environment, disk, clock, on_reset, sockets, serial_log } =
-        options;
+    let QemuOptions {
+        arch,
+        memory_mib,
+        processors,
+        speed,
+        uboot,
+        environment,
+        disk,
+        clock,
+        on_reset,
+        sockets,
+        serial_log,
+    } = options;
     let socket = |name: &str| format!("socket,id={name},path={},server=on,wait=off", escaped(&sockets.join(name)));
     let mut words: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     add("-machine", arch.qemu_machine().to_owned());
     add("-cpu", arch.qemu_cpu().to_owned());
     add("-smp", processors.to_string());
+    if *speed == Speed::Defined {
+        // Each instruction takes 2^1 ns. An idle processor waits in real time: what comes from outside is not late.
+        add("-icount", "shift=1,sleep=on".to_owned());
+    }
     add("-m", format!("{memory_mib}M"));
     add("-display", "none".to_owned());
     add("-bios", uboot.display().to_string());
     add("-drive", format!("if=pflash,unit=1,format=raw,file={}", escaped(environment)));
-    add("-drive", format!("if=none,id=disk,format=raw,cache=unsafe,file={}", escaped(disk)));
+    match disk {
+        Disk::File(file) => add("-drive", format!("if=none,id=disk,format=raw,cache=unsafe,file={}", escaped(file))),
+        // With a write cache, that the board has to flush.
+        Disk::Nbd(socket) => {
+            add(
+                "-drive",
+                format!(
+                    "if=none,id=disk,format=raw,cache=writeback,file.driver=nbd,file.server.type=unix,file.server.path={}",
+                    escaped(socket)
+                ),
+            );
+        }
+    }
     add("-device", "virtio-blk-pci,drive=disk".to_owned());
     // Without its ROM: Debian's QEMU does not bring ipxe, and U-Boot does not want it.
     add("-netdev", "user,id=uplink".to_owned());
@@ -269,9 +323,10 @@ mod tests {
             arch: Arch::Armhf,
             memory_mib: 128,
             processors: 1,
+            speed: Speed::OfThisMachine,
             uboot: "/u,boot.bin".into(),
             environment: "/env".into(),
-            disk: "/a,b".into(),
+            disk: Disk::File("/a,b".into()),
             clock: None,
             on_reset,
             sockets: "/s".into(),

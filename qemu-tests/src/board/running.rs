@@ -7,9 +7,10 @@ use crate::board::failure::BuildError;
 use crate::board::host_yado::HostYado;
 use crate::board::ingredients::{self, Ingredients};
 use crate::board::keys::Keys;
-use crate::board::qemu::{self, OnReset, Qemu, QemuError, QemuOptions};
+use crate::board::qemu::{self, Disk, OnReset, Qemu, QemuError, QemuOptions, Speed};
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::system_image::{self, Appliance};
+use crate::board::volatile_disk::{Loss, VolatileDisk};
 use crate::cache::Cache;
 use qemu_guest::Ran;
 use serde_json::Value;
@@ -37,6 +38,10 @@ pub struct BoardOptions {
     pub memory_mib: u32,
     /// Its processors. A second one makes it no faster, and costs the machine below up to half as much again.
     pub processors: u32,
+    /// How fast they are.
+    pub speed: Speed,
+    /// What becomes of what it has written and not flushed when the power goes away.
+    pub write_cache: WriteCache,
     /// What is in its two slots.
     pub slots: Slots,
     /// The size of its data partition.
@@ -62,6 +67,15 @@ pub enum Slots {
     TrialOfA,
 }
 
+/// What becomes of what a board has written and not flushed when the power goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteCache {
+    /// It stays: quicker, for boards whose power is not cut.
+    Kept,
+    /// It is lost, or torn, by chance.
+    Volatile,
+}
+
 /// A running board.
 #[derive(Debug)]
 pub struct Board {
@@ -70,6 +84,8 @@ pub struct Board {
     /// Hands and eyes inside.
     pub agent: Agent,
     options: BoardOptions,
+    /// Its disk, where that may lose something.
+    disk: Option<VolatileDisk>,
     // Last: the sockets in it are in use until the others are gone.
     sockets: tempfile::TempDir,
 }
@@ -91,6 +107,13 @@ pub enum BoardError {
         /// Its disk.
         path: PathBuf,
         /// What the kernel answered, or what is wrong with the image in the slot.
+        source: std::io::Error,
+    },
+    /// Its disk could not be served, or its content after a loss of power not be written.
+    Serve {
+        /// Its disk.
+        path: PathBuf,
+        /// What the kernel answered.
         source: std::io::Error,
     },
     /// The emulator failed.
@@ -179,18 +202,28 @@ impl Board {
 
     /// Starts the emulator with the disk that an earlier board left in the same directory. Its serial log is replaced.
     pub fn power_on_again(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
-        let BoardOptions { memory_mib, processors, clock, on_reset, directory, .. } = &options;
+        let BoardOptions { memory_mib, processors, speed, write_cache, clock, on_reset, directory, .. } = &options;
         let sockets = tempfile::Builder::new()
             .prefix("yado-board-")
             .tempdir()
             .map_err(|source| BoardError::Directory { path: std::env::temp_dir(), source })?;
+        let path = disk_path(directory);
+        let (disk, volatile) = match write_cache {
+            WriteCache::Kept => (Disk::File(path), None),
+            WriteCache::Volatile => {
+                let socket = sockets.path().join("disk");
+                let served = VolatileDisk::serve(&path, &socket);
+                (Disk::Nbd(socket), Some(served.map_err(|source| BoardError::Serve { path, source })?))
+            }
+        };
         let qemu_options = QemuOptions {
             arch: prepared.ingredients.arch,
             memory_mib: *memory_mib,
             processors: *processors,
+            speed: *speed,
             uboot: prepared.ingredients.uboot.clone(),
             environment: flash_path(directory),
-            disk: disk_path(directory),
+            disk,
             clock: clock.clone(),
             on_reset: *on_reset,
             sockets: sockets.path().to_owned(),
@@ -198,7 +231,7 @@ impl Board {
         };
         let qemu = Qemu::start(&qemu_options).map_err(BoardError::Qemu)?;
         let agent = Agent::connect(&qemu::agent_socket(sockets.path())).map_err(BoardError::Agent)?;
-        Ok(Board { qemu, agent, options, sockets })
+        Ok(Board { qemu, agent, options, disk: volatile, sockets })
     }
 
     /// As [`Board::power_on`], and waits until the agent on it speaks.
@@ -206,6 +239,16 @@ impl Board {
         let board = Board::power_on(prepared, options)?;
         let hello = board.agent.hello(timeout).map_err(BoardError::Agent)?;
         Ok((board, hello))
+    }
+
+    /// Takes the power away: nothing on the board gets to know. What became of what was not flushed.
+    pub fn cut_power(mut self, timeout: Duration) -> Result<Loss, BoardError> {
+        // First the disk: the emulator flushes when it ends.
+        let cut = |disk: &VolatileDisk| disk.cut(fastrand::u64(..));
+        let loss = self.disk.as_ref().map(cut).transpose();
+        let loss = loss.map_err(|source| BoardError::Serve { path: disk_path(&self.options.directory), source })?;
+        self.qemu.quit(timeout).map_err(BoardError::Qemu)?;
+        Ok(loss.unwrap_or_default())
     }
 
     /// Runs `yado` on the board and expects success.
@@ -333,6 +376,7 @@ impl fmt::Display for BoardError {
             BoardError::Disk(error) => error.fmt(out),
             BoardError::Directory { path, source } => write!(out, "create {}: {source}", path.display()),
             BoardError::Spoil { path, source } => write!(out, "spoil a slot of {}: {source}", path.display()),
+            BoardError::Serve { path, source } => write!(out, "serve {} to the board: {source}", path.display()),
             BoardError::Qemu(error) => error.fmt(out),
             BoardError::Agent(error) => error.fmt(out),
             BoardError::NotJson { what, said } => write!(out, "{what}: not JSON: {said}"),

@@ -3,10 +3,11 @@
 use super::condition::{ByKernel, Condition, Kernel};
 use super::failure::BrokenError;
 use crate::board::agent::AgentError;
-use crate::board::qemu::{OnReset, QemuError};
+use crate::board::qemu::{OnReset, QemuError, Speed};
 use crate::board::qmp::QmpError;
 use crate::board::spoilt_slot::Spoiling;
-use crate::board::{Board, BoardError, BoardOptions, Prepared};
+use crate::board::volatile_disk::Loss;
+use crate::board::{Board, BoardError, BoardOptions, Prepared, WriteCache};
 use qemu_guest::Ran;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,8 @@ impl<'a> Bench<'a> {
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
             processors,
+            speed: Speed::OfThisMachine,
+            write_cache: WriteCache::Volatile,
             slots,
             data_mib: DATA_MIB,
             data,
@@ -136,12 +139,10 @@ impl<'a> Bench<'a> {
         Ok(format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel))
     }
 
-    /// Takes the power away: nothing on the board gets to know.
-    pub(super) fn pull_the_plug(&mut self) -> Result<(), BrokenError> {
-        let mut board = self.board.take().ok_or(BrokenError::Off)?;
-        board.qemu.qmp.execute("quit", json!({})).map_err(qmp)?;
-        board.qemu.wait_end(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
-        Ok(())
+    /// Takes the power away: nothing on the board gets to know, and what it has not flushed may be lost.
+    pub(super) fn cut_power(&mut self) -> Result<Loss, BrokenError> {
+        let board = self.board.take().ok_or(BrokenError::Off)?;
+        Ok(board.cut_power(QUIT_TIMEOUT)?)
     }
 
     /// Tells the board, which must be one that boots again, to reboot, and waits until its agent speaks again.
@@ -168,11 +169,10 @@ impl<'a> Bench<'a> {
         Ok(board.partition("data")?)
     }
 
-    /// Takes the power away, and gives back the data partition as it then is.
-    pub(super) fn data_after_the_cut(&mut self) -> Result<PathBuf, BrokenError> {
+    /// Ends the board at once, and gives back the data partition with all that was ever written to it.
+    pub(super) fn data_as_written(&mut self) -> Result<PathBuf, BrokenError> {
         let mut board = self.board.take().ok_or(BrokenError::Off)?;
-        board.qemu.qmp.execute("quit", json!({})).map_err(qmp)?;
-        board.qemu.wait_end(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
+        board.qemu.quit(QUIT_TIMEOUT).map_err(BoardError::Qemu)?;
         Ok(board.partition("data")?)
     }
 

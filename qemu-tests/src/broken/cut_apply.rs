@@ -82,7 +82,7 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
         let _applying =
             bench.board()?.agent.start_run(&["/bin/sh", "-c", &script], "", TIMEOUT).map_err(BoardError::Agent)?;
         std::thread::sleep(after.saturating_sub(began.elapsed()));
-        bench.pull_the_plug()?;
+        let loss = bench.cut_power()?;
         bench.switch_on_again(OnReset::End)?;
         bench.board()?.wait_status("board that has started those", TIMEOUT, |status| {
             let instances = status["instances"].as_array().filter(|instances| !instances.is_empty())?;
@@ -90,7 +90,7 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
             ours.all(|one| one["state"] == "ready" || one["state"] == "failed").then_some(())
         })?;
         let seen = bench.shell(LOOK)?;
-        let what = format!("cut {:.1} s after it began: each is before or after", after.as_secs_f64());
+        let what = format!("cut {:.1} s after it began, {loss}: each is before or after", after.as_secs_f64());
         observer.check(Witness::Kernel, &what, seen.replace('\n', ", "), is_whole(&seen))?;
         bench.shell(&apply(wanted, deleted))?;
         settle(bench, then)?;

@@ -39,7 +39,7 @@ pub(super) fn missing(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
 }
 
 pub(super) fn untouched(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
-    let path = bench.data_after_the_cut()?;
+    let path = bench.data_as_written()?;
     let after = fs::read(&path).map_err(BrokenError::io(&path))?;
     let before = foreign_bytes();
     let first_change = after.iter().enumerate().find(|(at, byte)| before.get(*at).unwrap_or(&0) != *byte);

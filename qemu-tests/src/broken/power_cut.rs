@@ -22,8 +22,8 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
     let write = format!("echo {LAST_WORDS} | dd of={KEPT} conv=notrunc && sync && head -n 1 {KEPT}");
     let said = bench.inside_output("crab", &write)?;
     observer.check(Witness::Peer, "crab wrote and synced, shell is writing", &said, said.ends_with(LAST_WORDS))?;
-    bench.pull_the_plug()?;
-    observer.note("the power is cut", "the emulator was told to quit");
+    let loss = bench.cut_power()?;
+    observer.check(Witness::OtherEnd, "the power is cut in the middle of writing", loss, loss.unflushed != 0)?;
     let said = bench.switch_on_again(OnReset::BootAgain)?;
     observer.note("the board comes up again", said);
     let replayed = bench.journal_replayed()?;

@@ -6,9 +6,9 @@ use super::failure::HostileError;
 use super::machine::{EMULATOR_WAITED, Machine};
 use crate::board::agent::Pending;
 use crate::board::disk::DataPartition;
-use crate::board::qemu::OnReset;
+use crate::board::qemu::{OnReset, Speed};
 use crate::board::qmp::UsbStick;
-use crate::board::{Board, BoardError, BoardOptions, Prepared, Slots};
+use crate::board::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ran;
 use qemu_guest::attack::{Attempt, Expected, Outcome, Verdict, Watched};
@@ -59,6 +59,8 @@ impl<'a> Arena<'a> {
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
             processors: 1,
+            speed: Speed::Defined,
+            write_cache: WriteCache::Kept,
             slots: Slots::OnlyA,
             data_mib: DATA_MIB,
             data: DataPartition::Blank,
