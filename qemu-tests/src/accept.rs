@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::arch::Arch;
 use crate::bench::Promise;
@@ -27,6 +26,7 @@ use crate::command_line::parse;
 use crate::hostile::{self, Length};
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report::{self, Judgement, Report, TimeReport};
+use crate::steps::Wanted;
 use crate::{bench, broken, cross, demo};
 use beside::Beside;
 use tally::Tally;
@@ -35,8 +35,17 @@ use tally::Tally;
 struct Floor {
     name: &'static str,
     about: &'static str,
-    run: fn(&Cache, &mut Tally, Length),
+    run: fn(&Cache, &mut Tally, &Scope),
     when: When,
+}
+
+/// How much of a floor is run.
+#[derive(Debug, Clone)]
+struct Scope {
+    /// How long what can take long may take.
+    length: Length,
+    /// Which steps of a board are taken.
+    steps: Wanted,
 }
 
 /// When a floor is run.
@@ -78,37 +87,37 @@ const FLOORS: &[Floor] = &[
     Floor {
         name: "arm64",
         about: "the arm64 board in QEMU",
-        run: |cache, tally, _| board(cache, tally, Arch::Arm64),
+        run: |cache, tally, scope| board(cache, tally, Arch::Arm64, scope),
         when: When::Always,
     },
     Floor {
         name: "armhf",
         about: "the armhf board in QEMU",
-        run: |cache, tally, _| board(cache, tally, Arch::Armhf),
+        run: |cache, tally, scope| board(cache, tally, Arch::Armhf, scope),
         when: When::Always,
     },
     Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
-        run: |cache, tally, _| what_breaks(cache, tally, Arch::Arm64),
+        run: |cache, tally, scope| what_breaks(cache, tally, Arch::Arm64, scope),
         when: When::Always,
     },
     Floor {
         name: "broken-armhf",
         about: "what breaks on the armhf board, and does not matter",
-        run: |cache, tally, _| what_breaks(cache, tally, Arch::Armhf),
+        run: |cache, tally, scope| what_breaks(cache, tally, Arch::Armhf, scope),
         when: When::Always,
     },
     Floor {
         name: "hostile-arm64",
         about: "attacks from inside containers on the arm64 board",
-        run: |cache, tally, length| attacks(cache, tally, Arch::Arm64, length),
+        run: |cache, tally, scope| attacks(cache, tally, Arch::Arm64, scope),
         when: When::Always,
     },
     Floor {
         name: "hostile-armhf",
         about: "attacks from inside containers on the armhf board",
-        run: |cache, tally, length| attacks(cache, tally, Arch::Armhf, length),
+        run: |cache, tally, scope| attacks(cache, tally, Arch::Armhf, scope),
         when: When::Long,
     },
     Floor {
@@ -129,29 +138,55 @@ const FLOORS: &[Floor] = &[
 /// that took too long beside other work is not judged.
 const BESIDE: [(&str, &str); 2] = [("arm64", "armhf"), ("broken-arm64", "broken-armhf")];
 
+/// How the names of floors begin that are steps on a board.
+const BOARD_FLOORS: [&str; 3] = ["arm", "broken-", "hostile-"];
+
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]
-#[command(name = "cargo accept", no_binary_name = true)]
+#[command(name = "cargo accept", no_binary_name = true, after_help = floor_list())]
 struct Arguments {
-    /// Which floors of tests; all without this
-    #[arg(value_name = "FLOOR", value_parser = floor_names())]
-    floors: Vec<String>,
+    /// Which floors of tests; all without this. After one floor with a board: the number of a step, or words of its title, to take
+    /// only that one and what it needs
+    #[arg(value_name = "FLOOR")]
+    words: Vec<String>,
     /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, and a build
     /// for each mutation
     #[arg(long)]
     long: bool,
 }
 
-fn floor_names() -> PossibleValuesParser {
-    let name = |Floor { name, about, .. }: &'static Floor| PossibleValue::new(name).help(about);
-    PossibleValuesParser::new(FLOORS.iter().map(name))
+/// The floors, for the help and for who names one that is none.
+fn floor_list() -> String {
+    let line = |Floor { name, about, .. }: &Floor| format!("  {name:<14} {about}\n");
+    format!("Floors:\n{}", FLOORS.iter().map(line).collect::<String>())
+}
+
+/// The names of floors, and the step of the only floor, if the last word is none.
+fn floors_and_step(mut words: Vec<String>) -> Result<(Vec<String>, Wanted), String> {
+    let is_floor = |word: &String| FLOORS.iter().any(|floor| floor.name == word);
+    let has_step = words.last().is_some_and(|word| !is_floor(word));
+    let step = if has_step { words.pop() } else { None };
+    match (step, &words[..]) {
+        (None, _) => Ok((words, Wanted::All)),
+        (Some(step), [only]) if is_floor(only) && BOARD_FLOORS.iter().any(|kind| only.starts_with(kind)) => {
+            Ok((words, Wanted::One(step)))
+        }
+        (Some(word), _) => Err(format!("{word}: no floor, and no step of one floor with a board. {}", floor_list())),
+    }
 }
 
 /// Runs all floors, or those named in the arguments.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Arguments { floors: names, long } = match parse(args) {
+    let Arguments { words, long } = match parse(args) {
         Ok(arguments) => arguments,
         Err(code) => return code,
+    };
+    let (names, steps) = match floors_and_step(words) {
+        Ok(found) => found,
+        Err(problem) => {
+            eprintln!("accept: {problem}");
+            return ExitCode::from(2);
+        }
     };
     let cache = match Cache::open() {
         Ok(cache) => cache,
@@ -166,7 +201,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         eprintln!("accept: {problem}");
         return ExitCode::FAILURE;
     }
-    let length = if long { Length::Long } else { Length::Short };
+    let scope = Scope { length: if long { Length::Long } else { Length::Short }, steps };
     let mut total = Tally::new();
     let mut running: Option<Beside> = None;
     let is_wanted = |of: &str| names.is_empty() || names.iter().any(|name| name == of);
@@ -185,7 +220,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         let mut tally = Tally::new();
         match (floor.when, long || !names.is_empty()) {
             (When::Long, false) => tally.skip(floor.name, "it takes long: --long runs it, and so does its name"),
-            (When::Always | When::Long, _) => (floor.run)(&cache, &mut tally, length),
+            (When::Always | When::Long, _) => (floor.run)(&cache, &mut tally, &scope),
         }
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
         total.add(tally);
@@ -199,11 +234,11 @@ fn has_two_processors() -> bool {
     std::thread::available_parallelism().is_ok_and(|count| 1 < count.get())
 }
 
-fn packages(cache: &Cache, tally: &mut Tally, _: Length) {
+fn packages(cache: &Cache, tally: &mut Tally, _: &Scope) {
     tally.check("host packages are installed", || ensure_packages(cache, &Purpose::ALL));
 }
 
-fn style(_: &Cache, tally: &mut Tally, _: Length) {
+fn style(_: &Cache, tally: &mut Tally, _: &Scope) {
     tally.check("rustfmt", || Tool::new("cargo").args(["fmt", "--all", "--check"]).run_visibly());
     tally.check("clippy", || {
         let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
@@ -213,22 +248,22 @@ fn style(_: &Cache, tally: &mut Tally, _: Length) {
 }
 
 /// The namespace tests start a whole Debian too: the boards' root, made for this machine.
-fn unit(cache: &Cache, tally: &mut Tally, length: Length) {
+fn unit(cache: &Cache, tally: &mut Tally, scope: &Scope) {
     let debian = std::env::consts::ARCH.parse().ok().and_then(|arch| {
         let name = format!("a Debian root for {arch} is made, or kept");
         tally.check(&name, || provision::debian_root(cache, arch))
     });
     let debian = debian.as_deref().map(|tar| ("YADO_TEST_DEBIAN", tar));
-    let applies = (length == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
+    let applies = (scope.length == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
     let environment: Vec<(&str, &Path)> = debian.into_iter().chain(applies).collect();
     cargo_tests::run(tally, &["--workspace", "--locked"], &environment);
 }
 
-fn oldest_compiler(cache: &Cache, tally: &mut Tally, _: Length) {
+fn oldest_compiler(cache: &Cache, tally: &mut Tally, _: &Scope) {
     tally.check("the workspace, tests included, on rustc 1.85", || cross::floor_check(cache));
 }
 
-fn cross_build(cache: &Cache, tally: &mut Tally, _: Length) {
+fn cross_build(cache: &Cache, tally: &mut Tally, _: &Scope) {
     if let Err(error) = cross::build_together(cache, &Arch::ALL, &cross::SHIPPED) {
         // Which of them it concerns is told below.
         println!("   {error}");
@@ -242,33 +277,33 @@ fn cross_build(cache: &Cache, tally: &mut Tally, _: Length) {
 }
 
 /// The demo is the board's test: each of its steps is a test, ticked by what was seen.
-fn board(cache: &Cache, tally: &mut Tally, arch: Arch) {
+fn board(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
     let directory = report::directory("demo", arch);
     let name = format!("a board of {arch} is prepared");
-    let report = tally.check(&name, || demo::run(cache, arch, demo::Visitor::None, &directory));
+    let report = tally.check(&name, || demo::run(cache, arch, demo::Visitor::None, &directory, &scope.steps));
     if let Some(report) = report {
-        count_steps(tally, &report, demo::planned_steps(), &directory);
+        count_steps(tally, &report, &directory);
         count_time(tally, &report);
     }
 }
 
-fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch) {
+fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
     let directory = report::directory("broken", arch);
     let name = format!("boards of {arch} to be broken are prepared");
-    if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory)) {
-        count_steps(tally, &report, broken::planned_steps(arch), &directory);
+    if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory, &scope.steps)) {
+        count_steps(tally, &report, &directory);
     }
 }
 
-fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, length: Length) {
+fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
     let directory = report::directory("hostile", arch);
     let name = format!("a board of {arch} to be attacked is prepared");
-    if let Some(report) = tally.check(&name, || hostile::run(cache, arch, &directory, length)) {
-        count_steps(tally, &report, hostile::planned_steps(arch), &directory);
+    if let Some(report) = tally.check(&name, || hostile::run(cache, arch, &directory, scope.length, &scope.steps)) {
+        count_steps(tally, &report, &directory);
     }
 }
 
-fn native_starts(cache: &Cache, tally: &mut Tally, _: Length) {
+fn native_starts(cache: &Cache, tally: &mut Tally, _: &Scope) {
     let directory = report::directory("native", Arch::Amd64);
     match tally.check("starts are timed beside crun's", || hold_budgets(cache, &directory)) {
         Some(Budgets::Seen(budgets)) => count_budgets(tally, &budgets),
@@ -284,7 +319,7 @@ fn count_budgets(tally: &mut Tally, budgets: &[Promise]) {
 }
 
 /// Times are told and kept; only what does not depend on the machine that runs the board is a test.
-fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: Length) {
+fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: &Scope) {
     let arch = Arch::Arm64;
     let directory = report::directory("bench", arch);
     let measured = tally.check("the board to be measured is prepared", || bench::run(cache, arch, &directory));
@@ -307,7 +342,7 @@ fn count_time(tally: &mut Tally, report: &Report) {
     }
 }
 
-fn count_steps(tally: &mut Tally, report: &Report, planned: usize, directory: &Path) {
+fn count_steps(tally: &mut Tally, report: &Report, directory: &Path) {
     let arch = report.arch;
     tally.check(&format!("{arch}: its report is written"), || report.write(&directory.join("report.json")));
     for step in &report.steps {
@@ -317,7 +352,7 @@ fn count_steps(tally: &mut Tally, report: &Report, planned: usize, directory: &P
             Some(failure) => tally.fail(&name, failure),
         }
     }
-    for number in report.steps.len()..planned {
+    for number in report.steps.len()..report.planned {
         tally.fail(&format!("{arch}: step {}", number + 1), "not reached");
     }
 }

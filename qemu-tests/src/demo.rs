@@ -26,6 +26,8 @@ use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots,
 use crate::cache::Cache;
 use crate::other_work::ProcessorTime;
 use crate::report::{NotSo, Observer, Report, StepReport};
+use crate::steps::Role::{self, Boots, Looks, Prepares};
+use crate::steps::Wanted;
 use outside::Outside;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -45,20 +47,33 @@ struct Demo<'a> {
 /// One step: what it is to show, and how.
 struct Step {
     title: &'static str,
+    role: Role,
     take: fn(&mut Demo<'_>, &mut Observer) -> Result<(), StepError>,
 }
 
 const STEPS: &[Step] = &[
-    Step { title: "the initramfs verifies slot A and hands over to yado-init", take: start::verified_boot },
-    Step { title: "data partition, netd, and a lease for the uplink", take: start::services },
-    Step { title: "Debian with systemd and busybox run, each in its sandbox", take: sandboxes::run },
-    Step { title: "the containers reach each other by name, and the world outside", take: network::reach },
-    Step { title: "memory, processor and process limits hold", take: limits::hold },
-    Step { title: "a GPIO chip is in the one container that declares it", take: devices::gpio },
-    Step { title: "a USB stick comes and goes in the container that declares it", take: devices::usb_stick },
-    Step { title: "tampered images are refused, each with its reason", take: refusals::each },
-    Step { title: "what is configured changes while it runs", take: apply::change },
-    Step { title: "an orderly power off: units stopped, file systems clean", take: power_off::orderly },
+    Step {
+        title: "the initramfs verifies slot A and hands over to yado-init",
+        role: Boots,
+        take: start::verified_boot,
+    },
+    Step { title: "data partition, netd, and a lease for the uplink", role: Prepares, take: start::services },
+    Step { title: "Debian with systemd and busybox run, each in its sandbox", role: Prepares, take: sandboxes::run },
+    Step {
+        title: "the containers reach each other by name, and the world outside",
+        role: Looks,
+        take: network::reach,
+    },
+    Step { title: "memory, processor and process limits hold", role: Looks, take: limits::hold },
+    Step { title: "a GPIO chip is in the one container that declares it", role: Looks, take: devices::gpio },
+    Step {
+        title: "a USB stick comes and goes in the container that declares it",
+        role: Looks,
+        take: devices::usb_stick,
+    },
+    Step { title: "tampered images are refused, each with its reason", role: Looks, take: refusals::each },
+    Step { title: "what is configured changes while it runs", role: Looks, take: apply::change },
+    Step { title: "an orderly power off: units stopped, file systems clean", role: Looks, take: power_off::orderly },
 ];
 
 /// What happens between the last question and the power off.
@@ -77,16 +92,30 @@ const MEMORY_MIB: u32 = 512;
 const DATA_MIB: u64 = 256;
 
 /// Builds, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
-pub fn run(cache: &Cache, arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
+pub fn run(
+    cache: &Cache,
+    arch: Arch,
+    visitor: Visitor,
+    directory: &Path,
+    wanted: &Wanted,
+) -> Result<Report, BuildError> {
+    let places = wanted.places(&STEPS.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
     let (began, used_before, made_before) = (Instant::now(), ProcessorTime::now(), cache.made().len());
     let prepared = Prepared::new(cache, arch, &DEMO)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     let switched_on = Instant::now();
-    let mut report =
-        Report { arch, kernel: None, prepare_seconds, board_seconds: 0.0, time: None, steps: Vec::new() };
+    let mut report = Report {
+        arch,
+        kernel: None,
+        prepare_seconds,
+        board_seconds: 0.0,
+        time: None,
+        planned: places.len(),
+        steps: Vec::new(),
+    };
     match switch_on(&prepared, directory) {
         Ok(mut demo) => {
-            take_steps(&mut demo, visitor, &mut report);
+            take_steps(&mut demo, visitor, &places, &mut report);
             report.kernel = Some(prepared.ingredients.kernel.release.clone());
         }
         Err(error) => report.steps.push(Observer::begin(1, "the board boots").end(Err(error.to_string()))),
@@ -96,11 +125,6 @@ pub fn run(cache: &Cache, arch: Arch, visitor: Visitor, directory: &Path) -> Res
     let made = cache.made().split_off(made_before);
     report.time = Some(time_limit::compare(began.elapsed(), &made, visitor, others));
     Ok(report)
-}
-
-/// How many steps a whole run has.
-pub const fn planned_steps() -> usize {
-    STEPS.len()
 }
 
 fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, StepError> {
@@ -124,14 +148,14 @@ fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, S
 
 /// Takes one step after the other. A step that fails does not keep the later ones from telling what they see, except where
 /// the board never came up.
-fn take_steps(demo: &mut Demo<'_>, visitor: Visitor, report: &mut Report) {
-    for (index, step) in STEPS.iter().enumerate() {
-        let is_last = index + 1 == STEPS.len();
+fn take_steps(demo: &mut Demo<'_>, visitor: Visitor, places: &[usize], report: &mut Report) {
+    for &place in places {
+        let is_last = place + 1 == STEPS.len();
         if is_last && visitor == Visitor::AtConsole {
             talk::until_detached(&demo.board);
         }
-        let taken = take(demo, index + 1, step);
-        let is_hopeless = index == 0 && taken.failure.is_some();
+        let taken = take(demo, place + 1, &STEPS[place]);
+        let is_hopeless = place == 0 && taken.failure.is_some();
         report.steps.push(taken);
         if is_hopeless {
             break;

@@ -17,6 +17,8 @@ use crate::arch::Arch;
 use crate::board::{BuildError, Prepared};
 use crate::cache::Cache;
 use crate::report::{Observer, Report, StepReport};
+use crate::steps::Role::{self, Boots, Looks};
+use crate::steps::Wanted;
 use appliance::APPLIANCE;
 use arena::Arena;
 use failure::HostileError;
@@ -44,32 +46,36 @@ impl Length {
 /// One step: what it is to show, and how.
 struct Step {
     title: &'static str,
+    role: Role,
     take: fn(&mut Arena<'_>, &mut Observer) -> Result<(), HostileError>,
 }
 
 const STEPS: &[Step] = &[
-    Step { title: "a board of 256 MiB boots, with a hostile container and a calm one", take: attempts::boot },
-    Step { title: "what is tried inside is refused or bounded", take: attempts::inside },
-    Step { title: "what one takes all of, its neighbour still gets", take: attempts::neighbours },
-    Step { title: "beside one that has taken all it can get, another one starts", take: attempts::at_every_limit },
-    Step { title: "no memory of the machine's is taken beyond the limit", take: attempts::memory },
-    Step { title: "no container takes the machine's memory from all others", take: whole_memory::taken },
-    Step { title: "work for PID 1 and netd is bounded, and status answers", take: attempts::services },
-    Step { title: "nobody outside is held up, or acts for those inside", take: outside::look },
-    Step { title: "afterwards the machine is as it was", take: attempts::afterwards },
-    Step { title: "ten hostile containers together", take: together::ten },
+    Step {
+        title: "a board of 256 MiB boots, with a hostile container and a calm one",
+        role: Boots,
+        take: attempts::boot,
+    },
+    Step { title: "what is tried inside is refused or bounded", role: Looks, take: attempts::inside },
+    Step { title: "what one takes all of, its neighbour still gets", role: Looks, take: attempts::neighbours },
+    Step {
+        title: "beside one that has taken all it can get, another one starts",
+        role: Looks,
+        take: attempts::at_every_limit,
+    },
+    Step { title: "no memory of the machine's is taken beyond the limit", role: Looks, take: attempts::memory },
+    Step { title: "no container takes the machine's memory from all others", role: Looks, take: whole_memory::taken },
+    Step { title: "work for PID 1 and netd is bounded, and status answers", role: Looks, take: attempts::services },
+    Step { title: "nobody outside is held up, or acts for those inside", role: Looks, take: outside::look },
+    Step { title: "afterwards the machine is as it was", role: Looks, take: attempts::afterwards },
+    Step { title: "ten hostile containers together", role: Looks, take: together::ten },
 ];
 
 /// LXC's programs come to this board only.
 const STEPS_ON_ARM64: &[Step] =
-    &[Step { title: "the same inside a container of LXC's, with its defaults", take: lxc::compare }];
+    &[Step { title: "the same inside a container of LXC's, with its defaults", role: Looks, take: lxc::compare }];
 
-const LAST: &[Step] = &[Step { title: "the board is powered off in time", take: attempts::power_off }];
-
-/// How many steps a whole run has.
-pub fn planned_steps(arch: Arch) -> usize {
-    steps(arch).count()
-}
+const LAST: &[Step] = &[Step { title: "the board is powered off in time", role: Looks, take: attempts::power_off }];
 
 fn steps(arch: Arch) -> impl Iterator<Item = &'static Step> {
     STEPS.iter().chain(if has_lxc(arch) { STEPS_ON_ARM64 } else { &[] }).chain(LAST)
@@ -80,15 +86,24 @@ fn has_lxc(arch: Arch) -> bool {
 }
 
 /// Boots, attacks, and looks. The report tells how it went; an error is about what comes before the board.
-pub fn run(cache: &Cache, arch: Arch, directory: &Path, length: Length) -> Result<Report, BuildError> {
+pub fn run(
+    cache: &Cache,
+    arch: Arch,
+    directory: &Path,
+    length: Length,
+    wanted: &Wanted,
+) -> Result<Report, BuildError> {
     let began = Instant::now();
+    let all: Vec<&Step> = steps(arch).collect();
+    let places = wanted.places(&all.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
     let lxc = has_lxc(arch).then(|| lxc::stick(cache, &prepared, directory)).transpose()?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     let switched_on = Instant::now();
     let mut arena = Arena::new(&prepared, directory, length, lxc);
-    let steps = steps(arch).enumerate().map(|(index, step)| take(&mut arena, index + 1, step)).collect();
+    let planned = places.len();
+    let steps = places.into_iter().map(|place| take(&mut arena, place + 1, all[place])).collect();
     arena.print_table();
     arena.clear_away();
     Ok(Report {
@@ -97,6 +112,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path, length: Length) -> Resul
         prepare_seconds,
         board_seconds: switched_on.elapsed().as_secs_f64(),
         time: None,
+        planned,
         steps,
     })
 }

@@ -18,3 +18,4 @@ pub mod other_work;
 pub mod progress;
 pub mod provision;
 pub mod report;
+pub mod steps;

@@ -20,6 +20,8 @@ pub struct Report {
     pub board_seconds: f64,
     /// How long all of it took against what is promised, where something is.
     pub time: Option<TimeReport>,
+    /// How many steps were to be taken.
+    pub planned: usize,
     /// Each step that was begun.
     pub steps: Vec<StepReport>,
 }
@@ -120,10 +122,10 @@ pub fn directory(kind: &str, arch: Arch) -> PathBuf {
 }
 
 impl Report {
-    /// Whether all of `planned` steps were taken and passed, and not too slowly.
-    pub fn is_passed(&self, planned: usize) -> bool {
+    /// Whether all planned steps were taken and passed, and not too slowly.
+    pub fn is_passed(&self) -> bool {
         let is_too_slow = self.time.as_ref().is_some_and(|time| time.judgement == Judgement::Exceeded);
-        self.steps.len() == planned && self.steps.iter().all(|step| step.failure.is_none()) && !is_too_slow
+        self.steps.len() == self.planned && self.steps.iter().all(|step| step.failure.is_none()) && !is_too_slow
     }
 
     /// Writes the machine-readable form.
@@ -132,7 +134,7 @@ impl Report {
     }
 
     /// The table at the end.
-    pub fn print_summary(&self, planned: usize) {
+    pub fn print_summary(&self) {
         println!();
         for step in &self.steps {
             let mark = if step.failure.is_none() { "✓" } else { "✗" };
@@ -141,7 +143,7 @@ impl Report {
                 println!("               {failure}");
             }
         }
-        let left = planned.saturating_sub(self.steps.len());
+        let left = self.planned.saturating_sub(self.steps.len());
         if left != 0 {
             println!("· {left} steps were not reached");
         }
@@ -244,7 +246,7 @@ impl std::error::Error for NotSo {}
 mod tests {
     use super::*;
 
-    fn report(failures: &[Option<&str>]) -> Report {
+    fn report(planned: usize, failures: &[Option<&str>]) -> Report {
         let step = |failure: &Option<&str>| StepReport {
             number: 1,
             title: String::new(),
@@ -258,22 +260,23 @@ mod tests {
             prepare_seconds: 0.0,
             board_seconds: 0.0,
             time: None,
+            planned,
             steps: failures.iter().map(step).collect(),
         }
     }
 
     #[test]
     fn a_run_passes_only_when_every_planned_step_did() {
-        assert!(report(&[None, None]).is_passed(2));
-        assert!(!report(&[None]).is_passed(2), "a step was not reached");
-        assert!(!report(&[None, Some("no lease")]).is_passed(2));
+        assert!(report(2, &[None, None]).is_passed());
+        assert!(!report(2, &[None]).is_passed(), "a step was not reached");
+        assert!(!report(2, &[None, Some("no lease")]).is_passed());
     }
 
     #[test]
     fn a_run_that_was_too_slow_has_not_passed_and_one_that_is_not_judged_has() {
         let passes = |judgement| {
             let time = Some(TimeReport { seconds: 200.0, limit_seconds: 180.0, judgement });
-            Report { time, ..report(&[None]) }.is_passed(1)
+            Report { time, ..report(1, &[None]) }.is_passed()
         };
         assert!(passes(Judgement::Kept));
         assert!(passes(Judgement::NotJudged("somebody else was at work".to_owned())));

@@ -7,6 +7,7 @@ use crate::cache::CacheError;
 use crate::command::CommandError;
 use crate::cross;
 use crate::provision::ProvisionError;
+use crate::steps::NoSuchStep;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub enum BuildError {
     Modules(ModulesError),
     /// The disk could not be made.
     Disk(DiskError),
+    /// The step that was asked for is none.
+    Step(NoSuchStep),
     /// A file could not be read or written.
     Io {
         /// Which.
@@ -55,6 +58,7 @@ impl fmt::Display for BuildError {
             BuildError::Tree(error) => error.fmt(out),
             BuildError::Modules(error) => error.fmt(out),
             BuildError::Disk(error) => error.fmt(out),
+            BuildError::Step(error) => error.fmt(out),
             BuildError::Io { path, source } => write!(out, "{}: {source}", path.display()),
         }
     }
@@ -80,4 +84,5 @@ from! {
     TreeError => Tree,
     ModulesError => Modules,
     DiskError => Disk,
+    NoSuchStep => Step,
 }

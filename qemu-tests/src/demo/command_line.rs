@@ -1,11 +1,12 @@
 //! The command line of `cargo demo`.
 
-use super::{Visitor, planned_steps, run};
+use super::{Visitor, run};
 use crate::arch::Arch;
 use crate::board::BuildError;
 use crate::cache::Cache;
 use crate::command_line::parse;
 use crate::report::{self, Report};
+use crate::steps::Wanted;
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
@@ -41,7 +42,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    report.print_summary(planned_steps());
+    report.print_summary();
     println!("serial log, report: {}", directory.display());
     if let Err(error) = report.write(&directory.join("report.json")) {
         eprintln!("demo: write the report: {error}");
@@ -50,12 +51,12 @@ pub fn main(args: &[OsString]) -> ExitCode {
     if !keep {
         remove_disks(&directory);
     }
-    if report.is_passed(planned_steps()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.is_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn show(arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
-    run(&Cache::open()?, arch, visitor, directory)
+    run(&Cache::open()?, arch, visitor, directory, &Wanted::All)
 }
 
 /// Disks are large and only of use to somebody who looks for a fault.
