@@ -5,7 +5,7 @@
 
 use qemu_tests::arch::Arch;
 use qemu_tests::board::disk::{self, DataPartition, DiskContent, System};
-use qemu_tests::board::qemu::{OnReset, Qemu, QemuOptions};
+use qemu_tests::board::qemu::{Disk, OnReset, Qemu, QemuOptions, Speed};
 use qemu_tests::cache::Cache;
 use qemu_tests::provision;
 use std::fs::{self, File};
@@ -50,7 +50,8 @@ fn boot(arch: Arch, state: &BootState, spoil: impl Fn(&File)) -> Option<Told> {
         processors: 1,
         uboot,
         environment: at("flash"),
-        disk: at("disk"),
+        disk: Disk::File(at("disk")),
+        speed: Speed::OfThisMachine,
         on_reset: OnReset::End,
         clock: None,
         sockets: folder.path().to_owned(),

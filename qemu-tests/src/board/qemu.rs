@@ -7,7 +7,7 @@ use crate::arch::Arch;
 use crate::board::qmp::{Qmp, QmpError};
 use qemu_guest::PORT_NAME;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -144,16 +144,6 @@ impl Qemu {
         self.started
     }
 
-    /// How long the board's processor has waited for one of this machine's, because others had them: for the board that is time
-    /// in which whoever ran was slow. Zero where the kernel does not tell.
-    pub fn waited(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let times =
-            tasks.filter_map(|task| parse_schedstat(&fs::read_to_string(task.path().join("schedstat")).ok()?));
-        // The one that ran longest is the processor; the others serve devices.
-        Duration::from_nanos(times.max().map_or(0, |(_, waited)| waited))
-    }
-
     /// Whether it ended, and how.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
@@ -195,12 +185,6 @@ pub fn agent_socket(sockets: &Path) -> PathBuf {
 /// Where the serial line's socket of a board is.
 pub fn serial_socket(sockets: &Path) -> PathBuf {
     sockets.join("serial")
-}
-
-/// Nanoseconds that a thread has run, and waited to run: sched-stats.rst, "/proc/<pid>/schedstat".
-fn parse_schedstat(text: &str) -> Option<(u64, u64)> {
-    let mut numbers = text.split_whitespace().map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn connect(child: &mut Child, socket: &Path, stderr_log: &Path) -> Result<Qmp, QemuError> {
@@ -311,12 +295,6 @@ impl std::error::Error for QemuError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_thread_has_run_and_has_waited() {
-        assert_eq!(parse_schedstat("4750630336 2555648640 1983\n"), Some((4_750_630_336, 2_555_648_640)));
-        assert_eq!(parse_schedstat("4750630336"), None);
-    }
 
     fn options(on_reset: OnReset) -> QemuOptions {
         QemuOptions {

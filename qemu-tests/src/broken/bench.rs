@@ -9,7 +9,7 @@ use crate::board::spoilt_slot::Spoiling;
 use crate::board::volatile_disk::Loss;
 use crate::board::{Board, BoardError, BoardOptions, Prepared, WriteCache};
 use qemu_guest::Ran;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,7 @@
 use super::Length;
 use super::appliance::{ATTACK, CALM, HOSTILE};
 use super::failure::HostileError;
-use super::machine::{EMULATOR_WAITED, Machine};
+use super::machine::Machine;
 use crate::board::agent::Pending;
 use crate::board::disk::DataPartition;
 use crate::board::qemu::{OnReset, Speed};
@@ -174,13 +174,21 @@ impl<'a> Arena<'a> {
             .ok_or(HostileError::Lacks { place: "guest-tool ask", wanted: "answer_us".to_owned() })
     }
 
+    /// How long the board has been on, by its own clock.
+    pub(super) fn uptime(&self) -> Result<Duration, HostileError> {
+        let text = self.board()?.agent.read_file("/proc/uptime")?;
+        let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
+        seconds
+            .map(Duration::from_secs_f64)
+            .ok_or(HostileError::Lacks { place: "/proc/uptime", wanted: "seconds".to_owned() })
+    }
+
     /// The machine as it is now.
     pub(super) fn machine(&self) -> Result<Machine, HostileError> {
         let status = self.board()?.status()?;
         let services = status["services"].as_array().into_iter().flatten();
         let netd = services.filter(|service| service["name"] == "netd").find_map(|service| service["pid"].as_u64());
-        let waited = u64::try_from(self.board()?.qemu.waited().as_micros()).unwrap_or(u64::MAX);
-        Ok(Machine::parse(&self.shell(&Machine::script(netd.unwrap_or(0)))?)?.with(EMULATOR_WAITED, waited))
+        Machine::parse(&self.shell(&Machine::script(netd.unwrap_or(0)))?)
     }
 
     /// Notes what came of an attempt: a check where it is promised to be held.

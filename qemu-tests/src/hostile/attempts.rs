@@ -4,7 +4,7 @@ use super::appliance::{CALM, HOSTILE};
 use super::arena::{Arena, MEMORY_MIB, TIMEOUT};
 use super::failure::HostileError;
 use super::machine::Machine;
-use super::together::late;
+use super::together::{SLOWEST_STATUS, late};
 use crate::report::{Observer, Witness};
 use qemu_guest::attack::{self, Attempt, Expected, Line, Outcome, Verdict, Watched};
 use std::time::{Duration, Instant};
@@ -209,18 +209,12 @@ pub(super) fn services(arena: &mut Arena<'_>, observer: &mut Observer) -> Result
         let is_held = more(|seen| seen.init_percent) < INIT_PERCENT
             && more(|seen| seen.netd_percent) < NETD_PERCENT
             && more(|seen| seen.outside_percent) < OUTSIDE_PERCENT
-            && (seen.slowest < slowest_allowed(idle.slowest) || !seen.was_alone);
+            && seen.slowest < SLOWEST_STATUS;
         let is_made = outcome.verdict == Verdict::Bounded;
         let verdict = if is_held || !is_made { outcome.verdict } else { Verdict::Succeeded };
         arena.note(observer, attempt, Outcome { verdict, figure: format!("{}; {}", outcome.figure, seen.shown) });
     }
     arena.judge(first, observer)
-}
-
-/// An emulated processor that others use too answers late: ten times what it takes beside a container that sleeps, and in
-/// any case the 100 ms that are promised.
-pub(super) fn slowest_allowed(idle: Duration) -> Duration {
-    (idle * 10).max(Duration::from_millis(100))
 }
 
 /// What was seen while something ran.
@@ -229,7 +223,6 @@ struct Seen {
     netd_percent: f64,
     outside_percent: f64,
     slowest: Duration,
-    was_alone: bool,
     stdout: String,
     shown: String,
 }
@@ -246,22 +239,13 @@ fn observed(
     }
     let ran = running.ran()?;
     let spent = arena.machine()?.since(&before)?;
-    let slowest = slowest.mul_f64(spent.processor_share);
     let [init, netd, outside] = [spent.init, spent.netd, spent.outside].map(|of| spent.percent(of));
     let shown = format!(
         "in {:.1} s: init {init:.1} %, netd {netd:.1} %, all outside {outside:.0} %, slowest status {} ms",
         spent.wall.as_secs_f64(),
         slowest.as_millis()
     );
-    Ok(Seen {
-        init_percent: init,
-        netd_percent: netd,
-        outside_percent: outside,
-        slowest,
-        was_alone: spent.was_alone(),
-        stdout: ran.stdout,
-        shown,
-    })
+    Ok(Seen { init_percent: init, netd_percent: netd, outside_percent: outside, slowest, stdout: ran.stdout, shown })
 }
 
 /// Whatever is stuck: the file systems are unmounted, and the power goes off.

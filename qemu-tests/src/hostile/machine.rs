@@ -6,9 +6,6 @@ use super::failure::HostileError;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Microseconds for which the board's processor has waited for one of this machine's.
-pub(super) const EMULATOR_WAITED: &str = "emulator_waited_us";
-
 /// One look at the machine.
 #[derive(Debug, Clone)]
 pub(super) struct Machine(BTreeMap<String, u64>);
@@ -28,9 +25,6 @@ pub(super) struct Spent {
     pub(super) netd: Duration,
     /// Processor time of everybody but the instances: services, and the kernel's own threads.
     pub(super) outside: Duration,
-    /// The part of the time in which the board's processor had one of this machine's, from 0 to 1. While others have them the
-    /// board's clock goes on, so that all takes longer there than it does.
-    pub(super) processor_share: f64,
 }
 
 impl Machine {
@@ -68,23 +62,14 @@ impl Machine {
         self.0.get(name).copied().ok_or_else(|| HostileError::Lacks { place: "the machine", wanted: name.to_owned() })
     }
 
-    /// The same with one more number.
-    pub(super) fn with(mut self, name: &str, number: u64) -> Machine {
-        self.0.insert(name.to_owned(), number);
-        self
-    }
-
     /// What was spent since `earlier`.
     pub(super) fn since(&self, earlier: &Machine) -> Result<Spent, HostileError> {
         let grown = |name: &str| Ok::<u64, HostileError>(self.get(name)?.saturating_sub(earlier.get(name)?));
         // USER_HZ is 100 on every architecture here.
         let ticks = |name: &str| Ok::<Duration, HostileError>(Duration::from_millis(grown(name)? * 10));
         let outside = grown("usage_usec")?.saturating_sub(grown("instances_usec")?);
-        let wall = Duration::from_millis(grown("uptime_ms")?);
-        let waited = Duration::from_micros(grown(EMULATOR_WAITED).unwrap_or(0));
         Ok(Spent {
-            wall,
-            processor_share: 1.0 - (waited.as_secs_f64() / wall.as_secs_f64().max(0.001)).min(1.0),
+            wall: Duration::from_millis(grown("uptime_ms")?),
             init: ticks("init_ticks")?,
             init_in_kernel: ticks("init_kernel_ticks").unwrap_or_default(),
             init_wakes: grown("init_wakes").unwrap_or_default(),
@@ -95,16 +80,9 @@ impl Machine {
 }
 
 impl Spent {
-    /// Whether the board had a processor nearly all the time. Only then a single answer that was late says something of it: who is
-    /// kept waiting waits at one go.
-    pub(super) fn was_alone(&self) -> bool {
-        const NEARLY_ALL: f64 = 0.9;
-        NEARLY_ALL <= self.processor_share
-    }
-
-    /// A share of the time that went by, in percent, as it is where nobody takes the processor from the board.
+    /// A share of the time that went by, in percent.
     pub(super) fn percent(&self, of: Duration) -> f64 {
-        self.processor_share * 100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
+        100.0 * of.as_secs_f64() / self.wall.as_secs_f64().max(0.001)
     }
 }
 
@@ -127,9 +105,5 @@ mod tests {
         assert_eq!(spent.outside, Duration::from_millis(500));
         assert!((spent.percent(spent.init) - 5.0).abs() < 0.001);
         assert!(look(0, 0, 0, 0).get("netd_ticks").is_err());
-        // Others had the processor for three of the four seconds.
-        let ended = look(14_000, 30, 4_000_000, 3_000_000).with(EMULATOR_WAITED, 3_000_000);
-        let spent = ended.since(&began.with(EMULATOR_WAITED, 0)).unwrap();
-        assert!((spent.percent(spent.init) - 1.25).abs() < 0.001 && !spent.was_alone());
     }
 }

@@ -2,8 +2,9 @@
 
 use super::appliance::{CALM, FUSER, HOSTILE};
 use super::arena::{Arena, TIMEOUT};
-use super::attempts::{TAKEN, slowest_allowed};
+use super::attempts::TAKEN;
 use super::failure::HostileError;
+use super::together::SLOWEST_STATUS;
 use crate::board::qmp::UsbStick;
 use crate::report::Observer;
 use qemu_guest::Ended;
@@ -86,7 +87,7 @@ fn status_while_held(arena: &Arena<'_>, name: &str) -> Result<Outcome, HostileEr
     let outcome = Line::parse(&said).map(|line| line.outcome).or_else(|| told(&ran.stdout));
     let outcome = outcome.unwrap_or_else(|| Outcome::bounded(format!("{:?} {}", ran.ended, ran.stderr.trim())));
     let seen = format!("slowest status {} ms, before {} ms", slowest.as_millis(), idle.as_millis());
-    Ok(judged(outcome, &seen, slowest < slowest_allowed(idle)))
+    Ok(judged(outcome, &seen, slowest < SLOWEST_STATUS))
 }
 
 fn lingering(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
