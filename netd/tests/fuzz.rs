@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use yado_netd::dhcp::client::{Event, State, step};
 use yado_netd::dhcp::datagram::{encode_datagram, parse_datagram};
-use yado_netd::dhcp::message::{Kind, Message, Op, Options, parse_message};
+use yado_netd::dhcp::message::{Message, MessageType, Op, Options, parse_message};
 use yado_netd::dhcp::server::{AddressPool, Leases, Reservation};
 use yado_netd::dns::answer::{Answer, answer};
 use yado_netd::dns::forward::parse_resolv_conf;
@@ -25,7 +25,7 @@ use yado_wire::names::clipped;
 const HWADDR: [u8; 6] = [0x00, 0x16, 0x3e, 1, 2, 3];
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 158, 0, 1);
 
-fn message(op: Op, kind: Kind) -> Message {
+fn message(op: Op, kind: MessageType) -> Message {
     Message {
         op,
         xid: 7,
@@ -52,10 +52,10 @@ fn message(op: Op, kind: Kind) -> Message {
 
 fn messages() -> Vec<Vec<u8>> {
     let kinds = [
-        (Op::Request, Kind::Discover),
-        (Op::Request, Kind::Request),
-        (Op::Reply, Kind::Offer),
-        (Op::Reply, Kind::Ack),
+        (Op::Request, MessageType::Discover),
+        (Op::Request, MessageType::Request),
+        (Op::Reply, MessageType::Offer),
+        (Op::Reply, MessageType::Ack),
     ];
     kinds.map(|(op, kind)| message(op, kind).encode()).to_vec()
 }
@@ -105,7 +105,7 @@ fn whatever_clients_say_the_server_gives_no_address_twice_and_its_table_stays_sm
             now += Duration::from_secs(pause);
             let answer = leases.answer(message, &offering, &known, now);
             let Some((reply, _)) = answer.reply else { return };
-            if reply.kind == Kind::Ack && !reply.yiaddr.is_unspecified() {
+            if reply.kind == MessageType::Ack && !reply.yiaddr.is_unspecified() {
                 let address = reply.yiaddr;
                 assert!(offering.bridge.contains(address) && address != SERVER);
                 assert!(address != fixed || message.chaddr == [2; 6]);

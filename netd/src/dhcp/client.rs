@@ -5,7 +5,7 @@
 mod exchange;
 
 use super::lease::{Lease, parse_lease};
-use super::message::{Kind, Message, Op};
+use super::message::{Message, MessageType, Op};
 use exchange::Start;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -151,7 +151,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         (state, CarrierUp) => (state, None),
 
         (Selecting { exchange }, Received(message)) => match (message.kind, message.options.server_id) {
-            (Kind::Offer, Some(server)) if message.xid == exchange.xid && is_host(message.yiaddr) => {
+            (MessageType::Offer, Some(server)) if message.xid == exchange.xid && is_host(message.yiaddr) => {
                 start.request(exchange, message.yiaddr, server)
             }
             _ => (Selecting { exchange }, None),
@@ -163,8 +163,10 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
 
         (Requesting { exchange, address, server }, Received(message)) if message.xid == exchange.xid => {
             match (message.kind, parse_lease(message, exchange.since)) {
-                (Kind::Ack, Some(lease)) if lease.server == server => (Bound { lease }, None),
-                (Kind::Nak, _) if message.options.server_id == Some(server) => start.back_off(exchange.refusals),
+                (MessageType::Ack, Some(lease)) if lease.server == server => (Bound { lease }, None),
+                (MessageType::Nak, _) if message.options.server_id == Some(server) => {
+                    start.back_off(exchange.refusals)
+                }
                 _ => (Requesting { exchange, address, server }, None),
             }
         }
@@ -178,8 +180,8 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
 
         (Rebooting { exchange, lease }, Received(message)) if message.xid == exchange.xid => {
             match (message.kind, parse_lease(message, exchange.since)) {
-                (Kind::Ack, Some(lease)) => (Bound { lease }, None),
-                (Kind::Nak, _) => start.back_off(exchange.refusals),
+                (MessageType::Ack, Some(lease)) => (Bound { lease }, None),
+                (MessageType::Nak, _) => start.back_off(exchange.refusals),
                 _ => (Rebooting { exchange, lease }, None),
             }
         }
@@ -199,7 +201,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         (Bound { lease }, Wake | Received(_)) => (Bound { lease }, None),
 
         (Renewing { exchange, .. } | Rebinding { exchange, .. }, Received(message))
-            if message.xid == exchange.xid && message.kind == Kind::Nak =>
+            if message.xid == exchange.xid && message.kind == MessageType::Nak =>
         {
             start.back_off(exchange.refusals)
         }
@@ -280,7 +282,7 @@ impl State {
 
 /// The lease that an answer to a renewal grants.
 fn extended(message: &Message, exchange: Exchange) -> Option<Lease> {
-    if message.xid != exchange.xid || message.kind != Kind::Ack {
+    if message.xid != exchange.xid || message.kind != MessageType::Ack {
         return None;
     }
     parse_lease(message, exchange.since)

@@ -15,7 +15,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn reply(kind: Kind, xid: u32, lease_time: u32) -> Message {
+fn reply(kind: MessageType, xid: u32, lease_time: u32) -> Message {
     Message {
         op: Op::Reply,
         xid,
@@ -55,13 +55,13 @@ fn sleep(mut state: State, until: Duration) -> (State, Vec<(Duration, Send)>) {
 fn bound(lease_time: u32) -> State {
     let (state, discover) = go(State::new(None), Event::CarrierUp, seconds(10));
     let discover = discover.unwrap();
-    assert_eq!((discover.message.kind, discover.to), (Kind::Discover, Destination::BroadcastWithoutAddress));
-    let (state, request) = go(state, Event::Received(&reply(Kind::Offer, RANDOM, lease_time)), seconds(10));
+    assert_eq!((discover.message.kind, discover.to), (MessageType::Discover, Destination::BroadcastWithoutAddress));
+    let (state, request) = go(state, Event::Received(&reply(MessageType::Offer, RANDOM, lease_time)), seconds(10));
     let request = request.unwrap().message;
-    assert_eq!((request.kind, request.xid), (Kind::Request, RANDOM));
+    assert_eq!((request.kind, request.xid), (MessageType::Request, RANDOM));
     assert_eq!((request.options.requested_address, request.options.server_id), (Some(ADDRESS), Some(SERVER)));
     assert_eq!(request.ciaddr, Ipv4Addr::UNSPECIFIED);
-    let (state, send) = go(state, Event::Received(&reply(Kind::Ack, RANDOM, lease_time)), seconds(10));
+    let (state, send) = go(state, Event::Received(&reply(MessageType::Ack, RANDOM, lease_time)), seconds(10));
     assert_eq!(send, None);
     state
 }
@@ -81,7 +81,7 @@ fn without_an_answer_it_asks_on_ever_more_rarely() {
     let (state, _) = go(State::new(None), Event::CarrierUp, seconds(0));
     let (state, sent) = sleep(state, seconds(3600));
     assert!(matches!(state, State::Selecting { .. }));
-    assert!(sent.iter().all(|(_, send)| send.message.kind == Kind::Discover));
+    assert!(sent.iter().all(|(_, send)| send.message.kind == MessageType::Discover));
     let pauses: Vec<u64> = sent.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs()).collect();
     assert!(pauses[0] <= 5 && pauses.iter().all(|&pause| pause <= 65) && 63 <= *pauses.last().unwrap(), "{pauses:?}");
 }
@@ -89,13 +89,13 @@ fn without_an_answer_it_asks_on_ever_more_rarely() {
 #[test]
 fn an_offer_that_is_not_kept_is_given_up() {
     let (state, _) = go(State::new(None), Event::CarrierUp, seconds(0));
-    let (state, _) = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), seconds(0));
+    let (state, _) = go(state, Event::Received(&reply(MessageType::Offer, RANDOM, 1000)), seconds(0));
     let (state, sent) = sleep(state, seconds(60));
     assert!(matches!(state, State::Selecting { .. }), "{state:?}");
-    let requests = sent.iter().filter(|(_, send)| send.message.kind == Kind::Request).count();
+    let requests = sent.iter().filter(|(_, send)| send.message.kind == MessageType::Request).count();
     assert_eq!(requests, MAX_REQUESTS as usize - 1, "besides the first");
-    let (state, _) = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), seconds(61));
-    let (state, send) = go(state, Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(61));
+    let (state, _) = go(state, Event::Received(&reply(MessageType::Offer, RANDOM, 1000)), seconds(61));
+    let (state, send) = go(state, Event::Received(&reply(MessageType::Nak, RANDOM, 0)), seconds(61));
     assert!(matches!(state, State::BackingOff { .. }) && send.is_none());
 }
 
@@ -106,26 +106,26 @@ fn a_server_that_refuses_what_it_offers_is_asked_ever_more_rarely() {
     for _ in 0..12 {
         // Whatever it says, and however often, there is one question at a time.
         for _ in 0..3 {
-            state = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), now).0;
+            state = go(state, Event::Received(&reply(MessageType::Offer, RANDOM, 1000)), now).0;
         }
         assert!(matches!(state, State::Requesting { .. }), "{state:?}");
-        for kind in [Kind::Nak, Kind::Nak, Kind::Offer] {
+        for kind in [MessageType::Nak, MessageType::Nak, MessageType::Offer] {
             state = go(state, Event::Received(&reply(kind, RANDOM, 0)), now).0;
         }
         assert_eq!(state.hearing(), Hearing::Nothing);
         let until = state.deadline().unwrap();
         let (next, send) = go(state, Event::Wake, until);
-        assert_eq!(send.unwrap().message.kind, Kind::Discover);
+        assert_eq!(send.unwrap().message.kind, MessageType::Discover);
         pauses.push((until - now).as_secs());
         (state, now) = (next, until);
     }
     assert!(pauses[0] <= 3 && pauses.windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");
     assert!(63 <= pauses[11], "{pauses:?}");
     // One that keeps its word begins anew.
-    let state = go(state, Event::Received(&reply(Kind::Offer, RANDOM, 1000)), now).0;
-    let state = go(state, Event::Received(&reply(Kind::Ack, RANDOM, 1000)), now).0;
+    let state = go(state, Event::Received(&reply(MessageType::Offer, RANDOM, 1000)), now).0;
+    let state = go(state, Event::Received(&reply(MessageType::Ack, RANDOM, 1000)), now).0;
     let (state, _) = sleep(state, now + seconds(510));
-    let (state, _) = go(state, Event::Received(&reply(Kind::Nak, RANDOM, 0)), now + seconds(510));
+    let (state, _) = go(state, Event::Received(&reply(MessageType::Nak, RANDOM, 0)), now + seconds(510));
     assert!(state.deadline().unwrap() <= now + seconds(513), "{state:?}");
 }
 
@@ -136,7 +136,7 @@ fn a_lease_is_renewed_by_its_server_then_by_anybody_then_it_ends() {
     assert!(sent.iter().all(|(_, send)| send.to == Destination::Server(SERVER) && send.message.ciaddr == ADDRESS));
     assert!(sent.iter().all(|(_, send)| send.message.options.server_id.is_none()), "RFC 2131, 4.3.6");
     assert_eq!(sent[0].0, seconds(510));
-    let (renewed, _) = go(state.clone(), Event::Received(&reply(Kind::Ack, RANDOM, 1000)), seconds(880));
+    let (renewed, _) = go(state.clone(), Event::Received(&reply(MessageType::Ack, RANDOM, 1000)), seconds(880));
     assert!(matches!(renewed, State::Bound { .. }) && seconds(880) < renewed.lease().unwrap().end_at);
     let (state, sent) = sleep(state, seconds(1009));
     assert!(matches!(state, State::Rebinding { .. }), "{state:?}");
@@ -144,17 +144,17 @@ fn a_lease_is_renewed_by_its_server_then_by_anybody_then_it_ends() {
     assert!(state.lease().is_some());
     let (state, sent) = sleep(state, seconds(1010));
     assert_eq!(state.lease(), None, "the address is given up");
-    assert_eq!(sent.last().unwrap().1.message.kind, Kind::Discover);
+    assert_eq!(sent.last().unwrap().1.message.kind, MessageType::Discover);
 }
 
 #[test]
 fn a_refused_renewal_ends_the_lease_at_once() {
     for until in [600, 900] {
         let (state, _) = sleep(bound(1000), seconds(until));
-        let (state, send) = go(state, Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(until));
+        let (state, send) = go(state, Event::Received(&reply(MessageType::Nak, RANDOM, 0)), seconds(until));
         assert!(state.lease().is_none() && send.is_none(), "{state:?}");
         let (_, sent) = sleep(state, seconds(until + 4));
-        assert_eq!(sent[0].1.message.kind, Kind::Discover);
+        assert_eq!(sent[0].1.message.kind, MessageType::Discover);
     }
 }
 
@@ -166,9 +166,9 @@ fn a_link_that_flaps_keeps_its_lease_and_asks_whether_it_still_holds() {
     let send = send.unwrap();
     assert_eq!((send.message.options.requested_address, send.message.options.server_id), (Some(ADDRESS), None));
     assert!(matches!(&state, State::Rebooting { .. }) && state.lease().is_some());
-    let (granted, _) = go(state.clone(), Event::Received(&reply(Kind::Ack, RANDOM, 1000)), seconds(101));
+    let (granted, _) = go(state.clone(), Event::Received(&reply(MessageType::Ack, RANDOM, 1000)), seconds(101));
     assert!(matches!(granted, State::Bound { .. }));
-    let (refused, send) = go(state.clone(), Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(101));
+    let (refused, send) = go(state.clone(), Event::Received(&reply(MessageType::Nak, RANDOM, 0)), seconds(101));
     assert_eq!((refused.lease(), send), (None, None));
     assert!(matches!(sleep(refused, seconds(105)).0, State::Selecting { .. }));
     let (silent, _) = sleep(state, seconds(200));
@@ -191,7 +191,7 @@ fn a_lease_for_ever_never_wakes_anybody() {
 
 #[test]
 fn answers_for_others_of_before_or_without_sense_change_nothing() {
-    let offer = reply(Kind::Offer, RANDOM, 1000);
+    let offer = reply(MessageType::Offer, RANDOM, 1000);
     let (state, _) = go(State::new(None), Event::CarrierUp, seconds(0));
     let nonsense = [
         Message { xid: 1, ..offer.clone() },
@@ -199,13 +199,13 @@ fn answers_for_others_of_before_or_without_sense_change_nothing() {
         Message { chaddr: [0; 6], ..offer.clone() },
         Message { yiaddr: Ipv4Addr::UNSPECIFIED, ..offer.clone() },
         Message { options: Options::default(), ..offer.clone() },
-        reply(Kind::Ack, RANDOM, 1000),
+        reply(MessageType::Ack, RANDOM, 1000),
     ];
     for message in &nonsense {
         assert_eq!(go(state.clone(), Event::Received(message), seconds(1)), (state.clone(), None), "{message:?}");
     }
     let (state, _) = go(state, Event::Received(&offer), seconds(1));
-    let ack = reply(Kind::Ack, RANDOM, 1000);
+    let ack = reply(MessageType::Ack, RANDOM, 1000);
     let nonsense = [
         Message { xid: 1, ..ack.clone() },
         Message { options: Options { lease_time: None, ..ack.options.clone() }, ..ack.clone() },
@@ -220,12 +220,12 @@ fn answers_for_others_of_before_or_without_sense_change_nothing() {
         assert_eq!(go(state.clone(), Event::Received(message), seconds(1)), (state.clone(), None), "{message:?}");
     }
     let state = bound(1000);
-    assert_eq!(go(state.clone(), Event::Received(&reply(Kind::Nak, RANDOM, 0)), seconds(20)), (state, None));
+    assert_eq!(go(state.clone(), Event::Received(&reply(MessageType::Nak, RANDOM, 0)), seconds(20)), (state, None));
 }
 
 #[test]
 fn times_that_a_server_gets_wrong_are_put_in_order() {
-    let mut ack = reply(Kind::Ack, RANDOM, 1);
+    let mut ack = reply(MessageType::Ack, RANDOM, 1);
     ack.options.renewal_time = Some(5000);
     ack.options.rebinding_time = Some(0);
     ack.options.mtu = Some(68);
@@ -239,7 +239,7 @@ fn times_that_a_server_gets_wrong_are_put_in_order() {
 #[test]
 fn no_server_has_us_renew_more_often_than_once_a_minute() {
     for (lease_time, renewal, rebinding) in [(1, 1, 2), (120, 1, 2), (3600, 1, 2), (3600, 5, 3599), (121, 120, 120)] {
-        let mut ack = reply(Kind::Ack, RANDOM, lease_time);
+        let mut ack = reply(MessageType::Ack, RANDOM, lease_time);
         ack.options.renewal_time = Some(renewal);
         ack.options.rebinding_time = Some(rebinding);
         let lease = parse_lease(&ack, seconds(0)).unwrap();

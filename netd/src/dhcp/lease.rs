@@ -2,7 +2,7 @@
 //! with whatever the server says. Pure; written down so that a restarted netd goes on with it.
 
 use super::client::is_host;
-use super::message::{Kind, Message};
+use super::message::{Message, MessageType};
 use crate::link::route::Route;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -43,7 +43,7 @@ const MIN_MTU: u16 = 576;
 /// The lease of an acknowledgement whose request was first sent at `asked_at`. `None`: it grants nothing usable.
 pub fn parse_lease(message: &Message, asked_at: Duration) -> Option<Lease> {
     let options = &message.options;
-    if message.kind != Kind::Ack || !is_host(message.yiaddr) {
+    if message.kind != MessageType::Ack || !is_host(message.yiaddr) {
         return None;
     }
     let mask = options.subnet_mask.unwrap_or(Ipv4Addr::new(255, 255, 255, 0)).to_bits();

@@ -31,7 +31,7 @@ pub struct Message {
     /// The client's hardware address.
     pub chaddr: [u8; 6],
     /// Option 53.
-    pub kind: Kind,
+    pub kind: MessageType,
     /// The other options.
     pub options: Options,
 }
@@ -47,7 +47,7 @@ pub enum Op {
 
 /// Option 53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageType {
     /// The client looks for servers.
     Discover,
     /// A server offers an address.
@@ -76,7 +76,7 @@ pub enum MessageError {
     /// BOOTP without DHCP's cookie.
     Cookie,
     /// Option 53 is absent or unknown.
-    Kind,
+    MessageType,
 }
 
 /// op, htype, hlen, hops, xid, secs, flags, four addresses, chaddr, sname, file.
@@ -131,7 +131,7 @@ pub fn parse_message(bytes: &[u8]) -> Result<Message, MessageError> {
         yiaddr: address(16),
         giaddr: address(24),
         chaddr: [fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33]],
-        kind: kind.ok_or(MessageError::Kind)?,
+        kind: kind.ok_or(MessageError::MessageType)?,
         options,
     })
 }
@@ -169,24 +169,24 @@ impl Message {
     }
 }
 
-impl Kind {
-    const ALL: [Kind; 8] = [
-        Kind::Discover,
-        Kind::Offer,
-        Kind::Request,
-        Kind::Decline,
-        Kind::Ack,
-        Kind::Nak,
-        Kind::Release,
-        Kind::Inform,
+impl MessageType {
+    const ALL: [MessageType; 8] = [
+        MessageType::Discover,
+        MessageType::Offer,
+        MessageType::Request,
+        MessageType::Decline,
+        MessageType::Ack,
+        MessageType::Nak,
+        MessageType::Release,
+        MessageType::Inform,
     ];
 
     fn code(self) -> u8 {
         self as u8 + 1
     }
 
-    fn from_code(code: u8) -> Option<Kind> {
-        Kind::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    fn from_code(code: u8) -> Option<MessageType> {
+        MessageType::ALL.get(usize::from(code).checked_sub(1)?).copied()
     }
 }
 

@@ -56,7 +56,7 @@ fn captured_ack() -> Vec<u8> {
 #[test]
 fn a_captured_discover_is_understood() {
     let message = parse_message(&captured_discover()).unwrap();
-    assert_eq!((message.op, message.kind), (Op::Request, Kind::Discover));
+    assert_eq!((message.op, message.kind), (Op::Request, MessageType::Discover));
     assert_eq!((message.xid, message.secs, message.broadcast), (0xdd8b_4c3d, 3, false));
     assert_eq!(message.chaddr, [0x00, 0x16, 0x3e, 0x0a, 0x0b, 0x0c]);
     assert_eq!(message.options.host_name.as_deref(), Some("busybox"));
@@ -68,7 +68,7 @@ fn a_captured_discover_is_understood() {
 #[test]
 fn a_captured_ack_is_understood_and_survives_being_written_and_read_again() {
     let message = parse_message(&captured_ack()).unwrap();
-    assert_eq!((message.op, message.kind), (Op::Reply, Kind::Ack));
+    assert_eq!((message.op, message.kind), (Op::Reply, MessageType::Ack));
     assert_eq!(message.yiaddr, Ipv4Addr::new(192, 168, 77, 123));
     let gateway = Ipv4Addr::new(192, 168, 77, 1);
     let expected = Options {
@@ -123,9 +123,9 @@ fn what_is_no_message_is_refused_by_its_reason() {
     assert_eq!(change(1, 6), Err(MessageError::Hardware));
     assert_eq!(change(2, 16), Err(MessageError::Hardware));
     assert_eq!(change(236, 0), Err(MessageError::Cookie));
-    assert_eq!(change(242, 9), Err(MessageError::Kind), "an unknown kind");
-    assert_eq!(change(241, 200), Err(MessageError::Kind), "an option longer than the message");
-    assert_eq!(change(241, 0), Err(MessageError::Kind), "an option without a value");
+    assert_eq!(change(242, 9), Err(MessageError::MessageType), "an unknown kind");
+    assert_eq!(change(241, 200), Err(MessageError::MessageType), "an option longer than the message");
+    assert_eq!(change(241, 0), Err(MessageError::MessageType), "an option without a value");
 }
 
 /// A message with these bytes as its options, after its kind.

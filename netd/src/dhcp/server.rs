@@ -7,7 +7,7 @@
 
 mod address_pool;
 
-use super::message::{Kind, Message, Op};
+use super::message::{Message, MessageType, Op};
 pub use address_pool::AddressPool;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -168,19 +168,19 @@ impl Leases {
         }
         let is_for_us = message.options.server_id.is_none_or(|server| server == own);
         match message.kind {
-            Kind::Discover => {
+            MessageType::Discover => {
                 let chosen = self.choose(message, pool, reservations, now);
                 answer.no_address = chosen.err();
                 let address = chosen.ok()?;
                 self.offer(message.chaddr, address, now);
-                Some(pool.grant(Kind::Offer, message, address, reservations))
+                Some(pool.grant(MessageType::Offer, message, address, reservations))
             }
-            Kind::Request if !is_for_us => {
+            MessageType::Request if !is_for_us => {
                 // It took another server's offer.
                 self.entries.retain(|entry| entry.hwaddr != message.chaddr || entry.state != LeaseState::Offered);
                 None
             }
-            Kind::Request => {
+            MessageType::Request => {
                 let wanted = match message.options.requested_address {
                     Some(address) if message.ciaddr.is_unspecified() => address,
                     Some(_) | None => message.ciaddr,
@@ -193,18 +193,18 @@ impl Leases {
                         let lease = Lease { hwaddr: message.chaddr, address, state: LeaseState::Bound, until_s };
                         self.put(lease.clone(), now);
                         answer.change = Change::Granted(lease);
-                        Some(pool.grant(Kind::Ack, message, address, reservations))
+                        Some(pool.grant(MessageType::Ack, message, address, reservations))
                     }
                     Ok(_) | Err(_) => Some(pool.refuse(message)),
                 }
             }
-            Kind::Decline => {
+            MessageType::Decline => {
                 if self.decline(message.chaddr, message.options.requested_address?, now) {
                     answer.change = Change::Ended;
                 }
                 None
             }
-            Kind::Release => {
+            MessageType::Release => {
                 let entry =
                     self.entries.iter_mut().find(|e| e.hwaddr == message.chaddr && e.address == message.ciaddr)?;
                 if entry.state == LeaseState::Bound && now < entry.until_s {
@@ -213,8 +213,8 @@ impl Leases {
                 }
                 None
             }
-            Kind::Inform => pool.is_host(message.ciaddr).then(|| pool.inform(message, reservations)),
-            Kind::Offer | Kind::Ack | Kind::Nak => None,
+            MessageType::Inform => pool.is_host(message.ciaddr).then(|| pool.inform(message, reservations)),
+            MessageType::Offer | MessageType::Ack | MessageType::Nak => None,
         }
     }
 

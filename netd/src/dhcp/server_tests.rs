@@ -27,7 +27,7 @@ fn reservation(last: u8, fixed: Option<Ipv4Addr>) -> Reservation<'static> {
     Reservation { hwaddr: hwaddr(last), host_name: "box", fixed }
 }
 
-fn message(kind: Kind, last: u8, options: Options) -> Message {
+fn message(kind: MessageType, last: u8, options: Options) -> Message {
     Message {
         op: Op::Request,
         xid: 7,
@@ -44,7 +44,7 @@ fn message(kind: Kind, last: u8, options: Options) -> Message {
 
 fn select(last: u8, address: Ipv4Addr) -> Message {
     let options = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
-    message(Kind::Request, last, options)
+    message(MessageType::Request, last, options)
 }
 
 /// Discover and request; the address that was granted.
@@ -55,11 +55,11 @@ fn lease(
     last: u8,
     now: Duration,
 ) -> Option<Ipv4Addr> {
-    let discover = message(Kind::Discover, last, Options::default());
+    let discover = message(MessageType::Discover, last, Options::default());
     let (offer, _) = leases.answer(&discover, pool, reservations, now).reply?;
-    assert_eq!(offer.kind, Kind::Offer);
+    assert_eq!(offer.kind, MessageType::Offer);
     let (ack, to) = leases.answer(&select(last, offer.yiaddr), pool, reservations, now).reply?;
-    assert_eq!((ack.kind, ack.yiaddr, ack.xid), (Kind::Ack, offer.yiaddr, 7));
+    assert_eq!((ack.kind, ack.yiaddr, ack.xid), (MessageType::Ack, offer.yiaddr, 7));
     assert_eq!(to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
     Some(ack.yiaddr)
 }
@@ -73,7 +73,7 @@ fn a_client_gets_an_address_with_everything_it_needs_and_keeps_it() {
     assert_eq!(leases.bound(hwaddr(1), NOW).unwrap().until_s, 4600);
     assert_eq!(leases.bound(hwaddr(1), NOW + pool.expiry), None, "it ends");
     let (offer, _) =
-        leases.answer(&message(Kind::Discover, 1, Options::default()), &pool, &known, NOW).reply.unwrap();
+        leases.answer(&message(MessageType::Discover, 1, Options::default()), &pool, &known, NOW).reply.unwrap();
     let options = offer.options;
     assert_eq!(options.subnet_mask, Some(Ipv4Addr::new(255, 255, 255, 0)));
     assert_eq!((options.routers, options.name_servers), (vec![OWN], vec![OWN]));
@@ -109,7 +109,7 @@ fn a_fixed_address_is_given_to_its_interface_alone() {
     let fixed = Ipv4Addr::new(10, 158, 0, 50);
     let known = [reservation(1, Some(fixed)), reservation(2, None)];
     let wants = Options { requested_address: Some(fixed), ..Options::default() };
-    let (offer, _) = leases.answer(&message(Kind::Discover, 2, wants), &pool, &known, NOW).reply.unwrap();
+    let (offer, _) = leases.answer(&message(MessageType::Discover, 2, wants), &pool, &known, NOW).reply.unwrap();
     assert_ne!(offer.yiaddr, fixed);
     assert_eq!(lease(&mut leases, &pool, &known, 1, NOW), Some(fixed));
 }
@@ -119,21 +119,25 @@ fn requests_are_granted_refused_or_left_to_the_other_server() {
     let (mut leases, pool) = (Leases::default(), pool());
     let known = [reservation(1, None), reservation(2, None)];
     let address = lease(&mut leases, &pool, &known, 1, NOW).unwrap();
-    let renew =
-        |address: Ipv4Addr, last: u8| Message { ciaddr: address, ..message(Kind::Request, last, Options::default()) };
+    let renew = |address: Ipv4Addr, last: u8| Message {
+        ciaddr: address,
+        ..message(MessageType::Request, last, Options::default())
+    };
     let (ack, to) = leases.answer(&renew(address, 1), &pool, &known, NOW).reply.unwrap();
-    assert_eq!((ack.kind, *to.ip()), (Kind::Ack, address), "a renewal is answered directly");
+    assert_eq!((ack.kind, *to.ip()), (MessageType::Ack, address), "a renewal is answered directly");
     let (nak, to) = leases.answer(&renew(address, 2), &pool, &known, NOW).reply.unwrap();
-    assert_eq!((nak.kind, *to.ip()), (Kind::Nak, Ipv4Addr::BROADCAST), "somebody else's address");
+    assert_eq!((nak.kind, *to.ip()), (MessageType::Nak, Ipv4Addr::BROADCAST), "somebody else's address");
     let (nak, _) = leases.answer(&renew(Ipv4Addr::new(192, 168, 1, 2), 2), &pool, &known, NOW).reply.unwrap();
-    assert_eq!(nak.kind, Kind::Nak, "another network's address");
+    assert_eq!(nak.kind, MessageType::Nak, "another network's address");
     let reboot = Options { requested_address: Some(address), ..Options::default() };
-    let (ack, _) = leases.answer(&message(Kind::Request, 1, reboot.clone()), &pool, &known, NOW).reply.unwrap();
-    assert_eq!(ack.kind, Kind::Ack, "a client that remembers");
-    let (ack, _) = Leases::default().answer(&message(Kind::Request, 1, reboot), &pool, &known, NOW).reply.unwrap();
-    assert_eq!(ack.kind, Kind::Ack, "a client that remembers what we forgot");
+    let (ack, _) =
+        leases.answer(&message(MessageType::Request, 1, reboot.clone()), &pool, &known, NOW).reply.unwrap();
+    assert_eq!(ack.kind, MessageType::Ack, "a client that remembers");
+    let (ack, _) =
+        Leases::default().answer(&message(MessageType::Request, 1, reboot), &pool, &known, NOW).reply.unwrap();
+    assert_eq!(ack.kind, MessageType::Ack, "a client that remembers what we forgot");
     let other = Options { server_id: Some(Ipv4Addr::new(10, 158, 0, 2)), ..Options::default() };
-    assert_eq!(leases.answer(&message(Kind::Request, 1, other), &pool, &known, NOW).reply, None);
+    assert_eq!(leases.answer(&message(MessageType::Request, 1, other), &pool, &known, NOW).reply, None);
 }
 
 #[test]
@@ -141,13 +145,13 @@ fn release_ends_and_decline_bars_an_address() {
     let (mut leases, pool) = (Leases::default(), pool());
     let known = [reservation(1, None)];
     let address = lease(&mut leases, &pool, &known, 1, NOW).unwrap();
-    let release = Message { ciaddr: address, ..message(Kind::Release, 1, Options::default()) };
+    let release = Message { ciaddr: address, ..message(MessageType::Release, 1, Options::default()) };
     assert_eq!(leases.answer(&release, &pool, &known, NOW).change, Change::Ended);
     assert_eq!(leases.answer(&release, &pool, &known, NOW).change, Change::Unsaved, "again");
     assert_eq!(leases.bound(hwaddr(1), NOW), None);
     assert_eq!(lease(&mut leases, &pool, &known, 1, NOW), Some(address));
     let decline = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
-    let answer = leases.answer(&message(Kind::Decline, 1, decline), &pool, &known, NOW);
+    let answer = leases.answer(&message(MessageType::Decline, 1, decline), &pool, &known, NOW);
     assert_eq!(answer, Answer { reply: None, change: Change::Ended, no_address: None });
     let other = lease(&mut leases, &pool, &known, 1, NOW).unwrap();
     assert_ne!(other, address);
@@ -157,9 +161,9 @@ fn release_ends_and_decline_bars_an_address() {
 fn inform_gets_everything_but_a_lease() {
     let (mut leases, pool) = (Leases::default(), pool());
     let own = Ipv4Addr::new(10, 158, 0, 77);
-    let inform = Message { ciaddr: own, ..message(Kind::Inform, 1, Options::default()) };
+    let inform = Message { ciaddr: own, ..message(MessageType::Inform, 1, Options::default()) };
     let (ack, to) = leases.answer(&inform, &pool, &[], NOW).reply.unwrap();
-    assert_eq!((ack.kind, ack.yiaddr, *to.ip()), (Kind::Ack, Ipv4Addr::UNSPECIFIED, own));
+    assert_eq!((ack.kind, ack.yiaddr, *to.ip()), (MessageType::Ack, Ipv4Addr::UNSPECIFIED, own));
     assert_eq!((ack.options.lease_time, ack.options.routers), (None, vec![OWN]));
     let foreign = Message { ciaddr: Ipv4Addr::new(192, 168, 0, 1), ..inform };
     assert_eq!(leases.answer(&foreign, &pool, &[], NOW).reply, None);
@@ -173,7 +177,7 @@ fn strangers_cannot_use_the_network_up() {
     for number in 0..1000u32 {
         let [_, _, a, b] = number.to_be_bytes();
         let chaddr = [2, 0, 0, 9, a, b];
-        let discover = Message { chaddr, ..message(Kind::Discover, 0, Options::default()) };
+        let discover = Message { chaddr, ..message(MessageType::Discover, 0, Options::default()) };
         given += usize::from(leases.answer(&discover, &pool, &known, NOW).reply.is_some());
     }
     assert_eq!(given, 254 / 4);
@@ -185,7 +189,8 @@ fn strangers_cannot_use_the_network_up() {
 fn offered(leases: &mut Leases, pool: &AddressPool, known: &[Reservation<'_>], count: u8, now: Duration) -> usize {
     let mut offered = 0;
     for last in 0..count {
-        let discover = Message { chaddr: [2, 0, 0, 9, 0, last], ..message(Kind::Discover, 0, Options::default()) };
+        let discover =
+            Message { chaddr: [2, 0, 0, 9, 0, last], ..message(MessageType::Discover, 0, Options::default()) };
         offered += usize::from(leases.answer(&discover, pool, known, now).reply.is_some());
     }
     offered
@@ -223,10 +228,10 @@ fn a_client_that_declines_whatever_it_is_offered_cannot_use_the_network_up() {
     let known = [reservation(1, None), reservation(2, None)];
     let mut declined = Vec::new();
     for _ in 0..1000 {
-        let discover = message(Kind::Discover, 1, Options::default());
+        let discover = message(MessageType::Discover, 1, Options::default());
         let Some((offer, _)) = leases.answer(&discover, &pool, &known, NOW).reply else { break };
         let decline = Options { requested_address: Some(offer.yiaddr), server_id: Some(OWN), ..Options::default() };
-        leases.answer(&message(Kind::Decline, 1, decline), &pool, &known, NOW);
+        leases.answer(&message(MessageType::Decline, 1, decline), &pool, &known, NOW);
         declined.push(offer.yiaddr);
     }
     let given = lease(&mut leases, &pool, &known, 2, NOW).expect("another client gets one");
@@ -242,9 +247,10 @@ fn a_client_that_declines_whatever_it_is_offered_cannot_use_the_network_up() {
 #[test]
 fn replies_relays_and_other_servers_are_not_answered() {
     let (mut leases, pool) = (Leases::default(), pool());
-    let relayed = Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(Kind::Discover, 1, Options::default()) };
-    let reply = Message { op: Op::Reply, ..message(Kind::Offer, 1, Options::default()) };
-    for message in [relayed, reply, message(Kind::Ack, 1, Options::default())] {
+    let relayed =
+        Message { giaddr: Ipv4Addr::new(10, 9, 9, 9), ..message(MessageType::Discover, 1, Options::default()) };
+    let reply = Message { op: Op::Reply, ..message(MessageType::Offer, 1, Options::default()) };
+    for message in [relayed, reply, message(MessageType::Ack, 1, Options::default())] {
         let nothing = Answer { reply: None, change: Change::Unsaved, no_address: None };
         assert_eq!(leases.answer(&message, &pool, &[], NOW), nothing);
     }
@@ -283,7 +289,7 @@ fn a_pool_is_as_large_as_the_addresses_in_it() {
 fn only_what_a_successor_must_know_is_a_change() {
     let (mut leases, pool) = (Leases::default(), pool());
     let known = [reservation(1, None)];
-    let discover = message(Kind::Discover, 1, Options::default());
+    let discover = message(MessageType::Discover, 1, Options::default());
     let offered = leases.answer(&discover, &pool, &known, NOW);
     assert_eq!(offered.change, Change::Unsaved);
     let address = offered.reply.unwrap().0.yiaddr;
@@ -294,18 +300,18 @@ fn only_what_a_successor_must_know_is_a_change() {
         };
         assert_eq!((lease.address, lease.until_s), (address, 4600));
     }
-    let elsewhere = message(Kind::Request, 1, Options { server_id: Some(address), ..Options::default() });
+    let elsewhere = message(MessageType::Request, 1, Options { server_id: Some(address), ..Options::default() });
     assert_eq!(leases.answer(&elsewhere, &pool, &known, NOW).change, Change::Unsaved);
 }
 
 /// A client of its own for each number, netd's own if it stands in `known`.
-fn numbered(kind: Kind, number: u16, options: Options) -> Message {
+fn numbered(kind: MessageType, number: u16, options: Options) -> Message {
     let [high, low] = number.to_be_bytes();
     Message { chaddr: [0, 0x16, 0x3e, 1, high, low], ..message(kind, 0, options) }
 }
 
 fn numbered_known(count: u16) -> Vec<Reservation<'static>> {
-    let chaddr = |number| numbered(Kind::Discover, number, Options::default()).chaddr;
+    let chaddr = |number| numbered(MessageType::Discover, number, Options::default()).chaddr;
     (0..count).map(|number| Reservation { hwaddr: chaddr(number), host_name: "box", fixed: None }).collect()
 }
 
@@ -316,15 +322,15 @@ fn granted(
     known: &[Reservation<'_>],
     number: u16,
 ) -> Result<Ipv4Addr, NoAddress> {
-    let offered = leases.answer(&numbered(Kind::Discover, number, Options::default()), pool, known, NOW);
+    let offered = leases.answer(&numbered(MessageType::Discover, number, Options::default()), pool, known, NOW);
     if let Some(why) = offered.no_address {
         assert_eq!(offered.reply, None);
         return Err(why);
     }
     let address = offered.reply.unwrap().0.yiaddr;
     let wants = Options { requested_address: Some(address), server_id: Some(OWN), ..Options::default() };
-    let answer = leases.answer(&numbered(Kind::Request, number, wants), pool, known, NOW);
-    assert_eq!((answer.no_address, answer.reply.unwrap().0.kind), (None, Kind::Ack));
+    let answer = leases.answer(&numbered(MessageType::Request, number, wants), pool, known, NOW);
+    assert_eq!((answer.no_address, answer.reply.unwrap().0.kind), (None, MessageType::Ack));
     Ok(address)
 }
 
@@ -345,8 +351,8 @@ fn who_gets_no_address_is_told_why() {
     }
     // Nor does one that remembers an address of before; it is told so.
     let remembers = Options { requested_address: Some(Ipv4Addr::new(10, 158, 0, 9)), ..Options::default() };
-    let answer = leases.answer(&numbered(Kind::Request, 253, remembers), &pool, &known, NOW);
-    assert_eq!((answer.no_address, answer.reply.unwrap().0.kind), (Some(NoAddress::UsedUp), Kind::Nak));
+    let answer = leases.answer(&numbered(MessageType::Request, 253, remembers), &pool, &known, NOW);
+    assert_eq!((answer.no_address, answer.reply.unwrap().0.kind), (Some(NoAddress::UsedUp), MessageType::Nak));
     // One goes, and there is room again.
     leases.end(known[7].hwaddr, NOW);
     assert!(!leases.is_used_up(&pool, &known, NOW));

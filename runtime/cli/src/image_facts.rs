@@ -1,7 +1,6 @@
 //! An image's facts as the compiler of specs takes them: `yado_image` reads them, and does not know of specs.
 
 use std::path::Path;
-use yado_image::Kind;
 use yado_image::container_facts::{self, ContainerFacts, Stop};
 use yado_spec::compile::{ImageFacts, ImageKind};
 use yado_spec::instance::StopMethod;
@@ -11,8 +10,8 @@ pub(crate) fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ImageFacts, S
     let facts = container_facts::read(fingerprint, image).map_err(|error| format!("{}: {error}", image.display()))?;
     let ContainerFacts { kind, init, stop } = facts;
     let kind = match kind {
-        Kind::Container => ImageKind::Instance,
-        Kind::System => ImageKind::System,
+        yado_image::ImageKind::Container => ImageKind::Instance,
+        yado_image::ImageKind::System => ImageKind::System,
     };
     let stop_method = match stop {
         Stop::Unsaid => StopMethod::Detect,

@@ -1,8 +1,8 @@
 //! What the compiler of specs needs to know of an image, read from its manifest. No signature is checked here: the
 //! fingerprint covers the manifest, and the launcher trusts no image whose header it has not verified.
 
+use crate::image_target::ImageKind;
 use crate::inspect::{self, InspectError};
-use crate::made_for::Kind;
 use crate::manifest::Manifest;
 use core::fmt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use yado_wire::{hex, signal_name};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerFacts {
     /// What it is the root of: of a system no container is made.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// Program and arguments of its init.
     pub init: Vec<String>,
     /// How its init is asked to power off.
@@ -59,7 +59,7 @@ pub fn read(fingerprint: &[u8; 32], image: &Path) -> Result<ContainerFacts, Cont
     facts(description.header.kind, description.manifest)
 }
 
-fn facts(kind: Kind, manifest: Manifest) -> Result<ContainerFacts, ContainerFactsError> {
+fn facts(kind: ImageKind, manifest: Manifest) -> Result<ContainerFacts, ContainerFactsError> {
     let stop = match manifest.halt_signal {
         Some(name) => match signal_name::parse(&name) {
             Some(number) => Stop::Signal(number),
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_a_manifest_leaves_out_is_as_in_lxd() {
         let manifest = Manifest::new("busybox", Architecture::Armhf);
-        let facts = facts(Kind::Container, manifest).map(|facts| (facts.init, facts.stop));
+        let facts = facts(ImageKind::Container, manifest).map(|facts| (facts.init, facts.stop));
         assert_eq!(facts.ok(), Some((vec!["/sbin/init".to_owned()], Stop::Unsaid)));
     }
 
@@ -114,7 +114,7 @@ mod tests {
     fn a_signal_that_does_not_exist_is_named() {
         let mut manifest = Manifest::new("busybox", Architecture::Armhf);
         manifest.halt_signal = Some("SIGNONE".to_owned());
-        let error = facts(Kind::Container, manifest).err().map(|error| error.to_string());
+        let error = facts(ImageKind::Container, manifest).err().map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some("halt_signal SIGNONE: no such signal"));
     }
 }

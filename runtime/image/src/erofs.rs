@@ -10,13 +10,13 @@ mod pax;
 
 mod write;
 
-mod ahead;
 mod clusters;
 mod contents;
 mod directory;
 mod inode;
 mod metadata;
 mod output;
+mod parallel_compression;
 mod superblock;
 
 pub use contents::read_beginning;

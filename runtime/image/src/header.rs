@@ -20,7 +20,7 @@
 //! | 116 | 6 | minimum runtime: major, minor, patch, 2 bytes each |
 //! | 122 | 3974 | zero |
 
-use crate::made_for::{Architecture, Kind, Version};
+use crate::image_target::{Architecture, ImageKind, Version};
 use crate::{signatures, verity};
 use core::fmt;
 use sha2::{Digest, Sha256};
@@ -35,7 +35,7 @@ pub type HeaderBlock = [u8; BLOCK_BYTES as usize];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// A container's root or a system.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// The processor it is made for.
     pub architecture: Architecture,
     /// Where the parts lie.
@@ -76,7 +76,7 @@ impl Header {
         }
         let (kind, architecture) = (u16_at(block, 12), u16_at(block, 14));
         Ok(Header {
-            kind: Kind::from_number(kind).ok_or(HeaderError::UnknownKind { found: kind })?,
+            kind: ImageKind::from_number(kind).ok_or(HeaderError::UnknownKind { found: kind })?,
             architecture: Architecture::from_number(architecture)
                 .ok_or(HeaderError::UnknownArchitecture { found: architecture })?,
             layout,
@@ -340,7 +340,7 @@ mod tests {
 
     fn example() -> Header {
         Header {
-            kind: Kind::System,
+            kind: ImageKind::System,
             architecture: Architecture::Arm64,
             layout: Layout::new(129 * BLOCK_BYTES, 5000).unwrap(),
             root_hash: [0x11; 32],

@@ -6,7 +6,7 @@ mod elf;
 mod known;
 
 use crate::erofs::{Body, Content, Node, Place, Tree, read_beginning};
-use crate::made_for::Architecture;
+use crate::image_target::Architecture;
 use core::fmt;
 use elf::Executable;
 use std::fs::File;

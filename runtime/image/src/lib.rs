@@ -14,7 +14,7 @@
 )]
 
 pub mod header;
-pub mod made_for;
+pub mod image_target;
 pub mod open;
 pub mod signatures;
 pub mod trust;
@@ -46,7 +46,7 @@ pub mod init_program;
 pub mod pack;
 
 pub use header::{Header, HeaderError, Layout};
-pub use made_for::{Architecture, Kind, RuntimeVersion, Version};
+pub use image_target::{Architecture, ImageKind, RuntimeVersion, Version};
 pub use open::{OpenError, Runtime, TrustedImage, Wanted, open_trusted};
 pub use trust::{KeyId, Keys};
 pub use yado_wire::hex;

@@ -6,7 +6,7 @@
 
 use crate::header::Layout;
 use crate::hex;
-use crate::made_for::{Architecture, Version};
+use crate::image_target::{Architecture, Version};
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 
 use crate::header::{self, BLOCK_BYTES, Header, HeaderBlock, HeaderError};
 use crate::hex;
-use crate::made_for::{Architecture, Kind, RuntimeVersion, Version};
+use crate::image_target::{Architecture, ImageKind, RuntimeVersion, Version};
 use crate::signatures::{self, Signatures, SignaturesError};
 use crate::trust::{KeyId, Keys, SignatureError};
 use core::fmt;
@@ -34,7 +34,7 @@ pub struct TrustedImage {
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// What it is to be used as.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// The image that was chosen; `None` if any trusted one will do, as in a slot.
     pub fingerprint: Option<[u8; 32]>,
     /// How many different trusted keys must have signed it.
@@ -46,12 +46,12 @@ pub struct Wanted {
 impl Wanted {
     /// The container image with this fingerprint, signed by one trusted key, for this runtime.
     pub fn container(fingerprint: [u8; 32]) -> Wanted {
-        Wanted { kind: Kind::Container, fingerprint: Some(fingerprint), threshold: 1, runtime: Runtime::this() }
+        Wanted { kind: ImageKind::Container, fingerprint: Some(fingerprint), threshold: 1, runtime: Runtime::this() }
     }
 
     /// Any system image signed by one trusted key, for this runtime.
     pub fn system() -> Wanted {
-        Wanted { kind: Kind::System, fingerprint: None, threshold: 1, runtime: Runtime::this() }
+        Wanted { kind: ImageKind::System, fingerprint: None, threshold: 1, runtime: Runtime::this() }
     }
 }
 
@@ -183,9 +183,9 @@ pub enum OpenError {
     /// A container where a system is needed, or the other way round.
     WrongKind {
         /// What was asked for.
-        expected: Kind,
+        expected: ImageKind,
         /// The image's.
-        found: Kind,
+        found: ImageKind,
     },
     /// Made for another processor.
     WrongArchitecture {

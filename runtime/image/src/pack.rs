@@ -4,8 +4,8 @@
 use crate::archive::{self, ArchiveError};
 use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Times, Tree, WriteError};
 use crate::header::{BLOCK_BYTES, Header, HeaderError, Layout};
+use crate::image_target::{Architecture, ImageKind};
 use crate::init_program::{self, InitError, InitProgram};
-use crate::made_for::{Architecture, Kind};
 use crate::manifest::{Manifest, ManifestError};
 use crate::secret::SecretKey;
 use crate::{signatures, verity};
@@ -26,7 +26,7 @@ pub struct BuildOptions {
     /// The image; one of that name is replaced.
     pub output: PathBuf,
     /// What it is for.
-    pub kind: Kind,
+    pub kind: ImageKind,
     /// What it says of itself; architecture, release and required runtime go into the header too. [`Manifest::created`] becomes
     /// the image's time.
     pub manifest: Manifest,

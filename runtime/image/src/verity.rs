@@ -252,7 +252,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::header::Layout;
-    use crate::made_for::{Architecture, Kind, Version};
+    use crate::image_target::{Architecture, ImageKind, Version};
 
     #[test]
     fn the_top_comes_first_and_the_leaves_last() {
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn the_table_names_the_device_twice_and_no_salt() {
         let header = Header {
-            kind: Kind::Container,
+            kind: ImageKind::Container,
             architecture: Architecture::Arm64,
             layout: Layout::new(300 * BLOCK_BYTES, 1).unwrap(),
             root_hash: [0xab; 32],

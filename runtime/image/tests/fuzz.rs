@@ -18,7 +18,7 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
 use yado_image::trust::PublicKey;
-use yado_image::{Architecture, Header, Keys, Kind, Layout, Version, Wanted, open_trusted, signatures, verity};
+use yado_image::{Architecture, Header, ImageKind, Keys, Layout, Version, Wanted, open_trusted, signatures, verity};
 use yado_wire::signal_name;
 
 /// What of a header block is not zero.
@@ -31,7 +31,7 @@ fn key(seed: u8) -> SecretKey {
 /// Two headers that differ in every field.
 fn headers() -> [HeaderBlock; 2] {
     let system = Header {
-        kind: Kind::System,
+        kind: ImageKind::System,
         architecture: Architecture::Arm64,
         layout: Layout::new(129 * BLOCK_BYTES, 5000).unwrap(),
         root_hash: [0x11; 32],
@@ -41,7 +41,7 @@ fn headers() -> [HeaderBlock; 2] {
         minimum_runtime: Version { major: 0, minor: 1, patch: 2 },
     };
     let container = Header {
-        kind: Kind::Container,
+        kind: ImageKind::Container,
         architecture: Architecture::Armhf,
         layout: Layout::new(Layout::MAX_PAYLOAD_BYTES, Layout::MAX_MANIFEST_BYTES).unwrap(),
         root_hash: [0x33; 32],
@@ -159,7 +159,7 @@ fn build_small(directory: &Path) -> (PathBuf, Built) {
     let built = pack::build(&BuildOptions {
         source: Source::Tar(archive),
         output: output.clone(),
-        kind: Kind::Container,
+        kind: ImageKind::Container,
         manifest: Manifest::new("small", Architecture::Arm64),
         security_epoch: 0,
         compression: Compression::None,

@@ -16,7 +16,7 @@ use yado_image::signatures;
 use yado_image::trust::SignatureError;
 use yado_image::verity::{self, Mismatch};
 use yado_image::{
-    Architecture, HeaderError, Keys, Kind, Layout, OpenError, RuntimeVersion, Version, Wanted, open_trusted,
+    Architecture, HeaderError, ImageKind, Keys, Layout, OpenError, RuntimeVersion, Version, Wanted, open_trusted,
 };
 use yado_wire::Step;
 
@@ -139,7 +139,7 @@ fn each_unmet_demand_has_its_own_refusal() {
     let mut other = good.clone();
     other.runtime.architectures = &[];
     assert!(matches!(refused(&[1], &other, Step::ImageRequires), OpenError::WrongArchitecture { .. }));
-    let system = Wanted { kind: Kind::System, ..good.clone() };
+    let system = Wanted { kind: ImageKind::System, ..good.clone() };
     assert!(matches!(refused(&[1], &system, Step::ImageRequires), OpenError::WrongKind { .. }));
     let another = Wanted { fingerprint: Some([0; 32]), ..good.clone() };
     assert!(matches!(refused(&[1], &another, Step::ImageHeader), OpenError::OtherImage { .. }));
@@ -310,7 +310,7 @@ fn a_failed_build_leaves_the_old_image_and_nothing_else() {
         let error = pack::build(&pack::BuildOptions {
             source: Source::Tar(cut.clone()),
             output: path.clone(),
-            kind: Kind::Container,
+            kind: ImageKind::Container,
             manifest: Manifest::new("cut", Architecture::Arm64),
             security_epoch: 0,
             compression: yado_image::erofs::Compression::None,

@@ -2,7 +2,7 @@
 
 use super::{Destination, Exchange, Send, State};
 use crate::dhcp::lease::Lease;
-use crate::dhcp::message::{Kind, MAX_BYTES, Message, Op, Options};
+use crate::dhcp::message::{MAX_BYTES, Message, MessageType, Op, Options};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Start {
     pub(super) fn discover(&self, exchange: Exchange) -> Send {
         let options = Options::default();
         Send {
-            message: self.message(Kind::Discover, exchange, Ipv4Addr::UNSPECIFIED, options),
+            message: self.message(MessageType::Discover, exchange, Ipv4Addr::UNSPECIFIED, options),
             to: Destination::BroadcastWithoutAddress,
         }
     }
@@ -95,7 +95,7 @@ impl Start {
     pub(super) fn ask_for(&self, exchange: Exchange, address: Ipv4Addr, server: Ipv4Addr) -> Send {
         let options = Options { requested_address: Some(address), server_id: Some(server), ..Options::default() };
         Send {
-            message: self.message(Kind::Request, exchange, Ipv4Addr::UNSPECIFIED, options),
+            message: self.message(MessageType::Request, exchange, Ipv4Addr::UNSPECIFIED, options),
             to: Destination::BroadcastWithoutAddress,
         }
     }
@@ -103,16 +103,16 @@ impl Start {
     pub(super) fn confirm(&self, exchange: Exchange, lease: &Lease) -> Send {
         let options = Options { requested_address: Some(lease.address), ..Options::default() };
         Send {
-            message: self.message(Kind::Request, exchange, Ipv4Addr::UNSPECIFIED, options),
+            message: self.message(MessageType::Request, exchange, Ipv4Addr::UNSPECIFIED, options),
             to: Destination::BroadcastWithoutAddress,
         }
     }
 
     pub(super) fn extend(&self, exchange: Exchange, lease: &Lease, to: Destination) -> Send {
-        Send { message: self.message(Kind::Request, exchange, lease.address, Options::default()), to }
+        Send { message: self.message(MessageType::Request, exchange, lease.address, Options::default()), to }
     }
 
-    fn message(&self, kind: Kind, exchange: Exchange, ciaddr: Ipv4Addr, options: Options) -> Message {
+    fn message(&self, kind: MessageType, exchange: Exchange, ciaddr: Ipv4Addr, options: Options) -> Message {
         let secs = self.now.saturating_sub(exchange.since).as_secs();
         Message {
             op: Op::Request,

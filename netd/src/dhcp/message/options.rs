@@ -1,6 +1,6 @@
 //! The options of a DHCP message (RFC 2132), bytes to values and back. Pure.
 
-use super::Kind;
+use super::MessageType;
 use crate::link::route::Route;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -81,7 +81,12 @@ pub(super) fn join_options(mut area: &[u8], joined: &mut BTreeMap<u8, Joined>) {
 }
 
 /// `None`: the value's length is not one that the option can have.
-pub(super) fn parse_option(code: u8, value: &[u8], options: &mut Options, kind: &mut Option<Kind>) -> Option<()> {
+pub(super) fn parse_option(
+    code: u8,
+    value: &[u8],
+    options: &mut Options,
+    kind: &mut Option<MessageType>,
+) -> Option<()> {
     match code {
         1 => options.subnet_mask = Some(one_address(value)?),
         3 => options.routers = addresses(value)?,
@@ -94,7 +99,7 @@ pub(super) fn parse_option(code: u8, value: &[u8], options: &mut Options, kind: 
         51 => options.lease_time = Some(u32::from_be_bytes(value.try_into().ok()?)),
         53 => {
             let [code] = *<&[u8; 1]>::try_from(value).ok()?;
-            *kind = Kind::from_code(code);
+            *kind = MessageType::from_code(code);
         }
         54 => options.server_id = Some(one_address(value)?),
         55 => options.parameters = value.to_vec(),

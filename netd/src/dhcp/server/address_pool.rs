@@ -1,7 +1,7 @@
 //! What the server of one bridge hands out: its pool of addresses, and the replies that are made of it. Pure.
 
 use super::{MAX_LOOKED_AT, Reservation};
-use crate::dhcp::message::{Kind, Message, Op, Options};
+use crate::dhcp::message::{Message, MessageType, Op, Options};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use yado_spec::network::Ipv4Prefix;
@@ -74,7 +74,7 @@ impl AddressPool {
 
     pub(super) fn grant(
         &self,
-        kind: Kind,
+        kind: MessageType,
         request: &Message,
         address: Ipv4Addr,
         reservations: &[Reservation<'_>],
@@ -93,14 +93,14 @@ impl AddressPool {
     }
 
     pub(super) fn inform(&self, request: &Message, reservations: &[Reservation]) -> (Message, SocketAddrV4) {
-        let reply = reply_to(request, Kind::Ack, self.options(request, reservations));
+        let reply = reply_to(request, MessageType::Ack, self.options(request, reservations));
         (Message { ciaddr: request.ciaddr, ..reply }, SocketAddrV4::new(request.ciaddr, CLIENT_PORT))
     }
 
     /// RFC 2131, 4.3.2: a refusal is always broadcast, as the client has no right to its address.
     pub(super) fn refuse(&self, request: &Message) -> (Message, SocketAddrV4) {
         let options = Options { server_id: Some(self.bridge.address()), ..Options::default() };
-        (reply_to(request, Kind::Nak, options), SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT))
+        (reply_to(request, MessageType::Nak, options), SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT))
     }
 
     fn options(&self, request: &Message, reservations: &[Reservation]) -> Options {
@@ -120,7 +120,7 @@ impl AddressPool {
     }
 }
 
-fn reply_to(request: &Message, kind: Kind, options: Options) -> Message {
+fn reply_to(request: &Message, kind: MessageType, options: Options) -> Message {
     Message {
         op: Op::Reply,
         xid: request.xid,

@@ -19,7 +19,7 @@ use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::manifest::{Manifest, Requires};
 use yado_image::pack::{self, BuildOptions, Built, Progress, Root, Source};
 use yado_image::secret::SecretKey;
-use yado_image::{Architecture, Kind, Version, hex, inspect};
+use yado_image::{Architecture, ImageKind, Version, hex, inspect};
 use yado_wire::signal_name;
 
 /// Build a signed image from a directory or a tar archive; reproducible, needs no root
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     architecture: Architecture,
     /// `container` or `system`
     #[arg(long, default_value = "container", value_parser = parse_kind)]
-    kind: Kind,
+    kind: ImageKind,
     /// Version for people
     #[arg(long, default_value = "1")]
     version: String,
@@ -107,8 +107,8 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     let mut options = options(arguments)?;
     let root = Root::read(&options)?;
     let warning = match options.kind {
-        Kind::Container => init::check(&root, &mut options.manifest)?,
-        Kind::System => None,
+        ImageKind::Container => init::check(&root, &mut options.manifest)?,
+        ImageKind::System => None,
     };
     let built = pack::build_from(&root, &options);
     clear_progress();
@@ -231,8 +231,8 @@ fn parse_architecture(text: &str) -> Result<Architecture, String> {
     Architecture::parse(text).ok_or_else(|| "must be armhf, arm64, i386 or x86_64".to_owned())
 }
 
-fn parse_kind(text: &str) -> Result<Kind, String> {
-    Kind::parse(text).ok_or_else(|| "must be container or system".to_owned())
+fn parse_kind(text: &str) -> Result<ImageKind, String> {
+    ImageKind::parse(text).ok_or_else(|| "must be container or system".to_owned())
 }
 
 fn parse_version(text: &str) -> Result<Version, String> {

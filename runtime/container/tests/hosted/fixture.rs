@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Source};
 use yado_image::secret::SecretKey;
-use yado_image::{Architecture, Kind, erofs};
+use yado_image::{Architecture, ImageKind, erofs};
 use yado_spec::instance::{
     Boot, Health, InstanceSpec, Limits, Readiness, Restart, RestartPolicy, RootSpec, Security, StopMethod,
 };
@@ -204,7 +204,7 @@ pub(crate) fn image_of(source: Source, owners: erofs::Owners, output: &Path, see
     let options = BuildOptions {
         source,
         output: output.to_owned(),
-        kind: Kind::Container,
+        kind: ImageKind::Container,
         manifest: Manifest::new("test", architecture),
         security_epoch: 0,
         compression: erofs::Compression::None,

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Source};
-use yado_image::{Architecture, Kind, erofs};
+use yado_image::{Architecture, ImageKind, erofs};
 use yado_spec::instance::{Probe, ProbeAttempt};
 use yado_sys::children::Ended;
 
@@ -112,7 +112,7 @@ fn machine(fixture: &Fixture) {
     let options = BuildOptions {
         source: Source::Directory(fixture.root()),
         output: output.clone(),
-        kind: Kind::Container,
+        kind: ImageKind::Container,
         manifest: Manifest::new("narrow", architecture),
         security_epoch: 0,
         compression: erofs::Compression::None,

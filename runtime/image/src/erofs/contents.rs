@@ -2,9 +2,9 @@
 //! tail behind the inode where it fits.
 
 use super::BLOCK;
-use super::ahead::Ahead;
 use super::inode::Stored;
 use super::output::Output;
+use super::parallel_compression::ParallelCompression;
 use super::tree::Content;
 use super::write::{Compression, Problem};
 use std::fs::File;
@@ -16,7 +16,7 @@ pub(super) struct Contents<'tree> {
     archive: Option<&'tree File>,
     compression: Compression,
     /// Those that [`is_tried`] names, in the order in which they are stored.
-    ahead: Option<Ahead<'tree>>,
+    compressor: Option<ParallelCompression<'tree>>,
 }
 
 /// Whether compressing it is tried: one block cannot become less.
@@ -29,9 +29,9 @@ impl<'tree> Contents<'tree> {
     pub(super) fn new(
         archive: Option<&'tree File>,
         compression: Compression,
-        ahead: Option<Ahead<'tree>>,
+        compressor: Option<ParallelCompression<'tree>>,
     ) -> Contents<'tree> {
-        Contents { archive, compression, ahead }
+        Contents { archive, compression, compressor }
     }
 
     /// Stores a regular file whose inode takes `head_bytes`.
@@ -45,8 +45,8 @@ impl<'tree> Contents<'tree> {
         let tail = match self.compression {
             Compression::None => Tail::OwnBlock,
             Compression::Lz4 { .. } => {
-                if let (true, Some(ahead)) = (is_tried(content), &mut self.ahead) {
-                    if let Some(clusters) = ahead.next()? {
+                if let (true, Some(compressor)) = (is_tried(content), &mut self.compressor) {
+                    if let Some(clusters) = compressor.next()? {
                         let stored =
                             Stored::Compressed { blocks: clusters.blocks(), index: clusters.index(output.block()) };
                         output.write(&clusters.bytes)?;

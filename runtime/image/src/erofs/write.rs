@@ -3,12 +3,12 @@
 //! once, from the second block on; only the superblock goes back to the first.
 
 use super::BLOCK;
-use super::ahead::{Ahead, How};
 use super::contents::{Contents, is_tried, store_link};
 use super::directory::{self, Entry};
 use super::inode::{Inode, Stored, XattrError, device_number, encode_xattrs, type_bits};
 use super::metadata::{Area, UNIT_BYTES};
 use super::output::Output;
+use super::parallel_compression::{CompressionSettings, ParallelCompression};
 use super::superblock::Superblock;
 use super::tree::{Body, Content, Place, Tree};
 use core::fmt;
@@ -223,12 +223,14 @@ fn store_all(
     output: &mut Output<'_>,
     on_stored: &dyn Fn(u64),
 ) -> Result<Written, WriteError> {
-    let how = match options.compression {
+    let settings = match options.compression {
         Compression::None => None,
         Compression::Lz4 { cluster_blocks: found, .. } if found == 0 || MAX_CLUSTER_BLOCKS < found => {
             return Err(WriteError { path: String::new(), problem: Problem::ClusterBlocks { found } });
         }
-        Compression::Lz4 { cluster_blocks, level } => Some(How { cluster_blocks: cluster_blocks.into(), level }),
+        Compression::Lz4 { cluster_blocks, level } => {
+            Some(CompressionSettings { cluster_blocks: cluster_blocks.into(), level })
+        }
     };
     let order = tree.in_order();
     let tried = order.iter().filter_map(|place| match &tree.node(*place).body {
@@ -237,8 +239,9 @@ fn store_all(
     });
     let tried: VecDeque<&Content> = tried.collect();
     thread::scope(|scope| {
-        let ahead = how.map(|how| Ahead::start(scope, tried, archive, how, options.threads));
-        let contents = Contents::new(archive, options.compression, ahead);
+        let compressor =
+            settings.map(|settings| ParallelCompression::start(scope, tried, archive, settings, options.threads));
+        let contents = Contents::new(archive, options.compression, compressor);
         store_in_order(tree, order, contents, options.times, output, on_stored)
     })
 }

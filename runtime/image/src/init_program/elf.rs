@@ -1,7 +1,7 @@
 //! What of an ELF file decides whether the kernel can execute it: for which machine it is, and by which loader. Pure; whatever the
 //! bytes are, it answers.
 
-use crate::made_for::Architecture;
+use crate::image_target::Architecture;
 use core::fmt;
 
 /// An ELF program.

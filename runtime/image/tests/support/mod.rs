@@ -10,7 +10,7 @@ use yado_image::erofs::{Compression, Level, Owners};
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
 use yado_image::secret::SecretKey;
-use yado_image::{Architecture, Kind};
+use yado_image::{Architecture, ImageKind};
 
 /// An image of the sample tree, signed by these keys.
 #[allow(dead_code, reason = "each test crate uses what it needs")]
@@ -32,7 +32,7 @@ pub(crate) fn sample_options(directory: &Path) -> BuildOptions {
     BuildOptions {
         source: Source::Tar(archive),
         output: directory.join("image"),
-        kind: Kind::Container,
+        kind: ImageKind::Container,
         manifest,
         security_epoch: 3,
         compression: Compression::Lz4 { cluster_blocks: 1, level: Level::DEFAULT },

@@ -5,38 +5,38 @@ use core::fmt;
 
 /// What an image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ImageKind {
     /// The root of a container.
     Container,
     /// The root of the device, for a slot.
     System,
 }
 
-impl Kind {
+impl ImageKind {
     /// The name shown to people.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Container => "container",
-            Kind::System => "system",
+            ImageKind::Container => "container",
+            ImageKind::System => "system",
         }
     }
 
     /// The kind of this name.
-    pub fn parse(name: &str) -> Option<Kind> {
-        [Kind::Container, Kind::System].into_iter().find(|kind| kind.name() == name)
+    pub fn parse(name: &str) -> Option<ImageKind> {
+        [ImageKind::Container, ImageKind::System].into_iter().find(|kind| kind.name() == name)
     }
 
     /// The number in the header.
     pub(crate) fn number(self) -> u16 {
         match self {
-            Kind::Container => 1,
-            Kind::System => 2,
+            ImageKind::Container => 1,
+            ImageKind::System => 2,
         }
     }
 
     /// The kind with this number.
-    pub(crate) fn from_number(number: u16) -> Option<Kind> {
-        [Kind::Container, Kind::System].into_iter().find(|kind| kind.number() == number)
+    pub(crate) fn from_number(number: u16) -> Option<ImageKind> {
+        [ImageKind::Container, ImageKind::System].into_iter().find(|kind| kind.number() == number)
     }
 }
 

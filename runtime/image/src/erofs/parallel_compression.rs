@@ -16,7 +16,7 @@ use yado_lz4::{Encoder, Level};
 
 /// How they are compressed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct How {
+pub(super) struct CompressionSettings {
     pub(super) cluster_blocks: usize,
     pub(super) level: Level,
 }
@@ -25,17 +25,17 @@ pub(super) struct How {
 type Outcome = io::Result<Option<Clusters>>;
 
 /// A file, and where its outcome goes.
-struct Order<'tree> {
+struct Job<'tree> {
     content: &'tree Content,
     outcome: Sender<Outcome>,
 }
 
 /// The files that are to be compressed, some of them under way.
-pub(super) struct Ahead<'tree> {
+pub(super) struct ParallelCompression<'tree> {
     /// Not begun, in order.
     files: VecDeque<&'tree Content>,
     under_way: VecDeque<(u64, Receiver<Outcome>)>,
-    orders: Sender<Order<'tree>>,
+    jobs: Sender<Job<'tree>>,
     max_under_way: usize,
 }
 
@@ -45,48 +45,48 @@ const MAX_BYTES: u64 = 64 << 20;
 /// For each thread one that it is at, and some that are done before an earlier one.
 const FILES_PER_THREAD: usize = 8;
 
-impl<'tree> Ahead<'tree> {
+impl<'tree> ParallelCompression<'tree> {
     /// Starts the threads. They end with the owner, or with the last file.
     pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         files: VecDeque<&'tree Content>,
         archive: Option<&'tree File>,
-        how: How,
+        settings: CompressionSettings,
         threads: NonZeroUsize,
-    ) -> Ahead<'tree>
+    ) -> ParallelCompression<'tree>
     where
         'tree: 'scope,
     {
-        let (orders, taken) = mpsc::channel::<Order<'tree>>();
+        let (jobs, taken) = mpsc::channel::<Job<'tree>>();
         let taken = std::sync::Arc::new(Mutex::new(taken));
         for _ in 0..threads.get().min(files.len()) {
             let taken = std::sync::Arc::clone(&taken);
             scope.spawn(move || {
-                let mut encoder = Encoder::new(how.level);
+                let mut encoder = Encoder::new(settings.level);
                 loop {
-                    let order = taken.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(Order { content, outcome }) = order else { return };
+                    let job = taken.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(Job { content, outcome }) = job else { return };
                     // Nobody wants it any more if an earlier file could not be stored.
-                    let _ = outcome.send(compress(content, archive, how, &mut encoder));
+                    let _ = outcome.send(compress(content, archive, settings, &mut encoder));
                 }
             });
         }
         let max_under_way = threads.get().saturating_mul(FILES_PER_THREAD);
-        Ahead { files, under_way: VecDeque::new(), orders, max_under_way }
+        ParallelCompression { files, under_way: VecDeque::new(), jobs, max_under_way }
     }
 
     /// What the next file became.
     pub(super) fn next(&mut self) -> Result<Option<Clusters>, Problem> {
-        self.order_more();
+        self.send_more();
         // Both can fail only for a thread that has panicked, which the end of the scope tells.
         let gone = || Problem::Read { source: io::Error::other("a thread that compresses is gone") };
         let (_, outcome) = self.under_way.pop_front().ok_or_else(gone)?;
         let clusters = outcome.recv().map_err(|_| gone())?;
-        self.order_more();
+        self.send_more();
         clusters.map_err(super::contents::read_problem)
     }
 
-    fn order_more(&mut self) {
+    fn send_more(&mut self) {
         let mut bytes: u64 = self.under_way.iter().map(|(bytes, _)| bytes).sum();
         while let Some(content) = self.files.front() {
             let has_room = self.under_way.len() < self.max_under_way && bytes + content.bytes() <= MAX_BYTES;
@@ -94,7 +94,7 @@ impl<'tree> Ahead<'tree> {
                 return;
             }
             let (outcome, receiver) = mpsc::channel();
-            if self.orders.send(Order { content, outcome }).is_err() {
+            if self.jobs.send(Job { content, outcome }).is_err() {
                 return;
             }
             bytes += content.bytes();
@@ -104,7 +104,12 @@ impl<'tree> Ahead<'tree> {
     }
 }
 
-fn compress(content: &Content, archive: Option<&File>, how: How, encoder: &mut Encoder) -> Outcome {
+fn compress(
+    content: &Content,
+    archive: Option<&File>,
+    settings: CompressionSettings,
+    encoder: &mut Encoder,
+) -> Outcome {
     let Some(mut reader) = Reader::open(content, archive)? else { return Ok(None) };
-    clusters::compress(&mut reader, content.bytes(), how.cluster_blocks, encoder)
+    clusters::compress(&mut reader, content.bytes(), settings.cluster_blocks, encoder)
 }
