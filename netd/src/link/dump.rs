@@ -148,7 +148,7 @@ fn link(message: LinkMessage) -> Link {
             LinkAttribute::LinkInfo(info) => {
                 for part in info {
                     match part {
-                        LinkInfo::MessageType(kind) => info_kind = Some(kind),
+                        LinkInfo::Kind(kind) => info_kind = Some(kind),
                         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
                             is_learning = settings.contains(&InfoBridgePort::Learning(true));
                         }

@@ -129,7 +129,7 @@ impl Kernel {
         inner.attributes.push(LinkAttribute::NetNsFd(inside.netns.as_raw_fd()));
         inner.attributes.extend(ONE_QUEUE);
         outer.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::MessageType(InfoKind::Veth),
+            LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
         ]));
         done(self.handle.link().add(outer).execute().await)
@@ -207,7 +207,7 @@ impl Kernel {
             LinkAttribute::Address(hwaddr.to_vec()),
             LinkAttribute::Mtu(mtu),
             LinkAttribute::LinkInfo(vec![
-                LinkInfo::MessageType(InfoKind::Bridge),
+                LinkInfo::Kind(InfoKind::Bridge),
                 // Without spanning tree a port forwards at once whatever this is, but the kernel would wake everybody
                 // who listens once more when the delay is over.
                 LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::ForwardDelay(0)])),
@@ -281,7 +281,7 @@ fn macvlan(name: &str, parent: u32, inside: Inside<'_>) -> LinkMessage {
     message.attributes.extend([
         LinkAttribute::Link(parent),
         LinkAttribute::LinkInfo(vec![
-            LinkInfo::MessageType(InfoKind::MacVlan),
+            LinkInfo::Kind(InfoKind::MacVlan),
             LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
         ]),
     ]);
