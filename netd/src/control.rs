@@ -26,7 +26,7 @@ pub struct Call {
 /// Connections at a time: init, launchers that start together, a status or two. More wait to be accepted.
 const MAX_CONNECTIONS: usize = 16;
 /// A peer that says nothing, or does not take its replies, for so long is hung up on.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Listens at `path`, for root only, and serves whoever connects.
 pub fn listen(path: &Path, events: mpsc::Sender<Event>) -> io::Result<()> {
@@ -58,7 +58,7 @@ pub fn listen(path: &Path, events: mpsc::Sender<Event>) -> io::Result<()> {
 
 async fn serve(connection: Watched, events: mpsc::Sender<Event>) -> io::Result<()> {
     loop {
-        let Ok(received) = tokio::time::timeout(PATIENCE, receive(&connection)).await else {
+        let Ok(received) = tokio::time::timeout(TIMEOUT, receive(&connection)).await else {
             return Ok(());
         };
         let Some((request, descriptors)) = received? else { return Ok(()) };
@@ -76,7 +76,7 @@ async fn serve(connection: Watched, events: mpsc::Sender<Event>) -> io::Result<(
             }
         };
         for reply in &replies {
-            match tokio::time::timeout(PATIENCE, reply_with(&connection, reply)).await {
+            match tokio::time::timeout(TIMEOUT, reply_with(&connection, reply)).await {
                 Ok(sent) => sent?,
                 Err(_) => return Ok(()),
             }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use yado_sys::random;
 
 /// How long each server has. A resolver in an instance waits five seconds in all.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 /// resolv.conf(5): more are not looked at.
 pub(super) const MAX_SERVERS: usize = 3;
 /// The longest reply that is passed on over UDP: what resolvers of today offer to take.
@@ -20,7 +20,7 @@ pub(super) const PORT: u16 = 53;
 /// Over TCP: the reply of the first server that gives one, with the asker's id.
 pub async fn forward_tcp(query: &[u8], servers: &[Ipv4Addr]) -> Option<Vec<u8>> {
     for server in servers.iter().take(MAX_SERVERS) {
-        if let Ok(Ok(mut reply)) = timeout(PATIENCE, ask_tcp(query, *server)).await {
+        if let Ok(Ok(mut reply)) = timeout(TIMEOUT, ask_tcp(query, *server)).await {
             reply[..2].copy_from_slice(&query[..2]);
             return Some(reply);
         }

@@ -44,7 +44,7 @@ const CONNECTION_PAUSE: Duration = Duration::from_millis(50);
 const MAX_CONNECTIONS: usize = 8;
 const MAX_CONNECTIONS_EACH: usize = 2;
 /// How long a TCP connection may be silent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// A question is a name of at most 255 bytes and little else.
 const MAX_QUERY_BYTES: usize = 1232;
 /// How long a socket that failed is left alone.
@@ -183,12 +183,12 @@ async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAd
     let mut budget = Budget::each(CONNECTION_BURST, CONNECTION_PAUSE);
     loop {
         take_one(&mut budget).await;
-        let len = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
+        let len = usize::from(timeout(TIMEOUT, stream.read_u16()).await??);
         if MAX_QUERY_BYTES < len {
             return Ok(());
         }
         let mut query = vec![0; len];
-        timeout(PATIENCE, stream.read_exact(&mut query)).await??;
+        timeout(TIMEOUT, stream.read_exact(&mut query)).await??;
         let reply = match server.decide(&query, from) {
             Answer::Ignore => return Ok(()),
             Answer::Reply(reply) => reply,
@@ -197,7 +197,7 @@ async fn serve_connection(server: &Server, mut stream: TcpStream, from: SocketAd
                 None => refusal(&query, RCODE::ServerFailure),
             },
         };
-        timeout(PATIENCE, write_framed(&mut stream, &reply)).await??;
+        timeout(TIMEOUT, write_framed(&mut stream, &reply)).await??;
     }
 }
 

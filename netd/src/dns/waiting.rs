@@ -5,7 +5,7 @@
 //! to guess its port and its id as if it had a socket of its own; only that a port is used for a moment longer helps those who
 //! look for it by trying.
 
-use super::forward::{MAX_SERVERS, MAX_UDP_BYTES, PATIENCE, PORT, is_reply_to};
+use super::forward::{MAX_SERVERS, MAX_UDP_BYTES, PORT, TIMEOUT, is_reply_to};
 use super::query_limit::QueryPermit;
 use crate::readiness::{Watched, poll_read_from, watch};
 use std::io;
@@ -139,7 +139,7 @@ impl Waiting {
     fn ask_on(&mut self, mut question: Question, servers: &[Ipv4Addr], now: Duration) -> Option<Question> {
         while let Some(server) = servers.iter().take(MAX_SERVERS).nth(question.server) {
             if self.send(&mut question, *server, now).is_ok() {
-                question.until = now + PATIENCE;
+                question.until = now + TIMEOUT;
                 self.questions.push(question);
                 return None;
             }

@@ -68,12 +68,12 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
     let length = arena.length.together();
     let seconds = length.as_secs().to_string();
     let began = arena.machine()?;
-    let patience = length * REAL_TIME + TIMEOUT;
+    let timeout = length * REAL_TIME + TIMEOUT;
     let mut running = Vec::new();
     for (name, flood) in TEN.into_iter().zip(FLOODS) {
-        running.push(arena.start_attack(name, &["flood", flood, &seconds], patience)?);
+        running.push(arena.start_attack(name, &["flood", flood, &seconds], timeout)?);
     }
-    let pings = arena.start_inside(CALM, &["ping", "-c", &seconds, "-W", "2", &router], patience)?;
+    let pings = arena.start_inside(CALM, &["ping", "-c", &seconds, "-W", "2", &router], timeout)?;
     let asked = ask_for(arena, length)?;
     let spent = arena.machine()?.since(&began)?;
     let pinged = pings.ran()?;

@@ -23,7 +23,7 @@ use yado_wire::InstanceName;
 const NETWORKS: &str = "networks";
 
 /// To compile all that there can be takes a slow board seconds. Whoever holds the lock waits for nobody meanwhile.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -72,12 +72,12 @@ pub(crate) struct SpecsLock {
 /// Waits for its turn.
 pub(crate) fn lock(out: &Path) -> Result<SpecsLock, String> {
     let locked = file_lock::open(&out.join(LOCK)).and_then(|file| {
-        file_lock::lock_within(&file, PATIENCE)?;
+        file_lock::lock_within(&file, TIMEOUT)?;
         Ok(SpecsLock { _file: file })
     });
     locked.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
-            format!("{}: another yado has been writing specs for {} s", out.display(), PATIENCE.as_secs())
+            format!("{}: another yado has been writing specs for {} s", out.display(), TIMEOUT.as_secs())
         }
         _ => format!("lock {}: {error}", out.display()),
     })

@@ -11,7 +11,7 @@ use yado_wire::InstanceName;
 const FILE: &str = "instance.toml";
 
 /// Whoever holds the lock writes one file, or removes some. A slow card takes seconds for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Writes an instance's file, so that the old one is there or the new one, whenever the power is cut.
 pub(crate) fn write(data: &Path, name: &InstanceName, content: &[u8]) -> Result<(), String> {
@@ -21,7 +21,7 @@ pub(crate) fn write(data: &Path, name: &InstanceName, content: &[u8]) -> Result<
         fs::create_dir_all(directory).map_err(|error| format!("make {}: {error}", directory.display()))
     };
     make(&instances)?;
-    let locked = open_lock(data).and_then(|lock| file_lock::lock_within(&lock, PATIENCE).map(|()| lock));
+    let locked = open_lock(data).and_then(|lock| file_lock::lock_within(&lock, TIMEOUT).map(|()| lock));
     let _lock = locked.map_err(|error| format!("lock {}: {error}", lock_path(data).display()))?;
     make(&directory)?;
     let path = directory.join(FILE);

@@ -25,13 +25,13 @@ use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
 /// How long a command may take until it is executed: milliseconds, if nobody inside hinders it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the command.
 pub(crate) fn exec(request: &LaunchRequest, command: &Command, reporter: &mut Reporter) -> Result<(), Failure> {
     let mut stopwatch = Stopwatch::default();
     let forked =
-        stopwatch.step(Step::Namespaces, || fork_command(request, command, Parent::CallersParent, PATIENCE))?;
+        stopwatch.step(Step::Namespaces, || fork_command(request, command, Parent::CallersParent, TIMEOUT))?;
     reporter.payload(forked.pid, &forked.pidfd, None)?;
     let times = stopwatch.step(Step::Exec, || forked.wait_for_exec())?;
     stopwatch.add(&times);
@@ -65,7 +65,7 @@ pub(crate) fn fork_command(
     request: &LaunchRequest,
     command: &Command,
     parent: Parent,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<ForkedCommand, Failure> {
     let payload = launch_request::running_payload()?;
     let label = NextLabel::of(&request.spec.security)?;
@@ -75,7 +75,7 @@ pub(crate) fn fork_command(
         personality::become_32_bit().map_err(at(Step::Exec, "personality"))?;
     }
     pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
-    let (channel, commands_end) = PayloadChannel::pair(patience)?;
+    let (channel, commands_end) = PayloadChannel::pair(timeout)?;
     let (forked, group) = command_group::fork(&request.paths.cgroup, parent)?;
     match forked {
         Forked::Caller { pid, pidfd } => Ok(ForkedCommand { pid, pidfd, group, channel }),

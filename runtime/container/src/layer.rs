@@ -49,7 +49,7 @@ fn mount_overlay(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
         FsOption::Value("upperdir", "layer/upper"),
         FsOption::Value("workdir", "layer/work"),
     ];
-    let until = Instant::now() + IN_USE_PATIENCE;
+    let until = Instant::now() + IN_USE_TIMEOUT;
     let mut pause = IN_USE_AGAIN;
     loop {
         // A node in an image or a layer, such as the /dev/console of many archives, is no way to a device.
@@ -67,7 +67,7 @@ fn mount_overlay(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
 /// uses it any more, so that a second one on the same directories sees and changes nothing that the first one would: the
 /// kernel notes in its log that both are there, and mounts it. Only with `index=on`, which some kernels have by default, it
 /// refuses; then we wait for as long as a slow card takes to write what its machine's memory holds.
-const IN_USE_PATIENCE: Duration = Duration::from_secs(45);
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The kernel does not tell when it is over.
 const IN_USE_AGAIN: Duration = Duration::from_millis(5);

@@ -71,10 +71,10 @@ impl AsRawFd for PayloadChannel {
 }
 
 impl PayloadChannel {
-    /// The launcher's end, which waits for each message no longer than `patience`, and the payload's.
-    pub(crate) fn pair(patience: Duration) -> Result<(PayloadChannel, PayloadChannel), Failure> {
+    /// The launcher's end, which waits for each message no longer than `timeout`, and the payload's.
+    pub(crate) fn pair(timeout: Duration) -> Result<(PayloadChannel, PayloadChannel), Failure> {
         let (launchers, payloads) = packet::socketpair().map_err(at(Step::Launcher, "socketpair"))?;
-        packet::set_timeout(&launchers, patience).map_err(at(Step::Launcher, "socketpair"))?;
+        packet::set_timeout(&launchers, timeout).map_err(at(Step::Launcher, "socketpair"))?;
         Ok((PayloadChannel(launchers), PayloadChannel(payloads)))
     }
 

@@ -78,12 +78,12 @@ fn enter_confined(request: &LaunchRequest) -> Result<(), Failure> {
 
 /// Runs the program; `None`: it took too long, and was killed.
 fn run(request: &LaunchRequest, command: &Command, deadline: Instant) -> Result<Option<Ended>, Failure> {
-    let patience = || deadline.saturating_duration_since(Instant::now());
-    // A socket has no patience of zero.
-    let forked = fork_command(request, command, Parent::Caller, patience().max(Duration::from_millis(1)))?;
+    let timeout = || deadline.saturating_duration_since(Instant::now());
+    // A socket takes no timeout of zero.
+    let forked = fork_command(request, command, Parent::Caller, timeout().max(Duration::from_millis(1)))?;
     forked.wait_for_exec()?;
     let program = command.argv.first().map_or("", String::as_str);
-    if !pidfd::ends_within(&forked.pidfd, patience()).map_err(at(Step::Health, program))? {
+    if !pidfd::ends_within(&forked.pidfd, timeout()).map_err(at(Step::Health, program))? {
         // What it started itself is the instance's init's to reap.
         children::kill(forked.pidfd.as_fd());
         return Ok(None);

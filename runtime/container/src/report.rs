@@ -67,7 +67,7 @@ impl Stopwatch {
 }
 
 /// init reads at once, unless it is just being executed again.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The socket to init.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Reporter {
     /// The one that init gave us.
     pub(crate) fn inherited() -> io::Result<Reporter> {
         let socket = yado_sys::inherited::take(REPORT_FD)?;
-        packet::set_timeout(&socket, PATIENCE)?;
+        packet::set_timeout(&socket, TIMEOUT)?;
         Ok(Reporter { socket })
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn open(path: &str, image: &TrustedImage, stopwatch: &mut Stopwatch) 
     let failed = |error| Failure::from_io(Step::Verity, &name, &error);
     let mapper = stopwatch.step(Step::Verity, || {
         // Two starts of one image must not both make it. The lock goes with the descriptor, so a dead launcher holds none.
-        lock(&image.file, LOCK_PATIENCE, path)?;
+        lock(&image.file, LOCK_TIMEOUT, path)?;
         DeviceMapper::open().map_err(no_device_mapper)
     })?;
     match mapper.find(&name).map_err(failed)? {
@@ -80,10 +80,10 @@ fn no_device_mapper(error: io::Error) -> Failure {
 }
 
 /// Another start of this image holds the lock for as long as it makes the device: milliseconds, on a slow card a second.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-fn lock(image: &File, patience: Duration, path: &str) -> Result<(), Failure> {
-    file_lock::lock_within(image, patience).map_err(|error| match error.kind() {
+fn lock(image: &File, timeout: Duration, path: &str) -> Result<(), Failure> {
+    file_lock::lock_within(image, timeout).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
             Failure::refused(Step::Verity, path, "another start holds the lock of the image")
         }

@@ -136,12 +136,12 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.is_deleted = true;
         let about = instance.about();
-        let patience = instance.rules().map(|rules| rules.patience).unwrap_or_default();
+        let timeout = instance.rules().map(|rules| rules.timeout).unwrap_or_default();
         self.log.say(Priority::Notice, format_args!("{}: is configured no more, and is stopped", about.name));
         if let Some(apply) = &mut self.pending_apply {
             apply.left.push(Left { about, until: Until::Gone });
         }
-        self.want(id, Wanted::Down { patience }, now);
+        self.want(id, Wanted::Down { timeout }, now);
     }
 
     fn add_instance(&mut self, configured: Configured, identities: &Identities) {

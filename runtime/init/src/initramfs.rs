@@ -41,11 +41,11 @@ const NEW_ROOT: &str = "/root";
 const SYSTEM_INIT: &CStr = c"/sbin/yado-init";
 
 /// A card that is slow to answer takes some seconds.
-const SLOT_PATIENCE: Duration = Duration::from_secs(20);
+const SLOT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// So long after all drivers were loaded, others are waited for before the slot is taken from a disk on USB: the boot loader
 /// has just read the system's disk, which answers sooner. `yado.disk=` spares a board with its system on USB this wait.
-const USB_PATIENCE: Duration = Duration::from_secs(5);
+const USB_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between looks at what there is, if no event comes first.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -85,7 +85,7 @@ impl fmt::Display for BootError {
             BootError::NoSlot => out.write_str("the kernel's command line has no yado.slot=A or yado.slot=B"),
             BootError::Mount { reason } => out.write_str(reason),
             BootError::NoPartition { name, disks, found } => {
-                let seconds = SLOT_PATIENCE.as_secs();
+                let seconds = SLOT_TIMEOUT.as_secs();
                 let word = match disks {
                     Disks::At(word) => word,
                     Disks::Only(_) | Disks::NotOnUsb | Disks::Any => "any disk",
@@ -174,13 +174,13 @@ fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
         }
         told = loader.failures.len();
         let waited = clock::since_boot().saturating_sub(began);
-        let disks = Disks::named(command_line, USB_PATIENCE <= waited);
+        let disks = Disks::named(command_line, USB_TIMEOUT <= waited);
         match named_partition::find(Path::new(SYSFS), &[&name, &other_spelling], &disks) {
             Ok(Some(device)) if device.exists() => return Ok(device),
             Ok(_) => {}
             Err(source) => return Err(BootError::SeveralDisks { name, source }),
         }
-        if SLOT_PATIENCE <= waited {
+        if SLOT_TIMEOUT <= waited {
             return Err(BootError::NoPartition { name, disks, found: partitions() });
         }
         match wait_for_event(new.events()) {

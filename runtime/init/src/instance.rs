@@ -171,7 +171,7 @@ impl Instance {
         let Configured { name, spec, image } = configured;
         let autostart = spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start);
         let last_run = u32::from(autostart);
-        let wanted = if autostart { Wanted::Up { run: last_run } } else { Wanted::Down { patience: Duration::ZERO } };
+        let wanted = if autostart { Wanted::Up { run: last_run } } else { Wanted::Down { timeout: Duration::ZERO } };
         let failed = spec.is_err();
         Instance {
             id,
@@ -322,17 +322,17 @@ impl Instance {
         match failure.retry {
             Retry::MayHelp => Event::Ended(End::StartFailed),
             Retry::InVain => Event::Ended(End::StartRefused),
-            Retry::WhenDeviceComes => Event::DeviceAbsent { within: self.device_patience() },
+            Retry::WhenDeviceComes => Event::DeviceAbsent { within: self.device_timeout() },
         }
     }
 
-    fn device_patience(&self) -> Duration {
+    fn device_timeout(&self) -> Duration {
         let Some(spec) = self.actual() else { return Duration::ZERO };
-        let patience = spec.devices.iter().filter_map(|device| match device.required {
-            Required::Within(patience) => Some(patience),
+        let timeout = spec.devices.iter().filter_map(|device| match device.required {
+            Required::Within(timeout) => Some(timeout),
             Required::No => None,
         });
-        patience.max().unwrap_or(Duration::ZERO)
+        timeout.max().unwrap_or(Duration::ZERO)
     }
 
     /// What people are shown. `group`: its control group.
@@ -473,14 +473,14 @@ pub(crate) mod tests {
                 longest_pause: second,
                 attempts: 1,
             },
-            patience: second,
+            timeout: second,
         };
         let run = instance.next_run();
         instance.wanted = Wanted::Up { run };
         let then = Then::AfterEnd { run, crashes: 0, end: End::Crash };
         instance.state = State::Collecting { then, tries: 0, again_at: second };
         // Its last attempt was that one; but somebody stops it, and starts it again before it is gone.
-        instance.wanted = Wanted::Down { patience: second };
+        instance.wanted = Wanted::Down { timeout: second };
         instance.wanted = Wanted::Up { run: instance.next_run() };
         let gone = Event::Gone;
         let (next, action) = lifecycle::step(instance.state, instance.wanted, Gate::Open, gone, second, &rules);

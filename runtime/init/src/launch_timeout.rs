@@ -15,16 +15,16 @@ use yado_wire::{Failure, Step};
 
 /// A start takes a second or two, on a slow card with a large image some more. What takes minutes hangs; time spent waiting
 /// for a device does not count: the start after it is a new one. A system may say otherwise in seconds in `start-timeout`.
-const START_PATIENCE: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Where a whole image is verified before a start, so many of its bytes are read in a second at least.
 const MIN_BYTES_PER_S: u64 = 1 << 20;
 
 /// A command is entered and executed in milliseconds; it is looked up in the instance's own files.
-const EXEC_PATIENCE: Duration = Duration::from_secs(60);
+const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Making and removing nodes takes milliseconds.
-const DEVICES_PATIENCE: Duration = Duration::from_secs(10);
+const DEVICES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The launcher ends a probe in time itself. If it does not, it is given up after so much longer.
 const PROBE_SLACK: Duration = Duration::from_secs(5);
@@ -38,14 +38,14 @@ impl Supervisor {
                     Verify::Block => 0,
                     Verify::Start => fs::metadata(image).map_or(0, |found| found.len()),
                 };
-                let patience = self.paths.start_timeout().unwrap_or(START_PATIENCE);
-                patience.saturating_add(Duration::from_secs(read_bytes / MIN_BYTES_PER_S))
+                let timeout = self.paths.start_timeout().unwrap_or(START_TIMEOUT);
+                timeout.saturating_add(Duration::from_secs(read_bytes / MIN_BYTES_PER_S))
             }
-            TaskKind::Exec { .. } | TaskKind::Stop => EXEC_PATIENCE,
+            TaskKind::Exec { .. } | TaskKind::Stop => EXEC_TIMEOUT,
             TaskKind::Probe => {
                 spec.health.probe.as_ref().map_or(Duration::ZERO, |probe| probe.timeout).saturating_add(PROBE_SLACK)
             }
-            TaskKind::Devices => DEVICES_PATIENCE,
+            TaskKind::Devices => DEVICES_TIMEOUT,
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) const SERVICE: &str = "netd";
 
 /// How long instances with interfaces wait for netd to listen before they are started all the same, and then fail with
 /// netd's reason. Should it come later, they are started again.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What netd is to be told, and the question that is on its way.
 #[derive(Debug, Default)]
@@ -58,16 +58,16 @@ impl Netd {
     }
 
     /// Until when instances with interfaces wait for netd.
-    pub(crate) fn patience(&self, services: &[Service]) -> Option<Moment> {
+    pub(crate) fn timeout(&self, services: &[Service]) -> Option<Moment> {
         let is_ready = is_ready(services);
-        let until = self.since?.saturating_add(PATIENCE);
+        let until = self.since?.saturating_add(TIMEOUT);
         (!is_ready && yado_sys::clock::since_boot() < until).then_some(until)
     }
 
     /// Whether netd is ready, or will not be soon.
     pub(crate) fn is_decided(&self, services: &[Service]) -> bool {
         let Some(service) = services.iter().find(|service| service.name == SERVICE) else { return true };
-        service.is_ready || (self.since.is_some() && self.patience(services).is_none())
+        service.is_ready || (self.since.is_some() && self.timeout(services).is_none())
     }
 
     /// Tells the table that something happened, and does what it says.

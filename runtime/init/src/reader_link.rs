@@ -26,13 +26,13 @@ use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest};
 pub(crate) const NAME: &str = "datagram-reader";
 
 /// It answers each request within this, or it hangs. Its own waits end after some hundredths of a second.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where something wakes us anyway, it is asked so often whether it is well.
 const PING_PAUSE: Duration = Duration::from_secs(10);
 
 /// Killed, it ends within this, or it hangs in the kernel; then another one takes its place. Nobody is heard meanwhile.
-const END_PATIENCE: Duration = Duration::from_secs(1);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reader, as we see it.
 #[derive(Debug)]
@@ -142,12 +142,12 @@ impl ReaderLink {
         match packet::send(link, &packet, descriptor.as_slice()) {
             Ok(Some(())) => {
                 self.unanswered = self.unanswered.saturating_add(1);
-                self.answer_by.get_or_insert(now.saturating_add(ANSWER_PATIENCE));
+                self.answer_by.get_or_insert(now.saturating_add(ANSWER_TIMEOUT));
                 true
             }
             Ok(None) => {
                 self.is_blocked = true;
-                self.answer_by.get_or_insert(now.saturating_add(ANSWER_PATIENCE));
+                self.answer_by.get_or_insert(now.saturating_add(ANSWER_TIMEOUT));
                 false
             }
             Err(_) => {
@@ -177,7 +177,7 @@ impl ReaderLink {
         self.answer_by = None;
         if let Some((_, pidfd)) = &self.process {
             children::kill(pidfd.as_fd());
-            self.gone_by.get_or_insert(now.saturating_add(END_PATIENCE));
+            self.gone_by.get_or_insert(now.saturating_add(END_TIMEOUT));
         }
     }
 
@@ -286,7 +286,7 @@ impl ReaderLink {
         service::group::remove(around.groups, NAME);
         let event = if std::mem::take(&mut self.has_hung) {
             // Instances that must be heard do not wait for a back-off: that it hangs shows no sooner than after
-            // `ANSWER_PATIENCE`, so this is rare enough.
+            // `ANSWER_TIMEOUT`, so this is rare enough.
             self.state = State::Stopped;
             service::Event::Wake
         } else {
@@ -324,7 +324,7 @@ impl ReaderLink {
         match report {
             Ok(ReaderReport::Done) => {
                 self.unanswered = self.unanswered.saturating_sub(1);
-                self.answer_by = (0 < self.unanswered).then(|| now.saturating_add(ANSWER_PATIENCE));
+                self.answer_by = (0 < self.unanswered).then(|| now.saturating_add(ANSWER_TIMEOUT));
             }
             Ok(_) => {}
             Err(_) => self.kill(now),

@@ -30,14 +30,14 @@ impl Supervisor {
             shutdown.goal = goal;
             return;
         }
-        let patience: Duration =
-            self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.patience).sum();
-        self.shutdown = Some(Shutdown { goal, stage: Stage::first(patience, now) });
+        let timeout: Duration =
+            self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.timeout).sum();
+        self.shutdown = Some(Shutdown { goal, stage: Stage::first(timeout, now) });
         // An instance that is already stopping gets no longer than its own boot.host_shutdown_timeout.
         for instance in self.instances.iter_mut() {
-            let own = instance.rules().map_or(Duration::ZERO, |rules| rules.patience);
-            if let Wanted::Down { patience } = &mut instance.wanted {
-                *patience = own.min(*patience);
+            let own = instance.rules().map_or(Duration::ZERO, |rules| rules.timeout);
+            if let Wanted::Down { timeout } = &mut instance.wanted {
+                *timeout = own.min(*timeout);
             }
         }
         self.jobs.forget_waiting();
@@ -78,7 +78,7 @@ impl Supervisor {
             };
             let may_stop = !instance.is_active() || may_stop((&instance.name, &spec.boot), others());
             if may_stop {
-                self.want(id, Wanted::Down { patience: rules.patience }, now);
+                self.want(id, Wanted::Down { timeout: rules.timeout }, now);
             }
         }
     }
@@ -111,7 +111,7 @@ impl Supervisor {
                 Action::None => {}
                 Action::KillInstances => {
                     for &id in self.instances.ids().iter() {
-                        self.want(id, Wanted::Down { patience: Duration::ZERO }, now);
+                        self.want(id, Wanted::Down { timeout: Duration::ZERO }, now);
                     }
                 }
                 Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),

@@ -53,7 +53,8 @@ impl Supervisor {
         self.step_instance(id, event, now);
     }
 
-    /// Starts one again whose start failed because netd was not up, now that it is: on a slow board it may come after all patience.
+    /// Starts an instance again whose start failed because netd was not up, now that it is: on a slow board netd may come up after
+    /// the time that a launcher waits for it.
     pub(crate) fn start_if_it_lacked_netd(&mut self, id: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         // What is left of the failed start is removed first.

@@ -197,7 +197,7 @@ impl Supervisor {
             self.shutdown.as_ref().and_then(Shutdown::deadline),
             self.watchdog.as_ref().map(HardwareWatchdog::next_feed),
             queued.then_some(self.next_turn),
-            self.netd.patience(&self.services),
+            self.netd.timeout(&self.services),
         ];
         instances.chain(services).chain(launches).chain(others).flatten().min()
     }

@@ -32,11 +32,11 @@ pub fn try_lock(file: &impl AsFd) -> io::Result<()> {
 /// The same, and waits so long for somebody else's lock to be released.
 ///
 /// [`WouldBlock`](io::ErrorKind::WouldBlock): it was not.
-pub fn lock_within(file: &impl AsFd, patience: Duration) -> io::Result<()> {
+pub fn lock_within(file: &impl AsFd, timeout: Duration) -> io::Result<()> {
     let begun = Instant::now();
     loop {
         match try_lock(file) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < patience => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < timeout => {
                 thread::sleep(AGAIN);
             }
             answer => return answer,

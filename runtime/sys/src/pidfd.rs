@@ -16,10 +16,10 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 }
 
 /// Waits for the end of the process, which need not be a child of ours, and says whether it came in time.
-pub fn ends_within(process: &impl AsFd, patience: Duration) -> io::Result<bool> {
+pub fn ends_within(process: &impl AsFd, timeout: Duration) -> io::Result<bool> {
     let mut set = PollSet::default();
     set.add(process, Interest::Read);
-    set.wait(Some(patience))?;
+    set.wait(Some(timeout))?;
     Ok(set.readiness(0).readable)
 }
 

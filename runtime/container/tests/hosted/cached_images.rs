@@ -123,10 +123,10 @@ fn removed(fixture: &Fixture) {
     let request = request(fixture, "removed");
     let (identity, mount, watch) = first(&request);
     let watch = watch.expect("the kernel watches it");
-    let is_told = |patience| {
+    let is_told = |timeout| {
         let mut set = PollSet::default();
         set.add(&watch, Interest::Read);
-        set.wait(Some(patience)).unwrap();
+        set.wait(Some(timeout)).unwrap();
         !set.readiness(0).is_none()
     };
     run(launch_kept(&request, identity, &mount));

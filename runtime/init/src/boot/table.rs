@@ -13,7 +13,7 @@ use yado_wire::rescue::Mode;
 use yado_wire::{Failure, Step};
 
 /// A card reader behind a USB hub takes some seconds to tell of its card.
-const DATA_PATIENCE: Duration = Duration::from_secs(15);
+const DATA_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,9 +116,7 @@ pub(super) fn step(stage: Stage, event: Event<'_>, now: Moment) -> (Stage, Actio
     use {Event as E, Stage as S};
     match (stage, event) {
         // The initramfs has loaded what this partition's disk needs.
-        (S::Begin, E::Begin(Mode::System)) => {
-            (S::FindData { until: now.saturating_add(DATA_PATIENCE) }, Action::None)
-        }
+        (S::Begin, E::Begin(Mode::System)) => (S::FindData { until: now.saturating_add(DATA_TIMEOUT) }, Action::None),
         (S::Begin, E::Begin(Mode::Hosted)) => (S::ReadSpecs, Action::ReadSpecs),
 
         (S::FindData { .. }, E::Looked(Search::Device(device))) => {

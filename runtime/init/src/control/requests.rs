@@ -54,12 +54,12 @@ impl Supervisor {
             Request::Exec { instance } => self.exec(client_id, &instance, descriptors),
             Request::Start(name) => self.start(client_id, &name, now),
             Request::Stop { instance, timeout_s, force } => {
-                let patience = match (force, timeout_s) {
+                let timeout = match (force, timeout_s) {
                     (true, _) => Some(Duration::ZERO),
                     (false, Some(seconds)) => Some(Duration::from_secs(seconds.into())),
                     (false, None) => None,
                 };
-                self.stop(client_id, &instance, patience, now);
+                self.stop(client_id, &instance, timeout, now);
             }
             Request::Restart(name) => self.restart(client_id, &name, now),
             Request::Console { instance, force } => self.open_console(client_id, &instance, force),
@@ -173,12 +173,12 @@ impl Supervisor {
         self.want(id, Wanted::Up { run }, now);
     }
 
-    fn stop(&mut self, client_id: u32, name: &InstanceName, patience: Option<Duration>, now: Moment) {
+    fn stop(&mut self, client_id: u32, name: &InstanceName, timeout: Option<Duration>, now: Moment) {
         let Some(id) = self.find_instance(client_id, name) else { return };
-        let as_said = self.instances.get(id).and_then(Instance::rules).map(|rules| rules.patience);
-        let patience = patience.or(as_said).unwrap_or(Duration::ZERO);
+        let as_said = self.instances.get(id).and_then(Instance::rules).map(|rules| rules.timeout);
+        let timeout = timeout.or(as_said).unwrap_or(Duration::ZERO);
         self.set_exchange(client_id, Exchange::Stopping { instance: id });
-        self.want(id, Wanted::Down { patience }, now);
+        self.want(id, Wanted::Down { timeout }, now);
     }
 
     fn restart(&mut self, client_id: u32, name: &InstanceName, now: Moment) {

@@ -58,8 +58,8 @@ pub(crate) enum Then {
 /// What somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// It does not run. `patience`: how long its init may take to end; zero kills at once.
-    Down { patience: Duration },
+    /// It does not run. `timeout`: how long its init may take to end; zero kills at once.
+    Down { timeout: Duration },
     /// It runs. Each start or restart that somebody asks for is a run with a new number.
     Up { run: u32 },
 }
@@ -146,17 +146,13 @@ pub(crate) struct Rules {
     /// When it is started again.
     pub(crate) restart: Restart,
     /// How long its init may take to end.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Rules {
     /// The rules of `spec`.
     pub(crate) fn of(spec: &InstanceSpec) -> Rules {
-        Rules {
-            ready: spec.health.ready.clone(),
-            restart: spec.restart.clone(),
-            patience: spec.boot.shutdown_timeout,
-        }
+        Rules { ready: spec.health.ready.clone(), restart: spec.restart.clone(), timeout: spec.boot.shutdown_timeout }
     }
 }
 

@@ -8,7 +8,7 @@ use yado_wire::rescue::Mode;
 
 /// All instances together have no longer than this to end by themselves, however long each might take: a board that was
 /// told to restart is expected back within minutes.
-const MAX_PATIENCE: Duration = Duration::from_secs(120);
+const MAX_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Services are asked and then killed by their own table, each step in 5 s.
 const SERVICES_LIMIT: Duration = Duration::from_secs(11);
@@ -115,8 +115,8 @@ pub(crate) enum Action {
 
 impl Stage {
     /// The first stage, for instances that may take so long one after the other.
-    pub(crate) fn first(patience: Duration, now: Moment) -> Stage {
-        Stage::Instances { kill_at: now.saturating_add(patience.min(MAX_PATIENCE)) }
+    pub(crate) fn first(timeout: Duration, now: Moment) -> Stage {
+        Stage::Instances { kill_at: now.saturating_add(timeout.min(MAX_TIMEOUT)) }
     }
 
     /// When something is to be done though nothing happens.
@@ -196,7 +196,7 @@ mod tests {
     const ALL: Left = Left { instances: true, services: true, processes: true, flush: true };
 
     /// No shutdown takes longer.
-    const MAX_DURATION: Duration = MAX_PATIENCE
+    const MAX_DURATION: Duration = MAX_TIMEOUT
         .saturating_add(KILLED_LIMIT)
         .saturating_add(SERVICES_LIMIT)
         .saturating_add(ASKED_LIMIT)
@@ -204,9 +204,9 @@ mod tests {
         .saturating_add(FLUSH_LIMIT);
 
     /// Every action with the time at which it came, while nothing changes but the time.
-    fn actions(left: Left, mode: Mode, patience: Duration) -> Vec<(Moment, Action)> {
+    fn actions(left: Left, mode: Mode, timeout: Duration) -> Vec<(Moment, Action)> {
         let mut now = Moment::from_secs(1000);
-        let mut stage = Stage::first(patience, now);
+        let mut stage = Stage::first(timeout, now);
         let mut actions = Vec::new();
         loop {
             let before = stage;

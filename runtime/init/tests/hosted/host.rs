@@ -28,7 +28,7 @@ const INIT: &str = env!("CARGO_BIN_EXE_yado-init");
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Everything is done in a second here; a loaded machine takes its time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 const INITTAB: &str = "::sysinit:/bin/echo hello from busybox\nconsole::respawn:/bin/sh\n";
 const APPLETS: [&str; 9] = ["sh", "echo", "sleep", "true", "init", "poweroff", "cat", "ls", "kill"];
@@ -289,7 +289,7 @@ impl Host {
 impl Running {
     /// All replies to a request that needs no descriptors.
     pub(crate) fn ask(&self, request: &Request) -> Vec<Reply> {
-        replies(&self.connect(request, &[]), PATIENCE)
+        replies(&self.connect(request, &[]), TIMEOUT)
     }
 
     /// A connection on which a request was made.
@@ -326,7 +326,7 @@ impl Running {
 
     /// Waits until something is true; on failure init's own words are shown.
     pub(crate) fn wait_until(&self, what: &str, is_true: impl Fn(&Running) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_true(self) {
             let log = || fs::read_to_string(self.host.path("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "not in time: {what}; init said:\n{}", log());
@@ -351,7 +351,7 @@ impl Running {
     pub(crate) fn exec(&self, instance: &str, words: &[&str]) -> Result<ExitStatus, Box<Failure>> {
         let null = File::open("/dev/null").unwrap();
         let socket = self.ask_for_command(instance, words, [null.as_fd(), null.as_fd(), null.as_fd()]);
-        match replies(&socket, PATIENCE).pop() {
+        match replies(&socket, TIMEOUT).pop() {
             Some(Reply::Exited(status)) => Ok(status),
             Some(Reply::Refused(failure)) => Err(Box::new(failure)),
             other => panic!("{other:?}"),
@@ -472,7 +472,7 @@ impl Running {
     pub(crate) fn logs_until(&self, instance: Option<&str>, text: &str) -> Vec<String> {
         let instance = instance.map(|name| InstanceName::parse(name).unwrap());
         let socket = self.connect(&Request::Logs { instance, follow: true }, &[]);
-        packet::set_timeout(&socket, PATIENCE).unwrap();
+        packet::set_timeout(&socket, TIMEOUT).unwrap();
         let mut lines = Vec::new();
         while let Some(Reply::Log(record)) = next_reply(&socket) {
             lines.push(record.message.to_string());
@@ -486,7 +486,7 @@ impl Running {
     /// How the first runs of an instance ended, so many.
     pub(crate) fn ends(&self, instance: &str, count: usize) -> Vec<RunEnd> {
         let socket = self.connect(&Request::Events, &[]);
-        packet::set_timeout(&socket, PATIENCE).unwrap();
+        packet::set_timeout(&socket, TIMEOUT).unwrap();
         let mut ends = Vec::new();
         while ends.len() < count {
             let Some(Reply::Event(event)) = next_reply(&socket) else { panic!("only {ends:?}") };
@@ -503,7 +503,7 @@ impl Running {
         is_last: impl Fn((&str, InstanceState)) -> bool,
     ) -> Vec<(String, InstanceState)> {
         let socket = self.connect(&Request::Events, &[]);
-        packet::set_timeout(&socket, PATIENCE).unwrap();
+        packet::set_timeout(&socket, TIMEOUT).unwrap();
         let mut states = Vec::new();
         while let Some(Reply::Event(event)) = next_reply(&socket) {
             let (Some(AboutInstance { name, .. }), Some(EventKind::State(state))) = (event.instance, event.kind)
@@ -521,7 +521,7 @@ impl Running {
     /// The stream of a console.
     pub(crate) fn console(&self, request: &Request) -> Result<UnixStream, Box<Failure>> {
         let socket = self.connect(request, &[]);
-        packet::set_timeout(&socket, PATIENCE).unwrap();
+        packet::set_timeout(&socket, TIMEOUT).unwrap();
         let mut buffer = vec![0; MAX_FRAME_BYTES];
         let received = packet::recv(&socket, &mut buffer).unwrap().unwrap();
         match yado_wire::decode(&buffer[..received.len]).unwrap() {
@@ -976,8 +976,8 @@ fn directory_of(directory: &Path, instance: &str) -> Option<PathBuf> {
 }
 
 /// Replies up to the one that ends the exchange, or until the peer hangs up.
-pub(crate) fn replies(socket: &OwnedFd, patience: Duration) -> Vec<Reply> {
-    packet::set_timeout(socket, patience).unwrap();
+pub(crate) fn replies(socket: &OwnedFd, timeout: Duration) -> Vec<Reply> {
+    packet::set_timeout(socket, timeout).unwrap();
     let mut replies = Vec::new();
     while let Some(reply) = next_reply(socket) {
         let is_last = matches!(reply, Reply::Done | Reply::Refused(_) | Reply::Exited(_));
@@ -991,7 +991,7 @@ pub(crate) fn replies(socket: &OwnedFd, patience: Duration) -> Vec<Reply> {
 
 /// Reads a console until a text has come.
 pub(crate) fn read_until(stream: &mut UnixStream, seen: &mut String, text: &str) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut buffer = [0; 4096];
     while !seen.contains(text) {
         let len = stream.read(&mut buffer).unwrap_or_else(|error| panic!("{error}: {seen:?}"));

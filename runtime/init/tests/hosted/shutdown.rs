@@ -22,7 +22,7 @@ fn a_process_that_heeds_no_signal_and_belongs_to_nobody_is_killed_at_the_end() {
 }
 
 #[test]
-fn a_stop_with_a_long_patience_is_cut_short_by_the_end() {
+fn a_stop_with_a_long_timeout_is_cut_short_by_the_end() {
     let config = "[config]\nboot.autostart = true\n\"boot.host_shutdown_timeout\" = 1\n";
     let Some(host) = Host::with(&[("deaf", config)]) else { return };
     host.use_image_with_init("deaf", &["/bin/sh", "-c", "trap '' TERM USR2; while :; do sleep 1; done"]);
@@ -142,6 +142,6 @@ fn an_instance_that_the_kernel_does_not_let_end_is_told_and_holds_up_nobody() {
     assert!(host.end().success());
     let took = began.elapsed();
     host::abort_fuse(pid, "/tmp/m");
-    // 1 s of patience, 10 s for what was killed, twice, and a service's 11 s, of which there is none.
+    // 1 s of timeout, 10 s for what was killed, twice, and a service's 11 s, of which there is none.
     assert!(took < Duration::from_secs(40), "{took:?}");
 }

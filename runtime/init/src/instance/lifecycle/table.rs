@@ -94,16 +94,16 @@ pub(crate) fn step(
         ) => killed(now),
         (
             Running { .. } | Ready { .. } | Unhealthy { .. },
-            Down { patience },
+            Down { timeout },
             Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
-        ) => asked(now, patience),
+        ) => asked(now, timeout),
         (
             Stopping { kill_at, kills, then },
-            Down { patience },
+            Down { timeout },
             Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved | Gone,
         ) => {
-            // Patience that got shorter counts until it is killed; between two kills there is always some time.
-            let kill_at = if kills == 0 { kill_at.min(now.saturating_add(patience)) } else { kill_at };
+            // A timeout that got shorter counts until it is killed; between two kills there is always some time.
+            let kill_at = if kills == 0 { kill_at.min(now.saturating_add(timeout)) } else { kill_at };
             overdue(kill_at, kills, then, now)
         }
         (
@@ -123,7 +123,7 @@ pub(crate) fn step(
             match event {
                 Ended(_) | DeviceAbsent { .. } => collected(Then::AsWished, now),
                 Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved
-                | Gone => asked(now, rules.patience),
+                | Gone => asked(now, rules.timeout),
             }
         }
 
@@ -300,11 +300,11 @@ fn killed(now: Moment) -> (State, Action) {
     (State::Stopping { kill_at: now.saturating_add(KILL_AGAIN), kills: 1, then: Then::AsWished }, Action::Kill)
 }
 
-fn asked(now: Moment, patience: Duration) -> (State, Action) {
-    match patience.is_zero() {
+fn asked(now: Moment, timeout: Duration) -> (State, Action) {
+    match timeout.is_zero() {
         true => killed(now),
         false => {
-            let kill_at = now.saturating_add(patience);
+            let kill_at = now.saturating_add(timeout);
             (State::Stopping { kill_at, kills: 0, then: Then::AsWished }, Action::AskToStop)
         }
     }
@@ -329,7 +329,7 @@ fn unhealthy(run: u32, crashes: u32, since: Moment, now: Moment, rules: &Rules) 
     match rules.restart.policy {
         RestartPolicy::Never => (State::Unhealthy { run, crashes, since }, Action::ReportUnhealthy),
         RestartPolicy::OnFailure | RestartPolicy::Always => {
-            let kill_at = now.saturating_add(rules.patience);
+            let kill_at = now.saturating_add(rules.timeout);
             let then = Then::AfterEnd { run, crashes, end: End::Crash };
             (State::Stopping { kill_at, kills: 0, then }, Action::StopUnhealthy)
         }
@@ -378,7 +378,7 @@ mod tests {
         Rules {
             ready,
             restart: Restart { policy, first_pause: s(1), longest_pause: s(8), attempts: 5 },
-            patience: s(30),
+            timeout: s(30),
         }
     }
 
@@ -387,7 +387,7 @@ mod tests {
     }
 
     const UP: Wanted = Wanted::Up { run: 1 };
-    const DOWN: Wanted = Wanted::Down { patience: s(10) };
+    const DOWN: Wanted = Wanted::Down { timeout: s(10) };
 
     /// Runs a script of (wish, event, second) and checks state and action after each.
     fn play(rules: &Rules, script: &[(Wanted, Event, u64, State, Action)]) {
@@ -459,8 +459,8 @@ mod tests {
             assert_eq!(got, (Stopping { kill_at: s(kill_at), kills, then: Then::AsWished }, action), "at {at}");
             state = got.0;
         }
-        // Who has no patience does not kill more often.
-        let force = Wanted::Down { patience: Duration::ZERO };
+        // A timeout of zero does not kill more often.
+        let force = Wanted::Down { timeout: Duration::ZERO };
         assert_eq!(step(state, force, Gate::Open, Wake, s(113), &rules), (state, Action::None));
         for kills in 3..=15 {
             let at = s(108 + u64::from(kills) * 2);
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!((still.deadline(), action), (Some(s(210)), Action::CollectByForce));
         assert_eq!(step(still, UP, Gate::Open, Gone, s(180), &rules).0, Waiting { run: 1, crashes: 0 });
         assert_eq!(step(still, DOWN, Gate::Open, Gone, s(180), &rules).0, Stopped);
-        // Losing patience while it is stopping.
+        // A shorter timeout while it is stopping.
         let stopping = Stopping { kill_at: s(110), kills: 0, then: Then::AsWished };
         let got = step(stopping, force, Gate::Open, Wake, s(101), &notify(RestartPolicy::Never));
         assert_eq!(got, (Stopping { kill_at: s(103), kills: 1, then: Then::AsWished }, Action::Kill));
@@ -587,7 +587,7 @@ mod tests {
         let waiting = WaitingForDevice { run: 1, crashes: 0, until: s(20), look: false };
         let (waiting, _) = step(waiting, UP, Gate::Closed, DevicesChanged, s(4), &rules);
         assert_eq!(step(waiting, UP, Gate::Open, Wake, s(5), &rules).1, Action::Launch);
-        // Without patience the first absence is the failure.
+        // Without a timeout the first absence is the failure.
         let starting = Starting { run: 1, crashes: 0, since: s(0), device_until: None, look: false };
         let absent = DeviceAbsent { within: Duration::ZERO };
         assert_eq!(after(starting, UP, absent, 0, &notify(RestartPolicy::Never)), Failed { run: 1 });
@@ -716,7 +716,7 @@ mod tests {
         let rules = notify(RestartPolicy::OnFailure);
         let running = State::Running { run: 1, crashes: 0, since: s(0), ready_by: s(90) };
         let stopping = State::Stopping { kill_at: s(90), kills: 0, then: Then::AsWished };
-        for (state, wanted) in [(running, UP), (stopping, Wanted::Down { patience: s(5) })] {
+        for (state, wanted) in [(running, UP), (stopping, Wanted::Down { timeout: s(5) })] {
             let later = state.later_by(s(4));
             assert!(state.waits_for_inside() && later.since() == state.since());
             assert_eq!(later.deadline(), Some(s(94)));
