@@ -11,11 +11,11 @@ use yado_wire::Text;
 /// The networks that had none.
 #[derive(Debug, Default)]
 pub struct ExhaustedPools {
-    told: BTreeMap<(Text<15>, NoAddress), Told>,
+    told: BTreeMap<(Text<15>, NoAddress), Warned>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Warned {
     /// With another address or other ranges it is as good as another network.
     extent: Extent,
     until: Duration,
@@ -39,7 +39,7 @@ impl ExhaustedPools {
         let extent = (pool.bridge, pool.ranges.clone());
         let last = self.told.get(&(network.clone(), why)).filter(|last| last.extent == extent && now < last.until);
         let warning = last.is_none().then(|| warning(network, pool, why));
-        self.told.insert((network.clone(), why), Told { extent, until: now.saturating_add(QUIET) });
+        self.told.insert((network.clone(), why), Warned { extent, until: now.saturating_add(QUIET) });
         warning
     }
 

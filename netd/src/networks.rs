@@ -88,7 +88,8 @@ pub fn change_networks(
 ) -> (NetworksSpec, Vec<Refused>) {
     let NetworksSpec { uplinks, bridges } = wanted;
     let mut refused = Vec::new();
-    let mut bridges: Vec<Kept> = bridges.into_iter().map(|bridge| Kept { bridge, is_old: false }).collect();
+    let mut bridges: Vec<KeptBridge> =
+        bridges.into_iter().map(|bridge| KeptBridge { bridge, is_old: false }).collect();
     for old in &current.bridges {
         if bridges.iter().any(|kept| kept.bridge.name == old.name) {
             continue;
@@ -98,17 +99,17 @@ pub fn change_networks(
             continue;
         }
         refused.push(Refused::InUse { network: old.name.clone(), users });
-        bridges.push(Kept { bridge: old.clone(), is_old: true });
+        bridges.push(KeptBridge { bridge: old.clone(), is_old: true });
     }
     // One that is put back as it was may be in the way of another new one: each round ends one new one, so there is an end.
     while let Some((index, reason)) = first_in_the_way(&bridges) {
-        let Kept { bridge, is_old: _ } = bridges.remove(index);
+        let KeptBridge { bridge, is_old: _ } = bridges.remove(index);
         // As it was, if it was.
         let before = current.bridges.iter().find(|before| before.name == bridge.name);
         refused.push(Refused::Collides { network: bridge.name, reason });
         let is_free = |before: &&BridgeSpec| clash_with_old(before, &bridges).is_none();
         if let Some(before) = before.filter(is_free) {
-            bridges.insert(index, Kept { bridge: before.clone(), is_old: true });
+            bridges.insert(index, KeptBridge { bridge: before.clone(), is_old: true });
         }
     }
     let mut bridges: Vec<BridgeSpec> = bridges.into_iter().map(|kept| kept.bridge).collect();
@@ -122,19 +123,19 @@ pub fn change_networks(
 }
 
 /// A network that there will be.
-struct Kept {
+struct KeptBridge {
     bridge: BridgeSpec,
     /// It is as it was, and not as it is wanted.
     is_old: bool,
 }
 
 /// The first of the new ones that an old one has no room for, by its place, and what they would share.
-fn first_in_the_way(bridges: &[Kept]) -> Option<(usize, String)> {
+fn first_in_the_way(bridges: &[KeptBridge]) -> Option<(usize, String)> {
     let mut new = bridges.iter().enumerate().filter(|(_, kept)| !kept.is_old);
     new.find_map(|(index, kept)| Some((index, clash_with_old(&kept.bridge, bridges)?)))
 }
 
-fn clash_with_old(bridge: &BridgeSpec, bridges: &[Kept]) -> Option<String> {
+fn clash_with_old(bridge: &BridgeSpec, bridges: &[KeptBridge]) -> Option<String> {
     bridges.iter().filter(|kept| kept.is_old).find_map(|old| bridge.clash(&old.bridge))
 }
 

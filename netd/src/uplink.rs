@@ -8,7 +8,7 @@ use crate::dhcp::lease::Lease;
 use crate::link::observed::Observed;
 use crate::link::plan::WishedUplink;
 use crate::link::route::Route;
-use choice::Look;
+use choice::LinkChange;
 pub use choice::{ChosenLink, LinkChoice};
 use dhcp_source::{Asking, DhcpSource};
 use std::net::IpAddr;
@@ -64,8 +64,8 @@ impl Uplink {
     ) {
         let is_first = self.choice.link.is_none();
         match self.choice.look(&self.spec.link, observed, taken) {
-            Look::Same => {}
-            Look::Another => self.begin(is_first, observed, saved, now),
+            LinkChange::Same => {}
+            LinkChange::Another => self.begin(is_first, observed, saved, now),
         }
         let link = self.choice.link.as_ref().and_then(|link| observed.link_at(link.index));
         if let (Some(link), Some((dhcp, asking))) = (link, self.asking(events, now)) {

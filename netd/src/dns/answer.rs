@@ -46,15 +46,15 @@ pub fn answer(query: &[u8], zone: &Zone) -> Answer {
         QCLASS::CLASS(_) => return Answer::Reply(refusal(query, RCODE::Refused)),
     }
     match look_up(&question.qname, question.qtype, zone) {
-        Found::Elsewhere => Answer::Forward,
-        Found::Nobody => reply(&packet, question, RCODE::NameError, None),
-        Found::Domain => reply(&packet, question, RCODE::NoError, None),
-        Found::Host(address) => {
+        NameOwner::Elsewhere => Answer::Forward,
+        NameOwner::Nobody => reply(&packet, question, RCODE::NameError, None),
+        NameOwner::Domain => reply(&packet, question, RCODE::NoError, None),
+        NameOwner::Host(address) => {
             let record = RData::A(A::from(address));
             let is_asked = matches!(question.qtype, QTYPE::TYPE(TYPE::A) | QTYPE::ANY);
             reply(&packet, question, RCODE::NoError, is_asked.then_some(record))
         }
-        Found::Name(name) => match Name::new(&name) {
+        NameOwner::Name(name) => match Name::new(&name) {
             Ok(name) => {
                 let record = RData::PTR(PTR(name));
                 let is_asked = matches!(question.qtype, QTYPE::TYPE(TYPE::PTR) | QTYPE::ANY);
@@ -79,7 +79,7 @@ pub fn refusal(query: &[u8], code: RCODE) -> Vec<u8> {
 }
 
 /// Whose a name is.
-enum Found {
+enum NameOwner {
     /// An instance's, with its address.
     Host(Ipv4Addr),
     /// The name of an address of ours.
@@ -92,34 +92,34 @@ enum Found {
     Elsewhere,
 }
 
-fn look_up(name: &Name<'_>, qtype: QTYPE, zone: &Zone) -> Found {
+fn look_up(name: &Name<'_>, qtype: QTYPE, zone: &Zone) -> NameOwner {
     // `dns.mode = none`
     if zone.domain.is_empty() {
-        return Found::Elsewhere;
+        return NameOwner::Elsewhere;
     }
     let labels: Vec<&[u8]> = name.as_bytes().collect();
     if let Some(address) = reverse(&labels) {
         return if !zone.network.contains(address) {
-            Found::Elsewhere
+            NameOwner::Elsewhere
         } else if address == zone.network.address() {
-            Found::Name(format!("{GATEWAY}.{}", zone.domain))
+            NameOwner::Name(format!("{GATEWAY}.{}", zone.domain))
         } else {
             let known = zone.names.iter().find(|(_, of)| *of == address);
-            known.map_or(Found::Nobody, |(name, _)| Found::Name(format!("{name}.{}", zone.domain)))
+            known.map_or(NameOwner::Nobody, |(name, _)| NameOwner::Name(format!("{name}.{}", zone.domain)))
         };
     }
     match (before_domain(&labels, &zone.domain), &labels[..]) {
         // RFC 4035, 3.1.4.1: what the domain above knows about ours.
-        (Some([]), _) if qtype == QTYPE::TYPE(TYPE::DS) => Found::Elsewhere,
-        (Some([]), _) => Found::Domain,
+        (Some([]), _) if qtype == QTYPE::TYPE(TYPE::DS) => NameOwner::Elsewhere,
+        (Some([]), _) => NameOwner::Domain,
         (Some(host), _) => host_named(host, zone),
         // It may be a top-level domain as well, or a name that the uplink's servers know: it is ours only as an instance's
         // name, and only when its address is asked for.
         (None, [_]) => match (host_named(&labels, zone), qtype) {
-            (Found::Host(address), QTYPE::TYPE(TYPE::A | TYPE::AAAA)) => Found::Host(address),
-            (_, _) => Found::Elsewhere,
+            (NameOwner::Host(address), QTYPE::TYPE(TYPE::A | TYPE::AAAA)) => NameOwner::Host(address),
+            (_, _) => NameOwner::Elsewhere,
         },
-        (None, _) => Found::Elsewhere,
+        (None, _) => NameOwner::Elsewhere,
     }
 }
 
@@ -131,22 +131,22 @@ fn before_domain<'a, 'b>(labels: &'a [&'b [u8]], domain: &str) -> Option<&'a [&'
     is_same.then_some(before)
 }
 
-fn host_named(host: &[&[u8]], zone: &Zone) -> Found {
+fn host_named(host: &[&[u8]], zone: &Zone) -> NameOwner {
     let is_it = |name: &str| {
         let labels = name.split('.');
         labels.clone().count() == host.len()
             && labels.zip(host).all(|(own, label)| label.eq_ignore_ascii_case(own.as_bytes()))
     };
     if is_it(GATEWAY) {
-        return Found::Host(zone.network.address());
+        return NameOwner::Host(zone.network.address());
     }
     if let Some((_, address)) = zone.names.iter().find(|(name, _)| is_it(name)) {
-        return Found::Host(*address);
+        return NameOwner::Host(*address);
     }
     // RFC 8020: that nobody has a name says that nobody is below it either.
     let is_project =
         zone.names.iter().any(|(name, _)| name.split_once('.').is_some_and(|(_, project)| is_it(project)));
-    if is_project { Found::Domain } else { Found::Nobody }
+    if is_project { NameOwner::Domain } else { NameOwner::Nobody }
 }
 
 /// `d.c.b.a.in-addr.arpa`

@@ -3,7 +3,7 @@
 
 use super::deletion::MAX_DELETING;
 use super::observed::{Address, LinkRoute, OUR_ALIAS};
-use super::plan::{LinkId, Step};
+use super::plan::{LinkId, PlanStep};
 use super::route::Route;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
@@ -73,35 +73,39 @@ impl Kernel {
     }
 
     /// Does one step.
-    pub async fn apply(&self, step: &Step) -> io::Result<()> {
+    pub async fn apply(&self, step: &PlanStep) -> io::Result<()> {
         match step {
-            Step::CreateBridge { name, hwaddr, mtu } => self.create_bridge(name, *hwaddr, *mtu).await,
-            Step::MarkBridge { link } => self.set(change(link, [LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await,
-            Step::DeleteLink { link, name: _ } => self.delete(*link).await,
-            Step::DisableIpv6 { name } => disable_ipv6(name),
-            Step::CheckSources { link } => self.set(change(link, [checked_sources()])).await,
-            Step::SetUp { link } => self.set(set_up(*link)).await,
-            Step::SetDown { link } => self.set(set_down(*link)).await,
-            Step::SetHwaddr { link, hwaddr } => {
+            PlanStep::CreateBridge { name, hwaddr, mtu } => self.create_bridge(name, *hwaddr, *mtu).await,
+            PlanStep::MarkBridge { link } => {
+                self.set(change(link, [LinkAttribute::IfAlias(OUR_ALIAS.to_owned())])).await
+            }
+            PlanStep::DeleteLink { link, name: _ } => self.delete(*link).await,
+            PlanStep::DisableIpv6 { name } => disable_ipv6(name),
+            PlanStep::CheckSources { link } => self.set(change(link, [checked_sources()])).await,
+            PlanStep::SetUp { link } => self.set(set_up(*link)).await,
+            PlanStep::SetDown { link } => self.set(set_down(*link)).await,
+            PlanStep::SetHwaddr { link, hwaddr } => {
                 self.set(change_at(*link, [LinkAttribute::Address(hwaddr.to_vec())])).await
             }
-            Step::SetMtu { link, mtu } => self.set(change_at(*link, [LinkAttribute::Mtu(*mtu)])).await,
-            Step::SetMaster { link, master } => {
+            PlanStep::SetMtu { link, mtu } => self.set(change_at(*link, [LinkAttribute::Mtu(*mtu)])).await,
+            PlanStep::SetMaster { link, master } => {
                 self.set(change_at(*link, [LinkAttribute::Controller(master.unwrap_or(0))])).await
             }
-            Step::StopLearning { link, hwaddr } => self.stop_learning(link, *hwaddr).await,
-            Step::Rename { link, name } => {
+            PlanStep::StopLearning { link, hwaddr } => self.stop_learning(link, *hwaddr).await,
+            PlanStep::Rename { link, name } => {
                 self.set(set_down(*link)).await?;
                 self.set(change_at(*link, [LinkAttribute::IfName(name.clone())])).await
             }
-            Step::AddAddress(Address { link, prefix, is_ours: _ }) => {
+            PlanStep::AddAddress(Address { link, prefix, is_ours: _ }) => {
                 let mut request = self.handle.address().add(*link, prefix.address(), prefix.prefix_len()).replace();
                 request.message_mut().attributes.push(AddressAttribute::Protocol(OUR_ADDRESS_PROTOCOL));
                 done(request.execute().await)
             }
-            Step::RemoveAddress(address) => done(self.handle.address().del(address_message(address)).execute().await),
-            Step::AddRoute(route) => done(self.handle.route().add(route_message(route)).execute().await),
-            Step::RemoveRoute(route) => done(self.handle.route().del(route_message(route)).execute().await),
+            PlanStep::RemoveAddress(address) => {
+                done(self.handle.address().del(address_message(address)).execute().await)
+            }
+            PlanStep::AddRoute(route) => done(self.handle.route().add(route_message(route)).execute().await),
+            PlanStep::RemoveRoute(route) => done(self.handle.route().del(route_message(route)).execute().await),
         }
     }
 

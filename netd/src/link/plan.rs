@@ -77,7 +77,7 @@ pub struct Todo {
     /// The network that it is done for.
     pub network: Text<15>,
     /// What, in this order; after one that fails the rest has no sense.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
 }
 
 /// A link, by what is known of it.
@@ -91,7 +91,7 @@ pub enum LinkId {
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// Make a bridge, still down.
     CreateBridge {
         /// Its name.
@@ -185,7 +185,7 @@ pub enum Step {
 /// What has to be done, in this order.
 pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
     let mut todo = Vec::new();
-    let mut add = |network: &str, steps: Vec<Step>| {
+    let mut add = |network: &str, steps: Vec<PlanStep>| {
         todo.extend(steps.into_iter().map(|step| Todo { network: clipped(network), steps: vec![step] }));
     };
     for (network, port) in &wish.released {
@@ -196,7 +196,7 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
         // Whoever is behind such a port may be an instance that nobody told us of.
         let is_used = observed.links.iter().any(|port| port.kind == LinkKind::Veth && port.is_port_of(link.index));
         if link.is_our_bridge() && !is_wished && !is_used && !wish.keeps_bridges {
-            add(&link.name, vec![Step::DeleteLink { link: link.index, name: link.name.clone() }]);
+            add(&link.name, vec![PlanStep::DeleteLink { link: link.index, name: link.name.clone() }]);
         }
     }
     for bridge in &wish.bridges {
@@ -210,7 +210,7 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
     for (index, name) in &wish.names {
         let Some(link) = observed.link_at(*index) else { continue };
         if link.name != *name && observed.link(name).is_none() {
-            add(name, vec![Step::Rename { link: *index, name: name.clone() }]);
+            add(name, vec![PlanStep::Rename { link: *index, name: name.clone() }]);
         }
     }
     for (network, index) in &wish.given_up {
@@ -229,73 +229,73 @@ pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
 }
 
 /// What a port to an instance is, besides up and on its bridge, from the moment that it is made.
-pub fn plan_closed_port(name: &str, hwaddr: [u8; 6]) -> Vec<Step> {
+pub fn plan_closed_port(name: &str, hwaddr: [u8; 6]) -> Vec<PlanStep> {
     vec![
-        Step::DisableIpv6 { name: name.to_owned() },
-        Step::StopLearning { link: LinkId::Name(name.to_owned()), hwaddr },
+        PlanStep::DisableIpv6 { name: name.to_owned() },
+        PlanStep::StopLearning { link: LinkId::Name(name.to_owned()), hwaddr },
     ]
 }
 
-fn plan_new_bridge(WishedBridge { name, hwaddr, mtu, addresses: _ }: &WishedBridge) -> Vec<Step> {
+fn plan_new_bridge(WishedBridge { name, hwaddr, mtu, addresses: _ }: &WishedBridge) -> Vec<PlanStep> {
     let link = || LinkId::Name(name.clone());
     vec![
-        Step::CreateBridge { name: name.clone(), hwaddr: *hwaddr, mtu: *mtu },
-        Step::MarkBridge { link: link() },
-        Step::CheckSources { link: link() },
-        Step::DisableIpv6 { name: name.clone() },
+        PlanStep::CreateBridge { name: name.clone(), hwaddr: *hwaddr, mtu: *mtu },
+        PlanStep::MarkBridge { link: link() },
+        PlanStep::CheckSources { link: link() },
+        PlanStep::DisableIpv6 { name: name.clone() },
     ]
 }
 
 /// A link that is the port of another network by now goes there by itself.
-fn plan_release(network: &str, port: &str, wish: &Wish, observed: &Observed) -> Vec<Step> {
+fn plan_release(network: &str, port: &str, wish: &Wish, observed: &Observed) -> Vec<PlanStep> {
     let (Some(link), Some(bridge)) = (observed.link(port), observed.link(network)) else { return Vec::new() };
     let is_port = bridge.is_bridge() && link.is_port_of(bridge.index);
     let is_wished = wish.ports.iter().any(|wished| wished.name == port);
-    if is_port && !is_wished { vec![Step::SetMaster { link: link.index, master: None }] } else { Vec::new() }
+    if is_port && !is_wished { vec![PlanStep::SetMaster { link: link.index, master: None }] } else { Vec::new() }
 }
 
-fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<Step> {
+fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<PlanStep> {
     let WishedPort { name, bridge, hwaddr, is_held } = port;
     let mut steps = Vec::new();
     let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else { return steps };
     let hwaddr = hwaddr.filter(|_| port.port.is_some_and(|port| port.is_learning));
     if bridge.is_bridge() && !port.is_port_of(bridge.index) {
         // A new port learns, which is seen at the next look.
-        steps.push(Step::SetMaster { link: port.index, master: Some(bridge.index) });
+        steps.push(PlanStep::SetMaster { link: port.index, master: Some(bridge.index) });
     } else if let Some(hwaddr) = hwaddr {
-        steps.push(Step::StopLearning { link: LinkId::Index(port.index), hwaddr });
+        steps.push(PlanStep::StopLearning { link: LinkId::Index(port.index), hwaddr });
     }
     // Should it ever be without its bridge, what the container sends comes to the host itself.
     if port.kind == LinkKind::Veth && port.has_ipv6 {
-        steps.push(Step::DisableIpv6 { name: port.name.clone() });
+        steps.push(PlanStep::DisableIpv6 { name: port.name.clone() });
     }
     match (port.is_up, is_held) {
-        (false, false) => steps.push(Step::SetUp { link: port.index }),
-        (true, true) => steps.push(Step::SetDown { link: port.index }),
+        (false, false) => steps.push(PlanStep::SetUp { link: port.index }),
+        (true, true) => steps.push(PlanStep::SetDown { link: port.index }),
         (true, false) | (false, true) => {}
     }
     steps
 }
 
-fn plan_bridge(bridge: &WishedBridge, link: &Link, observed: &Observed) -> Vec<Step> {
+fn plan_bridge(bridge: &WishedBridge, link: &Link, observed: &Observed) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     // A link of another kind has our bridge's name: it is not ours to touch. The network is reported as not up.
     if !link.is_bridge() {
         return steps;
     }
     if link.hwaddr != Some(bridge.hwaddr) {
-        steps.push(Step::SetHwaddr { link: link.index, hwaddr: bridge.hwaddr });
+        steps.push(PlanStep::SetHwaddr { link: link.index, hwaddr: bridge.hwaddr });
     }
     if link.mtu != bridge.mtu {
-        steps.push(Step::SetMtu { link: link.index, mtu: bridge.mtu });
+        steps.push(PlanStep::SetMtu { link: link.index, mtu: bridge.mtu });
     }
     if !link.checks_sources {
-        steps.push(Step::CheckSources { link: LinkId::Index(link.index) });
+        steps.push(PlanStep::CheckSources { link: LinkId::Index(link.index) });
     }
     if link.has_ipv6 {
-        steps.push(Step::DisableIpv6 { name: link.name.clone() });
+        steps.push(PlanStep::DisableIpv6 { name: link.name.clone() });
     } else if !link.is_up {
-        steps.push(Step::SetUp { link: link.index });
+        steps.push(PlanStep::SetUp { link: link.index });
     }
     // We made the bridge: no other address has anything to do there.
     let others = observed.addresses_of(link.index);
@@ -303,13 +303,13 @@ fn plan_bridge(bridge: &WishedBridge, link: &Link, observed: &Observed) -> Vec<S
     steps
 }
 
-fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<Step> {
+fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     if let Some(mtu) = uplink.mtu.filter(|&mtu| mtu != link.mtu) {
-        steps.push(Step::SetMtu { link: link.index, mtu });
+        steps.push(PlanStep::SetMtu { link: link.index, mtu });
     }
     if !link.is_up {
-        steps.push(Step::SetUp { link: link.index });
+        steps.push(PlanStep::SetUp { link: link.index });
     }
     if uplink.keeps_others {
         return steps;
@@ -321,20 +321,20 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<S
         .map(|&route| LinkRoute { link: link.index, route, metric: uplink.metric, is_ours: true })
         .collect();
     let ours = observed.routes.iter().filter(|route| route.link == link.index && route.is_ours);
-    steps.extend(ours.filter(|route| !wished.contains(route)).copied().map(Step::RemoveRoute));
+    steps.extend(ours.filter(|route| !wished.contains(route)).copied().map(PlanStep::RemoveRoute));
     // The kernel takes no route over a link that is down or whose router it cannot reach; wait for both.
     let has = |prefix: &IpPrefix| observed.addresses_of(link.index).any(|address| address.prefix == *prefix);
     if link.is_up && !uplink.addresses.is_empty() && uplink.addresses.iter().all(has) {
-        steps.extend(wished.into_iter().filter(|route| !observed.leads(route)).map(Step::AddRoute));
+        steps.extend(wished.into_iter().filter(|route| !observed.leads(route)).map(PlanStep::AddRoute));
     }
     steps
 }
 
 /// What we gave it is taken back; up or down, it stays as it is.
-fn plan_given_up(link: &Link, observed: &Observed) -> Vec<Step> {
+fn plan_given_up(link: &Link, observed: &Observed) -> Vec<PlanStep> {
     let routes = observed.routes.iter().filter(|route| route.link == link.index && route.is_ours);
-    let routes = routes.copied().map(Step::RemoveRoute);
-    routes.chain(our_addresses(link, observed).copied().map(Step::RemoveAddress)).collect()
+    let routes = routes.copied().map(PlanStep::RemoveRoute);
+    routes.chain(our_addresses(link, observed).copied().map(PlanStep::RemoveAddress)).collect()
 }
 
 /// Where the kernel does not say which are ours, all of them are: on such a link we were alone when we took it.
@@ -349,12 +349,12 @@ fn plan_addresses<'a>(
     wished: &[IpPrefix],
     ours: impl Iterator<Item = &'a Address>,
     observed: &Observed,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<PlanStep>,
 ) {
-    steps.extend(ours.filter(|address| !wished.contains(&address.prefix)).copied().map(Step::RemoveAddress));
+    steps.extend(ours.filter(|address| !wished.contains(&address.prefix)).copied().map(PlanStep::RemoveAddress));
     let has = |prefix: IpPrefix| observed.addresses_of(link).any(|address| address.prefix == prefix);
     let missing = wished.iter().copied().filter(|prefix| !has(*prefix));
-    steps.extend(missing.map(|prefix| Step::AddAddress(Address { link, prefix, is_ours: true })));
+    steps.extend(missing.map(|prefix| PlanStep::AddAddress(Address { link, prefix, is_ours: true })));
 }
 
 #[cfg(test)]

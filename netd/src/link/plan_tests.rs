@@ -7,7 +7,7 @@ use crate::link::observed::Port;
 use std::net::Ipv4Addr;
 
 /// The steps alone.
-fn steps(wish: &Wish, there: &Observed) -> Vec<Step> {
+fn steps(wish: &Wish, there: &Observed) -> Vec<PlanStep> {
     plan(wish, there).into_iter().flat_map(|todo| todo.steps).collect()
 }
 
@@ -56,21 +56,21 @@ fn bridge_there() -> Observed {
 fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
     let link = || LinkId::Name("yado0".to_owned());
     let create = [
-        Step::CreateBridge { name: "yado0".to_owned(), hwaddr: HWADDR, mtu: 1500 },
-        Step::MarkBridge { link: link() },
-        Step::CheckSources { link: link() },
-        Step::DisableIpv6 { name: "yado0".to_owned() },
+        PlanStep::CreateBridge { name: "yado0".to_owned(), hwaddr: HWADDR, mtu: 1500 },
+        PlanStep::MarkBridge { link: link() },
+        PlanStep::CheckSources { link: link() },
+        PlanStep::DisableIpv6 { name: "yado0".to_owned() },
     ];
     assert!(matches!(&plan(&bridge_wish(), &Observed::default())[..], [Todo { steps, .. }] if *steps == create));
     assert_eq!(steps(&bridge_wish(), &bridge_there()), []);
     type Damage = fn(&mut Observed);
-    let cases: &[(Damage, Step)] = &[
-        (|there| there.links[0].is_up = false, Step::SetUp { link: 5 }),
-        (|there| there.links[0].mtu = 1400, Step::SetMtu { link: 5, mtu: 1500 }),
-        (|there| there.links[0].hwaddr = Some([2; 6]), Step::SetHwaddr { link: 5, hwaddr: HWADDR }),
-        (|there| there.links[0].checks_sources = false, Step::CheckSources { link: LinkId::Index(5) }),
-        (|there| there.addresses.clear(), Step::AddAddress(address(5, 1))),
-        (|there| there.addresses.push(address(5, 9)), Step::RemoveAddress(address(5, 9))),
+    let cases: &[(Damage, PlanStep)] = &[
+        (|there| there.links[0].is_up = false, PlanStep::SetUp { link: 5 }),
+        (|there| there.links[0].mtu = 1400, PlanStep::SetMtu { link: 5, mtu: 1500 }),
+        (|there| there.links[0].hwaddr = Some([2; 6]), PlanStep::SetHwaddr { link: 5, hwaddr: HWADDR }),
+        (|there| there.links[0].checks_sources = false, PlanStep::CheckSources { link: LinkId::Index(5) }),
+        (|there| there.addresses.clear(), PlanStep::AddAddress(address(5, 1))),
+        (|there| there.addresses.push(address(5, 9)), PlanStep::RemoveAddress(address(5, 9))),
     ];
     for (damage, repair) in cases {
         let mut there = bridge_there();
@@ -91,17 +91,17 @@ fn what_has_ipv6_loses_it_and_a_bridge_is_down_until_then() {
         // A port that leads outside belongs to the host.
         with(7, "eth1", HARDWARE, port_of(5)),
     ];
-    let disable = |name: &str| Step::DisableIpv6 { name: name.to_owned() };
+    let disable = |name: &str| PlanStep::DisableIpv6 { name: name.to_owned() };
     assert_eq!(steps(&wish, &there), [disable("yado0"), disable("veth1")]);
     there.links[0].has_ipv6 = false;
     there.links[1].has_ipv6 = false;
-    assert_eq!(steps(&wish, &there), [Step::SetUp { link: 5 }]);
+    assert_eq!(steps(&wish, &there), [PlanStep::SetUp { link: 5 }]);
 }
 
 #[test]
 fn a_bridge_of_ours_that_nobody_wants_goes_and_one_of_others_stays() {
     let mut there = bridge_there();
-    assert_eq!(steps(&Wish::default(), &there), [Step::DeleteLink { link: 5, name: "yado0".to_owned() }]);
+    assert_eq!(steps(&Wish::default(), &there), [PlanStep::DeleteLink { link: 5, name: "yado0".to_owned() }]);
     let unknown = Wish { keeps_bridges: true, ..Wish::default() };
     assert_eq!(steps(&unknown, &there), [], "nobody knows what is wanted");
     there.links.push(Link { port: port_of(5), ..link(6, "veth1", LinkKind::Veth) });
@@ -117,7 +117,7 @@ fn what_a_network_gives_up_it_gives_back_as_it_was() {
     there.keeps_address_protocols = true;
     there.links.push(Link { port: port_of(5), ..link(7, "eth1", HARDWARE) });
     let released = Wish { released: vec![(clipped("yado0"), clipped("eth1"))], ..bridge_wish() };
-    let release = Step::SetMaster { link: 7, master: None };
+    let release = PlanStep::SetMaster { link: 7, master: None };
     assert_eq!(plan(&released, &there), [Todo { network: clipped("yado0"), steps: vec![release] }]);
     let mut elsewhere = released.clone();
     elsewhere.ports.push(WishedPort { bridge: "lan0".to_owned(), ..port_wish("eth1", None) });
@@ -131,7 +131,7 @@ fn what_a_network_gives_up_it_gives_back_as_it_was() {
         LinkRoute { link: 7, route: Route::default_ipv4(Ipv4Addr::new(10, 158, 0, 2)), metric: 100, is_ours: true };
     there.routes = vec![route, LinkRoute { is_ours: false, metric: 7, ..route }];
     let given_up = Wish { given_up: vec![(clipped("uplink"), 7)], ..bridge_wish() };
-    assert_eq!(steps(&given_up, &there), [Step::RemoveRoute(route), Step::RemoveAddress(address(7, 15))]);
+    assert_eq!(steps(&given_up, &there), [PlanStep::RemoveRoute(route), PlanStep::RemoveAddress(address(7, 15))]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_port_is_put_back_on_its_bridge() {
     wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("gone", Some([4; 6]))];
     let mut there = bridge_there();
     there.links.push(Link { is_up: false, ..link(6, "veth1", LinkKind::Veth) });
-    assert_eq!(steps(&wish, &there), [Step::SetMaster { link: 6, master: Some(5) }, Step::SetUp { link: 6 }]);
+    assert_eq!(steps(&wish, &there), [PlanStep::SetMaster { link: 6, master: Some(5) }, PlanStep::SetUp { link: 6 }]);
     there.links[1] = Link { port: port_of(5), ..link(6, "veth1", LinkKind::Veth) };
     assert_eq!(steps(&wish, &there), []);
 }
@@ -160,10 +160,10 @@ fn a_port_to_an_instance_learns_nothing_and_one_that_leads_outside_does() {
     let mut there = bridge_there();
     there.links.push(learning(6, "veth1", LinkKind::Veth));
     there.links.push(learning(7, "eth1", HARDWARE));
-    assert_eq!(steps(&wish, &there), [Step::StopLearning { link: LinkId::Index(6), hwaddr: [2; 6] }]);
+    assert_eq!(steps(&wish, &there), [PlanStep::StopLearning { link: LinkId::Index(6), hwaddr: [2; 6] }]);
     // The port of another bridge: what is told to that one is lost with it.
     there.links[1].port = Some(Port { of: 9, is_learning: true });
-    assert_eq!(steps(&wish, &there), [Step::SetMaster { link: 6, master: Some(5) }]);
+    assert_eq!(steps(&wish, &there), [PlanStep::SetMaster { link: 6, master: Some(5) }]);
 }
 
 #[test]
@@ -184,11 +184,12 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
     let route = LinkRoute { link: 2, route: Route::default_ipv4(gateway), metric: 100, is_ours: true };
     let mut there =
         Observed { links: vec![Link { is_up: false, ..link(2, "eth0", HARDWARE) }], ..Observed::default() };
-    let first = [Step::SetMtu { link: 2, mtu: 1400 }, Step::SetUp { link: 2 }, Step::AddAddress(address(2, 15))];
+    let first =
+        [PlanStep::SetMtu { link: 2, mtu: 1400 }, PlanStep::SetUp { link: 2 }, PlanStep::AddAddress(address(2, 15))];
     assert_eq!(steps(&wish, &there), first);
     there.links[0] = Link { mtu: 1400, ..link(2, "eth0", HARDWARE) };
     there.addresses.push(address(2, 15));
-    assert_eq!(steps(&wish, &there), [Step::AddRoute(route)]);
+    assert_eq!(steps(&wish, &there), [PlanStep::AddRoute(route)]);
     there.routes.push(route);
     assert_eq!(steps(&wish, &there), []);
     // The lease is over: address and routes go, a route of somebody else stays.
@@ -202,16 +203,16 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
         uplinks: vec![WishedUplink { addresses: Vec::new(), routes: Vec::new(), ..wish.uplinks[0].clone() }],
         ..Wish::default()
     };
-    assert_eq!(steps(&ended, &there), [Step::RemoveAddress(address(2, 15)), Step::RemoveRoute(route)]);
+    assert_eq!(steps(&ended, &there), [PlanStep::RemoveAddress(address(2, 15)), PlanStep::RemoveRoute(route)]);
     let unknown =
         Wish { uplinks: vec![WishedUplink { keeps_others: true, ..ended.uplinks[0].clone() }], ..Wish::default() };
     assert_eq!(steps(&unknown, &there), [], "a predecessor's lease that nobody knows");
     // An address of somebody else stays too, where the kernel tells them apart.
     there.addresses.push(Address { is_ours: false, ..address(2, 77) });
-    let remove = |last: u8, is_ours| Step::RemoveAddress(Address { is_ours, ..address(2, last) });
-    assert_eq!(steps(&ended, &there), [remove(15, true), remove(77, false), Step::RemoveRoute(route)]);
+    let remove = |last: u8, is_ours| PlanStep::RemoveAddress(Address { is_ours, ..address(2, last) });
+    assert_eq!(steps(&ended, &there), [remove(15, true), remove(77, false), PlanStep::RemoveRoute(route)]);
     there.keeps_address_protocols = true;
-    assert_eq!(steps(&ended, &there), [remove(15, true), Step::RemoveRoute(route)]);
+    assert_eq!(steps(&ended, &there), [remove(15, true), PlanStep::RemoveRoute(route)]);
     // What is wanted and was made by somebody else is as good.
     there.routes = vec![LinkRoute { is_ours: false, ..route }];
     there.addresses = vec![Address { is_ours: false, ..address(2, 15) }];
@@ -222,7 +223,7 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
 fn a_link_that_came_back_gets_its_name_unless_it_is_taken() {
     let wish = Wish { names: vec![(7, "eth1".to_owned())], ..Wish::default() };
     let mut there = Observed { links: vec![link(7, "dev0", HARDWARE)], ..Observed::default() };
-    assert_eq!(steps(&wish, &there), [Step::Rename { link: 7, name: "eth1".to_owned() }]);
+    assert_eq!(steps(&wish, &there), [PlanStep::Rename { link: 7, name: "eth1".to_owned() }]);
     there.links.push(link(8, "eth1", HARDWARE));
     assert_eq!(steps(&wish, &there), []);
 }

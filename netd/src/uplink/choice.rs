@@ -26,7 +26,7 @@ pub struct ChosenLink {
 
 /// What a look has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum LinkChange {
     /// It is the link that it was, or there is none still.
     Same,
     /// It is another one than before, or none.
@@ -35,14 +35,14 @@ pub enum Look {
 
 impl LinkChoice {
     /// Takes the link that `selector` means now. `taken` are others' links, by their names.
-    pub fn look(&mut self, selector: &LinkSelector, observed: &Observed, taken: &[String]) -> Look {
+    pub fn look(&mut self, selector: &LinkSelector, observed: &Observed, taken: &[String]) -> LinkChange {
         let found = select(selector, self.link.as_ref().map(|link| link.index), observed, taken);
         let chosen = found
             .and_then(|link| Some(ChosenLink { index: link.index, name: link.name.clone(), hwaddr: link.hwaddr? }));
         let look = match (&self.link, &chosen) {
-            (Some(old), Some(new)) if old.index == new.index && old.hwaddr == new.hwaddr => Look::Same,
-            (None, None) => Look::Same,
-            (Some(_), Some(_) | None) | (None, Some(_)) => Look::Another,
+            (Some(old), Some(new)) if old.index == new.index && old.hwaddr == new.hwaddr => LinkChange::Same,
+            (None, None) => LinkChange::Same,
+            (Some(_), Some(_) | None) | (None, Some(_)) => LinkChange::Another,
         };
         self.link = chosen;
         look

@@ -40,12 +40,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH", default_value = rescue::SOCKET)]
     socket: PathBuf,
     #[command(flatten)]
-    how: How,
+    options: ApplyOptions,
 }
 
 /// How it is done, whatever is applied.
 #[derive(Debug, Args)]
-pub(crate) struct How {
+pub(crate) struct ApplyOptions {
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
@@ -97,17 +97,17 @@ impl Places {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let Arguments { files, name, socket, how } = arguments;
+    let Arguments { files, name, socket, options } = arguments;
     let files = files.iter().map(|file| instance_of(file, name.as_ref())).collect::<Result<Vec<_>, _>>()?;
     if name.is_some() && files.iter().all(|file| file.0 != Path::new(STANDARD_INPUT)) {
         return Err("--name says whose configuration standard input is: give - as a file".into());
     }
-    apply(socket, &files, how)
+    apply(socket, &files, options)
 }
 
 /// `yado rescue apply`: the same without files.
-pub(crate) fn run_rescue(socket: &Path, how: &How) -> Outcome {
-    apply(socket, &[], how)
+pub(crate) fn run_rescue(socket: &Path, options: &ApplyOptions) -> Outcome {
+    apply(socket, &[], options)
 }
 
 /// A file, and the instance that it configures.
@@ -122,7 +122,7 @@ fn instance_of(file: &Path, name: Option<&InstanceName>) -> Result<(PathBuf, Ins
     Ok((file.to_owned(), name))
 }
 
-fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome {
+fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], options: &ApplyOptions) -> Outcome {
     // Where the lock is, init must say; what it has counts once we have the lock.
     let places = &Places::of(socket, rescue::instances(socket)?.0)?;
     places.refuse_strange()?;
@@ -142,10 +142,10 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     refuse_bad_files(&compiled, files)?;
     let plan = Plan::new(&places.system, &places.run, &running, &compiled);
     let warnings = compile::warnings(&compiled);
-    if how.dry_run {
-        return show(how.format, &plan, &warnings, &problems(&sources, &compiled));
+    if options.dry_run {
+        return show(options.format, &plan, &warnings, &problems(&sources, &compiled));
     }
-    if how.format == Format::Table {
+    if options.format == Format::Table {
         output::print(&plan.table())?;
         tell(&warnings);
     }
@@ -162,17 +162,17 @@ fn apply(socket: &Path, files: &[(PathBuf, InstanceName)], how: &How) -> Outcome
     let _ = compile::write(&sources, compiled, &specs, &compile::lock(&specs)?)?;
     // A new instance may be on a new network, and one that goes may hold an old one.
     let before = rescue::reload(&places.run);
-    let outcomes = rescue::apply(&places.socket, how.delete_data, |applied| {
-        if how.format == Format::Table {
+    let outcomes = rescue::apply(&places.socket, options.delete_data, |applied| {
+        if options.format == Format::Table {
             // Each as it happens: one that stops takes its time.
             let _ = output::print(&outcome_line(applied));
         }
     })?;
     let network_failures = if before.is_empty() { before } else { rescue::reload(&places.run) };
-    if how.delete_data {
-        problems.extend(delete_data(places, &configured, lock, how.format));
+    if options.delete_data {
+        problems.extend(delete_data(places, &configured, lock, options.format));
     }
-    match how.format {
+    match options.format {
         Format::Table => {
             let failures = network_failures.iter().map(network_line);
             tell(&problems.iter().cloned().chain(failures).collect::<Vec<_>>());

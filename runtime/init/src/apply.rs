@@ -30,18 +30,18 @@ pub(crate) struct PendingApply {
     /// Who is gone is not remembered.
     forget: bool,
     /// What it waits for.
-    left: Vec<Left>,
+    left: Vec<PendingInstance>,
 }
 
 /// Something that an apply waits for.
 #[derive(Debug)]
-struct Left {
+struct PendingInstance {
     about: AboutInstance,
-    until: Until,
+    until: PendingEvent,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Until {
+enum PendingEvent {
     /// Nothing of the instance is left.
     Gone,
     /// Its new limits are written; then this is what became of it.
@@ -139,7 +139,7 @@ impl Supervisor {
         let timeout = instance.rules().map(|rules| rules.timeout).unwrap_or_default();
         self.log.say(Priority::Notice, format_args!("{}: is configured no more, and is stopped", about.name));
         if let Some(apply) = &mut self.pending_apply {
-            apply.left.push(Left { about, until: Until::Gone });
+            apply.left.push(PendingInstance { about, until: PendingEvent::Gone });
         }
         self.want(id, Wanted::Down { timeout }, now);
     }
@@ -218,7 +218,7 @@ impl Supervisor {
         }
         let group = self.paths.group(&instance.directory_name());
         if let Some(apply) = &mut self.pending_apply {
-            apply.left.push(Left { about, until: Until::Limited(Box::new(outcome)) });
+            apply.left.push(PendingInstance { about, until: PendingEvent::Limited(Box::new(outcome)) });
         }
         self.start_job(Job::SetLimits { instance: id, group, writes, before }, now);
     }
@@ -268,10 +268,10 @@ impl Supervisor {
             self.record_failure(id, failure.clone());
         }
         let Some(apply) = &mut self.pending_apply else { return };
-        let is_it = |left: &Left| left.about.id == id && matches!(left.until, Until::Limited(_));
+        let is_it = |left: &PendingInstance| left.about.id == id && matches!(left.until, PendingEvent::Limited(_));
         let Some(at) = apply.left.iter().position(is_it) else { return };
-        let Left { about, until } = apply.left.remove(at);
-        if let Until::Limited(outcome) = until {
+        let PendingInstance { about, until } = apply.left.remove(at);
+        if let PendingEvent::Limited(outcome) = until {
             self.answer_applied(about, failure.map_or(*outcome, ApplyOutcome::NotLimited));
         }
     }
@@ -314,9 +314,9 @@ impl Supervisor {
 
     fn answer_removal(&mut self, about: &AboutInstance, outcome: impl FnOnce() -> ApplyOutcome) {
         let Some(apply) = &mut self.pending_apply else { return };
-        let is_it = |left: &Left| left.about == *about && left.until == Until::Gone;
+        let is_it = |left: &PendingInstance| left.about == *about && left.until == PendingEvent::Gone;
         if let Some(at) = apply.left.iter().position(is_it) {
-            let Left { about, .. } = apply.left.remove(at);
+            let PendingInstance { about, .. } = apply.left.remove(at);
             self.answer_applied(about, outcome());
         }
     }

@@ -7,7 +7,7 @@ mod table;
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::identities;
-use crate::identities::stored::{IdentitiesFile, Kept};
+use crate::identities::stored::{IdentitiesFile, Persistence};
 use crate::instance::Instance;
 use crate::instances::Instances;
 use crate::job::{Job, JobEnd, Lane};
@@ -192,7 +192,7 @@ impl Supervisor {
                     self.read_specs()
                 }
                 Action::UseVolatile => {
-                    self.boot.data = Kept::UntilReboot;
+                    self.boot.data = Persistence::UntilReboot;
                     self.reach(Part::Data);
                     self.raise_clock();
                     self.read_specs()

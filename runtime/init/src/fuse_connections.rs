@@ -28,7 +28,7 @@ const MAX_IDLE: usize = 1024;
 
 /// Whose connections are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum FuseMounts {
     /// Those that were mounted under an id of this range.
     Ids(Range<u32>),
     /// All but the one that the root is on.
@@ -36,7 +36,7 @@ pub(crate) enum Whose {
 }
 
 /// Aborts connections. How many there were.
-pub(crate) fn abort(whose: &Whose, mode: Mode) -> usize {
+pub(crate) fn abort(whose: &FuseMounts, mode: Mode) -> usize {
     if !Path::new(DIRECTORY).exists() {
         return 0;
     }
@@ -48,11 +48,11 @@ pub(crate) fn abort(whose: &Whose, mode: Mode) -> usize {
     abort_below(Path::new(DIRECTORY), whose, &root)
 }
 
-fn abort_below(directory: &Path, whose: &Whose, root: &str) -> usize {
+fn abort_below(directory: &Path, whose: &FuseMounts, root: &str) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let owned = entries.flatten().take(MAX_CONNECTIONS).filter(|entry| match whose {
-        Whose::Ids(ids) => entry.metadata().is_ok_and(|found| ids.contains(&found.uid())),
-        Whose::All => entry.file_name() != *root,
+        FuseMounts::Ids(ids) => entry.metadata().is_ok_and(|found| ids.contains(&found.uid())),
+        FuseMounts::All => entry.file_name() != *root,
     });
     let mut idle = 0usize;
     let chosen = owned.map(|entry| entry.path()).filter(|connection| {
@@ -90,11 +90,11 @@ mod tests {
             let is_aborted = |number: &&&str| fs::read_to_string(connection(number).join("abort")).unwrap() == "1";
             ["44", "45", "46", "47"].iter().filter(is_aborted).copied().collect::<Vec<_>>()
         };
-        assert_eq!(abort_below(directory.path(), &Whose::Ids(1_000_000..1_065_536), "44"), 2);
+        assert_eq!(abort_below(directory.path(), &FuseMounts::Ids(1_000_000..1_065_536), "44"), 2);
         assert_eq!(aborted(), ["45", "46"]);
-        assert_eq!(abort_below(directory.path(), &Whose::All, "44"), 3);
+        assert_eq!(abort_below(directory.path(), &FuseMounts::All, "44"), 3);
         assert_eq!(aborted(), ["45", "46", "47"]);
-        assert_eq!(abort_below(&connection("none"), &Whose::All, "44"), 0);
+        assert_eq!(abort_below(&connection("none"), &FuseMounts::All, "44"), 0);
     }
 
     #[test]
@@ -114,6 +114,6 @@ mod tests {
                 return println!("SKIPPED: needs root");
             }
         }
-        assert_eq!(abort_below(directory.path(), &Whose::Ids(1_000_000..1_065_536), "0"), 20);
+        assert_eq!(abort_below(directory.path(), &FuseMounts::Ids(1_000_000..1_065_536), "0"), 20);
     }
 }

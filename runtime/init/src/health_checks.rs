@@ -1,7 +1,7 @@
 //! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
 
 use crate::instance::Run;
-use crate::instance::health::{Cause, Due, Phase, Ping, Verdict};
+use crate::instance::health::{Cause, HealthAction, Phase, Ping, Verdict};
 use crate::instance::{cgroup, lifecycle};
 use crate::launch::{Launch, Task, TaskKind};
 use crate::log::Priority;
@@ -21,8 +21,8 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
         match run.watch.due(&run.spec.health, Phase::of(instance.state), now) {
-            Due::Nothing => {}
-            Due::Probe => {
+            HealthAction::Nothing => {}
+            HealthAction::Probe => {
                 if run.payload.is_none() {
                     run.watch.postpone(now);
                     return;
@@ -35,7 +35,7 @@ impl Supervisor {
                     self.note_unmade_probe(id, failure, now);
                 }
             }
-            Due::Unhealthy => self.step_instance(id, lifecycle::Event::HealthLost, now),
+            HealthAction::Unhealthy => self.step_instance(id, lifecycle::Event::HealthLost, now),
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) const PER_IMAGE: usize = 2;
 pub(crate) const MAX_IMAGES: usize = MAX_UNUSED + yado_wire::MAX_INSTANCES;
 
 /// Numbers kept images; never used again.
-pub(crate) type KeptId = u32;
+pub(crate) type CachedImageId = u32;
 
 /// Says that an instance uses an image.
 #[derive(Debug, Clone)]
@@ -35,13 +35,13 @@ pub(crate) struct ImageUse(#[expect(dead_code, reason = "it is only counted")] R
 /// The mounts, the one that was used last at the end.
 #[derive(Debug, Default)]
 pub(crate) struct ImageCache {
-    images: Vec<Kept>,
-    next: KeptId,
+    images: Vec<CachedImage>,
+    next: CachedImageId,
 }
 
 #[derive(Debug)]
-struct Kept {
-    id: KeptId,
+struct CachedImage {
+    id: CachedImageId,
     path: PathBuf,
     /// To let go of a file system with its devices takes the kernel a while: a closer does it.
     mount: DeferredClose,
@@ -53,7 +53,7 @@ struct Kept {
     uses: Rc<()>,
 }
 
-impl Kept {
+impl CachedImage {
     fn is_used(&self) -> bool {
         1 < Rc::strong_count(&self.uses)
     }
@@ -72,7 +72,7 @@ impl ImageCache {
         let (id, uses) = (self.next, Rc::default());
         self.next = self.next.wrapping_add(1);
         let used = ImageUse(Rc::clone(&uses));
-        self.images.push(Kept { id, path: path.to_owned(), mount, identity, watch, uses });
+        self.images.push(CachedImage { id, path: path.to_owned(), mount, identity, watch, uses });
         used
     }
 
@@ -113,12 +113,12 @@ impl ImageCache {
     /// Lets go of all that nobody uses. Whether there were any.
     pub(crate) fn release_unused(&mut self) -> bool {
         let before = self.images.len();
-        self.images.retain(Kept::is_used);
+        self.images.retain(CachedImage::is_used);
         self.images.len() != before
     }
 
     /// Its file is another one now, or gone: no start uses it any more.
-    pub(crate) fn forget(&mut self, id: KeptId) {
+    pub(crate) fn forget(&mut self, id: CachedImageId) {
         self.images.retain(|kept| kept.id != id);
     }
 
@@ -128,7 +128,7 @@ impl ImageCache {
     }
 
     /// What tells that files of images change.
-    pub(crate) fn watches(&self) -> impl Iterator<Item = (KeptId, &DeferredClose)> {
+    pub(crate) fn watches(&self) -> impl Iterator<Item = (CachedImageId, &DeferredClose)> {
         self.images.iter().filter_map(|kept| Some((kept.id, kept.watch.as_ref()?)))
     }
 }

@@ -62,22 +62,22 @@ struct Running {
     output: Output,
     /// The last line that it printed.
     last_line: String,
-    due: Due,
+    due: JobLimit,
 }
 
 /// What comes next if it does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
+enum JobLimit {
     /// It is killed.
     Kill { at: Moment },
     /// It was killed, and is given up.
     GiveUp { at: Moment },
 }
 
-impl Due {
+impl JobLimit {
     fn at(self) -> Moment {
         match self {
-            Due::Kill { at } | Due::GiveUp { at } => at,
+            JobLimit::Kill { at } | JobLimit::GiveUp { at } => at,
         }
     }
 }
@@ -309,7 +309,7 @@ impl Jobs {
         });
         match started {
             Ok((child, output)) => {
-                let due = Due::Kill { at: now.saturating_add(job.limit()) };
+                let due = JobLimit::Kill { at: now.saturating_add(job.limit()) };
                 let (process, last_line) = ((child.pid, child.pidfd), String::new());
                 queue.running = Some(Running { job, process, output, last_line, due });
                 None
@@ -332,17 +332,17 @@ impl Jobs {
         let Some(running) = &mut self.queue_mut(lane).running else { return false };
         let name = running.job.name();
         match running.due {
-            Due::Kill { at } if at <= now => {
-                running.due = Due::GiveUp { at: now.saturating_add(KILLED_LIMIT) };
+            JobLimit::Kill { at } if at <= now => {
+                running.due = JobLimit::GiveUp { at: now.saturating_add(KILLED_LIMIT) };
                 children::kill(running.process.1.as_fd());
                 log.say(Priority::Error, format_args!("{name}: takes too long, it is killed"));
                 false
             }
-            Due::GiveUp { at } if at <= now => {
+            JobLimit::GiveUp { at } if at <= now => {
                 log.say(Priority::Error, format_args!("{name}: hangs in the kernel, it is not waited for any more"));
                 true
             }
-            Due::Kill { .. } | Due::GiveUp { .. } => false,
+            JobLimit::Kill { .. } | JobLimit::GiveUp { .. } => false,
         }
     }
 

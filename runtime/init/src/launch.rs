@@ -155,7 +155,7 @@ pub(crate) enum Task<'a> {
 
 /// What a launch is given besides its request.
 #[derive(Debug)]
-pub(crate) struct Given<'a> {
+pub(crate) struct LaunchDescriptors<'a> {
     /// The pidfd of the running instance.
     pub(crate) payload: Option<BorrowedFd<'a>>,
     /// Our mount of its `/dev`.
@@ -171,7 +171,7 @@ pub(crate) fn start(
     yado: &Path,
     group: Option<&Path>,
     request: &LaunchRequest,
-    given: &Given<'_>,
+    given: &LaunchDescriptors<'_>,
     discarded: &Discarded,
 ) -> Result<(Child, DeferredClose, Output), Failure> {
     let failed = |object: &str, error: &io::Error| Failure::from_io(Step::Launcher, object, error);

@@ -8,7 +8,7 @@ mod refusal;
 pub(crate) mod requested;
 pub mod soft;
 
-use devices::{Found, NewDevices};
+use devices::{NewAliases, NewDevices};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -149,9 +149,9 @@ impl Loader {
         for _ in 0..MAX_ROUNDS {
             let before = self.done.len();
             match new.take() {
-                Found::Aliases(found) if found.is_empty() => return,
-                Found::Aliases(found) => self.load_for(&found),
-                Found::Unknown => {
+                NewAliases::Aliases(found) if found.is_empty() => return,
+                NewAliases::Aliases(found) => self.load_for(&found),
+                NewAliases::Unknown => {
                     self.load_for(&devices::aliases_of_all());
                     if self.done.len() == before {
                         return;

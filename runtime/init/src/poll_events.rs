@@ -1,7 +1,7 @@
 //! Everything that can wake the process, and who then looks at it.
 
 use crate::control::client::Streams;
-use crate::image_cache::KeptId;
+use crate::image_cache::CachedImageId;
 use crate::job::Lane;
 use crate::launch::LaunchId;
 use crate::log::Priority;
@@ -52,7 +52,7 @@ pub(crate) enum Event {
     /// The power key.
     PowerKey(usize),
     /// The file of an image is changed or removed.
-    ImageFile(KeptId),
+    ImageFile(CachedImageId),
 }
 
 /// Sockets and descriptors that are open for as long as we live.

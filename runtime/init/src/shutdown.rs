@@ -6,7 +6,7 @@ pub(crate) mod sequence;
 pub(crate) mod unmount;
 
 use crate::boot_order::may_stop;
-use crate::fuse_connections::{self, Whose};
+use crate::fuse_connections::{self, FuseMounts};
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
 use crate::job::{Job, Lane};
@@ -15,7 +15,7 @@ use crate::moment::Moment;
 use crate::runtime_directories;
 use crate::service;
 use crate::supervisor::Supervisor;
-use sequence::{Action, Goal, Left, Shutdown, Stage};
+use sequence::{Action, Goal, Remaining, Shutdown, Stage};
 use std::fs;
 use std::time::Duration;
 use yado_sys::children::{self, SIGHUP, SIGKILL, SIGTERM};
@@ -117,7 +117,7 @@ impl Supervisor {
                 Action::AskOthers => self.signal_others(&[SIGTERM, SIGHUP]),
                 Action::KillOthers => {
                     if self.paths.mode == Mode::System {
-                        fuse_connections::abort(&Whose::All, Mode::System);
+                        fuse_connections::abort(&FuseMounts::All, Mode::System);
                     }
                     cgroup::kill(&self.paths.groups);
                     cgroup::kill(&self.paths.service_groups);
@@ -139,8 +139,8 @@ impl Supervisor {
         false
     }
 
-    fn left(&self) -> Left {
-        Left {
+    fn left(&self) -> Remaining {
+        Remaining {
             instances: self.instances.iter().any(|instance| instance.is_active()),
             services: self.services.iter().any(|service| service.state != service::State::Stopped),
             processes: children::has_any(),

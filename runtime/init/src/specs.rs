@@ -33,7 +33,7 @@ pub(crate) struct Configured {
 
 /// What was found.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct ReadSpecs {
     /// All that are configured.
     pub(crate) instances: Vec<Configured>,
     /// There is an instance, or a network, that must be compiled first.
@@ -41,7 +41,7 @@ pub(crate) struct Found {
 }
 
 /// Reads all sources and specs.
-pub(crate) fn read(paths: &Paths, log: &mut Log) -> Found {
+pub(crate) fn read(paths: &Paths, log: &mut Log) -> ReadSpecs {
     let sources = sources::read_sources(&paths.system, Some(&paths.data));
     for left_out in &sources.left_out {
         log.say(Priority::Warning, format_args!("{left_out}"));
@@ -59,7 +59,7 @@ pub(crate) fn read(paths: &Paths, log: &mut Log) -> Found {
         let image = spec.as_ref().ok().and_then(|spec| image_of(&sources, spec));
         instances.push(Configured { name: name.clone(), spec, image });
     }
-    Found { instances, is_stale }
+    ReadSpecs { instances, is_stale }
 }
 
 /// Which instances the compiler has written. Whoever asks for this has had them compiled.

@@ -1,14 +1,14 @@
 //! Starting instances, and commands in them.
 
 use crate::deferred_close::DeferredClose;
-use crate::fuse_connections::{self, Whose};
+use crate::fuse_connections::{self, FuseMounts};
 use crate::identities;
 use crate::instance::cgroup;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::instance::spec_update::leave_actual;
 use crate::instance::{Run, lifecycle};
-use crate::launch::{self, Given, Launch, LaunchId, Limit, MAX_LAUNCHES, Task, TaskKind};
+use crate::launch::{self, Launch, LaunchDescriptors, LaunchId, Limit, MAX_LAUNCHES, Task, TaskKind};
 use crate::log::Priority;
 use crate::moment::Moment;
 use crate::netd;
@@ -219,7 +219,7 @@ impl Supervisor {
             &self.paths.yado,
             group,
             &request,
-            &Given { payload, dev, image: kept.map(|(_, mount)| mount), standard },
+            &LaunchDescriptors { payload, dev, image: kept.map(|(_, mount)| mount), standard },
             self.close_queue.discarded(),
         )?;
         let launch_id = self.next_launch;
@@ -255,7 +255,7 @@ impl Supervisor {
     pub(crate) fn abort_fuse(&mut self, id: InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(ids) = instance.host_ids() else { return };
-        let count = fuse_connections::abort(&Whose::Ids(ids), self.paths.mode);
+        let count = fuse_connections::abort(&FuseMounts::Ids(ids), self.paths.mode);
         // One that was aborted stays in the list until it is unmounted.
         let Some(run) = &mut instance.run else { return };
         if count != 0 && !std::mem::replace(&mut run.are_aborts_told, true) {

@@ -33,11 +33,11 @@ pub(super) struct Plan {
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     instance: InstanceName,
-    what: What,
+    what: PlanItem,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum What {
+enum PlanItem {
     /// It is configured, and was not.
     New { starts: bool },
     /// It is configured no more.
@@ -56,17 +56,19 @@ impl Plan {
             let is_running = matches!(actual, Some(Some(_)));
             // One of which init has no spec, because what was configured was wrong, is as good as new.
             match actual.and_then(|actual| actual.or_else(|| configured(system, run, name))) {
-                None => rows.push(Row { instance: name.clone(), what: What::New { starts: desired.boot.autostart } }),
+                None => {
+                    rows.push(Row { instance: name.clone(), what: PlanItem::New { starts: desired.boot.autostart } })
+                }
                 Some(before) => rows.extend(
                     changes(&before, desired)
                         .into_iter()
-                        .map(|change| Row { instance: name.clone(), what: What::Key { change, is_running } }),
+                        .map(|change| Row { instance: name.clone(), what: PlanItem::Key { change, is_running } }),
                 ),
             }
         }
         for status in running {
             if compiled.instances.iter().all(|(name, _)| *name != status.name) {
-                rows.push(Row { instance: status.name.clone(), what: What::Gone });
+                rows.push(Row { instance: status.name.clone(), what: PlanItem::Gone });
             }
         }
         // As long as it is not known what there was, nothing is said of it.
@@ -91,14 +93,14 @@ impl Plan {
 impl Row {
     fn cells(&self) -> Vec<String> {
         let [key, old, new, applies] = match &self.what {
-            What::New { starts: true } => {
+            PlanItem::New { starts: true } => {
                 ["(new)".to_owned(), "-".to_owned(), "started".to_owned(), "at once".to_owned()]
             }
-            What::New { starts: false } => {
+            PlanItem::New { starts: false } => {
                 ["(new)".to_owned(), "-".to_owned(), "stopped".to_owned(), "at once".to_owned()]
             }
-            What::Gone => ["(deleted)".to_owned(), "-".to_owned(), "gone".to_owned(), "at once".to_owned()],
-            What::Key { change, is_running } => [
+            PlanItem::Gone => ["(deleted)".to_owned(), "-".to_owned(), "gone".to_owned(), "at once".to_owned()],
+            PlanItem::Key { change, is_running } => [
                 change.key.clone(),
                 said(&change.old),
                 said(&change.new),
@@ -111,11 +113,11 @@ impl Row {
     fn json(&self) -> Value {
         let (instance, project) = (self.instance.as_str(), self.instance.project());
         match &self.what {
-            What::New { starts } => {
+            PlanItem::New { starts } => {
                 json!({ "instance": instance, "project": project, "kind": "new", "starts": starts })
             }
-            What::Gone => json!({ "instance": instance, "project": project, "kind": "deleted" }),
-            What::Key { change: Change { key, old, new, applies }, is_running } => json!({
+            PlanItem::Gone => json!({ "instance": instance, "project": project, "kind": "deleted" }),
+            PlanItem::Key { change: Change { key, old, new, applies }, is_running } => json!({
                 "instance": instance, "project": project, "kind": "changed", "key": key, "old": old, "new": new,
                 "applies": when(*applies, *is_running),
             }),

@@ -1,13 +1,13 @@
 //! What `yado apply` asks init.
 
 use super::connection::{Connection, ExchangeError};
-use super::status::{self, Told};
+use super::status::{self, StatusReply};
 use std::path::Path;
 use yado_wire::rescue::{Applied, InstanceStatus, Mode, Reply, Request};
 
 /// How init runs, and the instances that it has.
 pub(crate) fn instances(socket: &Path) -> Result<(Mode, Vec<InstanceStatus>), ExchangeError> {
-    let Told { system, instances, .. } = status::ask(socket)?;
+    let StatusReply { system, instances, .. } = status::ask(socket)?;
     Ok((system.mode, instances))
 }
 

@@ -38,14 +38,14 @@ pub(super) struct Connection<R> {
 /// Who is at the other end, for the words of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
-    who: Who,
+    who: Daemon,
     /// Its socket.
     path: PathBuf,
 }
 
 /// Whom we ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum Daemon {
     Init,
     Netd,
 }
@@ -81,7 +81,7 @@ pub(crate) enum ExchangeError {
 impl<R: DeserializeOwned> Connection<R> {
     /// Connects and sends `request` with `descriptors`. A peer that takes no connection for [`CONNECT_TIMEOUT`] does not answer.
     pub(super) fn ask<M: Serialize>(
-        who: Who,
+        who: Daemon,
         path: &Path,
         request: &M,
         descriptors: &[BorrowedFd<'_>],
@@ -158,7 +158,7 @@ impl Connection<Reply> {
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Connection<Reply>, ExchangeError> {
-        Connection::ask(Who::Init, socket, request, descriptors)
+        Connection::ask(Daemon::Init, socket, request, descriptors)
     }
 
     /// Waits for `Done`, for a request whose only other answer is a refusal.
@@ -181,8 +181,8 @@ impl Peer {
     /// The first reply to a question for the status names it. Every release has said that in the same bytes.
     fn release(&self) -> Option<Text<32>> {
         match self.who {
-            Who::Netd => None,
-            Who::Init => {
+            Daemon::Netd => None,
+            Daemon::Init => {
                 let connection = Connection::ask_init(&self.path, &Request::Status, &[]).ok()?;
                 connection.set_timeout(RELEASE_TIMEOUT).ok()?;
                 let (bytes, _) = connection.receive().ok()??;
@@ -195,11 +195,11 @@ impl Peer {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Daemon {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Who::Init => "init",
-            Who::Netd => "netd",
+            Daemon::Init => "init",
+            Daemon::Netd => "netd",
         })
     }
 }
@@ -215,8 +215,10 @@ impl fmt::Display for ExchangeError {
             ExchangeError::Connect { peer: Peer { who, path }, source } => {
                 write!(out, "{who} does not answer on {}: {source}", path.display())?;
                 match who {
-                    Who::Init => out.write_str("; is yado-init running? (hosted: give --socket DIR/run/init.sock)"),
-                    Who::Netd => Ok(()),
+                    Daemon::Init => {
+                        out.write_str("; is yado-init running? (hosted: give --socket DIR/run/init.sock)")
+                    }
+                    Daemon::Netd => Ok(()),
                 }
             }
             ExchangeError::Talk { peer: Peer { who, path }, source } => {
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn who_may_not_ask_is_told_who_may() {
-        let peer = Peer { who: Who::Init, path: PathBuf::from("/run/yado/init.sock") };
+        let peer = Peer { who: Daemon::Init, path: PathBuf::from("/run/yado/init.sock") };
         let error = ExchangeError::Connect { peer, source: rustix::io::Errno::ACCESS.into() };
         let expected =
             "only root may ask init on /run/yado/init.sock: Permission denied (os error 13); run it as root";

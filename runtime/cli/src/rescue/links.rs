@@ -1,6 +1,6 @@
 //! What netd says of links and networks, for `status`.
 
-use super::connection::{Connection, ExchangeError, Who};
+use super::connection::{Connection, Daemon, ExchangeError};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) const HEADINGS: [&str; 6] = ["LINK", "ROLE", "STATE", "ADDRESSES", "G
 /// Asks netd, whose socket stands beside init's, and does not wait for its answer.
 pub(super) fn ask(init_socket: &Path) -> Result<Connection<NetReply>, ExchangeError> {
     let path = init_socket.with_file_name("netd.sock");
-    let connection = Connection::ask(Who::Netd, &path, &NetRequest::Status, &[])?;
+    let connection = Connection::ask(Daemon::Netd, &path, &NetRequest::Status, &[])?;
     connection.set_timeout(NETD_TIMEOUT)?;
     Ok(connection)
 }
@@ -60,7 +60,7 @@ pub(crate) fn reload(run: &Path) -> Vec<NetworkFailure> {
 }
 
 fn ask_to_reload(path: &Path, failures: &mut Vec<NetworkFailure>) -> Result<(), ExchangeError> {
-    let connection: Connection<NetReply> = Connection::ask(Who::Netd, path, &NetRequest::Reload, &[])?;
+    let connection: Connection<NetReply> = Connection::ask(Daemon::Netd, path, &NetRequest::Reload, &[])?;
     connection.set_timeout(RELOAD_TIMEOUT)?;
     loop {
         match connection.next()?.0 {

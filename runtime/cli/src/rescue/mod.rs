@@ -57,7 +57,7 @@ enum Verb {
     /// Stop instances and start them again
     Restart(Lazy<control::RestartArguments>),
     /// Make what runs what is configured (yado apply also takes files)
-    Apply(Lazy<crate::apply::How>),
+    Apply(Lazy<crate::apply::ApplyOptions>),
     /// Attach to an instance's console; ctrl-a q leaves it
     Console(Lazy<console::Arguments>),
     /// Show what happened, then what happens

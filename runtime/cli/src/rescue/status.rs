@@ -54,7 +54,7 @@ pub(super) fn run(socket: &Path, arguments: &Arguments) -> Outcome {
 
 /// One instance, and what of its configuration waits for its next start.
 fn show_one(socket: &Path, name: &InstanceName, format: Format) -> Outcome {
-    let Told { system, instances, services: _ } = ask(socket)?;
+    let StatusReply { system, instances, services: _ } = ask(socket)?;
     let instance = instances.into_iter().find(|instance| instance.name == *name);
     let instance = instance.ok_or_else(|| format!("{name}: there is no such instance"))?;
     let compared = crate::apply::compare(socket, system.mode, &instance)?;
@@ -68,20 +68,20 @@ fn show_one(socket: &Path, name: &InstanceName, format: Format) -> Outcome {
 fn read(socket: &Path) -> Result<Status, ExchangeError> {
     // Both are asked before either is waited for: on a busy board each answer costs some turns of the processor.
     let asked = links::ask(socket);
-    let Told { system, instances, services } = ask(socket)?;
+    let StatusReply { system, instances, services } = ask(socket)?;
     let links = asked.and_then(|connection| links::read(&connection)).map_err(|error| error.to_string());
     Ok(Status { system, instances, services, links })
 }
 
 /// What init itself tells.
-pub(super) struct Told {
+pub(super) struct StatusReply {
     pub(super) system: SystemStatus,
     pub(super) instances: Vec<InstanceStatus>,
     services: Vec<ServiceStatus>,
 }
 
 /// Asks init.
-pub(super) fn ask(socket: &Path) -> Result<Told, ExchangeError> {
+pub(super) fn ask(socket: &Path) -> Result<StatusReply, ExchangeError> {
     let connection = Connection::ask_init(socket, &Request::Status, &[])?;
     connection.set_timeout(ANSWER_TIMEOUT)?;
     let (mut system, mut instances, mut services) = (None, Vec::new(), Vec::new());
@@ -98,5 +98,5 @@ pub(super) fn ask(socket: &Path) -> Result<Told, ExchangeError> {
         }
     }
     let system = system.ok_or_else(|| connection.unexpected())?;
-    Ok(Told { system, instances, services })
+    Ok(StatusReply { system, instances, services })
 }

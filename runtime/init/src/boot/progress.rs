@@ -2,7 +2,7 @@
 
 use super::parts::{Part, Parts, Reached};
 use super::table::Stage;
-use crate::identities::stored::Kept;
+use crate::identities::stored::Persistence;
 use crate::moment::Moment;
 use crate::specs::Configured;
 
@@ -13,7 +13,7 @@ pub(crate) struct Boot {
     /// The parts that are over.
     pub(super) reached: Reached,
     /// Whether the data partition is used, or a stand-in for it.
-    pub(super) data: Kept,
+    pub(super) data: Persistence,
     /// What was last read from specs, until it is taken.
     pub(super) configured: Vec<Configured>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Boot {
 impl Boot {
     /// Nothing was begun.
     pub(crate) fn new() -> Boot {
-        Boot { stage: Stage::Begin, reached: Reached::default(), data: Kept::ForGood, configured: Vec::new() }
+        Boot { stage: Stage::Begin, reached: Reached::default(), data: Persistence::ForGood, configured: Vec::new() }
     }
 
     /// The part before our loop, which began at this time.

@@ -19,7 +19,7 @@ const MAX_DIRECTORIES: usize = 4096;
 
 /// How long what is written to the data partition is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Persistence {
     /// It lies on a disk.
     ForGood,
     /// Something in memory stands in for the partition.
@@ -40,7 +40,7 @@ pub(crate) enum IdentitiesFile {
 /// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed.
 pub(crate) fn assign(
     paths: &Paths,
-    kept: Kept,
+    kept: Persistence,
     configured: &[Configured],
     log: &mut Log,
 ) -> (Identities, IdentitiesFile) {
@@ -66,8 +66,8 @@ pub(crate) fn assign(
     let claims = claims(configured, layers);
     let identities = stored.clone().unwrap_or_default();
     let identities = match kept {
-        Kept::ForGood => identities.settle(&claims, last),
-        Kept::UntilReboot => identities.settle_apart(&claims, last),
+        Persistence::ForGood => identities.settle(&claims, last),
+        Persistence::UntilReboot => identities.settle_apart(&claims, last),
     };
     for Configured { name, .. } in configured {
         let had = stored.as_ref().and_then(|stored| stored.first_host_id(name));

@@ -57,7 +57,7 @@ pub(crate) enum Phase {
 
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Due {
+pub(crate) enum HealthAction {
     /// Nothing.
     Nothing,
     /// Try the probe.
@@ -109,9 +109,9 @@ impl Phase {
 
 impl Watch {
     /// What is due. It counts as done.
-    pub(crate) fn due(&mut self, health: &Health, phase: Phase, now: Moment) -> Due {
+    pub(crate) fn due(&mut self, health: &Health, phase: Phase, now: Moment) -> HealthAction {
         if phase == Phase::Down {
-            return Due::Nothing;
+            return HealthAction::Nothing;
         }
         if let Some(longest) = health.watchdog.filter(|_| phase == Phase::Ready) {
             let by = *self.ping_by.get_or_insert(now.saturating_add(longest));
@@ -122,21 +122,21 @@ impl Watch {
         if health.probe.is_none() {
             // It was taken away: what was due of it is not waited for.
             self.probe_at = None;
-            return Due::Nothing;
+            return HealthAction::Nothing;
         }
         if self.is_trying {
-            return Due::Nothing;
+            return HealthAction::Nothing;
         }
         if !is_probed(health, phase) && self.unhealthy != Some(Cause::Probe) {
             self.probe_at = None;
-            return Due::Nothing;
+            return HealthAction::Nothing;
         }
         if now < *self.probe_at.get_or_insert(now) {
-            return Due::Nothing;
+            return HealthAction::Nothing;
         }
         self.probe_at = None;
         self.is_trying = true;
-        Due::Probe
+        HealthAction::Probe
     }
 
     /// Its health is to be judged otherwise from now on. What the old probe said, and when it was due, says nothing about the new
@@ -240,11 +240,11 @@ impl Watch {
         }
     }
 
-    fn fall_ill(&mut self, cause: Cause) -> Due {
+    fn fall_ill(&mut self, cause: Cause) -> HealthAction {
         self.unhealthy = Some(cause);
         self.failures = 0;
         self.ping_by = None;
-        Due::Unhealthy
+        HealthAction::Unhealthy
     }
 }
 
@@ -278,8 +278,8 @@ mod tests {
         let health = probed(Readiness::Probe { timeout: s(90) });
         let mut watch = Watch::default();
         for at in [10, 11, 12] {
-            assert_eq!(watch.due(&health, Phase::Starting, s(at)), Due::Probe);
-            assert_eq!(watch.due(&health, Phase::Starting, s(at)), Due::Nothing, "one try at a time");
+            assert_eq!(watch.due(&health, Phase::Starting, s(at)), HealthAction::Probe);
+            assert_eq!(watch.due(&health, Phase::Starting, s(at)), HealthAction::Nothing, "one try at a time");
             let failure = if at < 12 { failed() } else { None };
             let verdict = if at < 12 { Verdict::AsBefore } else { Verdict::Healthy };
             assert_eq!(watch.probed(failure, &health, Phase::Starting, s(at)), verdict);
@@ -287,17 +287,17 @@ mod tests {
         // Ready: at leisure.
         watch.probed(None, &health, Phase::Ready, s(12));
         assert_eq!(watch.deadline(), Some(s(42)));
-        assert_eq!(watch.due(&health, Phase::Ready, s(41)), Due::Nothing);
-        assert_eq!(watch.due(&health, Phase::Ready, s(42)), Due::Probe);
+        assert_eq!(watch.due(&health, Phase::Ready, s(41)), HealthAction::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(42)), HealthAction::Probe);
     }
 
     #[test]
     fn others_are_probed_once_they_are_ready() {
         let health = probed(Readiness::Alive { window: s(10) });
         let mut watch = Watch::default();
-        assert_eq!(watch.due(&health, Phase::Starting, s(1)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Starting, s(1)), HealthAction::Nothing);
         assert_eq!(watch.deadline(), None);
-        assert_eq!(watch.due(&health, Phase::Ready, s(10)), Due::Probe);
+        assert_eq!(watch.due(&health, Phase::Ready, s(10)), HealthAction::Probe);
         assert_eq!(watch.probed(None, &health, Phase::Ready, s(10)), Verdict::AsBefore);
     }
 
@@ -306,7 +306,7 @@ mod tests {
         let health = probed(Readiness::Notify { timeout: s(90) });
         let mut watch = Watch::default();
         let try_once = |watch: &mut Watch, failure, phase, at| {
-            assert_eq!(watch.due(&health, phase, s(at)), Due::Probe);
+            assert_eq!(watch.due(&health, phase, s(at)), HealthAction::Probe);
             watch.probed(failure, &health, phase, s(at))
         };
         assert_eq!(try_once(&mut watch, failed(), Phase::Ready, 0), Verdict::AsBefore);
@@ -325,7 +325,7 @@ mod tests {
     fn a_pass_does_not_stand_for_a_ready_that_was_never_said() {
         let health = probed(Readiness::Notify { timeout: s(90) });
         let mut watch = Watch::default();
-        assert_eq!(watch.due(&health, Phase::Overdue, s(90)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Overdue, s(90)), HealthAction::Nothing);
         assert_eq!(watch.probed(None, &health, Phase::Overdue, s(90)), Verdict::AsBefore);
     }
 
@@ -334,7 +334,7 @@ mod tests {
         let health = probed(Readiness::Alive { window: s(10) });
         let mut watch = Watch::default();
         for at in 0..9 {
-            assert_eq!(watch.due(&health, Phase::Ready, s(at)), Due::Probe);
+            assert_eq!(watch.due(&health, Phase::Ready, s(at)), HealthAction::Probe);
             assert_eq!(watch.postpone(s(at)), at == 0);
             assert_eq!((watch.failures(), watch.unhealthy, watch.deadline()), (0, None, Some(s(at + 1))));
         }
@@ -344,31 +344,31 @@ mod tests {
     fn while_it_stands_still_nothing_runs_out_and_no_try_fails() {
         let health = Health { watchdog: Some(s(20)), ..probed(Readiness::Alive { window: s(10) }) };
         let mut watch = Watch::default();
-        assert_eq!(watch.due(&health, Phase::Ready, s(10)), Due::Probe);
+        assert_eq!(watch.due(&health, Phase::Ready, s(10)), HealthAction::Probe);
         watch.disturb();
         assert!(watch.is_disturbed());
         watch.delay(s(4));
         assert!(watch.postpone(s(14)) && !watch.is_disturbed());
-        assert_eq!(watch.due(&health, Phase::Ready, s(15)), Due::Probe, "the try is made again");
+        assert_eq!(watch.due(&health, Phase::Ready, s(15)), HealthAction::Probe, "the try is made again");
         assert_eq!(watch.probed(None, &health, Phase::Ready, s(15)), Verdict::AsBefore);
         // WATCHDOG=1 was due at 30.
         watch.disturb();
         assert!(!watch.is_disturbed(), "nothing was tried");
-        assert_eq!(watch.due(&health, Phase::Ready, s(33)), Due::Nothing);
-        assert_eq!(watch.due(&health, Phase::Ready, s(34)), Due::Unhealthy);
+        assert_eq!(watch.due(&health, Phase::Ready, s(33)), HealthAction::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(34)), HealthAction::Unhealthy);
     }
 
     #[test]
     fn silence_towards_the_watchdog_is_illness_and_a_word_is_health() {
         let health = Health { ready: Readiness::Notify { timeout: s(9) }, probe: None, watchdog: Some(s(20)) };
         let mut watch = Watch::default();
-        assert_eq!(watch.due(&health, Phase::Starting, s(0)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Starting, s(0)), HealthAction::Nothing);
         assert_eq!(watch.deadline(), None, "it starts with READY=1");
-        assert_eq!(watch.due(&health, Phase::Ready, s(10)), Due::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(10)), HealthAction::Nothing);
         assert_eq!(watch.deadline(), Some(s(30)));
         assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Ready, s(25)), Verdict::AsBefore);
-        assert_eq!(watch.due(&health, Phase::Ready, s(44)), Due::Nothing);
-        assert_eq!(watch.due(&health, Phase::Ready, s(45)), Due::Unhealthy);
+        assert_eq!(watch.due(&health, Phase::Ready, s(44)), HealthAction::Nothing);
+        assert_eq!(watch.due(&health, Phase::Ready, s(45)), HealthAction::Unhealthy);
         assert_eq!((watch.unhealthy, watch.deadline()), (Some(Cause::Silence), None));
         assert_eq!(watch.pinged(Ping::Alive, &health, Phase::Overdue, s(50)), Verdict::Healthy);
         assert_eq!(watch.pinged(Ping::Trigger, &health, Phase::Ready, s(51)), Verdict::Unhealthy);
@@ -376,7 +376,7 @@ mod tests {
         // What fell silent is not probed until it speaks again, and nothing wakes us for that.
         let both = Health { probe: probed(Readiness::Notify { timeout: s(9) }).probe, ..health.clone() };
         assert_eq!(watch.probed(None, &both, Phase::Overdue, s(52)), Verdict::AsBefore);
-        assert_eq!(watch.due(&both, Phase::Overdue, s(52)), Due::Nothing);
+        assert_eq!(watch.due(&both, Phase::Overdue, s(52)), HealthAction::Nothing);
         assert_eq!(watch.deadline(), None);
         // Who declares no watchdog has none.
         let without = Health { watchdog: None, ..health };

@@ -23,7 +23,7 @@ const MAX_TUN_PACKET_BYTES: u64 = 65_536;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct HiddenSockets {
     /// Sockets that are in no table.
     sockets: u64,
     /// Descriptors that wait in local sockets.
@@ -45,7 +45,7 @@ enum About {
     Other,
 }
 
-impl Found {
+impl HiddenSockets {
     /// What it could hold if each socket and each descriptor on its way were a queue of so many bytes, full.
     pub(super) fn unseen_bytes(&self, queue_bytes: u64) -> u64 {
         self.bytes(queue_bytes, 1, TUN_PACKET_BYTES)
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn one_on_its_way_is_one_queue_and_many_only_at_the_very_most() {
         let queue = 400_000;
-        let found = |sockets, waiting, tuns: &[&str]| Found {
+        let found = |sockets, waiting, tuns: &[&str]| HiddenSockets {
             sockets,
             waiting,
             tuns: tuns.iter().map(|name| (*name).to_owned()).collect(),
@@ -181,7 +181,7 @@ mod tests {
             (found(2, 1, &[]), 3 * queue, 256 * queue),
             (found(0, 0, &["tun0"]), 2_304_000, 65_536_000),
             (found(u64::MAX, u64::MAX, &[]), u64::MAX, u64::MAX),
-            (Found { is_hiding: true, ..Found::default() }, u64::MAX, u64::MAX),
+            (HiddenSockets { is_hiding: true, ..HiddenSockets::default() }, u64::MAX, u64::MAX),
         ] {
             assert_eq!((found.unseen_bytes(queue), found.deepest_bytes(queue)), (unseen, deepest), "{found:?}");
         }

@@ -6,7 +6,7 @@
 //! The instances are frozen meanwhile, so nothing moves from where we have not looked to where we have. We only read, and only
 //! what no instance can write: names of its own choice are neither needed nor believed.
 
-use super::descriptors::Found;
+use super::descriptors::HiddenSockets;
 use super::scan_limit::Looks;
 use crate::instance::cgroup;
 use std::collections::BTreeSet;
@@ -100,7 +100,7 @@ struct Sum {
     name: String,
     threads: Vec<i32>,
     queued_bytes: u64,
-    found: Found,
+    found: HiddenSockets,
     /// What was done to look at it.
     steps: u64,
 }

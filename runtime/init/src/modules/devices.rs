@@ -19,7 +19,7 @@ const PROCESSORS: &str = "/sys/devices/system/cpu";
 
 /// What a device that came has to be looked up by.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum NewAliases {
     /// The aliases of those that are new.
     Aliases(BTreeSet<String>),
     /// Nobody told which: all are looked at.
@@ -45,8 +45,8 @@ impl NewDevices {
     }
 
     /// Those that came since the last call.
-    pub(crate) fn take(&self) -> Found {
-        let Some(events) = &self.events else { return Found::Unknown };
+    pub(crate) fn take(&self) -> NewAliases {
+        let Some(events) = &self.events else { return NewAliases::Unknown };
         let (mut aliases, mut is_lost) = (BTreeSet::new(), false);
         let mut buffer = [0; MAX_UEVENT_BYTES];
         // The kernel keeps some hundred events: who sends more than are read loses them, and that ends it too.
@@ -60,11 +60,11 @@ impl NewDevices {
                     }
                 }
                 Ok(Some(Received::Lost)) => is_lost = true,
-                Ok(None) => return if is_lost { Found::Unknown } else { Found::Aliases(aliases) },
-                Err(_) => return Found::Unknown,
+                Ok(None) => return if is_lost { NewAliases::Unknown } else { NewAliases::Aliases(aliases) },
+                Err(_) => return NewAliases::Unknown,
             }
         }
-        Found::Unknown
+        NewAliases::Unknown
     }
 }
 

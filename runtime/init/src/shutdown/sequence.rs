@@ -72,7 +72,7 @@ pub(crate) enum Stage {
 
 /// What is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Remaining {
     /// An instance.
     pub(crate) instances: bool,
     /// A service.
@@ -83,7 +83,7 @@ pub(crate) struct Left {
     pub(crate) flush: bool,
 }
 
-impl Left {
+impl Remaining {
     /// Whether a stage still has something to wait for.
     pub(crate) fn is_of(self, stage: Stage) -> bool {
         match stage {
@@ -143,7 +143,7 @@ impl Stage {
 }
 
 /// The table. After a change it is to be asked again: what is not there is not waited for.
-pub(crate) fn step(stage: Stage, left: Left, mode: Mode, now: Moment) -> (Stage, Action) {
+pub(crate) fn step(stage: Stage, left: Remaining, mode: Mode, now: Moment) -> (Stage, Action) {
     let after = |limit| now.saturating_add(limit);
     match stage {
         Stage::Instances { .. } | Stage::InstancesKilled { .. } if !left.is_of(stage) => {
@@ -192,8 +192,8 @@ fn flush(mode: Mode, now: Moment) -> (Stage, Action) {
 mod tests {
     use super::*;
 
-    const NOTHING: Left = Left { instances: false, services: false, processes: false, flush: false };
-    const ALL: Left = Left { instances: true, services: true, processes: true, flush: true };
+    const NOTHING: Remaining = Remaining { instances: false, services: false, processes: false, flush: false };
+    const ALL: Remaining = Remaining { instances: true, services: true, processes: true, flush: true };
 
     /// No shutdown takes longer.
     const MAX_DURATION: Duration = MAX_TIMEOUT
@@ -204,7 +204,7 @@ mod tests {
         .saturating_add(FLUSH_LIMIT);
 
     /// Every action with the time at which it came, while nothing changes but the time.
-    fn actions(left: Left, mode: Mode, timeout: Duration) -> Vec<(Moment, Action)> {
+    fn actions(left: Remaining, mode: Mode, timeout: Duration) -> Vec<(Moment, Action)> {
         let mut now = Moment::from_secs(1000);
         let mut stage = Stage::first(timeout, now);
         let mut actions = Vec::new();
@@ -255,25 +255,25 @@ mod tests {
     fn each_stage_ends_as_soon_as_what_it_waits_for_is_gone() {
         let now = Moment::from_secs(7);
         let at = |seconds| now + Duration::from_secs(seconds);
-        let rest = Left { instances: false, services: true, ..ALL };
+        let rest = Remaining { instances: false, services: true, ..ALL };
         let table = [
             (Stage::Instances { kill_at: at(9) }, rest, Stage::Services { until: at(11) }, Action::None),
             (Stage::InstancesKilled { until: at(9) }, rest, Stage::Services { until: at(11) }, Action::None),
             (
                 Stage::Services { until: at(9) },
-                Left { services: false, ..rest },
+                Remaining { services: false, ..rest },
                 Stage::OthersAsked { kill_at: at(3) },
                 Action::AskOthers,
             ),
             (
                 Stage::OthersKilled { until: at(9), again_at: now },
-                Left { processes: false, ..rest },
+                Remaining { processes: false, ..rest },
                 Stage::Flushing { until: at(60) },
                 Action::Flush,
             ),
             (
                 Stage::Flushing { until: at(9) },
-                Left { flush: false, ..ALL },
+                Remaining { flush: false, ..ALL },
                 Stage::Over { again_at: at(20) },
                 Action::End,
             ),
