@@ -2,7 +2,7 @@
 
 pub mod answer;
 pub mod forward;
+mod forwarded_queries;
 mod query_limit;
 pub mod serve;
-mod waiting;
 pub mod zone;

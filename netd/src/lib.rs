@@ -36,9 +36,9 @@ pub mod uplink;
 pub mod dhcp;
 pub mod dns;
 
-mod alarm;
+mod owned_task;
 mod readiness;
-mod task;
+mod wakeup_timer;
 
 use idle_memory::IdleMemory;
 use std::ffi::OsString;

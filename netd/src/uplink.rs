@@ -1,16 +1,16 @@
 //! One uplink: the choice of its link, and the sources of the link's addresses, put together to what the link should look like.
 
-mod choice;
 mod dhcp_source;
+mod link_choice;
 
 use crate::daemon::Event;
 use crate::dhcp::lease::Lease;
 use crate::link::observed::Observed;
 use crate::link::plan::WishedUplink;
 use crate::link::route::Route;
-use choice::LinkChange;
-pub use choice::{ChosenLink, LinkChoice};
 use dhcp_source::{Asking, DhcpSource};
+use link_choice::LinkChange;
+pub use link_choice::{ChosenLink, LinkChoice};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;

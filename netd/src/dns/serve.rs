@@ -3,12 +3,12 @@
 
 use super::answer::{Answer, answer, refusal};
 use super::forward::{MAX_UDP_BYTES, forward_tcp, host_servers, write_framed};
+use super::forwarded_queries::{ForwardedQueries, Heard};
 use super::query_limit::QueryLimit;
-use super::waiting::{Heard, Waiting};
 use super::zone::Zones;
-use crate::alarm::Alarm;
+use crate::owned_task::Task;
 use crate::readiness::{Watched, poll_read_from, take_one, watch};
-use crate::task::Task;
+use crate::wakeup_timer::WakeupTimer;
 use simple_dns::RCODE;
 use std::future::poll_fn;
 use std::io;
@@ -92,16 +92,16 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
     let mut buffer = [0; MAX_UDP_BYTES];
     let mut budget = Budget::each(BURST, PAUSE);
     let (mut in_a_row, mut overdrawn_until, mut paused_until) = (0, None, None);
-    let mut waiting = Waiting::default();
-    let mut alarm = Alarm::default();
+    let mut queries = ForwardedQueries::default();
+    let mut timer = WakeupTimer::default();
     // One that finds no room is asked again.
     let reply = |bytes: &[u8], to| drop(raw_socket::send_datagram(socket.get_ref(), bytes, to));
     loop {
         let event = poll_fn(|cx| {
             if paused_until.is_some() {
-                return alarm.poll(cx).map(|()| Event::Due);
+                return timer.poll(cx).map(|()| Event::Due);
             }
-            if let Poll::Ready(heard) = waiting.poll_heard(cx, &mut buffer) {
+            if let Poll::Ready(heard) = queries.poll_heard(cx, &mut buffer) {
                 return Poll::Ready(Event::Heard(heard));
             }
             if in_a_row < MAX_IN_A_ROW {
@@ -113,7 +113,7 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
             }
             match overdrawn_until {
                 Some(_) => Poll::Ready(Event::Overdrawn),
-                None => alarm.poll(cx).map(|()| Event::Due),
+                None => timer.poll(cx).map(|()| Event::Due),
             }
         });
         let event = event.await;
@@ -131,7 +131,7 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
                     Answer::Forward => {
                         let permit = server.forwarded.take((*from.ip()).into());
                         let refused = permit.and_then(|permit| {
-                            server.with_servers(|servers| waiting.ask(query, from, permit, servers, now))
+                            server.with_servers(|servers| queries.ask(query, from, permit, servers, now))
                         });
                         if refused.is_some() {
                             reply(&refusal(query, RCODE::ServerFailure), from);
@@ -146,14 +146,14 @@ async fn serve_udp(server: Arc<Server>, socket: Watched) {
             Event::Heard(Heard::Unreachable) | Event::Due => {
                 paused_until = paused_until.filter(|until| now < *until);
                 // To know the servers may take reading a file of the host's.
-                if waiting.deadline().is_some_and(|due| due <= now) {
-                    for question in server.with_servers(|servers| waiting.go_on(servers, now)) {
+                if queries.deadline().is_some_and(|due| due <= now) {
+                    for question in server.with_servers(|servers| queries.go_on(servers, now)) {
                         reply(&refusal(&question.as_asked(), RCODE::ServerFailure), question.asker);
                     }
                 }
             }
         }
-        alarm.ring_by(waiting.deadline().into_iter().chain(paused_until).min(), now);
+        timer.set_earlier(queries.deadline().into_iter().chain(paused_until).min(), now);
     }
 }
 

@@ -1,14 +1,14 @@
 //! The DHCP client of an uplink, with the socket that the client's state needs.
 
-use super::choice::ChosenLink;
+use super::link_choice::ChosenLink;
 use crate::daemon::Event;
 use crate::dhcp::client::{self, Destination, Hearing, Send, State};
 use crate::dhcp::datagram::{encode_datagram, parse_datagram};
 use crate::dhcp::lease::Lease;
 use crate::dhcp::message::{MAX_BYTES, parse_message};
 use crate::link::observed::Link;
+use crate::owned_task::Task;
 use crate::readiness::{read_from, take_one, watch};
-use crate::task::Task;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;

@@ -6,7 +6,7 @@ use crate::report::{at, at_new};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use yado_spec::share;
+use yado_spec::kernel_table_share;
 use yado_sys::machine;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
@@ -17,7 +17,7 @@ use yado_wire::{Failure, Step};
 pub(crate) fn new_terminals(base: u32) -> Result<OwnedFd, Failure> {
     const GROUP_TTY: u32 = 5;
     let gid = base.saturating_add(GROUP_TTY).to_string();
-    let max = share::terminals(machine::memory_bytes()).to_string();
+    let max = kernel_table_share::terminals(machine::memory_bytes()).to_string();
     let options = [
         FsOption::Value("source", "devpts"),
         FsOption::Value("mode", "0620"),

@@ -3,7 +3,7 @@
 use crate::report::at;
 use yado_spec::LaunchRequest;
 use yado_spec::instance::KernelLimit;
-use yado_spec::share;
+use yado_spec::kernel_table_share;
 use yado_sys::machine;
 use yado_sys::rlimit::KernelResource;
 use yado_wire::{Failure, Step};
@@ -31,7 +31,7 @@ pub(crate) fn set(request: &LaunchRequest, pid: i32) -> Result<(), Failure> {
     if !limits.iter().any(|limit| limit.resource == "nofile") {
         // The kernel's own 4096 is too few for databases; systemd sets as many as it can. Hosted, we may lack the privilege
         // to raise it: then it stays.
-        let most = share::open_files(machine::memory_bytes());
+        let most = kernel_table_share::open_files(machine::memory_bytes());
         let _ = KernelResource::OPEN_FILES.set(pid, Some(OPEN_FILES), Some(most));
     }
     limits.iter().try_for_each(|KernelLimit { resource: name, soft, hard }| {

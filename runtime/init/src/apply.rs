@@ -1,6 +1,7 @@
 //! What is configured changes while it runs: the specs are read again as the compiler has written them, and what runs is made what
 //! they say. What an instance does not take on while it runs waits for its next start.
 
+use crate::boot_clock::Moment;
 use crate::identities::stored::IdentitiesFile;
 use crate::identities::{self, Identities};
 use crate::instance::health::Phase;
@@ -9,7 +10,6 @@ use crate::instance::spec_update::{SpecUpdate, leave_actual};
 use crate::instance::{Instance, cgroup};
 use crate::job::{Job, JobEnd};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::netd;
 use crate::service_list;
 use crate::specs::{self, Configured};

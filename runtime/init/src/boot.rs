@@ -4,6 +4,7 @@ pub(crate) mod parts;
 pub(crate) mod progress;
 mod table;
 
+use crate::boot_clock::{Moment, whole_ms};
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::identities;
@@ -13,7 +14,6 @@ use crate::instances::Instances;
 use crate::job::{Job, JobEnd, Lane};
 use crate::log::Priority;
 use crate::modules;
-use crate::moment::{Moment, whole_ms};
 use crate::process::how_it_ended;
 use crate::service_list;
 use crate::specs;

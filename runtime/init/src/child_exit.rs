@@ -1,12 +1,12 @@
 //! The ends of processes: reaping all of them, and clearing away what an instance leaves.
 
+use crate::boot_clock::Moment;
 use crate::instance::Instance;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{self, End};
 use crate::instance::{cgroup, end_of_payload, exit_status, run_end};
 use crate::launch::{LaunchId, Launchers, TaskKind};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::netd::detach_queue::{self, Peer};
 use crate::netd::{self, Peering};
 use crate::process::how_it_ended;

@@ -33,8 +33,8 @@
 //! [`DeferredClose`]: crate::deferred_close::DeferredClose
 //! [`DeferredClose::recv`]: crate::deferred_close::DeferredClose::recv
 
+use crate::boot_clock::Moment;
 use crate::deferred_close::{CloseBy, Discarded};
-use crate::moment::Moment;
 use crate::process::Start;
 use crate::reader_link::ReaderLink;
 use std::collections::VecDeque;

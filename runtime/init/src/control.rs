@@ -5,9 +5,9 @@ pub(crate) mod client;
 mod exchange;
 mod requests;
 
+use crate::boot_clock::Moment;
 use crate::deferred_close::CloseBy;
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use client::{Client, Streams};
 use yado_sys::packet;

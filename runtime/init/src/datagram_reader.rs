@@ -15,7 +15,7 @@
 mod restriction;
 mod source;
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use restriction::restrict;
 use source::Watched;
 use std::os::fd::OwnedFd;

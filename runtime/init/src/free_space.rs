@@ -2,9 +2,9 @@
 //!
 //! It looks at most once a minute, and only when something else woke us.
 
+use crate::boot_clock::Moment;
 use crate::data_partition::MOUNT_POINT;
 use crate::log::{Log, Priority};
-use crate::moment::Moment;
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::file_reserve;

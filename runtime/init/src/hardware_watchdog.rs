@@ -1,7 +1,7 @@
 //! The board's watchdog: it resets a machine whose PID 1 is not heard of any more.
 
+use crate::boot_clock::Moment;
 use crate::log::{Log, Priority};
-use crate::moment::Moment;
 use std::path::Path;
 use std::time::Duration;
 use yado_sys::watchdog::{Timeout, Watchdog};

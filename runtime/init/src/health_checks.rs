@@ -1,11 +1,11 @@
 //! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
 
+use crate::boot_clock::Moment;
 use crate::instance::Run;
 use crate::instance::health::{Cause, HealthAction, Phase, Ping, Verdict};
 use crate::instance::{cgroup, lifecycle};
 use crate::launch::{Launch, Task, TaskKind};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::os::fd::AsFd;
 use yado_spec::instance::Readiness;

@@ -3,7 +3,7 @@
 
 use crate::instance::cgroup;
 use crate::log::{Log, Priority};
-use crate::open_files;
+use crate::open_file_limit;
 use crate::paths::{Paths, read_verify, service_groups};
 use crate::runtime_directories;
 use crate::supervisor::Supervisor;
@@ -23,7 +23,7 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
         log.say(Priority::Error, format_args!("a hosted init needs root: run it as root"));
         return ExitCode::FAILURE;
     }
-    open_files::raise_limit(&mut log);
+    open_file_limit::raise_limit(&mut log);
     let directory = match fs::canonicalize(directory) {
         Ok(directory) => directory,
         Err(error) => {

@@ -3,11 +3,11 @@
 
 pub(crate) mod table;
 
+use crate::boot_clock::Moment;
 use crate::instance::lifecycle::{self, State};
 use crate::job::{Job, Lane};
 use crate::launch::{Task, TaskKind};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::time::Duration;

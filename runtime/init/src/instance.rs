@@ -8,10 +8,10 @@ pub(crate) mod lifecycle;
 pub mod notify;
 pub(crate) mod spec_update;
 
+use crate::boot_clock::{Moment, whole_ms};
 use crate::deferred_close::DeferredClose;
 use crate::identities::Identities;
 use crate::image_cache::ImageUse;
-use crate::moment::{Moment, whole_ms};
 use crate::reader_socket::ReaderSocket;
 use crate::specs::Configured;
 use console::Console;

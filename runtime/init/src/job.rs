@@ -1,9 +1,9 @@
 //! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
 //! Each has a time limit, and none is waited for: who does not even end when it is killed is given up.
 
+use crate::boot_clock::Moment;
 use crate::instance::cgroup::CgroupWrite;
 use crate::log::{Log, Priority};
-use crate::moment::Moment;
 use crate::paths::Paths;
 use crate::process::{KILLED_LIMIT, Output, Start};
 use crate::shutdown::sequence::FLUSH_LIMIT;

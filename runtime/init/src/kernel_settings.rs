@@ -5,7 +5,7 @@
 
 use crate::log::{Log, Priority};
 use std::fs;
-use yado_spec::share;
+use yado_spec::kernel_table_share;
 
 const MIB: u64 = 1 << 20;
 
@@ -49,7 +49,7 @@ fn by_memory(memory_bytes: u64) -> Vec<(&'static str, String)> {
     // The first terminals of each container come out of the reserve, from its own `/dev/pts`, which gives no more than its
     // share. A `/dev/pts` that a container mounts itself takes from the rest, and there containers are in each other's way
     // only.
-    let reserve = u64::from(share::terminals(memory_bytes)) * 16;
+    let reserve = u64::from(kernel_table_share::terminals(memory_bytes)) * 16;
     let of_own_mounts = (mib / 4).clamp(16, 1024);
     let mut settings = vec![
         ("kernel.pty.max", reserve.saturating_add(of_own_mounts)),
@@ -86,7 +86,7 @@ mod tests {
     fn ten_containers_have_their_terminals_whatever_one_of_them_mounts() {
         for mib in [64, 256, 1024, 64 << 10] {
             let [max, reserve] = ["kernel.pty.max", "kernel.pty.reserve"].map(|name| value(mib, name).unwrap());
-            assert!(10 * u64::from(share::terminals(mib * MIB)) + (max - reserve) <= max, "{mib} MiB");
+            assert!(10 * u64::from(kernel_table_share::terminals(mib * MIB)) + (max - reserve) <= max, "{mib} MiB");
             // At 27 KiB each.
             assert!(mib < 256 || (max - reserve) * 27 * 1024 <= mib * MIB / 100, "{mib} MiB");
         }

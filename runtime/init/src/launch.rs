@@ -1,7 +1,7 @@
 //! One run of the launcher: the process, its report socket, and what it said.
 
+use crate::boot_clock::Moment;
 use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
-use crate::moment::Moment;
 use crate::process::{Output, Start};
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,9 +1,9 @@
 //! Launchers that take too long. A launcher that hangs, wherever that is, is killed, what it was for has failed, and its
 //! place is free: also when it hangs in the kernel so that not even that ends it.
 
+use crate::boot_clock::Moment;
 use crate::launch::{Launch, LaunchId, Limit, TaskKind};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::process::KILLED_LIMIT;
 use crate::supervisor::Supervisor;
 use std::fs;

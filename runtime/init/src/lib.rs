@@ -10,19 +10,19 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
 )]
 
+mod apparmor_profiles;
 mod arguments;
 mod hosted;
 mod initramfs;
 mod kernel_mounts;
 mod kernel_settings;
 mod paths;
-mod profiles;
 mod runtime_directories;
 mod system;
 
+mod boot_clock;
 mod control;
-mod moment;
-mod open_files;
+mod open_file_limit;
 mod poll_events;
 mod setup;
 mod supervisor;

@@ -11,7 +11,7 @@ pub(crate) mod line_splitter;
 pub(crate) mod ring;
 pub(crate) mod rings;
 
-use crate::moment::whole_ms;
+use crate::boot_clock::whole_ms;
 use rings::LogRings;
 use std::fmt;
 use std::fs::File;

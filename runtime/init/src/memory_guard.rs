@@ -16,10 +16,10 @@ pub(crate) mod sockets;
 mod table;
 mod weight;
 
+use crate::boot_clock::{Moment, whole_ms};
 use crate::instance::Instance;
 use crate::instance::lifecycle::State;
 use crate::log::Priority;
-use crate::moment::{Moment, whole_ms};
 use crate::process::{Output, Start};
 use crate::service;
 use crate::supervisor::Supervisor;

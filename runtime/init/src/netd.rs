@@ -3,9 +3,9 @@
 
 pub(crate) mod detach_queue;
 
+use crate::boot_clock::Moment;
 use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use crate::log::{Log, Priority};
-use crate::moment::Moment;
 use crate::service::Service;
 use detach_queue::{Action, DetachQueue, Event, Peer};
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! Everything that can wake the process, and who then looks at it.
 
+use crate::boot_clock::Moment;
 use crate::control::client::Streams;
 use crate::image_cache::CachedImageId;
 use crate::job::Lane;
 use crate::launch::LaunchId;
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

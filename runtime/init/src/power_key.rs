@@ -1,6 +1,6 @@
 //! The power key: input devices that have one, and when it is pressed.
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::io::Read;

@@ -3,9 +3,9 @@
 //!
 //! Nothing is closed here: see [`close_queue`](crate::close_queue).
 
+use crate::boot_clock::Moment;
 use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use crate::log::{Log, Priority};
-use crate::moment::Moment;
 use crate::paths::Paths;
 use crate::process::{Output, Start, how_it_ended};
 use crate::reader_socket::ReaderSocket;

@@ -1,9 +1,9 @@
 //! What the datagram reader tells is checked, and done.
 
+use crate::boot_clock::Moment;
 use crate::instance::Instance;
 use crate::instance::notify::{Notification, Ping};
 use crate::log::{INSTANCE_PREFIX, OWN_IDENTIFIER, Priority};
-use crate::moment::Moment;
 use crate::reader_link::Surroundings;
 use crate::service::{State, Wanted};
 use crate::supervisor::Supervisor;

@@ -1,6 +1,7 @@
 //! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
 
 use crate::boot::parts::{Part, Parts};
+use crate::boot_clock::Moment;
 use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::instance::console::Console;
 use crate::instance::counter::Counter;
@@ -8,7 +9,6 @@ use crate::instance::lifecycle;
 use crate::instance::notify::{self, Notification, Ping};
 use crate::launch::{LaunchId, Limit, TaskKind};
 use crate::log::{Priority, console_identifier};
-use crate::moment::Moment;
 use crate::netd::SERVICE;
 use crate::process::{Output, how_it_ended};
 use crate::supervisor::Supervisor;

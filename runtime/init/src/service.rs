@@ -2,7 +2,7 @@
 
 pub(crate) mod group;
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use crate::process::Output;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;

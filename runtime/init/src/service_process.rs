@@ -1,8 +1,8 @@
 //! The processes of services: starting, signalling, and what follows when one has ended.
 
+use crate::boot_clock::Moment;
 use crate::instance::{cgroup, exit_status};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::process::{Output, Start, how_it_ended};
 use crate::service;
 use crate::supervisor::Supervisor;

@@ -2,6 +2,7 @@
 //! signals: without them no child would ever be reaped.
 
 use crate::boot::progress::Boot;
+use crate::boot_clock::Moment;
 use crate::close_queue::CloseQueue;
 use crate::control::client::Clients;
 use crate::events::Events;
@@ -14,7 +15,6 @@ use crate::instances::Instances;
 use crate::job::Jobs;
 use crate::log::{Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
-use crate::moment::Moment;
 use crate::netd::Netd;
 use crate::paths::Paths;
 use crate::poll_events::Sockets;

@@ -5,13 +5,13 @@ mod remaining;
 pub(crate) mod sequence;
 pub(crate) mod unmount;
 
+use crate::boot_clock::Moment;
 use crate::boot_order::may_stop;
 use crate::fuse_connections::{self, FuseMounts};
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
 use crate::job::{Job, Lane};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::runtime_directories;
 use crate::service;
 use crate::supervisor::Supervisor;

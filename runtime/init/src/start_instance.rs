@@ -1,5 +1,6 @@
 //! Starting instances, and commands in them.
 
+use crate::boot_clock::Moment;
 use crate::deferred_close::DeferredClose;
 use crate::fuse_connections::{self, FuseMounts};
 use crate::identities;
@@ -10,7 +11,6 @@ use crate::instance::spec_update::leave_actual;
 use crate::instance::{Run, lifecycle};
 use crate::launch::{self, Launch, LaunchDescriptors, LaunchId, Limit, MAX_LAUNCHES, Task, TaskKind};
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::netd;
 use crate::supervisor::Supervisor;
 use std::fs;

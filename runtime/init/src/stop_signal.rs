@@ -2,11 +2,11 @@
 //! a pid namespace is not reached by a signal that it has no handler for, and while it boots it may have none yet, or refuse
 //! the command: so it is asked again, until it ends or its time is over.
 
+use crate::boot_clock::Moment;
 use crate::instance::Run;
 use crate::instance::lifecycle::State;
 use crate::launch::Task;
 use crate::log::Priority;
-use crate::moment::Moment;
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::os::fd::AsFd;

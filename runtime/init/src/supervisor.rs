@@ -5,6 +5,7 @@
 use crate::apply::PendingApply;
 use crate::boot::parts::{self, Part};
 use crate::boot::progress::Boot;
+use crate::boot_clock::Moment;
 use crate::booted_slot::BootedSlot;
 use crate::close_queue::{CloseQueue, Pace};
 use crate::control::client::Clients;
@@ -22,7 +23,6 @@ use crate::job::{Job, Jobs};
 use crate::launch::{Launch, LaunchId, Launchers};
 use crate::log::{Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
-use crate::moment::Moment;
 use crate::netd::{Netd, SERVICE, detach_queue};
 use crate::paths::Paths;
 use crate::poll_events::{PollEvents, Sockets};

@@ -1,5 +1,6 @@
 //! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
 
+use crate::apparmor_profiles;
 use crate::boot::parts::Part;
 use crate::booted_slot::BootedSlot;
 use crate::hardware_watchdog::HardwareWatchdog;
@@ -8,9 +9,8 @@ use crate::kernel_mounts;
 use crate::kernel_settings;
 use crate::log::{JOURNAL_SOCKET, Log, Priority};
 use crate::memory_guard::guard::MemoryGuard;
-use crate::open_files;
+use crate::open_file_limit;
 use crate::paths::Paths;
-use crate::profiles;
 use crate::supervisor::Supervisor;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ pub(crate) fn run() -> ExitCode {
     for problem in &problems {
         log.say(Priority::Error, format_args!("{problem}"));
     }
-    open_files::raise_limit(&mut log);
+    open_file_limit::raise_limit(&mut log);
     if let Err(error) = scheduling::run_before_others() {
         log.say(Priority::Warning, format_args!("be scheduled before all others: {error}"));
     }
@@ -71,7 +71,7 @@ pub(crate) fn run() -> ExitCode {
             supervisor.memory_guard = MemoryGuard::open(&supervisor.paths.groups, &mut supervisor.log);
             supervisor.slot = BootedSlot::read();
             supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
-            profiles::load(&mut supervisor.log);
+            apparmor_profiles::load(&mut supervisor.log);
             start_rescue_shell(&mut supervisor.log);
             loop {
                 let crate::supervisor::Finished = supervisor.run();

@@ -13,9 +13,9 @@ pub mod directory_name;
 pub mod file;
 pub mod file_identity;
 pub mod instance;
+pub mod kernel_table_share;
 pub mod launch_request;
 pub mod network;
-pub mod share;
 pub mod sources;
 
 #[cfg(feature = "compile")]

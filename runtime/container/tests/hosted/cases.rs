@@ -445,7 +445,7 @@ fn limits(fixture: &Fixture) {
         "limits-default",
         "ulimit -n; ulimit -H -n; set -- $(grep processes /proc/self/limits); echo $3",
     );
-    let usual = yado_spec::share::open_files(yado_sys::machine::memory_bytes());
+    let usual = yado_spec::kernel_table_share::open_files(yado_sys::machine::memory_bytes());
     let output = run(&request);
     // As systemd leaves it to its services: what the kernel gave the first process, if nobody has changed it on the way to us.
     let processes = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;

@@ -115,7 +115,7 @@ fn terminals(fixture: &Fixture) {
         let raised = rustix::mount::mount_remount("/dev/pts", MountFlags::empty(), c"max=100000").err();
         vec![held.len() as i32, refusal, raised.map_or(0, Errno::raw_os_error)]
     });
-    let share = yado_spec::share::terminals(yado_sys::machine::memory_bytes());
+    let share = yado_spec::kernel_table_share::terminals(yado_sys::machine::memory_bytes());
     // One is the console.
     let taken = share as i32 - 1;
     assert_eq!(answer, [taken, Errno::NOSPC.raw_os_error(), Errno::PERM.raw_os_error()]);

@@ -1,7 +1,7 @@
 //! What our own start is made of: which part waits for which, and which an instance waits for. What waits for nothing that
 //! another does runs beside it. Pure.
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use std::fmt;
 use std::path::Path;
 use yado_spec::InstanceSpec;

@@ -2,8 +2,8 @@
 
 use super::parts::{Part, Parts, Reached};
 use super::table::Stage;
+use crate::boot_clock::Moment;
 use crate::identities::stored::Persistence;
-use crate::moment::Moment;
 use crate::specs::Configured;
 
 /// Our own start.

@@ -1,10 +1,10 @@
 //! The data partition and what is read from it, as one table of stages; what goes on beside them is `parts`'. Each ends with something that happens (a job ends, a partition appears, a
 //! deadline passes), and every way leads to [`Stage::Done`]: none can keep the system from coming up.
 
+use crate::boot_clock::Moment;
 use crate::data_partition::superblock::Content;
 use crate::data_partition::{PARTITION, PREFERRED};
 use crate::job::{Job, JobEnd};
-use crate::moment::Moment;
 use crate::process::how_it_ended;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! One request in, its first answers out.
 
 use super::client::Exchange;
+use crate::boot_clock::{Moment, whole_ms};
 use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::launch::Task;
 use crate::log::Priority;
 use crate::log::rings::LogPosition;
-use crate::moment::{Moment, whole_ms};
 use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use std::time::Duration;

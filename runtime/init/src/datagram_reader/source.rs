@@ -1,10 +1,10 @@
 //! One socket of the datagram reader: what may come from it, how often it is looked at, and what of it init is told.
 
 use super::LinkLost;
+use crate::boot_clock::{Moment, next_round, whole_ms};
 use crate::instance::notify::{self, Ping, parse_notification};
 use crate::log::journal_protocol::{self, Extent};
 use crate::log::syslog_protocol::parse_syslog;
-use crate::moment::{Moment, next_round, whole_ms};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use yado_sys::datagram::{self, Datagram};

@@ -1,6 +1,6 @@
 //! What follows from devices that come and go, as one table: which drivers are loaded and when instances are told.
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use std::time::Duration;
 use yado_wire::Budget;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_spec::instance::{CpuAllowance, Cpus, Limits, MemoryLimit};
-use yado_spec::share;
+use yado_spec::kernel_table_share;
 use yado_sys::directory_tree::{self, Removal};
 use yado_sys::machine;
 use yado_wire::{Failure, Step};
@@ -202,7 +202,7 @@ pub(crate) fn create(group: &Path, writes: &[CgroupWrite]) -> Result<(), Failure
     }
     fs::create_dir(group).map_err(|error| Failure::from_io(Step::Cgroup, &object, &error))?;
     // Its root may make groups below. These two files stay ours.
-    let descendants = share::control_groups(machine::memory_bytes());
+    let descendants = kernel_table_share::control_groups(machine::memory_bytes());
     for (file, value) in [("cgroup.max.depth", MAX_DEPTH), ("cgroup.max.descendants", descendants)] {
         fs::write(group.join(file), value.to_string())
             .map_err(|error| Failure::from_io(Step::Cgroup, &group.join(file).to_string_lossy(), &error))?;

@@ -7,9 +7,9 @@
 //! kernel for those who are inside a write to the slave (`tty_ldisc_hangup`), so it is closed only when all processes of the
 //! instance have ended, and not by us.
 
+use crate::boot_clock::{Moment, next_round};
 use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::log::line_splitter::LineSplitter;
-use crate::moment::{Moment, next_round};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};

@@ -2,7 +2,7 @@
 //! it count thousands of times a second, so it is told, and even looked at, only so often.
 
 use super::cgroup;
-use crate::moment::{Moment, next_round};
+use crate::boot_clock::{Moment, next_round};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;

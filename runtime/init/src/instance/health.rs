@@ -1,8 +1,8 @@
 //! Whether an instance that runs is still well: what its probe and its watchdog say, as one table. Pure: the clock and where
 //! the instance is in its life are arguments; what follows for that life, `lifecycle` decides.
 
+use crate::boot_clock::Moment;
 use crate::instance::lifecycle::State;
-use crate::moment::Moment;
 use std::time::Duration;
 use yado_spec::instance::{Health, Readiness};
 use yado_wire::Failure;

@@ -2,7 +2,7 @@
 
 mod table;
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use std::time::Duration;
 use yado_spec::instance::{InstanceSpec, Readiness, Restart};
 use yado_wire::rescue::InstanceState;

@@ -2,7 +2,7 @@
 
 use super::lifecycle::{State, Wanted};
 use super::{Instance, cgroup};
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use crate::paths::Paths;
 use crate::specs::Configured;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Freezes all instances together, and lets them go on. The kernel may refuse the write that lets them go on, having no memory
 //! or no descriptors left: then it is written again and again, and the file is open since before anything ran.
 
+use crate::boot_clock::Moment;
 use crate::instance::cgroup;
-use crate::moment::Moment;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

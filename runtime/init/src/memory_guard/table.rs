@@ -1,7 +1,7 @@
 //! When the guard looks at the machine's memory, and what follows, as one table. Pure: the current time is an argument.
 
 use super::shortage::Memory;
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use std::time::Duration;
 
 /// While memory might be getting short it is looked at this often: a fast machine hands out an eighth of a small memory in

@@ -1,6 +1,6 @@
 //! The ended runs that netd has not been told of yet, as one table: one question at a time, asked again until it is answered.
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
 use yado_wire::{InstanceId, RunNumber};

@@ -1,7 +1,7 @@
 //! The order of a shutdown as one table. Every stage has an end that nobody can put off, so the whole has one too:
 //! 214 s after it began a board restarts or powers off, whatever is left, and a hosted init has ended.
 
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use crate::process::KILLED_LIMIT;
 use std::time::Duration;
 use yado_wire::rescue::Mode;

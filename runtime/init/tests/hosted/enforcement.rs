@@ -4,7 +4,7 @@ use super::host::{self, Host};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
-use yado_spec::share;
+use yado_spec::kernel_table_share;
 use yado_sys::{machine, packet};
 use yado_wire::rescue::{InstanceState, Request};
 
@@ -53,7 +53,10 @@ fn the_groups_below_an_instances_own_are_bounded_in_number_and_depth() {
     host.wait_for("one", InstanceState::Running);
     let group = host.group_of("one");
     let read = |file: &str| fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
-    assert_eq!(read("cgroup.max.descendants"), share::control_groups(machine::memory_bytes()).to_string());
+    assert_eq!(
+        read("cgroup.max.descendants"),
+        kernel_table_share::control_groups(machine::memory_bytes()).to_string()
+    );
     assert_eq!(read("cgroup.max.depth"), "16");
     let (mut below, mut made) = (group, 0);
     let refusal = loop {

@@ -2,7 +2,7 @@
 //! wanted state, and whether other instances allow a start are arguments.
 
 use super::{Action, End, Event, Gate, Rules, State, Then, Wanted};
-use crate::moment::Moment;
+use crate::boot_clock::Moment;
 use std::time::Duration;
 use yado_spec::instance::{Readiness, RestartPolicy};
 

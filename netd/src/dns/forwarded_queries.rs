@@ -16,7 +16,7 @@ use yado_sys::{random, raw_socket};
 
 /// All questions of one bridge that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) struct ForwardedQueries {
     questions: Vec<Question>,
     ports: Vec<Port>,
     opened: u32,
@@ -60,7 +60,7 @@ pub(crate) enum Heard {
         /// To whom.
         asker: SocketAddrV4,
     },
-    /// A server cannot be reached: [`Waiting::go_on`] has something to do.
+    /// A server cannot be reached: [`ForwardedQueries::go_on`] has something to do.
     Unreachable,
 }
 
@@ -71,7 +71,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// What is taken from the kernel at a time: two bytes for each id.
 const RANDOM_BYTES: usize = 64;
 
-impl Waiting {
+impl ForwardedQueries {
     /// Asks the first of `servers` that can be asked. Returns the question if there is none.
     pub(crate) fn ask(
         &mut self,
@@ -100,7 +100,7 @@ impl Waiting {
         unanswered
     }
 
-    /// When [`Waiting::go_on`] has something to do. Ports that no question waits on are closed then, too.
+    /// When [`ForwardedQueries::go_on`] has something to do. Ports that no question waits on are closed then, too.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let questions = self.questions.iter().map(|question| question.until).min();
         questions.or_else(|| self.ports.iter().map(|port| port.fresh_until).max())
@@ -108,7 +108,7 @@ impl Waiting {
 
     /// Waits for a reply; it is then in `buffer`, with the asker's id.
     pub(crate) fn poll_heard(&mut self, cx: &mut Context<'_>, buffer: &mut [u8; MAX_UDP_BYTES]) -> Poll<Heard> {
-        let Waiting { questions, ports, .. } = self;
+        let ForwardedQueries { questions, ports, .. } = self;
         for at in 0..ports.len() {
             let Port { id, socket, .. } = &ports[at];
             while questions.iter().any(|question| question.port_id == *id) {
@@ -177,7 +177,7 @@ impl Waiting {
     }
 
     fn close_unused(&mut self, now: Duration) {
-        let Waiting { questions, ports, .. } = self;
+        let ForwardedQueries { questions, ports, .. } = self;
         ports.retain(|port| port.is_fresh(now) || questions.iter().any(|question| question.port_id == port.id));
     }
 

@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The alarm; `None`: it does not ring.
+/// `None`: it is not set.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm(Option<(Duration, Pin<Box<Sleep>>)>);
+pub(crate) struct WakeupTimer(Option<(Duration, Pin<Box<Sleep>>)>);
 
-impl Alarm {
+impl WakeupTimer {
     /// Rings at `at` at the latest; `now` and `at` are on the boot clock.
-    pub(crate) fn ring_by(&mut self, at: Option<Duration>, now: Duration) {
+    pub(crate) fn set_earlier(&mut self, at: Option<Duration>, now: Duration) {
         let Some(at) = at else { return };
         let when = || Instant::now() + at.saturating_sub(now);
         match &mut self.0 {

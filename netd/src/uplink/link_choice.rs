@@ -97,5 +97,5 @@ fn is_configured_by_others(link: u32, own: &[IpAddr], observed: &Observed) -> bo
 }
 
 #[cfg(test)]
-#[path = "choice_tests.rs"]
+#[path = "link_choice_tests.rs"]
 mod tests;
