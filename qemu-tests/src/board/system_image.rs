@@ -17,6 +17,7 @@ use crate::provision;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use yado_image::header::Header;
 
 /// The instances of a system, and how their images come into it.
 #[derive(Debug)]
@@ -266,7 +267,12 @@ fn fill_demo(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
         let text = format!("image = \"{name}\"\n[config]\nboot.autostart = false\n");
         tree.file(&format!("usr/lib/yado/appliance/{name}.toml"), 0o644, text)?;
         let image = workshop.small_image(tampering)?;
-        spoilt.push((tampering, workshop.add_image(tree, name, &image)?));
+        if tampering.is_before_naming() {
+            tampering.apply(&image).map_err(BuildError::io(&image))?;
+            workshop.add_image(tree, name, &image)?;
+        } else {
+            spoilt.push((tampering, workshop.add_image(tree, name, &image)?));
+        }
     }
     workshop.compile(tree)?;
     // Only now: the compiler reads the images, and would rightly refuse these.
@@ -296,10 +302,19 @@ pub fn merge(root: &Path, over: &Tree, merged: &Path) -> Result<(), BuildError> 
 
 /// An image's identity, in hex.
 pub fn fingerprint(image: &Path) -> Result<String, BuildError> {
+    Ok(yado_image::hex::encode(&header(image)?.fingerprint()))
+}
+
+/// The top of an image's hash tree, in hex.
+pub fn root_hash(image: &Path) -> Result<String, BuildError> {
+    Ok(yado_image::hex::encode(&header(image)?.root_hash))
+}
+
+fn header(image: &Path) -> Result<Header, BuildError> {
     let file = File::open(image).map_err(BuildError::io(image))?;
     let (header, _) = yado_image::open::read_header(&file)
         .map_err(|error| BuildError::io(image)(io::Error::other(error.to_string())))?;
-    Ok(yado_image::hex::encode(&header.fingerprint()))
+    Ok(header)
 }
 
 impl Ingredients {

@@ -17,8 +17,11 @@ pub enum Tampering {
     Tree,
     /// One byte of the manifest.
     Manifest,
-    /// One byte of the header.
+    /// One byte of the header, in a file that still has the name of what it was.
     Header,
+    /// One byte of the header, in a file that has the name of what it is: a fingerprint is the header's own digest, and whoever
+    /// changes the header can change the file's name too. Only the signature tells.
+    RenamedHeader,
     /// One byte of the signatures.
     Signature,
     /// Signed well, by a key that nobody trusts.
@@ -29,11 +32,12 @@ pub enum Tampering {
 
 impl Tampering {
     /// Every kind.
-    pub const ALL: [Tampering; 7] = [
+    pub const ALL: [Tampering; 8] = [
         Tampering::Payload,
         Tampering::Tree,
         Tampering::Manifest,
         Tampering::Header,
+        Tampering::RenamedHeader,
         Tampering::Signature,
         Tampering::UnknownKey,
         Tampering::Truncated,
@@ -46,6 +50,7 @@ impl Tampering {
             Tampering::Tree => "tampered-tree",
             Tampering::Manifest => "tampered-manifest",
             Tampering::Header => "tampered-header",
+            Tampering::RenamedHeader => "renamed-header",
             Tampering::Signature => "tampered-signature",
             Tampering::UnknownKey => "unknown-key",
             Tampering::Truncated => "truncated",
@@ -59,7 +64,34 @@ impl Tampering {
             Tampering::Tree => "image-tree",
             Tampering::Manifest => "image-manifest",
             Tampering::Header | Tampering::Truncated => "image-header",
-            Tampering::Signature | Tampering::UnknownKey => "image-signature",
+            Tampering::RenamedHeader | Tampering::Signature | Tampering::UnknownKey => "image-signature",
+        }
+    }
+
+    /// A part of the reason that must be told. It names the check that refused it: an earlier one would say something else.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Tampering::Payload => "block 0 of the payload was changed",
+            Tampering::Tree => "hash tree was changed",
+            Tampering::Manifest => "the manifest was changed",
+            Tampering::Header => "the fingerprint is ",
+            Tampering::RenamedHeader | Tampering::Signature => "does not fit the header: one of them was changed",
+            Tampering::UnknownKey => "signed only by keys that are not trusted here",
+            Tampering::Truncated => "no image header in the last 4 KiB",
+        }
+    }
+
+    /// Whether it is done before the image is put under its fingerprint; otherwise to the file that has that name already.
+    pub fn is_before_naming(self) -> bool {
+        match self {
+            Tampering::RenamedHeader => true,
+            Tampering::Payload
+            | Tampering::Tree
+            | Tampering::Manifest
+            | Tampering::Header
+            | Tampering::Signature
+            | Tampering::UnknownKey
+            | Tampering::Truncated => false,
         }
     }
 
@@ -72,7 +104,7 @@ impl Tampering {
             Tampering::Payload => flip(&file, PAYLOAD_OFFSET),
             Tampering::Tree => flip(&file, layout.tree_offset() + 7),
             Tampering::Manifest => flip(&file, layout.manifest_offset() + u64::from(layout.manifest_bytes()) / 2),
-            Tampering::Header => flip(&file, layout.header_offset() + ROOT_HASH_OFFSET),
+            Tampering::Header | Tampering::RenamedHeader => flip(&file, layout.header_offset() + ROOT_HASH_OFFSET),
             Tampering::Signature => flip(&file, layout.signatures_offset() + SIGNATURE_OFFSET),
             Tampering::UnknownKey => Ok(()),
             Tampering::Truncated => file.set_len(truncated_bytes(&layout)),
