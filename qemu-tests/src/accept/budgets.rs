@@ -5,22 +5,26 @@ use crate::cross::Artifact;
 
 use super::tally::Tally;
 
-/// A program's budget.
+/// A program's budget, stripped and static.
 struct Budget {
     program: &'static str,
-    /// On armv7, stripped and static. arm64 code is larger by nature and gets half as much again.
+    /// On armv7, as design.md 9 has it.
     armhf_kib: u64,
+    /// arm64 has no code as dense as Thumb-2, and its own budget: what was measured (625 and 2449 KiB) and a little room.
+    arm64_kib: u64,
 }
 
-const BUDGETS: [Budget; 2] =
-    [Budget { program: "yado-init", armhf_kib: 512 }, Budget { program: "yado", armhf_kib: 3 * 1024 }];
+const BUDGETS: [Budget; 2] = [
+    Budget { program: "yado-init", armhf_kib: 512, arm64_kib: 672 },
+    Budget { program: "yado", armhf_kib: 3 * 1024, arm64_kib: 2688 },
+];
 
 /// The budget of a shipped program. The developer's own architecture has none.
 pub(crate) fn size_budget_kib(program: &str, arch: Arch) -> Option<u64> {
-    let Budget { program: _, armhf_kib } = BUDGETS.iter().find(|budget| budget.program == program)?;
+    let Budget { program: _, armhf_kib, arm64_kib } = BUDGETS.iter().find(|budget| budget.program == program)?;
     match arch {
         Arch::Armhf => Some(*armhf_kib),
-        Arch::Arm64 => Some(armhf_kib * 3 / 2),
+        Arch::Arm64 => Some(*arm64_kib),
         Arch::Amd64 => None,
     }
 }
