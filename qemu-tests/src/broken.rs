@@ -31,7 +31,7 @@ mod reboot;
 mod slots;
 
 use crate::arch::Arch;
-use crate::board::{BuildError, Prepared};
+use crate::board::{BuildError, Prepared, left_behind};
 use crate::cache::Cache;
 use crate::report::{Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Follows, Looks};
@@ -189,6 +189,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Resu
     let newer = has_newer_kernel(arch).then(|| usual.with_newer_kernel(cache, &APPLIANCE)).transpose()?;
     let prepared = ByKernel { usual, newer };
     let prepare_seconds = began.elapsed().as_secs_f64();
+    left_behind::clear(directory);
     let switched_on = Instant::now();
     let mut bench = Bench::new(&prepared, directory);
     let planned = places.len();
@@ -208,5 +209,9 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Resu
 fn take(bench: &mut Bench<'_>, number: usize, step: &Step) -> StepReport {
     let mut observer = Observer::begin(number, step.title);
     let outcome = (step.take)(bench, &mut observer).map_err(|error| error.to_string());
-    observer.end(outcome)
+    let taken = observer.end(outcome);
+    if taken.failure.is_some() {
+        bench.leave_behind(number);
+    }
+    taken
 }

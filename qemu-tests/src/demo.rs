@@ -20,6 +20,7 @@ pub use command_line::main;
 
 use crate::arch::Arch;
 use crate::board::disk::DataPartition;
+use crate::board::left_behind;
 use crate::board::qemu::{OnReset, Speed};
 use crate::board::system_image::DEMO;
 use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots, WriteCache};
@@ -103,6 +104,7 @@ pub fn run(
     let (began, used_before, made_before) = (Instant::now(), ProcessorTime::now(), cache.made().len());
     let prepared = Prepared::new(cache, arch, &DEMO)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
+    left_behind::clear(directory);
     let switched_on = Instant::now();
     let mut report = Report {
         arch,
@@ -166,7 +168,12 @@ fn take_steps(demo: &mut Demo<'_>, visitor: Visitor, places: &[usize], report: &
 fn take(demo: &mut Demo<'_>, number: usize, step: &Step) -> StepReport {
     let mut observer = Observer::begin(number, step.title);
     let outcome = (step.take)(demo, &mut observer).map_err(|error| error.to_string());
-    observer.end(outcome)
+    let taken = observer.end(outcome);
+    if taken.failure.is_some() {
+        let console = demo.board.serial_log();
+        left_behind::keep(&demo.directory, number, Some(&demo.board.agent), Some(&console));
+    }
+    taken
 }
 
 /// Why a step ended early.

@@ -14,7 +14,7 @@ mod together;
 mod whole_memory;
 
 use crate::arch::Arch;
-use crate::board::{BuildError, Prepared};
+use crate::board::{BuildError, Prepared, left_behind};
 use crate::cache::Cache;
 use crate::report::{Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Looks};
@@ -100,6 +100,7 @@ pub fn run(
     let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
     let lxc = has_lxc(arch).then(|| lxc::stick(cache, &prepared, directory)).transpose()?;
     let prepare_seconds = began.elapsed().as_secs_f64();
+    left_behind::clear(directory);
     let switched_on = Instant::now();
     let mut arena = Arena::new(&prepared, directory, length, lxc);
     let planned = places.len();
@@ -120,5 +121,10 @@ pub fn run(
 fn take(arena: &mut Arena<'_>, number: usize, step: &Step) -> StepReport {
     let mut observer = Observer::begin(number, step.title);
     let outcome = (step.take)(arena, &mut observer).map_err(|error| error.to_string());
-    observer.end(outcome)
+    let taken = observer.end(outcome);
+    if taken.failure.is_some() {
+        let agent = arena.board().ok().map(|board| &board.agent);
+        left_behind::keep(&arena.directory, number, agent, Some(&left_behind::console_in(&arena.directory)));
+    }
+    taken
 }

@@ -12,6 +12,7 @@ pub mod ingredients;
 pub mod initramfs;
 pub mod kernel_modules;
 pub mod keys;
+pub mod left_behind;
 pub mod qemu;
 pub mod qmp;
 mod running;

@@ -7,7 +7,7 @@ use crate::board::qemu::{OnReset, QemuError, Speed};
 use crate::board::qmp::QmpError;
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::volatile_disk::Loss;
-use crate::board::{Board, BoardError, BoardOptions, Prepared, WriteCache};
+use crate::board::{Board, BoardError, BoardOptions, Prepared, WriteCache, left_behind};
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -186,6 +186,12 @@ impl<'a> Bench<'a> {
             }
             let _ = std::fs::remove_dir_all(directory.join("parts"));
         }
+    }
+
+    /// Keeps what the board that is on, or was last, says of a step that failed.
+    pub(super) fn leave_behind(&self, step: usize) {
+        let console = self.options.as_ref().map(|options| left_behind::console_in(&options.directory));
+        left_behind::keep(&self.directory, step, self.board.as_ref().map(|board| &board.agent), console.as_deref());
     }
 
     /// The board that is on.

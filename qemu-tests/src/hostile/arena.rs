@@ -29,7 +29,7 @@ const KERNEL_ARGUMENTS: &str = "loglevel=4";
 #[derive(Debug)]
 pub(super) struct Arena<'a> {
     prepared: &'a Prepared,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// How long the ten are let loose.
     pub(super) length: Length,
     /// The stick with LXC, where there is one.
