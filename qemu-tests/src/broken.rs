@@ -21,6 +21,7 @@ mod devices;
 mod failure;
 mod fullness;
 mod idle;
+mod instance_runs;
 mod killed_apply;
 mod killed_launcher;
 mod killed_processes;

@@ -204,14 +204,28 @@ impl Observer {
         self.observations.push(Observation::Note { what: what.to_owned(), seen });
     }
 
-    /// Ends the step.
+    /// Ends the step. One that went well has failed all the same if nobody but what is tested said so.
     pub fn end(self, outcome: Result<(), String>) -> StepReport {
         let Observer { number, title, began, observations } = self;
-        let failure = outcome.err();
+        let failure = outcome.err().or_else(|| lack_of_witnesses(&observations).map(str::to_owned));
         if let Some(failure) = &failure {
             println!("   ✗ {failure}");
         }
         StepReport { number, title, seconds: began.elapsed().as_secs_f64(), observations, failure }
+    }
+}
+
+fn lack_of_witnesses(observations: &[Observation]) -> Option<&'static str> {
+    let mut witnesses = observations.iter().filter_map(|observation| match observation {
+        Observation::Check { witness, .. } => Some(*witness),
+        Observation::Note { .. } => None,
+    });
+    match witnesses.next() {
+        None => Some("nothing was checked"),
+        Some(first) => {
+            let is_own = |witness| witness == Witness::OwnWord;
+            (is_own(first) && witnesses.all(is_own)).then_some("only our own word")
+        }
     }
 }
 
@@ -270,6 +284,24 @@ mod tests {
         assert!(report(2, &[None, None]).is_passed());
         assert!(!report(2, &[None]).is_passed(), "a step was not reached");
         assert!(!report(2, &[None, Some("no lease")]).is_passed());
+    }
+
+    #[test]
+    fn a_step_that_only_what_is_tested_speaks_of_fails() {
+        let ended = |witnesses: &[Witness]| {
+            let mut observer = Observer::begin(1, "one");
+            observer.note("told", "by nobody");
+            for witness in witnesses {
+                observer.check(*witness, "a", 1, true).expect("it holds");
+            }
+            observer.end(Ok(())).failure
+        };
+        assert_eq!(ended(&[]).as_deref(), Some("nothing was checked"));
+        assert_eq!(ended(&[Witness::OwnWord, Witness::OwnWord]).as_deref(), Some("only our own word"));
+        for other in [Witness::Kernel, Witness::Peer, Witness::OtherEnd] {
+            assert_eq!(ended(&[Witness::OwnWord, other]), None);
+            assert_eq!(ended(&[other, Witness::OwnWord]), None);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod left_behind;
 pub mod qemu;
 pub mod qmp;
 mod running;
+mod seen_by_kernel;
 pub mod spoilt_slot;
 pub mod system_image;
 pub mod tamper;
@@ -24,3 +25,4 @@ pub mod volatile_disk;
 
 pub use failure::BuildError;
 pub use running::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache};
+pub use seen_by_kernel::Seen;

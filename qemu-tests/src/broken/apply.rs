@@ -8,8 +8,9 @@ mod limits;
 mod networks;
 mod rules;
 
-use super::bench::{Bench, shown};
+use super::bench::Bench;
 use super::failure::BrokenError;
+use super::instance_runs::{is_ready, runs};
 use crate::report::{Observer, Witness};
 
 pub(super) use devices::come_and_go;
@@ -50,8 +51,7 @@ enum Looks {
 pub(super) fn every_limit(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let said = apply(bench, "")?;
     observer.check(Witness::OwnWord, "a new instance is applied", &said, said.contains("changing: is new"))?;
-    let status = bench.wait_settled(NAME)?;
-    observer.check(Witness::OwnWord, "it runs", shown(&status), status["state"] == "ready")?;
+    is_ready(bench, observer, "it runs", NAME)?;
     take_all(bench, observer, limits::CASES, Looks::Once)
 }
 
@@ -69,8 +69,7 @@ fn take_all(bench: &mut Bench<'_>, observer: &mut Observer, cases: &[Case], look
         observer.check(Witness::Kernel, "and is lifted again", &seen, seen == *without)?;
     }
     let status = bench.instance(NAME)?;
-    observer.check(Witness::OwnWord, "it has run on", shown(&status), status["pid"] == pid)?;
-    Ok(())
+    runs(bench, observer, "it has run on", NAME, &status, status["pid"] == pid)
 }
 
 /// Words that a script prints, looked at again until they are those that are waited for.

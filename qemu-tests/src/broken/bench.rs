@@ -41,7 +41,8 @@ impl<'a> Bench<'a> {
         Bench { prepared, kernel: Kernel::Usual, directory: directory.to_owned(), board: None, options: None }
     }
 
-    fn prepared(&self) -> Result<&'a Prepared, BrokenError> {
+    /// What the board that is on, or was last, is made of.
+    pub(super) fn prepared(&self) -> Result<&'a Prepared, BrokenError> {
         match self.kernel {
             Kernel::Usual => Ok(&self.prepared.usual),
             Kernel::Newer => self.prepared.newer.as_ref().ok_or(BrokenError::Off),

@@ -1,8 +1,9 @@
 //! A kernel whose modules are compressed, each in a file that the kernel itself unpacks: from the first one that the
 //! initramfs needs to those of an instance's network.
 
-use super::bench::{Bench, TIMEOUT, shown, text};
+use super::bench::Bench;
 use super::failure::BrokenError;
+use super::instance_runs::{is_ready, uplink_has_lease};
 use crate::report::{Observer, Witness};
 
 /// Of the initramfs, of the launcher, of netd, and of a device.
@@ -19,14 +20,9 @@ pub(super) fn loaded(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(
         is_compressed,
     )?;
     for name in ["crab", "shell"] {
-        let status = bench.wait_settled(name)?;
-        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        is_ready(bench, observer, &format!("{name} runs"), name)?;
     }
-    let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
-        let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
-        uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
-    })?;
-    observer.check(Witness::OwnWord, "the uplink has its lease", text(&uplink), true)?;
+    uplink_has_lease(bench, observer, "the uplink has its lease")?;
     // Only now: the agent speaks while drivers are still being unpacked.
     let modules = bench.shell("cut -d ' ' -f 1 /proc/modules")?;
     let missing: Vec<&str> = LOADED.into_iter().filter(|name| modules.lines().all(|line| line != *name)).collect();

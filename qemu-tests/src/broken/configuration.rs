@@ -1,16 +1,16 @@
 //! Specs, files and images that are not as they should be.
 
 use super::appliance::{NEWER_RUNTIME, OTHER_MACHINE};
-use super::bench::{Bench, has_failed_at, shown, text};
+use super::bench::{Bench, has_failed_at, text};
 use super::failure::BrokenError;
+use super::instance_runs::{is_ready, runs_not};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 
 /// What the image's own cache of specs says is checked, not trusted.
 pub(super) fn spoilt_specs(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     for name in ["spec-flipped", "spec-cut"] {
-        let status = bench.wait_settled(name)?;
-        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        is_ready(bench, observer, &format!("{name} runs"), name)?;
         let sums = bench
             .shell(&format!("sha256sum /usr/lib/yado/specs/{name}.bin /run/yado/specs/{name}.bin | cut -c-64"))?;
         let sums: Vec<&str> = sums.lines().collect();
@@ -55,18 +55,13 @@ pub(super) fn bad_files(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
         let reason = text(&status["last_failure"]["reason"]);
         let is_told = told.iter().all(|part| reason.contains(part));
         let is_refused = status["state"] == "failed" && status["last_failure"]["step"] == "spec";
-        observer.check(
-            Witness::OwnWord,
-            &format!("{instance} has failed, and its file, key and value are named"),
-            shown(&status),
-            is_refused && is_told,
-        )?;
+        let what = format!("{instance} has failed, and its file, key and value are named");
+        runs_not(bench, observer, &what, instance, &status, is_refused && is_told)?;
     }
     let unlabelled = bench.wait_settled("no-profile")?;
     let is_refused = has_failed_at(&unlabelled, "label", "no-such-profile");
-    observer.check(Witness::OwnWord, "a profile that is not loaded is named", shown(&unlabelled), is_refused)?;
-    let good = bench.wait_settled("good")?;
-    observer.check(Witness::OwnWord, "the good one beside them runs", shown(&good), good["state"] == "ready")?;
+    runs_not(bench, observer, "a profile that is not loaded is named", "no-profile", &unlabelled, is_refused)?;
+    is_ready(bench, observer, "the good one beside them runs", "good")?;
     let said = bench.shell_ran("yado check /data/instances/typo-key/instance.toml")?;
     let is_same = said.ended == Ended::Code(1) && said.stdout.contains("did you mean limits.memory?");
     observer.check(Witness::OwnWord, "`yado check` says the same of the file", &said.stdout, is_same)?;
@@ -78,14 +73,20 @@ pub(super) fn foreign_images(bench: &mut Bench<'_>, observer: &mut Observer) -> 
         let status = bench.wait_settled(name)?;
         let failure = &status["last_failure"];
         let is_refused = status["state"] == "failed" && failure["step"] == "image-requires";
-        observer.check(
-            Witness::OwnWord,
-            &format!("{name} is refused, and {told} is named"),
-            shown(&status),
-            is_refused && text(&failure["reason"]).contains(told),
-        )?;
+        let is_told = text(&failure["reason"]).contains(told);
+        let what = format!("{name} is refused, and {told} is named");
+        runs_not(bench, observer, &what, name, &status, is_refused && is_told)?;
+        let devices = bench.shell(&devices_of(text(&status["fingerprint"])))?;
+        observer.check(Witness::Kernel, "no device was made for its image", &devices, devices == "0")?;
     }
     Ok(())
+}
+
+/// Counts the devices that read this image, of device-mapper by their name and loop devices by their file. Without a fingerprint
+/// it counts nothing, which is not 0.
+fn devices_of(fingerprint: &str) -> String {
+    let Some(start) = fingerprint.get(..16) else { return "echo no fingerprint".to_owned() };
+    format!("cat /sys/block/dm-*/dm/name /sys/block/loop*/loop/backing_file 2> /dev/null | grep -c {start} || true")
 }
 
 #[cfg(test)]

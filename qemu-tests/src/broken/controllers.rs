@@ -1,8 +1,9 @@
 //! A kernel that was booted without a controller and without a module: whoever needs one of them is told what to change, and
 //! nobody else notices.
 
-use super::bench::{Bench, shown, text};
+use super::bench::{Bench, text};
 use super::failure::BrokenError;
+use super::instance_runs::{is_ready, runs_not};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 
@@ -17,14 +18,11 @@ pub(super) fn missing(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     let is_named = failure["step"] == "limits"
         && text(&failure["object"]).starts_with("memory.max")
         && text(&failure["reason"]).contains(NO_CONTROLLER);
-    observer.check(
-        Witness::OwnWord,
-        "shell, with limits.memory, has failed, and the boot parameter is named",
-        shown(&status),
-        status["state"] == "failed" && is_named,
-    )?;
+    let what = "shell, with limits.memory, has failed, and the boot parameter is named";
+    runs_not(bench, observer, what, "shell", &status, status["state"] == "failed" && is_named)?;
     check_kernel_names(bench, observer, "MEMCG", NO_CONTROLLER)?;
-    runs(bench, observer, "spec-flipped")
+    is_ready(bench, observer, "spec-flipped, without, runs", "spec-flipped")?;
+    Ok(())
 }
 
 pub(super) fn missing_module(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
@@ -35,17 +33,14 @@ pub(super) fn missing_module(bench: &mut Bench<'_>, observer: &mut Observer) -> 
         && ["eth0 of crab", "boot parameter", "yado check-kernel"]
             .iter()
             .all(|part| text(&failure["reason"]).contains(part));
-    observer.check(
-        Witness::OwnWord,
-        "crab, with an interface, has failed, and the module is named",
-        shown(&status),
-        status["state"] == "failed" && is_named,
-    )?;
+    let what = "crab, with an interface, has failed, and the module is named";
+    runs_not(bench, observer, what, "crab", &status, status["state"] == "failed" && is_named)?;
     check_kernel_names(bench, observer, "VETH", NO_MODULE)?;
     let said = bench.shell("yado rescue logs | grep 'module veth: ' || true")?;
     let is_named = said.contains(&format!("the kernel was booted with {NO_MODULE}: remove it"));
     observer.check(Witness::OwnWord, "so does the log, where it was to be loaded", said, is_named)?;
-    runs(bench, observer, "spec-cut")
+    is_ready(bench, observer, "spec-cut, without, runs", "spec-cut")?;
+    Ok(())
 }
 
 fn check_kernel_names(
@@ -61,16 +56,5 @@ fn check_kernel_names(
         if line.is_empty() { format!("{:?}: {}{}", said.ended, said.stdout, said.stderr) } else { line.into() };
     let is_named = said.ended == Ended::Code(1) && line.contains(parameter);
     observer.check(Witness::OwnWord, "`yado check-kernel` names the boot parameter", shown, is_named)?;
-    Ok(())
-}
-
-fn runs(bench: &Bench<'_>, observer: &mut Observer, name: &str) -> Result<(), BrokenError> {
-    let status = bench.wait_settled(name)?;
-    observer.check(
-        Witness::OwnWord,
-        &format!("{name}, without, runs"),
-        shown(&status),
-        status["state"] == "ready",
-    )?;
     Ok(())
 }

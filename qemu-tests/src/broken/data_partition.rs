@@ -1,8 +1,9 @@
 //! A data partition that is missing, or holds what we do not know: a file system in memory stands in, and nothing that may
 //! be somebody's is written over.
 
-use super::bench::{Bench, shown, text};
+use super::bench::{Bench, text};
 use super::failure::BrokenError;
+use super::instance_runs::is_ready;
 use crate::report::{Observer, Witness};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,7 @@ pub(super) fn missing(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     named(bench, observer, "no partition has this name")?;
     on_volatile_layers(bench, observer)?;
     for name in ["crab", "shell"] {
-        let status = bench.wait_settled(name)?;
-        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        is_ready(bench, observer, &format!("{name} runs"), name)?;
     }
     Ok(())
 }
@@ -63,8 +63,7 @@ fn on_volatile_layers(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), 
     let is_volatile = mounts.starts_with("/dev/loop") || mounts.contains(" tmpfs ");
     observer.check(Witness::Kernel, "a file system in memory stands in for it", &mounts, is_volatile)?;
     for name in INSTANCES {
-        let status = bench.wait_settled(name)?;
-        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        is_ready(bench, observer, &format!("{name} runs"), name)?;
     }
     let written = bench.inside_output("spec-cut", "echo volatile > /root/note && cat /root/note")?;
     observer.check(

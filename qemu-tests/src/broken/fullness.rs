@@ -1,8 +1,8 @@
 //! A data partition that fills up: first as far as instances may, then, by somebody with all rights, to its last block.
 
-use super::bench::{Bench, shown};
+use super::bench::Bench;
 use super::failure::BrokenError;
-use super::killed_processes::runs_on;
+use super::instance_runs::{is_ready, runs_on};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 
@@ -29,15 +29,10 @@ pub(super) fn fill(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
     observer.check(Witness::Kernel, "root filled the rest", room, free.as_deref() == Some("0"))?;
     for name in ["shell", "good"] {
         bench.board()?.yado(&["rescue", "restart", name])?;
-        let status = bench.wait_settled(name)?;
-        observer.check(
-            Witness::OwnWord,
-            &format!("{name} starts again all the same"),
-            shown(&status),
-            status["state"] == "ready",
-        )?;
+        is_ready(bench, observer, &format!("{name} starts again all the same"), name)?;
     }
-    let fill = bench.inside_output("shell", "ls -l /root/fill")?;
-    observer.note("its file is there", fill);
+    let bytes = bench.inside_output("shell", "stat -c %s /root/fill")?;
+    let is_there = bytes.parse::<u64>().is_ok_and(|bytes| 0 < bytes);
+    observer.check(Witness::Peer, "its file is there", format!("{bytes} bytes"), is_there)?;
     runs_on(bench, observer, &before, &["crab", "chip-patient"])
 }

@@ -4,7 +4,7 @@
 
 use super::bench::{Bench, TIMEOUT, service, shown, text};
 use super::failure::BrokenError;
-use super::killed_processes::runs_on;
+use super::instance_runs::{is_ready, runs_on};
 use crate::board::BoardError;
 use crate::board::agent::AgentError;
 use crate::report::{Observer, Witness};
@@ -33,8 +33,7 @@ pub(super) fn at_work(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     told_and_clean(bench, observer, "killed while it waits for netd", &fingerprint, &clean)?;
 
     bench.board()?.yado(&["rescue", "start", VICTIM])?;
-    let status = bench.wait_settled(VICTIM)?;
-    observer.check(Witness::OwnWord, "left alone, it starts", shown(&status), status["state"] == "ready")?;
+    is_ready(bench, observer, "left alone, it starts", VICTIM)?;
     bench.board()?.yado(&["rescue", "stop", VICTIM])?;
     settle_clean(bench, observer, "stopped in order", &fingerprint, &clean)?;
     runs_on(bench, observer, &before, &["crab", "shell", "good"])
@@ -109,7 +108,7 @@ fn settle_clean(
         || Ok(leftovers(bench, fingerprint).unwrap_or_default().into()),
         |found| (found == clean).then(|| text(found).to_owned()),
     )?;
-    observer.note(&format!("{when}: nothing is left"), found);
+    observer.check(Witness::Kernel, &format!("{when}: nothing is left"), &found, found == clean)?;
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! Processes that die where nobody expects it: netd, and the first process of an instance.
 
-use super::bench::{Bench, TIMEOUT, instance, service, shown, text};
+use super::bench::{Bench, TIMEOUT, instance, service, text};
+use super::clock::NETWORK;
 use super::failure::BrokenError;
+use super::instance_runs::{runs, runs_not, runs_on, uplink_has_lease};
 use crate::board::container_images::{TOOL, greeting};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
@@ -13,7 +15,8 @@ const WITH_INTERFACE: [&str; 2] = ["crab", "shell"];
 
 pub(super) fn netd(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let addresses = addresses(bench)?;
-    observer.note("the containers have addresses", addresses.join(", "));
+    let are_ours = addresses.iter().all(|address| address.starts_with(NETWORK));
+    observer.check(Witness::Peer, "the containers have addresses of yado0's", addresses.join(", "), are_ours)?;
     reach(bench, observer)?;
     let before = bench.status()?;
     let old = service(&before, "netd").cloned().unwrap_or_default();
@@ -24,12 +27,11 @@ pub(super) fn netd(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
     })?;
     let seen = format!("pid {} was killed, pid {} runs, {} restarts", old["pid"], new["pid"], new["restarts"]);
     let is_once = new["restarts"].as_u64() == old["restarts"].as_u64().map(|count| count + 1);
-    observer.check(Witness::OwnWord, "netd is started again", seen, is_once)?;
-    let uplink = bench.board()?.wait_status("uplink with a lease", TIMEOUT, |status| {
-        let uplink = status["links"].as_array()?.iter().find(|link| link["role"] == "uplink")?;
-        uplink["addresses"][0].is_string().then(|| uplink["addresses"][0].clone())
-    })?;
-    observer.note("the new one has the uplink's lease", text(&uplink));
+    observer.check(Witness::OwnWord, "netd is started again, once", seen, is_once)?;
+    let programs = bench.shell(&format!("readlink /proc/{}/exe /proc/{}/exe; true", old["pid"], new["pid"]))?;
+    let is_another = programs.lines().count() == 1 && programs.ends_with("/yado");
+    observer.check(Witness::Kernel, "the old process is gone, and the new one is there", &programs, is_another)?;
+    uplink_has_lease(bench, observer, "the new one has the uplink's lease")?;
     let now = self::addresses(bench)?;
     observer.check(Witness::Peer, "the containers have the same addresses", now.join(", "), now == addresses)?;
     reach(bench, observer)?;
@@ -69,24 +71,6 @@ fn reach(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> 
     Ok(())
 }
 
-/// Each has the same first process as before.
-pub(super) fn runs_on(
-    bench: &Bench<'_>,
-    observer: &mut Observer,
-    before: &Value,
-    names: &[&str],
-) -> Result<(), BrokenError> {
-    let after = bench.status()?;
-    for name in names {
-        let seen =
-            |status: &Value| instance(status, name).map(|found| (found["state"].clone(), found["pid"].clone()));
-        let (before, after) = (seen(before), seen(&after));
-        let shown = after.as_ref().map_or("gone".to_owned(), |(state, pid)| format!("{}, pid {pid}", text(state)));
-        observer.check(Witness::OwnWord, &format!("{name} runs on"), shown, before == after)?;
-    }
-    Ok(())
-}
-
 pub(super) fn init(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let before = bench.status()?;
     let pid = |name: &str| instance(&before, name).map(|found| found["pid"].clone()).unwrap_or_default();
@@ -96,19 +80,12 @@ pub(super) fn init(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
         status["state"] == "ready" && status["pid"] != restarted
     })?;
     let seen = format!("pid {restarted} was killed, pid {} runs, {} restarts", again["pid"], again["restarts"]);
-    observer.check(
-        Witness::OwnWord,
-        "boot.restart = on-failure: it is started again",
-        seen,
-        again["restarts"] == 1,
-    )?;
+    observer.check(Witness::OwnWord, "it is told that it was started again, once", seen, again["restarts"] == 1)?;
+    let what = "boot.restart = on-failure: it runs again";
+    runs(bench, observer, what, "spec-flipped", &again, again["state"] == "ready")?;
     let failed = bench.wait_instance("spec-cut", "has failed", |status| status["state"] == "failed")?;
     let is_told = text(&failed["last_failure"]["reason"]).contains("killed by signal 9");
-    observer.check(
-        Witness::OwnWord,
-        "boot.restart = never: it is left, and how it ended is told",
-        shown(&failed),
-        is_told,
-    )?;
+    let what = "boot.restart = never: it is left, and how it ended is told";
+    runs_not(bench, observer, what, "spec-cut", &failed, is_told)?;
     runs_on(bench, observer, &before, &["crab", "shell", "good"])
 }

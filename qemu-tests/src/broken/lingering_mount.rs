@@ -1,15 +1,15 @@
 //! Somebody keeps the root of the run before from being unmounted, on a kernel that does not mount a layer twice (overlay's
 //! `index=on`, which some have by default): the next start waits until it may.
 
-use super::bench::{Bench, shown};
+use super::bench::Bench;
 use super::failure::BrokenError;
+use super::instance_runs::{is_ready, runs};
 use crate::report::{Observer, Witness};
 
 const NAME: &str = "crab";
 
 pub(super) fn waited_for(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
-    let before = bench.wait_settled(NAME)?;
-    observer.check(Witness::OwnWord, "it runs", shown(&before), before["state"] == "ready")?;
+    let before = is_ready(bench, observer, "it runs", NAME)?;
     // An open file keeps the mount that it is on.
     let seen = bench.shell(&format!(
         "index=/sys/module/overlay/parameters/index
@@ -36,6 +36,5 @@ echo N > $index",
     )?;
     let after = bench.wait_settled(NAME)?;
     let is_another = after["state"] == "ready" && after["pid"] != before["pid"];
-    observer.check(Witness::OwnWord, "as soon as it may, it starts", shown(&after), is_another)?;
-    Ok(())
+    runs(bench, observer, "as soon as it may, it starts", NAME, &after, is_another)
 }

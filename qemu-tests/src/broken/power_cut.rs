@@ -3,6 +3,7 @@
 use super::bench::{Bench, instance, shown, text};
 use super::failure::BrokenError;
 use super::fullness::KEPT;
+use super::instance_runs::is_ready;
 use crate::board::BoardError;
 use crate::board::qemu::OnReset;
 use crate::report::{Observer, Witness};
@@ -34,8 +35,7 @@ pub(super) fn cut(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), 
         !replayed.is_empty(),
     )?;
     let read = {
-        let status = bench.wait_settled("crab")?;
-        observer.check(Witness::OwnWord, "crab runs", shown(&status), status["state"] == "ready")?;
+        is_ready(bench, observer, "crab runs", "crab")?;
         bench.inside_output("crab", &format!("head -n 1 {KEPT}; tail -n 1 {KEPT}"))?
     };
     observer.check(
@@ -55,8 +55,7 @@ pub(super) fn after(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<()
     let mounts = bench.shell("grep ' /data ' /proc/mounts")?;
     observer.check(Witness::Kernel, "it is mounted, for writing", &mounts, mounts.contains(" ext4 rw"))?;
     for name in STARTED {
-        let status = bench.wait_settled(name)?;
-        observer.check(Witness::OwnWord, &format!("{name} runs"), shown(&status), status["state"] == "ready")?;
+        is_ready(bench, observer, &format!("{name} runs"), name)?;
     }
     let bad = instance(&status, "typo-key").cloned().unwrap_or_default();
     let is_same = text(&bad["last_failure"]["reason"]).contains("did you mean limits.memory?");

@@ -1,8 +1,9 @@
 //! A reboot that was asked for: instances stop in order, nothing that was written is lost, and the board needs nobody to
 //! come up again.
 
-use super::bench::{Bench, shown};
+use super::bench::Bench;
 use super::failure::BrokenError;
+use super::instance_runs::is_ready;
 use crate::command::Tool;
 use crate::report::{Observer, Witness};
 
@@ -20,16 +21,19 @@ pub(super) fn by_itself(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
         said,
         boot_id(bench)? != before,
     )?;
-    let status = bench.wait_settled("crab")?;
-    observer.check(Witness::OwnWord, "crab runs", shown(&status), status["state"] == "ready")?;
+    is_ready(bench, observer, "crab runs", "crab")?;
     let read = bench.inside_output("crab", "cat /root/note")?;
     observer.check(Witness::Peer, "its file is there", &read, read == NOTE)?;
     let replayed = bench.journal_replayed()?;
     let seen = if replayed.is_empty() { "nothing was replayed" } else { &replayed };
     observer.check(Witness::Kernel, "the data partition had been unmounted", seen, replayed.is_empty())?;
     let data = bench.power_off()?;
-    let check = Tool::new("e2fsck").args(["-f", "-n"]).arg(&data).output()?;
-    observer.note("powered off in order, its file system is clean", last_line(&check));
+    let check = Tool::new("e2fsck").args(["-f", "-n"]).arg(&data).output();
+    let (seen, is_clean) = match &check {
+        Ok(said) => (last_line(said).to_owned(), true),
+        Err(error) => (error.to_string(), false),
+    };
+    observer.check(Witness::OtherEnd, "powered off in order, its file system is clean", seen, is_clean)?;
     Ok(())
 }
 

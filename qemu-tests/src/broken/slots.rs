@@ -1,9 +1,10 @@
 //! A system that is on trial and is not what was signed: each boot of it is refused, with its reason on the console, and
 //! when its tries are used up the board comes up from the other slot.
 
-use super::bench::{Bench, shown};
+use super::bench::Bench;
 use super::condition::Condition;
 use super::failure::BrokenError;
+use super::instance_runs::is_ready;
 use crate::board::qemu::OnReset;
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::{BoardError, Slots};
@@ -16,6 +17,7 @@ struct Try {
     left: u8,
     spoiling: Spoiling,
     what: &'static str,
+    witness: Witness,
     told: &'static [&'static str],
 }
 
@@ -25,6 +27,7 @@ const TRIES: [Try; 3] = [
         left: 2,
         spoiling: Spoiling::Payload,
         what: "a byte of its file system was changed: dm-verity refuses the block",
+        witness: Witness::Kernel,
         told: &[
             "device-mapper: verity: ",
             "data block 0 is corrupted",
@@ -36,12 +39,14 @@ const TRIES: [Try; 3] = [
         left: 1,
         spoiling: Spoiling::RootHash,
         what: "a byte of its header was changed: the signature does not fit",
+        witness: Witness::OwnWord,
         told: &["not started: image-signature: ", "does not fit the header"],
     },
     Try {
         left: 0,
         spoiling: Spoiling::Stranger,
         what: "it is signed by a stranger",
+        witness: Witness::OwnWord,
         told: &["not started: image-signature: ", "signed only by keys that are not trusted here"],
     },
 ];
@@ -57,7 +62,9 @@ pub(super) fn refused(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
         bench.spoil_slot_a(one.spoiling)?;
         let serial = bench.switch_on_in_vain()?;
         is_refused(observer, one, &serial)?;
-        observer.note("no system came up, and the board reset itself", "the emulator ended with the reset");
+        let last = serial.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let is_reset = serial.contains("reboot: Restarting system");
+        observer.check(Witness::Kernel, "no system came up, and the board reset itself", last, is_reset)?;
     }
     Ok(())
 }
@@ -70,7 +77,9 @@ pub(super) fn fallen_back(bench: &mut Bench<'_>, observer: &mut Observer) -> Res
     is_refused(observer, last, &bench.board()?.serial())?;
     observer.note("the board restarts, and a system comes up", said);
     let slot = bench.status()?["system"]["slot"].clone();
-    observer.check(Witness::OwnWord, "it is that of slot B", &slot, slot == "B")?;
+    let chosen = bench.shell("tr ' ' '\\n' < /proc/cmdline | grep '^yado.slot='")?;
+    let is_b = slot == "B" && chosen == "yado.slot=B";
+    observer.check(Witness::Kernel, "it is that of slot B", format!("{slot}; {chosen}"), is_b)?;
     let said = bench.shell("yado-updater status --format json")?;
     let state: Value = serde_json::from_str(&said)
         .map_err(|_| BoardError::NotJson { what: "yado-updater status".to_owned(), said: said.clone() })?;
@@ -80,8 +89,7 @@ pub(super) fn fallen_back(bench: &mut Bench<'_>, observer: &mut Observer) -> Res
     };
     let is_kept = left("A") == Some(0) && left("B") == Some(3) && state["next"] == "B";
     observer.check(Witness::OwnWord, "no try of A is left, all of B, and B is what boots next", said, is_kept)?;
-    let status = bench.wait_settled("crab")?;
-    observer.check(Witness::OwnWord, "instances run", shown(&status), status["state"] == "ready")?;
+    is_ready(bench, observer, "instances run", "crab")?;
     Ok(())
 }
 
@@ -91,6 +99,6 @@ fn is_refused(observer: &mut Observer, one: &Try, serial: &str) -> Result<(), Br
     let refusal: Vec<&str> =
         serial.lines().filter(|line| TELLERS.iter().any(|teller| line.contains(teller))).collect();
     let refusal = refusal.join("\n");
-    observer.check(Witness::Kernel, one.what, &refusal, one.told.iter().all(|part| refusal.contains(part)))?;
+    observer.check(one.witness, one.what, &refusal, one.told.iter().all(|part| refusal.contains(part)))?;
     Ok(())
 }

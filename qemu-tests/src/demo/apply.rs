@@ -3,6 +3,7 @@
 use super::limits::others_run_on;
 use super::start::output;
 use super::{Demo, StepError, instance};
+use crate::board::Seen;
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 
@@ -43,18 +44,20 @@ pub(super) fn change(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(),
     let status = demo.board.wait_status("newcomer that runs", TIMEOUT, |status| {
         instance(status, "newcomer").filter(|entry| entry["pid"].is_u64()).cloned()
     })?;
-    observer.note("a new instance has appeared, and runs", format!("pid {}", status["pid"]));
+    let Seen { shown, holds } = demo.board.first_process("newcomer", &status["pid"]);
+    observer.check(Witness::Kernel, "a new instance has appeared, and runs", shown, holds)?;
     output(
         demo,
         &["sh", "-c", "rm -r /data/instances/newcomer && yado apply --delete-data 2> /dev/null || [ $? = 3 ]"],
     )?;
     let after = demo.board.status()?;
     let layers = output(demo, &["sh", "-c", "for layer in /data/layers/*; do readlink $layer/owner; done"])?;
-    let is_gone = instance(&after, "newcomer").is_none() && !layers.contains("newcomer");
+    let left = demo.board.remains("newcomer")?;
+    let is_gone = instance(&after, "newcomer").is_none() && !layers.contains("newcomer") && left.is_empty();
     observer.check(
-        Witness::OwnWord,
-        "it is gone with its file, and with its layer",
-        layers.trim().replace('\n', " "),
+        Witness::Kernel,
+        "it is gone with its file, with its layer, its processes and its group",
+        format!("layers of {}; left: {left:?}", layers.trim().replace('\n', " ")),
         is_gone,
     )?;
     Ok(())

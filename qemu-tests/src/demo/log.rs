@@ -22,16 +22,19 @@ pub(super) fn entries(demo: &Demo<'_>, observer: &mut Observer, netd: &Value) ->
     observer.note("netd logs through the journal's socket", &entry["message"]);
     for (kib, way) in ENTRIES {
         let word = format!("entry-of-{kib}-KiB");
-        let argv = ["/usr/bin/guest-log", word.as_str(), kib];
-        demo.board.agent.output(&argv, TIMEOUT).map_err(BoardError::Agent)?;
+        // The shell says its number, which is the program's afterwards.
+        let script = format!("echo $$; exec /usr/bin/guest-log {word} {kib}");
+        let said = demo.board.agent.output(&["/bin/sh", "-c", &script], TIMEOUT).map_err(BoardError::Agent)?;
+        let sender = said.lines().next().unwrap_or_default();
         let message = |record: &Value| record["message"].as_str().unwrap_or_default().to_owned();
         let entry = wait_for(demo, &word, |record| message(record).starts_with(&format!("{word} .")))?;
-        let is_attested = entry["identifier"] == "guest-log" && entry["pid"].as_u64().is_some_and(|pid| pid != 0);
-        let shown =
-            format!("{}[{}]: {} bytes kept of {word}", entry["identifier"], entry["pid"], message(&entry).len());
+        let is_attested = entry["identifier"] == "guest-log"
+            && entry["pid"].as_u64().is_some_and(|pid| sender.trim().parse() == Ok(pid));
+        let (identifier, pid, length) = (&entry["identifier"], &entry["pid"], message(&entry).len());
+        let shown = format!("{identifier}[{pid}]: {length} bytes kept of {word}; its sender is {sender}");
         observer.check(
-            Witness::OwnWord,
-            &format!("an entry of {kib} KiB is logged, by {way}"),
+            Witness::Peer,
+            &format!("an entry of {kib} KiB is logged as its sender's, by {way}"),
             shown,
             is_attested && message(&entry).len() == KEPT_BYTES,
         )?;

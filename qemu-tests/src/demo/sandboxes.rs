@@ -2,6 +2,7 @@
 
 use super::start::{output, read};
 use super::{Demo, StepError, instance, roots};
+use crate::board::Seen;
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ pub(super) fn run(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), St
         } else {
             status["last_failure"].to_string()
         };
-        observer.check(Witness::OwnWord, &format!("{name} is ready"), shown, status["state"] == "ready")?;
+        let Seen { shown: of_kernel, holds } = demo.board.first_process(name, &status["pid"]);
+        let is_ready = status["state"] == "ready" && holds;
+        observer.check(Witness::Kernel, &format!("{name} is ready"), format!("{shown}; {of_kernel}"), is_ready)?;
         let pid = status["pid"].to_string();
         surroundings(demo, observer, name, &pid, limits)?;
     }

@@ -1,12 +1,14 @@
 //! Steps 1 and 2: what boots, and what runs beside the containers.
 
 use super::{BOOT_TIMEOUT, Demo, StepError, log};
-use crate::board::system_image::fingerprint;
-use crate::board::{BoardError, BuildError};
+use crate::board::system_image::{fingerprint, root_hash};
+use crate::board::{BoardError, BuildError, Seen};
 use crate::report::{Observer, Witness};
 use serde_json::Value;
 use std::time::Duration;
 
+/// QEMU's user network, which answers for it.
+const GATEWAY: &str = "10.0.2.2";
 const SERVICES_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The board is up, from slot A, on a verified root, with our program as its first process.
@@ -14,10 +16,12 @@ pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Res
     let board = &demo.board;
     let hello = board.agent.hello(BOOT_TIMEOUT).map_err(|error| with_serial(board, BoardError::Agent(error)))?;
     let seconds = board.qemu.started().elapsed().as_secs_f64();
-    observer.note(
-        "the agent on the board speaks",
+    observer.check(
+        Witness::Kernel,
+        "the board runs Debian's kernel",
         format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel),
-    );
+        hello.kernel == demo.prepared.ingredients.kernel.release,
+    )?;
     let serial = board.serial();
     let uboot = serial.lines().find(|line| line.starts_with("U-Boot")).unwrap_or_default();
     observer.check(Witness::Kernel, "U-Boot started it", uboot, !uboot.is_empty())?;
@@ -37,6 +41,15 @@ pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Res
     )?;
     let below = output(demo, &["/bin/sh", "-c", "cat /sys/block/dm-0/dm/name /sys/block/dm-0/slaves/*/uevent"])?;
     observer.check(Witness::Kernel, "below that is slot A", &below, below.contains("PARTNAME=slot-a"))?;
+    let table = output(demo, &["/bin/sh", "-c", "/sbin/dmsetup table $(cat /sys/block/dm-0/dm/name)"])?;
+    let root_hash = root_hash(&demo.prepared.system.image).map_err(unreadable)?;
+    let is_verified = table.contains(" verity 1 ") && table.contains(&root_hash);
+    observer.check(
+        Witness::Kernel,
+        "each block is verified, by the root hash that was signed",
+        &table,
+        is_verified,
+    )?;
 
     let serial = demo.board.serial();
     let trusted =
@@ -83,7 +96,9 @@ pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(
     )?;
     let netd = status["services"].as_array().and_then(|all| all.iter().find(|service| service["name"] == "netd"));
     let pid = netd.map_or(Value::Null, |netd| netd["pid"].clone());
-    observer.check(Witness::OwnWord, "netd runs", format!("pid {pid}"), pid.is_number())?;
+    let program = output(demo, &["/bin/sh", "-c", &format!("readlink /proc/{pid}/exe; true")])?;
+    let is_netd = pid.is_number() && program.trim().ends_with("/yado");
+    observer.check(Witness::Kernel, "netd runs", format!("pid {pid}, {}", program.trim()), is_netd)?;
     log::entries(demo, observer, &pid)?;
 
     let uplink = demo.board.wait_status("uplink with a lease", SERVICES_TIMEOUT, |status| {
@@ -91,7 +106,20 @@ pub(super) fn services(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(
         uplink["addresses"][0].is_string().then(|| uplink.clone())
     })?;
     let shown = format!("{} via {}, name servers {}", uplink["addresses"], uplink["gateways"], uplink["nameservers"]);
-    observer.check(Witness::OwnWord, "the uplink has a lease by DHCP", shown, uplink["gateways"][0] == "10.0.2.2")?;
+    observer.check(Witness::OwnWord, "the uplink has a lease by DHCP", shown, uplink["gateways"][0] == GATEWAY)?;
+    let Seen { shown, holds } = demo.board.has_addresses(&uplink)?;
+    let routes = output(demo, &["/bin/ip", "-4", "route"])?;
+    let route = routes.lines().find(|line| line.starts_with("default ")).unwrap_or_default();
+    let is_routed = route.contains(&format!("via {GATEWAY} "));
+    observer.check(
+        Witness::Kernel,
+        "so says the kernel",
+        format!("{shown}; {}", route.trim()),
+        holds && is_routed,
+    )?;
+    let answer = output(demo, &["/bin/ping", "-c", "1", "-W", "10", GATEWAY])?;
+    let line = answer.lines().nth(1).unwrap_or_default();
+    observer.check(Witness::OtherEnd, "the gateway answers", line, line.contains("bytes from "))?;
     Ok(())
 }
 

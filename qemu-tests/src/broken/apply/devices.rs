@@ -1,12 +1,12 @@
 //! Devices that an instance is given and loses again while it runs: nodes in its `/dev`, seen from outside.
 
-use super::{Case, Looks, NAME, take_all};
+use super::{Case, KNOWN, Looks, NAME, take_all};
 use crate::board::qemu::QemuError;
 use crate::board::qmp::{QmpError, UsbStick};
 use crate::board::{BoardError, gpio_chip};
 use crate::broken::bench::{Bench, TIMEOUT};
 use crate::broken::failure::BrokenError;
-use crate::report::Observer;
+use crate::report::{Observer, Witness};
 
 /// What the kernel calls the chip of this board that is made here.
 const CHIP: &str = "applied";
@@ -120,7 +120,13 @@ fn with_stick(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), Brok
         || Ok(learn().ok().flatten().map_or(serde_json::Value::Null, serde_json::Value::String)),
         |known| known.as_str().map(str::to_owned),
     )?;
-    observer.note(&format!("a stick is plugged in, and not in {NAME}"), known.trim().replace('\n', " "));
+    let pid = bench.instance(NAME)?["pid"].clone();
+    let inside = bench.shell(&format!(
+        "{KNOWN}; for node in $disk $chip mine; do ls -d /proc/{pid}/root/dev/$node 2> /dev/null; done; true"
+    ))?;
+    let seen = format!("{}; inside: {inside:?}", known.trim().replace('\n', " "));
+    let what = format!("a stick and a chip are there, and not in {NAME}");
+    observer.check(Witness::Kernel, &what, seen, inside.is_empty())?;
     take_all(bench, observer, CASES, Looks::UntilSo)
 }
 

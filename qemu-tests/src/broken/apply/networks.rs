@@ -2,8 +2,9 @@
 //! what the instance is answered.
 
 use super::{Looks, look};
-use crate::broken::bench::{Bench, shown};
+use crate::broken::bench::Bench;
 use crate::broken::failure::BrokenError;
+use crate::broken::instance_runs::{is_ready, runs};
 use crate::report::{Observer, Witness};
 
 /// Lines of a network's file, and what must hold on the board then, as a shell says it.
@@ -188,13 +189,7 @@ pub(in crate::broken) fn every_network_key(
     observer: &mut Observer,
 ) -> Result<(), BrokenError> {
     bench.shell(LAY_OUT)?;
-    let status = bench.wait_settled("netted")?;
-    observer.check(
-        Witness::OwnWord,
-        "an instance is on a network of its own",
-        shown(&status),
-        status["state"] == "ready",
-    )?;
+    let status = is_ready(bench, observer, "an instance is on a network of its own", "netted")?;
     let pid = status["pid"].clone();
     let bridge = |lines: &str| {
         let always = ["ipv4.address = '10.204.1.1/24'", "ipv4.nat = true"];
@@ -207,7 +202,7 @@ pub(in crate::broken) fn every_network_key(
         take(bench, observer, case, bridge(case.lines), bridge(""))?;
     }
     let status = bench.instance("netted")?;
-    observer.check(Witness::OwnWord, "the instance has run on", shown(&status), status["pid"] == pid)?;
+    runs(bench, observer, "the instance has run on", "netted", &status, status["pid"] == pid)?;
     for case in PHYSICAL {
         let without = match case.shows {
             ["physical.parent", ..] => "parent = 'nowhere0'",
@@ -230,6 +225,9 @@ fn take(
     without: (&str, String),
 ) -> Result<(), BrokenError> {
     let Case { shows: _, what, lines: _, reads, then, without: before } = case;
+    // What a program inside is answered, or what the kernel's files say.
+    let is_asked_inside = reads.contains("$(ask)") || reads.starts_with("inside ");
+    let witness = if is_asked_inside { Witness::Peer } else { Witness::Kernel };
     let reads = format!("{INSIDE}\n{reads}");
     for ((name, text), awaited, said) in
         [(with, *then, format!("{what} applies at once")), (without, *before, "and is lifted again".to_owned())]
@@ -241,7 +239,7 @@ fn take(
         let seen = look(bench, &reads, awaited, Looks::UntilSo)?;
         let is_so = seen == awaited;
         let shown = if is_so { seen } else { format!("{seen}; {told}") };
-        observer.check(Witness::Kernel, &said, shown, is_so)?;
+        observer.check(witness, &said, shown, is_so)?;
     }
     Ok(())
 }

@@ -242,8 +242,9 @@ pub(in crate::broken) fn every_rule(bench: &mut Bench<'_>, observer: &mut Observ
         let seen = look(bench, &format!("pid={pid}; {reads}"), then, Looks::UntilSo)?;
         let shown =
             if seen == *then { seen.clone() } else { format!("{seen}; {}; {said}", shown(&bench.instance(RULED)?)) };
+        let witness = if reads.contains("yado rescue") { Witness::OwnWord } else { Witness::Kernel };
         observer.check(
-            Witness::Kernel,
+            witness,
             &format!("{what} is followed at once ({})", shows.join(", ")),
             shown,
             seen == *then,
