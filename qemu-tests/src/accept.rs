@@ -149,7 +149,8 @@ struct Arguments {
     /// only that one and what it needs
     #[arg(value_name = "FLOOR")]
     words: Vec<String>,
-    /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, and a build
+    /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, a board at
+    /// rest for an hour instead of ten seconds, and a build
     /// for each mutation
     #[arg(long)]
     long: bool,
@@ -290,7 +291,7 @@ fn board(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
 fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
     let directory = report::directory("broken", arch);
     let name = format!("boards of {arch} to be broken are prepared");
-    if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory, &scope.steps)) {
+    if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory, scope.length, &scope.steps)) {
         count_steps(tally, &report, &directory);
     }
 }

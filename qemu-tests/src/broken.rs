@@ -34,6 +34,7 @@ mod slots;
 use crate::arch::Arch;
 use crate::board::{BuildError, Prepared, left_behind};
 use crate::cache::Cache;
+use crate::hostile::Length;
 use crate::report::{Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Follows, Looks};
 use crate::steps::Wanted;
@@ -181,7 +182,13 @@ fn has_newer_kernel(arch: Arch) -> bool {
 }
 
 /// Boots, breaks, and looks. The report tells how it went; an error is about what comes before the first board.
-pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
+pub fn run(
+    cache: &Cache,
+    arch: Arch,
+    directory: &Path,
+    length: Length,
+    wanted: &Wanted,
+) -> Result<Report, BuildError> {
     let began = Instant::now();
     let all: Vec<&Step> = steps(arch).collect();
     let places = wanted.places(&all.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
@@ -192,7 +199,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Resu
     let prepare_seconds = began.elapsed().as_secs_f64();
     left_behind::clear(directory);
     let switched_on = Instant::now();
-    let mut bench = Bench::new(&prepared, directory);
+    let mut bench = Bench::new(&prepared, directory, length);
     let planned = places.len();
     let steps = places.into_iter().map(|place| take(&mut bench, place + 1, all[place])).collect();
     bench.clear_away();

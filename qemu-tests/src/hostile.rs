@@ -25,12 +25,12 @@ use failure::HostileError;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the ten are let loose.
+/// How long what takes its time does: the ten that are let loose here, and a board at rest in `broken`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// A minute: as often as all other tests.
+    /// A minute, and ten seconds: as often as all other tests.
     Short,
-    /// Ten minutes: `cargo accept --long`.
+    /// Ten minutes, and an hour: `cargo accept --long`.
     Long,
 }
 

@@ -8,6 +8,7 @@ use crate::board::qmp::QmpError;
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::volatile_disk::Loss;
 use crate::board::{Board, BoardError, BoardOptions, Prepared, WriteCache, left_behind};
+use crate::hostile::Length;
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -31,14 +32,17 @@ pub(super) struct Bench<'a> {
     /// What the board that is on, or was last, is made of.
     kernel: Kernel,
     directory: PathBuf,
+    /// How long nothing happens on a board.
+    pub(super) length: Length,
     board: Option<Board>,
     options: Option<BoardOptions>,
 }
 
 impl<'a> Bench<'a> {
     /// A bench without a board.
-    pub(super) fn new(prepared: &'a ByKernel, directory: &Path) -> Bench<'a> {
-        Bench { prepared, kernel: Kernel::Usual, directory: directory.to_owned(), board: None, options: None }
+    pub(super) fn new(prepared: &'a ByKernel, directory: &Path, length: Length) -> Bench<'a> {
+        let directory = directory.to_owned();
+        Bench { prepared, kernel: Kernel::Usual, directory, length, board: None, options: None }
     }
 
     /// What the board that is on, or was last, is made of.
