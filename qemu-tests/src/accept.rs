@@ -6,6 +6,7 @@
 mod beside;
 pub(crate) mod budgets;
 mod cargo_tests;
+mod expected_skips;
 mod mutations;
 mod room;
 mod tally;
@@ -37,6 +38,8 @@ struct Floor {
     about: &'static str,
     run: fn(&Cache, &mut Tally, &Scope),
     when: When,
+    /// As many tests as it has at least, a skipped one being one too.
+    least: usize,
 }
 
 /// How much of a floor is run.
@@ -58,79 +61,97 @@ enum When {
 }
 
 const FLOORS: &[Floor] = &[
-    Floor { name: "packages", about: "Debian packages of the host", run: packages, when: When::Always },
-    Floor { name: "style", about: "rustfmt and clippy, warnings are errors", run: style, when: When::Always },
+    Floor { name: "packages", about: "Debian packages of the host", run: packages, when: When::Always, least: 1 },
+    Floor {
+        name: "style",
+        about: "rustfmt and clippy, warnings are errors",
+        run: style,
+        when: When::Always,
+        least: 3,
+    },
     Floor {
         name: "unit",
         about: "unit tests, policy, namespace tests, a short fuzz run",
         run: unit,
         when: When::Always,
+        least: 850,
     },
     Floor {
         name: "mutations",
         about: "tests notice what they are for: each patch in qemu-tests/mutations makes its own fail",
         run: |cache, tally, _| mutations::run(cache, tally),
         when: When::Long,
+        least: 30,
     },
     Floor {
         name: "oldest",
         about: "the whole workspace checks on rustc 1.85 for armv7",
         run: oldest_compiler,
         when: When::Always,
+        least: 1,
     },
     Floor {
         name: "cross",
         about: "static binaries for three architectures, and their size budgets",
         run: cross_build,
         when: When::Always,
+        least: 7,
     },
     Floor {
         name: "arm64",
         about: "the arm64 board in QEMU",
         run: |cache, tally, scope| board(cache, tally, Arch::Arm64, scope),
         when: When::Always,
+        least: 13,
     },
     Floor {
         name: "armhf",
         about: "the armhf board in QEMU",
         run: |cache, tally, scope| board(cache, tally, Arch::Armhf, scope),
         when: When::Always,
+        least: 13,
     },
     Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
         run: |cache, tally, scope| what_breaks(cache, tally, Arch::Arm64, scope),
         when: When::Always,
+        least: 36,
     },
     Floor {
         name: "broken-armhf",
         about: "what breaks on the armhf board, and does not matter",
         run: |cache, tally, scope| what_breaks(cache, tally, Arch::Armhf, scope),
         when: When::Always,
+        least: 30,
     },
     Floor {
         name: "hostile-arm64",
         about: "attacks from inside containers on the arm64 board",
         run: |cache, tally, scope| attacks(cache, tally, Arch::Arm64, scope),
         when: When::Always,
+        least: 14,
     },
     Floor {
         name: "hostile-armhf",
         about: "attacks from inside containers on the armhf board",
         run: |cache, tally, scope| attacks(cache, tally, Arch::Armhf, scope),
         when: When::Long,
+        least: 13,
     },
     Floor {
         name: "native",
         about: "what a start takes on this machine, as a part of crun's time, and the memory after it",
         run: native_starts,
         when: When::Always,
+        least: 2,
     },
     Floor {
         name: "bench",
         about: "budgets of memory and size, measured on the arm64 board",
         run: budgets_on_board,
         when: When::Always,
+        least: 12,
     },
 ];
 
@@ -203,12 +224,12 @@ pub fn main(args: &[OsString]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let scope = Scope { length: if long { Length::Long } else { Length::Short }, steps };
-    let mut total = Tally::new();
+    let mut total = Tally::new(scope.length);
     let mut running: Option<Beside> = None;
     let is_wanted = |of: &str| names.is_empty() || names.iter().any(|name| name == of);
     for floor in FLOORS.iter().filter(|floor| is_wanted(floor.name)) {
         if let Some(beside) = running.take_if(|beside| beside.is(floor.name)) {
-            total.add(beside.finish());
+            total.add(beside.finish(scope.length));
             continue;
         }
         let other = BESIDE.iter().find(|(first, second)| *first == floor.name && is_wanted(second));
@@ -218,10 +239,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(scope.length);
         match (floor.when, long || !names.is_empty()) {
             (When::Long, false) => tally.skip(floor.name, "it takes long: --long runs it, and so does its name"),
-            (When::Always | When::Long, _) => (floor.run)(&cache, &mut tally, &scope),
+            (When::Always | When::Long, _) => {
+                (floor.run)(&cache, &mut tally, &scope);
+                hold_least(floor, &mut tally, &scope);
+            }
         }
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
         total.add(tally);
@@ -229,6 +253,14 @@ pub fn main(args: &[OsString]) -> ExitCode {
     total.print_failures_and_skips();
     println!("accept: {total}");
     if total.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Fewer tests than a floor has at least means that some were not run, and nobody would notice.
+fn hold_least(floor: &Floor, tally: &mut Tally, scope: &Scope) {
+    let total = tally.total();
+    if scope.steps == Wanted::All && total < floor.least {
+        tally.fail(floor.name, &format!("{total} tests, and it has at least {}", floor.least));
+    }
 }
 
 fn has_two_processors() -> bool {
@@ -339,7 +371,9 @@ fn count_time(tally: &mut Tally, report: &Report) {
     match judgement {
         Judgement::Kept => tally.pass(&format!("{name}: {seen}")),
         Judgement::Exceeded => tally.fail(&name, &seen),
-        Judgement::NotJudged(reason) => tally.skip(&name, &format!("{seen}, and {reason}")),
+        Judgement::NotJudged(reason) => {
+            tally.skip(&name, &format!("its time is not judged: {seen}, and {reason}"));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! than one; what was said is shown when the other floor has ended.
 
 use super::tally::Tally;
+use crate::hostile::Length;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, Stdio};
@@ -35,9 +36,9 @@ impl Beside {
     }
 
     /// Waits for its end, shows what it has said, and counts it.
-    pub(super) fn finish(self) -> Tally {
+    pub(super) fn finish(self, length: Length) -> Tally {
         let Beside { name, mut child, mut output } = self;
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(length);
         let mut text = Vec::new();
         let status = child.wait();
         if let Err(error) = output.rewind().and_then(|()| output.read_to_end(&mut text)) {

@@ -1,24 +1,35 @@
-//! Counting tests: passed, failed with the reason, skipped with the reason.
+//! Counting tests: passed, failed with the reason, skipped with the reason, which is an expected one or not.
 
+use super::expected_skips::{Skip, is_expected};
+use crate::hostile::Length;
 use std::fmt;
 
-/// Before the name of a test that passed, failed, or could not run.
+/// Before the name of a test that passed, failed, or could not run, as was expected or not.
 const PASSED: &str = "   ok      ";
 const FAILED: &str = "   FAILED  ";
 const SKIPPED: &str = "   SKIPPED ";
+const SKIPPED_UNEXPECTEDLY: &str = "   SKIPPED UNEXPECTEDLY ";
 
 /// How the tests of a floor, or of all, ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
+    length: Length,
     passed: u32,
     failures: Vec<String>,
-    skips: Vec<String>,
+    expected_skips: Vec<String>,
+    unexpected_skips: Vec<String>,
 }
 
 impl Tally {
-    /// Nothing ran yet.
-    pub(super) fn new() -> Tally {
-        Tally::default()
+    /// Nothing ran yet, in a run of this length.
+    pub(super) fn new(length: Length) -> Tally {
+        let (failures, expected_skips, unexpected_skips) = (Vec::new(), Vec::new(), Vec::new());
+        Tally { length, passed: 0, failures, expected_skips, unexpected_skips }
+    }
+
+    /// Of the run.
+    pub(super) fn length(&self) -> Length {
+        self.length
     }
 
     /// Runs one test and prints how it ended.
@@ -47,10 +58,14 @@ impl Tally {
         self.failures.push(format!("{name}: {}", reason.lines().next().unwrap_or_default()));
     }
 
-    /// Counts a test that could not run, and says why.
+    /// Counts a test that could not run, and says why. It fails the run where that is not expected.
     pub(super) fn skip(&mut self, name: &str, reason: &str) {
-        println!("{SKIPPED}{name}: {reason}");
-        self.skips.push(format!("{name}: {reason}"));
+        let (mark, skips) = match is_expected(&Skip { reason, length: self.length }) {
+            true => (SKIPPED, &mut self.expected_skips),
+            false => (SKIPPED_UNEXPECTEDLY, &mut self.unexpected_skips),
+        };
+        println!("{mark}{name}: {reason}");
+        skips.push(format!("{name}: {reason}"));
     }
 
     /// Counts a line that another tally has printed: one test, or nothing.
@@ -59,8 +74,10 @@ impl Tally {
             self.passed += 1;
         } else if let Some(failure) = line.strip_prefix(FAILED) {
             self.failures.push(failure.to_owned());
+        } else if let Some(skip) = line.strip_prefix(SKIPPED_UNEXPECTEDLY) {
+            self.unexpected_skips.push(skip.to_owned());
         } else if let Some(skip) = line.strip_prefix(SKIPPED) {
-            self.skips.push(skip.to_owned());
+            self.expected_skips.push(skip.to_owned());
         }
     }
 
@@ -71,20 +88,31 @@ impl Tally {
 
     /// Takes over what another tally counted.
     pub(super) fn add(&mut self, other: Tally) {
-        let Tally { passed, failures, skips } = other;
+        let Tally { length: _, passed, failures, expected_skips, unexpected_skips } = other;
         self.passed += passed;
         self.failures.extend(failures);
-        self.skips.extend(skips);
+        self.expected_skips.extend(expected_skips);
+        self.unexpected_skips.extend(unexpected_skips);
     }
 
-    /// Whether something ran and nothing failed.
+    /// All that were counted, however they ended.
+    pub(super) fn total(&self) -> usize {
+        let Tally { length: _, passed, failures, expected_skips, unexpected_skips } = self;
+        *passed as usize + failures.len() + expected_skips.len() + unexpected_skips.len()
+    }
+
+    /// Whether something ran, nothing failed, and nothing was skipped that should have run.
     pub(super) fn is_green(&self) -> bool {
-        self.failures.is_empty() && self.passed > 0
+        self.failures.is_empty() && self.unexpected_skips.is_empty() && self.passed > 0
     }
 
     /// Says once more, at the end of a long output, what failed and what could not run.
     pub(super) fn print_failures_and_skips(&self) {
-        for (word, lines) in [("SKIPPED", &self.skips), ("FAILED", &self.failures)] {
+        for (word, lines) in [
+            ("SKIPPED", &self.expected_skips),
+            ("SKIPPED UNEXPECTEDLY", &self.unexpected_skips),
+            ("FAILED", &self.failures),
+        ] {
             for line in lines {
                 println!("{word} {line}");
             }
@@ -94,8 +122,9 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { passed, failures, skips } = self;
-        write!(out, "{passed} passed, {} failed, {} skipped", failures.len(), skips.len())
+        let Tally { length: _, passed, failures, expected_skips, unexpected_skips } = self;
+        let (failed, expected, unexpected) = (failures.len(), expected_skips.len(), unexpected_skips.len());
+        write!(out, "{passed} passed, {failed} failed, {expected} skipped as expected, {unexpected} unexpectedly")
     }
 }
 
@@ -103,24 +132,35 @@ impl fmt::Display for Tally {
 mod tests {
     use super::*;
 
+    const EXPECTED: &str = "this kernel has no /proc/is-not-there";
+
     #[test]
-    fn a_run_is_green_only_when_something_passed_and_nothing_failed() {
-        let mut tally = Tally::new();
+    fn a_run_is_green_only_when_something_passed_nothing_failed_and_only_what_may_be_was_skipped() {
+        let mut tally = Tally::new(Length::Short);
         assert!(!tally.is_green(), "nothing ran");
-        tally.skip("a", "no kernel");
+        tally.skip("a", EXPECTED);
         assert!(!tally.is_green(), "only skipped");
         tally.pass("b");
         assert!(tally.is_green());
+        tally.skip("d", "nobody knows why");
+        assert!(!tally.is_green(), "skipped unexpectedly");
         tally.fail("c", "broke\nin two lines");
         assert!(!tally.is_green());
-        assert_eq!(tally.to_string(), "1 passed, 1 failed, 1 skipped");
+        assert_eq!(tally.to_string(), "1 passed, 1 failed, 1 skipped as expected, 1 unexpectedly");
+        assert_eq!(tally.total(), 4);
         // As another process has printed it.
-        let mut beside = Tally::new();
-        for line in
-            ["── c: it", "   ok      b", "   FAILED  c: broke", "   SKIPPED a: no kernel", "    ok      no test"]
-        {
+        let mut beside = Tally::new(Length::Short);
+        for line in [
+            "── c: it",
+            "   ok      b",
+            "   FAILED  c: broke",
+            "   SKIPPED a: no kernel",
+            "   SKIPPED UNEXPECTEDLY d: nobody knows why",
+            "    ok      no test",
+        ] {
             beside.count_line(line);
         }
         assert_eq!((beside.to_string(), &beside.failures), (tally.to_string(), &tally.failures));
+        assert!(!beside.is_green());
     }
 }
