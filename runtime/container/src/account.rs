@@ -20,7 +20,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// What passwd(5) says where a line names no shell, and the one that a root file system without that file has, if any.
 const DEFAULT_SHELL: &str = "/bin/sh";
 
-/// A user inside.
+/// A user of the instance, as the command's process takes it on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     uid: u32,

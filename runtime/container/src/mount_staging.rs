@@ -42,7 +42,7 @@ impl StagedTree {
     }
 }
 
-/// The launcher's side.
+/// The stage as the launcher has it: a shared mount.
 #[derive(Debug)]
 pub(crate) struct MountStaging(OwnedFd);
 

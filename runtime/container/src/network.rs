@@ -79,7 +79,7 @@ impl Nics<'_> {
     }
 }
 
-/// A request under way.
+/// netd was asked for the interfaces, and has not answered yet.
 #[derive(Debug)]
 pub(crate) struct Attaching {
     socket: OwnedFd,

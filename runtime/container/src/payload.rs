@@ -30,7 +30,7 @@ pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, channe
 
 /// Why the payload does not become an init.
 enum Gave {
-    /// A step failed.
+    /// The launcher is told this failure.
     Up(Failure),
     /// The launcher is gone, or failed.
     In,

@@ -57,7 +57,7 @@ pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct PayloadChannel(OwnedFd);
 
-/// What arrived.
+/// A message, with the descriptors that came in its packet.
 #[derive(Debug)]
 pub(crate) struct Received<M> {
     pub(crate) message: M,

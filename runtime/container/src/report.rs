@@ -69,7 +69,7 @@ impl Stopwatch {
 /// init reads at once, unless it is just being executed again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The socket to init.
+/// The report socket that init gave us.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     socket: OwnedFd,

@@ -25,11 +25,11 @@ use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, MAX_INSTANCES,
 /// An apply that is not over.
 #[derive(Debug)]
 pub(crate) struct PendingApply {
-    /// Who asked for it.
+    /// The client that is answered.
     client: u32,
     /// Who is gone is not remembered.
     forget: bool,
-    /// What it waits for.
+    /// The apply is over when this is empty.
     left: Vec<PendingInstance>,
 }
 

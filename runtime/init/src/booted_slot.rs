@@ -5,15 +5,15 @@ use std::io;
 use std::path::Path;
 use yado_sys::boot_parameter;
 
-/// The file.
+/// On the tmpfs that both stages share.
 const FILE: &str = "/run/yado/boot";
 
-/// The running system image.
+/// The slot that the boot loader chose, with the image that the initramfs verified in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BootedSlot {
     /// `A` or `B`.
     pub(crate) name: char,
-    /// Its fingerprint.
+    /// SHA-256 of the image's header.
     pub(crate) fingerprint: [u8; 32],
 }
 

@@ -22,7 +22,6 @@ pub(crate) const PARTITION: &str = "data";
 /// What a blank one is formatted with, and what is repaired.
 pub(crate) const PREFERRED: &str = "ext4";
 
-/// Its mount point.
 pub(crate) const MOUNT_POINT: &str = "/data";
 
 /// The stand-in is a sixth of the memory: on a 64 MB device some 10 MB, of which only what is written is used.

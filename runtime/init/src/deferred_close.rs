@@ -43,7 +43,6 @@ type Dropped = VecDeque<(CloseBy, Rc<OwnedFd>)>;
 pub(crate) struct Received {
     /// How many bytes of the buffer it fills; 0: the peer has hung up.
     pub(crate) len: usize,
-    /// What came with it.
     pub(crate) descriptors: Vec<DeferredClose>,
 }
 

@@ -13,7 +13,7 @@ const MAX_OF_SYSTEM: usize = 64;
 /// the life before this one too.
 const MAX_OF_INSTANCE: usize = 16;
 
-/// The ring.
+/// The ring of the last events.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     /// Sequence number of the first packet.

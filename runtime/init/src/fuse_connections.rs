@@ -26,7 +26,7 @@ const MAX_ABORTS: usize = 4096;
 /// As many of those are aborted that nothing waits for: something may before it is killed. They are again found the next time.
 const MAX_IDLE: usize = 1024;
 
-/// Whose connections are meant.
+/// Which FUSE mounts' connections are aborted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FuseMounts {
     /// Those that were mounted under an id of this range.

@@ -9,7 +9,7 @@ use yado_sys::watchdog::{Timeout, Watchdog};
 /// The watchdog resets a machine whose PID 1 is not heard of for so long.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An armed watchdog.
+/// A watchdog that resets the machine unless it is fed.
 #[derive(Debug)]
 pub(crate) struct HardwareWatchdog {
     device: Watchdog,

@@ -60,7 +60,6 @@ struct Range {
 /// What is known of an instance that is configured, or has left files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// Its name.
     pub(crate) name: InstanceName,
     /// How many ids of the host it needs; `None`: it needs none now, and keeps what it has.
     pub(crate) count: Option<u32>,
@@ -71,7 +70,6 @@ pub(crate) struct Claim {
 /// What a layer says of the instance that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Witness {
-    /// Its id.
     pub(crate) id: InstanceId,
     /// The first id of the host that it had.
     pub(crate) first: Option<u32>,
@@ -117,7 +115,7 @@ impl Identities {
         if identities.text() == text { Ok(identities) } else { Err(ParseError::Damaged) }
     }
 
-    /// The file.
+    /// The content of `state/ids`.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{MAGIC}{VERSION}\nnext {}\n", self.next);
         for Identity { id, name, range: Range { first, count } } in &self.list {

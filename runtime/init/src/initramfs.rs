@@ -37,7 +37,7 @@ const TRUST: &str = "/etc/yado/trust";
 /// Where the system's root is mounted before it is the root.
 const NEW_ROOT: &str = "/root";
 
-/// The system stage.
+/// What runs after the root was switched: this program again, as the system's init.
 const SYSTEM_INIT: &CStr = c"/sbin/yado-init";
 
 /// A card that is slow to answer takes some seconds.
@@ -62,21 +62,40 @@ enum BootError {
     /// Neither A nor B.
     NoSlot,
     /// A file system of the kernel's own, or the slot's.
-    Mount { reason: String },
+    Mount {
+        reason: String,
+    },
     /// The partition did not appear.
-    NoPartition { name: String, disks: Disks, found: String },
+    NoPartition {
+        name: String,
+        disks: Disks,
+        found: String,
+    },
     /// It is on several disks, of which somebody may have written the wrong ones.
-    SeveralDisks { name: String, source: SeveralDisks },
+    SeveralDisks {
+        name: String,
+        source: SeveralDisks,
+    },
     /// The keys cannot be read.
-    Keys { source: ReadKeysError },
+    Keys {
+        source: ReadKeysError,
+    },
     /// There are none.
     NoKeys,
-    /// The image is refused.
-    Image { device: PathBuf, source: OpenError },
+    Image {
+        device: PathBuf,
+        source: OpenError,
+    },
     /// dm-verity.
-    Verity { device: PathBuf, source: io::Error },
+    Verity {
+        device: PathBuf,
+        source: io::Error,
+    },
     /// Something of the hand-over.
-    HandOver { what: String, source: io::Error },
+    HandOver {
+        what: String,
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for BootError {
@@ -191,7 +210,7 @@ fn find_slot(slot: char, command_line: &str) -> Result<PathBuf, BootError> {
     }
 }
 
-/// What came of waiting.
+/// How the wait for the slot's partition ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waited {
     /// Something happened.

@@ -40,9 +40,7 @@ const PRINTED_BURST_BYTES: u32 = 16 * 1024;
 /// One instance.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// Its id.
     pub(crate) id: InstanceId,
-    /// Its name.
     pub(crate) name: InstanceName,
     /// What it is to be when it is started next; or why that is not known. What it is now, its run says.
     pub(crate) spec: Result<Rc<InstanceSpec>, Box<Failure>>,
@@ -89,7 +87,7 @@ pub(crate) struct Run {
     pub(crate) spec: Rc<InstanceSpec>,
     /// Its image's file.
     pub(crate) image_file: PathBuf,
-    /// Its first process.
+    /// The instance's init: process id and pidfd; `None` before it was reported and after it has ended.
     pub(crate) payload: Option<(i32, OwnedFd)>,
     /// A mount of its `/dev` that it does not see.
     pub(crate) dev_mount: Option<DeferredClose>,
@@ -97,7 +95,7 @@ pub(crate) struct Run {
     pub(crate) root_mount: Option<DeferredClose>,
     /// It uses a mount of its image that is kept.
     pub(crate) image: Option<ImageUse>,
-    /// Its console.
+    /// `None`: the launcher has not sent its terminal yet.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
     pub(crate) notify: Option<ReaderSocket>,
@@ -246,7 +244,7 @@ impl Instance {
         directory_name(&self.name, self.id)
     }
 
-    /// Its first process.
+    /// The instance's init, if it runs: process id and pidfd.
     pub(crate) fn payload(&self) -> Option<&(i32, OwnedFd)> {
         self.run.as_ref()?.payload.as_ref()
     }

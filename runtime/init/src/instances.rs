@@ -58,7 +58,6 @@ impl Instances {
         self.list.iter_mut()
     }
 
-    /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.list.len()
     }

@@ -17,7 +17,7 @@ use yado_spec::instance::Limits;
 use yado_sys::children::{self, Ended, Session};
 use yado_wire::InstanceId;
 
-/// What is run.
+/// A program that runs once, with what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Loads what every instance needs.
@@ -54,7 +54,7 @@ pub(crate) enum Job {
     Unmount { clock: PathBuf },
 }
 
-/// The job that runs.
+/// A job whose process has not ended.
 #[derive(Debug)]
 struct Running {
     job: Job,
@@ -82,10 +82,8 @@ impl JobLimit {
     }
 }
 
-/// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobEnd {
-    /// Its exit.
     pub(crate) ended: Ended,
     /// What it said last, often why.
     pub(crate) last_line: String,

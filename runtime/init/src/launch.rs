@@ -25,7 +25,6 @@ pub(crate) type LaunchId = u32;
 /// One run of the launcher.
 #[derive(Debug)]
 pub(crate) struct Launch {
-    /// Its number.
     pub(crate) id: LaunchId,
     /// The instance that it is for.
     pub(crate) instance: InstanceId,
@@ -44,7 +43,7 @@ pub(crate) struct Launch {
     pub(crate) failure: Option<Box<Failure>>,
     /// The command that it started, for [`TaskKind::Exec`].
     pub(crate) command: Option<(i32, OwnedFd)>,
-    /// How the command ended.
+    /// `None`: the command has not ended, or there is none.
     pub(crate) command_ended: Option<Ended>,
     /// How long it may take.
     pub(crate) limit: Limit,

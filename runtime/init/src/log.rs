@@ -60,7 +60,7 @@ enum Mirror {
     Nowhere,
 }
 
-/// The log.
+/// Where records go: rings, and the kernel's log or standard error.
 #[derive(Debug)]
 pub(crate) struct Log {
     rings: Option<LogRings>,

@@ -14,7 +14,7 @@ use yado_sys::packet;
 use yado_wire::network::{AttachReply, NetRequest};
 use yado_wire::{InstanceId, MAX_FRAME_BYTES};
 
-/// The service's name.
+/// netd's name in the list of services.
 pub(crate) const SERVICE: &str = "netd";
 
 /// How long instances with interfaces wait for netd to listen before they are started all the same, and then fail with

@@ -11,12 +11,12 @@ use yado_wire::rescue::Mode;
 /// The longest time that a system can allow a start, in seconds: what hangs is noticed in the end.
 const MAX_START_S: u64 = 3600;
 
-/// The directories.
+/// Directories and programs. All that is below them has a function here.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     /// What comes with the system image: appliance, images, specs, trust.
     pub(crate) system: PathBuf,
-    /// The data partition.
+    /// Where the data partition is mounted.
     pub(crate) data: PathBuf,
     /// What is gone with the next start.
     pub(crate) run: PathBuf,
@@ -26,11 +26,10 @@ pub(crate) struct Paths {
     pub(crate) groups: PathBuf,
     /// The control group that holds one group per service.
     pub(crate) service_groups: PathBuf,
-    /// The other binary.
+    /// The binary `yado`: launcher, compiler and command.
     pub(crate) yado: PathBuf,
     /// Whether we are PID 1.
     pub(crate) mode: Mode,
-    /// When images are verified.
     verify: Verify,
 }
 
@@ -102,7 +101,7 @@ impl Paths {
         self.run.join("trust")
     }
 
-    /// Where the compiler writes.
+    /// The directory of the specs that the compiler wrote since the boot.
     pub(crate) fn specs(&self) -> PathBuf {
         self.run.join("specs")
     }
@@ -119,7 +118,6 @@ impl Paths {
         self.runtimes.join(directory_name)
     }
 
-    /// An instance's control group.
     pub(crate) fn group(&self, directory_name: &str) -> PathBuf {
         self.groups.join(directory_name)
     }
@@ -129,7 +127,6 @@ impl Paths {
         self.data.join("layers")
     }
 
-    /// An instance's writable layer.
     pub(crate) fn layer(&self, id: InstanceId) -> PathBuf {
         self.layers().join(id.to_string())
     }

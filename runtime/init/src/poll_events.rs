@@ -23,19 +23,19 @@ pub(crate) enum Event {
     Uevent,
     /// The datagram reader tells what somebody said of itself or logged, or takes more.
     Reader,
-    /// The datagram reader prints.
+    /// The datagram reader wrote to its standard error.
     ReaderOutput,
     /// Somebody connects.
     Connection,
     /// A client asks, hangs up, or takes more.
     Client(u32),
-    /// A launcher reports.
+    /// A launcher sent a report, or hung up.
     Report(LaunchId),
-    /// A launcher prints.
+    /// A launcher, or a command that it started, wrote to its output.
     LaunchOutput(LaunchId),
-    /// A service prints.
+    /// The service of this index wrote to its output.
     ServiceOutput(usize),
-    /// A job prints.
+    /// The job of this lane wrote to its output.
     JobOutput(Lane),
     /// An instance prints, or takes what was typed.
     Console(InstanceId),
@@ -47,9 +47,9 @@ pub(crate) enum Event {
     Netd,
     /// Somebody waits for memory.
     MemoryPressure,
-    /// What weighs sockets prints.
+    /// The weigher of the memory guard wrote its result, or has ended.
     WeigherOutput,
-    /// The power key.
+    /// An input device with a power key has an event.
     PowerKey(usize),
     /// The file of an image is changed or removed.
     ImageFile(CachedImageId),
@@ -131,7 +131,7 @@ impl PollEvents {
         self.set.wait(timeout)
     }
 
-    /// What is ready.
+    /// What the last wait found ready, in the order in which it was added.
     pub(crate) fn ready(&self) -> impl Iterator<Item = (Event, Readiness)> {
         let events = self.events.iter().enumerate();
         events

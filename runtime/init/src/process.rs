@@ -19,7 +19,6 @@ pub(crate) const KILLED_LIMIT: Duration = Duration::from_secs(10);
 /// A program to be started. Its stdin is `/dev/null` unless `descriptors` say otherwise.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
-    /// The file.
     pub(crate) path: &'a Path,
     /// Arguments, the name first.
     pub(crate) arguments: &'a [&'a OsStr],
@@ -29,7 +28,6 @@ pub(crate) struct Start<'a> {
     pub(crate) descriptors: &'a [(BorrowedFd<'a>, RawFd)],
     /// The group it starts in.
     pub(crate) group: Option<BorrowedFd<'a>>,
-    /// Its session.
     pub(crate) session: Session,
 }
 
@@ -73,7 +71,7 @@ pub(crate) fn how_it_ended(ended: Ended) -> String {
     }
 }
 
-/// What a child prints.
+/// What a child writes to its output, as lines.
 #[derive(Debug)]
 pub(crate) struct Output {
     reader: File,

@@ -112,7 +112,7 @@ impl ReaderLink {
         Some((link, if self.is_blocked { Interest::ReadWrite } else { Interest::Read }))
     }
 
-    /// What it prints.
+    /// Its output, while it runs.
     pub(crate) fn output(&self) -> Option<&File> {
         self.output.as_ref().and_then(Output::reader)
     }

@@ -7,7 +7,7 @@ use yado_wire::datagrams::DatagramSource;
 /// Such a socket. It is heard until it is dropped.
 #[derive(Debug)]
 pub(crate) struct ReaderSocket {
-    /// Whose it is.
+    /// Who sends on it.
     pub(crate) source: DatagramSource,
     /// Itself, to be sent to the reader.
     pub(crate) socket: DeferredClose,

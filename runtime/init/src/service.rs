@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The first pause after an end; it doubles each time. There is no last attempt: without netd nobody could come and help.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause.
+/// The pause between two starts doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A run of this length was a good one.
@@ -43,7 +43,6 @@ pub(crate) enum Wanted {
     Down,
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Time passed, or the wish changed.
@@ -65,7 +64,7 @@ pub(crate) enum Action {
     Kill,
 }
 
-/// The table.
+/// Which state follows, and what is to be done. Every combination of state, wanted state and event stands here.
 pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (State, Action) {
     use {Event::*, State::*, Wanted::*};
     match (state, wanted, event) {
@@ -90,17 +89,15 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
 /// One service.
 #[derive(Debug)]
 pub(crate) struct Service {
-    /// Its name.
     pub(crate) name: String,
-    /// The program.
     pub(crate) path: PathBuf,
     /// Its arguments, the name first.
     pub(crate) arguments: Vec<OsString>,
     /// Where it is in its life.
     pub(crate) state: State,
-    /// Its process.
+    /// Process id and pidfd; `None`: it does not run.
     pub(crate) process: Option<(i32, OwnedFd)>,
-    /// What it prints.
+    /// Its output, which becomes lines of the log.
     pub(crate) output: Option<Output>,
     /// It said `READY=1` in this run.
     pub(crate) is_ready: bool,

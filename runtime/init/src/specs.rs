@@ -23,7 +23,6 @@ const MAX_REASON_BYTES: u64 = 4096;
 /// An instance as it is configured.
 #[derive(Debug)]
 pub(crate) struct Configured {
-    /// Its name.
     pub(crate) name: InstanceName,
     /// What it is to be; or why that is not known.
     pub(crate) spec: Result<Rc<InstanceSpec>, Box<Failure>>,
@@ -31,7 +30,7 @@ pub(crate) struct Configured {
     pub(crate) image: Option<PathBuf>,
 }
 
-/// What was found.
+/// What sources and specs say.
 #[derive(Debug)]
 pub(crate) struct ReadSpecs {
     /// All that are configured.

@@ -85,7 +85,7 @@ pub(crate) struct Supervisor {
     pub(crate) memory_guard: MemoryGuard,
     /// Processes that ended before a launcher could tell whose they were.
     pub(crate) unknown_ends: Vec<(i32, Ended)>,
-    /// When we were started.
+    /// When this process was started, since the boot.
     pub(crate) started: Moment,
     /// When the next instance in the boot order may start.
     pub(crate) next_turn: Moment,
@@ -96,7 +96,7 @@ pub(crate) struct Supervisor {
 pub(crate) struct Finished;
 
 impl Supervisor {
-    /// The loop.
+    /// The loop: does what is due, waits, and handles what the wait found. As PID 1 it ends only when the machine does.
     pub(crate) fn run(&mut self) -> Finished {
         let mut poll_events = PollEvents::default();
         let mut is_at_rest = false;

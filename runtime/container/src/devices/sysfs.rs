@@ -25,7 +25,7 @@ pub(super) struct UsbDevice {
     pub(super) serial: Option<String>,
     pub(super) bus: u16,
     pub(super) device: u16,
-    /// Its own node.
+    /// `/dev/bus/usb/BUS/DEVICE`, which every USB device has.
     pub(super) node: NodeSource,
 }
 

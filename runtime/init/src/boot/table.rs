@@ -15,7 +15,7 @@ use yado_wire::{Failure, Step};
 /// A card reader behind a USB hub takes some seconds to tell of its card.
 const DATA_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where we are.
+/// How far the data partition and what is read from it are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Nothing was begun.
@@ -48,27 +48,27 @@ pub(super) enum Stage {
     Done,
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event<'a> {
     /// The part of our start that this table is about begins.
     Begin(Mode),
     /// The partition is, or is not, there.
     Looked(Search),
-    /// What is on it.
+    /// The partition's first bytes were read, or could not be.
     Read(Result<Content, Failure>),
     /// It was marked, and may be formatted up to this size.
     Marked(Result<u64, Failure>),
-    /// The mark is gone.
+    /// The mark of an unfinished format was removed, or could not be.
     Cleared(Result<(), Failure>),
-    /// A job ended.
     JobEnded(&'a Job, &'a JobEnd),
     /// The stand-in's file, if it could be made.
     FileMade(Option<PathBuf>),
     /// There is something where the data partition belongs.
     DataMounted,
     /// Specs were read; some may be older than their sources.
-    SpecsRead { are_stale: bool },
+    SpecsRead {
+        are_stale: bool,
+    },
 }
 
 /// What was found in place of the data partition.
@@ -111,7 +111,7 @@ pub(super) enum Action {
     Finish,
 }
 
-/// The table.
+/// Which stage follows, and what is to be done. Every pair of stage and event stands here.
 pub(super) fn step(stage: Stage, event: Event<'_>, now: Moment) -> (Stage, Action) {
     use {Event as E, Stage as S};
     match (stage, event) {

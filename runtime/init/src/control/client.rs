@@ -28,7 +28,6 @@ const MAX_QUEUED: usize = MAX_INSTANCES + MAX_SERVICES + 1 + 2;
 pub(crate) struct Client {
     /// Its number; never used again.
     pub(crate) id: u32,
-    /// The connection.
     pub(crate) socket: DeferredClose,
     /// What it is being told.
     pub(super) exchange: Exchange,
@@ -77,21 +76,13 @@ pub(super) enum Exchange {
     },
     /// Events from this one on.
     Events {
-        /// The next one's number.
+        /// The number of the event that is sent next.
         sequence: u64,
     },
     /// Until this run of this instance has started or failed.
-    Starting {
-        /// Which one.
-        instance: InstanceId,
-        /// The run.
-        run: u32,
-    },
+    Starting { instance: InstanceId, run: u32 },
     /// Until this instance is gone.
-    Stopping {
-        /// Which one.
-        instance: InstanceId,
-    },
+    Stopping { instance: InstanceId },
     /// Until what it wanted applied is.
     Applying,
     /// Until its command has ended.

@@ -4,7 +4,7 @@
 /// So many of the first bytes are looked at: btrfs has its superblock at 64 KiB, the others before.
 pub const HEAD_BYTES: usize = 68 * 1024;
 
-/// What was found.
+/// What the first bytes of a partition are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// Nothing was ever written there.

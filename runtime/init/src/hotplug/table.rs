@@ -62,7 +62,6 @@ pub(super) enum MayLoad {
     Never,
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event<'a> {
     /// Time passed, or what `MayLoad` says has changed.
@@ -71,7 +70,7 @@ pub(super) enum Event<'a> {
     Added { alias: &'a str, is_for_instances: bool },
     /// A device came without one, went, or changed.
     Changed { is_for_instances: bool },
-    /// The kernel lost events.
+    /// The kernel dropped events (`ENOBUFS`): which devices came is unknown.
     Lost,
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn claim(Configured { name, spec, .. }: &Configured) -> Claim {
 #[derive(Debug)]
 struct Layer {
     witness: Witness,
-    /// Whose it is.
+    /// The instance that the layer's link names; `None`: there is no such link.
     owner: Option<InstanceName>,
 }
 

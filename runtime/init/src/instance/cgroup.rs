@@ -47,9 +47,8 @@ const MIN_RESERVE: u64 = 64;
 pub(crate) struct CgroupWrite {
     /// The controller it belongs to.
     pub(crate) controller: &'static str,
-    /// The file.
+    /// The name of a file in the control group.
     pub(crate) file: &'static str,
-    /// What is written.
     pub(crate) value: String,
 }
 

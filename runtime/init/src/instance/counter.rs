@@ -45,7 +45,7 @@ impl Counter {
         Counter { count: self.count, told: self.count, ..Counter::default() }
     }
 
-    /// What was last read.
+    /// The count when the file was last read.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }

@@ -66,7 +66,7 @@ pub(crate) enum HealthAction {
     Unhealthy,
 }
 
-/// What news mean.
+/// What a result of the probe or a ping of the watchdog changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing new.

@@ -55,7 +55,7 @@ pub(crate) enum Then {
     WaitForDevice { run: u32, crashes: u32, until: Moment, look: bool },
 }
 
-/// What somebody wants.
+/// What users and the boot want of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// It does not run. `timeout`: how long its init may take to end; zero kills at once.
@@ -73,7 +73,6 @@ pub(crate) enum Gate {
     Closed,
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Time passed, or the wish or the gate changed.
@@ -94,13 +93,13 @@ pub(crate) enum Event {
     ProcessEnded,
     /// Something of it is still there.
     Remains,
-    /// What remains gets less.
+    /// Some of its control groups were removed; another call removes more.
     PartlyRemoved,
     /// Nothing of it is left.
     Gone,
 }
 
-/// How a run ended.
+/// How a run ended, as far as `boot.restart` tells ends apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// Exit code 0, or it powered itself off.
@@ -141,7 +140,7 @@ pub(crate) enum Action {
 /// What the spec says of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// When it is ready.
+    /// `health.ready`.
     pub(crate) ready: Readiness,
     /// When it is started again.
     pub(crate) restart: Restart,
@@ -166,7 +165,7 @@ impl State {
         state
     }
 
-    /// What people are shown.
+    /// The state as `yado rescue status` shows it, which knows fewer.
     pub(crate) fn shown(self) -> InstanceState {
         match self {
             State::Stopped | State::Finished { .. } => InstanceState::Stopped,

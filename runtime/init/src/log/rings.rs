@@ -22,7 +22,7 @@ pub(crate) struct LogRings {
     /// The system's, then those of instances in the order in which they first printed.
     rings: Vec<LogRing>,
     instances: Vec<String>,
-    /// The next record's number.
+    /// The number of the next record; numbers order the records of all rings.
     next: u64,
 }
 

@@ -8,9 +8,8 @@ use std::borrow::Cow;
 pub struct SyslogMessage<'a> {
     /// 0 to 7.
     pub priority: u8,
-    /// The program.
+    /// The program's name before `[pid]:`.
     pub identifier: Option<&'a str>,
-    /// The rest.
     pub message: Cow<'a, str>,
 }
 

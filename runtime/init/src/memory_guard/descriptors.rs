@@ -18,10 +18,10 @@ const TUN_PACKETS: u64 = 1000;
 /// What a packet of the usual 1500 bytes takes.
 const TUN_PACKET_BYTES: u64 = 2304;
 
-/// What the longest takes.
+/// A TUN device queues packets of up to 64 KiB.
 const MAX_TUN_PACKET_BYTES: u64 = 65_536;
 
-/// What was found.
+/// What an instance's descriptors hold.
 #[derive(Debug, Default)]
 pub(super) struct HiddenSockets {
     /// Sockets that are in no table.

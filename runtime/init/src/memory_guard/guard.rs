@@ -21,7 +21,6 @@ const TRIGGER: &str = "some 20000 500000\0";
 /// Where it is asked for that.
 const PRESSURE: &str = "/proc/pressure/memory";
 
-/// The guard.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryGuard {
     pub(super) trigger: Option<File>,
@@ -73,7 +72,7 @@ impl MemoryGuard {
         self.trigger.as_ref()
     }
 
-    /// What the child says.
+    /// The weigher's standard output, while it runs.
     pub(crate) fn output(&self) -> Option<&File> {
         self.weigher.as_ref().and_then(|weigher| weigher.output.reader())
     }

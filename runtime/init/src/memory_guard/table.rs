@@ -37,7 +37,6 @@ pub(super) enum State {
     Pausing { until: Moment, misses: u32 },
 }
 
-/// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     /// Time passed.
@@ -81,7 +80,7 @@ impl State {
     }
 }
 
-/// The table.
+/// Which state follows, and what is to be done. Every pair of state and event stands here.
 pub(super) fn step(state: State, event: Event, now: Moment) -> (State, Action) {
     use {Event::*, State::*};
     let watched_until = now.saturating_add(WATCHED);

@@ -12,7 +12,7 @@ const SUSPECTS_PART: u64 = 2;
 /// What the sockets of an instance hold, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Weight {
-    /// The instance.
+    /// The directory name of the instance (`NAME.ID`).
     pub(super) name: String,
     /// Seen in their queues.
     pub(super) queued_bytes: u64,

@@ -45,12 +45,11 @@ pub(crate) enum Peer {
     Gone,
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Time passed.
     Wake,
-    /// A run is over.
+    /// A run with interfaces is over: netd is to be told.
     Ended(EndedRun),
     /// netd answered, whatever it said.
     Answered,
@@ -83,7 +82,7 @@ impl DetachQueue {
     }
 }
 
-/// The table.
+/// Which queue follows, and what is to be done. Every pair of question and event stands here.
 pub(super) fn step(queue: DetachQueue, peer: Peer, event: Event, now: Moment) -> (DetachQueue, Action) {
     let DetachQueue { mut runs, question } = queue;
     match (event, question, peer) {

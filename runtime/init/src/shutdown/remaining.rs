@@ -9,7 +9,7 @@ const MAX_CHILDREN: usize = 1024;
 /// As many are named.
 const MAX_NAMED: usize = 8;
 
-/// A child.
+/// A process that is our child, also by adoption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ChildProcess {
     /// Its id, which stays its own until we reap it.

@@ -29,9 +29,7 @@ const END_AGAIN: Duration = Duration::from_secs(20);
 /// What is wanted in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// The machine starts again.
     Reboot,
-    /// The machine is off.
     PowerOff,
     /// The process ends (hosted).
     Exit,
@@ -70,16 +68,16 @@ pub(crate) enum Stage {
     Over { again_at: Moment },
 }
 
-/// What is still there.
+/// What still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Remaining {
-    /// An instance.
+    /// An instance that is not stopped.
     pub(crate) instances: bool,
-    /// A service.
+    /// A service that has not ended.
     pub(crate) services: bool,
     /// Any process that is ours to end.
     pub(crate) processes: bool,
-    /// The child that unmounts.
+    /// The child that syncs and unmounts has not ended.
     pub(crate) flush: bool,
 }
 

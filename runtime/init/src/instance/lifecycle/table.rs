@@ -32,7 +32,7 @@ const GENTLE_COLLECTIONS: u32 = 9;
 /// What hangs in the kernel ends in its own time, if ever: most such ends wake us anyway.
 const STUCK_AGAIN: Duration = Duration::from_secs(30);
 
-/// The table.
+/// Which state follows, and what is to be done. Every combination of state, wanted state and event stands here.
 pub(crate) fn step(
     state: State,
     wanted: Wanted,
