@@ -1,9 +1,9 @@
-//! Mounts of images that were verified: whoever starts one again finds its file system, with `verify = block` its verity
-//! device, and the pages that were read. All instances of an image share them. Signatures are checked at each start all the
-//! same. What the launcher compares before it uses one again is its own affair (`kept_image`).
+//! Mounts of verified images, kept from one start to the next. The next start reuses the file system, with `verify = block` the
+//! verity device, and the pages that were read. All instances of an image share them. Signatures are still checked at each
+//! start, and the launcher checks that the file has not changed before it reuses a mount (`container/src/cached_image.rs`).
 //!
-//! A mount is kept until the machine's memory runs short, its file is changed or removed, the system shuts down, or as many
-//! others were used since. The pages themselves the kernel takes back whenever it needs them.
+//! A mount is dropped when the machine's memory runs short, when its file is changed or removed, when the system shuts down, or
+//! when [`MAX_UNUSED`] others were used since. The kernel takes back the pages whenever it needs them.
 
 use crate::deferred_close::DeferredClose;
 use crate::launch::{Launch, LaunchId};
@@ -15,24 +15,24 @@ use yado_spec::file_identity::FileIdentity;
 use yado_spec::launch_request::Verify;
 use yado_wire::launch::ImageMount;
 
-/// How many that no instance uses are kept. Each takes a superblock, with `verify = block` a loop device and a device of the
-/// mapper besides: some 100 KiB, of which the kernel gives nothing back by itself.
+/// How many unused mounts are kept. Each takes a superblock, and with `verify = block` a loop device and a mapper device: some
+/// 100 KiB, which the kernel does not reclaim by itself.
 const MAX_UNUSED: usize = 8;
 
-/// What the table holds open of one image: its mount, and what tells that its file changes.
+/// Descriptors of one image: its mount, and the watch of its file.
 pub(crate) const PER_IMAGE: usize = 2;
 
 /// The most images: as many as instances can use, and those that none uses.
 pub(crate) const MAX_IMAGES: usize = MAX_UNUSED + yado_wire::MAX_INSTANCES;
 
-/// Numbers kept images; never used again.
+/// Numbers cached images; a number is never used twice.
 pub(crate) type CachedImageId = u32;
 
-/// Says that an instance uses an image.
+/// As long as an instance has this, it uses the image.
 #[derive(Debug, Clone)]
 pub(crate) struct ImageUse(#[expect(dead_code, reason = "it is only counted")] Rc<()>);
 
-/// The mounts, the one that was used last at the end.
+/// The mounts, least recently used first.
 #[derive(Debug, Default)]
 pub(crate) struct ImageCache {
     images: Vec<CachedImage>,
@@ -43,13 +43,13 @@ pub(crate) struct ImageCache {
 struct CachedImage {
     id: CachedImageId,
     path: PathBuf,
-    /// To let go of a file system with its devices takes the kernel a while: a closer does it.
+    /// A closer closes it: unmounting a file system and its devices is slow.
     mount: DeferredClose,
-    /// The file that it is good for.
+    /// The file that was mounted. Another file at the same path needs another mount.
     identity: FileIdentity,
     /// Readable when that file is changed or removed.
     watch: Option<DeferredClose>,
-    /// Shared with those who use it.
+    /// Shared with the [`ImageUse`]s.
     uses: Rc<()>,
 }
 
@@ -60,7 +60,7 @@ impl CachedImage {
 }
 
 impl ImageCache {
-    /// Keeps a new mount of the image in `path`, in the place of an older one.
+    /// Keeps a new mount of the image in `path`; an older one is dropped.
     pub(crate) fn put(
         &mut self,
         path: &Path,
@@ -76,7 +76,7 @@ impl ImageCache {
         used
     }
 
-    /// The image in `path` is used once more.
+    /// Notes that an instance uses the image in `path`.
     pub(crate) fn take(&mut self, path: &Path) -> Option<ImageUse> {
         let at = self.images.iter().position(|kept| kept.path == path)?;
         let kept = self.images.remove(at);
@@ -85,21 +85,21 @@ impl ImageCache {
         Some(used)
     }
 
-    /// The mount of the image in `path`, and the file that it is good for.
+    /// The mount of the image in `path`, and which file it is a mount of.
     pub(crate) fn get(&self, path: &Path) -> Option<(FileIdentity, BorrowedFd<'_>)> {
         let kept = self.images.iter().find(|kept| kept.path == path)?;
         Some((kept.identity, kept.mount.as_fd()))
     }
 
-    /// A launcher used up the mount, and gave another one of the same.
+    /// A launcher has moved the mount into its instance, and sent a copy of it.
     fn replace_mount(&mut self, path: &Path, mount: DeferredClose) {
         if let Some(kept) = self.images.iter_mut().find(|kept| kept.path == path) {
-            // It belongs to a mount namespace that is gone or goes, and the file system stays.
+            // Closing it is fast: the file system stays mounted elsewhere.
             drop(std::mem::replace(&mut kept.mount, mount).into_harmless());
         }
     }
 
-    /// Lets go of those that were unused for longest, where there are too many.
+    /// Drops the least recently used mounts beyond [`MAX_UNUSED`].
     pub(crate) fn trim(&mut self) {
         let unused = self.images.iter().filter(|kept| !kept.is_used()).count();
         let mut too_many = unused.saturating_sub(MAX_UNUSED);
@@ -110,24 +110,24 @@ impl ImageCache {
         });
     }
 
-    /// Lets go of all that nobody uses. Whether there were any.
+    /// Drops all unused mounts. Returns whether there were any.
     pub(crate) fn release_unused(&mut self) -> bool {
         let before = self.images.len();
         self.images.retain(CachedImage::is_used);
         self.images.len() != before
     }
 
-    /// Its file is another one now, or gone: no start uses it any more.
+    /// The image's file was changed or removed: no later start uses the mount.
     pub(crate) fn forget(&mut self, id: CachedImageId) {
         self.images.retain(|kept| kept.id != id);
     }
 
-    /// Lets go of all.
+    /// Drops all mounts.
     pub(crate) fn clear(&mut self) {
         self.images.clear();
     }
 
-    /// What tells that files of images change.
+    /// Descriptors that become readable when the file of an image is changed or removed.
     pub(crate) fn watches(&self) -> impl Iterator<Item = (CachedImageId, &DeferredClose)> {
         self.images.iter().filter_map(|kept| Some((kept.id, kept.watch.as_ref()?)))
     }
@@ -140,7 +140,7 @@ impl Supervisor {
         launch.awaits_image = false;
         let Some(run) = self.instances.run_mut(launch.instance) else { return };
         let path = &run.image_file;
-        // Their files lie on the data partition, which is about to be unmounted.
+        // The image files are on the data partition, which is about to be unmounted.
         if self.shutdown.is_some() {
             return;
         }
@@ -155,8 +155,8 @@ impl Supervisor {
         }
     }
 
-    /// Whether another start is about to verify the image of an instance: with `verify = start` it is waited for, or each
-    /// would hash the whole, and have pages of its own.
+    /// Whether another start is verifying the same image. With `verify = start` the second start waits for the first, or both
+    /// would hash the whole file, and each would have its own pages.
     pub(crate) fn is_image_being_verified(&self, image: Option<&Path>) -> bool {
         let is_this = |launch: &Launch| {
             launch.awaits_image

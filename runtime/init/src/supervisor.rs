@@ -1,6 +1,6 @@
-//! The process: what it owns, and its one loop. Everything that happens comes through [`Event`](crate::poll_events::Event);
-//! everything that is decided is decided by the tables in `instance::lifecycle`, `service`, `boot` and `shutdown`, and
-//! done by the `impl Supervisor` blocks beside this one.
+//! The process: what it owns, and its one loop. Everything that happens comes through [`Event`](crate::poll_events::Event).
+//! The tables in `instance::lifecycle`, `service`, `boot` and `shutdown` decide what to do; the `impl Supervisor` blocks of the
+//! other modules do it.
 
 use crate::apply::PendingApply;
 use crate::boot::parts::{self, Part};
@@ -40,13 +40,13 @@ use yado_wire::{Failure, InstanceId, InstanceName};
 /// More starts at once only make each slower and use the memory of all.
 const MAX_STARTING: usize = 4;
 
-/// With nothing to do for so long, memory that only work needs is given back.
+/// After this time without work, the process gives back memory that only work needs.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How often the table is asked again after it changed something; a chain is three steps long.
+/// How often the table is asked again after it changed something. The longest chain of changes is three steps.
 const MAX_STEPS: usize = 8;
 
-/// Ends of processes that nobody knew (yet), while launchers are at work.
+/// How many ends of unknown processes are remembered while launchers run: a launcher may report one of them later.
 const MAX_UNKNOWN_ENDS: usize = 32;
 
 /// Everything the process owns.
@@ -57,15 +57,15 @@ pub(crate) struct Supervisor {
     pub(crate) events: Events,
     pub(crate) sockets: Sockets,
     pub(crate) reader: ReaderLink,
-    /// What others close for us.
+    /// Descriptors that closers close for us.
     pub(crate) close_queue: CloseQueue,
     pub(crate) clients: Clients,
     pub(crate) instances: Instances,
-    /// Who is who, also of those that are gone and have left their layers.
+    /// Ids and id ranges of all instances, also of deleted ones whose layers are still there.
     pub(crate) identities: Identities,
-    /// Whether their file says so.
+    /// Whether `state/ids` holds the same.
     pub(crate) identities_file: IdentitiesFile,
-    /// An apply that is not over.
+    /// The apply that is not over.
     pub(crate) pending_apply: Option<PendingApply>,
     pub(crate) services: Vec<Service>,
     pub(crate) launches: Vec<Launch>,
@@ -91,7 +91,7 @@ pub(crate) struct Supervisor {
     pub(crate) next_turn: Moment,
 }
 
-/// How the loop ended; PID 1's never does otherwise than by the end of the machine.
+/// The loop of a hosted init has ended. As PID 1 the loop ends only when the machine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Finished;
 
@@ -110,7 +110,7 @@ impl Supervisor {
             let timeout = self.deadline(now).map(|at| at.saturating_sub(now));
             let timeout = if is_at_rest { timeout } else { Some(timeout.map_or(IDLE, |timeout| timeout.min(IDLE))) };
             if let Err(error) = poll_events.wait(timeout) {
-                // Out of memory in the kernel, at worst: the next round may do better, and a full one is not spun.
+                // At worst the kernel is out of memory. The next round may succeed, and does not spin: it has other work to do first.
                 self.log.say(Priority::Error, format_args!("poll: {error}"));
             }
             let began = std::mem::replace(&mut now, clock::since_boot());
@@ -125,7 +125,7 @@ impl Supervisor {
         }
     }
 
-    /// Brings everything to where the tables say it should be now.
+    /// Does everything that the tables say is due now.
     fn settle(&mut self, now: Moment) {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.feed_when_due(&mut self.log, now);
@@ -141,7 +141,7 @@ impl Supervisor {
         self.step_netd(detach_queue::Event::Wake, now);
         self.release_queued(now);
         self.image_cache.trim();
-        // Hosted, it is the host's affair, and may lie on a network's file system, which can keep us waiting.
+        // Hosted, free space is the host's business, and its file system may be on a network and block us.
         let is_ours = self.paths.mode == Mode::System && self.boot.may_start_some() && self.shutdown.is_none();
         if is_ours && self.free_space.look(&mut self.log, now) {
             self.start_job(Job::FillReserve, now);
@@ -155,7 +155,7 @@ impl Supervisor {
             self.tell_counts(id, |counter| counter.news(now));
         }
         self.advance_apply(now);
-        // After the instances: a run that began has a socket, and one that is over has left one.
+        // After the instances: runs that began have a new socket for the reader, and runs that ended have left one.
         self.advance_reader(now);
         self.answer_waiting();
         self.serve_streams();
@@ -165,7 +165,7 @@ impl Supervisor {
         }
     }
 
-    /// The earliest time at which something is to be done though nothing happens.
+    /// The next time at which something is due even if no event comes.
     fn deadline(&self, now: Moment) -> Option<Moment> {
         let is_frozen = self.is_frozen();
         let instances = self.instances.iter().flat_map(|instance| {
@@ -202,7 +202,7 @@ impl Supervisor {
         instances.chain(services).chain(launches).chain(others).flatten().min()
     }
 
-    /// Tells the table that time passed, unless the instance stands still and the table waits for what is inside.
+    /// Tells the table that time passed; not while the instance is frozen and the table waits for its processes.
     fn wake_instance(&mut self, id: InstanceId, now: Moment) {
         let is_waiting = self.instances.get(id).is_some_and(|instance| instance.state.waits_for_inside());
         if !(is_waiting && self.is_frozen()) {
@@ -223,7 +223,7 @@ impl Supervisor {
             if matches!((before, state), (State::BackingOff { .. }, State::Waiting { .. })) {
                 instance.restarts = instance.restarts.saturating_add(1);
             }
-            // Where removing what is left succeeds at once, "stopping" is not reported.
+            // If removing the rest succeeds at once, "stopping" is not reported.
             if !matches!(action, Action::Collect | Action::CollectByForce) {
                 self.tell_state(id);
             }
@@ -256,7 +256,7 @@ impl Supervisor {
         }
     }
 
-    /// Publishes the state of an instance if it is another than the last one published.
+    /// Publishes the state of an instance if it has changed since it was last published.
     fn tell_state(&mut self, id: InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let shown = instance.state.shown();
@@ -275,7 +275,8 @@ impl Supervisor {
         }
     }
 
-    /// `after` is an order and no requirement: who waited for an instance that will not become ready starts, and is told.
+    /// `after` is an order and no requirement: an instance that waited for one that will not become ready starts all the same. The
+    /// log says so.
     fn tell_those_after(&mut self, name: &InstanceName, shown: InstanceState) {
         for other in self.instances.iter() {
             let is_after = other.spec.as_ref().is_ok_and(|spec| spec.boot.after.contains(name));
@@ -306,7 +307,7 @@ impl Supervisor {
         self.instances.named(name).is_none_or(Instance::is_settled)
     }
 
-    /// The boot order: each instance's turn comes when its predecessor's delay is over.
+    /// Lets instances start in boot order: each when the delay of the one before is over.
     fn release_queued(&mut self, now: Moment) {
         while self.is_turn_open() && self.next_turn <= now {
             let Some(next) = self.instances.iter().find(|instance| instance.is_queued).map(|next| next.id) else {
@@ -354,13 +355,13 @@ impl Supervisor {
         self.events.publish(Some(&about), EventKind::Failed(failure));
     }
 
-    /// A stage of our start was reached.
+    /// Tells that a stage of the boot was reached.
     pub(crate) fn reach_stage(&mut self, stage: &str) {
         self.log.say(Priority::Info, format_args!("stage: {stage}"));
         self.events.publish(None, EventKind::Stage(clipped(stage)));
     }
 
-    /// Somebody's wish for an instance.
+    /// Sets the wanted state of an instance.
     pub(crate) fn want(&mut self, id: InstanceId, wanted: Wanted, now: Moment) {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.wanted = wanted;
@@ -370,7 +371,7 @@ impl Supervisor {
     }
 }
 
-/// Keeps an end that may belong to a process of which a launcher has not told us yet.
+/// Remembers the end of a process that a launcher may still report as its own.
 pub(crate) fn keep_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, ended: Ended) {
     if MAX_UNKNOWN_ENDS <= ends.len() {
         ends.remove(0);

@@ -34,7 +34,7 @@ impl Supervisor {
             return Some(Reply::Refused(Failure::refused(Step::Request, "start", "it is configured no more")));
         };
         if instance.wanted != (Wanted::Up { run: wished }) {
-            let reason = "somebody else wished otherwise in the meantime";
+            let reason = "another request has changed what is wanted of it in the meantime";
             return Some(Reply::Refused(Failure::refused(Step::Request, instance.name.as_str(), reason)));
         }
         match instance.state {
@@ -75,7 +75,7 @@ impl Supervisor {
             Wanted::Down { .. } if matches!(instance.state, State::Stuck { .. }) => Some(refusal_of_stuck(instance)),
             Wanted::Down { .. } => (!instance.is_active()).then_some(Reply::Done),
             Wanted::Up { .. } => {
-                let reason = "somebody else wished otherwise in the meantime";
+                let reason = "another request has changed what is wanted of it in the meantime";
                 Some(Reply::Refused(Failure::refused(Step::Request, instance.name.as_str(), reason)))
             }
         }

@@ -18,8 +18,7 @@ use yado_wire::rescue::{self as wire, MAX_COMMAND_BYTES, Mode, Reply, Request, S
 use yado_wire::{Failure, InstanceId, InstanceName, MAX_FRAME_BYTES, Step};
 
 impl Supervisor {
-    /// Reads what a client sent. A call of its own: with the longest request in it, its frame is larger than all others,
-    /// and inlined it would be that of the loop.
+    /// Reads what a client sent. Not inlined: its stack frame holds the longest request, and would become that of the loop.
     #[inline(never)]
     pub(super) fn read_request(&mut self, client_id: u32, now: Moment) {
         let mut buffer = [0; MAX_FRAME_BYTES];
@@ -33,7 +32,7 @@ impl Supervisor {
             }
         };
         if !matches!(client.exchange, Exchange::Idle) {
-            // What was begun is kept, so that what runs for this client alone ends with it.
+            // The exchange is kept: what runs for this client alone ends when the client is removed.
             let reason = "one request at a time on a connection: it is closed, and what ran for it ends";
             client.reply(&Reply::Refused(Failure::refused(Step::Request, "request", reason)));
             client.is_lost = true;
@@ -161,7 +160,7 @@ impl Supervisor {
     fn start(&mut self, client_id: u32, name: &InstanceName, now: Moment) {
         let Some(id) = self.startable(client_id, name) else { return };
         let Some(instance) = self.instances.get_mut(id) else { return };
-        // Who runs or is about to is not started once more; who waits for its next attempt is not let wait any longer.
+        // An instance that runs or is starting is not started again; an instance in back-off starts at once.
         let run = match (instance.wanted, instance.state) {
             (
                 Wanted::Up { run },
@@ -246,7 +245,7 @@ impl Supervisor {
     }
 }
 
-/// The command in a client's file, which nobody can change any more.
+/// Reads the command from a client's memfd, which is sealed.
 fn read_command(file: &DeferredClose) -> Result<Command, String> {
     let bytes = memfd::read_sealed(file, MAX_COMMAND_BYTES as u64).map_err(|error| {
         format!("the command's file: {error} (a sealed memfd of at most {MAX_COMMAND_BYTES} bytes)")

@@ -10,6 +10,7 @@ pub struct SyslogMessage<'a> {
     pub priority: u8,
     /// The program's name before `[pid]:`.
     pub identifier: Option<&'a str>,
+    /// What follows the priority, the date and the program.
     pub message: Cow<'a, str>,
 }
 
