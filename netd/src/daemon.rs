@@ -138,7 +138,7 @@ pub(crate) struct Netd {
     pub(crate) look_at: Option<Duration>,
     /// When the code that was used last is given back.
     pause: Pause,
-    rest: IdleMemory,
+    idle_memory: IdleMemory,
     /// What failed at the last look, so that it is said once.
     pub(crate) failures: Vec<PendingFailure>,
     _monitors: Vec<Task>,
@@ -155,7 +155,7 @@ const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// RunNumbers until SIGTERM.
-pub(crate) async fn run(arguments: Arguments, rest: IdleMemory) -> Result<(), DaemonError> {
+pub(crate) async fn run(arguments: Arguments, idle_memory: IdleMemory) -> Result<(), DaemonError> {
     let (events, mut incoming) = mpsc::channel(MAX_EVENTS);
     let failed = |object: &str| {
         let object = object.to_owned();
@@ -219,7 +219,7 @@ pub(crate) async fn run(arguments: Arguments, rest: IdleMemory) -> Result<(), Da
         written_resolv_conf: None,
         look_at: None,
         pause: Pause::default(),
-        rest,
+        idle_memory,
         failures: Vec::new(),
         arguments,
         _monitors: monitors,
@@ -322,7 +322,7 @@ impl Netd {
             self.reconcile(now).await;
         }
         if self.pause.ends(now) {
-            self.rest.wish();
+            self.idle_memory.ask();
         }
     }
 

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use yado_sys::code_pages;
 
-/// A wish to give back the pages of our program. It is granted by the runtime's thread as the last thing before it sleeps:
+/// A request to give back the pages of our program. It is done by the runtime's thread as the last thing before it sleeps:
 /// any earlier, what it runs on its way to sleep would be mapped again, sixteen pages around each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IdleMemory(Arc<AtomicBool>);
 
 impl IdleMemory {
-    /// Wishes it.
-    pub(crate) fn wish(&self) {
+    /// Asks for it.
+    pub(crate) fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 

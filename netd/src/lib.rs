@@ -54,11 +54,11 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
     };
     log::start(arguments.log);
-    let rest = IdleMemory::default();
+    let idle_memory = IdleMemory::default();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_io().enable_time().on_thread_park({
-        let rest = rest.clone();
-        move || rest.before_sleep()
+        let idle_memory = idle_memory.clone();
+        move || idle_memory.before_sleep()
     });
     let runtime = match runtime.build() {
         Ok(runtime) => runtime,
@@ -68,7 +68,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
     };
     // As a task: to wake the future of `block_on` itself costs one more turn of the event loop.
-    match runtime.block_on(async { tokio::spawn(daemon::run(arguments, rest)).await }) {
+    match runtime.block_on(async { tokio::spawn(daemon::run(arguments, idle_memory)).await }) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             tracing::error!("{error}");

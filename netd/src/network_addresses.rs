@@ -89,8 +89,8 @@ impl Netd {
         let there = others.flat_map(|link| self.observed.addresses_of(link.index));
         let there = there.map(|address| address.prefix);
         // The routes of a lease do not count: they are many, and whoever leases them could take every address away.
-        let wished = self.uplinks.iter().filter_map(Uplink::wish).flat_map(|uplink| uplink.addresses);
-        there.chain(wished).collect()
+        let wanted = self.uplinks.iter().filter_map(Uplink::wanted).flat_map(|uplink| uplink.addresses);
+        there.chain(wanted).collect()
     }
 }
 

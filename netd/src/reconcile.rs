@@ -10,7 +10,7 @@ use crate::dhcp::server::{AddressPool, Change, Lease as Granted, Reservation};
 use crate::dns::zone::{Zone, Zones};
 use crate::failures::PendingFailure;
 use crate::link::hwaddr::bridge_hwaddr;
-use crate::link::plan::{Todo, Wish, WishedBridge, WishedPort, plan};
+use crate::link::plan::{Todo, WantedBridge, WantedLinks, WantedPort, plan};
 use crate::nic::Connection;
 use crate::reload::GivenUp;
 use crate::saved::{Attachment, Borrowed, Saved};
@@ -51,7 +51,7 @@ impl Netd {
             self.look_at_uplinks(now);
             self.assign_subnets(now);
             self.hold_flapping_ports(now);
-            let todo = plan(&self.wish(), &self.observed);
+            let todo = plan(&self.wanted(), &self.observed);
             failures.clear();
             // Before what is leased is seen on a link: who is killed between the two must know the address as its own.
             self.write_saved(now, &mut failures);
@@ -129,24 +129,24 @@ impl Netd {
         self.networks.iter().map(|(bridge, _)| bridge)
     }
 
-    fn wish(&self) -> Wish {
+    fn wanted(&self) -> WantedLinks {
         let GivenUp { ports, links } = &self.given_up;
         let is_uplink = |index: u32| self.uplinks.iter().any(|uplink| uplink.choice.is(index));
-        let mut wish = Wish {
+        let mut wanted = WantedLinks {
             released: ports.clone(),
             given_up: links.iter().filter(|(_, index)| !is_uplink(*index)).cloned().collect(),
             keeps_bridges: self.is_guessing,
-            ..Wish::default()
+            ..WantedLinks::default()
         };
         for bridge in self.bridges() {
             let seed = outside_seed(&bridge.external_interfaces, &self.observed);
-            wish.bridges.push(WishedBridge {
+            wanted.bridges.push(WantedBridge {
                 name: bridge.name.to_string(),
                 hwaddr: bridge.hwaddr.unwrap_or_else(|| bridge_hwaddr(&bridge.name, seed)),
                 mtu: bridge.mtu.unwrap_or(DEFAULT_MTU).into(),
                 addresses: bridge.ipv4.iter().map(|ipv4| ipv4.address.into()).collect(),
             });
-            wish.ports.extend(bridge.external_interfaces.iter().map(|port| WishedPort {
+            wanted.ports.extend(bridge.external_interfaces.iter().map(|port| WantedPort {
                 name: port.to_string(),
                 bridge: bridge.name.to_string(),
                 hwaddr: None,
@@ -159,20 +159,20 @@ impl Netd {
                 Connection::Bridged { parent } => parent,
                 Connection::Macvlan { .. } | Connection::Physical { .. } => continue,
             };
-            wish.ports.extend(attachment.host_link.iter().map(|link| WishedPort {
+            wanted.ports.extend(attachment.host_link.iter().map(|link| WantedPort {
                 name: link.clone(),
                 bridge: bridge.to_string(),
                 hwaddr: Some(attachment.hwaddr),
                 is_held: self.flap_damping.of(link).is_some(),
             }));
         }
-        wish.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wish()));
+        wanted.uplinks.extend(self.uplinks.iter().filter_map(|uplink| uplink.wanted()));
         for borrowed in &self.borrowed {
             let back =
                 self.observed.links.iter().find(|link| link.permanent_hwaddr() == Some(borrowed.permanent_hwaddr));
-            wish.names.extend(back.map(|link| (link.index, borrowed.name.to_string())));
+            wanted.names.extend(back.map(|link| (link.index, borrowed.name.to_string())));
         }
-        wish
+        wanted
     }
 
     /// Sockets for each bridge that is there with its address.

@@ -6,7 +6,7 @@ mod link_choice;
 use crate::daemon::Event;
 use crate::dhcp::lease::Lease;
 use crate::link::observed::Observed;
-use crate::link::plan::WishedUplink;
+use crate::link::plan::WantedUplink;
 use crate::link::route::Route;
 use dhcp_source::{Asking, DhcpSource};
 use link_choice::LinkChange;
@@ -126,9 +126,9 @@ impl Uplink {
     }
 
     /// What the link should look like.
-    pub fn wish(&self) -> Option<WishedUplink> {
+    pub fn wanted(&self) -> Option<WantedUplink> {
         let link = self.choice.ours()?;
-        let mut wish = WishedUplink {
+        let mut wanted = WantedUplink {
             network: self.spec.name.clone(),
             link: link.index,
             mtu: self.spec.mtu.map(u32::from),
@@ -141,17 +141,17 @@ impl Uplink {
             match source {
                 AddressSource::Dhcp => {
                     let Some(lease) = self.lease() else { continue };
-                    wish.addresses.extend(IpPrefix::new(lease.address.into(), lease.prefix_len));
-                    wish.routes.extend(&lease.routes);
-                    wish.mtu = wish.mtu.or(lease.mtu.map(u32::from));
+                    wanted.addresses.extend(IpPrefix::new(lease.address.into(), lease.prefix_len));
+                    wanted.routes.extend(&lease.routes);
+                    wanted.mtu = wanted.mtu.or(lease.mtu.map(u32::from));
                 }
                 AddressSource::Static(StaticAddresses { addresses, gateways, nameservers: _ }) => {
-                    wish.addresses.extend(addresses);
-                    wish.routes.extend(gateways.iter().map(|gateway| Route::default_by(*gateway)));
+                    wanted.addresses.extend(addresses);
+                    wanted.routes.extend(gateways.iter().map(|gateway| Route::default_by(*gateway)));
                 }
             }
         }
-        Some(wish)
+        Some(wanted)
     }
 
     /// The name servers it knows.

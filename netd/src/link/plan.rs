@@ -9,26 +9,26 @@ use yado_wire::names::clipped;
 
 /// What is wanted of the links.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wish {
+pub struct WantedLinks {
     /// Bridges that are to be.
-    pub bridges: Vec<WishedBridge>,
+    pub bridges: Vec<WantedBridge>,
     /// Links that are to be ports.
-    pub ports: Vec<WishedPort>,
+    pub ports: Vec<WantedPort>,
     /// Uplinks whose link is there.
-    pub uplinks: Vec<WishedUplink>,
+    pub uplinks: Vec<WantedUplink>,
     /// Hardware links that instances had and that came back, with the names they had before.
     pub names: Vec<(u32, String)>,
     /// Links that were ports of a network: its name, and the port's.
     pub released: Vec<(Text<15>, Text<15>)>,
     /// Links that were uplinks: the network's name, and the link's index.
     pub given_up: Vec<(Text<15>, u32)>,
-    /// Bridges of ours that are not wished stay: it is not known whether they are wished.
+    /// Bridges of ours that are missing in `bridges` stay: whether they are wanted is not known.
     pub keeps_bridges: bool,
 }
 
 /// A bridge that is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WishedBridge {
+pub struct WantedBridge {
     /// Its name.
     pub name: String,
     /// Its hardware address.
@@ -41,7 +41,7 @@ pub struct WishedBridge {
 
 /// A link that is to be a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WishedPort {
+pub struct WantedPort {
     /// Its name.
     pub name: String,
     /// The bridge's name.
@@ -54,7 +54,7 @@ pub struct WishedPort {
 
 /// What an uplink is to look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WishedUplink {
+pub struct WantedUplink {
     /// The network's name.
     pub network: Text<15>,
     /// The link's index.
@@ -183,47 +183,47 @@ pub enum PlanStep {
 }
 
 /// What has to be done, in this order.
-pub fn plan(wish: &Wish, observed: &Observed) -> Vec<Todo> {
+pub fn plan(wanted: &WantedLinks, observed: &Observed) -> Vec<Todo> {
     let mut todo = Vec::new();
     let mut add = |network: &str, steps: Vec<PlanStep>| {
         todo.extend(steps.into_iter().map(|step| Todo { network: clipped(network), steps: vec![step] }));
     };
-    for (network, port) in &wish.released {
-        add(network, plan_release(network, port, wish, observed));
+    for (network, port) in &wanted.released {
+        add(network, plan_release(network, port, wanted, observed));
     }
     for link in &observed.links {
-        let is_wished = wish.bridges.iter().any(|bridge| bridge.name == link.name);
+        let is_wanted = wanted.bridges.iter().any(|bridge| bridge.name == link.name);
         // Whoever is behind such a port may be an instance that nobody told us of.
         let is_used = observed.links.iter().any(|port| port.kind == LinkKind::Veth && port.is_port_of(link.index));
-        if link.is_our_bridge() && !is_wished && !is_used && !wish.keeps_bridges {
+        if link.is_our_bridge() && !is_wanted && !is_used && !wanted.keeps_bridges {
             add(&link.name, vec![PlanStep::DeleteLink { link: link.index, name: link.name.clone() }]);
         }
     }
-    for bridge in &wish.bridges {
+    for bridge in &wanted.bridges {
         if let Some(link) = observed.link(&bridge.name) {
             add(&bridge.name, plan_bridge(bridge, link, observed));
         }
     }
-    for port in &wish.ports {
+    for port in &wanted.ports {
         add(&port.bridge, plan_port(port, observed));
     }
-    for (index, name) in &wish.names {
+    for (index, name) in &wanted.names {
         let Some(link) = observed.link_at(*index) else { continue };
         if link.name != *name && observed.link(name).is_none() {
             add(name, vec![PlanStep::Rename { link: *index, name: name.clone() }]);
         }
     }
-    for (network, index) in &wish.given_up {
+    for (network, index) in &wanted.given_up {
         if let Some(link) = observed.link_at(*index) {
             add(network, plan_given_up(link, observed));
         }
     }
-    for uplink in &wish.uplinks {
+    for uplink in &wanted.uplinks {
         if let Some(link) = observed.link_at(uplink.link) {
             add(&uplink.network, plan_uplink(uplink, link, observed));
         }
     }
-    let absent = wish.bridges.iter().filter(|bridge| observed.link(&bridge.name).is_none());
+    let absent = wanted.bridges.iter().filter(|bridge| observed.link(&bridge.name).is_none());
     todo.extend(absent.map(|bridge| Todo { network: clipped(&bridge.name), steps: plan_new_bridge(bridge) }));
     todo
 }
@@ -236,7 +236,7 @@ pub fn plan_closed_port(name: &str, hwaddr: [u8; 6]) -> Vec<PlanStep> {
     ]
 }
 
-fn plan_new_bridge(WishedBridge { name, hwaddr, mtu, addresses: _ }: &WishedBridge) -> Vec<PlanStep> {
+fn plan_new_bridge(WantedBridge { name, hwaddr, mtu, addresses: _ }: &WantedBridge) -> Vec<PlanStep> {
     let link = || LinkId::Name(name.clone());
     vec![
         PlanStep::CreateBridge { name: name.clone(), hwaddr: *hwaddr, mtu: *mtu },
@@ -247,15 +247,15 @@ fn plan_new_bridge(WishedBridge { name, hwaddr, mtu, addresses: _ }: &WishedBrid
 }
 
 /// A link that is the port of another network by now goes there by itself.
-fn plan_release(network: &str, port: &str, wish: &Wish, observed: &Observed) -> Vec<PlanStep> {
+fn plan_release(network: &str, port: &str, wanted: &WantedLinks, observed: &Observed) -> Vec<PlanStep> {
     let (Some(link), Some(bridge)) = (observed.link(port), observed.link(network)) else { return Vec::new() };
     let is_port = bridge.is_bridge() && link.is_port_of(bridge.index);
-    let is_wished = wish.ports.iter().any(|wished| wished.name == port);
-    if is_port && !is_wished { vec![PlanStep::SetMaster { link: link.index, master: None }] } else { Vec::new() }
+    let is_wanted = wanted.ports.iter().any(|wanted| wanted.name == port);
+    if is_port && !is_wanted { vec![PlanStep::SetMaster { link: link.index, master: None }] } else { Vec::new() }
 }
 
-fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<PlanStep> {
-    let WishedPort { name, bridge, hwaddr, is_held } = port;
+fn plan_port(port: &WantedPort, observed: &Observed) -> Vec<PlanStep> {
+    let WantedPort { name, bridge, hwaddr, is_held } = port;
     let mut steps = Vec::new();
     let (Some(port), Some(bridge)) = (observed.link(name), observed.link(bridge)) else { return steps };
     let hwaddr = hwaddr.filter(|_| port.port.is_some_and(|port| port.is_learning));
@@ -277,7 +277,7 @@ fn plan_port(port: &WishedPort, observed: &Observed) -> Vec<PlanStep> {
     steps
 }
 
-fn plan_bridge(bridge: &WishedBridge, link: &Link, observed: &Observed) -> Vec<PlanStep> {
+fn plan_bridge(bridge: &WantedBridge, link: &Link, observed: &Observed) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     // A link of another kind has our bridge's name: it is not ours to touch. The network is reported as not up.
     if !link.is_bridge() {
@@ -303,7 +303,7 @@ fn plan_bridge(bridge: &WishedBridge, link: &Link, observed: &Observed) -> Vec<P
     steps
 }
 
-fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<PlanStep> {
+fn plan_uplink(uplink: &WantedUplink, link: &Link, observed: &Observed) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     if let Some(mtu) = uplink.mtu.filter(|&mtu| mtu != link.mtu) {
         steps.push(PlanStep::SetMtu { link: link.index, mtu });
@@ -315,17 +315,17 @@ fn plan_uplink(uplink: &WishedUplink, link: &Link, observed: &Observed) -> Vec<P
         return steps;
     }
     plan_addresses(link.index, &uplink.addresses, our_addresses(link, observed), observed, &mut steps);
-    let wished: Vec<LinkRoute> = uplink
+    let wanted: Vec<LinkRoute> = uplink
         .routes
         .iter()
         .map(|&route| LinkRoute { link: link.index, route, metric: uplink.metric, is_ours: true })
         .collect();
     let ours = observed.routes.iter().filter(|route| route.link == link.index && route.is_ours);
-    steps.extend(ours.filter(|route| !wished.contains(route)).copied().map(PlanStep::RemoveRoute));
+    steps.extend(ours.filter(|route| !wanted.contains(route)).copied().map(PlanStep::RemoveRoute));
     // The kernel takes no route over a link that is down or whose router it cannot reach; wait for both.
     let has = |prefix: &IpPrefix| observed.addresses_of(link.index).any(|address| address.prefix == *prefix);
     if link.is_up && !uplink.addresses.is_empty() && uplink.addresses.iter().all(has) {
-        steps.extend(wished.into_iter().filter(|route| !observed.leads(route)).map(PlanStep::AddRoute));
+        steps.extend(wanted.into_iter().filter(|route| !observed.leads(route)).map(PlanStep::AddRoute));
     }
     steps
 }
@@ -343,17 +343,17 @@ fn our_addresses<'a>(link: &Link, observed: &'a Observed) -> impl Iterator<Item 
     observed.addresses_of(link.index).filter(move |address| address.is_ours || !is_known)
 }
 
-/// Of the addresses `ours`, only `wished` are kept.
+/// Of the addresses `ours`, only `wanted` are kept.
 fn plan_addresses<'a>(
     link: u32,
-    wished: &[IpPrefix],
+    wanted: &[IpPrefix],
     ours: impl Iterator<Item = &'a Address>,
     observed: &Observed,
     steps: &mut Vec<PlanStep>,
 ) {
-    steps.extend(ours.filter(|address| !wished.contains(&address.prefix)).copied().map(PlanStep::RemoveAddress));
+    steps.extend(ours.filter(|address| !wanted.contains(&address.prefix)).copied().map(PlanStep::RemoveAddress));
     let has = |prefix: IpPrefix| observed.addresses_of(link).any(|address| address.prefix == prefix);
-    let missing = wished.iter().copied().filter(|prefix| !has(*prefix));
+    let missing = wanted.iter().copied().filter(|prefix| !has(*prefix));
     steps.extend(missing.map(|prefix| PlanStep::AddAddress(Address { link, prefix, is_ours: true })));
 }
 

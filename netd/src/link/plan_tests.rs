@@ -1,4 +1,4 @@
-//! Plans as tables: what is wished, what is there, what has to be done.
+//! Plans as tables: what is wanted, what is there, what has to be done.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,8 +7,8 @@ use crate::link::observed::Port;
 use std::net::Ipv4Addr;
 
 /// The steps alone.
-fn steps(wish: &Wish, there: &Observed) -> Vec<PlanStep> {
-    plan(wish, there).into_iter().flat_map(|todo| todo.steps).collect()
+fn steps(wanted: &WantedLinks, there: &Observed) -> Vec<PlanStep> {
+    plan(wanted, there).into_iter().flat_map(|todo| todo.steps).collect()
 }
 
 const HWADDR: [u8; 6] = [0, 0x16, 0x3e, 1, 2, 3];
@@ -32,20 +32,20 @@ fn address(link: u32, last: u8) -> Address {
     Address { link, prefix: prefix(last), is_ours: true }
 }
 
-fn bridge_wish() -> Wish {
-    Wish {
-        bridges: vec![WishedBridge {
+fn wanted_bridge() -> WantedLinks {
+    WantedLinks {
+        bridges: vec![WantedBridge {
             name: "yado0".to_owned(),
             hwaddr: HWADDR,
             mtu: 1500,
             addresses: vec![prefix(1)],
         }],
-        ..Wish::default()
+        ..WantedLinks::default()
     }
 }
 
-fn port_wish(name: &str, hwaddr: Option<[u8; 6]>) -> WishedPort {
-    WishedPort { name: name.to_owned(), bridge: "yado0".to_owned(), hwaddr, is_held: false }
+fn wanted_port(name: &str, hwaddr: Option<[u8; 6]>) -> WantedPort {
+    WantedPort { name: name.to_owned(), bridge: "yado0".to_owned(), hwaddr, is_held: false }
 }
 
 fn bridge_there() -> Observed {
@@ -61,8 +61,8 @@ fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
         PlanStep::CheckSources { link: link() },
         PlanStep::DisableIpv6 { name: "yado0".to_owned() },
     ];
-    assert!(matches!(&plan(&bridge_wish(), &Observed::default())[..], [Todo { steps, .. }] if *steps == create));
-    assert_eq!(steps(&bridge_wish(), &bridge_there()), []);
+    assert!(matches!(&plan(&wanted_bridge(), &Observed::default())[..], [Todo { steps, .. }] if *steps == create));
+    assert_eq!(steps(&wanted_bridge(), &bridge_there()), []);
     type Damage = fn(&mut Observed);
     let cases: &[(Damage, PlanStep)] = &[
         (|there| there.links[0].is_up = false, PlanStep::SetUp { link: 5 }),
@@ -75,14 +75,14 @@ fn a_bridge_is_made_repaired_and_left_alone_when_it_is_right() {
     for (damage, repair) in cases {
         let mut there = bridge_there();
         damage(&mut there);
-        assert_eq!(steps(&bridge_wish(), &there), std::slice::from_ref(repair));
+        assert_eq!(steps(&wanted_bridge(), &there), std::slice::from_ref(repair));
     }
 }
 
 #[test]
 fn what_has_ipv6_loses_it_and_a_bridge_is_down_until_then() {
-    let mut wish = bridge_wish();
-    wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("eth1", None)];
+    let mut wanted = wanted_bridge();
+    wanted.ports = vec![wanted_port("veth1", Some([2; 6])), wanted_port("eth1", None)];
     let with = |index, name, kind, port| Link { has_ipv6: true, port, ..link(index, name, kind) };
     let mut there = bridge_there();
     there.links = vec![
@@ -92,23 +92,23 @@ fn what_has_ipv6_loses_it_and_a_bridge_is_down_until_then() {
         with(7, "eth1", HARDWARE, port_of(5)),
     ];
     let disable = |name: &str| PlanStep::DisableIpv6 { name: name.to_owned() };
-    assert_eq!(steps(&wish, &there), [disable("yado0"), disable("veth1")]);
+    assert_eq!(steps(&wanted, &there), [disable("yado0"), disable("veth1")]);
     there.links[0].has_ipv6 = false;
     there.links[1].has_ipv6 = false;
-    assert_eq!(steps(&wish, &there), [PlanStep::SetUp { link: 5 }]);
+    assert_eq!(steps(&wanted, &there), [PlanStep::SetUp { link: 5 }]);
 }
 
 #[test]
 fn a_bridge_of_ours_that_nobody_wants_goes_and_one_of_others_stays() {
     let mut there = bridge_there();
-    assert_eq!(steps(&Wish::default(), &there), [PlanStep::DeleteLink { link: 5, name: "yado0".to_owned() }]);
-    let unknown = Wish { keeps_bridges: true, ..Wish::default() };
+    assert_eq!(steps(&WantedLinks::default(), &there), [PlanStep::DeleteLink { link: 5, name: "yado0".to_owned() }]);
+    let unknown = WantedLinks { keeps_bridges: true, ..WantedLinks::default() };
     assert_eq!(steps(&unknown, &there), [], "nobody knows what is wanted");
     there.links.push(Link { port: port_of(5), ..link(6, "veth1", LinkKind::Veth) });
-    assert_eq!(steps(&Wish::default(), &there), [], "somebody is behind it");
+    assert_eq!(steps(&WantedLinks::default(), &there), [], "somebody is behind it");
     there.links.pop();
     there.links[0].kind = LinkKind::Bridge { is_ours: false };
-    assert_eq!(steps(&Wish::default(), &there), []);
+    assert_eq!(steps(&WantedLinks::default(), &there), []);
 }
 
 #[test]
@@ -116,11 +116,11 @@ fn what_a_network_gives_up_it_gives_back_as_it_was() {
     let mut there = bridge_there();
     there.keeps_address_protocols = true;
     there.links.push(Link { port: port_of(5), ..link(7, "eth1", HARDWARE) });
-    let released = Wish { released: vec![(clipped("yado0"), clipped("eth1"))], ..bridge_wish() };
+    let released = WantedLinks { released: vec![(clipped("yado0"), clipped("eth1"))], ..wanted_bridge() };
     let release = PlanStep::SetMaster { link: 7, master: None };
     assert_eq!(plan(&released, &there), [Todo { network: clipped("yado0"), steps: vec![release] }]);
     let mut elsewhere = released.clone();
-    elsewhere.ports.push(WishedPort { bridge: "lan0".to_owned(), ..port_wish("eth1", None) });
+    elsewhere.ports.push(WantedPort { bridge: "lan0".to_owned(), ..wanted_port("eth1", None) });
     assert_eq!(steps(&elsewhere, &there), [], "it goes to another network by itself");
     there.links[1].port = None;
     assert_eq!(steps(&released, &there), []);
@@ -130,47 +130,50 @@ fn what_a_network_gives_up_it_gives_back_as_it_was() {
     let route =
         LinkRoute { link: 7, route: Route::default_ipv4(Ipv4Addr::new(10, 158, 0, 2)), metric: 100, is_ours: true };
     there.routes = vec![route, LinkRoute { is_ours: false, metric: 7, ..route }];
-    let given_up = Wish { given_up: vec![(clipped("uplink"), 7)], ..bridge_wish() };
+    let given_up = WantedLinks { given_up: vec![(clipped("uplink"), 7)], ..wanted_bridge() };
     assert_eq!(steps(&given_up, &there), [PlanStep::RemoveRoute(route), PlanStep::RemoveAddress(address(7, 15))]);
 }
 
 #[test]
 fn a_link_of_another_kind_with_the_bridges_name_is_not_touched() {
     let there = Observed { links: vec![link(5, "yado0", HARDWARE)], ..Observed::default() };
-    assert_eq!(steps(&bridge_wish(), &there), []);
+    assert_eq!(steps(&wanted_bridge(), &there), []);
 }
 
 #[test]
 fn a_port_is_put_back_on_its_bridge() {
-    let mut wish = bridge_wish();
-    wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("gone", Some([4; 6]))];
+    let mut wanted = wanted_bridge();
+    wanted.ports = vec![wanted_port("veth1", Some([2; 6])), wanted_port("gone", Some([4; 6]))];
     let mut there = bridge_there();
     there.links.push(Link { is_up: false, ..link(6, "veth1", LinkKind::Veth) });
-    assert_eq!(steps(&wish, &there), [PlanStep::SetMaster { link: 6, master: Some(5) }, PlanStep::SetUp { link: 6 }]);
+    assert_eq!(
+        steps(&wanted, &there),
+        [PlanStep::SetMaster { link: 6, master: Some(5) }, PlanStep::SetUp { link: 6 }]
+    );
     there.links[1] = Link { port: port_of(5), ..link(6, "veth1", LinkKind::Veth) };
-    assert_eq!(steps(&wish, &there), []);
+    assert_eq!(steps(&wanted, &there), []);
 }
 
 #[test]
 fn a_port_to_an_instance_learns_nothing_and_one_that_leads_outside_does() {
-    let mut wish = bridge_wish();
-    wish.ports = vec![port_wish("veth1", Some([2; 6])), port_wish("eth1", None)];
+    let mut wanted = wanted_bridge();
+    wanted.ports = vec![wanted_port("veth1", Some([2; 6])), wanted_port("eth1", None)];
     let learning =
         |index, name, kind| Link { port: Some(Port { of: 5, is_learning: true }), ..link(index, name, kind) };
     let mut there = bridge_there();
     there.links.push(learning(6, "veth1", LinkKind::Veth));
     there.links.push(learning(7, "eth1", HARDWARE));
-    assert_eq!(steps(&wish, &there), [PlanStep::StopLearning { link: LinkId::Index(6), hwaddr: [2; 6] }]);
+    assert_eq!(steps(&wanted, &there), [PlanStep::StopLearning { link: LinkId::Index(6), hwaddr: [2; 6] }]);
     // The port of another bridge: what is told to that one is lost with it.
     there.links[1].port = Some(Port { of: 9, is_learning: true });
-    assert_eq!(steps(&wish, &there), [PlanStep::SetMaster { link: 6, master: Some(5) }]);
+    assert_eq!(steps(&wanted, &there), [PlanStep::SetMaster { link: 6, master: Some(5) }]);
 }
 
 #[test]
 fn an_uplink_gets_up_then_its_address_then_its_routes() {
     let gateway = Ipv4Addr::new(10, 158, 0, 2);
-    let wish = Wish {
-        uplinks: vec![WishedUplink {
+    let wanted = WantedLinks {
+        uplinks: vec![WantedUplink {
             network: clipped("uplink"),
             link: 2,
             mtu: Some(1400),
@@ -179,19 +182,19 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
             metric: 100,
             keeps_others: false,
         }],
-        ..Wish::default()
+        ..WantedLinks::default()
     };
     let route = LinkRoute { link: 2, route: Route::default_ipv4(gateway), metric: 100, is_ours: true };
     let mut there =
         Observed { links: vec![Link { is_up: false, ..link(2, "eth0", HARDWARE) }], ..Observed::default() };
     let first =
         [PlanStep::SetMtu { link: 2, mtu: 1400 }, PlanStep::SetUp { link: 2 }, PlanStep::AddAddress(address(2, 15))];
-    assert_eq!(steps(&wish, &there), first);
+    assert_eq!(steps(&wanted, &there), first);
     there.links[0] = Link { mtu: 1400, ..link(2, "eth0", HARDWARE) };
     there.addresses.push(address(2, 15));
-    assert_eq!(steps(&wish, &there), [PlanStep::AddRoute(route)]);
+    assert_eq!(steps(&wanted, &there), [PlanStep::AddRoute(route)]);
     there.routes.push(route);
-    assert_eq!(steps(&wish, &there), []);
+    assert_eq!(steps(&wanted, &there), []);
     // The lease is over: address and routes go, a route of somebody else stays.
     let foreign = LinkRoute {
         is_ours: false,
@@ -199,13 +202,15 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
         ..route
     };
     there.routes.push(foreign);
-    let ended = Wish {
-        uplinks: vec![WishedUplink { addresses: Vec::new(), routes: Vec::new(), ..wish.uplinks[0].clone() }],
-        ..Wish::default()
+    let ended = WantedLinks {
+        uplinks: vec![WantedUplink { addresses: Vec::new(), routes: Vec::new(), ..wanted.uplinks[0].clone() }],
+        ..WantedLinks::default()
     };
     assert_eq!(steps(&ended, &there), [PlanStep::RemoveAddress(address(2, 15)), PlanStep::RemoveRoute(route)]);
-    let unknown =
-        Wish { uplinks: vec![WishedUplink { keeps_others: true, ..ended.uplinks[0].clone() }], ..Wish::default() };
+    let unknown = WantedLinks {
+        uplinks: vec![WantedUplink { keeps_others: true, ..ended.uplinks[0].clone() }],
+        ..WantedLinks::default()
+    };
     assert_eq!(steps(&unknown, &there), [], "a predecessor's lease that nobody knows");
     // An address of somebody else stays too, where the kernel tells them apart.
     there.addresses.push(Address { is_ours: false, ..address(2, 77) });
@@ -216,14 +221,14 @@ fn an_uplink_gets_up_then_its_address_then_its_routes() {
     // What is wanted and was made by somebody else is as good.
     there.routes = vec![LinkRoute { is_ours: false, ..route }];
     there.addresses = vec![Address { is_ours: false, ..address(2, 15) }];
-    assert_eq!(steps(&wish, &there), []);
+    assert_eq!(steps(&wanted, &there), []);
 }
 
 #[test]
 fn a_link_that_came_back_gets_its_name_unless_it_is_taken() {
-    let wish = Wish { names: vec![(7, "eth1".to_owned())], ..Wish::default() };
+    let wanted = WantedLinks { names: vec![(7, "eth1".to_owned())], ..WantedLinks::default() };
     let mut there = Observed { links: vec![link(7, "dev0", HARDWARE)], ..Observed::default() };
-    assert_eq!(steps(&wish, &there), [PlanStep::Rename { link: 7, name: "eth1".to_owned() }]);
+    assert_eq!(steps(&wanted, &there), [PlanStep::Rename { link: 7, name: "eth1".to_owned() }]);
     there.links.push(link(8, "eth1", HARDWARE));
-    assert_eq!(steps(&wish, &there), []);
+    assert_eq!(steps(&wanted, &there), []);
 }

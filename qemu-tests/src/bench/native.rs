@@ -1,4 +1,4 @@
-//! The same comparison as on the board on this machine's own kernel: from the wish until all is gone, with a hosted init, the
+//! The same comparison as on the board on this machine's own kernel: from the request until all is gone, with a hosted init, the
 //! command around it, crun, LXC and bare namespaces. What is timed are the programs as they are shipped. Everything runs in
 //! mount, network and process namespaces of its own, and what is on a board's tmpfs is on one here.
 //!

@@ -136,7 +136,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.is_deleted = true;
         let about = instance.about();
-        let timeout = instance.rules().map(|rules| rules.timeout).unwrap_or_default();
+        let timeout = instance.rules().map(|rules| rules.stop_timeout).unwrap_or_default();
         self.log.say(Priority::Notice, format_args!("{}: is configured no more, and is stopped", about.name));
         if let Some(apply) = &mut self.pending_apply {
             apply.left.push(PendingInstance { about, until: PendingEvent::Gone });

@@ -52,7 +52,7 @@ pub(crate) struct Instance {
     pub(crate) state: State,
     /// What somebody wants of it.
     pub(crate) wanted: Wanted,
-    /// The number of the last run that somebody wished for.
+    /// The number of the last run that was wanted.
     last_run: u32,
     /// What was last told of its state.
     pub(crate) told: InstanceState,
@@ -158,7 +158,7 @@ impl Run {
 }
 
 impl Instance {
-    /// One that does not run. `autostart` is its wish. `None`: it was given no id, because there are too many.
+    /// One that does not run. `autostart`: it is wanted up. `None`: it was given no id, because there are too many.
     pub(crate) fn of(configured: Configured, identities: &Identities) -> Option<Instance> {
         let id = identities.id(&configured.name)?;
         let first = identities.first_host_id(&configured.name);
@@ -298,7 +298,7 @@ impl Instance {
         }
     }
 
-    /// The next number for [`Wanted::Up`]. None is ever given twice: a wish for a run that another wish has ended must not
+    /// The next number for [`Wanted::Up`]. None is ever given twice: a request for a run that another request has ended must not
     /// be taken for that run.
     pub(crate) fn next_run(&mut self) -> u32 {
         self.last_run = self.last_run.wrapping_add(1);
@@ -471,7 +471,7 @@ pub(crate) mod tests {
                 longest_pause: second,
                 attempts: 1,
             },
-            timeout: second,
+            stop_timeout: second,
         };
         let run = instance.next_run();
         instance.wanted = Wanted::Up { run };

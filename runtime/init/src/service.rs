@@ -45,7 +45,7 @@ pub(crate) enum Wanted {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Time passed, or the wish changed.
+    /// Time passed, or the wanted state changed.
     Wake,
     /// It ended, or could not be started.
     Exited,

@@ -24,18 +24,18 @@ use yado_sys::signals::Signal;
 use yado_wire::rescue::Mode;
 
 impl Supervisor {
-    /// Begins the end. A second wish changes only what is wanted.
+    /// Begins the shutdown. A second request changes only its goal.
     pub(crate) fn begin_shutdown(&mut self, goal: Goal, now: Moment) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.goal = goal;
             return;
         }
         let timeout: Duration =
-            self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.timeout).sum();
+            self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.stop_timeout).sum();
         self.shutdown = Some(Shutdown { goal, stage: Stage::first(timeout, now) });
         // An instance that is already stopping gets no longer than its own boot.host_shutdown_timeout.
         for instance in self.instances.iter_mut() {
-            let own = instance.rules().map_or(Duration::ZERO, |rules| rules.timeout);
+            let own = instance.rules().map_or(Duration::ZERO, |rules| rules.stop_timeout);
             if let Wanted::Down { timeout } = &mut instance.wanted {
                 *timeout = own.min(*timeout);
             }
@@ -78,7 +78,7 @@ impl Supervisor {
             };
             let may_stop = !instance.is_active() || may_stop((&instance.name, &spec.boot), others());
             if may_stop {
-                self.want(id, Wanted::Down { timeout: rules.timeout }, now);
+                self.want(id, Wanted::Down { timeout: rules.stop_timeout }, now);
             }
         }
     }

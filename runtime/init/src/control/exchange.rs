@@ -29,11 +29,11 @@ impl Supervisor {
         self.clients.list = clients;
     }
 
-    fn start_answer(&self, id: InstanceId, wished: u32) -> Option<Reply> {
+    fn start_answer(&self, id: InstanceId, wanted_run: u32) -> Option<Reply> {
         let Some(instance) = self.instances.get(id) else {
             return Some(Reply::Refused(Failure::refused(Step::Request, "start", "it is configured no more")));
         };
-        if instance.wanted != (Wanted::Up { run: wished }) {
+        if instance.wanted != (Wanted::Up { run: wanted_run }) {
             let reason = "another request has changed what is wanted of it in the meantime";
             return Some(Reply::Refused(Failure::refused(Step::Request, instance.name.as_str(), reason)));
         }
@@ -42,12 +42,12 @@ impl Supervisor {
             | State::Ready { run, .. }
             | State::Unhealthy { run, .. }
             | State::Finished { run }
-                if run == wished =>
+                if run == wanted_run =>
             {
                 Some(Reply::Done)
             }
             State::Stuck { .. } => Some(refusal_of_stuck(instance)),
-            State::Failed { run } | State::BackingOff { run, .. } if run == wished => {
+            State::Failed { run } | State::BackingOff { run, .. } if run == wanted_run => {
                 let failure = instance.last_failure.as_deref().cloned();
                 Some(Reply::Refused(
                     failure

@@ -174,7 +174,7 @@ impl Supervisor {
 
     fn stop(&mut self, client_id: u32, name: &InstanceName, timeout: Option<Duration>, now: Moment) {
         let Some(id) = self.find_instance(client_id, name) else { return };
-        let as_said = self.instances.get(id).and_then(Instance::rules).map(|rules| rules.timeout);
+        let as_said = self.instances.get(id).and_then(Instance::rules).map(|rules| rules.stop_timeout);
         let timeout = timeout.or(as_said).unwrap_or(Duration::ZERO);
         self.set_exchange(client_id, Exchange::Stopping { instance: id });
         self.want(id, Wanted::Down { timeout }, now);

@@ -9,7 +9,7 @@ use yado_wire::rescue::InstanceState;
 
 pub(crate) use table::step;
 
-/// Where an instance is in its life. `run` is the wish that this run fulfils, `crashes` how many ends in a row there
+/// Where an instance is in its life. `run` numbers the request that this run fulfils, `crashes` how many ends in a row there
 /// were before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -47,11 +47,11 @@ pub(crate) enum State {
 /// What follows when nothing is left of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// What somebody wishes by then.
-    AsWished,
-    /// If the run is still wished, what its end says.
+    /// What is wanted by then.
+    AsWanted,
+    /// If the run is still wanted, what its end says.
     AfterEnd { run: u32, crashes: u32, end: End },
-    /// If the run is still wished, a required device is waited for.
+    /// If the run is still wanted, a required device is waited for.
     WaitForDevice { run: u32, crashes: u32, until: Moment, look: bool },
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum Gate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Time passed, or the wish or the gate changed.
+    /// Time passed, or the wanted state or the gate changed.
     Wake,
     /// Devices came or went.
     DevicesChanged,
@@ -145,13 +145,17 @@ pub(crate) struct Rules {
     /// When it is started again.
     pub(crate) restart: Restart,
     /// How long its init may take to end.
-    pub(crate) timeout: Duration,
+    pub(crate) stop_timeout: Duration,
 }
 
 impl Rules {
     /// The rules of `spec`.
     pub(crate) fn of(spec: &InstanceSpec) -> Rules {
-        Rules { ready: spec.health.ready.clone(), restart: spec.restart.clone(), timeout: spec.boot.shutdown_timeout }
+        Rules {
+            ready: spec.health.ready.clone(),
+            restart: spec.restart.clone(),
+            stop_timeout: spec.boot.shutdown_timeout,
+        }
     }
 }
 

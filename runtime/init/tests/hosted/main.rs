@@ -707,7 +707,7 @@ fn starts_that_hang_in_the_kernel_hold_up_nobody_and_are_told_until_they_end() {
         assert!(refusal(host.ask(&request)).reason.contains("do not end"), "{request:?}");
     }
     assert_eq!(host.exec("well", &["true"]), Ok(ExitStatus::Code(0)));
-    // What hung ends: the wish still holds, and now the source is merely absent.
+    // What hung ends: it is still wanted, and now the source is merely absent.
     drop(stalled);
     for one in hanging {
         host.wait_for(one, InstanceState::Failed);

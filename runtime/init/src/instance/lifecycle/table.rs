@@ -84,7 +84,7 @@ pub(crate) fn step(
             Starting { .. } | Running { .. } | Ready { .. } | Unhealthy { .. },
             Down { .. },
             Ended(_) | DeviceAbsent { .. },
-        ) => collected(Then::AsWished, now),
+        ) => collected(Then::AsWanted, now),
         (Stopping { then, .. }, Down { .. } | Up { .. }, Ended(_) | DeviceAbsent { .. }) => collected(then, now),
         // There is nobody inside to be asked yet.
         (
@@ -113,7 +113,7 @@ pub(crate) fn step(
         ) => overdue(kill_at, kills, then, now),
 
         (Starting { run: old, .. }, Up { run }, event) if old != run => match event {
-            Ended(_) | DeviceAbsent { .. } => collected(Then::AsWished, now),
+            Ended(_) | DeviceAbsent { .. } => collected(Then::AsWanted, now),
             Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved
             | Gone => killed(now),
         },
@@ -121,9 +121,9 @@ pub(crate) fn step(
             if old != run =>
         {
             match event {
-                Ended(_) | DeviceAbsent { .. } => collected(Then::AsWished, now),
+                Ended(_) | DeviceAbsent { .. } => collected(Then::AsWanted, now),
                 Wake | DevicesChanged | Started | SaidReady | HealthLost | ProcessEnded | Remains | PartlyRemoved
-                | Gone => asked(now, rules.timeout),
+                | Gone => asked(now, rules.stop_timeout),
             }
         }
 
@@ -253,7 +253,7 @@ impl Then {
                 Then::AfterEnd { run, crashes, end: End::InOrder | End::Reboot | End::Crash },
                 End::StartFailed | End::StartRefused,
             ) => Then::AfterEnd { run, crashes, end: told },
-            (Then::AsWished | Then::AfterEnd { .. } | Then::WaitForDevice { .. }, _) => self,
+            (Then::AsWanted | Then::AfterEnd { .. } | Then::WaitForDevice { .. }, _) => self,
         }
     }
 
@@ -262,7 +262,7 @@ impl Then {
             Then::WaitForDevice { run, crashes, until, .. } => {
                 Then::WaitForDevice { run, crashes, until, look: true }
             }
-            Then::AsWished | Then::AfterEnd { .. } => self,
+            Then::AsWanted | Then::AfterEnd { .. } => self,
         }
     }
 }
@@ -284,20 +284,20 @@ fn stuck(then: Then, now: Moment) -> (State, Action) {
     (State::Stuck { then, again_at: now.saturating_add(STUCK_AGAIN) }, Action::ReportStuck)
 }
 
-fn after_collection(then: Then, wished: u32, now: Moment, rules: &Rules) -> State {
+fn after_collection(then: Then, wanted_run: u32, now: Moment, rules: &Rules) -> State {
     match then {
-        Then::AfterEnd { run, crashes, end } if run == wished => after_end(run, crashes, end, now, rules),
-        Then::WaitForDevice { run, crashes, until, look } if run == wished => {
+        Then::AfterEnd { run, crashes, end } if run == wanted_run => after_end(run, crashes, end, now, rules),
+        Then::WaitForDevice { run, crashes, until, look } if run == wanted_run => {
             State::WaitingForDevice { run, crashes, until, look }
         }
-        Then::AsWished | Then::AfterEnd { .. } | Then::WaitForDevice { .. } => {
-            State::Waiting { run: wished, crashes: 0 }
+        Then::AsWanted | Then::AfterEnd { .. } | Then::WaitForDevice { .. } => {
+            State::Waiting { run: wanted_run, crashes: 0 }
         }
     }
 }
 
 fn killed(now: Moment) -> (State, Action) {
-    (State::Stopping { kill_at: now.saturating_add(KILL_AGAIN), kills: 1, then: Then::AsWished }, Action::Kill)
+    (State::Stopping { kill_at: now.saturating_add(KILL_AGAIN), kills: 1, then: Then::AsWanted }, Action::Kill)
 }
 
 fn asked(now: Moment, timeout: Duration) -> (State, Action) {
@@ -305,7 +305,7 @@ fn asked(now: Moment, timeout: Duration) -> (State, Action) {
         true => killed(now),
         false => {
             let kill_at = now.saturating_add(timeout);
-            (State::Stopping { kill_at, kills: 0, then: Then::AsWished }, Action::AskToStop)
+            (State::Stopping { kill_at, kills: 0, then: Then::AsWanted }, Action::AskToStop)
         }
     }
 }
@@ -329,7 +329,7 @@ fn unhealthy(run: u32, crashes: u32, since: Moment, now: Moment, rules: &Rules) 
     match rules.restart.policy {
         RestartPolicy::Never => (State::Unhealthy { run, crashes, since }, Action::ReportUnhealthy),
         RestartPolicy::OnFailure | RestartPolicy::Always => {
-            let kill_at = now.saturating_add(rules.timeout);
+            let kill_at = now.saturating_add(rules.stop_timeout);
             let then = Then::AfterEnd { run, crashes, end: End::Crash };
             (State::Stopping { kill_at, kills: 0, then }, Action::StopUnhealthy)
         }
@@ -378,7 +378,7 @@ mod tests {
         Rules {
             ready,
             restart: Restart { policy, first_pause: s(1), longest_pause: s(8), attempts: 5 },
-            timeout: s(30),
+            stop_timeout: s(30),
         }
     }
 
@@ -389,7 +389,7 @@ mod tests {
     const UP: Wanted = Wanted::Up { run: 1 };
     const DOWN: Wanted = Wanted::Down { timeout: s(10) };
 
-    /// Runs a script of (wish, event, second) and checks state and action after each.
+    /// Runs a script of (wanted state, event, second) and checks state and action after each.
     fn play(rules: &Rules, script: &[(Wanted, Event, u64, State, Action)]) {
         let mut state = State::Stopped;
         for (number, (wanted, event, at, expected, action)) in script.iter().enumerate() {
@@ -430,13 +430,13 @@ mod tests {
                 ),
                 (UP, Started, 2, Running { run: 1, crashes: 0, since: s(1), ready_by: s(92) }, Action::None),
                 (UP, SaidReady, 9, Ready { run: 1, crashes: 0, since: s(1), settled_at: s(69) }, Action::None),
-                (DOWN, Wake, 100, Stopping { kill_at: s(110), kills: 0, then: Then::AsWished }, Action::AskToStop),
-                (DOWN, Wake, 109, Stopping { kill_at: s(110), kills: 0, then: Then::AsWished }, Action::None),
+                (DOWN, Wake, 100, Stopping { kill_at: s(110), kills: 0, then: Then::AsWanted }, Action::AskToStop),
+                (DOWN, Wake, 109, Stopping { kill_at: s(110), kills: 0, then: Then::AsWanted }, Action::None),
                 (
                     DOWN,
                     Ended(End::Crash),
                     109,
-                    Collecting { then: Then::AsWished, tries: 0, again_at: s(109) + COLLECT_AGAIN },
+                    Collecting { then: Then::AsWanted, tries: 0, again_at: s(109) + COLLECT_AGAIN },
                     Action::Collect,
                 ),
                 (DOWN, Gone, 109, Stopped, Action::None),
@@ -456,7 +456,7 @@ mod tests {
             (112, 114, 2, Action::Kill),
         ] {
             let got = step(state, DOWN, Gate::Open, Wake, s(at), &rules);
-            assert_eq!(got, (Stopping { kill_at: s(kill_at), kills, then: Then::AsWished }, action), "at {at}");
+            assert_eq!(got, (Stopping { kill_at: s(kill_at), kills, then: Then::AsWanted }, action), "at {at}");
             state = got.0;
         }
         // A timeout of zero does not kill more often.
@@ -465,7 +465,7 @@ mod tests {
         for kills in 3..=15 {
             let at = s(108 + u64::from(kills) * 2);
             let got = step(state, force, Gate::Open, Wake, at, &rules);
-            assert_eq!(got, (Stopping { kill_at: at + KILL_AGAIN, kills, then: Then::AsWished }, Action::Kill));
+            assert_eq!(got, (Stopping { kill_at: at + KILL_AGAIN, kills, then: Then::AsWanted }, Action::Kill));
             state = got.0;
         }
         // In the end that is told, and nothing takes its place until it is gone.
@@ -481,9 +481,9 @@ mod tests {
         assert_eq!(step(still, UP, Gate::Open, Gone, s(180), &rules).0, Waiting { run: 1, crashes: 0 });
         assert_eq!(step(still, DOWN, Gate::Open, Gone, s(180), &rules).0, Stopped);
         // A shorter timeout while it is stopping.
-        let stopping = Stopping { kill_at: s(110), kills: 0, then: Then::AsWished };
+        let stopping = Stopping { kill_at: s(110), kills: 0, then: Then::AsWanted };
         let got = step(stopping, force, Gate::Open, Wake, s(101), &notify(RestartPolicy::Never));
-        assert_eq!(got, (Stopping { kill_at: s(103), kills: 1, then: Then::AsWished }, Action::Kill));
+        assert_eq!(got, (Stopping { kill_at: s(103), kills: 1, then: Then::AsWanted }, Action::Kill));
     }
 
     #[test]
@@ -502,7 +502,7 @@ mod tests {
             }
         };
         assert_eq!((pauses, failed), (vec![1, 2, 4, 8], State::Failed { run: 1 }));
-        // A new wish starts it again.
+        // A new request starts it again.
         let again = step(failed, Wanted::Up { run: 2 }, Gate::Open, Event::Wake, s(6), &rules);
         assert_eq!(again.0, State::Waiting { run: 2, crashes: 0 });
         assert_eq!(step(failed, UP, Gate::Open, Event::Wake, s(6), &rules).0, failed);
@@ -647,14 +647,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_never_lost() {
+    fn what_is_wanted_is_never_lost() {
         let rules = notify(RestartPolicy::Never);
         let restart = Wanted::Up { run: 2 };
         let ready = State::Ready { run: 1, crashes: 0, since: s(0), settled_at: s(60) };
         let (stopping, action) = step(ready, restart, Gate::Open, Event::Wake, s(70), &rules);
         assert_eq!(
             (stopping, action),
-            (State::Stopping { kill_at: s(100), kills: 0, then: Then::AsWished }, Action::AskToStop)
+            (State::Stopping { kill_at: s(100), kills: 0, then: Then::AsWanted }, Action::AskToStop)
         );
         // Wanted down and up again while it is stopping: it still ends first.
         let (still, _) = step(stopping, DOWN, Gate::Open, Event::Wake, s(71), &rules);
@@ -715,7 +715,7 @@ mod tests {
     fn who_stood_still_has_as_much_time_as_others() {
         let rules = notify(RestartPolicy::OnFailure);
         let running = State::Running { run: 1, crashes: 0, since: s(0), ready_by: s(90) };
-        let stopping = State::Stopping { kill_at: s(90), kills: 0, then: Then::AsWished };
+        let stopping = State::Stopping { kill_at: s(90), kills: 0, then: Then::AsWanted };
         for (state, wanted) in [(running, UP), (stopping, Wanted::Down { timeout: s(5) })] {
             let later = state.later_by(s(4));
             assert!(state.waits_for_inside() && later.since() == state.since());
@@ -725,7 +725,7 @@ mod tests {
         }
         // Pauses of our own go on.
         let backing_off = State::BackingOff { run: 1, crashes: 1, until: s(90) };
-        let collecting = State::Collecting { then: Then::AsWished, tries: 0, again_at: s(90) };
+        let collecting = State::Collecting { then: Then::AsWanted, tries: 0, again_at: s(90) };
         for state in [backing_off, collecting, State::Ready { run: 1, crashes: 1, since: s(0), settled_at: s(90) }] {
             assert!(!state.waits_for_inside() && state.later_by(s(4)) == state);
         }
