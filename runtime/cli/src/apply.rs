@@ -49,7 +49,7 @@ pub(crate) struct ApplyOptions {
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
-    /// Delete the writable layers of instances that are configured no more
+    /// Delete the writable layers of instances that are no longer configured
     #[arg(long)]
     delete_data: bool,
     /// How to show it

@@ -1,5 +1,5 @@
-//! What is configured changes while it runs: the specs are read again as the compiler has written them, and what runs is made what
-//! they say. What an instance does not take on while it runs waits for its next start.
+//! `yado apply`: reads the specs again after the compiler has written them, and changes what runs accordingly. Keys that an
+//! instance cannot change while it runs wait for its next start.
 
 use crate::boot_clock::Moment;
 use crate::identities::stored::IdentitiesFile;
@@ -22,18 +22,18 @@ use yado_sys::children::Ended;
 use yado_wire::rescue::{Applied, ApplyOutcome, EventKind, Reply};
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, MAX_INSTANCES, Step};
 
-/// An apply that is not over.
+/// The apply that is not over; there is at most one.
 #[derive(Debug)]
 pub(crate) struct PendingApply {
     /// The client that is answered.
     client: u32,
-    /// Who is gone is not remembered.
+    /// Ids and id ranges of deleted instances are forgotten.
     forget: bool,
     /// The apply is over when this is empty.
     left: Vec<PendingInstance>,
 }
 
-/// Something that an apply waits for.
+/// An instance that an apply waits for.
 #[derive(Debug)]
 struct PendingInstance {
     about: AboutInstance,
@@ -42,14 +42,14 @@ struct PendingInstance {
 
 #[derive(Debug, PartialEq, Eq)]
 enum PendingEvent {
-    /// Nothing of the instance is left.
+    /// The instance is removed.
     Gone,
-    /// Its new limits are written; then this is what became of it.
+    /// Its new limits are written. Then the client is told this outcome.
     Limited(Box<ApplyOutcome>),
 }
 
 impl Supervisor {
-    /// Reads the specs again, and begins to make what runs what they say.
+    /// Reads the specs again, and begins to add, change and remove instances.
     pub(crate) fn begin_apply(&mut self, client: u32, forget: bool, now: Moment) -> Result<(), Failure> {
         if let Some(reason) = self.why_not_apply() {
             return Err(Failure::refused(Step::Request, "apply", reason));
@@ -62,15 +62,15 @@ impl Supervisor {
                 self.begin_removal(id, now);
             }
         }
-        // Who does not run makes room for those that are new.
+        // Deleted instances that do not run are removed first: they make room for new ones.
         self.forget_gone(now);
-        // After that: who was forgotten is not remembered again.
+        // Cloned only now: `forget_gone` may have removed identities.
         let mut identities = self.identities.clone();
         if forget {
             let is_known = |name: &InstanceName| self.instances.named(name).is_some() || names.contains(name);
             identities = identities.with(&[], is_known);
         }
-        // One at a time: all specs at once would be much memory, and in pieces.
+        // One at a time: all specs at once would take much memory, and fragment it.
         for name in names {
             let mut one = specs::read_compiled(&self.paths, name);
             one.image = self.image_of(&one);
@@ -87,7 +87,7 @@ impl Supervisor {
         self.instances.set_order();
         if !self.services.iter().any(|service| service.name == netd::SERVICE) {
             if let Some(netd) = service_list::netd(&self.paths, &self.instances) {
-                // At the end: the others keep their numbers.
+                // At the end: the other services keep their indices.
                 self.services.push(netd);
                 self.netd.since = Some(now);
             }
@@ -95,7 +95,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The file of an instance's image. One that is known is not looked for again: it may lie on a disk that hangs.
+    /// The file of an instance's image. A known file is not looked for again: its disk may hang.
     fn image_of(&self, configured: &Configured) -> Option<PathBuf> {
         let spec = configured.spec.as_ref().ok()?;
         let known = self.instances.named(&configured.name);
@@ -112,7 +112,7 @@ impl Supervisor {
         }
     }
 
-    /// These are written down meanwhile: until they are, layers say who was who.
+    /// Replaces the identities, and has a job write them to `state/ids`. Until it has, the layers hold the same facts.
     fn save_identities(&mut self, identities: Identities, now: Moment) {
         let is_new = self.identities != identities;
         self.identities = identities;
@@ -137,7 +137,7 @@ impl Supervisor {
         instance.is_deleted = true;
         let about = instance.about();
         let timeout = instance.rules().map(|rules| rules.stop_timeout).unwrap_or_default();
-        self.log.say(Priority::Notice, format_args!("{}: is configured no more, and is stopped", about.name));
+        self.log.say(Priority::Notice, format_args!("{}: is no longer configured and is stopped", about.name));
         if let Some(apply) = &mut self.pending_apply {
             apply.left.push(PendingInstance { about, until: PendingEvent::Gone });
         }
@@ -151,7 +151,9 @@ impl Supervisor {
         let Some(instance) = instance else {
             let reason = match identity {
                 Some(_) => format!("there are {MAX_INSTANCES} instances already, and no more can be"),
-                None => "too many that are gone have left layers: yado apply --delete-data forgets them".to_owned(),
+                None => {
+                    "too many deleted instances have left layers: yado apply --delete-data removes them".to_owned()
+                }
             };
             let failure = Failure::refused(Step::Spec, name.as_str(), &reason).in_vain();
             self.log.say(Priority::Error, format_args!("{failure}"));
@@ -175,13 +177,13 @@ impl Supervisor {
         let specs: Vec<_> = running.as_deref().into_iter().chain(configured.spec.as_deref().ok()).collect();
         let processors = self.processors_for(id, &specs);
         let Some(instance) = self.instances.get_mut(id) else { return };
-        // It comes back before it was gone.
+        // It was deleted, and is configured again before it was removed.
         let is_back = std::mem::take(&mut instance.is_deleted);
         let renewed = instance.update_spec(configured, &processors, &self.paths, now);
         let is_changed = !matches!(renewed, SpecUpdate::Unchanged | SpecUpdate::Now(ApplyOutcome::Refused(_)));
-        // Nobody but who changes its configuration starts it again after a refusal.
+        // After a refused start only a new configuration starts it again.
         let has_failed = is_changed && matches!(instance.state, State::Failed { .. });
-        // What it waits for may be another device now, or none, or for another time.
+        // It may now need another device, or none, or wait for another time.
         let waits = is_changed && matches!(instance.state, State::WaitingForDevice { .. });
         if waits || ((is_back || has_failed) && instance.is_to_start_by_itself()) {
             let run = instance.next_run();
@@ -223,7 +225,7 @@ impl Supervisor {
         self.start_job(Job::SetLimits { instance: id, group, writes, before }, now);
     }
 
-    /// The health of an instance that runs is judged by other rules, if they are other ones than `before`.
+    /// Judges the health of a running instance by its new rules, if they differ from those of `before`.
     fn judge_anew(&mut self, id: InstanceId, before: Option<&InstanceSpec>, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let (Some(before), Some(rules), Some(run)) = (before, instance.rules(), &mut instance.run) else { return };
@@ -240,7 +242,7 @@ impl Supervisor {
         self.reply(client, &Reply::Applied(Applied { instance, outcome }));
     }
 
-    /// New limits of an instance are written, or not.
+    /// The job that writes new limits of an instance has ended.
     pub(crate) fn note_limits(&mut self, id: InstanceId, before: &Limits, end: &JobEnd) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let group = self.paths.group(&instance.directory_name());
@@ -256,10 +258,10 @@ impl Supervisor {
             };
             Failure::refused(Step::Limits, instance.name.as_str(), reason)
         });
-        // One that has ended meanwhile has its limits from its next start.
+        // An instance that has ended meanwhile gets its limits at its next start.
         let failure = failure.filter(|_| is_active);
         if let Some(failure) = &failure {
-            // The next apply tries it again, and until then nobody is told otherwise.
+            // The old limits stay in the spec, so that the next apply sees a difference and tries again.
             let runtime = self.paths.runtime(&instance.directory_name());
             if let Some(run) = &mut instance.run {
                 run.spec = Rc::new(InstanceSpec { limits: before.clone(), ..InstanceSpec::clone(&run.spec) });
@@ -276,7 +278,7 @@ impl Supervisor {
         }
     }
 
-    /// Forgets those that are configured no more and gone, and answers who waits for that.
+    /// Removes deleted instances that have ended, and answers the client when nothing is pending.
     pub(crate) fn advance_apply(&mut self, now: Moment) {
         self.forget_gone(now);
         if self.pending_apply.as_ref().is_some_and(|apply| apply.left.is_empty()) {

@@ -56,7 +56,7 @@ pub(crate) struct Instance {
     last_run: u32,
     /// What was last told of its state.
     pub(crate) told: InstanceState,
-    /// It is configured no more: it is stopped, and then forgotten.
+    /// It is no longer configured: it is being stopped, and is then removed.
     pub(crate) is_deleted: bool,
     /// What is wrong with its newest configuration, which is not used.
     pub(crate) refused: Option<Box<Failure>>,

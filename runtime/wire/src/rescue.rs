@@ -56,11 +56,11 @@ pub enum Request {
     Poweroff,
     /// Answered by [`Reply::Event`] as they come, until the peer hangs up; first those still in the ring.
     Events,
-    /// What the compiler has written is read again, and what runs is made what it says. Answered by [`Reply::Applied`] for each
-    /// instance of which something is new or wrong, then `Done` when all of it is done. One at a time.
+    /// Reads the compiled specs again, and adds, changes and removes instances accordingly. Answered by [`Reply::Applied`] for each
+    /// instance that changes or is wrong, then by `Done` when all of it is done. One at a time.
     Apply {
-        /// Who is configured no more is not remembered, because its layer is going to be deleted: one of the same name is a new
-        /// instance.
+        /// Forgets the ids of instances that are no longer configured, because their layers are going to be deleted. An instance
+        /// that later has the same name is a new one.
         forget: bool,
     },
 }
@@ -427,6 +427,6 @@ pub enum EventKind {
     Added,
     /// Its configuration is another. What of it applies at once does.
     Changed,
-    /// It is configured no more, and nothing of it is left but its layer.
+    /// It is no longer configured, and nothing of it is left but its layer.
     Removed,
 }

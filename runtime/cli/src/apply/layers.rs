@@ -1,4 +1,4 @@
-//! The layers of instances that are configured no more.
+//! The layers of instances that are no longer configured.
 
 use crate::output::printable;
 use std::fs;

@@ -40,7 +40,7 @@ struct Row {
 enum PlanItem {
     /// It is configured, and was not.
     New { starts: bool },
-    /// It is configured no more.
+    /// It is no longer configured.
     Gone,
     /// A key of it is another.
     Key { change: Change, is_running: bool },

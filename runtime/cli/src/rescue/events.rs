@@ -67,7 +67,7 @@ fn sentence(kind: &EventKind) -> String {
         EventKind::DeviceRemoved(node) => format!("device {node} removed"),
         EventKind::Added => "is configured".to_owned(),
         EventKind::Changed => "its configuration changed".to_owned(),
-        EventKind::Removed => "is configured no more, and gone".to_owned(),
+        EventKind::Removed => "is no longer configured, and gone".to_owned(),
         EventKind::ServiceExited { service, status } => format!("service {service} {}", exit_sentence(*status)),
     }
 }

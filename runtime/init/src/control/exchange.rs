@@ -31,7 +31,7 @@ impl Supervisor {
 
     fn start_answer(&self, id: InstanceId, wanted_run: u32) -> Option<Reply> {
         let Some(instance) = self.instances.get(id) else {
-            return Some(Reply::Refused(Failure::refused(Step::Request, "start", "it is configured no more")));
+            return Some(Reply::Refused(Failure::refused(Step::Request, "start", "it is no longer configured")));
         };
         if instance.wanted != (Wanted::Up { run: wanted_run }) {
             let reason = "another request has changed what is wanted of it in the meantime";

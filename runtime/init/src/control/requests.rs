@@ -135,7 +135,7 @@ impl Supervisor {
     fn startable(&mut self, client_id: u32, name: &InstanceName) -> Option<InstanceId> {
         let id = self.find_instance(client_id, name)?;
         if self.instances.get(id).is_some_and(|instance| instance.is_deleted) {
-            self.refuse(client_id, name.as_str(), "it is configured no more");
+            self.refuse(client_id, name.as_str(), "it is no longer configured");
             return None;
         }
         match &self.instances.get(id)?.spec {

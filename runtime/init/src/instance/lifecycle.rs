@@ -1,4 +1,4 @@
-//! The life of an instance: its states, what happens to it, and what is to be done. Which state follows which is `table`'s.
+//! The life of an instance: its states, the events that change them, and the actions that follow. The transitions are in `table`.
 
 mod table;
 
@@ -9,62 +9,62 @@ use yado_wire::rescue::InstanceState;
 
 pub(crate) use table::step;
 
-/// Where an instance is in its life. `run` numbers the request that this run fulfils, `crashes` how many ends in a row there
-/// were before it.
+/// The state of an instance. `run`: the number of the start or restart that was asked for; `crashes`: how many runs have crashed
+/// in a row before this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// Nobody wants it to run.
     Stopped,
     /// It may not start yet.
     Waiting { run: u32, crashes: u32 },
-    /// A required device was absent; it is looked for again when devices change. `look`: they have changed, but it might
-    /// not start.
+    /// A required device was absent. The instance is started again when devices change. `look`: devices have changed, but the gate
+    /// was closed.
     WaitingForDevice { run: u32, crashes: u32, until: Moment, look: bool },
-    /// The launcher is at work. `device_until`: since an earlier attempt found a device absent. `look`: devices have
-    /// changed, perhaps after the launcher looked at them.
+    /// The launcher runs. `device_until`: an earlier attempt found a device absent, which is waited for until then. `look`: devices
+    /// have changed, perhaps after the launcher looked at them.
     Starting { run: u32, crashes: u32, since: Moment, device_until: Option<Moment>, look: bool },
-    /// Its init runs. `ready_by`: when its health is decided.
+    /// Its init runs. `ready_by`: when it counts as ready or as unhealthy.
     Running { run: u32, crashes: u32, since: Moment, ready_by: Moment },
-    /// It is healthy. `settled_at`: when earlier crashes are forgotten.
+    /// It is ready. `settled_at`: when earlier crashes no longer count.
     Ready { run: u32, crashes: u32, since: Moment, settled_at: Moment },
-    /// Its init runs, and it is decided that it is not healthy. It is left as it is: nobody would start it again, and
-    /// somebody may want to look at it.
+    /// Its init runs, but it is unhealthy, and `boot.restart` is `never`. It is left running, so that somebody can look at it.
     Unhealthy { run: u32, crashes: u32, since: Moment },
     /// It was asked to stop. `kills`: how often it was killed since.
     Stopping { kill_at: Moment, kills: u32, then: Then },
-    /// It has ended, and what is left of it is being removed. `tries`: how often that was tried.
+    /// Its init has ended. Its other processes and its control groups are being removed. `tries`: how often that was tried.
     Collecting { then: Then, tries: u32, again_at: Moment },
-    /// Something of it does not end though it was killed. Until it does, nothing is started in its place.
+    /// A process of it was killed and does not end. Until it does, the instance is not started.
     Stuck { then: Then, again_at: Moment },
-    /// It ended and will be started again.
+    /// It ended, and is started again at `until`.
     BackingOff { run: u32, crashes: u32, until: Moment },
-    /// It ended in order by itself, and is not to be started again for that.
+    /// It ended by itself with success, and `boot.restart` does not start it again.
     Finished { run: u32 },
-    /// It is not started again by itself.
+    /// It failed, and is started again only when somebody asks for it or changes its configuration.
     Failed { run: u32 },
 }
 
-/// What follows when nothing is left of a run.
+/// What follows when a run is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// What is wanted by then.
+    /// The state that is wanted by then.
     AsWanted,
-    /// If the run is still wanted, what its end says.
+    /// If the run is still wanted, `boot.restart` decides by how it ended.
     AfterEnd { run: u32, crashes: u32, end: End },
-    /// If the run is still wanted, a required device is waited for.
+    /// If the run is still wanted, it waits for a required device.
     WaitForDevice { run: u32, crashes: u32, until: Moment, look: bool },
 }
 
 /// What users and the boot want of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// It does not run. `timeout`: how long its init may take to end; zero kills at once.
+    /// It is to be stopped. `timeout`: how long its init may take to end; zero kills at once.
     Down { timeout: Duration },
-    /// It runs. Each start or restart that somebody asks for is a run with a new number.
+    /// It is to run. Each start or restart that somebody asks for is a run with a new number.
     Up { run: u32 },
 }
 
-/// Whether it may start now: those it comes after are ready, what it needs is up, and its turn has come.
+/// Whether it may start now: the instances that it comes `after` are ready, the parts of the boot that it needs are done, and its
+/// turn in the boot order has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
     /// It may.
@@ -81,21 +81,21 @@ pub(crate) enum Event {
     DevicesChanged,
     /// The launcher says that its init runs.
     Started,
-    /// It says that it is ready, or its probe says so.
+    /// It said `READY=1`, or its probe passed.
     SaidReady,
-    /// It was ready, and its probe or its watchdog says that it is unhealthy.
+    /// It was ready, and its probe failed or its watchdog was silent.
     HealthLost,
     /// Its first process has ended, or its start has failed.
     Ended(End),
-    /// The start has failed because a required device is not there; it may be waited for this long in all.
+    /// The start has failed because a required device is absent. `within`: how long it may be waited for in all.
     DeviceAbsent { within: Duration },
     /// Another process of it has ended.
     ProcessEnded,
-    /// Something of it is still there.
+    /// Processes or control groups of it are still there.
     Remains,
     /// Some of its control groups were removed; another call removes more.
     PartlyRemoved,
-    /// Nothing of it is left.
+    /// Its processes and control groups are removed.
     Gone,
 }
 
@@ -121,30 +121,30 @@ pub(crate) enum Action {
     None,
     /// Start the launcher.
     Launch,
-    /// Send its init the halt signal.
+    /// Ask its init to power off, by its stop method.
     AskToStop,
-    /// Kill all of it.
+    /// Kill all its processes.
     Kill,
-    /// Record that it is not healthy; it is left as it is.
+    /// Record why it is unhealthy, and leave it running.
     ReportUnhealthy,
-    /// Record that it is not healthy, and ask it to stop.
+    /// Record why it is unhealthy, and ask it to stop.
     StopUnhealthy,
-    /// Remove what is left of it, and say whether something remains. A launcher that is still at work is let finish.
+    /// Remove its processes and control groups, and report whether some remain. A launcher that still runs may finish.
     Collect,
     /// The same, and kill the launcher too.
     CollectByForce,
-    /// Record that something of it does not end.
+    /// Record which killed processes do not end.
     ReportStuck,
 }
 
-/// What the spec says of its life.
+/// What the spec says about starts, readiness and stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// `health.ready`.
     pub(crate) ready: Readiness,
-    /// When it is started again.
+    /// `boot.restart`.
     pub(crate) restart: Restart,
-    /// How long its init may take to end.
+    /// `boot.host_shutdown_timeout`: how long its init may take to end.
     pub(crate) stop_timeout: Duration,
 }
 
@@ -160,7 +160,7 @@ impl Rules {
 }
 
 impl State {
-    /// By other rules: until when its health is decided counts from its start, by those that hold now.
+    /// The same state under new rules: `ready_by` is counted anew from the start of the init.
     pub(crate) fn by_rules(self, started: Moment, rules: &Rules) -> State {
         let mut state = self;
         if let State::Running { ready_by, .. } = &mut state {
@@ -185,7 +185,7 @@ impl State {
         }
     }
 
-    /// When it wants to be woken at the latest.
+    /// When the table must be asked again at the latest.
     pub(crate) fn deadline(self) -> Option<Moment> {
         match self {
             State::Stopped
@@ -202,12 +202,12 @@ impl State {
         }
     }
 
-    /// Whether it waits for what is done inside the instance, until its [`deadline`](State::deadline).
+    /// Whether it waits until its [`deadline`](State::deadline) for processes of the instance.
     pub(crate) fn waits_for_inside(self) -> bool {
         self.later_by(Duration::MAX) != self
     }
 
-    /// The instance stood still for so long: what it is to do inside it may do later by as much.
+    /// The instance was frozen for `time`: what its processes have to do may come later by as much.
     pub(crate) fn later_by(self, time: Duration) -> State {
         let later = |at: Moment| at.saturating_add(time);
         match self {
@@ -229,7 +229,7 @@ impl State {
         }
     }
 
-    /// Since when it has been started, while it is.
+    /// When this run was started, while it is up.
     pub(crate) fn since(self) -> Option<Moment> {
         match self {
             State::Starting { since, .. }

@@ -148,7 +148,7 @@ fn one_apply_at_a_time_and_a_name_that_comes_back_while_it_goes() {
     host.wait_for("slow", InstanceState::Stopping);
     let refused = refusal(host.ask(&Request::Apply { forget: false }));
     assert!(refused.reason.contains("another one is at work"), "{refused}");
-    assert!(refusal(host.ask(&Request::Start(name("slow")))).reason.contains("configured no more"));
+    assert!(refusal(host.ask(&Request::Start(name("slow")))).reason.contains("no longer configured"));
     // Whoever asked hangs up, and it goes on.
     drop(first);
     fs::write(host.path("system/appliance/slow.toml"), text).unwrap();

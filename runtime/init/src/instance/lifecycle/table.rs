@@ -1,32 +1,31 @@
-//! What state of an instance follows, and what is to be done, when something happens, as one table. Pure: current time,
-//! wanted state, and whether other instances allow a start are arguments.
+//! The transitions of an instance's state, as one table: from state and event to the next state and an action. Pure: current
+//! time, wanted state, and whether other instances allow a start are arguments.
 
 use super::{Action, End, Event, Gate, Rules, State, Then, Wanted};
 use crate::boot_clock::Moment;
 use std::time::Duration;
 use yado_spec::instance::{Readiness, RestartPolicy};
 
-/// An instance that waits for `READY=1` has settled when it then stays alive for this long; ends after that count from
-/// one again. LXD's tools take a minute as "it stays up", too.
+/// An instance that is ready for this long has settled: later crashes are counted from one again. LXD's tools take a minute as
+/// "it stays up", too.
 const SETTLED_AFTER_READY: Duration = Duration::from_secs(60);
 
 /// A group that was killed and is still there is killed again: a fork may have slipped through on kernels without
 /// `cgroup.kill`.
 const KILL_AGAIN: Duration = Duration::from_secs(2);
 
-/// What was killed this often, over half a minute, and still exists hangs in the kernel. With its last mount goes what it
-/// wrote last, which takes a slow card some seconds.
+/// After so many kills, over half a minute, what still exists hangs in the kernel. Some seconds are normal: the end of the last
+/// mount writes back its data, to a card that may be slow.
 const MAX_KILLS: u32 = 15;
 
-/// Killed processes leave their group a moment after their first process was reaped. The pause is doubled from try to try,
-/// up to the longest one.
+/// Killed processes leave their group a moment after the init was reaped. The pause doubles from try to try, up to the longest.
 const COLLECT_AGAIN: Duration = Duration::from_millis(5);
 const LONGEST_COLLECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// After so many tries, some 5 s, something hangs in the kernel.
+/// After so many tries, some 5 s, a process hangs in the kernel.
 const MAX_COLLECTIONS: u32 = 13;
 
-/// A launcher may be about to tell why a start failed: it is killed with the rest only after so many tries, about a second.
+/// A launcher may be about to report why a start failed: it is killed only after so many tries, about a second.
 const GENTLE_COLLECTIONS: u32 = 9;
 
 /// What hangs in the kernel ends in its own time, if ever: most such ends wake us anyway.
