@@ -1,4 +1,4 @@
-//! The ends of processes: reaping all of them, and clearing away what an instance leaves.
+//! Ends of child processes: reaps all of them, and removes what an ended instance leaves.
 
 use crate::boot_clock::Moment;
 use crate::instance::Instance;
@@ -23,7 +23,7 @@ use yado_wire::{Failure, InstanceId, Step};
 impl Supervisor {
     /// Reaps every child that has ended, adopted ones too.
     pub(crate) fn reap(&mut self, now: Moment) {
-        // What a launcher said before it ended comes first: it may tell whose process has ended.
+        // Reports of launchers come first: they may say to which instance a process belongs.
         let ids: Vec<LaunchId> = self.launches.iter().map(|launch| launch.id).collect();
         for id in ids {
             self.read_reports(id, now);
@@ -70,9 +70,9 @@ impl Supervisor {
         }
     }
 
-    /// An instance's first process has ended, and with it, by its pid namespace, all others.
+    /// The init of an instance has ended. With it the kernel has killed all other processes of its pid namespace.
     pub(crate) fn note_payload_end(&mut self, id: InstanceId, ended: Ended, now: Moment) {
-        // Was it the kernel, for want of memory? That is told before the end itself.
+        // If the kernel killed it for lack of memory, that is told before the end itself.
         self.read_counts(id);
         self.tell_counts(id, Counter::last_news);
         let Some(instance) = self.instances.get_mut(id) else { return };
@@ -83,7 +83,7 @@ impl Supervisor {
         }
         let end = run_end(ended, killed_after);
         let about = instance.about();
-        // Why it was ended for its sockets' memory was told.
+        // If the memory guard ended it, the reason was told already.
         let is_untold = instance.is_up() && !instance.is_ended_for_memory();
         self.kill_probe(id);
         self.drain_console(id, now);
@@ -102,7 +102,7 @@ impl Supervisor {
         self.drain_launch_output(id, now);
         let Some(launch) = self.launches.iter_mut().find(|launch| launch.id == id) else { return };
         if launch.is_given_up() {
-            // What it was for has failed already.
+            // Its task was reported as failed when it was given up.
             let instance_id = launch.instance;
             self.finish_launch(id, now);
             return self.collect_at_once(instance_id, now);
@@ -128,7 +128,7 @@ impl Supervisor {
         self.collect_at_once(instance_id, now);
     }
 
-    /// A process ended that may have been the last of a run that is being collected.
+    /// A process ended that may have been the last one of a run that is being removed.
     fn collect_at_once(&mut self, id: InstanceId, now: Moment) {
         use lifecycle::State;
         let Some(instance) = self.instances.get(id) else { return };
@@ -140,7 +140,7 @@ impl Supervisor {
     /// The launcher of a start has failed.
     pub(crate) fn fail_launched(&mut self, id: InstanceId, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get(id) else { return };
-        // Killed because nobody wants it any more: that is no failure.
+        // It was killed because the instance is to stop: that is no failure.
         if matches!(instance.state, lifecycle::State::Stopping { .. }) {
             self.step_instance(id, lifecycle::Event::Ended(End::StartFailed), now);
         } else {
@@ -148,7 +148,7 @@ impl Supervisor {
         }
     }
 
-    /// Forgets a launch that is over, and answers who waits for its command.
+    /// Forgets a launch that is over, and answers the client that waits for its command.
     fn finish_launch(&mut self, id: LaunchId, now: Moment) {
         let Some(at) = self.launches.iter().position(|launch| launch.id == id) else { return };
         let is_over = self.launches.get(at).is_some_and(|launch| {
@@ -166,7 +166,7 @@ impl Supervisor {
         let launch = self.launches.remove(at);
         if let (TaskKind::Exec { client }, false) = (launch.task, launch.is_given_up()) {
             if launch.failure.is_some() {
-                // Nobody would hear of a command that goes on after all.
+                // A command that still runs has nobody left who waits for it.
                 launch.kill();
             }
             self.answer_exec(client, launch.failure.as_deref(), launch.command_ended.map(exit_status));
@@ -181,7 +181,7 @@ impl Supervisor {
         }
     }
 
-    /// Removes what is left of a run that has ended, and tells the table whether something remains.
+    /// Removes control groups and files of a run that has ended, and tells the table whether processes remain.
     pub(crate) fn collect(&mut self, id: InstanceId, launchers: Launchers, now: Moment) {
         let event = self.remove_run(id, launchers, now);
         self.step_instance(id, event, now);
@@ -201,14 +201,14 @@ impl Supervisor {
         let group = self.paths.group(&directory_name);
         match cgroup::remove(&group) {
             Ok(Removal::Done) => {}
-            // All is killed, so what there is gets less with each call.
+            // All processes are killed, so fewer groups are left after each call.
             Ok(Removal::More) => {
                 cgroup::kill(&group);
                 return lifecycle::Event::PartlyRemoved;
             }
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 cgroup::kill(&group);
-                // What does not die may wait for a FUSE server.
+                // Processes that do not die may wait for a FUSE server.
                 if launchers == Launchers::Kill {
                     self.abort_fuse(id);
                 }
@@ -222,15 +222,15 @@ impl Supervisor {
             *count = std::mem::take(count).closed();
         }
         let run = instance.run.take();
-        // What is open of it goes to a closer: its root's mount is the last one, and closing it writes back the whole file
-        // system of the layer, whoever wrote there. Neither its end nor its next start waits for that.
+        // A closer closes its descriptors. Among them is the last mount of its root: closing that writes back the whole file system
+        // of the layer. Neither this end nor the next start waits for it.
         if let Some(run) = run.filter(|run| !run.spec.nics.is_empty()) {
             self.step_netd(detach_queue::Event::Ended((id, run.number)), now);
         }
         lifecycle::Event::Gone
     }
 
-    /// Tells the table of what netd is to be told that something happened.
+    /// Gives an event to the queue of ended runs that netd must be told of, and does what it says.
     pub(crate) fn step_netd(&mut self, event: detach_queue::Event, now: Moment) {
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let peer = match self.wanted_services() {
@@ -242,7 +242,7 @@ impl Supervisor {
         self.netd.step(event, &peering, &mut self.log, now);
     }
 
-    /// Records that something of an instance does not end, and what.
+    /// Records which processes of an instance do not end.
     pub(crate) fn report_stuck(&mut self, id: InstanceId) {
         const MAX_NAMED: usize = 8;
         let Some(instance) = self.instances.get(id) else { return };

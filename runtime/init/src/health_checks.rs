@@ -1,4 +1,4 @@
-//! Watching over the health of instances that run: their probes are tried, their watchdogs listened to.
+//! Health of running instances: tries their probes, and hears their watchdogs.
 
 use crate::boot_clock::Moment;
 use crate::instance::Run;
@@ -39,7 +39,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends a try that nobody waits for any more.
+    /// Kills a try of the probe whose result no longer matters.
     pub(crate) fn kill_probe(&mut self, id: InstanceId) {
         let probe = self.launches.iter().find(|launch| launch.instance == id && launch.task == TaskKind::Probe);
         if let Some((_, pidfd)) = probe.and_then(|launch| launch.launcher.as_ref()) {
@@ -47,8 +47,8 @@ impl Supervisor {
         }
     }
 
-    /// A try could not be made. That says something about the instance only if its own limit is in the way; else others
-    /// could have it taken for unhealthy by using up what all share.
+    /// A try of the probe could not be made. That counts against the instance only if its own process limit is the cause: otherwise
+    /// other instances could make it unhealthy by using up what all share.
     pub(crate) fn note_unmade_probe(&mut self, id: InstanceId, failure: Failure, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         if cgroup::is_at_process_limit(&self.paths.group(&instance.directory_name())) {
@@ -61,7 +61,7 @@ impl Supervisor {
         }
     }
 
-    /// A try of an instance's probe is over. `failure`: why it did not pass.
+    /// A try of the probe has ended. `failure`: why it did not pass.
     pub(crate) fn note_probe(&mut self, id: InstanceId, failure: Option<Box<Failure>>, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };
@@ -79,7 +79,7 @@ impl Supervisor {
         self.take_verdict(id, verdict, now);
     }
 
-    /// An instance spoke to its watchdog.
+    /// An instance said `WATCHDOG=1` or `WATCHDOG=trigger`.
     pub(crate) fn note_ping(&mut self, id: InstanceId, ping: Ping, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(run) = &mut instance.run else { return };

@@ -1,4 +1,4 @@
-//! One run of the launcher: the process, its report socket, and what it said.
+//! One run of the launcher: its process, its report socket, and what it reported.
 
 use crate::boot_clock::Moment;
 use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
@@ -15,57 +15,57 @@ use yado_sys::children::{self, Child, Ended, Session};
 use yado_sys::{memfd, packet};
 use yado_wire::{Failure, InstanceId, MAX_INSTANCES, Step};
 
-/// The most launchers (and commands started by them) at once. Half of all instances may be probed, or asked something, at one
-/// time; a probe that finds no room is tried again.
+/// The most launchers, and commands started by them, at once: half of all instances can be probed at the same time. A probe for
+/// which there is no room is tried again later.
 pub(crate) const MAX_LAUNCHES: usize = MAX_INSTANCES / 2;
 
-/// Numbers launches; never used again.
+/// Numbers launches; a number is never used twice.
 pub(crate) type LaunchId = u32;
 
 /// One run of the launcher.
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) id: LaunchId,
-    /// The instance that it is for.
+    /// The instance whose task it does.
     pub(crate) instance: InstanceId,
     /// What the launcher is to do.
     pub(crate) task: TaskKind,
-    /// The launcher; `None` when it has ended.
+    /// Process id and pidfd of the launcher; `None` when it has ended.
     pub(crate) launcher: Option<(i32, OwnedFd)>,
     /// Where it reports; `None` when it has hung up.
     pub(crate) reports: Option<DeferredClose>,
-    /// What it prints, which it does only when something is badly wrong, and what a command prints that has no output of its
-    /// own.
+    /// The pipe for standard error: the launcher writes there only when something is badly wrong, and so does a command without
+    /// descriptors of its own.
     pub(crate) output: Output,
-    /// It said that it is done.
+    /// It reported success.
     pub(crate) is_done: bool,
-    /// It said that it failed.
+    /// It reported failure.
     pub(crate) failure: Option<Box<Failure>>,
     /// The command that it started, for [`TaskKind::Exec`].
     pub(crate) command: Option<(i32, OwnedFd)>,
     /// `None`: the command has not ended, or there is none.
     pub(crate) command_ended: Option<Ended>,
-    /// How long it may take.
+    /// When it is killed if it has not ended.
     pub(crate) limit: Limit,
-    /// It has not said yet that it has verified and mounted the image.
+    /// It has not reported yet that it has verified and mounted the image.
     pub(crate) awaits_image: bool,
 }
 
 /// How long a launch may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// As long as its command runs.
+    /// No limit: its command runs.
     None,
-    /// It is given up at this time.
+    /// It is killed at this time, `after` its start.
     GiveUp { at: Moment, after: Duration },
-    /// It was given up and killed, and counts no more. If it is still there at this time, that is told.
+    /// It was killed, and no longer counts. If it still exists at this time, the log says so.
     GivenUp { tell_at: Moment },
-    /// It hangs in the kernel, and that was told.
+    /// It hangs in the kernel, and the log has said so.
     Stuck,
 }
 
 impl Limit {
-    /// When something is to be done.
+    /// When the limit must be looked at again.
     pub(crate) fn deadline(self) -> Option<Moment> {
         match self {
             Limit::GiveUp { at, .. } | Limit::GivenUp { tell_at: at } => Some(at),
@@ -75,7 +75,7 @@ impl Limit {
 }
 
 impl Launch {
-    /// It took too long: what it was for has failed, and only its process may still be there.
+    /// It took too long: its task has failed, and only its process may still exist.
     pub(crate) fn is_given_up(&self) -> bool {
         matches!(self.limit, Limit::GivenUp { .. } | Limit::Stuck)
     }
@@ -87,7 +87,7 @@ impl Launch {
         }
     }
 
-    /// The step that the launcher is in, which it shows as its name.
+    /// The step that the launcher is in; it shows the step as its process name.
     pub(crate) fn step_shown(&self) -> Option<String> {
         let (pid, _) = self.launcher.as_ref()?;
         let shown = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
@@ -111,7 +111,7 @@ pub(crate) enum TaskKind {
 }
 
 impl TaskKind {
-    /// Whether something of the instance's runs with the launcher's output. Then no line of it is taken for ours.
+    /// Whether a program of the instance writes to the launcher's output. Then no line of it counts as a line of ours.
     pub(crate) fn lends_its_output(self) -> bool {
         match self {
             TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe => true,
@@ -128,12 +128,12 @@ impl TaskKind {
     }
 }
 
-/// What becomes of launchers that are still at work for a run that has ended.
+/// What happens to launchers that still run when the run that they work for has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Launchers {
-    /// They may be about to tell why.
+    /// They may go on: they may be about to report why it ended.
     LetFinish,
-    /// They are killed, too.
+    /// They are killed.
     Kill,
 }
 
@@ -152,7 +152,7 @@ pub(crate) enum Task<'a> {
     Devices,
 }
 
-/// What a launch is given besides its request.
+/// The descriptors that a launcher inherits besides its request and its report socket.
 #[derive(Debug)]
 pub(crate) struct LaunchDescriptors<'a> {
     /// The pidfd of the running instance.

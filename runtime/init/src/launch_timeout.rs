@@ -1,5 +1,7 @@
-//! Launchers that take too long. A launcher that hangs, wherever that is, is killed, what it was for has failed, and its
-//! place is free: also when it hangs in the kernel so that not even that ends it.
+//! Kills launchers that take too long. The task of such a launcher has failed, and its place among [`MAX_LAUNCHES`] is free, even
+//! if it hangs in the kernel and cannot be killed.
+//!
+//! [`MAX_LAUNCHES`]: crate::launch::MAX_LAUNCHES
 
 use crate::boot_clock::Moment;
 use crate::launch::{Launch, LaunchId, Limit, TaskKind};
@@ -13,20 +15,20 @@ use yado_spec::InstanceSpec;
 use yado_spec::launch_request::Verify;
 use yado_wire::{Failure, Step};
 
-/// A start takes a second or two, on a slow card with a large image some more. What takes minutes hangs; time spent waiting
-/// for a device does not count: the start after it is a new one. A system may say otherwise in seconds in `start-timeout`.
+/// A start takes a second or two, with a large image on a slow card some more; what takes minutes hangs. Waiting for a device
+/// does not count, because the start after it is a new one. The file `start-timeout` of a system sets another limit, in seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Where a whole image is verified before a start, so many of its bytes are read in a second at least.
+/// The slowest reading that is expected where a whole image is verified before a start.
 const MIN_BYTES_PER_S: u64 = 1 << 20;
 
-/// A command is entered and executed in milliseconds; it is looked up in the instance's own files.
+/// A command is executed within milliseconds; the instance's own files are read to find it.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Making and removing nodes takes milliseconds.
 const DEVICES_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The launcher ends a probe in time itself. If it does not, it is given up after so much longer.
+/// The launcher itself ends a probe in time. If it does not, it is killed this much later.
 const PROBE_SLACK: Duration = Duration::from_secs(5);
 
 impl Supervisor {
@@ -49,8 +51,8 @@ impl Supervisor {
         }
     }
 
-    /// Gives up what takes too long, and tells what then hangs. While instances stand still, so do launchers in them, or they
-    /// wait for what is inside.
+    /// Kills launchers that take too long, and tells which then hang. Not while instances are frozen: launchers inside are frozen
+    /// with them, and others may wait for processes inside.
     pub(crate) fn give_up_late_launches(&mut self, now: Moment) {
         if self.is_frozen() {
             return;
@@ -82,7 +84,7 @@ impl Supervisor {
         let step = launch.step_shown();
         launch.kill();
         if launch.is_done {
-            // It had nothing left to do but to end.
+            // It has done its task and only had to exit.
             return;
         }
         let (instance_id, task) = (launch.instance, launch.task);

@@ -1,4 +1,4 @@
-//! What is heard from launchers and instances: reports, notifications, consoles, the kernel's counters.
+//! What comes from launchers and instances: reports, notifications, console output, and the kernel's counters.
 
 use crate::boot::parts::{Part, Parts};
 use crate::boot_clock::Moment;
@@ -23,11 +23,11 @@ use yado_wire::printable::is_obeyed;
 use yado_wire::rescue::EventKind;
 use yado_wire::{Failure, InstanceId, MAX_FRAME_BYTES, Step};
 
-/// Datagrams and packets that are taken from one socket before the others have their turn.
+/// How many datagrams or packets are taken from one socket before the others have their turn.
 const MAX_AT_ONCE: usize = 32;
 
-/// What a look at a launcher's output costs its instance besides the bytes. Less than of a console, which has a ring and a
-/// viewer besides the log.
+/// What one read of a launcher's output costs its instance besides the bytes. Less than for a console, which also has a ring and
+/// a viewer.
 const LOOK_BYTES: u32 = 128;
 
 /// A pipe holds 64 KiB, and a read takes 2.
@@ -69,7 +69,7 @@ impl Supervisor {
                     if launch.command_ended.is_none() {
                         launch.command = Some((pid, pidfd));
                     }
-                    // A client may have hung up while the launcher was at work, and then nobody knew of the command yet.
+                    // The client may have hung up before the command was known.
                     if matches!(task, TaskKind::Exec { client } if !self.has_client(client)) {
                         self.kill_launch(id);
                     }
@@ -79,7 +79,7 @@ impl Supervisor {
             LaunchReport::Started { steps } => {
                 launch.is_done = true;
                 if matches!(task, TaskKind::Exec { .. } | TaskKind::Stop) {
-                    // From now on it is the command's time.
+                    // The launcher is done; the command may run for as long as it wants.
                     launch.limit = Limit::None;
                 }
                 if task == TaskKind::Run {
@@ -142,8 +142,7 @@ impl Supervisor {
         }
     }
 
-    /// An instance said something of itself. Only its own processes may: hosted, its socket lies in a directory that others
-    /// can reach.
+    /// An instance sent a notification. Only its own processes may: hosted, others can reach the directory of its socket.
     pub(crate) fn take_notification(
         &mut self,
         id: InstanceId,
@@ -157,11 +156,11 @@ impl Supervisor {
         }
         let Notification { ready, status, ping } = *notification;
         if let (Some(status), Some(run)) = (status, &mut instance.run) {
-            // It may come to a console.
+            // It may be printed on a terminal.
             let harmless = status.replace(|char: char| char == '\t' || is_obeyed(char), " ");
             run.status = clipped::<{ notify::MAX_STATUS_BYTES }>(&harmless).as_str().to_owned();
         }
-        // The reader joins what is said at about the same time. Whoever asks for its end is not saved by what it said besides.
+        // The reader joins notifications of about the same time. `WATCHDOG=trigger` counts whatever else is said with it.
         let (ping, last_word) = match ping {
             Some(Ping::Trigger) => (None, ping),
             Some(Ping::Alive) | None => (ping, None),
@@ -191,7 +190,7 @@ impl Supervisor {
         }
     }
 
-    /// Reads what an instance printed; each line is a line of the log.
+    /// Reads console output of an instance; each line becomes a line of the log.
     pub(crate) fn read_console(&mut self, id: InstanceId, now: Moment) {
         let log = &mut self.log;
         let Some(instance) = self.instances.get_mut(id) else { return };
@@ -211,7 +210,7 @@ impl Supervisor {
         console.serve_viewer(Readiness::default());
     }
 
-    /// Reads what a launcher printed, or a command that it started. How many bytes that were is returned.
+    /// Reads output of a launcher, or of a command that it started. Returns the number of bytes.
     pub(crate) fn read_launch_output(&mut self, id: LaunchId, now: Moment) -> u32 {
         let bytes = self.take_launch_output(id, |output, log| output.read(now, log));
         let instance = self.launches.iter().find(|launch| launch.id == id).map(|launch| launch.instance);
@@ -221,7 +220,7 @@ impl Supervisor {
         bytes
     }
 
-    /// The last lines of a launcher that has ended, as far as its instance may still print.
+    /// Reads the last lines of a launcher that has ended, as far as its instance's budget allows.
     pub(crate) fn drain_launch_output(&mut self, id: LaunchId, now: Moment) {
         for _ in 0..MAX_READS_OF_OUTPUT {
             let launch = self.launches.iter().find(|launch| launch.id == id);
@@ -260,7 +259,7 @@ impl Supervisor {
         instance.refused_forks.look();
     }
 
-    /// Tells it, where that is due.
+    /// Tells such counts in the log, where that is due.
     pub(crate) fn tell_counts(&mut self, id: InstanceId, news: impl Fn(&mut Counter) -> Option<u64>) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let (killed, refused) = (news(&mut instance.oom_kills), news(&mut instance.refused_forks));
@@ -293,7 +292,7 @@ impl Supervisor {
     }
 }
 
-/// How a process ended of which a launcher tells only now; another one may have had its number before.
+/// The end of a process that a launcher reports only now. `pidfd` excludes an earlier process with the same id.
 fn take_unknown_end(ends: &mut Vec<(i32, Ended)>, pid: i32, pidfd: &OwnedFd) -> Option<Ended> {
     let at = ends.iter().rposition(|(known, _)| *known == pid)?;
     pidfd::ends_within(pidfd, Duration::ZERO).is_ok_and(|ended| ended).then(|| ends.remove(at).1)

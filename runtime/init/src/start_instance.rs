@@ -25,7 +25,7 @@ use yado_sys::{clock, datagram, machine};
 use yado_wire::{Failure, InstanceId, RunNumber, Step};
 
 impl Supervisor {
-    /// Starts an instance. Its state is "starting" already; a failure here is the end of that run.
+    /// Starts an instance, whose state is "starting" already. A failure here ends the run.
     pub(crate) fn launch_instance(&mut self, id: InstanceId, now: Moment) {
         let failure = match self.prepare_run(id) {
             Ok(()) => self.start_launcher(id, Task::Run).err(),
@@ -42,7 +42,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.waits_for_netd = is_without_netd;
         let event = instance.failed_start(&failure);
-        // A device that is waited for is no failure yet.
+        // Waiting for a device is not a failure yet.
         if matches!(event, lifecycle::Event::DeviceAbsent { within } if !within.is_zero()) {
             let name = &instance.name;
             self.log.say(Priority::Notice, format_args!("{name}: waits: {failure}"));
@@ -57,7 +57,7 @@ impl Supervisor {
     /// the time that a launcher waits for it.
     pub(crate) fn start_if_it_lacked_netd(&mut self, id: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        // What is left of the failed start is removed first.
+        // First the rest of the failed start is removed.
         let is_over = matches!(instance.state, State::Failed { .. } | State::BackingOff { .. });
         if !instance.waits_for_netd || !is_over || !netd::is_ready(&self.services) {
             return;
@@ -77,8 +77,8 @@ impl Supervisor {
         }
     }
 
-    /// What must be there before the launcher runs: the control group with its limits, the layer's directory, the runtime
-    /// directory with the notification socket.
+    /// Makes what the launcher needs: the control group with its limits, the directory of the layer, and the runtime directory
+    /// with the notification socket.
     fn prepare_run(&mut self, id: InstanceId) -> Result<(), Failure> {
         let spec = self.instances.get(id).and_then(|instance| instance.spec.clone().ok());
         let Some(spec) = spec else { return Ok(()) };
@@ -115,15 +115,14 @@ impl Supervisor {
             .mode(0o700)
             .create(&layer)
             .map_err(|error| Failure::from_io(Step::Layer, &layer.to_string_lossy(), &error))?;
-        // The file of all is the first witness, and enough while it is there.
+        // A copy in the layer, in case `state/ids` is lost. A failure here costs nothing as long as that file is there.
         let _ = identities::stored::leave_witness(&layer, &instance.name, instance.idmap_base);
 
         let at = |path: &Path, error| Failure::from_io(Step::Launcher, &path.to_string_lossy(), &error);
-        // What a run that was cut off left there: only our own files and empty mount points, and nothing is mounted in
-        // our namespace.
+        // Left by a run that was cut off: only files of ours and empty mount points, since nothing is mounted in our namespace.
         let _ = fs::remove_dir_all(&runtime);
-        // Nobody else on the machine gets at what is in it: whoever reached the socket could use up the budget of the instance's
-        // notifications. The launcher is root, and the instance has the socket by a mount.
+        // For root only: other users of the machine could use up the instance's budget of notifications through the socket. The
+        // launcher is root, and the instance gets the socket by a mount.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runtime).map_err(|error| at(&runtime, error))?;
         leave_actual(&runtime, &spec);
         let notify = runtime.join("notify");
@@ -132,15 +131,15 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The processors that an instance might be put on, the best first; none if it does not ask for a number of them.
-    /// `specs`: what it is, and is to be.
+    /// The processors on which an instance may run, least used first. Empty if `limits.cpu` of no spec in `specs` is a number.
+    /// `specs`: what it runs by, and what it is to run by.
     pub(crate) fn processors_for(&self, id: InstanceId, specs: &[&InstanceSpec]) -> Vec<u16> {
         if !specs.iter().any(|spec| matches!(spec.limits.cpus, Some(Cpus::Count(_)))) {
             return Vec::new();
         }
         let mut online = cgroup::read_processors(&self.paths.groups, "cpuset.cpus.effective");
         if online.is_empty() {
-            // Without the controller writing the limit will fail, and say so.
+            // Without the controller, writing the limit fails later, and the failure is reported there.
             online = (0..machine::processors()).collect();
         }
         let others = self.instances.iter().filter(|other| other.id != id && other.is_active());
@@ -177,14 +176,14 @@ impl Supervisor {
         };
         let (spec, image) = (InstanceSpec::clone(&run.spec), &run.image_file);
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        // Once the launcher has it, it is not let go of any more for want of use.
+        // From here on the image counts as used, so that its mount is not dropped while the launcher starts.
         let image_use = self.image_cache.take(image).filter(|_| kind.mounts_image());
         let kept = image_use.as_ref().and_then(|_| self.image_cache.get(image));
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.paths.group(&instance.directory_name());
         let request = LaunchRequest {
             id,
-            // The launcher refuses 0 to who is not privileged.
+            // The launcher refuses 0 for an instance that is not privileged.
             idmap_base: instance.idmap_base.filter(|_| !spec.security.privileged).unwrap_or(0),
             run: run.number,
             spec,
@@ -207,8 +206,7 @@ impl Supervisor {
             TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe => (payload, None),
             TaskKind::Devices => (None, dev),
         };
-        // A launcher that comes to a running instance stays outside its group: nothing that the instance does there holds it
-        // up.
+        // A launcher for a running instance stays outside its control group, so that the instance cannot hold it up there.
         let group = match kind {
             TaskKind::Run => Some(group.as_path()),
             TaskKind::Exec { .. } | TaskKind::Stop | TaskKind::Probe | TaskKind::Devices => None,
@@ -244,19 +242,20 @@ impl Supervisor {
         Ok(launch_id)
     }
 
-    /// Kills a launcher and its command.
+    /// Kills a launcher, and the command that it started.
     pub(crate) fn kill_launch(&self, id: LaunchId) {
         if let Some(launch) = self.launches.iter().find(|launch| launch.id == id) {
             launch.kill();
         }
     }
 
-    /// Ends the waiting for FUSE servers in an instance that is about to be killed, or does not die.
+    /// Aborts FUSE connections of an instance that is about to be killed, or does not die: a process that waits for a FUSE server
+    /// cannot be killed.
     pub(crate) fn abort_fuse(&mut self, id: InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(ids) = instance.host_ids() else { return };
         let count = fuse_connections::abort(&FuseMounts::Ids(ids), self.paths.mode);
-        // One that was aborted stays in the list until it is unmounted.
+        // An aborted connection stays in the list until its file system is unmounted, so it would be told again.
         let Some(run) = &mut instance.run else { return };
         if count != 0 && !std::mem::replace(&mut run.are_aborts_told, true) {
             let name = instance.name.clone();
@@ -264,7 +263,7 @@ impl Supervisor {
         }
     }
 
-    /// Kills everything of an instance.
+    /// Kills all processes of an instance, and its launchers.
     pub(crate) fn kill_instance(&mut self, id: InstanceId) {
         self.abort_fuse(id);
         let Some(instance) = self.instances.get(id) else { return };

@@ -1,6 +1,6 @@
-//! Asking an instance's init to power off, by its stop method: a signal, or a command that is run inside. The first process of
-//! a pid namespace is not reached by a signal that it has no handler for, and while it boots it may have none yet, or refuse
-//! the command: so it is asked again, until it ends or its time is over.
+//! Asks an instance's init to power off, by its stop method: a signal, or a command that is run inside. The kernel drops a signal
+//! to the first process of a pid namespace that has no handler for it. An init that still boots may have no handler yet, or
+//! refuse the command: so it is asked again until it ends or its time is over.
 
 use crate::boot_clock::Moment;
 use crate::instance::Run;
@@ -16,18 +16,19 @@ use yado_spec::launch_request::Command;
 use yado_sys::children;
 use yado_wire::{Failure, InstanceId, signal_name};
 
-/// An init that boots has its handlers within some hundred milliseconds, even on a slow board, and takes commands soon after.
+/// The pause while the init does not listen yet. An init installs its handlers within some hundred milliseconds, even on a slow
+/// board, and takes commands soon after.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// An init that could hear may all the same have been too busy with its boot: runit and finit pass over what asks them to stop
-/// before their first services run.
+/// The pause while the init listens but does not end. It may have been busy with its boot: runit and finit ignore a stop before
+/// their first services run.
 const REMIND: Duration = Duration::from_secs(5);
 
-/// Who is asked to stop by one of these twice often takes that for "at once", so who heard it is not reminded: SIGHUP, SIGINT,
-/// SIGQUIT, SIGTERM.
+/// Signals that are not sent again once the init listens, because many programs take the second one for "at once": SIGHUP,
+/// SIGINT, SIGQUIT, SIGTERM.
 const ONCE: [u8; 4] = [1, 2, 3, 15];
 
-/// Of LXC without `lxc.signal.halt`, and of systemd, which powers off by it: systemd(1).
+/// The default of LXC without `lxc.signal.halt`. systemd powers off by it, too: systemd(1).
 const SIGPWR: u8 = 30;
 const SIGRTMIN_3: u8 = 37;
 const SIGTERM: u8 = 15;
@@ -72,7 +73,7 @@ impl Supervisor {
         }
     }
 
-    /// The same as `yado rescue exec`, but nobody waits for it. One at a time.
+    /// Runs the stop command inside, like `yado rescue exec` but without a client. One at a time.
     fn run_stop_command(&mut self, id: InstanceId, argv: Vec<String>, now: Moment) {
         let shown = argv.join(" ");
         let command = Command { argv, cwd: Some("/".to_owned()), ..Command::default() };
@@ -81,7 +82,7 @@ impl Supervisor {
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
         let is_first = run.note_asked(now);
-        // With its end comes the next time.
+        // The end of the command sets the next time.
         run.ask_at = started.is_err().then(|| now.saturating_add(ASK_AGAIN));
         match started {
             Ok(_) if is_first => {
@@ -92,21 +93,21 @@ impl Supervisor {
         }
     }
 
-    /// The command that is to stop an instance has ended, or was not executed; `why_not`: it was in vain.
+    /// The stop command of an instance has ended, or was not executed. `why_not`: why it did not work.
     pub(crate) fn note_stop_command(&mut self, id: InstanceId, why_not: Option<&Failure>, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let name = instance.name.clone();
         let Some(run) = &mut instance.run else { return };
         let pause = if why_not.is_some() { ASK_AGAIN } else { REMIND };
         run.ask_at = Some(now.saturating_add(pause));
-        // Its payload's end often comes first: then it did what it was for, however it ended itself.
+        // Often the init ends first: then the command worked, whatever its exit code is.
         let is_news = !std::mem::replace(&mut run.is_refusal_told, why_not.is_some()) && run.payload.is_some();
         if let (Some(failure), true) = (why_not, is_news) {
             self.log.say(Priority::Warning, format_args!("{name}: the command that is to stop it: {failure}"));
         }
     }
 
-    /// An instance is killed: says so, the first time, if it was asked to end before.
+    /// An instance that was asked to stop is killed: the log says so, the first time.
     pub(crate) fn note_kill(&mut self, id: InstanceId, now: Moment) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let (Some(method), name) = (instance.actual().map(|spec| spec.stop_method().clone()), instance.name.clone())
@@ -136,7 +137,7 @@ impl Supervisor {
 }
 
 impl Run {
-    /// It is being asked to stop; answers whether for the first time.
+    /// Notes when it was first asked to stop. Returns whether this is the first time.
     fn note_asked(&mut self, now: Moment) -> bool {
         let is_first = self.asked_since.is_none();
         self.asked_since.get_or_insert(now);
@@ -152,15 +153,15 @@ struct SignalMasks {
 }
 
 impl SignalMasks {
-    /// As LXC's `lxc-stop` finds systemd, which blocks its signals to read them from a descriptor. openrc-init blocks all but a
-    /// few; SIGTERM is one of these.
+    /// The signal by LXC's rule: `lxc-stop` recognizes systemd by its blocked signals, which it reads from a descriptor. openrc-init
+    /// blocks most signals, too, but not SIGTERM.
     fn detected(self) -> u8 {
         let is_systemd = has(self.blocked, SIGRTMIN_3) && has(self.blocked, SIGTERM);
         if is_systemd { SIGRTMIN_3 } else { SIGPWR }
     }
 
-    /// When one that is sent this signal now is to be sent it again. Who waits by sigtimedwait(2), as busybox does, shows its
-    /// signals as neither caught nor blocked, like who does not listen yet: both are asked again soon.
+    /// After which pause the signal is sent again. An init that waits by sigtimedwait(2), as busybox does, shows its signals as
+    /// neither caught nor blocked, like an init that does not listen yet: both are asked again soon.
     fn ask_again(self, signal: u8) -> Option<Duration> {
         match has(self.blocked | self.caught, signal) {
             false => Some(ASK_AGAIN),
@@ -175,7 +176,7 @@ fn has(mask: u64, signal: u8) -> bool {
     mask & bit != 0
 }
 
-/// Nothing is known of a process that cannot be read: it is asked again.
+/// Without an answer from the process file system the masks are empty, and the init is asked again.
 fn read_masks(pid: i32) -> SignalMasks {
     fs::read_to_string(format!("/proc/{pid}/status"))
         .map_or_else(|_| SignalMasks::default(), |text| parse_masks(&text))
