@@ -29,6 +29,7 @@ mod lingering_mount;
 mod power_cut;
 mod pressure;
 mod reboot;
+mod shared_image;
 mod slots;
 
 use crate::arch::Arch;
@@ -72,6 +73,11 @@ const STEPS: &[Step] = &[
         title: "images for another machine or a newer runtime are refused",
         role: Looks,
         take: configuration::foreign_images,
+    },
+    Step {
+        title: "instances of one image share its devices",
+        role: Looks,
+        take: shared_image::one_device,
     },
     Step { title: "each limit applies at once to what runs", role: Looks, take: apply::every_limit },
     Step {
