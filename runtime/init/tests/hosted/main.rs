@@ -17,6 +17,7 @@ mod late_netd;
 mod many;
 mod projects;
 mod reader;
+mod readme;
 mod shutdown;
 mod stalled;
 mod stop_methods;
