@@ -1,6 +1,6 @@
-//! Who a command inside runs as. A user with a name is looked up in the instance's own `/etc/passwd` and `/etc/group` (passwd(5),
-//! group(5)), which anybody inside may have written: they are read as the instance's root, confined like the command, so they lead
-//! no further than the command itself could go, and only so far.
+//! The user as whom a command inside runs. A user's name is looked up in the instance's `/etc/passwd` and `/etc/group`
+//! (passwd(5), group(5)). Anybody inside may have written these files, so they are read as the instance's root, confined like
+//! the command, and up to a limit: they lead no further than the command itself could go.
 
 use crate::become_untraceable;
 use crate::report::at;

@@ -1,23 +1,23 @@
-//! The mount of an image from one start to the next. init keeps it and gives it to the launcher with the file that it is good
-//! for. The signatures are checked at each start all the same, so that an image whose key is no longer trusted does not start.
+//! Reuses the mount of an image from an earlier start. init keeps the mount and gives it to the launcher, with the identity of
+//! the file that was mounted. The signatures are still checked at each start, so that an image whose key is no longer trusted
+//! does not start.
 //!
-//! With `verify = block` it is enough that it is the same file (its number is not given to another while the mount is there):
-//! its blocks are verified whenever they are read.
+//! With `verify = block` it is enough that the file is the same (its inode number is not given to another file while the mount
+//! exists): its blocks are verified whenever they are read.
 //!
-//! With `verify = start` the image was hashed once, and then what is mounted must be what was hashed. Who could change the file
-//! in between? Below `DIR/system` and `DIR/data` only the host's root, who can do anything to us besides; what is guarded
-//! against is an accident: a copy over the image, a restored backup. So the mount is used again only if
-//! - device, number, length and times of the file are the same before it was hashed, after it was hashed, and now. The time
-//!   of the last change cannot be set, only the clock can be set back;
-//! - that time lay two seconds back before it was hashed, so that a later change cannot have the same one: the clock of a
-//!   file's times stands still for a tick, and on some file systems for a second;
-//! - nobody had the file open or mapped for writing when hashing began: a page that is mapped already is written without any
-//!   time being changed;
-//! - it is a file of a file system that changes times with content, whoever writes: no network's, no FAT.
+//! With `verify = start` the image was hashed once, and the mounted bytes must be those that were hashed. Below `DIR/system` and
+//! `DIR/data` only the host's root can change a file, and root can do anything to us. What is guarded against is an accident: a
+//! copy over the image, or a restored backup. So the mount is reused only if
+//! - device, inode number, length and times of the file are the same before it was hashed, after it was hashed, and now. The
+//!   change time cannot be set; only the clock can be set back;
+//! - the change time was two seconds old when hashing began, so that a later change gets another time: file times advance once a
+//!   tick, and on some file systems once a second;
+//! - nobody had the file open or mapped for writing when hashing began: writes to a mapped page do not change the times;
+//! - the file system updates times for every writer: no network file system, no FAT.
 //!
-//! What is not noticed is what changes below the file system: a disk that rots, somebody who writes to the block device. That
-//! was so before, too, for as long as an instance ran: hashed once, pages are read again when the kernel needs their memory.
-//! Who wants each block verified whenever it is read has `block`.
+//! Changes below the file system are not noticed: a disk that rots, or a write to the block device. That is so during a run, too:
+//! pages that were hashed once are read again when the kernel needs their memory. `verify = block` verifies each block whenever
+//! it is read.
 
 use crate::layer::make_directory;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};

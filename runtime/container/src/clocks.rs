@@ -1,4 +1,4 @@
-//! Clocks of an instance's own, on request: time_namespaces(7).
+//! The time namespace of an instance with `security.time_namespace`: time_namespaces(7).
 
 use crate::report::at;
 use rustix::time::{ClockId, clock_gettime};

@@ -1,5 +1,5 @@
-//! The control group that a command in a running instance starts in. The launcher itself stays outside: what an instance
-//! does to its groups may keep a command from running, and not us from saying so.
+//! The control group in which a command in a running instance starts. The launcher itself stays outside: what an instance does
+//! to its groups may keep a command from running, but not the launcher from reporting that.
 
 use crate::report::at;
 use rustix::fd::{AsFd, OwnedFd};

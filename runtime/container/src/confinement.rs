@@ -1,4 +1,4 @@
-//! What the instance's root may not do, although it is root.
+//! What is taken from the instance's root before its init is executed: capabilities, system calls, and more.
 
 use crate::report::{at, at_in_vain};
 use std::os::fd::{AsRawFd, RawFd};

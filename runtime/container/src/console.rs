@@ -1,5 +1,5 @@
-//! The instance's terminals: its own devpts, and its console, which is the first pty there, so that its name inside is true
-//! and no path leads to the system's ptys.
+//! The instance's terminals: a devpts of its own, and the console. The console is the first pty there: its name inside is a real
+//! path, and no path leads to ptys of the system.
 
 use crate::instance_root::as_ids;
 use crate::report::{at, at_new};

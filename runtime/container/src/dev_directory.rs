@@ -1,6 +1,6 @@
 //! The instance's `/dev`: a small tmpfs with the nodes that every container has, and those of its devices. It is made from
-//! outside, because nobody inside a user namespace may make a node. Everything in it is made as its owner, so that nothing
-//! is ever given away by a path that the instance could have led elsewhere.
+//! outside, because nobody inside a user namespace may make a node. Each file is created with its final owner: changing owners
+//! later would go by a path, which the instance could redirect.
 
 use crate::devices::{Node, NodeSource};
 use crate::instance_root::as_ids;

@@ -1,4 +1,4 @@
-//! From the devices of a spec to the nodes that there are for them now.
+//! From the `devices` of a spec to the device nodes that match them now.
 
 mod gpio;
 mod sysfs;

@@ -1,5 +1,5 @@
-//! A command in a running instance: one fork, so that the command is in its pid namespace and its control group, and a child
-//! of init; the child joins the other namespaces, and is confined like the instance's init.
+//! A command in a running instance. One fork makes a process in the instance's pid namespace and control group that is a child
+//! of init. That process joins the other namespaces and is confined like the instance's init.
 
 use crate::account::Account;
 use crate::command_group::{self, CommandGroup};

@@ -1,8 +1,7 @@
-//! From the request's image to a detached, read-only mount of it: signatures, verification, file system. An earlier start's mount
-//! of the same file is used again: see `kept_image`.
+//! From the request's image to a detached, read-only mount of it: signatures, verification, file system. A mount of the same file
+//! from an earlier start is reused: see `cached_image`.
 //!
-//! A mount that fails on a verified image means that bytes are not what was signed. Only then is the whole image read, to
-//! say which block it is.
+//! If mounting a verified image fails, some bytes are not what was signed. Only then the whole image is read, to find the block.
 
 use crate::cached_image::{self, Copies, Keep};
 use crate::report::{Stopwatch, at, at_new};

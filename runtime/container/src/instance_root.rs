@@ -1,5 +1,5 @@
-//! Places inside the instance's root, found from outside: a symbolic link there never leads out of it, and what we create
-//! there belongs to the instance's root.
+//! Opens and creates paths in the instance's root from outside. A symbolic link there never leads out of the root, and what is
+//! created belongs to the instance's root user.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};

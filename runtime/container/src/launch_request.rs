@@ -1,4 +1,4 @@
-//! The request that init left for us on a descriptor, and what is beside it.
+//! Reads the request that init left on a descriptor, and takes the descriptors that belong to it.
 
 use crate::report::at;
 use std::os::fd::OwnedFd;

@@ -1,5 +1,5 @@
-//! The instance's root: the image below, its writable layer above, both with owners mapped, so that on disk every file
-//! belongs to the id that it belongs to inside.
+//! The instance's root: an overlay of the image and the writable layer. Owners are mapped in both, so that on disk each file has
+//! the id that it has inside.
 
 use crate::image::MountedImage;
 use crate::instance_root::as_ids;

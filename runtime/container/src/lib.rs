@@ -1,10 +1,10 @@
 //! The launcher: builds one sandbox, executes the instance's init in it, and is gone. The same program runs a command in a
-//! running instance, tries its probe, or brings its devices up to date. init starts it with a request on one descriptor and
-//! hears of it on another; nobody else is meant to.
+//! running instance, tries its probe, or brings its devices up to date. Only init starts it: with a request on one descriptor and
+//! a report socket on another.
 //!
-//! Two processes work on a start. The launcher stays outside: it verifies, mounts what needs the system's root, and talks
-//! to init and netd. The payload, born early, makes its own namespaces meanwhile, then mounts what belongs inside, takes
-//! off its privileges and executes.
+//! Two processes work on a start. The launcher stays outside: it verifies the image, mounts what needs the system's root, and
+//! talks to init and netd. The payload is forked early: it makes its namespaces meanwhile, then mounts what belongs inside, gives
+//! up its privileges and executes the instance's init.
 
 // A failure ends the launcher, so what it costs to move one does not matter.
 #![allow(clippy::result_large_err, clippy::large_enum_variant)]

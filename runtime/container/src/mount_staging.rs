@@ -1,10 +1,10 @@
-//! How finished trees of mounts get from the launcher's mount namespace into the payload's.
+//! Moves finished trees of mounts from the launcher's mount namespace into the payload's.
 //!
-//! What root inside mounts, it can unmount. But what comes into its mount namespace from one that belongs to a user namespace
-//! above, the kernel locks: below its top such a tree cannot be unmounted, moved or made writable again, nor copied without
-//! what covers it (mount_namespaces(7), "Restrictions on mount namespaces"). So the trees are put together out here, and
-//! then moved onto the stage: a mount that was shared before the payload took its mount namespace. The kernel then
-//! makes the same mounts on the payload's copy of the stage, locked.
+//! Root inside can unmount what it has mounted. But mounts that come from a mount namespace of a parent user namespace are locked
+//! by the kernel: below its top, such a tree cannot be unmounted, moved or made writable again, nor copied without what covers it
+//! (mount_namespaces(7), "Restrictions on mount namespaces"). So the launcher builds the trees outside and moves them onto the
+//! stage: a mount that was shared before the payload got its mount namespace. The kernel then makes the same mounts, locked, on
+//! the payload's copy of the stage.
 
 use crate::layer::make_directory;
 use crate::report::at;

@@ -1,5 +1,5 @@
-//! netd gives the new network namespace its interfaces. We ask as soon as the namespace exists and fetch the answer when
-//! everything else is done.
+//! Asks netd for the interfaces of the new network namespace. The request is sent as soon as the namespace exists; the answer is
+//! read when everything else is done.
 
 use crate::payload_channel::{FromPayload, PayloadChannel, Received, lost};
 use crate::report::{Stopwatch, at, show};

@@ -1,5 +1,5 @@
-//! One start, from inside: what the process does that becomes the instance's init. It is root in its user namespace and
-//! nobody outside; everything it mounts belongs to the instance. What root inside must not undo, the launcher mounts.
+//! One start, seen from inside: the process that becomes the instance's init. It is root in its user namespace and nobody
+//! outside, and everything that it mounts belongs to the instance. The launcher mounts what root inside must not undo.
 
 use crate::confinement::{self, NextLabel};
 use crate::console;

@@ -1,5 +1,5 @@
-//! What the launcher and the payload say to each other over a socket that closes on exec: that close is how the launcher
-//! learns that the payload's program runs.
+//! Messages between the launcher and the payload, over a socket that closes on exec: by that the launcher learns that the
+//! payload has executed the instance's init.
 
 use crate::report::at;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

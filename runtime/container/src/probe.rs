@@ -1,5 +1,5 @@
-//! One try of the instance's probe, from inside it: in its namespaces, as its root, and confined like its init, because
-//! what answers is not to be trusted. Passing is said to init; not passing is a failure of the step `health`.
+//! One try of the instance's probe, from inside: in its namespaces, as its root, and confined like its init, because what
+//! answers is not trusted. A probe that passes is reported as success; one that does not is a failure of the step `health`.
 
 use crate::account::become_user;
 use crate::confinement;

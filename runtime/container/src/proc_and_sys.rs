@@ -1,7 +1,7 @@
 //! `/proc`, `/sys` and the cgroup tree inside, and what of `/proc` is hidden.
 //!
 //! The payload makes these file systems, because each shows the namespaces of who made it. The launcher puts them together
-//! outside, so that root inside cannot take them apart (see `stage`), nor mount a second `/proc` or `/sys` that shows more:
+//! outside, so that root inside cannot take them apart (see `mount_staging`), nor mount a second `/proc` or `/sys` that shows more:
 //! the kernel allows no new one where what is seen of the old one is covered or read-only.
 //!
 //! In a user namespace the kernel itself guards what is not namespaced: those files belong to an id that nobody inside has.

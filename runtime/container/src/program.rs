@@ -1,4 +1,4 @@
-//! The program that is executed inside, its environment, and where it is looked for.
+//! The program that is executed inside: how it is found, and its environment.
 
 use crate::account::Login;
 use rustix::io::Errno;

@@ -1,4 +1,4 @@
-//! What init hears from us: how long each step took, the payload, and how it ended.
+//! Reports to init: how long each step took, the payload, and success or failure.
 
 use crate::cached_image::Keep;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

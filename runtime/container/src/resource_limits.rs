@@ -1,4 +1,4 @@
-//! Resource limits (setrlimit(2)) of an instance's processes: `limits.kernel.*`, and what stands where that says nothing.
+//! Resource limits (setrlimit(2)) of an instance's processes: `limits.kernel.*`, and the defaults.
 
 use crate::report::at;
 use yado_spec::LaunchRequest;

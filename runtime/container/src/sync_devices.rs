@@ -1,5 +1,5 @@
-//! The devices of a running instance, brought to what its spec and sysfs say now: its filter first, then its nodes. Nodes
-//! that we did not make are left alone, so a record of ours says which we did.
+//! Updates the devices of a running instance to what its spec and sysfs say now: first the device filter, then the nodes. A
+//! record says which nodes are ours; others are left alone.
 
 use crate::dev_directory;
 use crate::devices::{self, Node, NodeSource};

@@ -1,6 +1,6 @@
-//! The one dm-verity device of an image file, shared by all that use it: made by the first start, removed by the kernel when
-//! the last mount of it is gone. Another file with the same fingerprint gets a device of its own: it is that file whose
-//! blocks are to be verified, and it may have been tampered with where its twin was not.
+//! The one dm-verity device of an image file, shared by all instances that use the file: the first start makes it, and the kernel
+//! removes it with its last mount. Another file with the same fingerprint gets its own device: its blocks must be verified, too,
+//! since either file may have been tampered with.
 
 use crate::report::{Stopwatch, at};
 use rustix::io::Errno;

@@ -1,5 +1,5 @@
-//! The AppArmor profiles that the system image brings, as apparmor_parser(8) compiled them: they are loaded before any
-//! instance starts. What stands in them is the kernel's to parse.
+//! Loads the AppArmor profiles of the system image, as apparmor_parser(8) compiled them, before any instance starts. The kernel
+//! parses them.
 
 use crate::kernel_mounts;
 use crate::log::{Log, Priority};

@@ -1,4 +1,5 @@
-//! As what we were started: PID 1 (of an initramfs or of the system), a daemon on a host, or a helper for modules.
+//! The command line of yado-init. It says in which role the program runs: as PID 1 of an initramfs or of the system, as a daemon
+//! on a host, or as one of init's own helper processes.
 
 use crate::instance::cgroup;
 use crate::modules::Loader;

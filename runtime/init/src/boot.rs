@@ -1,4 +1,4 @@
-//! Our own start: what its table says is done here.
+//! The boot of this system: does what `boot::table` says.
 
 pub(crate) mod parts;
 pub(crate) mod progress;

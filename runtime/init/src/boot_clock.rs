@@ -1,4 +1,4 @@
-//! The clock that all deadlines and tables of this process go by.
+//! The clock of all deadlines and tables of this process: time since the boot.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! In which order instances start and stop. Pure.
+//! The order in which instances start and stop. Pure.
 
 use yado_spec::instance::Boot;
 use yado_wire::InstanceName;

@@ -1,4 +1,4 @@
-//! Which system image runs: what the initramfs stage found, handed to the system stage in a file on `/run`.
+//! The slot and the system image that run. The initramfs stage writes them to a file on `/run`, and the system stage reads it.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,6 @@
-//! A board without a clock starts in 1970. So the clock is never before the time the system was built, nor before the last
-//! time that was saved; and a clock chip that knows better is believed, which 32-bit kernels do not do after 2038.
+//! A lower limit for the clock. A board without a clock chip starts in 1970: then the clock is set to the build time of the
+//! system, or to the last time that was saved. A clock chip with a later time is believed, also after 2038 on 32-bit kernels,
+//! which do not read it then themselves.
 
 use std::fs;
 use std::path::Path;

@@ -1,10 +1,9 @@
-//! Closes for PID 1 what it must not close itself, because somebody else decides how long that takes. Whoever closes a socket
-//! last waits for what its queue holds, in the kernel and for seconds; the last close of a packet socket waits for all
-//! processors in turn, and no signal ends that. So all that instances and clients have a hand in is an [`DeferredClose`], which
-//! goes, wherever it is dropped, to a closer: a process that gets copies, exits as soon as ours are closed, and is waited for
-//! by nobody.
+//! Closes descriptors for PID 1 whose close could block it. The last close of a socket waits for what is in its queue, in the
+//! kernel and for seconds; the last close of a packet socket waits for all processors in turn, and no signal ends that. So every
+//! descriptor that instances or clients can influence is a [`DeferredClose`]. When it is dropped it goes to a closer: a process
+//! that gets copies of descriptors and exits as soon as ours are closed. Nobody waits for a closer.
 //!
-//! | descriptor | who has a hand in it | closed by |
+//! | descriptor | who can make its close block | closed by |
 //! |---|---|---|
 //! | `$NOTIFY_SOCKET`, the journal's socket, `/dev/log` | whoever sends to it: descriptors in its queue | the datagram reader, then a closer |
 //! | console: master and slave of the pty | processes inside a write to it, which `tty_ldisc_hangup()` waits for | a closer |
@@ -19,16 +18,15 @@
 //! | pidfds, pipes of output, files of control groups | nobody: their close waits for nothing that an instance does | PID 1 |
 //! | the far end of a pair that a child was just given | nobody yet: nothing is in its queue, and the child has a copy | PID 1 |
 //!
-//! Receiving drops, too: what has no room the kernel drops inside the call. [`DeferredClose::recv`] looks first, and the datagram
-//! reader receives what instances send. (A file of FUSE is flushed at each close, not only the last: the copy that PID 1 had of
-//! what a client sent, too. That is a choice of the host's root.)
+//! Receiving can close, too: descriptors for which there is no room are dropped inside the call. [`DeferredClose::recv`] looks
+//! first, and the datagram reader receives what instances send. (A file of FUSE is flushed at each close and not only the last
+//! one, so closing PID 1's copy of a client's file can block. Only the host's root can send one.)
 //!
-//! About the kernel's collection of descriptors that only wait in each other's queues (`unix_gc()`, net/unix/garbage.c): since
-//! Linux 6.9, and by what was taken over into 6.1.141 and so Debian's 6.1.147-1, a worker of the kernel's does it. The last close
-//! of a Unix socket only asks for it, and of the senders only those wait who send Unix sockets and whose user on the host has
-//! 8 × 253 or more descriptors in flight (`wait_for_unix_gc()`, read in Debian's 6.1.192). PID 1 sends sockets to the reader
-//! alone, as the host's root; an unprivileged instance's are counted as its own users'. On older kernels whoever closes or
-//! sends may have to do the collection.
+//! About the kernel's garbage collection of Unix sockets that wait in each other's queues (`unix_gc()`, net/unix/garbage.c): since
+//! Linux 6.9, backported to 6.1.141 and so in Debian's 6.1.147-1, a worker of the kernel does it. The last close of a Unix socket
+//! only asks for it. A sender waits for it only if it sends Unix sockets and its user on the host has 8 × 253 or more descriptors
+//! in flight (`wait_for_unix_gc()`, read in Debian's 6.1.192). PID 1 sends sockets only to the reader, as the host's root; those of
+//! an unprivileged instance are counted for its own users. On older kernels any close or send may have to do the collection.
 //!
 //! [`DeferredClose`]: crate::deferred_close::DeferredClose
 //! [`DeferredClose::recv`]: crate::deferred_close::DeferredClose::recv
@@ -50,29 +48,30 @@ use yado_sys::inherited;
 use yado_sys::poll::{Interest, PollSet};
 use yado_wire::datagrams::ReaderRequest;
 
-/// What one closer closes; besides it has standard input, output and error.
+/// How many descriptors one closer gets, besides standard input, output and error.
 const MAX_BATCH: usize = MAX_DESCRIPTORS - 3;
 
-/// The most closers at once of what instances have a hand in: so many hang, the others wait for one that does not.
+/// The most closers at once for descriptors that instances can block: if so many hang, the rest waits for one that ends.
 const MAX_CLOSERS: usize = 32;
 
-/// The most closers at once of what only clients and our own processes have a hand in.
+/// The most closers at once for descriptors that only clients and our own processes can block.
 const MAX_OWN_CLOSERS: usize = 4;
 
-/// So much may wait for a closer, or for the reader. With more of it from instances no instance starts; with more from
-/// clients, no client is heard.
+/// How many descriptors may wait for a closer, or for the reader. With more from instances no instance starts; with more from
+/// clients no client is heard.
 pub(crate) const MAX_WAITING: usize = 64;
 
-/// What nobody waits for is collected for so long: a process is started for many, not for each.
+/// Descriptors for which nobody waits are collected for so long, so that one closer is started for many.
 const COLLECTING: Duration = Duration::from_secs(30);
 
-/// What an instance leaves comes within some milliseconds: that is for one closer, not for two.
+/// The descriptors of an instance that has ended come within some milliseconds: one closer gets them all.
 const GATHERING: Duration = Duration::from_millis(20);
 
 /// A closer that could not be started is tried again after this.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// As a closer: exits, and so closes all that it was given, as soon as init has closed its copies, which ends our input.
+/// Runs as a closer: waits for the end of its input, by which init says that it has closed its copies. Then it exits, which
+/// closes everything that it was given.
 pub(crate) fn run() -> ExitCode {
     if let Ok(input) = inherited::take(0) {
         let mut set = PollSet::default();
@@ -85,29 +84,29 @@ pub(crate) fn run() -> ExitCode {
 /// When a closer is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// When what goes together is together.
+    /// After [`GATHERING`], so that one closer gets all descriptors of an instance.
     Gather,
-    /// At once: the data partition is to be unmounted, and some of it may be in the way.
+    /// At once: the data partition is about to be unmounted, and a descriptor may keep it busy.
     AtOnce,
 }
 
-/// What is to be closed, and who does it.
+/// Descriptors that are to be closed, and the closers that do it.
 #[derive(Debug, Default)]
 pub(crate) struct CloseQueue {
     discarded: Discarded,
-    /// Waits to be handed to the reader, or, of sockets that it has, to be closed by it.
+    /// Descriptors for the reader: it gets them, or closes its copy of a socket that it has.
     for_reader: VecDeque<(ReaderRequest, Rc<OwnedFd>)>,
-    /// Sockets whose copies the reader was asked to close, and perhaps did not yet.
+    /// Sockets whose copies the reader was asked to close, and may not have closed yet.
     asked_of_reader: Vec<Rc<OwnedFd>>,
-    /// The reader holds what we have closed, and was not told so yet.
+    /// The reader holds copies of what we have closed, and was not told yet to close them.
     is_holding: bool,
-    /// Of what instances have a hand in.
+    /// Descriptors that instances can block.
     foreign: Queue,
-    /// Of the rest: closers that hang for an instance must not keep our own sockets from being closed.
+    /// All others: closers that hang because of an instance must not keep our own sockets open.
     own: Queue,
 }
 
-/// What waits for a closer, and the closers.
+/// Descriptors that wait for a closer, and the closers.
 #[derive(Debug, Default)]
 struct Queue {
     /// With the time until which it may wait.
@@ -118,22 +117,22 @@ struct Queue {
 }
 
 impl CloseQueue {
-    /// Where descriptors go that are dropped.
+    /// The list to which dropped descriptors go.
     pub(crate) fn discarded(&self) -> &Discarded {
         &self.discarded
     }
 
-    /// Too much of what instances have a hand in waits to be closed.
+    /// Whether too many descriptors of instances wait to be closed.
     pub(crate) fn is_overdue(&self) -> bool {
         MAX_WAITING <= self.for_reader.len() || MAX_WAITING <= self.foreign.waiting.len()
     }
 
-    /// Too much of what clients and our own processes have a hand in waits to be closed.
+    /// Whether too many descriptors of clients and of our own processes wait to be closed.
     pub(crate) fn is_own_overdue(&self) -> bool {
         MAX_WAITING <= self.own.waiting.len()
     }
 
-    /// When something is to be done though nothing happens. While all closers hang, that is nothing.
+    /// When the next closer is to be started; `None` while all closers hang.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         [self.foreign.deadline(MAX_CLOSERS), self.own.deadline(MAX_OWN_CLOSERS)].into_iter().flatten().min()
     }
@@ -143,7 +142,7 @@ impl CloseQueue {
         self.foreign.note_end(pid) || self.own.note_end(pid)
     }
 
-    /// Has closed what was dropped.
+    /// Hands dropped descriptors to the reader and to closers.
     pub(crate) fn advance(&mut self, reader: &mut ReaderLink, pace: Pace, now: Moment) -> io::Result<()> {
         self.sort(now);
         self.hand_over(reader, now);
@@ -173,8 +172,8 @@ impl CloseQueue {
         }
     }
 
-    /// The reader closes its copies of sockets at once, since it is not the last; of what clients sent our own copies go while
-    /// the reader certainly has its own, and only then it is told to close them.
+    /// Sockets: the reader closes its copies at once, since they are not the last. Descriptors that clients sent: we close our
+    /// copies while the reader holds its own, and only then it is told to close them.
     fn hand_over(&mut self, reader: &mut ReaderLink, now: Moment) {
         while let Some((request, descriptor)) = self.for_reader.pop_front() {
             let is_discard = matches!(request, ReaderRequest::Discard(_));
@@ -219,7 +218,7 @@ impl Queue {
     fn advance(&mut self, max_closers: usize, now: Moment) -> io::Result<()> {
         while self.is_due(max_closers, now) {
             self.retry_at = None;
-            // What waits for nothing more first.
+            // Those that are due first.
             self.waiting.make_contiguous().sort_by_key(|(due, _)| *due);
             if let Err(error) = self.start() {
                 self.retry_at = Some(now.saturating_add(RETRY_PAUSE));
@@ -230,7 +229,7 @@ impl Queue {
     }
 
     fn start(&mut self) -> io::Result<()> {
-        // Only a pipe: its end is told without closing a Unix socket.
+        // A pipe, so that telling the closer does not close a Unix socket.
         let (theirs, ours) = children::output_pipe()?;
         let mut descriptors: Vec<(BorrowedFd<'_>, RawFd)> = vec![(theirs.as_fd(), 0)];
         descriptors.extend(self.waiting.iter().take(MAX_BATCH).map(|(_, descriptor)| descriptor.as_fd()).zip(3..));
@@ -245,7 +244,7 @@ impl Queue {
         }
         .start()?;
         self.closers.push(pid);
-        // It holds all of it since it exists, being a copy of us.
+        // The child is a copy of us, so it holds all of them from its start.
         self.waiting.drain(..MAX_BATCH.min(self.waiting.len()));
         drop(ours);
         Ok(())

@@ -1,5 +1,5 @@
-//! The control socket: who is connected, what each is being told, and how that stays bounded. A client that does not read
-//! is waited for only where the answer is read from a ring; where it would have to be queued, it is hung up on.
+//! The control socket: its clients, the answers that they are getting, and the limits of both. A slow reader is waited for only
+//! if the answer is read from a ring. If answers would have to be queued for it, it is disconnected.
 
 pub(crate) mod client;
 mod exchange;

@@ -1,7 +1,7 @@
-//! The data partition: judging it, mounting it, and what stands in for it when it cannot be used.
+//! The data partition: deciding what is on it, mounting it, and replacing it if it cannot be used.
 //!
-//! Without it the system boots all the same: a file system in memory, bounded in size, is mounted in its place, so
-//! everything else works as always, and what is written is gone with the power. The status says so.
+//! Without it the system still boots: a file system in memory, bounded in size, is mounted in its place. Everything else works as
+//! usual, but data is lost at the next reboot. The status says so.
 
 pub(crate) mod format_mark;
 pub mod superblock;

@@ -1,16 +1,16 @@
-//! The process that receives, for init, from every socket that somebody else sends to: instances' and services'
-//! `$NOTIFY_SOCKET`, the journal's socket, `/dev/log`.
+//! A process that receives for init from every socket to which others send: `$NOTIFY_SOCKET` of instances and services, the
+//! journal's socket, `/dev/log`.
 //!
-//! Whoever receives a datagram gets the descriptors that were sent along, and whoever drops the last reference to one waits
-//! in the kernel if that is what it takes: a socket with `SO_LINGER` as long as its sender chose. It makes no difference how
-//! they are refused: without room for them the kernel drops them inside recvmsg(2). PID 1 must not wait, so it never receives
-//! here; this process may, a signal ends each wait after a moment, and one that hangs all the same is killed and replaced.
+//! With a datagram come the descriptors that were sent with it, and dropping the last reference to one can block: closing a
+//! socket with `SO_LINGER` takes as long as its sender chose. Refusing them does not help: if there is no room for them, the
+//! kernel drops them inside recvmsg(2). PID 1 must not block, so it never receives from these sockets. This process may block: a
+//! signal ends each wait after a moment, and if it hangs all the same it is killed and replaced.
 //!
-//! A signal does not end every wait: the last close of a packet socket waits for all processors in turn (`synchronize_net()`),
-//! and a datagram carries 253 of them. So what an instance sends is looked at before it is received. An instance whose
-//! datagrams carry descriptors, which sd_notify(3) has no use for here, is not heard any more in that run.
+//! Some waits are not ended by a signal: the last close of a packet socket waits for all processors in turn
+//! (`synchronize_net()`), and a datagram can carry 253 of them. So this process looks at an instance's datagram before it
+//! receives it. If it carries descriptors, which sd_notify(3) has no use for here, the instance is not heard again in that run.
 //!
-//! It has no privileges, and tells init only what it understood, in messages of bounded size and number.
+//! The process has no privileges. It tells init only what it has parsed, in messages of bounded size and number.
 
 mod restriction;
 mod source;

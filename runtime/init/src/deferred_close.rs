@@ -1,5 +1,6 @@
-//! A descriptor of which somebody else decides how long its close takes. Dropped, wherever that is, it goes into a list, and
-//! from there to whoever closes it for PID 1: see [`CloseQueue`](crate::close_queue::CloseQueue), which has the table of all of them.
+//! A descriptor whose close could block for as long as somebody else decides. Dropping it does not close it, but puts it on a
+//! list; from there it goes to a process that closes it for PID 1. [`CloseQueue`](crate::close_queue::CloseQueue) has the table
+//! of all such descriptors.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,35 +11,35 @@ use std::rc::Rc;
 use yado_sys::packet;
 use yado_wire::datagrams::DatagramSource;
 
-/// How a descriptor is closed after it was dropped.
+/// Who closes a dropped descriptor, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseBy {
     /// By a closer, soon.
     Closer,
     /// By a closer, when the datagram reader has closed its copy of this socket.
     AfterReader(DatagramSource),
-    /// By the datagram reader, at once: it is there anyway, and somebody may wait for the end.
+    /// By the datagram reader, at once: it runs anyway, and somebody may wait for the close.
     Reader,
-    /// It is a socket between us and a peer: the peer is hung up on at once, and a closer closes it together with others.
+    /// A socket between us and a peer: it is shut down at once, and a closer closes it later together with others.
     HangUp,
 }
 
-/// A descriptor that PID 1 does not close itself: dropping it hands it over.
+/// A descriptor that PID 1 does not close itself.
 pub(crate) struct DeferredClose {
-    /// Shared only with the list, and only while this is being dropped.
+    /// Shared only with the list, and only while it is being dropped.
     descriptor: Rc<OwnedFd>,
-    /// `None`: it is closed where it is dropped after all.
+    /// `None`: dropping it closes it.
     way: Option<CloseBy>,
     discarded: Discarded,
 }
 
-/// Descriptors that were dropped, the first one first.
+/// Dropped descriptors, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Discarded(Rc<RefCell<Dropped>>);
 
 type Dropped = VecDeque<(CloseBy, Rc<OwnedFd>)>;
 
-/// A packet of somebody else's.
+/// A packet from a peer.
 #[derive(Debug)]
 pub(crate) struct Received {
     /// How many bytes of the buffer it fills; 0: the peer has hung up.
@@ -47,12 +48,12 @@ pub(crate) struct Received {
 }
 
 impl DeferredClose {
-    /// Another descriptor that goes to the same list.
+    /// Holds another descriptor that goes to the same list.
     pub(crate) fn beside(&self, descriptor: OwnedFd, way: CloseBy) -> DeferredClose {
         self.discarded.hold(descriptor, way)
     }
 
-    /// The descriptor itself, of a kind whose close waits for nobody: a pidfd, a mount that was used up. `None` cannot be.
+    /// Takes out the descriptor, if it is of a kind whose close never blocks: a pidfd, a mount that was used up. Never `None`.
     pub(crate) fn into_harmless(mut self) -> Option<OwnedFd> {
         self.way = None;
         let descriptor = Rc::clone(&self.descriptor);
@@ -60,12 +61,12 @@ impl DeferredClose {
         Rc::into_inner(descriptor)
     }
 
-    /// Receives one packet. Its descriptors, also those of a packet that is refused, are closed in this way. `None`: nothing is
-    /// there. After an error the packet may still be there: the connection is of no use any more.
+    /// Receives one packet. `way`: how its descriptors are closed, also those of a packet that is refused. `None`: there is no
+    /// packet. After an error the packet may still be there: give up the connection.
     pub(crate) fn recv(&self, buffer: &mut [u8], way: CloseBy) -> io::Result<Option<Received>> {
         match packet::next_has_room(self)? {
             None => return Ok(None),
-            // What has no room is dropped by the kernel inside recvmsg(2), which then waits here.
+            // The kernel would drop descriptors inside recvmsg(2), and could block here.
             Some(false) => return Err(io::ErrorKind::InvalidData.into()),
             Some(true) => {}
         }
@@ -106,12 +107,12 @@ impl Drop for DeferredClose {
 }
 
 impl Discarded {
-    /// Takes a descriptor, which comes into this list when it is dropped.
+    /// Wraps a descriptor, so that it goes to this list when it is dropped.
     pub(crate) fn hold(&self, descriptor: OwnedFd, way: CloseBy) -> DeferredClose {
         DeferredClose { descriptor: Rc::new(descriptor), way: Some(way), discarded: self.clone() }
     }
 
-    /// The one that has waited longest.
+    /// Takes the oldest descriptor.
     pub(crate) fn take_first(&self) -> Option<(CloseBy, Rc<OwnedFd>)> {
         self.0.try_borrow_mut().ok().and_then(|mut list| list.pop_front())
     }
@@ -119,7 +120,7 @@ impl Discarded {
     fn put(&self, way: CloseBy, descriptor: Rc<OwnedFd>) {
         match self.0.try_borrow_mut() {
             Ok(mut list) => list.push_back((way, descriptor)),
-            // It cannot be; but a descriptor that stays open harms less than one that is closed here.
+            // Cannot happen. If it did, a descriptor that stays open would harm less than one that is closed here.
             Err(_) => std::mem::forget(descriptor),
         }
     }

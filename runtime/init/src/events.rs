@@ -1,5 +1,5 @@
-//! What happened, for whoever asks: a bounded ring of events, each as the packet that carries it. Its length follows from the
-//! number of instances: who asks after a start of all of them finds every one of its events.
+//! A bounded ring of the last events, each stored as the packet that carries it to a client. Its length depends on the number of
+//! instances, so that after a start of all of them every event of that start is still there.
 
 use std::collections::VecDeque;
 use yado_sys::clock;

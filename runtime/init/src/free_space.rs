@@ -1,6 +1,6 @@
-//! Whether the data partition runs full while the system runs: said once when it begins, and once when it is over.
+//! Warns when the data partition is nearly full, and tells when there is room again: once each.
 //!
-//! It looks at most once a minute, and only when something else woke us.
+//! It looks at most once a minute, and only when another event has woken the process.
 
 use crate::boot_clock::Moment;
 use crate::data_partition::MOUNT_POINT;

@@ -1,10 +1,9 @@
-//! A process that waits for an answer of a FUSE server that gives none cannot be killed: fuse(4) lets it wait even for its
-//! own death, and a server in the same container may itself be what waits. So before an instance is killed, the kernel is
-//! told to answer for the server: a connection that is aborted fails every request.
+//! Aborts FUSE connections before an instance is killed. A process that waits for a FUSE server that does not answer cannot be
+//! killed: fuse(4) lets it wait even then, and the server may be in the same container and wait itself. On an aborted connection
+//! the kernel answers for the server: every request fails.
 //!
-//! Whose a connection is, the kernel shows by the owner of its directory: who mounted it, as an id of the host. That of a
-//! privileged instance cannot be told from ours; it is aborted only when the machine ends. Writing to abort waits for
-//! nobody.
+//! The owner of a connection's directory in sysfs says who mounted it, as an id of the host. A privileged instance's connections
+//! cannot be told from ours, and are aborted only when the machine shuts down. Writing to `abort` does not block.
 
 use crate::kernel_mounts;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The board's watchdog: it resets a machine whose PID 1 is not heard of any more.
+//! The board's watchdog: it resets the machine if PID 1 stops feeding it.
 
 use crate::boot_clock::Moment;
 use crate::log::{Log, Priority};

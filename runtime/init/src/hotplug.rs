@@ -1,5 +1,5 @@
-//! Devices that come and go: drivers are loaded for new ones, and instances that may have them are looked at again. What
-//! follows from what is `table`'s; on a host no driver is loaded, its own udev does that.
+//! Devices that come and go: loads drivers for new devices, and updates instances that may have them. The decisions are in
+//! `table`. On a host no drivers are loaded: its udev does that.
 
 pub(crate) mod table;
 

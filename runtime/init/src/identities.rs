@@ -1,10 +1,10 @@
-//! Who is who: the id of each instance, and which ids of the host it has. Both are given once and kept: another instance that
-//! comes or goes, a spec with an error, or a range that has become too small changes nobody else's. Pure; `stored` keeps them on
-//! the data partition.
+//! The id of each instance, and its range of user ids on the host. Both are assigned once and kept: another instance that comes
+//! or goes, a spec with an error, or a range that has become too small never changes those of another instance. Pure; `stored`
+//! writes them to the data partition.
 //!
-//! By its id an instance's layer, control group and interfaces are told from those of all others, also of one that had the same
-//! name before. A layer has the inner ids on disk. What has the host's are files on disks that an instance was given without
-//! `shift`, and for those a range that changes hands would hand over the files.
+//! The id distinguishes the layer, control group and interfaces of an instance from those of all others, also of an earlier one
+//! with the same name. In a layer, files have the ids of inside. Files on other disks that an instance was given without `shift`
+//! have the ids of the host: a range that was assigned anew would give them to another instance.
 
 pub(crate) mod stored;
 

@@ -1,8 +1,8 @@
-//! PID 1 of the initramfs: finds the slot that the boot loader chose, trusts it or refuses it, and hands over to it.
+//! PID 1 of the initramfs: finds the slot that the boot loader chose, verifies its image, and starts the system from it.
 //!
-//! Nothing of the slot is used before its header's signatures are checked, and each later block is checked by dm-verity as
-//! it is read. A refusal is told on the console and in the kernel's log; then the machine restarts, so that the boot
-//! loader, which counts the tries of a slot on trial, comes to the other one.
+//! Nothing of the slot is used before the signatures of its header are checked, and dm-verity checks each later block when it is
+//! read. A refusal is told on the console and in the kernel's log. Then the machine restarts: the boot loader counts the tries of
+//! a slot, and changes to the other one.
 
 use crate::booted_slot::{self, BootedSlot};
 use crate::kernel_mounts;

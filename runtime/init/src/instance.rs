@@ -1,4 +1,4 @@
-//! One instance as init knows it: its spec, where it is in its life, and what of it is open.
+//! One instance as init knows it: its spec, its state, and its open descriptors.
 
 pub(crate) mod cgroup;
 pub(crate) mod console;

@@ -1,4 +1,4 @@
-//! All instances, found by their ids: one that comes or goes changes no other's.
+//! All instances by their ids. An instance that comes or goes changes no other's id.
 
 use crate::boot_order::start_order;
 use crate::instance::{Instance, Run};

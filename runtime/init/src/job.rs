@@ -1,5 +1,5 @@
-//! Programs that run once and end: drivers, the file system of the data partition, the compiler, what unmounts at the end.
-//! Each has a time limit, and none is waited for: who does not even end when it is killed is given up.
+//! Programs that run once and end: loading drivers, the file system of the data partition, the compiler, unmounting at the end.
+//! Each has a time limit, and init waits for none. A job that does not end when it is killed is given up.
 
 use crate::boot_clock::Moment;
 use crate::instance::cgroup::CgroupWrite;

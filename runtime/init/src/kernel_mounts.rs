@@ -1,4 +1,4 @@
-//! The kernel's own file systems: which, where, and with what rights.
+//! The kernel's own file systems: which are mounted where, and with which flags.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! What PID 1 sets for the whole machine: who may see what, and how much of the tables that all containers share one of them
-//! can use up. By the machine's memory, because most of what is counted here is memory that no container is charged for.
+//! Settings of the whole machine that PID 1 makes: who may see what, and how much one container may use of tables that all share.
+//! They depend on the machine's memory, since most of these tables use memory that is charged to no container.
 //!
-//! Hosted, the host's own settings stand.
+//! A hosted init changes none of the host's settings.
 
 use crate::log::{Log, Priority};
 use std::fs;

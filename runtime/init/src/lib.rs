@@ -1,8 +1,7 @@
-//! PID 1 of a Yadokari device, and the same supervisor as an ordinary daemon. Modules stand in reading order: how we are
-//! started, the process and its loop, what the loop's decisions are made by, what is done about them, and what is parsed.
+//! PID 1 of a Yadokari device, and the same supervisor as an ordinary daemon. Modules stand in reading order: how the program is
+//! started, the process and its loop, the tables that decide, the modules that act, and what is parsed.
 //!
-//! It never parses TOML, JSON, HTTP or TLS, never starts a thread, never waits for another process, and has no panic of its
-//! own.
+//! It never parses TOML, JSON, HTTP or TLS, never starts a thread, never waits for another process, and never panics.
 
 // Whatever comes in, nothing here panics or wraps.
 #![cfg_attr(

@@ -1,7 +1,7 @@
-//! The log: each record goes into the ring, and what matters also to where it outlives us.
+//! The log: each record goes into a ring, and important ones also to a log that outlives this process.
 //!
-//! As PID 1 that is the kernel's log: our own lines, and warnings of everybody. Hosted it is standard error, and the
-//! journal where the host has one.
+//! As PID 1 that is the kernel's log: our own lines, and warnings of all others. Hosted it is standard error, and the journal
+//! where the host has one.
 
 pub mod journal_protocol;
 pub mod syslog_protocol;

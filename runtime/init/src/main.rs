@@ -1,4 +1,4 @@
-//! `yado-init`.
+//! The program `yado-init`; everything is in the library.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! Memory that no limit counts: the kernel charges the queues of some sockets to nobody, so that a container can use up the
-//! whole machine's within its own limits. When the machine's memory runs short and the instances' groups do not explain it, all
-//! of them are frozen for as long as it takes to find the one whose sockets hold most, and that one is ended. What is short is
-//! `shortage`'s to say, what follows is `table`'s, and `sockets` looks, as a child: it reads long files.
+//! Guards the machine against memory that no limit counts: the kernel charges the queues of some sockets to nobody, so a
+//! container can use up the whole machine's memory within its own limits. When memory runs short and the control groups do not
+//! explain it, all instances are frozen until the one whose sockets hold the most is found, and that one is ended. `shortage`
+//! measures the memory, `table` decides, and `sockets` looks for the instance, in a child process, since it reads long files.
 //!
-//! Where the groups explain it, it is the kernel's affair: whoever has no limit of memory is let take all there is. Hosted, the
-//! machine's memory is the host's affair.
+//! If the control groups do explain the shortage, it is left to the kernel: an instance without a memory limit may take all there
+//! is. Hosted, the machine's memory is the host's business.
 
 mod descriptors;
 mod freezer;

@@ -1,5 +1,5 @@
-//! Kernel modules: which file, after which others, for a name or for a device. Runs in a child (or in the initramfs stage),
-//! so that no driver's probe holds PID 1 up.
+//! Loads kernel modules, by name or by device: finds the file, and what must be loaded before it. Runs in a child (or in the
+//! initramfs stage), so that the probe of a driver does not block PID 1.
 
 pub mod aliases;
 pub mod dependencies;

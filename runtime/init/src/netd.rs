@@ -1,5 +1,5 @@
-//! What init tells netd: that a run of an instance is over. Asked without waiting, in a queue, and tried again; the launcher's
-//! questions are its own.
+//! Tells netd that a run of an instance is over: from a queue, without blocking, and repeated until netd answers. Launchers talk
+//! to netd themselves.
 
 pub(crate) mod detach_queue;
 

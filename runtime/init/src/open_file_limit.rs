@@ -1,5 +1,5 @@
-//! How many descriptors this process may have open: as many as its tables can fill, so that a full board does not fail for
-//! want of one. The kernel gives PID 1 1,024, and a host's shell perhaps fewer.
+//! The limit of open descriptors of this process: as many as its tables can fill, so that no full board fails for lack of one.
+//! The kernel gives PID 1 a limit of 1,024, and a host's shell may give less.
 
 use crate::close_queue;
 use crate::control::client::MAX_CLIENTS;

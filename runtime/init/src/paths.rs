@@ -1,4 +1,4 @@
-//! Where things are on this machine: as PID 1, and below one directory when hosted.
+//! Paths of this machine: as PID 1, and below one directory when hosted.
 
 use std::fs;
 use std::io;

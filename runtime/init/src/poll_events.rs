@@ -1,4 +1,4 @@
-//! Everything that can wake the process, and who then looks at it.
+//! Everything that can wake the process, and which function handles it.
 
 use crate::boot_clock::Moment;
 use crate::control::client::Streams;

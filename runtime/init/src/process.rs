@@ -1,4 +1,4 @@
-//! Starting a program as a child, and what it prints as lines of the log.
+//! Starts a program as a child, and turns its output into lines of the log.
 
 use crate::log::line_splitter::LineSplitter;
 use std::ffi::{CString, OsStr};

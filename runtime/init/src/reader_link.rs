@@ -1,5 +1,5 @@
-//! init's side of the datagram reader: it is started and, when it dies or hangs, started again, and every socket that somebody
-//! else sends on is handed to it, again to each new one.
+//! init's side of the datagram reader: starts it, starts it again when it dies or hangs, and hands it every socket to which others
+//! send.
 //!
 //! Nothing is closed here: see [`close_queue`](crate::close_queue).
 

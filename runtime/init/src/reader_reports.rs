@@ -1,4 +1,4 @@
-//! What the datagram reader tells is checked, and done.
+//! Checks what the datagram reader reports, and acts on it.
 
 use crate::boot_clock::Moment;
 use crate::instance::Instance;

@@ -1,4 +1,4 @@
-//! A socket on which others send: held here, received from only by the datagram reader, and closed by a closer.
+//! A socket to which others send. It is held here, only the datagram reader receives from it, and a closer closes it.
 
 use crate::deferred_close::{CloseBy, DeferredClose, Discarded};
 use std::os::fd::OwnedFd;

@@ -1,7 +1,7 @@
-//! Hosted: where the instances' runtime directories are. Each start makes a dozen directories there, and each end removes them:
-//! on a disk's file system that takes longer than mounting an image. So they are in `/run` where that is a tmpfs, as it is on
-//! every host with systemd, and `DIR/run/instances` is a link to them. A file system of our own on `DIR/run` would do as
-//! well, but a hosted init mounts nothing in its host's mount namespace: what kills it would leave the mount.
+//! Hosted: where the runtime directories of instances are. Each start makes a dozen directories there, and each end removes them;
+//! on a disk that takes longer than mounting an image. So they are in `/run` if that is a tmpfs, as on every host with systemd,
+//! and `DIR/run/instances` is a link to them. A tmpfs of our own on `DIR/run` would do, too, but a hosted init mounts nothing in
+//! the mount namespace of its host: if it were killed, the mount would stay.
 
 use std::fs;
 use std::io;

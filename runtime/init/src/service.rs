@@ -1,4 +1,5 @@
-//! Our own long-running processes (netd, and what the image lists): one table of their lives, and the record of one.
+//! Services: long-running processes of the system itself (netd, and what the image lists). Their states as one table, and the
+//! record of one.
 
 pub(crate) mod group;
 

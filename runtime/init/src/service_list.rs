@@ -1,4 +1,4 @@
-//! Which services there are: netd, and what the image lists. It starts none.
+//! The list of services: netd, and what the image lists. It starts none.
 
 use crate::instances::Instances;
 use crate::log::{Log, Priority};

@@ -1,4 +1,4 @@
-//! The processes of services: starting, signalling, and what follows when one has ended.
+//! Processes of services: starts them, signals them, and handles their ends.
 
 use crate::boot_clock::Moment;
 use crate::instance::{cgroup, exit_status};

@@ -1,5 +1,5 @@
-//! The beginning of a supervisor: its directories, its log, its sockets. What fails here is told and missed, but for the
-//! signals: without them no child would ever be reaped.
+//! Makes a supervisor: its directories, its log, its sockets. A failure is logged, and the supervisor does without what failed;
+//! only signals are required, since without them no child would ever be reaped.
 
 use crate::boot::progress::Boot;
 use crate::boot_clock::Moment;

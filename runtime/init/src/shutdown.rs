@@ -1,5 +1,5 @@
-//! The end, in order: instances (dependents first, each with its time), then services, then whatever else runs, then the
-//! file systems. In which order and for how long at most is `sequence`'s table; this does it, and tells what was left.
+//! The shutdown: instances first (dependents before what they come `after`, each with its timeout), then services, then all other
+//! processes, then file systems. `sequence` has the order and the limits as a table; this module does it, and logs what was left.
 
 mod remaining;
 pub(crate) mod sequence;

@@ -1,4 +1,4 @@
-//! Which instances there are, and what each is to be: the compiled specs, if they are still what their sources say.
+//! Reads the compiled specs of all instances, and whether they are up to date with their sources.
 
 use crate::log::{Log, Priority};
 use crate::paths::Paths;

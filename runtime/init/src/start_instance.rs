@@ -1,4 +1,4 @@
-//! Starting instances, and commands in them.
+//! Starts instances, and launchers for tasks in running ones.
 
 use crate::boot_clock::Moment;
 use crate::deferred_close::DeferredClose;

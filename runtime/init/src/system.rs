@@ -1,4 +1,4 @@
-//! PID 1 of the running system: what must be there before anything else can be, each piece on its own, none of them fatal.
+//! PID 1 of the running system: sets up what everything else needs. Each piece is independent, and none is fatal.
 
 use crate::apparmor_profiles;
 use crate::boot::parts::Part;

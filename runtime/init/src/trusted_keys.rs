@@ -1,5 +1,5 @@
-//! The keys that images are verified by: those of the system image and those of the data partition, in one directory for
-//! the launcher. What stands in them is not looked at here.
+//! Copies the keys that verify images, those of the system image and those of the data partition, into one directory for the
+//! launcher. Their content is not looked at here.
 
 use crate::log::{Log, Priority};
 use crate::paths::Paths;

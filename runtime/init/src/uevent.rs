@@ -1,4 +1,4 @@
-//! What a kernel uevent says. Pure.
+//! Parses a kernel uevent. Pure.
 
 /// One event: `add@/devices/…` and then `NAME=value` strings, each ended by a NUL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

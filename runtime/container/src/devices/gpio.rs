@@ -1,4 +1,4 @@
-//! Which GPIO chip is meant, by its label or its name.
+//! Finds the GPIO chip that a spec selects by label or name.
 
 use super::NodeSource;
 use super::sysfs::Sysfs;

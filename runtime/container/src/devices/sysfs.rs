@@ -1,5 +1,5 @@
-//! What sysfs says about USB devices, the nodes below them, and GPIO chips, as plain values. A device that goes away while
-//! we read is as if it had gone before.
+//! Reads USB devices, the nodes below them, and GPIO chips from sysfs, as plain values. A device that disappears during the read
+//! counts as absent.
 
 use super::NodeSource;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Which USB devices are meant, and which nodes belong to them. Pure: values from [`Sysfs`] in, names and numbers out.
+//! Which USB devices a spec selects, and which nodes belong to them. Pure: values from [`Sysfs`] in, names and numbers out.
 
 use super::NodeSource;
 use super::sysfs::{DeviceNode, Sysfs, UsbDevice};

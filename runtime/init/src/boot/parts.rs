@@ -1,5 +1,5 @@
-//! What our own start is made of: which part waits for which, and which an instance waits for. What waits for nothing that
-//! another does runs beside it. Pure.
+//! The parts of the boot: which part waits for which, and which parts an instance waits for. Parts that do not wait for each
+//! other run at the same time. Pure.
 
 use crate::boot_clock::Moment;
 use std::fmt;

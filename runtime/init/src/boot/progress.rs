@@ -1,4 +1,4 @@
-//! How far our own start is.
+//! How far the boot is.
 
 use super::parts::{Part, Parts, Reached};
 use super::table::Stage;

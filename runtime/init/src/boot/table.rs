@@ -1,5 +1,6 @@
-//! The data partition and what is read from it, as one table of stages; what goes on beside them is `parts`'. Each ends with something that happens (a job ends, a partition appears, a
-//! deadline passes), and every way leads to [`Stage::Done`]: none can keep the system from coming up.
+//! The stages of the data partition, from looking for it to the compiled specs on it, as one table. What runs at the same time is
+//! in `parts`. Each stage ends with an event (a job ends, a partition appears, a deadline passes), and every path leads to
+//! [`Stage::Done`]: no stage can keep the system from coming up.
 
 use crate::boot_clock::Moment;
 use crate::data_partition::superblock::Content;

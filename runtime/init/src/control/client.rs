@@ -1,4 +1,4 @@
-//! A client: its connection, what it is being told, and what waits for it.
+//! One client: its connection, the exchange that is under way, and the replies that wait to be sent.
 
 use crate::deferred_close::DeferredClose;
 use crate::events::Events;

@@ -1,4 +1,4 @@
-//! The answers to clients that wait for something to happen.
+//! Answers to clients that wait for an event.
 
 use super::client::{Client, Exchange};
 use crate::instance::Instance;

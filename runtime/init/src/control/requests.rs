@@ -1,4 +1,4 @@
-//! One request in, its first answers out.
+//! Handles a client's request, and sends the first answers.
 
 use super::client::Exchange;
 use crate::boot_clock::{Moment, whole_ms};

@@ -1,10 +1,10 @@
-//! A mark in a partition's last 512 bytes while it is being formatted. A power cut in the middle leaves something that is
-//! neither blank nor a file system; the mark tells that it is nobody's and may be formatted again.
+//! A mark in the last 512 bytes of a partition while it is being formatted. A power cut during that leaves something that is
+//! neither blank nor a file system; the mark says that it holds no data and may be formatted again.
 //!
-//! The mark is written and synced before the formatting begins, and taken away and synced before the new file system is
-//! mounted for the first time: while it stands, there is nothing to lose. The file system is made to end before it: mke2fs
-//! wipes the end of what it formats, and the last block of a file system may hold a container's file, and that a mark. Where
-//! a file system does reach the place, made over the whole partition, nothing that is read there is taken for one.
+//! The mark is written and synced before formatting begins, and removed and synced before the new file system is mounted for the
+//! first time: as long as it exists, there is no data to lose. The file system ends before the mark: mke2fs wipes the end of what
+//! it formats, and the last block of a file system may hold a container's file, which could look like a mark. If a file system
+//! does cover the last bytes, because it was made over the whole partition, they do not count as a mark.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};

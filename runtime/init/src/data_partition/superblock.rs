@@ -1,5 +1,4 @@
-//! What is on a partition, by its first bytes: the question is whether it may be formatted, and for that also how far what
-//! is there reaches. Pure.
+//! What a partition holds, by its first bytes: whether it may be formatted, and where an existing file system ends. Pure.
 
 /// So many of the first bytes are looked at: btrfs has its superblock at 64 KiB, the others before.
 pub const HEAD_BYTES: usize = 68 * 1024;

@@ -1,4 +1,4 @@
-//! What the datagram reader gives up before it reads the first byte of somebody else's.
+//! The privileges that the datagram reader gives up before it reads the first byte from others.
 
 use super::MAX_SOURCES;
 use crate::close_queue::MAX_WAITING;

@@ -1,4 +1,4 @@
-//! One socket of the datagram reader: what may come from it, how often it is looked at, and what of it init is told.
+//! One socket of the datagram reader: what may be sent on it, how often it is read, and what init is told of it.
 
 use super::LinkLost;
 use crate::boot_clock::{Moment, next_round, whole_ms};

@@ -1,4 +1,4 @@
-//! What follows from devices that come and go, as one table: which drivers are loaded and when instances are told.
+//! What follows when devices come and go, as one table: which drivers are loaded, and when instances are updated.
 
 use crate::boot_clock::Moment;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Who is who in one file on the data partition. An instance's layer lies there under its id, has the first of its host ids as
-//! its group, and a link to its name: if the file is lost, all is restored from these.
+//! Stores all ids and id ranges in one file on the data partition. The layer of an instance is a directory named by its id; its
+//! group is the first host id, and a link in it holds the name. If the file is lost, it is restored from these.
 
 use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, Witness};
 use crate::log::{Log, Priority};

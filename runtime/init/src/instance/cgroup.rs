@@ -1,4 +1,4 @@
-//! An instance's control group: which files say its limits (pure), and making, killing and removing it.
+//! The control group of an instance: which files hold its limits (pure), and how the group is made, killed and removed.
 
 use std::fmt;
 use std::fs;

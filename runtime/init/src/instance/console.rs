@@ -1,11 +1,11 @@
-//! One instance's console: the pty's master side, a ring of what was printed, and the one person who may look and type.
+//! The console of one instance: the master side of the pty, a ring of its output, and the one viewer that may read and type.
 //!
-//! The ring is a file on tmpfs: the kernel's memory, freed with the instance's directory. A viewer is a position in the
-//! ring, so nothing is queued for it, and a slow one misses text and holds nobody up.
+//! The ring is a file on tmpfs: it uses the kernel's memory, and is freed with the instance's directory. A viewer is a position in
+//! the ring, so nothing is queued for it: a slow viewer misses text, and holds nobody up.
 //!
-//! Whoever prints has a budget: what is over it stays in the pty, and its writers wait. To close the master waits in the
-//! kernel for those who are inside a write to the slave (`tty_ldisc_hangup`), so it is closed only when all processes of the
-//! instance have ended, and not by us.
+//! Output has a budget: what exceeds it stays in the pty, and its writers wait. Closing the master waits in the kernel for writers
+//! inside a write to the slave (`tty_ldisc_hangup`). So it is closed only when all processes of the instance have ended, and by a
+//! closer.
 
 use crate::boot_clock::{Moment, next_round};
 use crate::deferred_close::{CloseBy, DeferredClose};

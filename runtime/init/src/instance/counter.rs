@@ -1,5 +1,5 @@
-//! How often the kernel refused an instance something: a line of a file of its control group. Whoever runs inside can make
-//! it count thousands of times a second, so it is told, and even looked at, only so often.
+//! A counter of the kernel in a file of the control group: how often an instance was refused memory or processes. Processes
+//! inside can raise it thousands of times a second, so it is read and told at a limited rate.
 
 use super::cgroup;
 use crate::boot_clock::{Moment, next_round};

@@ -1,5 +1,5 @@
-//! Whether an instance that runs is still well: what its probe and its watchdog say, as one table. Pure: the clock and where
-//! the instance is in its life are arguments; what follows for that life, `lifecycle` decides.
+//! Whether a running instance is healthy, by its probe and its watchdog, as one table. Pure: the current time and the instance's
+//! state are arguments. `lifecycle` decides what follows.
 
 use crate::boot_clock::Moment;
 use crate::instance::lifecycle::State;

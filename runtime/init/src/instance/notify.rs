@@ -1,4 +1,4 @@
-//! What an instance says over its `$NOTIFY_SOCKET`: `NAME=value` lines, as sd_notify(3) has them. Pure.
+//! Parses what an instance sends to its `$NOTIFY_SOCKET`: `NAME=value` lines, as sd_notify(3) has them. Pure.
 
 pub use crate::instance::health::Ping;
 

@@ -1,4 +1,4 @@
-//! An instance takes on another configuration while it runs, and says by which spec it does.
+//! Gives an instance a new configuration while it runs, and writes down by which spec it runs.
 
 use super::lifecycle::{State, Wanted};
 use super::{Instance, cgroup};

@@ -1,5 +1,4 @@
-//! The kernel's log as a place to write to: it is there before anything is mounted, on the console, and in pstore after a
-//! crash.
+//! Writes to the kernel's log: it exists before anything is mounted, is shown on the console, and is in pstore after a crash.
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! Bytes of a console or a pipe as lines for the log: without line ends and terminal control, cut where they are too
-//! long, and not more of them than a reader could want. Pure but for the clock that is handed in.
+//! Splits the bytes of a console or a pipe into lines for the log: without line ends and terminal control, cut where they are too
+//! long, and limited in number. Pure: the current time is an argument.
 
 use std::time::Duration;
 use yado_wire::printable::is_obeyed;

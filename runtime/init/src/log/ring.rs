@@ -1,5 +1,5 @@
-//! The last records of one source, in a file on tmpfs: the kernel's memory and not ours, and still there for whoever looks after a
-//! crash. The bytes of a record are those of the reply that carries it to a reader, so reading is copying.
+//! The last records of one source, in a file on tmpfs: it uses the kernel's memory and not ours, and is still there after a crash
+//! of this process. A record is stored as the bytes of the reply that carries it to a reader, so reading is copying.
 
 use std::fs::File;
 use std::io;

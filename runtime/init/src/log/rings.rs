@@ -1,5 +1,5 @@
-//! The log's rings: one for the system, and one for what each instance printed, so that an instance can push only its own
-//! lines out. A reader gets the records of all in the order in which they came.
+//! The rings of the log: one for the system, and one for the output of each instance, so that an instance can displace only its
+//! own lines. A reader gets the records of all rings in the order in which they came.
 
 use super::ring::LogRing;
 use std::io;

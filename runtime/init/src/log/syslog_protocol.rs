@@ -1,5 +1,5 @@
-//! What programs write to `/dev/log`: `<PRI>`, mostly a date, `program[pid]: message`. Pure, and never fails: in doubt all
-//! is message.
+//! Parses what programs write to `/dev/log`: `<PRI>`, mostly a date, `program[pid]: message`. Pure, and never fails: text that
+//! fits no form is all message.
 
 use std::borrow::Cow;
 

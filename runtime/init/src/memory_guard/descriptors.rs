@@ -1,5 +1,5 @@
-//! What an instance's descriptors could hold that is in no table of sockets: sockets of a namespace that has no thread any more,
-//! descriptors on their way over local sockets, and the queues of TUN devices.
+//! Memory behind an instance's descriptors that is in no table of sockets: sockets of a namespace without threads, descriptors
+//! under way in local sockets, and the queues of TUN devices.
 
 use super::scan_limit::Looks;
 use super::sockets::{link_number, thread_place};

@@ -1,5 +1,5 @@
-//! Freezes all instances together, and lets them go on. The kernel may refuse the write that lets them go on, having no memory
-//! or no descriptors left: then it is written again and again, and the file is open since before anything ran.
+//! Freezes all instances together, and thaws them. The kernel may refuse the write that thaws them, if it has no memory or
+//! descriptors left: then the write is repeated. The file is open since before the first instance ran.
 
 use crate::boot_clock::Moment;
 use crate::instance::cgroup;

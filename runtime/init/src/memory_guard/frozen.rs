@@ -1,5 +1,5 @@
-//! Instances that stand still do not live up to anything: what runs out inside them meanwhile runs out later by as much, and a
-//! try of a probe that did not pass says nothing.
+//! What freezing means for deadlines: those of processes inside are later by as long as the instances were frozen, and a try of
+//! a probe that did not pass meanwhile does not count.
 
 use crate::launch::Limit;
 use crate::supervisor::Supervisor;

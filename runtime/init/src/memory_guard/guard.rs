@@ -1,5 +1,5 @@
-//! What the guard of the machine's memory knows and holds: the kernel's promise to wake us, where it is in its table, and the
-//! child that looks.
+//! The state of the memory guard: the pressure trigger by which the kernel wakes us, the state of its table, and the child that
+//! measures sockets.
 
 use super::freezer::Freezer;
 use super::shortage::{self, Figures};

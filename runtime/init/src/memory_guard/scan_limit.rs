@@ -1,4 +1,4 @@
-//! How much the child looks at, for all instances together: they stand still meanwhile.
+//! How much the child reads at most, for all instances together: they are frozen meanwhile.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! How much of the machine's memory is left, and how much is gone that no control group counts.
+//! How much of the machine's memory is free, and how much is used that no control group counts.
 
 use crate::instance::cgroup;
 use crate::paths::Paths;

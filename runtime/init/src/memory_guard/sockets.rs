@@ -1,10 +1,9 @@
-//! What the sockets of each instance hold that no control group is charged with, as far as it can be seen: a child of ours
-//! reads the tables of sockets of every network namespace that one of the instance's threads is in. What is in no table can be
-//! in a namespace that has no thread any more, or on its way over a local socket: it is counted by descriptors, and taken for
-//! full.
+//! Estimates how much memory the sockets of each instance hold that is charged to no control group. A child of init reads the
+//! socket tables of every network namespace in which the instance has a thread. Sockets that are in no table may be in a
+//! namespace without threads, or under way in a local socket: they are counted by descriptors, and each is assumed to be full.
 //!
-//! The instances are frozen meanwhile, so nothing moves from where we have not looked to where we have. We only read, and only
-//! what no instance can write: names of its own choice are neither needed nor believed.
+//! The instances are frozen meanwhile, so that nothing moves from a place not read yet to one that was read. The child only
+//! reads, and only what no instance can write: names that an instance chose are neither needed nor believed.
 
 use super::descriptors::HiddenSockets;
 use super::scan_limit::Looks;

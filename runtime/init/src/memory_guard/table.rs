@@ -1,4 +1,4 @@
-//! When the guard looks at the machine's memory, and what follows, as one table. Pure: the current time is an argument.
+//! When the guard measures the machine's memory, and what follows, as one table. Pure: the current time is an argument.
 
 use super::shortage::Memory;
 use crate::boot_clock::Moment;

@@ -1,4 +1,4 @@
-//! What was seen of an instance's sockets, and which instance is ended for it. Pure.
+//! What was measured of an instance's sockets, and which instance is ended for it. Pure.
 
 /// `ENOMEM`, the same on every architecture.
 pub(super) const NO_MEMORY: i32 = 12;

@@ -1,5 +1,5 @@
-//! The module aliases of the machine's devices: of all there are, and then of those that come. Which module drives one is
-//! not known here.
+//! The module aliases of the machine's devices: first of all that exist, then of those that appear. Which module drives a device
+//! is not known here.
 
 use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
 use std::collections::BTreeSet;

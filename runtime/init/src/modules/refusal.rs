@@ -1,4 +1,4 @@
-//! Why the kernel did not take a module, where a person can do something about it. Pure.
+//! Why the kernel refused a module, as far as a person can do something about it. Pure.
 
 use std::io;
 use yado_sys::module::Stored;

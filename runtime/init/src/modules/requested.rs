@@ -1,10 +1,10 @@
-//! Which modules are loaded when the kernel asks for them while drivers are being loaded and the first instances run already.
+//! Loads modules for which the kernel asks while drivers are being loaded and the first instances already run.
 //!
-//! A driver asks for a part of itself only when it has found its device: the driver of an Ethernet controller for that of the
-//! transceiver (`mdio:`), of which no uevent says anything. So the kernel must go on asking until drivers are there. But a
-//! process can make it ask too, for a file system, a protocol, a link kind, an algorithm, or by a bare name (`8021q`), as
-//! often as it likes, and for each question the kernel starts us as root and in no group. So only what has the form of a
-//! device's alias is loaded; all else is refused before anything is read, and after many refusals the kernel asks no more.
+//! A driver asks for a part of itself only when it has found its device: an Ethernet driver for that of its transceiver
+//! (`mdio:`), which no uevent tells. So the kernel must be able to ask until drivers are loaded. But a process can make it ask,
+//! too: for a file system, a protocol, a link kind, an algorithm, or by a bare name (`8021q`), as often as it likes, and for each
+//! question the kernel starts this program as root and in no control group. So only names with the form of a device's alias are
+//! loaded. Everything else is refused before any file is read, and after many refusals the kernel is told to ask no more.
 
 use super::{Loader, forbid_requests};
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! `modules.softdep`: what a module should be loaded together with, though it does not need its symbols (a checksum by the
-//! name it is asked for, a codec). Pure.
+//! `modules.softdep`: modules that should be loaded with another one that does not need their symbols (a checksum that is asked
+//! for by name, a codec). Pure.
 
 /// One module's soft dependencies: names or aliases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! The ended runs that netd has not been told of yet, as one table: one question at a time, asked again until it is answered.
+//! Ended runs of which netd has not been told yet, as one table: one request at a time, repeated until it is answered.
 
 use crate::boot_clock::Moment;
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! A service's control group, beside that of the instances: it holds the service and whatever it starts, so nothing of it
-//! outlives it, and the kernel takes the memory of others first.
+//! The control group of a service, beside those of instances: it holds the service and all that it starts, so that nothing
+//! outlives it. Under memory pressure the kernel reclaims from others first.
 
 use crate::instance::cgroup;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! Which processes are our children now, adopted ones too, as the process file system lists them.
+//! Lists all children of this process, adopted ones too, from the process file system.
 
 use std::fs;
 use yado_wire::printable::is_obeyed;

@@ -1,5 +1,5 @@
-//! The order of a shutdown as one table. Every stage has an end that nobody can put off, so the whole has one too:
-//! 214 s after it began a board restarts or powers off, whatever is left, and a hosted init has ended.
+//! The stages of a shutdown as one table. Every stage has a deadline that nobody can extend, so the whole has one, too: after at
+//! most 214 s a board restarts or powers off, and a hosted init has ended, whatever is left.
 
 use crate::boot_clock::Moment;
 use crate::process::KILLED_LIMIT;

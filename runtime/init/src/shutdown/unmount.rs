@@ -1,5 +1,5 @@
-//! The last thing that is done to the file systems of a board, in a child of PID 1's: a card may be so slow, or so broken,
-//! that it takes longer than the watchdog would wait. Everything that could write has ended, or hangs and will not.
+//! Syncs and unmounts the file systems of a board at the very end, in a child of PID 1: a slow or broken card may take longer than
+//! the watchdog waits. All writers have ended by then, or hang.
 
 use crate::clock_floor;
 use std::fs;
