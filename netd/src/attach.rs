@@ -1,6 +1,6 @@
-//! Giving an instance its interfaces: first a check of everything that can be checked, then the links one by one. What can be
-//! undone is made first, so a failure leaves nothing: pairs are taken away again; a macvlan or a moved link that came before
-//! a failing one is inside a namespace that the launcher now gives up, and goes or returns with it.
+//! Gives an instance its interfaces. First everything is checked that can be checked; then the links are made one by one. Links
+//! that can be removed again come first, so that a failure leaves nothing: pairs are deleted. A macvlan or a moved link that came
+//! before a failure is in the new namespace, which the launcher gives up, and is deleted or returned with it.
 
 use crate::link::hwaddr::{self, Seed};
 use crate::link::kernel::{Inside, Kernel};

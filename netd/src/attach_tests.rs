@@ -1,4 +1,4 @@
-//! What is decided about an instance's interfaces, and what is refused.
+//! Decisions about an instance's interfaces, and refusals.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The sockets of one bridge: its DHCP server's, and its name server's. They are bound to the link itself, so nobody outside
-//! is heard, and are opened anew when the bridge is another link than before.
+//! The sockets of one bridge: those of its DHCP server and of its name server. They are bound to the link itself, so that nobody
+//! outside is heard, and are opened again when the bridge is a new link.
 
 use crate::daemon::Event;
 use crate::dhcp::message::{MAX_BYTES, Message, parse_message};

@@ -1,4 +1,4 @@
-//! The socket `netd.sock`: requests in, replies out. It understands packets; what a request means is decided elsewhere.
+//! The socket `netd.sock`: receives requests and sends replies. What a request means is decided in `requests.rs`.
 
 use crate::daemon::Event;
 use crate::readiness::{Watched, read_from, watch, watch_both_ways};

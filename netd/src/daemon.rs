@@ -1,5 +1,5 @@
-//! netd's one loop: everything that can wake it is an [`Event`], and after each it does what is due. What the links should
-//! be is computed from configuration, attachments and leases (`reconcile.rs`), never remembered as orders.
+//! netd's one loop. Everything that can wake it is an [`Event`], and after each event it does what is due. The wanted links are
+//! always computed from configuration, attachments and leases (`reconcile.rs`), never kept as a list of changes.
 
 use crate::arguments::Arguments;
 use crate::bridge_sockets::BridgeSockets;

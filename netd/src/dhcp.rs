@@ -1,4 +1,4 @@
-//! DHCP for IPv4, both sides, without a socket: messages, the server's leases, the client's life.
+//! DHCP for IPv4 without sockets: messages, the server with its leases, and the client.
 
 pub mod client;
 pub mod datagram;

@@ -1,4 +1,4 @@
-//! The name server of the bridges: instances by their names, everything else from the uplink's name servers.
+//! The name server of the bridges. It answers for the names of instances, and asks the uplink's name servers for all others.
 
 pub mod answer;
 pub mod forward;

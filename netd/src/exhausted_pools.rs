@@ -1,5 +1,5 @@
-//! Which networks had no address for a client, so that the log says it once and not at each of the client's tries. Pure; the time
-//! is on the boot clock.
+//! Remembers which networks had no address left for a client, so that the log says it once and not at each try. Pure; the time is
+//! on the boot clock.
 
 use crate::dhcp::server::{AddressPool, NoAddress};
 use std::collections::BTreeMap;

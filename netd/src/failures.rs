@@ -1,4 +1,4 @@
-//! What could not be done: said once in the log, tried again, and told to whoever asked for it.
+//! Something that netd could not do. It is logged once, tried again, and told to the client that asked for it.
 
 use std::io;
 use yado_wire::{Failure, Step, Text};

@@ -1,8 +1,7 @@
-//! NAT and packet filter as nftables tables, `inet yado` and `bridge yado`: what rules there should be, and putting them
-//! there.
+//! NAT and packet filter as two nftables tables, `inet yado` and `bridge yado`: computes the rules, and loads them.
 //!
-//! Each table is ours alone and is replaced whole, in one transaction: there is no moment without rules and none with half of
-//! them. It stays when netd ends, as LXD's does, because containers run on without netd.
+//! Each table is ours alone, and is replaced as a whole in one transaction: at no time there are no rules, or half of them. As
+//! with LXD the tables stay when netd ends, because containers run on without it.
 
 pub mod batch;
 pub mod conntrack;

@@ -1,4 +1,5 @@
-//! Ports of instances that are left down for a while. Pure; the time is on the boot clock.
+//! Flap damping: a port of an instance whose carrier changes too often is left down for a while. Pure; the time is on the boot
+//! clock.
 
 use crate::link::observed::Link;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Memory that only work needs, given back when there is none.
+//! Gives memory back to the kernel that is only needed for work, when there is no work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

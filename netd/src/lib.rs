@@ -1,6 +1,6 @@
-//! netd: the uplinks and every container network. Configuration, attachments and leases say what should be; it looks at what
-//! is, plans the difference, does it, and looks again whenever something changes. Containers run on without it, and it takes
-//! up its work where a predecessor left it.
+//! netd: the uplinks and all container networks. Configuration, attachments and leases say what is wanted. netd looks at what the
+//! kernel has, plans the difference, applies it, and looks again whenever something changes. Containers run on without netd, and
+//! a restarted netd continues where the last one stopped.
 
 // The process, from outside in.
 pub mod arguments;

@@ -1,4 +1,4 @@
-//! Links, addresses and routes: what is there, what is to be done, and the doing.
+//! Links, addresses and routes: reading them from the kernel, planning changes, and applying them.
 
 mod deletion;
 mod dump;

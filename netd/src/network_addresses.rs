@@ -1,4 +1,4 @@
-//! The networks' addresses follow what this machine is connected to, and ports that flap are held down.
+//! Assigns addresses to the networks that do not collide with what this machine is connected to, and holds flapping ports down.
 
 use crate::daemon::Netd;
 use crate::link::observed::Link;

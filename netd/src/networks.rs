@@ -1,9 +1,9 @@
-//! Which networks netd keeps: those that `networks.bin` says and, of those that it had, the ones that instances still use. What
-//! they are is written down as `networks.kept`, in the form of `networks.bin`: a netd that is started again, or that cannot read
-//! `networks.bin`, has the same networks as before.
+//! The networks that netd keeps: those in `networks.bin`, and earlier ones that instances still use. They are saved as
+//! `networks.kept`, in the format of `networks.bin`: a netd that is restarted, or cannot read `networks.bin`, has the same networks
+//! as before.
 //!
-//! A network that is still used and no longer said stays as it is, also for further runs of its instances, which otherwise could
-//! not be started again after a crash. It goes when the networks are read and nobody uses it.
+//! A network that is no longer configured but still used stays as it is, also for further runs of its instances, which could not
+//! be started again after a crash without it. It is removed when the networks are read again and nobody uses it.
 
 use std::fmt;
 use std::fs::File;

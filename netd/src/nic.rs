@@ -1,5 +1,5 @@
-//! An interface that an instance is to have, in netd's own words. What a launcher asks for is converted here; nothing behind
-//! this knows the message.
+//! An interface that an instance is to have, as a type of netd's own. Requests of launchers are converted to it here; the rest of
+//! netd does not know the message.
 
 use std::net::Ipv4Addr;
 use yado_wire::Text;

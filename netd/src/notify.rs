@@ -1,4 +1,4 @@
-//! Telling whoever started us that we serve (sd_notify(3)).
+//! Tells the service manager that netd is ready (sd_notify(3)).
 
 use std::ffi::OsStr;
 use std::io;

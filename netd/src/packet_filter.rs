@@ -1,4 +1,5 @@
-//! The packet filter follows the networks: which tables there should be, on this kernel, and the settings that go with them.
+//! Keeps the packet filter as the networks need it: which tables there should be on this kernel, and the settings that belong to
+//! them.
 
 use crate::daemon::{Netd, SETTLE};
 use crate::failures::PendingFailure;

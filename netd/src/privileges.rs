@@ -1,4 +1,4 @@
-//! What netd may do once it runs: little more than links, raw sockets and low ports.
+//! The privileges that netd keeps while it runs: for links, raw sockets and low ports, and little more.
 
 use std::io;
 use yado_sys::capabilities::{self, Capabilities};

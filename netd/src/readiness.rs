@@ -1,4 +1,4 @@
-//! Waiting for descriptors that tokio has no type of its own for: netlink, packet and SEQPACKET sockets.
+//! Waits for descriptors for which tokio has no type: netlink, packet and SEQPACKET sockets.
 
 use std::io;
 use std::os::fd::OwnedFd;

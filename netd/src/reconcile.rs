@@ -1,5 +1,5 @@
-//! From what is known to what is: looks at the links, plans, does, until nothing is left to do; then sockets, firewall and
-//! files follow.
+//! Makes the kernel's state what is wanted: reads the links, plans and applies until nothing is left to do. Then sockets, firewall
+//! and files follow.
 
 use crate::attach::outside_seed;
 use crate::bridge_sockets::BridgeSockets;

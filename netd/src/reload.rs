@@ -1,8 +1,8 @@
-//! The networks at the start, and reading them anew while containers run: what has changed is changed at once, and whoever asked
-//! hears of what could not be.
+//! Reads the networks at the start, and again while containers run. Changes take effect at once, and the client that asked for it
+//! is told what failed.
 //!
-//! Containers' links stay as they are. Only where a network gets another address, its ports are down for a moment: by their
-//! carrier the containers' DHCP clients see that what they have leased is over.
+//! The links of containers stay. If a network gets another address, its ports are down for a moment: from the lost carrier the
+//! DHCP clients in the containers learn that their leases are over.
 
 use crate::arguments::Arguments;
 use crate::daemon::Netd;

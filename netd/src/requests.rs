@@ -1,4 +1,4 @@
-//! What each request means: attach, detach, status; the networks are read anew in `reload.rs`.
+//! Handles requests: attach, detach, status. (Reading the networks again is in `reload.rs`.)
 
 use crate::attach::{AttachError, attach, delete_pair, plan_attach};
 use crate::control::Call;

@@ -1,6 +1,5 @@
-//! Which run of each instance netd has last heard of. Launchers and init ask over connections of their own, so what one asks
-//! can arrive after what another asked later: the run numbers say what is out of date. Pure; written down for a restarted
-//! netd.
+//! The latest run of each instance that netd knows. Launchers and init use separate connections, so an older request can arrive
+//! after a newer one: the run numbers tell which one is out of date. Pure; saved for a restarted netd.
 
 use yado_wire::{InstanceId, MAX_INSTANCES, RunNumber};
 

@@ -1,10 +1,9 @@
-//! What a restarted netd must know of its predecessor: attachments and leases, in `netd.state`. After a reboot there is
-//! nothing to know: the links are gone, and runs and leases are counted on the boot clock, which begins anew. On a host of
-//! somebody else the file may lie on a disk and outlive the boot, so it says of which boot it is, and one of another boot is as
-//! none.
+//! The state that a restarted netd takes over from the last one: attachments and leases, in `netd.state`. After a reboot there is
+//! nothing to take over: the links are gone, and runs and leases are counted on the boot clock, which starts again. On a host the
+//! file may be on a disk and survive a reboot; so it names the boot that it belongs to, and the file of another boot is ignored.
 //!
-//! A file that cannot be read is an error, which is said, and costs as little as can be: links are found by looking, leases
-//! come back by asking, and what the predecessor gave the uplinks stays until they have leases again.
+//! A file that cannot be read is reported, and does little harm: links are found by reading them, leases by asking for them, and
+//! what the last netd configured on uplinks stays until they have leases again.
 
 mod v5;
 

@@ -1,6 +1,6 @@
-//! How often a network may move out of the way of other networks. Whoever answers the uplink's DHCP client chooses what it is
-//! connected to, and each move takes the network down for a moment and its containers' leases with it: after a move the
-//! network stays where it is for a while, even in the way. Pure; the time is on the boot clock.
+//! Limits how often a network changes its address because of other networks. A hostile DHCP server decides to which network an
+//! uplink is connected, and each change takes the bridge down for a moment and ends its containers' leases. So after a change the
+//! network stays where it is for a while, even if it collides. Pure; the time is on the boot clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

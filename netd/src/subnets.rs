@@ -1,6 +1,5 @@
-//! Which addresses the networks have: the configured ones, unless an automatic one lies in a network that this machine is
-//! connected to. Then its containers could not reach that network, or it not them, and the network moves to another
-//! address. Pure.
+//! The addresses of the networks. Each has the configured one, unless that was chosen automatically and lies in a network to
+//! which this machine is connected: then containers could not reach that network, and the bridge gets another address. Pure.
 
 use std::net::Ipv4Addr;
 use yado_spec::network::{BridgeSpec, IpPrefix, Ipv4Prefix};

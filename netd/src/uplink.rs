@@ -1,4 +1,4 @@
-//! One uplink: the choice of its link, and the sources of the link's addresses, put together to what the link should look like.
+//! One uplink: the choice of its link, the sources of its addresses, and the wanted configuration that follows from them.
 
 mod dhcp_source;
 mod link_choice;

@@ -1,5 +1,5 @@
-//! A time to wake up at, for who waits for other things too. It is set again only to ring earlier: whoever is woken too early
-//! looks what is due, and sets it anew.
+//! A timer for a loop that also waits for other things. It is only ever set to an earlier time: a loop that is woken too early
+//! looks what is due, and sets it again.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -74,11 +74,7 @@ const STEPS: &[Step] = &[
         role: Looks,
         take: configuration::foreign_images,
     },
-    Step {
-        title: "instances of one image share its devices",
-        role: Looks,
-        take: shared_image::one_device,
-    },
+    Step { title: "instances of one image share its devices", role: Looks, take: shared_image::one_device },
     Step { title: "each limit applies at once to what runs", role: Looks, take: apply::every_limit },
     Step {
         title: "devices come and go in what runs when they are configured",

@@ -1,6 +1,6 @@
-//! The DHCP client of one uplink (RFC 2131, 4.4) as a state machine: time and messages in, the next state and at most one
-//! message out. What the link should look like is read off the state ([`State::lease`]), so no order to configure anything
-//! is ever lost. It does not probe the address by ARP: on an appliance's port a second wrong guess is no better.
+//! The DHCP client of one uplink (RFC 2131, 4.4) as a state machine: time and messages in, the next state and at most one message
+//! out. The wanted configuration of the link follows from the state ([`State::lease`]), so no change of it can get lost. The
+//! client does not probe its address by ARP: on an appliance's port a second guess would be no better.
 
 mod exchange;
 

@@ -1,4 +1,4 @@
-//! The client's life against a server made of values, with the clock turned by hand.
+//! The client against a simulated server, with simulated time.
 
 #![allow(clippy::unwrap_used)]
 

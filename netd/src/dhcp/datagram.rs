@@ -1,4 +1,4 @@
-//! UDP over IPv4 as bytes: what a DHCP client must build and read itself as long as it has no address. Pure.
+//! UDP over IPv4 as bytes: a DHCP client must build and parse it itself as long as it has no address. Pure.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

@@ -1,5 +1,5 @@
-//! What a DHCP server granted to the uplink: read from its acknowledgement, with every value in a range that we can live
-//! with whatever the server says. Pure; written down so that a restarted netd goes on with it.
+//! What a DHCP server granted to the uplink. It is parsed from the acknowledgement, and every value is limited to a usable range,
+//! whatever the server says. Pure; saved for a restarted netd.
 
 use super::client::is_host;
 use super::message::{Message, MessageType};

@@ -1,5 +1,5 @@
-//! A DHCP message (RFC 2131, options of RFC 2132), bytes to value and back. Server and client share it. Pure; whatever the
-//! network says, parsing ends in a value or in an error. Options that neither of us uses are left out.
+//! A DHCP message (RFC 2131, options of RFC 2132), from bytes to a value and back, for server and client. Pure; parsing ends in a
+//! value or in an error for any bytes. Options that neither side uses are left out.
 
 mod options;
 

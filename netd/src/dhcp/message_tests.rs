@@ -1,4 +1,4 @@
-//! Messages captured from busybox's udhcpc and from dnsmasq, field by field, and what is left of them when torn.
+//! Messages captured from busybox's udhcpc and from dnsmasq, field by field, and the same messages truncated or damaged.
 
 #![allow(clippy::unwrap_used)]
 

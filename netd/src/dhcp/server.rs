@@ -1,9 +1,9 @@
-//! The DHCP server of one bridge (RFC 2131): which address whose interface gets, and what is answered. Pure: messages and
-//! the time come in, replies go out; the table of leases is a value that is written down for a restarted netd.
+//! The DHCP server of one bridge (RFC 2131): which interface gets which address, and the replies. Pure: messages and time in,
+//! replies out. The table of leases is a value that is saved for a restarted netd.
 //!
-//! An interface keeps its address: the choice starts at a hash of its hardware address and an ended lease is remembered.
-//! It does not probe an address before offering it: every port of the bridge is ours, and a client that finds it taken
-//! declines.
+//! An interface keeps its address: the search for one starts at a hash of the hardware address, and ended leases are remembered.
+//! The server does not probe an address before it offers it: every port of the bridge is ours, and a client that finds the
+//! address in use declines it.
 
 mod address_pool;
 

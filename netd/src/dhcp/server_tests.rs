@@ -1,4 +1,4 @@
-//! The server against clients made of values: those that behave, those that forget, those that are hostile.
+//! The server against simulated clients: correct ones, forgetful ones, hostile ones.
 
 #![allow(clippy::unwrap_used)]
 

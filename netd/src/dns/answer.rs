@@ -1,5 +1,4 @@
-//! One question, one decision: answered here, passed on, or not worth an answer. Pure; simple-dns reads and writes the
-//! messages.
+//! Decides about one question: answered here, forwarded, or ignored. Pure; simple-dns parses and writes the messages.
 
 use super::zone::Zone;
 use simple_dns::rdata::{A, OPT, PTR, RData};

@@ -1,4 +1,4 @@
-//! Questions as instances ask them, and what no name server should answer.
+//! Questions as instances ask them, and packets that no name server should answer.
 
 #![allow(clippy::unwrap_used)]
 

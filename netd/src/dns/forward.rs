@@ -1,4 +1,4 @@
-//! Passing a question on to the uplink's name servers: which they are, what counts as a reply, and the way over TCP.
+//! Forwarding to the uplink's name servers: which servers they are, what counts as a reply, and forwarding over TCP.
 
 use std::fs;
 use std::io;

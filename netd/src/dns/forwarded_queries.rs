@@ -1,9 +1,9 @@
-//! Questions over UDP that wait for the uplink's name servers, one server after the other. Only a reply from the server that
-//! was asked, at the port it was asked from, with a random id, to that question counts.
+//! Questions over UDP that were forwarded to the uplink's name servers, to one server after the other. A reply counts only if it
+//! comes from the server that was asked, to the port that it was asked from, with the same random id and the same question.
 //!
-//! A socket is most of what a question costs, so those that come together share one. Whoever forges a reply to one of them has
-//! to guess its port and its id as if it had a socket of its own; only that a port is used for a moment longer helps those who
-//! look for it by trying.
+//! The socket is most of the cost of a question, so questions that come together share one. To forge a reply one must still guess
+//! port and id, as if each question had its own socket. A shared port is open for a little longer, which helps only somebody who
+//! searches for it by trying all ports.
 
 use super::forward::{MAX_SERVERS, MAX_UDP_BYTES, PORT, TIMEOUT, is_reply_to};
 use super::query_limit::QueryPermit;

@@ -1,5 +1,5 @@
-//! Places that are shared by all who ask on one bridge, of which one address has only a part: what one container keeps busy is
-//! not missed by its neighbours.
+//! Limits how many questions on one bridge are handled at once, in all and for each source address: one busy container does not
+//! take the place of its neighbours.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! The name server's sockets on one bridge, UDP and TCP. They are bound to the bridge and to its address, and a question
-//! from an address outside its network is not answered.
+//! The sockets of the name server on one bridge, UDP and TCP. They are bound to the bridge and to its address, and questions from
+//! addresses outside its network are not answered.
 
 use super::answer::{Answer, answer, refusal};
 use super::forward::{MAX_UDP_BYTES, forward_tcp, host_servers, write_framed};

@@ -1,4 +1,4 @@
-//! What names there are, as one value that the servers look at. It is replaced whole, never changed.
+//! All names that the name servers know, as one value. It is replaced as a whole, never changed.
 
 use std::net::Ipv4Addr;
 use yado_spec::network::Ipv4Prefix;

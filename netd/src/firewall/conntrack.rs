@@ -1,5 +1,5 @@
-//! The kernel's table of connections: its size, and how long it remembers what is over. Only on a machine of ours: these are
-//! settings of the whole host.
+//! Settings of the kernel's connection table: its size, and how long it keeps closed connections. Only on a board, since they are
+//! settings of the whole machine.
 
 use std::fs;
 use std::io;

@@ -1,8 +1,8 @@
-//! How much of the machine's shared tables and of netd a container may use: rules that drop what is too much. Pure.
+//! Rules that limit how much one container may use of the machine's shared tables and of netd. Pure.
 //!
-//! The kernel's table of connections is one for all. Connections that were closed stay in it for some seconds and are not
-//! counted as open by the kernel, so that both are limited: how many are open, and how many are begun. What does not need the
-//! table (this machine's own pings, DHCP and DNS on the networks) is kept out of it, and works when it is full.
+//! All containers share the kernel's connection table. Closed connections stay in it for some seconds, and the kernel does not
+//! count them as open. So both are limited: the number of open connections, and the rate of new ones. Traffic that does not need
+//! the table (this machine's own pings, DHCP and DNS on the networks) is not tracked, and works when the table is full.
 
 use super::rules::{
     Chain, DHCP, DNS, Entry, Family, Hook, Key, Limit, Match, Others, Policy, Rule, Ruleset, Set, Verdict,

@@ -1,8 +1,8 @@
-//! Which rules the networks need: LXD's, with one chain for each network. Pure.
+//! The rules for the networks: LXD's, with one chain for each network. Pure.
 //!
-//! Of a packet that is forwarded, every network that it comes from or goes to has a say: it jumps through their chains. A
-//! network's chain drops or returns, and never accepts, so none lets pass what another one refuses, in whatever order they
-//! stand. What no network refused is accepted at the end, if it is of a network at all.
+//! A forwarded packet passes the chains of the network that it comes from and of the one that it goes to. A network's chain drops
+//! or returns, and never accepts: so no network lets pass what another one refuses, whatever the order of the chains. A packet of
+//! some network that no chain dropped is accepted at the end.
 
 use std::net::Ipv4Addr;
 use yado_spec::network::{BridgeIpv4, BridgeSpec};

@@ -1,4 +1,4 @@
-//! Which rules a configuration gives, and what becomes of a packet between two networks by them.
+//! The rules of a configuration, and what they do to packets between two networks.
 
 #![allow(clippy::unwrap_used)]
 

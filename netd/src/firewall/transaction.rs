@@ -1,4 +1,4 @@
-//! Sending a transaction to nf_tables, and hearing when somebody else touches our table.
+//! Sends a transaction to nf_tables, and notices when another program changes our tables.
 
 use super::batch::{TABLE, replace_table};
 use super::rules::Ruleset;

@@ -1,4 +1,4 @@
-//! Taking links away without waiting for what the kernel does after that.
+//! Deletes links without waiting for the work that the kernel does afterwards.
 
 use super::dump::ENODEV;
 use super::kernel::{Kernel, change_at};

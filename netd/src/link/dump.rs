@@ -1,4 +1,4 @@
-//! Looking at everything there is, by rtnetlink, and its messages as values.
+//! Reads all links, addresses and routes by rtnetlink, and turns the messages into values.
 
 use super::kernel::{Kernel, OUR_ADDRESS_PROTOCOL, OUR_ROUTE_PROTOCOL, STRICT, io_error};
 use super::observed::{Address, Link, LinkKind, LinkRoute, OUR_ALIAS, Observed, Port};

@@ -1,4 +1,4 @@
-//! Hardware addresses and link names that are made up, the same at every start. Pure.
+//! Hardware addresses and link names that are computed, so that they are the same at every start. Pure.
 
 /// What tells this machine from others, where an address is seen outside of it: a hardware address of its own. Zeros where
 /// it is not seen outside.

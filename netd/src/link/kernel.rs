@@ -1,5 +1,5 @@
-//! rtnetlink, and one file of `/proc/sys` for what it cannot change: doing one step of a plan. Every call is one question that
-//! the kernel answers at once; nothing is decided here.
+//! Applies one step of a plan, by rtnetlink, and by one file of `/proc/sys` for what rtnetlink cannot change. Every call is one
+//! request that the kernel answers at once; nothing is decided here.
 
 use super::deletion::MAX_DELETING;
 use super::observed::{Address, LinkRoute, OUR_ALIAS};

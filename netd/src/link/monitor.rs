@@ -1,5 +1,5 @@
-//! A socket that says that something about links, addresses or routes has changed. What it was is not read: whoever is told
-//! looks at everything again, so a lost message loses nothing.
+//! A socket that tells that links, addresses or routes have changed. The messages are not parsed: after each, everything is read
+//! again, so a lost message does no harm.
 
 use crate::readiness::{Watched, read_from, watch};
 use std::io;

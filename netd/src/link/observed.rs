@@ -1,5 +1,5 @@
-//! What the kernel has now, as far as we care: links, and the IPv4 addresses and routes of the main table, as long as networks
-//! have no keys of IPv6. The dump lives in `dump.rs`; here are the values that plans and status are made from.
+//! What the kernel has now, as far as netd needs it: links, and the IPv4 addresses and routes of the main table. (Networks have no
+//! keys for IPv6 yet.) `dump.rs` reads it; plans and status are made from these values.
 
 use super::route::Route;
 use yado_spec::network::IpPrefix;

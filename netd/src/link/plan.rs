@@ -1,5 +1,5 @@
-//! From what is wanted and what is there to what has to be done. Pure. A plan need not reach the goal at once: a bridge that
-//! is made now has an index only at the next look, so planning and doing repeat until a plan is empty.
+//! Computes the steps from what the kernel has to what is wanted. Pure. One plan need not be enough: a bridge that is made now has
+//! an index only when it is read again. So planning and applying are repeated until a plan is empty.
 
 use super::observed::{Address, Link, LinkKind, LinkRoute, Observed};
 use super::route::Route;

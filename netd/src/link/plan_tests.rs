@@ -1,4 +1,4 @@
-//! Plans as tables: what is wanted, what is there, what has to be done.
+//! Plans as tables: what is wanted, what the kernel has, and the steps.
 
 #![allow(clippy::unwrap_used)]
 

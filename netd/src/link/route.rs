@@ -1,4 +1,4 @@
-//! Where packets go: what a DHCP server says, what is configured, and what the kernel has are the same thing.
+//! A route: the same type for what a DHCP server says, what is configured, and what the kernel has.
 
 use std::net::{IpAddr, Ipv4Addr};
 use yado_spec::network::IpPrefix;

@@ -1,4 +1,5 @@
-//! The file as a whole: what is not whole and ours is an error with a name, and what another boot wrote is nothing.
+//! The file as a whole: each way in which it is not whole or not ours is an error with a name, and a file of another boot counts
+//! as no file.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! Version 5 of `netd.state`: the types of the file and of nothing else, so that a message or a value of netd's may change and
-//! the file stays readable. Names, addresses and times are written as they are; what they mean is said where they are used.
+//! Version 5 of `netd.state`. These types are used for the file only, so that messages and other types of netd can change while
+//! the file stays readable. Names, addresses and times are stored as they are; the code that uses them says what they mean.
 
 use super::{Attachment, Borrowed, Saved};
 use crate::dhcp::lease::Lease as UplinkLease;

@@ -1,4 +1,4 @@
-//! The bytes of `netd.state` are frozen: a running netd is replaced by one of another release, which reads what it wrote.
+//! The bytes of `netd.state` are frozen: after an update a netd of another release reads what this one wrote.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The DHCP client of an uplink, with the socket that the client's state needs.
+//! The DHCP client of an uplink, with the socket that the state of the client needs.
 
 use super::link_choice::ChosenLink;
 use crate::daemon::Event;

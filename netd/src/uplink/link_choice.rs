@@ -1,4 +1,4 @@
-//! Which link an uplink is. Pure.
+//! Chooses the link of an uplink. Pure.
 
 use crate::link::observed::{Link, Observed};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Which link an uplink is.
+//! The choice of an uplink's link.
 
 #![allow(clippy::unwrap_used)]
 

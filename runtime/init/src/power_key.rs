@@ -1,4 +1,4 @@
-//! The power key: finds input devices that have one, and shuts down when it is pressed.
+//! The power key: finds input devices that have one, and tells when it is pressed.
 
 use crate::boot_clock::Moment;
 use crate::supervisor::Supervisor;

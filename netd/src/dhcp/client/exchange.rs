@@ -1,4 +1,4 @@
-//! What a DHCP client asks when it begins an exchange, and when it asks again.
+//! The first message of an exchange of the DHCP client, and when it is sent again.
 
 use super::{Destination, Exchange, Send, State};
 use crate::dhcp::lease::Lease;

@@ -1,4 +1,4 @@
-//! What the server of one bridge hands out: its pool of addresses, and the replies that are made of it. Pure.
+//! The address pool of one bridge, and the replies that are made from it. Pure.
 
 use super::{MAX_LOOKED_AT, Reservation};
 use crate::dhcp::message::{Message, MessageType, Op, Options};

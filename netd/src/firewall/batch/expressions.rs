@@ -1,5 +1,5 @@
-//! What a rule asks of a packet and what it then does, as expressions of nf_tables: each loads something into a register or looks
-//! at what is there. Pure. The numbers are those of linux/netfilter/nf_tables.h, each named as there.
+//! The conditions and actions of a rule, as expressions of nf_tables: each loads something into a register or compares what is
+//! there. Pure. The numbers are those of linux/netfilter/nf_tables.h, each named as there.
 
 use super::writer::{NLA_F_NESTED, Writer};
 use crate::firewall::rules::{Key, Limit, Match, Set};
