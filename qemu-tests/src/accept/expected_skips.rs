@@ -49,6 +49,7 @@ const EXPECTED: &[Expected] = &[
     Expected { reason: "needs /proc/pressure/", is_here: |skip| is_last_word_absent(skip.reason) },
     Expected { reason: "no terminals here", is_here: |_| is_absent("/dev/ptmx") },
     Expected { reason: "version 2 has no controllers here", is_here: |_| !has_controllers() },
+    Expected { reason: "version 2 has no memory controller here", is_here: |_| !controllers().contains("memory") },
     // Where limits are written, none is refused.
     Expected { reason: "this machine has the controller, and refuses no limit", is_here: |_| has_controllers() },
     Expected { reason: "/dev/shm is no tmpfs", is_here: |_| !has("/proc/mounts", " /dev/shm tmpfs ") },
@@ -99,11 +100,14 @@ fn has_file_system(name: &str) -> bool {
 }
 
 /// Of version 2, wherever it is mounted.
-fn has_controllers() -> bool {
+fn controllers() -> String {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
-    let controllers = mount.and_then(|mount| fs::read_to_string(format!("{mount}/cgroup.controllers")).ok());
-    controllers.is_some_and(|controllers| !controllers.trim().is_empty())
+    mount.and_then(|mount| fs::read_to_string(format!("{mount}/cgroup.controllers")).ok()).unwrap_or_default()
+}
+
+fn has_controllers() -> bool {
+    !controllers().trim().is_empty()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_spec::launch_request::Verify;
-use yado_sys::{children, identity, signals};
+use yado_sys::{children, identity, idmap, signals};
 use yado_wire::hash::fnv32;
 
 /// Runs until a signal ends it.
@@ -21,6 +21,13 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
     let mut log = Log::of_host();
     if !identity::is_root() {
         log.say(Priority::Error, format_args!("a hosted init needs root: run it as root"));
+        return ExitCode::FAILURE;
+    }
+    if !idmap::is_in_first_namespace() {
+        let reason = "a hosted init needs the machine's first user namespace and is in a user namespace below it, where the kernel \
+                      mounts no image and takes no device filter; in an instance: security.privileged, security.nesting, and \
+                      security.syscalls.deny_default = false";
+        log.say(Priority::Error, format_args!("{reason}"));
         return ExitCode::FAILURE;
     }
     open_file_limit::raise_limit(&mut log);

@@ -39,8 +39,10 @@ pub struct ConfigDraft {
     pub processes: Option<u32>,
     /// `limits.kernel.*`.
     pub kernel: Vec<KernelLimit>,
-    /// `security.*`.
+    /// `security.*`. Its ids are those of [`ConfigDraft::security`].
     pub security: Security,
+    /// `security.idmap.size`.
+    pub idmap_size: Option<u32>,
     /// `environment.*`.
     pub environment: BTreeMap<String, String>,
 }
@@ -134,6 +136,7 @@ impl ConfigDraft {
                 protection_start: false,
                 protection_delete: false,
             },
+            idmap_size: None,
             environment: BTreeMap::new(),
         }
     }
@@ -170,6 +173,16 @@ impl ConfigDraft {
             longest_pause: self.restart.pause_max,
             attempts: self.restart.attempts,
         }
+    }
+
+    /// What it may do.
+    pub fn security(&self) -> Security {
+        /// All that a distribution's own users need.
+        const USUAL_IDS: u32 = 65_536;
+        /// And the ranges of fourteen of them for inner containers, 65536 each from 100000 on: useradd(8), `SUB_UID_MIN`.
+        const IDS_FOR_NESTING: u32 = 1 << 20;
+        let usual = if self.security.nesting { IDS_FOR_NESTING } else { USUAL_IDS };
+        Security { idmap_size: self.idmap_size.unwrap_or(usual), ..self.security.clone() }
     }
 
     /// What it may use.

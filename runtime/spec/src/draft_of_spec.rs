@@ -34,6 +34,7 @@ impl ConfigDraft {
             processes,
             kernel,
             security: spec.security.clone(),
+            idmap_size: Some(spec.security.idmap_size),
             environment: spec.environment.iter().cloned().collect(),
         }
     }

@@ -46,7 +46,7 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
     ("limits.processes", "40", "50", ""),
     ("limits.kernel.nofile", "1024:unlimited", "1024", ""),
     ("security.privileged", "true", "false", ""),
-    ("security.nesting", "true", "false", ""),
+    ("security.nesting", "true", "false", "\"security.idmap.size\" = '65536'"),
     ("security.idmap.size", "65536", "131072", ""),
     ("security.no_new_privs", "true", "false", ""),
     ("security.time_namespace", "true", "false", ""),

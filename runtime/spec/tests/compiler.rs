@@ -64,6 +64,16 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
     assert_eq!(spec, expected);
 }
 
+#[test]
+fn an_instance_that_nests_has_ids_for_inner_containers_unless_it_says_how_many() {
+    let ids = |config: &str| compile_one(&format!("{LEAST}[config]\n{config}")).unwrap().security.idmap_size;
+    assert_eq!(ids("security.nesting = false"), 65_536);
+    // Debian's first user has 100000 to 165535.
+    assert_eq!(ids("security.nesting = true"), 1 << 20);
+    assert_eq!(ids("security.nesting = true\nsecurity.idmap.size = 70000"), 70_000);
+    assert_eq!(ids("security.idmap.size = 70000"), 70_000);
+}
+
 /// A field that no key reaches would be the same in both. Destructured without `..`, so that a new field asks for its key.
 #[test]
 fn every_field_of_a_spec_is_reached_by_a_key() {

@@ -26,6 +26,14 @@ pub fn write_map(pid: i32, ranges: &[IdRange]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether we are in the machine's first user namespace, in which alone root is the machine's.
+pub fn is_in_first_namespace() -> bool {
+    /// Its inode, `PROC_USER_INIT_INO` of linux/proc_ns.h: the kernel gives it to no other.
+    const FIRST: u64 = 0xEFFF_FFFD;
+    // Where nobody can tell, what needs it fails by itself.
+    rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino == FIRST)
+}
+
 /// The user namespace of process `pid`; it lives as long as the descriptor.
 pub fn user_namespace_of(pid: i32) -> io::Result<OwnedFd> {
     Ok(File::open(format!("/proc/{pid}/ns/user"))?.into())

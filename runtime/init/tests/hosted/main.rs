@@ -15,6 +15,7 @@ mod host_ids;
 mod killed_apply;
 mod late_netd;
 mod many;
+mod nesting;
 mod projects;
 mod reader;
 mod readme;

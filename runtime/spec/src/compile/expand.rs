@@ -201,7 +201,7 @@ fn assemble(
     draft: ConfigDraft,
     built: Vec<(String, Built)>,
 ) -> InstanceSpec {
-    let (health, restart, limits) = (draft.health(), draft.restart(), draft.limits());
+    let (health, restart, limits, security) = (draft.health(), draft.restart(), draft.limits(), draft.security());
     let mut spec = InstanceSpec {
         name: name.clone(),
         image,
@@ -212,7 +212,7 @@ fn assemble(
         health,
         restart,
         limits,
-        security: draft.security,
+        security,
         nics: Vec::new(),
         root: RootSpec::default(),
         disks: Vec::new(),

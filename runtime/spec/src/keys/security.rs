@@ -52,13 +52,14 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
         value: Value::Integer {
             min: MIN_IDS,
             max: MAX_IDS,
-            get: |draft| Some(draft.security.idmap_size.into()),
-            set: |draft, size| draft.security.idmap_size = size as u32,
+            get: |draft| draft.idmap_size.map(i64::from),
+            set: |draft, size| draft.idmap_size = Some(size as u32),
         },
-        default: "65536",
+        default: "",
         applies: AtRestart,
         origin: LXD,
-        help: "How many user and group ids the instance has.",
+        help: "How many user and group ids the instance has. Without it 65536, and with security.nesting 1048576: the users of a \
+               distribution have their own ranges for inner containers from 100000 on (subuid(5)).",
     },
     Setting {
         name: "security.idmap.base",
