@@ -1,4 +1,4 @@
-//! A data partition that is missing, or holds what we do not know: a file system in memory stands in, and nothing that may
+//! A data partition that is missing, or holds what we do not know: a file system in memory is used instead, and nothing that may
 //! be somebody's is written over.
 
 use super::bench::{Bench, text};
@@ -61,7 +61,7 @@ fn named(bench: &Bench<'_>, observer: &mut Observer, reason: &str) -> Result<(),
 fn on_volatile_layers(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
     let mounts = bench.shell("grep ' /data ' /proc/mounts")?;
     let is_volatile = mounts.starts_with("/dev/loop") || mounts.contains(" tmpfs ");
-    observer.check(Witness::Kernel, "a file system in memory stands in for it", &mounts, is_volatile)?;
+    observer.check(Witness::Kernel, "a file system in memory is used instead for it", &mounts, is_volatile)?;
     for name in INSTANCES {
         is_ready(bench, observer, &format!("{name} runs"), name)?;
     }

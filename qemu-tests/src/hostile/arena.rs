@@ -22,7 +22,7 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 pub(super) const MEMORY_MIB: u32 = 256;
 const DATA_MIB: u64 = 48;
-/// Errors of the kernel's go to the serial line: who was killed for want of memory is seen there, however many they were.
+/// Errors of the kernel's go to the serial line: who was killed for lack of memory is seen there, however many they were.
 const KERNEL_ARGUMENTS: &str = "loglevel=4";
 
 /// The board, and what came of the attempts so far.

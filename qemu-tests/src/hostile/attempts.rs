@@ -318,7 +318,7 @@ pub(super) fn back_where_it_was(
     let lost_kib = before.get("MemAvailable")?.saturating_sub(now.get("MemAvailable")?);
     observer.check(Witness::Kernel, "memory is back", format!("{lost_kib} KiB less"), lost_kib < 12 * 1024)?;
     let killed = killed_outside(arena)?;
-    observer.check(Witness::Kernel, "nobody outside was killed for want of memory", &killed, killed.is_empty())?;
+    observer.check(Witness::Kernel, "nobody outside was killed for lack of memory", &killed, killed.is_empty())?;
     Ok(())
 }
 

@@ -304,7 +304,7 @@ fn outcome_line(applied: &Applied) -> String {
         ApplyOutcome::Removed => "is gone".to_owned(),
         ApplyOutcome::Changed => "is changed".to_owned(),
         ApplyOutcome::WaitsForRestart => {
-            format!("is changed; some of it waits for its next start: yado rescue restart {name}")
+            format!("is changed; some of it waits for the next start: yado rescue restart {name}")
         }
         ApplyOutcome::Refused(failure) => format!("is as it was: {}", printable(&failure.to_string())),
         ApplyOutcome::NotLimited(failure) => {

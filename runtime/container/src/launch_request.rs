@@ -11,7 +11,7 @@ pub(crate) fn read() -> Result<LaunchRequest, Failure> {
     let failed = |error| Failure::from_io(Step::Launcher, "request", &error);
     let descriptor = yado_sys::inherited::take(REQUEST_FD).map_err(failed)?;
     let bytes = yado_sys::memfd::read_sealed(&descriptor, MAX_REQUEST_BYTES as u64).map_err(failed)?;
-    let reason = "malformed, or of an init of another release, which must be started again";
+    let reason = "malformed, or from an init of another release, which must be restarted";
     LaunchRequest::decode(&bytes).ok_or_else(|| Failure::refused(Step::Launcher, "request", reason).in_vain())
 }
 

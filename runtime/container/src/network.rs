@@ -90,7 +90,7 @@ pub(crate) struct Attaching {
 fn ask(request: &LaunchRequest, namespace: &OwnedFd) -> Result<Attaching, Failure> {
     let spec = &request.spec;
     let Some(netd) = &request.paths.netd else {
-        return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, and no netd is running"));
+        return Err(Failure::refused(Step::Network, spec.name.as_str(), "it has nics, but netd is not running"));
     };
     let too_many = |()| Failure::refused(Step::Network, spec.name.as_str(), &format!("more than {MAX_NICS} nics"));
     let mut nics = heapless::Vec::new();

@@ -31,7 +31,7 @@ pub(crate) fn load(log: &mut Log) {
 fn load_one(path: &Path) -> Result<(), String> {
     let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
     if MAX_PROFILE_BYTES < size {
-        return Err(format!("{size} bytes are more than a profile has"));
+        return Err(format!("{size} bytes are too many for a profile"));
     }
     let profile = fs::read(path).map_err(|error| error.to_string())?;
     security_label::load_profile(&profile).map_err(|error| error.to_string())

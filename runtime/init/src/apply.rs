@@ -121,7 +121,7 @@ impl Supervisor {
             IdentitiesFile::NotOurs if is_new => {
                 let file = file.display();
                 self.log
-                    .say(Priority::Error, format_args!("{file} is left as it is: ids of new instances are not kept"));
+                    .say(Priority::Error, format_args!("{file} is not changed: ids of new instances are not saved"));
             }
             IdentitiesFile::NotOurs => {}
             IdentitiesFile::Written if !is_new => {}
@@ -150,7 +150,7 @@ impl Supervisor {
         let instance = Instance::of(configured, identities).filter(|_| self.instances.count() < MAX_INSTANCES);
         let Some(instance) = instance else {
             let reason = match identity {
-                Some(_) => format!("there are {MAX_INSTANCES} instances already, and no more can be"),
+                Some(_) => format!("there are {MAX_INSTANCES} instances already, and no more are possible"),
                 None => {
                     "too many deleted instances have left layers: yado apply --delete-data removes them".to_owned()
                 }
@@ -207,7 +207,7 @@ impl Supervisor {
             }
             ApplyOutcome::WaitsForRestart => {
                 self.log
-                    .say(Priority::Notice, format_args!("{name}: is changed; some of it waits for its next start"));
+                    .say(Priority::Notice, format_args!("{name}: is changed; some of it waits for the next start"));
                 self.events.publish(Some(&about), EventKind::Changed);
             }
             ApplyOutcome::Added | ApplyOutcome::Removed | ApplyOutcome::Changed | ApplyOutcome::NotLimited(_) => {

@@ -143,7 +143,7 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
         (["--close"], _) => Ok(Role::Close),
         (["--weigh-sockets", missing, groups, names @ ..], _) => Ok(Role::WeighSockets(
-            missing.parse().map_err(|_| format!("{missing}: no number of bytes"))?,
+            missing.parse().map_err(|_| format!("{missing}: not a number of bytes"))?,
             PathBuf::from(groups),
             names.iter().map(|name| (*name).to_owned()).collect(),
         )),

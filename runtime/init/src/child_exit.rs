@@ -256,7 +256,7 @@ impl Supervisor {
         }
         let named: Vec<String> = pids.iter().take(MAX_NAMED).map(i32::to_string).collect();
         let reason = format!(
-            "processes do not end though they were killed ({}): nothing is started in its place until they are gone",
+            "killed processes do not end ({}): it is not started again until they are gone",
             if named.is_empty() { "in groups below".to_owned() } else { named.join(" ") }
         );
         let failure = Failure::refused(Step::Cgroup, instance.name.as_str(), &reason);

@@ -63,7 +63,7 @@ fn tell(log: &mut Log, room: Room, usage: &Usage) {
     let Usage { total_bytes, free_bytes, total_files, free_files, .. } = usage;
     let left = format!("{free_bytes} of {total_bytes} bytes and {free_files} of {total_files} files are free");
     match room {
-        Room::Scarce => log.say(Priority::Warning, format_args!("{MOUNT_POINT} runs full: {left}")),
+        Room::Scarce => log.say(Priority::Warning, format_args!("{MOUNT_POINT} is nearly full: {left}")),
         Room::Enough => log.say(Priority::Notice, format_args!("{MOUNT_POINT} has room again: {left}")),
     }
 }

@@ -31,7 +31,7 @@ impl HardwareWatchdog {
                     }
                     Timeout::Assumed => log.say(
                         Priority::Warning,
-                        format_args!("watchdog: it does not say how long it waits: it is fed every second"),
+                        format_args!("watchdog: its timeout is unknown: it is fed every second"),
                     ),
                 }
                 Some(HardwareWatchdog { device, fed_at: Moment::ZERO })

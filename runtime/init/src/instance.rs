@@ -64,7 +64,7 @@ pub(crate) struct Instance {
     pub(crate) is_queued: bool,
     /// Its run, from the moment that something is begun until all of it is gone.
     pub(crate) run: Option<Run>,
-    /// Processes killed for want of memory, in this run or the last one.
+    /// Processes killed for lack of memory, in this run or the last one.
     pub(crate) oom_kills: Counter,
     /// Forks refused, in this run or the last one.
     pub(crate) refused_forks: Counter,

@@ -337,7 +337,7 @@ impl Jobs {
                 false
             }
             JobLimit::GiveUp { at } if at <= now => {
-                log.say(Priority::Error, format_args!("{name}: hangs in the kernel, it is not waited for any more"));
+                log.say(Priority::Error, format_args!("{name}: hangs in the kernel; init no longer waits for it"));
                 true
             }
             JobLimit::Kill { .. } | JobLimit::GiveUp { .. } => false,

@@ -65,7 +65,10 @@ impl Supervisor {
             // Nothing was started yet.
             let figures = Figures::read(&self.paths);
             if figures.is_none() {
-                self.log.say(Priority::Notice, format_args!("what memory nobody counts is not known on this kernel"));
+                self.log.say(
+                    Priority::Notice,
+                    format_args!("this kernel does not tell how much memory no control group counts"),
+                );
             }
             // Without figures nothing is ever missing.
             self.memory_guard.first_modules = shortage::modules();
@@ -82,7 +85,7 @@ impl Supervisor {
             self.memory_guard.looked_at = now;
             let memory = Figures::read(&self.paths).map_or(Memory::Plenty, |figures| figures.judge(first));
             if memory != Memory::Plenty && self.image_cache.release_unused() {
-                self.log.say(Priority::Info, format_args!("memory is short: images that nobody uses are let go of"));
+                self.log.say(Priority::Info, format_args!("memory is short: unused images are unmounted"));
             }
             if let Memory::Missing { bytes } = memory {
                 self.memory_guard.missing_bytes = bytes;
@@ -111,7 +114,7 @@ impl Supervisor {
         match self.start_weigher(now) {
             Ok(weigher) => self.memory_guard.weigher = Some(weigher),
             Err(error) => {
-                self.log.say(Priority::Error, format_args!("start what weighs sockets: {error}"));
+                self.log.say(Priority::Error, format_args!("start the child that measures sockets: {error}"));
                 self.step_memory_guard(Event::WeigherEnded, now);
             }
         }
@@ -216,11 +219,11 @@ impl Supervisor {
             Thaw::AsBefore => {}
             Thaw::After(time) => {
                 self.end_freeze(time);
-                self.log.say(Priority::Info, format_args!("all instances stood still for {} ms", whole_ms(time)));
+                self.log.say(Priority::Info, format_args!("all instances were frozen for {} ms", whole_ms(time)));
             }
             Thaw::Refused(error) => {
                 let what = "let all instances go on";
-                self.log.say(Priority::Error, format_args!("{what}: {error}: it is tried until it succeeds"));
+                self.log.say(Priority::Error, format_args!("{what}: {error}: it is tried again until it succeeds"));
             }
         }
     }

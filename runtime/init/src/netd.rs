@@ -80,7 +80,7 @@ impl Netd {
             Action::SayDropped((InstanceId(instance), _)) => log.say(
                 Priority::Warning,
                 format_args!(
-                    "netd is not told any more that a run of instance {instance} is over: too many ends wait"
+                    "netd will not be told that a run of instance {instance} has ended: too many ended runs wait"
                 ),
             ),
             Action::Ask((instance, run)) => {

@@ -227,7 +227,7 @@ impl ReaderLink {
             self.kill(now);
         }
         if self.gone_by.is_some_and(|at| at <= now) {
-            log.say(Priority::Error, format_args!("{NAME}: does not end; another one takes its place"));
+            log.say(Priority::Error, format_args!("{NAME}: does not end; another one is started"));
             self.forget(around, log, now);
         }
         self.step(service::Event::Wake, around, log, now);

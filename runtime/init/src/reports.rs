@@ -269,7 +269,7 @@ impl Supervisor {
         let about = instance.about();
         let name = &about.name;
         if let Some(count) = killed {
-            self.log.say(Priority::Warning, format_args!("{name}: {count} processes killed for want of memory"));
+            self.log.say(Priority::Warning, format_args!("{name}: {count} processes killed for lack of memory"));
             self.events.publish(Some(&about), EventKind::OomKill { count });
         }
         if let Some(count) = refused {

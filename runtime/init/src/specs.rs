@@ -125,7 +125,8 @@ fn if_allowed(paths: &Paths, spec: InstanceSpec) -> Result<InstanceSpec, Failure
     if !spec.security.privileged || paths.allows_privileged() {
         return Ok(spec);
     }
-    let reason = format!("this system does not allow it; {} would hold the word allow", paths.privileged().display());
+    let reason =
+        format!("this system does not allow it: that needs the word allow in {}", paths.privileged().display());
     Err(Failure::refused(Step::Spec, "security.privileged", &reason).in_vain())
 }
 

@@ -172,7 +172,7 @@ impl Supervisor {
             return Err(Failure::refused(Step::Launcher, name.as_str(), "too many descriptors wait to be closed"));
         }
         let Some(run) = &instance.run else {
-            return Err(Failure::refused(Step::Launcher, name.as_str(), "nothing of it was begun"));
+            return Err(Failure::refused(Step::Launcher, name.as_str(), "it is not running"));
         };
         let (spec, image) = (InstanceSpec::clone(&run.spec), &run.image_file);
         let text = |path: &Path| path.to_string_lossy().into_owned();

@@ -103,7 +103,7 @@ impl Supervisor {
         // Often the init ends first: then the command worked, whatever its exit code is.
         let is_news = !std::mem::replace(&mut run.is_refusal_told, why_not.is_some()) && run.payload.is_some();
         if let (Some(failure), true) = (why_not, is_news) {
-            self.log.say(Priority::Warning, format_args!("{name}: the command that is to stop it: {failure}"));
+            self.log.say(Priority::Warning, format_args!("{name}: its stop command: {failure}"));
         }
     }
 
@@ -128,7 +128,7 @@ impl Supervisor {
             self.log.say(
                 Priority::Warning,
                 format_args!(
-                    "{name}: did not end in {} s though it was asked {how}, and is killed; boot.stop.method says how it is asked",
+                    "{name}: was asked to stop {how}, did not end in {} s and is killed; boot.stop.method sets another way",
                     after.as_secs()
                 ),
             );

@@ -161,7 +161,7 @@ impl Supervisor {
         self.serve_streams();
         let pace = if self.shutdown.is_some() { Pace::AtOnce } else { Pace::Gather };
         if let Err(error) = self.close_queue.advance(&mut self.reader, pace, now) {
-            self.log.say(Priority::Error, format_args!("start what closes descriptors: {error}"));
+            self.log.say(Priority::Error, format_args!("start a closer of descriptors: {error}"));
         }
     }
 

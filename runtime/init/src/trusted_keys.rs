@@ -49,7 +49,7 @@ pub(crate) fn collect(paths: &Paths, log: &mut Log) {
 fn copy(from: File, to: &Path) -> io::Result<()> {
     let found = from.metadata()?;
     if !found.is_file() || MAX_KEY_BYTES < found.len() {
-        let reason = format!("no regular file of at most {MAX_KEY_BYTES} bytes");
+        let reason = format!("not a regular file of at most {MAX_KEY_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     let mut key = Vec::new();

@@ -17,7 +17,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     flood("notify-descriptors", "descriptors to $NOTIFY_SOCKET", descriptors),
     flood("console-flood", "lines to the instance's console", console),
     flood("console-paced", "single bytes to the instance's console, at a pace", paced_console),
-    flood("memory-events", "processes that are killed for want of memory", memory_events),
+    flood("memory-events", "processes that are killed for lack of memory", memory_events),
     flood("fork-storm", "forks that are refused", refused_forks),
     flood("modprobe-storm", "requests for kernel modules, by unknown file systems", modules),
     flood("dhcp-flood", "requests for leases, each from another address", dhcp),

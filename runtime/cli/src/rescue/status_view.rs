@@ -172,7 +172,7 @@ fn instance_lines(instance: &InstanceStatus) -> String {
         );
     }
     if instance.oom_kills != 0 {
-        let _ = writeln!(out, "{}: {} killed for want of memory", instance.name, instance.oom_kills);
+        let _ = writeln!(out, "{}: {} killed for lack of memory", instance.name, instance.oom_kills);
     }
     out
 }
@@ -337,7 +337,7 @@ LINK  ROLE    STATE  ADDRESSES     GATEWAY   NAME SERVERS
 eth0  uplink  up     10.0.2.15/24  10.0.2.2  10.0.2.3
 
 debian: some of its configuration waits for its next start: yado rescue restart debian
-debian: 2 killed for want of memory
+debian: 2 killed for lack of memory
 web failed: image-signature: web\\u{1b}[2J: no valid signature
 ";
         assert_eq!(render_table(&fixed()), expected);

@@ -127,7 +127,7 @@ pub(super) fn step(stage: Stage, event: Event<'_>, now: Moment) -> (Stage, Actio
             give_up(Failure::refused(Step::Data, PARTITION, &reason))
         }
         (S::FindData { until }, E::Looked(Search::Nothing)) if until <= now => {
-            let reason = "no partition has this name on the system's disk; a file system in memory stands in";
+            let reason = "no partition has this name on the system's disk; a file system in memory is used instead";
             give_up(Failure::refused(Step::Data, PARTITION, reason))
         }
         (S::FindData { until }, E::Looked(Search::Nothing | Search::NotYet)) => (S::FindData { until }, Action::None),

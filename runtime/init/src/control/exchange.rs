@@ -115,6 +115,6 @@ impl Supervisor {
 fn refusal_of_stuck(instance: &Instance) -> Reply {
     let failure = instance.last_failure.as_deref().cloned();
     Reply::Refused(failure.unwrap_or_else(|| {
-        Failure::refused(Step::Request, instance.name.as_str(), "something of it does not end though it was killed")
+        Failure::refused(Step::Request, instance.name.as_str(), "processes of it were killed and do not end")
     }))
 }

@@ -63,7 +63,7 @@ pub(crate) fn limit_writes(limits: &Limits, machine_bytes: u64, processors: &[u1
             MemoryLimit::Hard(_) | MemoryLimit::HardPercent(_) => add("memory", "memory.max", bytes),
             MemoryLimit::Soft(_) | MemoryLimit::SoftPercent(_) => add("memory", "memory.high", bytes),
         }
-        // One process is killed for want of memory, not all: the instance's init restarts what it lost.
+        // One process is killed for lack of memory, not all: the instance's init restarts what it lost.
         add("memory", "memory.oom.group", "0".to_owned());
     }
     if let Some(swap_bytes) = limits.swap_bytes {

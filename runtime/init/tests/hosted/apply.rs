@@ -194,7 +194,7 @@ fn the_command_shows_what_changes_and_has_it_made_so() {
     let (code, out, err) = apply(&["-", "--name", "one"], &good);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("two       (deleted)") && out.ends_with("two: is gone\n"), "{out}");
-    assert!(out.contains("one: is changed; some of it waits for its next start: yado rescue restart one\n"), "{out}");
+    assert!(out.contains("one: is changed; some of it waits for the next start: yado rescue restart one\n"), "{out}");
     assert_eq!(fs::read_to_string(host.path("data/instances/one/instance.toml")).unwrap(), good);
     let (_, out, _) = host.yado(&["rescue", "--socket", &socket, "status", "one"], "");
     assert!(
