@@ -149,3 +149,26 @@ fn two_uplinks_are_not_routed_to_each_other_but_for_containers_they_are() {
     assert!(!outside[0].try_sh("busybox ping -c 2 -W 1 192.168.71.9").status.success());
     assert!(!outside[1].try_sh("busybox ping -c 2 -W 1 192.168.70.9").status.success());
 }
+
+/// netd runs in a thread of the test program that has its test's name.
+fn rights_of_netd(board: &Board) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", board.netd_pid())).unwrap();
+    let statuses = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let of_netd = statuses.into_iter().find(|status| status.starts_with("Name:\tnetd_itself\n")).unwrap();
+    let is_of_rights = |line: &&str| ["CapPrm", "CapEff", "NoNewPrivs"].iter().any(|name| line.starts_with(name));
+    of_netd.lines().filter(is_of_rights).map(str::to_owned).collect()
+}
+
+#[test]
+fn netd_keeps_the_rights_that_links_and_low_ports_need_and_no_others() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    // capabilities(7): CAP_NET_BIND_SERVICE is 10, CAP_NET_ADMIN 12, CAP_NET_RAW 13; hosted also CAP_DAC_OVERRIDE, 1.
+    let networks = NetworksSpec { uplinks: Vec::new(), bridges: vec![network("one0", 1, true)] };
+    for (networks, rights) in [(Some(networks), "0000000000003400"), (None, "0000000000003402")] {
+        let board = Board::start(networks);
+        let expected = [format!("CapPrm:\t{rights}"), format!("CapEff:\t{rights}"), "NoNewPrivs:\t1".to_owned()];
+        assert_eq!(rights_of_netd(&board), expected);
+    }
+}

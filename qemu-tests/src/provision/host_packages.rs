@@ -62,6 +62,10 @@ impl Purpose {
                     "crun",
                     "dnsmasq-base",
                     "iproute2",
+                    // The numbers of system calls, as the kernel gives them to programs.
+                    "linux-libc-dev",
+                    "linux-libc-dev-arm64-cross",
+                    "linux-libc-dev-armhf-cross",
                     "nftables",
                     "python3",
                     "strace",

@@ -401,10 +401,10 @@ mod tests {
     #[test]
     fn each_denied_call_gets_its_error_under_every_architecture_and_the_next_number_does_not() {
         let filter = Filter::for_abis(&EVERY_ABI, &DEFAULT_DENIALS);
-        for abi in EVERY_ABI {
-            let denied: Vec<u32> = DEFAULT_DENIALS.iter().map(|denial| abi.number(denial.call)).collect();
-            for denial in DEFAULT_DENIALS {
-                let (number, arguments) = (abi.number(denial.call), denied_arguments(&denial));
+        for (at, abi) in EVERY_ABI.into_iter().enumerate() {
+            let denied = OF_THE_KERNEL.map(|(_, numbers)| numbers[at]);
+            for (number, denial) in denied.into_iter().zip(DEFAULT_DENIALS) {
+                let arguments = denied_arguments(&denial);
                 let found = run(&filter, abi.audit_number(), number, arguments);
                 assert_eq!(found, errno(denial.errno), "{abi:?} {number}");
                 if !denial.when.is_empty() {
@@ -433,24 +433,25 @@ mod tests {
     fn sockets_are_for_everybody_but_not_all_of_their_kinds_and_options() {
         let filter = Filter::for_abis(&EVERY_ABI, &DEFAULT_DENIALS);
         let (inet, unix, packet, raw, usersock, sol_socket) = (2, 1, 17, 3, 2, 1);
-        for abi in EVERY_ABI {
-            let run = |call, arguments| run(&filter, abi.audit_number(), abi.number(call), arguments);
+        let [.., (_, setsockopt), _, (_, socket)] = OF_THE_KERNEL;
+        for (at, abi) in EVERY_ABI.into_iter().enumerate() {
+            let run = |call: [u32; 4], arguments| run(&filter, abi.audit_number(), call[at], arguments);
             for family in [inet, unix, packet] {
-                assert_eq!(run(SOCKET, [family, raw, usersock]), ALLOW, "{abi:?} {family}");
+                assert_eq!(run(socket, [family, raw, usersock]), ALLOW, "{abi:?} {family}");
             }
             for protocol in 0..=32 {
                 let expected = match NETLINK_PROTOCOLS.contains(&protocol) {
                     true => ALLOW,
                     false => errno(Errno::PROTONOSUPPORT),
                 };
-                assert_eq!(run(SOCKET, [AF_NETLINK, raw, protocol]), expected, "{abi:?} netlink {protocol}");
+                assert_eq!(run(socket, [AF_NETLINK, raw, protocol]), expected, "{abi:?} netlink {protocol}");
             }
-            assert_eq!(run(SOCKET, [AF_XDP, raw, 0]), errno(Errno::AFNOSUPPORT));
+            assert_eq!(run(socket, [AF_XDP, raw, 0]), errno(Errno::AFNOSUPPORT));
             for option in 0..=32 {
                 let is_ring = [PACKET_RX_RING, PACKET_TX_RING].contains(&option);
                 let expected = if is_ring { errno(Errno::PERM) } else { ALLOW };
-                assert_eq!(run(SETSOCKOPT, [3, SOL_PACKET, option]), expected, "{abi:?} option {option}");
-                assert_eq!(run(SETSOCKOPT, [3, sol_socket, option]), ALLOW, "{abi:?} option {option}");
+                assert_eq!(run(setsockopt, [3, SOL_PACKET, option]), expected, "{abi:?} option {option}");
+                assert_eq!(run(setsockopt, [3, sol_socket, option]), ALLOW, "{abi:?} option {option}");
             }
         }
     }
@@ -487,6 +488,44 @@ mod tests {
         assert_eq!(OF_THE_KERNEL.len(), DEFAULT_DENIALS.len());
         for ((name, numbers), denial) in OF_THE_KERNEL.into_iter().zip(DEFAULT_DENIALS) {
             assert_eq!(EVERY_ABI.map(|abi| abi.number(denial.call)), numbers, "{name}");
+        }
+    }
+
+    /// The kernel's headers for programs, by Debian's linux-libc-dev and linux-libc-dev-…-cross: in the order of [`EVERY_ABI`], the
+    /// first of each that is there.
+    const HEADERS: [&[&str]; 4] = [
+        &["/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/x86_64-linux-gnu/include/asm/unistd_64.h"],
+        &["/usr/include/x86_64-linux-gnu/asm/unistd_32.h", "/usr/i686-linux-gnu/include/asm/unistd_32.h"],
+        &["/usr/aarch64-linux-gnu/include/asm-generic/unistd.h", "/usr/include/asm-generic/unistd.h"],
+        &[
+            "/usr/arm-linux-gnueabihf/include/asm/unistd-eabi.h",
+            "/usr/arm-linux-gnueabihf/include/asm/unistd-common.h",
+            "/usr/include/arm-linux-gnueabihf/asm/unistd-eabi.h",
+        ],
+    ];
+
+    /// From `#define __NR_socket 198`, or `(__NR_SYSCALL_BASE + 281)`, where the base is 0.
+    fn number_in(header: &str, call: &str) -> Option<u32> {
+        let of_call = |line: &'_ str| {
+            let (name, value) = line.strip_prefix("#define __NR_")?.split_once([' ', '\t'])?;
+            (name == call).then(|| value.trim().to_owned())
+        };
+        let value = header.lines().find_map(of_call)?;
+        value.trim_start_matches("(__NR_SYSCALL_BASE + ").trim_end_matches(')').parse().ok()
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_kernels_headers_for_every_architecture() {
+        for ((at, abi), places) in EVERY_ABI.into_iter().enumerate().zip(HEADERS) {
+            let Some(header) = places.iter().find_map(|place| std::fs::read_to_string(place).ok()) else {
+                println!("SKIPPED: no kernel headers of {abi:?} (linux-libc-dev, or linux-libc-dev-armhf-cross)");
+                continue;
+            };
+            for ((name, numbers), denial) in OF_THE_KERNEL.into_iter().zip(DEFAULT_DENIALS) {
+                let of_header = number_in(&header, name);
+                assert_eq!(of_header, Some(abi.number(denial.call)), "{abi:?} {name}");
+                assert_eq!(of_header, Some(numbers[at]), "{abi:?} {name}");
+            }
         }
     }
 

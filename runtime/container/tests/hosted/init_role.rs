@@ -115,8 +115,18 @@ fn texts(names: &[yado_wire::Text<64>]) -> Vec<String> {
 
 /// Tries the probe of the running instance.
 pub(crate) fn probe(request: &LaunchRequest, running: &Payload) -> Result<(), Failure> {
+    probe_beside(request, running, |_| ())
+}
+
+/// The same, while somebody else looks at the process that tries it.
+pub(crate) fn probe_beside(
+    request: &LaunchRequest,
+    running: &Payload,
+    meanwhile: impl FnOnce(i32),
+) -> Result<(), Failure> {
     let request = LaunchRequest { task: LaunchTask::Probe, ..request.clone() };
     let (reports, launcher) = start(&request, Some(running), &null(), None);
+    meanwhile(launcher.pid);
     let report = next_report(&reports).map(|(report, _)| report);
     wait(launcher.pid, &launcher.pidfd);
     match report {

@@ -13,6 +13,7 @@ mod cases;
 mod failures;
 mod fixture;
 mod init_role;
+mod rights;
 mod start_defaults;
 mod systemd;
 mod walls;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         attacks::ALL,
         attack_program::ALL,
         walls::ALL,
+        rights::ALL,
         failures::ALL,
         systemd::ALL,
     ];

@@ -230,7 +230,7 @@ fn locked(fixture: &Fixture) {
 
 /// Does `work` as root inside, in these namespaces of the instance. Gives its numbers; what it holds is held until the
 /// descriptor is closed.
-fn as_root_inside(
+pub(crate) fn as_root_inside(
     running: &Payload,
     namespaces: NamespacesOf,
     work: impl FnOnce() -> Vec<i32>,

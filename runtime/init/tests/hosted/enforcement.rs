@@ -1,12 +1,12 @@
 //! What keeps instances apart from each other, and strangers from init, as the kernel or the other end sees it.
 
-use super::host::{self, Host};
+use super::host::{self, Host, Running};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 use yado_spec::kernel_table_share;
 use yado_sys::{machine, packet};
-use yado_wire::rescue::{InstanceState, Request};
+use yado_wire::rescue::{EventKind, ExitStatus, InstanceState, Reply, Request};
 
 const RUNS: &str = "[config]\nboot.autostart = true\n";
 
@@ -43,6 +43,53 @@ fn init_listens_for_root_alone_and_answers_nobody_else_whatever_the_sockets_mode
     let _ = packet::send(&connection, &yado_wire::encode(&Request::Status).unwrap(), &[]);
     assert_eq!(host::replies(&connection, Duration::from_secs(10)), []);
     host.logs_until(None, "of user 65534 may not ask: only root may");
+    assert!(host.end().success());
+}
+
+/// What an instance has said when it said that it is ready, up to this.
+fn ready_words(host: &Running, instance: &str, last: &str) -> Vec<String> {
+    let socket = host.connect(&Request::Events, &[]);
+    packet::set_timeout(&socket, Duration::from_secs(60)).unwrap();
+    let mut words: Vec<String> = Vec::new();
+    while words.last().is_none_or(|word| word != last) {
+        let Some(Reply::Event(event)) = host::next_reply(&socket) else { panic!("only {words:?}") };
+        if let (Some(about), Some(EventKind::Ready(word))) = (event.instance, event.kind) {
+            words.extend((about.name.as_str() == instance).then(|| word.to_string()));
+        }
+    }
+    words
+}
+
+/// The kernel says whose a datagram is. The socket alone proves nothing: root of the host reaches it, and an instance can pass
+/// it on to whomever it likes.
+#[test]
+fn nobody_outside_an_instances_range_of_ids_speaks_for_it() {
+    let config = format!(
+        "{RUNS}health.ready = \"notify\"\nhealth.watchdog = 600\nboot.restart = \"on-failure\"\n\
+         \"boot.restart.pause\" = \"100ms\"\n"
+    );
+    let Some(host) = Host::with(&[("one", &config), ("two", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    host.wait_for("two", InstanceState::Running);
+    let (first, pid) = (host.first_host_id("one"), host.status("one").pid.unwrap());
+    let from_outside = |text: &str| {
+        for uid in [0, 65_534, first - 1, first + IDS, host.first_host_id("two")] {
+            host.notify_as(uid, "one", text);
+        }
+    };
+    // What comes out of the socket later was not heard before.
+    from_outside("READY=1\nSTATUS=from outside");
+    from_outside("WATCHDOG=trigger");
+    host.notify("one", "READY=1\nSTATUS=from inside");
+    assert_eq!(ready_words(&host, "one", "from inside"), ["from inside"]);
+    host.wait_for("one", InstanceState::Ready);
+    from_outside("STATUS=from outside\nWATCHDOG=trigger");
+    host.notify("one", "STATUS=from inside, too\nWATCHDOG=trigger");
+    let told = host.logs_until(Some("one"), "from inside, too");
+    assert!(!told.iter().any(|line| line.contains("from outside")), "{told:?}");
+    host.wait_until("it is started again", |host| host.status("one").restarts == 1);
+    assert!(!host.is_process_of_ours(pid), "its first process is still there");
     assert!(host.end().success());
 }
 
@@ -93,4 +140,21 @@ fn a_service_is_asked_to_end_only_when_no_instance_is_left() {
     fs::write(host.path("pid"), host.status("slow").pid.unwrap().to_string()).unwrap();
     assert!(host.end().success());
     assert_eq!(fs::read_to_string(host.path("verdict")).unwrap(), "gone\n");
+}
+
+/// On disk the files of its root are the host's root's, with all that they may do.
+#[test]
+fn nobody_else_on_the_host_reaches_the_files_of_an_instance() {
+    let Some(host) = Host::with(&[("one", RUNS)]) else { return };
+    let mut host = host.start();
+    host.wait_for("one", InstanceState::Running);
+    let plant = "/bin/busybox cp /bin/busybox /root/mine && /bin/busybox chmod 4755 /root/mine";
+    assert_eq!(host.exec("one", &["sh", "-c", plant]), Ok(ExitStatus::Code(0)));
+    let layers = fs::read_dir(host.path("data/layers")).unwrap().map(|layer| layer.unwrap().path());
+    let planted: Vec<_> = layers.map(|layer| layer.join("upper/root/mine")).collect();
+    let [planted] = planted.as_slice() else { panic!("{planted:?}") };
+    let found = fs::metadata(planted).unwrap();
+    assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o4755));
+    assert_eq!(host::open_as(65_534, planted).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(host.end().success());
 }

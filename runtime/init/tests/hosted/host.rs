@@ -909,6 +909,16 @@ pub(crate) fn connect_as(uid: u32, socket: &Path) -> OwnedFd {
     client.join().unwrap()
 }
 
+/// A file opened by this user.
+pub(crate) fn open_as(uid: u32, path: &Path) -> io::Result<File> {
+    let path = path.to_owned();
+    let opener = std::thread::spawn(move || {
+        identity::become_user(uid, uid, &[]).unwrap();
+        File::open(path)
+    });
+    opener.join().unwrap()
+}
+
 fn send_as(uid: u32, socket: &Path, text: &str, descriptor: Option<OwnedFd>) -> io::Result<Option<()>> {
     let (socket, text) = (socket.to_owned(), text.to_owned());
     let sender = std::thread::spawn(move || {
