@@ -7,6 +7,7 @@ mod beside;
 pub(crate) mod budgets;
 mod cargo_tests;
 mod expected_skips;
+mod guests;
 mod mutations;
 mod room;
 mod tally;
@@ -287,8 +288,10 @@ fn unit(cache: &Cache, tally: &mut Tally, scope: &Scope) {
         tally.check(&name, || provision::debian_root(cache, arch))
     });
     let debian = debian.as_deref().map(|tar| ("YADO_TEST_DEBIAN", tar));
+    let guests = guests::make_ready(cache, tally, scope.length);
+    let guests = guests.as_deref().map(|folder| ("YADO_TEST_ROOTS", folder));
     let applies = (scope.length == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
-    let environment: Vec<(&str, &Path)> = debian.into_iter().chain(applies).collect();
+    let environment: Vec<(&str, &Path)> = debian.into_iter().chain(guests).chain(applies).collect();
     cargo_tests::run(tally, &["--workspace", "--locked"], &environment);
 }
 

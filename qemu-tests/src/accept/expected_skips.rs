@@ -66,7 +66,6 @@ const EXPECTED: &[Expected] = &[
     // What is made in another run.
     Expected { reason: "it takes long: --long runs it", is_here: |skip| skip.length == Length::Short },
     Expected { reason: "no root ", is_here: |skip| skip.length == Length::Short },
-    Expected { reason: "YADO_TEST_ROOTS names no directory of roots", is_here: |_| true },
     // A demo that had to build something, or beside which others were at work, is not judged by its time.
     Expected { reason: "its time is not judged: ", is_here: |_| true },
 ];

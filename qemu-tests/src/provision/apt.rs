@@ -29,6 +29,10 @@ pub(crate) enum Suite {
     Backports,
     /// The newer kernels for boards.
     BoardBackports,
+    /// The release before bookworm: a guest with an old systemd.
+    Bullseye,
+    /// What becomes the next release: a guest with the newest systemd.
+    Sid,
 }
 
 impl Suite {
@@ -38,20 +42,29 @@ impl Suite {
             Suite::Main => "bookworm",
             Suite::Security => "bookworm-security",
             Suite::Backports | Suite::BoardBackports => "bookworm-backports",
+            Suite::Bullseye => "bullseye",
+            Suite::Sid => "sid",
         }
     }
 
     /// The name of its folder.
     const fn folder(self) -> &'static str {
         match self {
-            Suite::Main | Suite::Security | Suite::Backports => self.name(),
+            Suite::Main | Suite::Security | Suite::Backports | Suite::Bullseye | Suite::Sid => self.name(),
             Suite::BoardBackports => "bookworm-backports-boards",
         }
+    }
+
+    /// Whether `/bin` and its like are links in it, as its package `usr-is-merged` says. Without that one `usrmerge` comes
+    /// instead and brings all of perl.
+    pub(super) const fn has_merged_usr(self) -> bool {
+        !matches!(self, Suite::Bullseye)
     }
 
     const fn architectures(self) -> &'static str {
         match self {
             Suite::Main => "amd64,arm64,armhf",
+            Suite::Bullseye | Suite::Sid => "amd64,arm64",
             Suite::Security | Suite::Backports => "amd64",
             Suite::BoardBackports => "arm64,armhf",
         }
@@ -60,7 +73,9 @@ impl Suite {
     /// The `Label:` of the archive's Release file, and the variable that names a mirror where apt knows none.
     const fn archive(self) -> (&'static str, &'static str) {
         match self {
-            Suite::Main | Suite::Backports | Suite::BoardBackports => ("Debian", "YADO_DEBIAN_MIRROR"),
+            Suite::Main | Suite::Backports | Suite::BoardBackports | Suite::Bullseye | Suite::Sid => {
+                ("Debian", "YADO_DEBIAN_MIRROR")
+            }
             Suite::Security => ("Debian-Security", "YADO_SECURITY_MIRROR"),
         }
     }
@@ -87,6 +102,11 @@ impl<'c> PrivateApt<'c> {
             apt.update()?;
         }
         Ok(apt)
+    }
+
+    /// Whose folder it is.
+    pub(super) const fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// What the suite says of these packages.
@@ -258,7 +278,7 @@ fn mirror(suite: Suite) -> Result<String, ProvisionError> {
     let targets = ask()?;
     let found = find_mirror(&targets, label).or_else(|| match suite {
         Suite::Security => security_beside(&find_mirror(&targets, Suite::Main.archive().0)?),
-        Suite::Main | Suite::Backports | Suite::BoardBackports => None,
+        Suite::Main | Suite::Backports | Suite::BoardBackports | Suite::Bullseye | Suite::Sid => None,
     });
     found.ok_or(ProvisionError::NoMirror { label })
 }

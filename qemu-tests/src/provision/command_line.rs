@@ -45,6 +45,8 @@ enum What {
     Rootfs,
     /// crun and LXC, which the benchmark measures beside us
     Peers,
+    /// Roots with other inits, for this machine if no board is named
+    Guests,
 }
 
 /// Runs the command.
@@ -53,8 +55,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let boards = arguments.arch.map_or_else(|| Arch::BOARDS.to_vec(), |arch| vec![arch]);
-    match make_ready(arguments.what, &boards) {
+    match make_ready(arguments.what, arguments.arch) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("provision: {error}");
@@ -63,8 +64,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
+fn make_ready(what: What, arch: Option<Arch>) -> Result<(), ProvisionError> {
     let cache = Cache::open()?;
+    let boards = arch.map_or_else(|| Arch::BOARDS.to_vec(), |arch| vec![arch]);
     let wants = |one| what == one || what == What::All;
     if wants(What::Packages) {
         super::ensure_packages(&cache, &Purpose::ALL)?;
@@ -74,7 +76,7 @@ fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
             println!("{:<10} {:<6} {}", "rustc", toolchain.version, toolchain.rustc.display());
         }
     }
-    for &arch in boards {
+    for arch in boards {
         if wants(What::Kernel) {
             for kernel in [super::kernel(&cache, arch)?, super::newer_kernel(&cache, arch)?] {
                 print_place("kernel", arch, &kernel.image);
@@ -96,6 +98,12 @@ fn make_ready(what: What, boards: &[Arch]) -> Result<(), ProvisionError> {
         }
         if wants(What::Peers) {
             print_place("peers", arch, &super::peers(&cache, arch)?);
+        }
+    }
+    if wants(What::Guests) {
+        let arch = arch.unwrap_or(Arch::Amd64);
+        for guest in super::GUESTS {
+            print_place(guest.name, arch, &super::guest_root(&cache, arch, guest)?);
         }
     }
     Ok(())

@@ -51,10 +51,10 @@ const LXC_HOST: Recipe = Recipe {
 };
 
 /// mmdebstrap's own hook that makes `/bin` and its like links before the first package.
-const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
+pub(super) const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
 
 /// Left out: nobody reads a manual in a container of a device.
-const EXCLUDED: [&str; 5] =
+pub(super) const EXCLUDED: [&str; 5] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*"];
 
 /// Every file that is newer gets this time, so that two builds agree: the day of bookworm's release.
@@ -83,7 +83,7 @@ fn make(cache: &Cache, arch: Arch, recipe: &Recipe) -> Result<PathBuf, Provision
         host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
         binfmt::register(arch)?;
         let step = Step::begin(format!("{name} of Debian 12 for {arch} (minutes, once)"));
-        let setup = Setup::write(aside, setup)?;
+        let setup = Script::write(aside, setup)?;
         bootstrap(&apt, arch, packages, &setup.path, aside)?;
         step.done();
         Ok(())
@@ -114,24 +114,24 @@ fn bootstrap(
     Ok(())
 }
 
-/// The hook as a file beside the entry that is being made; gone when it is made or has failed.
-struct Setup {
-    path: PathBuf,
+/// A hook as a file beside the entry that is being made; gone when it is made or has failed.
+pub(super) struct Script {
+    pub(super) path: PathBuf,
 }
 
-impl Setup {
-    fn write(aside: &Path, text: &str) -> Result<Setup, ProvisionError> {
+impl Script {
+    pub(super) fn write(aside: &Path, text: &str) -> Result<Script, ProvisionError> {
         use std::os::unix::fs::PermissionsExt as _;
         let path = aside.with_extension("sh");
         fs::write(&path, text).map_err(ProvisionError::io("write", &path))?;
-        let setup = Setup { path };
+        let setup = Script { path };
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&setup.path, executable).map_err(ProvisionError::io("chmod", &setup.path))?;
         Ok(setup)
     }
 }
 
-impl Drop for Setup {
+impl Drop for Script {
     fn drop(&mut self) {
         // What stays behind lies in the cache's `aside` and is overwritten by the next run.
         let _ = fs::remove_file(&self.path);

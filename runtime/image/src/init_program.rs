@@ -285,7 +285,7 @@ mod tests {
             (&["/bin/busybox", "init"], Busybox, "SIGUSR2"),
             (&["/hard/init"], Busybox, "SIGUSR2"),
             (&["/sysv/init", "2"], SysVinit, "/sysv/init 0"),
-            (&["/openrc/init"], OpenrcInit, "SIGTERM"),
+            (&["/openrc/init"], OpenrcInit, "/sbin/openrc-shutdown --poweroff now"),
             (&["/runit/init"], Runit, "/runit/init 0"),
             (&["/finit/init"], Finit, "SIGUSR2"),
             (&["/sbin/dinit"], Dinit, "SIGTERM"),

@@ -61,8 +61,8 @@ impl InitKind {
             InitKind::SysVinit => telinit(),
             // runit-init(8): makes stopit executable and sends SIGCONT.
             InitKind::Runit => telinit(),
-            // What openrc-shutdown writes into its pipe, without a process inside that the shutdown would have to end.
-            InitKind::OpenrcInit => Stop::Signal(15),
+            // Its pipe is read when it has booted. At SIGTERM it begins at once, and hangs in the lock of a boot that goes on.
+            InitKind::OpenrcInit => Stop::Command(OPENRC_POWEROFF.map(str::to_owned).into()),
             InitKind::Finit | InitKind::Busybox | InitKind::Procd => Stop::Signal(12),
             InitKind::S6LinuxInit => Stop::Command(vec![S6_POWEROFF.to_owned(), "-p".to_owned()]),
             InitKind::S6 | InitKind::Dinit | InitKind::SmallInit => Stop::Signal(15),
@@ -71,6 +71,9 @@ impl InitKind {
         }
     }
 }
+
+/// openrc-shutdown(8).
+const OPENRC_POWEROFF: [&str; 3] = ["/sbin/openrc-shutdown", "--poweroff", "now"];
 
 /// `halt`, `poweroff` and `reboot` are this program of s6-linux-init under other names.
 const S6_POWEROFF: &str = "/sbin/poweroff";

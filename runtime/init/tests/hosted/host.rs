@@ -795,7 +795,7 @@ impl Running {
     }
 
     /// init is the child of `sh` and `unshare`, which it replaced: the same process.
-    fn init_pid(&self) -> i32 {
+    pub(crate) fn init_pid(&self) -> i32 {
         self.init.id() as i32
     }
 
@@ -826,20 +826,12 @@ impl Running {
     }
 
     fn processes(&self) -> Vec<i32> {
-        fn collect(group: &Path, pids: &mut Vec<i32>) {
-            let list = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            pids.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
-            for entry in fs::read_dir(group).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    collect(&entry.path(), pids);
-                }
-            }
-        }
-        let mut pids = Vec::new();
-        if let Some(group) = self.group() {
-            collect(&group, &mut pids);
-        }
-        pids
+        self.group().as_deref().map(processes_in).unwrap_or_default()
+    }
+
+    /// The processes of an instance.
+    pub(crate) fn processes_of(&self, instance: &str) -> Vec<i32> {
+        processes_in(&self.group_of(instance))
     }
 }
 
@@ -850,6 +842,18 @@ impl Drop for Running {
             let _ = self.init.wait();
         }
     }
+}
+
+/// All processes of a control group and of those below it.
+fn processes_in(group: &Path) -> Vec<i32> {
+    let list = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let mut pids: Vec<i32> = list.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            pids.extend(processes_in(&entry.path()));
+        }
+    }
+    pids
 }
 
 /// What the kernel itself takes on the whole machine: objects, stacks, page tables, and what each processor has its own of.

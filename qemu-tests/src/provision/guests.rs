@@ -1,0 +1,259 @@
+//! The matrix of guests: roots of what users bring, small, each with another init. A new guest is a row of [`GUESTS`].
+//!
+//! The Debian ones of a suite are one minimal root, made once, with the guest's own packages on top: a third of the time that
+//! each would take alone.
+
+use std::path::{Path, PathBuf};
+
+use super::apt::{PrivateApt, Suite};
+use super::binfmt;
+use super::board_files::busybox;
+use super::failure::ProvisionError;
+use super::host_packages::{self, Purpose};
+use super::rootfs::{EXCLUDED, MERGED_USR, SOURCE_DATE_EPOCH, Script, debian_root};
+use crate::arch::Arch;
+use crate::cache::{Cache, Key};
+use crate::command::Tool;
+use crate::progress::Step;
+
+/// One guest.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its name, by which the tests know what to expect of it.
+    pub name: &'static str,
+    /// The runs that want it.
+    pub wanted: Wanted,
+    contents: Contents,
+}
+
+/// Which runs want a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every one.
+    Always,
+    /// Those that may take long.
+    Long,
+}
+
+#[derive(Debug)]
+enum Contents {
+    /// The boards' own container: Debian with systemd, without what only a whole machine has.
+    BoardContainer,
+    /// Packages of Debian on a minimal root, and what is done to it then, after `debian.sh`.
+    Debian { suite: Suite, packages: &'static [&'static str], setup: &'static str },
+    /// One static busybox.
+    Busybox,
+    /// One static program of ours, in C.
+    Program,
+}
+
+/// All guests.
+pub const GUESTS: &[Guest] = &[
+    Guest { name: "systemd", wanted: Wanted::Always, contents: Contents::BoardContainer },
+    Guest {
+        name: "sysvinit",
+        wanted: Wanted::Always,
+        contents: on_bookworm(&["sysvinit-core", "orphan-sysvinit-scripts", "ifupdown", "isc-dhcp-client"], IFUPDOWN),
+    },
+    Guest {
+        name: "openrc",
+        wanted: Wanted::Always,
+        contents: on_bookworm(&["sysvinit-core", "openrc", "ifupdown", "isc-dhcp-client"], IFUPDOWN),
+    },
+    Guest {
+        name: "openrc-init",
+        wanted: Wanted::Always,
+        contents: on_bookworm(&["openrc", "initscripts", "ifupdown", "isc-dhcp-client"], OPENRC_INIT),
+    },
+    Guest {
+        name: "runit",
+        wanted: Wanted::Always,
+        contents: on_bookworm(&["runit-init", "ifupdown", "isc-dhcp-client"], IFUPDOWN),
+    },
+    Guest {
+        name: "finit",
+        wanted: Wanted::Always,
+        contents: on_bookworm(&["finit-sysv", "ifupdown", "isc-dhcp-client"], IFUPDOWN),
+    },
+    Guest { name: "busybox-init", wanted: Wanted::Always, contents: Contents::Busybox },
+    Guest { name: "program", wanted: Wanted::Always, contents: Contents::Program },
+    Guest {
+        name: "bullseye",
+        wanted: Wanted::Long,
+        contents: Contents::Debian {
+            suite: Suite::Bullseye,
+            packages: &["systemd", "systemd-sysv", "dbus", "iproute2"],
+            setup: SYSTEMD,
+        },
+    },
+    Guest {
+        name: "sid",
+        wanted: Wanted::Long,
+        contents: Contents::Debian {
+            suite: Suite::Sid,
+            packages: &["systemd", "systemd-sysv", "systemd-resolved", "dbus", "iproute2"],
+            setup: SYSTEMD,
+        },
+    },
+    Guest {
+        name: "full",
+        wanted: Wanted::Long,
+        contents: on_bookworm(
+            &["systemd", "systemd-sysv", "systemd-resolved", "dbus", "udev", "openssh-server", "cron", "rsyslog"],
+            SYSTEMD,
+        ),
+    },
+];
+
+const fn on_bookworm(packages: &'static [&'static str], setup: &'static str) -> Contents {
+    Contents::Debian { suite: Suite::Main, packages, setup }
+}
+
+/// What is done to each Debian root first.
+const DEBIAN: &str = include_str!("../../data/guests/debian.sh");
+/// systemd's own daemons configure its interface.
+const SYSTEMD: &str = include_str!("../../data/guests/systemd.sh");
+/// Debian's `/etc/network/interfaces` does.
+const IFUPDOWN: &str = include_str!("../../data/guests/ifupdown.sh");
+const OPENRC_INIT: &str =
+    concat!(include_str!("../../data/guests/ifupdown.sh"), "ln -sfn openrc-init \"$root/usr/sbin/init\"\n");
+
+const BUSYBOX: &str = include_str!("../../data/guests/busybox.sh");
+const PROGRAM: &str = include_str!("../../data/guests/program.c");
+
+/// A guest's root, as a tar.
+pub fn guest_root(cache: &Cache, arch: Arch, guest: &Guest) -> Result<PathBuf, ProvisionError> {
+    let entry = format!("guest-{}-{arch}", guest.name);
+    match guest.contents {
+        Contents::BoardContainer => debian_root(cache, arch),
+        Contents::Debian { suite, packages, setup } => {
+            let setup = format!("{DEBIAN}{setup}");
+            on_minimal(cache, arch, suite, &Recipe { entry: &entry, packages, setup: &setup })
+        }
+        Contents::Busybox => {
+            let program = busybox(cache, arch)?;
+            let key = Key::new("guest busybox 1").with(BUSYBOX).with(program.as_os_str().as_encoded_bytes());
+            cache.entry(&entry, &key, |aside| {
+                let script = Script::write(aside, BUSYBOX)?;
+                archive(aside, |root| Tool::new(&script.path).arg(root).arg(&program).run().map_err(Into::into))
+            })
+        }
+        Contents::Program => {
+            host_packages::ensure(cache, &[Purpose::Compiler(arch)])?;
+            let key = Key::new("guest program 1").with(PROGRAM).with(arch.debian());
+            cache.entry(&entry, &key, |aside| {
+                let source = aside.with_extension("c");
+                std::fs::write(&source, PROGRAM).map_err(ProvisionError::io("write", &source))?;
+                let compiled = archive(aside, |root| compile(arch, &source, root));
+                // At worst it is overwritten by the next run.
+                let _ = std::fs::remove_file(&source);
+                compiled
+            })
+        }
+    }
+}
+
+fn compile(arch: Arch, source: &Path, root: &Path) -> Result<(), ProvisionError> {
+    let folder = root.join("sbin");
+    std::fs::create_dir(&folder).map_err(ProvisionError::io("create", &folder))?;
+    let options = ["-static", "-Os", "-s", "-Wall", "-Werror", "-o"];
+    Ok(Tool::new(arch.gcc()).args(options).arg(folder.join("init")).arg(source).run()?)
+}
+
+/// Packs what `make` puts into an empty folder; all of it is root's.
+fn archive(tar: &Path, make: impl FnOnce(&Path) -> Result<(), ProvisionError>) -> Result<(), ProvisionError> {
+    let folder = tempfile::tempdir().map_err(ProvisionError::io("create", &std::env::temp_dir()))?;
+    make(folder.path())?;
+    let options = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+w"];
+    let time = format!("--mtime=@{SOURCE_DATE_EPOCH}");
+    Ok(Tool::new("tar").args(options).arg(time).arg("-cf").arg(tar).arg("-C").arg(folder.path()).arg(".").run()?)
+}
+
+/// What a Debian guest is made from.
+struct Recipe<'r> {
+    entry: &'r str,
+    packages: &'r [&'r str],
+    setup: &'r str,
+}
+
+/// Packages of Debian on the minimal root of their suite.
+fn on_minimal(cache: &Cache, arch: Arch, suite: Suite, recipe: &Recipe<'_>) -> Result<PathBuf, ProvisionError> {
+    let Recipe { entry, packages, setup } = recipe;
+    host_packages::ensure(cache, &[Purpose::Fetching])?;
+    let apt = PrivateApt::open(cache, suite)?;
+    let mut key = Key::new("guest 1").with(arch.debian()).with(setup).with(suite.name());
+    for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, packages)?) {
+        key = key.with(&stanza.sha256);
+    }
+    cache.entry(entry, &key, |aside| {
+        let minimal = minimal_root(cache, &apt, arch)?;
+        let step = Step::begin(format!("{entry}: {} on {}", packages.join(" "), suite.name()));
+        let setup = Script::write(aside, setup)?;
+        // mmdebstrap(1), "Examples": a root that is there already is refined.
+        let unpack = format!("mmtarfilter '--path-exclude=/dev/*' < '{}' | tar -C \"$1\" -x", minimal.display());
+        let install = format!(
+            "chroot \"$1\" env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes --no-install-recommends install {}",
+            packages.join(" ")
+        );
+        mmdebstrap(arch)
+            .args(["--variant=custom", "--skip=update"])
+            .arg(format!("--setup-hook={unpack}"))
+            .arg(format!("--customize-hook={install}"))
+            .arg(format!("--customize-hook={} \"$1\"", setup.path.display()))
+            .arg("")
+            .arg(aside)
+            .run()?;
+        step.done();
+        Ok(())
+    })
+}
+
+/// The minimal root of a suite, with the lists of its packages.
+fn minimal_root(cache: &Cache, apt: &PrivateApt<'_>, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    let suite = apt.suite();
+    let base_files = apt.look_up(arch, &["base-files"])?;
+    let key = base_files.iter().fold(Key::new("minimal root 1"), |key, stanza| key.with(&stanza.sha256));
+    let key = key.with(EXCLUDED.join("\n"));
+    cache.entry(&format!("minimal-{}-{arch}", suite.name()), &key, |aside| {
+        host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
+        binfmt::register(arch)?;
+        let step = Step::begin(format!("a minimal root of {} for {arch}", suite.name()));
+        let merging = match suite.has_merged_usr() {
+            true => vec![format!("--hook-directory={MERGED_USR}"), "--include=usr-is-merged".to_owned()],
+            false => Vec::new(),
+        };
+        mmdebstrap(arch)
+            .args(["--variant=minbase", "--skip=cleanup/apt/lists", "--aptopt=Acquire::Languages \"none\""])
+            .args(["--aptopt=Acquire::Retries \"3\"", "--dpkgopt=force-unsafe-io"])
+            // A mirror that stands still has lists of sid that are past their time; they are signed all the same.
+            .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
+            .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
+            .args(merging)
+            .arg(suite.name())
+            .arg(aside)
+            .arg(apt.source_line(arch)?.trim())
+            .run()?;
+        step.done();
+        Ok(())
+    })
+}
+
+fn mmdebstrap(arch: Arch) -> Tool {
+    Tool::as_root("env")
+        .arg(format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"))
+        .args(["mmdebstrap", "--quiet", "--format=tar"])
+        .arg(format!("--architectures={arch}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::GUESTS;
+
+    #[test]
+    fn guests_have_names_of_their_own() {
+        let mut names: Vec<&str> = GUESTS.iter().map(|guest| guest.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), GUESTS.len());
+    }
+}
