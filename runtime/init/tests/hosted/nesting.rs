@@ -21,7 +21,8 @@ const ROOT: &str = "nesting";
 
 /// `/dev/fuse` is for fuse-overlayfs: the kernel lays no overlay over one.
 const NESTS: &str = "[config]\nboot.autostart = true\nsecurity.nesting = true\nhealth.ready = \"notify\"\n\
-                     [devices.fuse]\ntype = \"unix-char\"\nsource = \"/dev/fuse\"\nmode = \"0666\"\n";
+                     [devices.fuse]\ntype = \"unix-char\"\nsource = \"/dev/fuse\"\nmode = \"0666\"\n\
+                     [devices.eth0]\ntype = \"nic\"\nnetwork = \"lan0\"\nipv4.address = \"10.205.9.7\"\n";
 
 /// Makes the user, and of busybox an image without a registry.
 const PREPARE: &str = "useradd -m user && mkdir -p /bundle/rootfs/bin && cp /bin/busybox /bundle/rootfs/bin \
@@ -47,6 +48,7 @@ const CONTAINERS: &[(&str, &str, &str)] = &[
 #[test]
 fn containers_of_others_run_inside_for_root_and_for_a_user() {
     let Some(mut host) = with_root_for_nesting() else { return };
+    prepare(&host);
     let base = host.first_host_id("guest").to_string();
     let failed: Vec<String> = CONTAINERS
         .iter()
@@ -71,6 +73,7 @@ fn a_limit_of_podmans_holds_one_level_down() {
         return;
     }
     let Some(mut host) = with_root_for_nesting() else { return };
+    prepare(&host);
     let (status, said) = run(&host, "guest", "podman run -d --network=none --memory=32m box sleep 1000");
     assert_eq!(status, ExitStatus::Code(0), "{said}");
     let groups = groups_below(&host.group_of("guest"));
@@ -83,6 +86,19 @@ fn a_limit_of_podmans_holds_one_level_down() {
     assert!(groups.iter().any(has), "{groups:?}");
     assert!(host.end().success());
     assert_eq!(host.left_over(), [""; 0]);
+}
+
+/// systemd-networkd waits for a udev where `/sys` is writable, and this root has none. What it configures, the kernel shows.
+#[test]
+fn systemd_networkd_configures_its_interface_without_a_udev() {
+    let Some(mut host) = with_root_for_nesting() else { return };
+    let configure = "mkdir -p /run/systemd/network && printf '[Match]\\nName=eth0\\n[Network]\\nDHCP=ipv4\\n' \
+                     >/run/systemd/network/10-eth0.network && systemctl restart systemd-networkd \
+                     && /lib/systemd/systemd-networkd-wait-online --interface=eth0 --timeout=40; networkctl; ip -4 -o address";
+    let (status, said) = run(&host, "guest", configure);
+    assert!(status == ExitStatus::Code(0) && said.contains(" 10.205.9.7/24 "), "{status:?} {said}");
+    assert!(said.lines().any(|line| line.contains("eth0") && line.contains("configured")), "{said}");
+    assert!(host.end().success());
 }
 
 /// It needs no user namespace above it: only there the kernel mounts images and takes device filters.
@@ -164,7 +180,7 @@ fn with_root_for_nesting() -> Option<Running> {
     let directory = std::env::var_os("YADO_TEST_ROOTS").unwrap_or_default();
     let names = [ROOT.to_owned(), format!("{ROOT}.tar")];
     let Some(root) = names.iter().map(|name| Path::new(&directory).join(name)).find(|root| root.exists()) else {
-        println!("SKIPPED: YADO_TEST_ROOTS names no directory of roots with one called {ROOT}");
+        println!("SKIPPED: no root {ROOT} (YADO_TEST_ROOTS names the directory)");
         return None;
     };
     if !Path::new("/dev/fuse").exists() {
@@ -173,11 +189,15 @@ fn with_root_for_nesting() -> Option<Running> {
     }
     let host = Host::with(&[])?;
     host.add_instance_of(&root, "guest", NESTS);
+    host.write_network("lan0", "[config]\nipv4.address = \"10.205.9.1/24\"\n");
     let host = host.start();
     host.wait_for("guest", InstanceState::Ready);
-    let (status, said) = run(&host, "guest", PREPARE);
-    assert_eq!(status, ExitStatus::Code(0), "{said}");
     Some(host)
+}
+
+fn prepare(host: &Running) {
+    let (status, said) = run(host, "guest", PREPARE);
+    assert_eq!(status, ExitStatus::Code(0), "{said}");
 }
 
 /// As the instance's root; gives all that it printed.
