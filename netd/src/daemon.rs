@@ -176,7 +176,7 @@ pub(crate) async fn run(arguments: Arguments, idle_memory: IdleMemory) -> Result
         Ok(saved) => (saved, Predecessor::Known),
         Err(error) => {
             let path = state_path.display();
-            tracing::error!("{path}: {error}; what is found stays as it is, as far as nothing else is known of it");
+            tracing::error!("{path}: {error}; existing addresses and routes stay until new ones are known");
             (Saved::nothing(&boot), Predecessor::Unknown)
         }
     };

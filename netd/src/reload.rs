@@ -60,8 +60,8 @@ pub(crate) fn first_networks(arguments: &Arguments, attachments: &[Attachment]) 
             let is_first = error.is_absent() && is_kept_known;
             match (&kept, is_first) {
                 (Some(_), _) => tracing::error!("{error}; the networks stay as they were"),
-                (None, false) => tracing::error!("{error}; using the default networks, and bridges of before stay"),
-                (None, true) => tracing::info!("no networks are said: using the default ones"),
+                (None, false) => tracing::error!("{error}; using the default networks, and existing bridges stay"),
+                (None, true) => tracing::info!("no networks are configured: using the default ones"),
             }
             let spec = kept.clone().unwrap_or_else(|| offered_here(NetworksSpec::default_networks(), arguments));
             FirstNetworks { spec, is_guessing: kept.is_none() && !is_first, kept }
@@ -91,7 +91,7 @@ impl Netd {
         self.is_guessing = false;
         self.take_networks();
         tracing::info!(
-            "networks read anew: {} bridges, {} uplinks",
+            "networks read again: {} bridges, {} uplinks",
             self.spec.bridges.len(),
             self.spec.uplinks.len()
         );

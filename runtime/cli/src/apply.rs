@@ -75,7 +75,7 @@ impl Places {
             Mode::Hosted => {
                 let real = socket.canonicalize().map_err(|error| format!("{}: {error}", socket.display()))?;
                 let run = real.parent().and_then(|run| Some((run, run.parent()?)));
-                let (run, host) = run.ok_or_else(|| format!("{}: is no socket of an init", socket.display()))?;
+                let (run, host) = run.ok_or_else(|| format!("{}: is not a socket of init", socket.display()))?;
                 (host.join("system"), host.join("data"), run.to_owned())
             }
         };

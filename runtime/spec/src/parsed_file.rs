@@ -177,7 +177,7 @@ impl Reader<'_> {
     }
 
     fn said_twice(&mut self, key: String, located: &Located) {
-        let reason = "said twice, in quotes and dotted".to_owned();
+        let reason = "given twice, in quotes and dotted".to_owned();
         self.parsed.problems.push(located.problem(key, Fault::Conflict { reason }));
     }
 

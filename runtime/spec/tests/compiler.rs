@@ -359,7 +359,7 @@ fn what_is_wrong_is_told_with_file_line_key_value_and_remedy() {
         ),
         (
             "[config]\nlimits.cpu = 1\n\"limits.cpu\" = 2",
-            "it.toml:4: limits.cpu = \"2\": said twice, in quotes and dotted",
+            "it.toml:4: limits.cpu = \"2\": given twice, in quotes and dotted",
         ),
         (
             "[devices.a]\ntype = 'nic'\nname = 'e'\nnetwork = 'yado0'\n[devices.b]\ntype = 'nic'\nname = 'e'\nnetwork = 'yado0'",
@@ -586,7 +586,7 @@ fn a_bad_network_is_told_and_left_out_and_the_uplink_stays() {
         ),
         (
             "type = 'physical'\n[config]\nipv4.gateway = '10.0.0.1'",
-            "net0.toml:3: ipv4.gateway = \"10.0.0.1\": only with ipv4.address; else DHCP says it",
+            "net0.toml:3: ipv4.gateway = \"10.0.0.1\": only with ipv4.address; else DHCP gives it",
         ),
     ];
     for (text, expected) in cases {

@@ -239,7 +239,7 @@ fn an_event_of_a_newer_init_does_not_end_the_stream() {
     let output = workshop.run(&rescue(&["events"]));
     init.join().unwrap();
     let shown = "[     0.000001] stage data\n\
-                 [     0.000001] an event of a kind that this program does not know, number 8\n\
+                 [     0.000001] an event that this program does not know, number 8\n\
                  [     0.000001] stage netd\n";
     assert_eq!((text(&output.stdout), text(&output.stderr), output.status.code()), (shown, "", Some(0)));
 }

@@ -241,7 +241,7 @@ impl fmt::Display for ExchangeError {
                 write!(out, "{who} on {} sent an answer to another question", path.display())
             }
             ExchangeError::Endless { peer: Peer { who, path } } => {
-                write!(out, "{who} on {} did not come to the end of its answer", path.display())
+                write!(out, "{who} on {} stopped in the middle of its answer", path.display())
             }
             ExchangeError::TooLong => write!(out, "the request is longer than {MAX_FRAME_BYTES} bytes"),
             ExchangeError::Refused(failure) => out.write_str(&printable(&failure.to_string())),

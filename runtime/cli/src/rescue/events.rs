@@ -47,7 +47,7 @@ fn line(event: &Event) -> String {
     let instance = instance.as_ref().map_or(String::new(), |about| format!("{}: ", about.name));
     let words = match kind {
         Some(kind) => sentence(kind),
-        None => format!("an event of a kind that this program does not know, number {sequence}"),
+        None => format!("an event that this program does not know, number {sequence}"),
     };
     format!("[{:>6}.{:06}] {instance}{}\n", monotonic_us / 1_000_000, monotonic_us % 1_000_000, printable(&words))
 }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn an_event_of_a_newer_init_is_one_line_and_one_object_too() {
         let event = event(None);
-        let words = "an event of a kind that this program does not know, number 7";
+        let words = "an event that this program does not know, number 7";
         assert_eq!(line(&event), format!("[     3.000042] web: {words}\n"));
         let value = json(&event);
         assert_eq!((&value["kind"], &value["sequence"]), (&Value::Null, &json!(7)));

@@ -148,7 +148,7 @@ fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
         match outcome {
             Err(fault) => parsed.problems.push(located.problem(name, fault)),
             Ok(_) if parsed.config.contains_key(&name) => {
-                let reason = "said twice, in quotes and dotted".to_owned();
+                let reason = "given twice, in quotes and dotted".to_owned();
                 parsed.problems.push(located.problem(name, Fault::Conflict { reason }));
             }
             Ok(effect) => {
@@ -221,7 +221,7 @@ fn build(name: &str, file: &str, parsed: &ParsedNetwork) -> Result<Built, Vec<Pr
         NetworkKind::Physical => {
             let is_static = draft.ipv4_address != Ipv4Choice::Auto;
             for key in ["ipv4.gateway", "dns.nameservers"] {
-                conflict(key, !is_static, "only with ipv4.address; else DHCP says it");
+                conflict(key, !is_static, "only with ipv4.address; else DHCP gives it");
             }
             conflict("ipv4.dhcp", is_static && draft.ipv4_dhcp, "not with ipv4.address");
         }
