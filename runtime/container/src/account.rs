@@ -14,10 +14,10 @@ use yado_wire::{Failure, Step};
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
-/// The longest of these files that is read: some ten thousand users.
+/// The most bytes that are read of one of these files: some ten thousand users.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What passwd(5) says where a line names no shell, and the one that a root file system without that file has, if any.
+/// The shell of a user without one: passwd(5). Also the shell if there is no `/etc/passwd`.
 const DEFAULT_SHELL: &str = "/bin/sh";
 
 /// A user of the instance, as the command's process takes it on.
@@ -26,11 +26,11 @@ pub(crate) struct Account {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
-    /// `None`: nothing is known but its number.
+    /// `None`: only the number of the user is known.
     pub(crate) login: Option<Login>,
 }
 
-/// What a login tells a user's programs.
+/// What login(1) puts into the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) name: String,
@@ -47,14 +47,14 @@ struct Entry {
 }
 
 impl Account {
-    /// Looks the user up where that is needed: for a name, or for a shell (`wants_shell`). Then this process is the instance's root
-    /// from here on.
+    /// Looks the user up where that is needed: for a name, or for a shell (`wants_shell`). From then on this process is the
+    /// instance's root.
     pub(crate) fn of(user: &CommandUser, wants_shell: bool) -> Result<Account, Failure> {
         match user {
             CommandUser::Ids { uid, gid } => {
                 let root =
                     || Login { name: "root".to_owned(), home: "/root".to_owned(), shell: DEFAULT_SHELL.to_owned() };
-                // Of a number nothing need be known.
+                // A number needs no entry in `/etc/passwd`.
                 let entry = if wants_shell { of_id(*uid)? } else { None };
                 let login = entry.map(|entry| entry.login).or_else(|| (*uid == 0).then(root));
                 Ok(Account { uid: *uid, gid: *gid, groups: Vec::new(), login })
@@ -80,7 +80,7 @@ impl Account {
         }
     }
 
-    /// From here on this process is that user.
+    /// Makes this process that user.
     pub(crate) fn become_it(&self) -> Result<(), Failure> {
         become_user(self.uid, self.gid, &self.groups)
     }
@@ -90,24 +90,24 @@ impl Account {
     }
 }
 
-/// Becomes a user inside, and stays untraceable for everybody inside.
+/// Makes this process a user of the instance. It stays untraceable for everybody inside.
 pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Failure> {
     // The largest id stands for "no change" in these calls.
     if uid == u32::MAX || gid == u32::MAX || groups.contains(&u32::MAX) {
         return Err(Failure::refused(Step::Exec, "uid and gid", "no such id"));
     }
     identity::become_user(uid, gid, groups).map_err(at(Step::Exec, "uid and gid"))?;
-    // Other ids make a process what fs.suid_dumpable says. With 1, "for debugging only", it is traceable up to here.
+    // After a change of ids the kernel sets dumpable to fs.suid_dumpable. With 1, "for debugging only", that means traceable.
     become_untraceable()
 }
 
-/// Who has this id; nobody where the file is not there, or no file to read: a shell is for the day when something is broken.
+/// The user with this id. `None` also if the file is missing or unreadable: a shell must work when something is broken.
 fn of_id(uid: u32) -> Result<Option<Entry>, Failure> {
     become_user(0, 0, &[])?;
     Ok(read(PASSWD).ok().and_then(|text| find(&text, |entry| entry.uid == uid)))
 }
 
-/// A file of the instance. That it may take a while is the launcher's to bound.
+/// Reads a file of the instance. It may block; the launcher has a time limit for that.
 fn read(path: &str) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let file = regular_file::open_linked(Path::new(path)).map_err(at(Step::Exec, path))?;
@@ -119,7 +119,7 @@ fn read(path: &str) -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The first line that is one and is wanted, as getpwnam(3) takes it.
+/// The first valid line that `is_wanted` accepts, as getpwnam(3) does it.
 fn find(passwd: &str, is_wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
     passwd.lines().filter_map(entry).find(is_wanted)
 }

@@ -33,12 +33,12 @@ use yado_sys::mount::{self, Depth};
 /// Where a mount is attached to be copied, in the runtime directory, which is the working directory.
 pub(crate) const PLACE: &str = "image";
 
-/// What init is told to keep.
+/// What init is told to keep for the next start.
 #[derive(Debug)]
 pub(crate) enum Keep {
-    /// What it gave; or, where that is used up, a copy.
+    /// The mount that init gave, or a copy of it if that was used up.
     Given(Option<OwnedFd>),
-    /// A new mount, while the file is this one. `watch`: readable when somebody changes or removes it.
+    /// A new mount, for as long as the file is the same. `watch`: readable when the file is changed or removed.
     New { mount: OwnedFd, identity: FileIdentity, watch: Option<OwnedFd> },
     /// Nothing.
     Nothing,
@@ -48,12 +48,12 @@ pub(crate) enum Keep {
 #[derive(Debug)]
 pub(crate) struct Copies {
     pub(crate) for_instance: OwnedFd,
-    /// `None`: what was copied is as good as before.
+    /// `None`: the original mount can be used again.
     pub(crate) for_init: Option<OwnedFd>,
 }
 
-/// Copies a mount that is attached nowhere. Only Linux 6.15 and later can do so; for others it is attached in our own mount
-/// namespace first, and is of no use to anybody else from then on.
+/// Copies a detached mount. Only Linux 6.15 and later can copy it directly. For older kernels it is attached in our own mount
+/// namespace first, and then nobody else can use it any more.
 pub(crate) fn copy(mount: &OwnedFd) -> io::Result<Copies> {
     match mount::clone_tree(mount.as_fd(), "", Depth::One) {
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => copy_attached(mount),
@@ -68,7 +68,7 @@ fn copy_attached(mount: &OwnedFd) -> io::Result<Copies> {
     Ok(Copies { for_instance: copy()?, for_init: Some(copy()?) })
 }
 
-/// Which file it is, and how it is now.
+/// The identity of the file, with its size and times now.
 pub(crate) fn identity(file: &File) -> Result<FileIdentity, Errno> {
     let stat = rustix::fs::fstat(file)?;
     let time = |seconds, nanoseconds| FileTime { seconds, nanoseconds };
@@ -81,8 +81,7 @@ pub(crate) fn identity(file: &File) -> Result<FileIdentity, Errno> {
     })
 }
 
-/// To be asked before an image is hashed: the file's identity, if one that is the same afterwards says that nobody has written
-/// to it.
+/// Call it before hashing: the file's identity, if the same identity after hashing proves that nobody has written to the file.
 pub(crate) fn identity_that_tells(file: &File) -> Option<FileIdentity> {
     let identity = identity(file).ok()?;
     let is_sure = tells_of_changes(file)
@@ -91,7 +90,7 @@ pub(crate) fn identity_that_tells(file: &File) -> Option<FileIdentity> {
     is_sure.then_some(identity)
 }
 
-/// A change from now on gives it another time. `now`: since 1970.
+/// Whether a change from now on would get another change time. `now`: time since 1970.
 fn is_settled(identity: &FileIdentity, now: Duration) -> bool {
     /// A second is the longest that a clock of these file systems stands still (ext4 with small inodes).
     const SETTLING_S: i64 = 2;
@@ -99,7 +98,7 @@ fn is_settled(identity: &FileIdentity, now: Duration) -> bool {
     i64::try_from(now.as_secs()).is_ok_and(|now| last.saturating_add(SETTLING_S) < now)
 }
 
-/// A file on one of these file systems gets another time whoever changes it: `linux/magic.h`.
+/// File systems that update the change time whoever writes: `linux/magic.h`.
 fn tells_of_changes(file: &File) -> bool {
     const KNOWN: [u64; 7] = [
         0xef53,      // ext4
@@ -114,8 +113,8 @@ fn tells_of_changes(file: &File) -> bool {
     is_file && rustix::fs::fstatfs(file).is_ok_and(|found| KNOWN.contains(&(found.f_type as u64)))
 }
 
-/// Has the kernel tell when somebody changes, renames or removes the file: whoever removes an image wants its space back, and
-/// the mount keeps it. `None`: it cannot (128 of a user are allowed); then the space comes back with the mount.
+/// An inotify watch for changes of the file, also for its removal: who removes an image wants its space back, and the mount keeps
+/// it. `None`: there are too many watches (a user may have 128); then the space is freed when the mount is dropped.
 pub(crate) fn watch(file: &File) -> Option<OwnedFd> {
     use inotify::{CreateFlags, WatchFlags};
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;

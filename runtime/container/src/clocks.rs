@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 use yado_sys::clone::{self, Namespaces};
 use yado_wire::{Failure, Step};
 
-/// Our next child's clocks since boot begin at zero, up to a second; ours go on as they are.
+/// Makes the clocks since boot of our next child begin at zero, to within a second. Our own clocks do not change.
 pub(crate) fn begin_anew() -> Result<(), Failure> {
     clone::unshare(Namespaces::NEWTIME).map_err(at(Step::Namespaces, "time"))?;
     // Whole seconds: a clock may not become negative.

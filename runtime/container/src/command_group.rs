@@ -9,9 +9,9 @@ use std::io::{self, Read};
 use yado_sys::clone::{self, Forked, Namespaces, Parent};
 use yado_wire::{Failure, Step};
 
-/// Where a group of version 2 has given controllers to its children it takes no processes itself: then a command goes into a
-/// leaf of its own beside them, as LXC does. More than one name, because an instance may have made a group of this name
-/// itself, and it may freeze or limit what it has made.
+/// Names of leaf groups for commands. A cgroup2 group that has enabled controllers for its children takes no processes itself:
+/// then a command goes into a leaf beside them, as with LXC. There is more than one name because an instance may have made a
+/// group of this name itself, which it could freeze or limit.
 const LEAVES: [&str; 8] = [".yado", ".yado-1", ".yado-2", ".yado-3", ".yado-4", ".yado-5", ".yado-6", ".yado-7"];
 
 /// The group that a command was started in.
@@ -46,7 +46,7 @@ impl CommandGroup {
     }
 }
 
-/// A leaf that is root's: nobody inside may write its files.
+/// Makes a leaf that belongs to the host's root: nobody inside may write to its files.
 fn open_leaf(group: &OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;

@@ -9,8 +9,8 @@ use yado_sys::seccomp::{DEFAULT_DENIALS, Filter};
 use yado_sys::security_label::{LabelError, Procfs};
 use yado_wire::{Failure, Step};
 
-/// What LXD takes from every container. In a user namespace they are without effect on the system anyway; in a privileged
-/// instance they are what stands between its root and ours.
+/// Capabilities that LXD takes from every container. In a user namespace they could not affect the system anyway; in a privileged
+/// instance they would make its root as powerful as ours.
 const DROPPED: Capabilities = Capabilities::SYS_TIME
     .union(Capabilities::SYS_MODULE)
     .union(Capabilities::SYS_RAWIO)
@@ -31,8 +31,7 @@ impl AsRawFd for NextLabel<'_> {
 }
 
 impl NextLabel<'_> {
-    /// The label that is asked for. To be called before anything of the instance's is joined: the instance decides what its
-    /// `/proc` is.
+    /// The label of `security`. Call it before joining any namespace of the instance, which decides what its `/proc` is.
     pub(crate) fn of(security: &Security) -> Result<Option<NextLabel<'_>>, Failure> {
         let Some(label) = &security.label else { return Ok(None) };
         let proc = Procfs::open().map_err(at(Step::Label, "/proc"))?;
@@ -40,10 +39,10 @@ impl NextLabel<'_> {
     }
 }
 
-/// Confines this process and all it will ever start, but for what [`finish`] does. It needs the privileges of the instance's
+/// Confines this process and its descendants, except for the part that [`finish`] does. It needs the privileges of the instance's
 /// root, and touches no file.
 pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
-    // A key ring takes memory of a bounded kind; what else is refused here, this kernel always refuses.
+    // Only this can fail for a reason that passes, lack of memory; the kernel would refuse the other calls again.
     keyring::join_new_session().map_err(at(Step::Capabilities, "session keyring"))?;
     capabilities::drop_from_bounding_set(DROPPED).map_err(at_in_vain(Step::Capabilities, "bounding set"))?;
     if security.syscalls_deny_default {
@@ -53,7 +52,7 @@ pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The rest, as the user who executes the next program. After it nothing of the system's is open for the label.
+/// Does the rest, as the user who executes the next program. Afterwards no descriptor of the system's `/proc` is open.
 pub(crate) fn finish(security: &Security, label: Option<NextLabel<'_>>) -> Result<(), Failure> {
     if let Some(NextLabel { label, proc }) = label {
         proc.label_next_exec(label).map_err(|error| label_failure(label, &error))?;

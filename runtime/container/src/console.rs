@@ -11,9 +11,9 @@ use yado_sys::machine;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
 
-/// `/dev/pts` of a new instance, detached. Made from outside: root inside cannot raise `max`. And in the mount namespace that
-/// we were started in: if that is the machine's first, the kernel lets these terminals, and none of a devpts that is mounted
-/// inside, use the reserve (`/proc/sys/kernel/pty/reserve`).
+/// Makes `/dev/pts` of a new instance, detached. It is made outside, so that root inside cannot raise `max`, and in the mount
+/// namespace in which we were started: if that is the machine's first one, the kernel lets these terminals use the reserve
+/// (`/proc/sys/kernel/pty/reserve`), and not those of a devpts that is mounted inside.
 pub(crate) fn new_terminals(base: u32) -> Result<OwnedFd, Failure> {
     const GROUP_TTY: u32 = 5;
     let gid = base.saturating_add(GROUP_TTY).to_string();
@@ -36,7 +36,8 @@ pub(crate) fn new_terminals(base: u32) -> Result<OwnedFd, Failure> {
     Ok(terminals)
 }
 
-/// Opens the first pty of these terminals, as whose it will be, and gives its master side. The instance never has that.
+/// Opens the first pty of these terminals, as the user who will own it, and returns its master side. The instance never has the
+/// master.
 pub(crate) fn open(terminals: &OwnedFd, base: u32) -> Result<OwnedFd, Failure> {
     const PTMX: &str = "ptmx";
     let failed = |errno: Errno| at(Step::Console, PTMX)(errno);
@@ -48,7 +49,7 @@ pub(crate) fn open(terminals: &OwnedFd, base: u32) -> Result<OwnedFd, Failure> {
     Ok(master)
 }
 
-/// In the payload, with its terminals in place: puts the console's slave side on `/dev/console` and on our standard
+/// In the payload, after its terminals are mounted: puts the slave side of the console on `/dev/console` and on our standard
 /// descriptors.
 pub(crate) fn take() -> Result<(), Failure> {
     // The only pty so far.

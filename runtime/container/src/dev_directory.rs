@@ -13,14 +13,14 @@ use yado_sys::device_filter::{DeviceKind, DeviceRule};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
 
-/// The nodes that LXD gives every container: name, major, minor. All are for everybody.
+/// The nodes that LXD gives every container: name, major, minor. Everybody inside may use them.
 const STANDARD: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Given where this kernel has them: name, major, minor, what sysfs calls them. A tunnel belongs to the network namespace it
-/// is made in and holds nobody up. LXD's third, `fuse`, does: a request that the container does not answer can be waited for
-/// by whatever touches the file, up to the end of the container itself. Who needs it declares it, as a `unix-char` device with
-/// `source = "/dev/fuse"` and `mode = "0666"`.
+/// Nodes that every container gets if this kernel has them: name, major, minor, name in sysfs. A tunnel belongs to the network
+/// namespace in which it is made, and blocks nobody. LXD also gives `fuse`, which can block: whatever touches a file of a FUSE
+/// server in the container waits for its answer, even the end of the container itself. An instance that needs FUSE declares a
+/// `unix-char` device with `source = "/dev/fuse"` and `mode = "0666"`.
 const WHERE_PRESENT: [(&str, u32, u32, &str); 1] = [("net/tun", 10, 200, "/sys/class/misc/tun")];
 
 const LINKS: [(&str, &str); 5] = [
@@ -31,11 +31,10 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// One tmpfs by two mounts.
+/// Two mounts of one tmpfs.
 #[derive(Debug)]
 pub(crate) struct DevDirectory {
-    /// Stays on our side for as long as the instance runs. What the instance mounts over its own `/dev` or below it is not
-    /// seen here.
+    /// Our mount, for as long as the instance runs. What the instance mounts on its own `/dev` or below is not visible here.
     pub(crate) ours: OwnedFd,
     /// Detached; the payload attaches it.
     pub(crate) theirs: OwnedFd,
@@ -65,13 +64,13 @@ fn new_tmpfs(base: u32) -> Result<OwnedFd, Failure> {
         FsOption::Value("gid", &owner),
         // LXC's size: nothing but nodes and a few sockets belongs here.
         FsOption::Value("size", "500k"),
-        // As many as are on record at most, and as many again. PID 1 holds the last mount of it: its end must be short.
+        // Twice the most nodes that the record can hold. PID 1 has the last mount of it, so unmounting must be fast.
         FsOption::Value("nr_inodes", "2048"),
     ];
     mount::new_file_system("tmpfs", &options, Attributes::MOUNT_ATTR_NOSUID).map_err(at_new(Step::Mount, "/dev"))
 }
 
-/// What every instance has in its `/dev`; on failure what could not be made.
+/// Makes the standard nodes, links and directories. On failure: what could not be made.
 fn fill(dev: &OwnedFd) -> Result<(), (&'static str, Errno)> {
     let make_char = |name: &'static str, major, minor| {
         let number = makedev(major, minor);
@@ -96,7 +95,7 @@ fn fill(dev: &OwnedFd) -> Result<(), (&'static str, Errno)> {
     for name in ["pts", "shm", "mqueue"] {
         make_directory(name)?;
     }
-    // What the console's pty is bound on.
+    // The mount point for the console's pty.
     rustix::fs::mknodat(dev, "console", FileType::RegularFile, Mode::from_raw_mode(0o620), 0)
         .map_err(|errno| ("console", errno))
 }
@@ -126,13 +125,13 @@ pub(crate) fn make_node(dev: &OwnedFd, node: &Node, base: u32) -> Result<(), Err
     })
 }
 
-/// Makes something as the ids inside that will own it.
+/// Makes something under the ids that will own it.
 fn as_owner(base: u32, uid: u32, gid: u32, make: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     let (Some(uid), Some(gid)) = (base.checked_add(uid), base.checked_add(gid)) else { return Err(Errno::INVAL) };
     as_ids(uid, gid, make).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::PERM))?
 }
 
-/// Removes a node. That it is gone already, or that the instance has something of its own in its place, is no error.
+/// Removes a node. It is no error if the node is already gone, or if the instance has put something else there.
 pub(crate) fn remove_node(dev: &OwnedFd, path: &str) -> Result<(), Errno> {
     let removed =
         open_parent(dev, path).and_then(|(parent, name)| rustix::fs::unlinkat(&parent, name, AtFlags::empty()));
@@ -142,8 +141,8 @@ pub(crate) fn remove_node(dev: &OwnedFd, path: &str) -> Result<(), Errno> {
     }
 }
 
-/// The directory that holds `path`, and the name there. `/dev` of a running instance is its root's to rearrange, so no link
-/// is followed and no mount crossed.
+/// The directory that holds `path`, and the name in it. Root inside may rearrange `/dev`, so no link is followed and no mount is
+/// crossed.
 fn open_parent<'a>(dev: &OwnedFd, path: &'a str) -> Result<(OwnedFd, &'a str), Errno> {
     let (directory, name) = path.rsplit_once('/').unwrap_or((".", path));
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -151,7 +150,7 @@ fn open_parent<'a>(dev: &OwnedFd, path: &'a str) -> Result<(OwnedFd, &'a str), E
     Ok((rustix::fs::openat2(dev, directory, flags, Mode::empty(), resolve)?, name))
 }
 
-/// What may be opened: the standard nodes, every pty of the instance, and its devices.
+/// The devices that may be opened: the standard nodes, all ptys of the instance, and its devices.
 pub(crate) fn rules(nodes: &[Node]) -> Vec<DeviceRule> {
     // 5:0 is `tty`, 5:2 `ptmx`. 5:1 would be the system's console; the instance's own is a pty.
     const TTY_AUX_MAJOR: u32 = 5;

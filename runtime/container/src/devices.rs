@@ -17,11 +17,11 @@ use yado_wire::{Failure, Step};
 pub(crate) struct Node {
     /// Its path below `/dev`.
     pub(crate) path: String,
-    /// The device it stands for.
+    /// The device number.
     pub(crate) source: NodeSource,
-    /// Owner inside.
+    /// Owner, as an id inside.
     pub(crate) uid: u32,
-    /// Group inside.
+    /// Group, as an id inside.
     pub(crate) gid: u32,
     /// Permission bits.
     pub(crate) mode: u16,
@@ -35,16 +35,16 @@ pub(crate) struct NodeSource {
     pub(crate) minor: u32,
 }
 
-/// What was found for the devices of a spec.
+/// The nodes that match the devices of a spec.
 #[derive(Debug, Default)]
 pub(crate) struct Found<'a> {
     /// Nodes, in the order of the devices.
     pub(crate) nodes: Vec<Node>,
-    /// The devices for which there is none.
+    /// The devices for which there is no node.
     pub(crate) absent: Vec<&'a Device>,
 }
 
-/// Looks for all devices.
+/// Finds the nodes for all devices.
 pub(crate) fn find(devices: &[Device]) -> Result<Found<'_>, Failure> {
     let mut found = Found::default();
     if devices.is_empty() {
@@ -87,7 +87,7 @@ fn find_node(kind: NodeKind, source: &str, path: &str) -> Result<Vec<(String, No
     Ok(vec![(path, NodeSource { kind, major: major(stat.st_rdev), minor: minor(stat.st_rdev) })])
 }
 
-/// `sda` of `/dev/sda`; nothing that climbs or is odd.
+/// `sda` for `/dev/sda`; `None` for a path outside of `/dev`, or with `.` or `..` in it.
 fn below_dev(path: &str) -> Option<String> {
     let name = path.strip_prefix("/dev/")?;
     let is_plain = name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");

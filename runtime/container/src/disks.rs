@@ -27,8 +27,8 @@ pub(crate) fn attach_all(
     Ok(())
 }
 
-/// The path may lead to a disk that is attached already, and that is the system's: we make nothing there that the instance's
-/// root may not make.
+/// Why a mount point could not be made. The path may lead to another disk that is attached already and belongs to the system:
+/// nothing is made there that the instance's root may not make.
 fn no_mount_point(path: &str) -> impl FnOnce(Errno) -> Failure {
     move |errno| {
         let failure = Failure::from_io(Step::Mount, path, &errno.into());
@@ -42,7 +42,7 @@ fn no_mount_point(path: &str) -> impl FnOnce(Errno) -> Failure {
     }
 }
 
-/// The disk as a detached mount. `None`: its source is not there, and it may be missing.
+/// The disk as a detached mount. `None`: its source is missing, and the disk is not required.
 fn open(
     disk: &Disk,
     request: &LaunchRequest,
@@ -61,7 +61,7 @@ fn open(
             };
             let shape = if found.is_dir() { Shape::Directory } else { Shape::File };
             let mount = mount::clone_tree(CWD, source, depth).map_err(at(Step::Mount, source))?;
-            // The data partition is mounted so that the system executes nothing from it; an instance may.
+            // The data partition is mounted `noexec`, for the system. An instance may execute files from it.
             if std::fs::metadata(&request.paths.layer).is_ok_and(|layer| layer.dev() == found.dev()) {
                 mount::clear_attributes(&mount, Depth::One, Attributes::MOUNT_ATTR_NOEXEC)
                     .map_err(at(Step::Mount, source))?;
@@ -72,7 +72,7 @@ fn open(
             (mount, shape)
         }
     };
-    // The system's device nodes and set-user-id programs are nothing for the instance.
+    // The instance must not use device nodes and set-user-id programs of the system.
     let mut attributes = Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOSUID;
     if disk.readonly {
         attributes |= Attributes::MOUNT_ATTR_RDONLY;
@@ -96,7 +96,7 @@ fn open_tmpfs(size_bytes: Option<u64>, request: &LaunchRequest, base: u32, path:
     mount::new_file_system("tmpfs", &options, Attributes::empty()).map_err(at_new(Step::Mount, path))
 }
 
-/// As init has written it; a limit in percent is a number there.
+/// Half of the limit that init has written to the control group, where a limit in percent is a number of bytes.
 fn half_of_memory_limit(cgroup: &str) -> Option<u64> {
     let limit = std::fs::read_to_string(format!("{cgroup}/memory.max")).ok()?;
     limit.trim_end().parse::<u64>().ok().map(|bytes| bytes / 2)

@@ -24,7 +24,7 @@ use yado_sys::personality;
 use yado_sys::pidfd::{self, NamespacesOf};
 use yado_wire::{Failure, Step};
 
-/// How long a command may take until it is executed: milliseconds, if nobody inside hinders it.
+/// How long it may take until a command is executed: milliseconds, unless somebody inside hinders it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Starts the command.
@@ -38,7 +38,7 @@ pub(crate) fn exec(request: &LaunchRequest, command: &Command, reporter: &mut Re
     reporter.command_started(&stopwatch)
 }
 
-/// Moves us into the namespaces of the running instance, but for its pid namespace, which is our children's only.
+/// Moves us into the namespaces of the running instance. The pid namespace is the exception: it counts for our children only.
 pub(crate) fn enter(request: &LaunchRequest, payload: &OwnedFd) -> Result<(), Failure> {
     let all = NamespacesOf::MOUNT
         | NamespacesOf::NETWORK
@@ -51,7 +51,7 @@ pub(crate) fn enter(request: &LaunchRequest, payload: &OwnedFd) -> Result<(), Fa
     pidfd::enter_namespaces(payload, wanted).map_err(at(Step::Namespaces, request.spec.name.as_str()))
 }
 
-/// A command on its way.
+/// A command that is not executed yet.
 #[derive(Debug)]
 pub(crate) struct ForkedCommand {
     pub(crate) pid: i32,
@@ -60,7 +60,7 @@ pub(crate) struct ForkedCommand {
     channel: PayloadChannel,
 }
 
-/// Forks the command, which joins the instance and executes. The launcher stays outside.
+/// Forks a process that joins the instance and executes the command. The launcher stays outside.
 pub(crate) fn fork_command(
     request: &LaunchRequest,
     command: &Command,
@@ -94,7 +94,7 @@ pub(crate) fn fork_command(
 }
 
 impl ForkedCommand {
-    /// Waits until it is executed. One that is not in time is killed.
+    /// Waits until the command is executed, or kills it at the timeout.
     pub(crate) fn wait_for_exec(&self) -> Result<PayloadSteps, Failure> {
         wait_for_exec(&self.channel).map_err(|failure| {
             // Before the kill: what is killed does not count as frozen.
@@ -108,8 +108,8 @@ impl ForkedCommand {
     }
 }
 
-/// Until the user is the instance's, this is the system's root where the instance says what a path leads to: nothing is
-/// opened before.
+/// Until it is a user of the instance, this process is the system's root in a place where the instance decides what a path leads
+/// to: so it opens no file before.
 fn become_command(
     request: &LaunchRequest,
     command: &Command,
@@ -120,7 +120,7 @@ fn become_command(
     let Command { argv, environment, cwd, user } = command;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::process::setsid().map_err(at(Step::Console, "session"))?;
-    // A terminal that is somebody else's stays theirs; then there is no job control, as after `ssh` without `-t`.
+    // A terminal of another session stays there: then there is no job control, as after `ssh` without `-t`.
     let _ = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
     confinement::confine(&request.spec.security)?;
     let account = Account::of(user, argv.is_empty())?;
@@ -139,7 +139,7 @@ fn become_command(
     })
 }
 
-/// Where it was asked for. Who did not ask comes home, if there is such a directory: `lxc exec` does the same.
+/// Changes to the working directory that was asked for; without one to `$HOME`, if that exists, as `lxc exec` does.
 fn change_directory(asked: Option<&str>, home: Option<&str>) -> Result<(), Failure> {
     if let Some(directory) = asked {
         return enter_directory(directory).map_err(at(Step::Exec, directory));
@@ -150,8 +150,7 @@ fn change_directory(asked: Option<&str>, home: Option<&str>) -> Result<(), Failu
     }
 }
 
-/// Whatever the instance makes of the path, it leads to what the instance has: the links of `/proc` to what a process has open do
-/// not count.
+/// Changes to a directory of the instance. The path cannot lead outside: magic links of `/proc` are not followed.
 fn enter_directory(path: &str) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;

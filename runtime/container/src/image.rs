@@ -25,12 +25,12 @@ pub(crate) struct MountedImage {
     image: TrustedImage,
     /// The erofs mount: read-only, detached, owners as on disk.
     pub(crate) mount: OwnedFd,
-    /// What init may keep for the next start.
+    /// What init keeps for the next start.
     pub(crate) keep: Keep,
 }
 
 impl MountedImage {
-    /// Opens, verifies and mounts the request's image. `kept`: the mount that the request speaks of.
+    /// Opens, verifies and mounts the request's image. `kept`: the mount of an earlier start that init gave.
     pub(crate) fn open(
         request: &LaunchRequest,
         kept: Option<&OwnedFd>,
@@ -58,7 +58,7 @@ impl MountedImage {
         self.image.header.architecture.is_32_bit()
     }
 
-    /// What really failed, if a step failed because a block of the image could not be verified.
+    /// The cause of a failed step, if it failed because a block of the image could not be verified.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
         match failure.errno == Errno::IO.raw_os_error() {
             true => name_the_block(&self.path, &self.image, failure),
@@ -83,8 +83,8 @@ fn open_image(request: &LaunchRequest) -> Result<TrustedImage, Failure> {
     })
 }
 
-/// Copies the mount of an earlier start if it is good for the image's file as it is now. If it cannot be copied, the image is
-/// verified and mounted again.
+/// Copies the mount of an earlier start if the image's file has not changed since. If it cannot be copied, the image is verified
+/// and mounted again.
 fn copy_kept(
     request: &LaunchRequest,
     image: &TrustedImage,
@@ -98,7 +98,7 @@ fn copy_kept(
     stopwatch.step(Step::ImageMount, || Ok(cached_image::copy(kept).ok())).ok().flatten()
 }
 
-/// Makes of a new mount two, one for the instance, the other for init to keep, if there is a file that it is good for.
+/// Copies a new mount, so that init can keep one, if the identity of the file is known.
 fn share(
     mount: OwnedFd,
     identity: Option<FileIdentity>,
@@ -123,7 +123,7 @@ fn mount_by_block(
     Ok((mount, cached_image::identity(&image.file).ok()))
 }
 
-/// The whole image is verified now, then mounted: straight from the file where the kernel can (6.12), else by loop.
+/// Verifies the whole image, then mounts it: directly from the file if the kernel can (6.12), else by a loop device.
 fn mount_at_once(
     path: &str,
     image: &TrustedImage,
@@ -135,7 +135,7 @@ fn mount_at_once(
     })?;
     let unchanged = before.filter(|before| cached_image::identity(&image.file) == Ok(*before));
     let mount = stopwatch.step(Step::ImageMount, || {
-        // By the descriptor: what is mounted is what was verified, whatever the path leads to by now.
+        // By the descriptor: the verified file is mounted, whatever the path leads to now.
         let by_descriptor = format!("/proc/self/fd/{}", image.file.as_raw_fd());
         if !lies_on_overlay(&image.file) {
             match mount_erofs(&by_descriptor) {
@@ -163,7 +163,7 @@ fn mount_erofs(source: &str) -> Result<OwnedFd, NewMountError> {
     )
 }
 
-/// Reads the whole image for the first block that is not what was signed. If there is none, `failure` stands.
+/// Reads the whole image to find the first block that differs from what was signed. If there is none, `failure` is returned.
 fn name_the_block(path: &str, image: &TrustedImage, failure: Failure) -> Failure {
     match yado_image::verity::diagnose(&image.file, &image.header) {
         Ok(()) => failure,

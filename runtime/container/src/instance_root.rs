@@ -12,11 +12,11 @@ use yado_sys::identity;
 pub(crate) struct InstanceRoot<'a> {
     /// `O_PATH` descriptor of the root.
     pub(crate) root: &'a OwnedFd,
-    /// What id 0 inside is outside.
+    /// The host id of id 0 inside.
     pub(crate) base: u32,
 }
 
-/// What a mount point is made as, if it is missing.
+/// As what a missing mount point is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Directory,
@@ -24,7 +24,7 @@ pub(crate) enum Shape {
 }
 
 impl InstanceRoot<'_> {
-    /// Opens the place (`O_PATH`), making it and the directories above it where they are missing.
+    /// Opens a path (`O_PATH`). It and its parent directories are made where they are missing.
     pub(crate) fn open_or_make(&self, path: &str, shape: Shape) -> Result<OwnedFd, Errno> {
         match self.open(path) {
             Err(Errno::NOENT) => {}
@@ -48,7 +48,7 @@ impl InstanceRoot<'_> {
         self.open(path)
     }
 
-    /// Opens what is there (`O_PATH`), links inside followed as a process inside would.
+    /// Opens an existing path (`O_PATH`). Links are followed as a process inside would follow them.
     pub(crate) fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         // EAGAIN: something was renamed while the kernel looked; it asks us to try again: openat2(2).
@@ -63,8 +63,8 @@ impl InstanceRoot<'_> {
         Err(Errno::AGAIN)
     }
 
-    /// Makes one entry in `directory`. As the id that will own it: the file system refuses ids that the map does not have.
-    /// `EACCES`: the instance's links lead to a disk, where its root may not make this itself.
+    /// Makes one entry in `directory`, under the id that will own it: the file system refuses ids that the map does not have.
+    /// `EACCES`: links of the instance lead to a disk on which its root may not make this itself.
     fn make(&self, directory: &OwnedFd, name: &str, shape: Shape) -> Result<(), Errno> {
         let make = || match shape {
             Shape::Directory => rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)),
@@ -80,7 +80,7 @@ impl InstanceRoot<'_> {
     }
 }
 
-/// Does something with files as these ids, but with our own privileges: what it makes is theirs from the beginning.
+/// Runs `work` under these file system ids, but with our own privileges: files that it makes belong to these ids at once.
 pub(crate) fn as_ids<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> io::Result<T> {
     identity::set_file_ids(uid, gid)?;
     let outcome = work();
@@ -88,7 +88,7 @@ pub(crate) fn as_ids<T>(uid: u32, gid: u32, work: impl FnOnce() -> T) -> io::Res
     Ok(outcome)
 }
 
-/// As [`as_ids`], but without our own privileges about files.
+/// As [`as_ids`], but without our own privileges for files.
 fn with_rights_of<T>(id: u32, work: impl FnOnce() -> T) -> io::Result<T> {
     identity::set_file_ids_and_rights(id, id)?;
     let outcome = work();

@@ -13,8 +13,8 @@ use yado_spec::LaunchRequest;
 use yado_sys::mount::{self, Attributes, Depth, FsOption, NewMountError};
 use yado_wire::{Failure, Step};
 
-/// Mounts the root in our own mount namespace, below the instance's runtime directory, which is the working directory.
-/// Gives an `O_PATH` descriptor of it.
+/// Mounts the root in our own mount namespace, below the instance's runtime directory, which is the working directory. Returns an
+/// `O_PATH` descriptor of it.
 pub(crate) fn mount_root(
     request: &LaunchRequest,
     image: &MountedImage,
@@ -30,7 +30,7 @@ pub(crate) fn mount_root(
     })?;
     stopwatch.step(Step::IdMap, || attach_mapped(&image.mount, "image", user_namespace, Step::IdMap))?;
     stopwatch.step(Step::Overlay, || {
-        // Whoever mounts it is who the overlay later is when it makes files in the layer: it must be an id of the map.
+        // The overlay later makes files in the layer as the user who mounts it now, which must be an id of the map.
         let base = request.idmap_base;
         let overlay = as_ids(base, base, || mount_overlay(request)).map_err(at(Step::Overlay, "file ids"))??;
         mount::attach_at(&overlay, "root").map_err(at(Step::Overlay, "root"))?;
@@ -63,16 +63,16 @@ fn mount_overlay(request: &LaunchRequest) -> Result<OwnedFd, Failure> {
     }
 }
 
-/// The overlay of the run before this one is unmounted beside us, which writes back the whole file system of the layer. Nobody
-/// uses it any more, so that a second one on the same directories sees and changes nothing that the first one would: the
-/// kernel notes in its log that both are there, and mounts it. Only with `index=on`, which some kernels have by default, it
-/// refuses; then we wait for as long as a slow card takes to write what its machine's memory holds.
+/// How long to wait for the overlay of the run before this one. It is being unmounted at the same time, which writes back the whole
+/// file system of the layer. Nobody uses it any more, so a second overlay on the same directories does no harm: the kernel notes
+/// in its log that both exist, and mounts it. Only with `index=on`, the default of some kernels, it refuses. Then we wait, for as
+/// long as a slow card takes to write what the machine's memory holds.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The kernel does not tell when it is over.
 const IN_USE_AGAIN: Duration = Duration::from_millis(5);
 
-/// Each attempt writes a line to the kernel's log, and to a serial console that is slower than we are.
+/// The pause between attempts. Each attempt writes a line to the kernel's log, and to a serial console, which is slow.
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 fn is_busy(error: &NewMountError) -> bool {

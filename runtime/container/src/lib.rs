@@ -50,7 +50,7 @@ use std::process::ExitCode;
 use yado_spec::launch_request::LaunchTask;
 use yado_wire::{Failure, Step};
 
-/// The launcher's entry. What to do stands in the request; the arguments are only for those who look at a process list.
+/// The launcher's entry. The task is in the request; the arguments only show it in a process list.
 pub fn main(_args: &[OsString]) -> ExitCode {
     let mut reporter = match Reporter::inherited() {
         Ok(reporter) => reporter,
@@ -75,8 +75,8 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     }
 }
 
-/// Between joining an instance's namespaces and executing inside, root inside could see us, and has the capability to trace
-/// whom it sees, in its user namespace: with that it would have the system's root. Executing ends it.
+/// Makes this process untraceable until it executes. Between joining an instance's namespaces and executing, root inside can see
+/// us, and may trace processes in its user namespace: through us it would get the rights of the system's root.
 fn become_untraceable() -> Result<(), Failure> {
     let never = rustix::process::DumpableBehavior::NotDumpable;
     rustix::process::set_dumpable_behavior(never).map_err(report::at(Step::Launcher, "PR_SET_DUMPABLE"))

@@ -15,17 +15,17 @@ use yado_sys::packet;
 use yado_wire::network::{self, MAX_NICS, NetReply, NetRequest, NicRequest};
 use yado_wire::{AboutInstance, Failure, MAX_FRAME_BYTES, Step};
 
-/// netd answers in milliseconds, when the system starts after it has made its bridges and rules, which may take some seconds on
-/// a slow board. So long it may take to be reached, and to answer.
+/// How long netd may take to accept a connection, and to answer. Usually it answers in milliseconds. When the system starts, it
+/// answers when its bridges and rules are made, which takes some seconds on a slow board.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The interfaces of one start.
 pub(crate) enum Nics<'a> {
-    /// The instance has none, and netd does not hear of it.
+    /// The instance has no interfaces, and netd is not asked.
     None,
-    /// The payload's network namespace was not there yet.
+    /// netd was not asked yet: the payload's network namespace did not exist.
     Unasked(&'a LaunchRequest),
-    /// netd is at work.
+    /// netd was asked, and has not answered.
     Asked(Attaching),
 }
 
@@ -35,7 +35,7 @@ impl Nics<'_> {
         if request.spec.nics.is_empty() { Nics::None } else { Nics::Unasked(request) }
     }
 
-    /// Asks netd if the payload, whose `pid` is this, has its network namespace by now. Never waits for that.
+    /// Asks netd, if the network namespace of the payload (`pid`) exists by now. Never waits for the payload.
     pub(crate) fn ask_early(
         &mut self,
         channel: &PayloadChannel,
@@ -48,7 +48,7 @@ impl Nics<'_> {
         }
     }
 
-    /// Asks netd, unless that was done, as soon as the payload has its network namespace.
+    /// Waits until the network namespace of the payload exists, and asks netd, unless that was done.
     pub(crate) fn ask(
         &mut self,
         channel: &PayloadChannel,
@@ -70,7 +70,7 @@ impl Nics<'_> {
         Ok(())
     }
 
-    /// Waits until netd has made them, if it was asked.
+    /// Waits for netd's answer, if it was asked.
     pub(crate) fn wait(&self, stopwatch: &mut Stopwatch) -> Result<(), Failure> {
         match self {
             Nics::Asked(attaching) => stopwatch.step(Step::Network, || attaching.wait()),
@@ -109,7 +109,7 @@ fn ask(request: &LaunchRequest, namespace: &OwnedFd) -> Result<Attaching, Failur
     Ok(Attaching { socket, netd: netd.clone() })
 }
 
-/// The spec's nic as netd is asked for it. The device's name stays here: netd knows the interface by its own.
+/// The request for a nic of the spec. The name of the device is left out: netd knows the interface by the interface's name.
 fn nic_request(nic: &Nic) -> NicRequest {
     let Nic { name: _, interface, kind, hwaddr, mtu, host_name, ipv4_address } = nic;
     let kind = match kind.clone() {

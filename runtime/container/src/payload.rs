@@ -20,7 +20,7 @@ use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_sys::personality;
 use yado_wire::{Failure, Step};
 
-/// The whole life of the payload up to its `execve`.
+/// What the payload does until it executes the instance's init.
 pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, channel: &PayloadChannel) -> Infallible {
     if let Err(Gave::Up(failure)) = become_init(request, label, channel) {
         channel.fail(failure);
@@ -32,7 +32,7 @@ pub(crate) fn live(request: &LaunchRequest, label: Option<NextLabel<'_>>, channe
 enum Gave {
     /// The launcher is told this failure.
     Up(Failure),
-    /// The launcher is gone, or failed.
+    /// The launcher is gone or has failed: nobody has to be told.
     In,
 }
 
@@ -55,7 +55,7 @@ fn become_init(
     })?;
     channel.send(&FromPayload::Namespaces, &[proc.as_fd(), sys.as_fd(), cgroup.as_fd()])?;
     drop((proc, sys, cgroup));
-    // While the launcher puts together what is mounted: nothing that we call from here on is denied.
+    // Confined now, while the launcher builds the mounts: what follows needs no call that the confinement denies.
     let Some(Received { message: FromLauncher::BeRoot, .. }) = channel.receive(Step::Launcher)? else {
         return Err(Gave::In);
     };
@@ -89,7 +89,7 @@ fn become_init(
     Err(Gave::Up(program::execute(&request.spec.init, &environment)))
 }
 
-/// The network namespace first, and alone: it takes the kernel as long as all others together, and netd can then begin.
+/// Makes the network namespace first: it takes the kernel as long as all others together, and netd can begin when it exists.
 fn enter_namespaces(request: &LaunchRequest, channel: &PayloadChannel) -> Result<(), Failure> {
     clone::unshare(Namespaces::NEWNET).map_err(at(Step::Namespaces, "net"))?;
     if !request.spec.nics.is_empty() {
@@ -132,7 +132,7 @@ fn build(dev: &OwnedFd, terminals: &OwnedFd, whole: Option<&WholeMounts>) -> Res
     mount::make_all_shared().map_err(at(Step::Mount, "mount propagation"))
 }
 
-/// netd makes them down, and answers when what keeps them from the host and from each other is in force on its side.
+/// Sets the interfaces up. netd makes them down, and answers when its rules that isolate them are in force.
 fn bring_up_nics(request: &LaunchRequest) -> Result<(), Failure> {
     for nic in &request.spec.nics {
         yado_sys::interface::bring_up(&nic.interface).map_err(at(Step::Network, &nic.interface))?;
@@ -140,7 +140,7 @@ fn bring_up_nics(request: &LaunchRequest) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Until now we were nobody: the map was not written when we were born.
+/// Becomes root of the user namespace. Before, our ids were unmapped: the map was written after our start.
 fn become_root_inside() -> Result<(), Failure> {
     let failed = |errno: Errno| at(Step::IdMap, "root inside")(errno);
     rustix::thread::set_thread_groups(&[]).map_err(failed)?;
@@ -156,7 +156,7 @@ fn attach_new(kind: &str, options: &[(&str, &str)], place: &str) -> Result<(), F
     mount::attach_at(&mount, place).map_err(at(Step::Mount, place))
 }
 
-/// Attaches at a directory of the root that an image may have forgotten.
+/// Attaches a mount at a directory of the root, which is made if the image lacks it.
 fn attach_at_directory(mount: &OwnedFd, place: &str) -> Result<(), Failure> {
     match mount::attach_at(mount, place) {
         Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {

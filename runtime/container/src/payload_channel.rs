@@ -10,50 +10,50 @@ use yado_sys::packet::{self, Packet};
 use yado_wire::launch::StepTime;
 use yado_wire::{Failure, MAX_FRAME_BYTES, Step};
 
-/// From the launcher to the payload.
+/// Messages from the launcher to the payload.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromLauncher {
     /// The id maps are written: the payload can be root inside.
     BeRoot,
-    /// Everything outside is mounted and lies on the stage. With it travel `/dev` and `/dev/pts`.
+    /// All trees are on the stage. With the message come `/dev` and `/dev/pts`.
     Build {
         /// The image is for a machine of 32 bits.
         is_32_bit: bool,
         /// There is a notify socket in `/run`.
         has_notify_socket: bool,
     },
-    /// Devices, interfaces and limits are in place too, and init knows the payload. It may come before the inside is built,
-    /// or has failed to be.
+    /// Devices, interfaces and limits are set up, and init knows the payload. It may come before the payload has finished building,
+    /// or after that has failed.
     Exec,
 }
 
-/// How many steps the payload tells of; it takes fewer.
+/// The most steps of the payload that are reported; it has fewer.
 pub(crate) const MAX_PAYLOAD_STEPS: usize = 20;
 
 /// How long the payload's steps took.
 pub(crate) type PayloadSteps = heapless::Vec<StepTime, MAX_PAYLOAD_STEPS>;
 
-/// From the payload to the launcher.
+/// Messages from the payload to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromPayload {
-    /// The network namespace exists. Said only where netd is to be asked for interfaces.
+    /// The network namespace exists. Sent only if netd is to be asked for interfaces.
     Network,
-    /// The namespaces exist. With it travel `/proc`, `/sys` and the cgroup tree as seen from them.
+    /// All namespaces exist. With the message come `/proc`, `/sys` and the cgroup tree as seen from them.
     Namespaces,
-    /// The inside is built. No answer is waited for: it tells the launcher to be patient anew.
+    /// The root is built. There is no answer: it only restarts the launcher's timeout.
     Built,
-    /// The next thing is `execve`. How long the payload's steps took.
+    /// The next call is `execve`. How long the payload's steps took.
     Executing(PayloadSteps),
     /// The payload gives up. It stays until the launcher is gone or kills it: see [`PayloadChannel::fail`].
     Failed(Failure),
 }
 
-/// How long the launcher waits for the payload's next word: between two of them lie mounts, and at worst a read of a slow
-/// card, by a process that has to share what its instance is allowed of the processor. The payload waits for as long as the
-/// launcher lives: what is done outside meanwhile may be the verification of a whole image.
+/// How long the launcher waits for the payload's next message. Between two messages the payload makes mounts, at worst with a read
+/// from a slow card, and its instance may be allowed little of the processor. The payload waits for as long as the launcher
+/// lives, which may verify a whole image meanwhile.
 pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One end.
+/// One end of the channel.
 #[derive(Debug)]
 pub(crate) struct PayloadChannel(OwnedFd);
 
@@ -85,7 +85,7 @@ impl PayloadChannel {
         sent.ok_or_else(|| Failure::refused(Step::Launcher, "payload", "it takes no message"))
     }
 
-    /// The launcher's [`PayloadChannel::send`]. If nobody is there to listen any more, the failure is the last word, if there was one.
+    /// [`PayloadChannel::send`] for the launcher. If the payload is gone, the failure is the one that it sent last, if it sent one.
     pub(crate) fn send_to_payload(
         &self,
         message: &FromLauncher,
@@ -97,15 +97,15 @@ impl PayloadChannel {
         })
     }
 
-    /// The payload's last word. It then stays until the other end is closed: of a process that ends with messages unread
-    /// the kernel says `ECONNRESET` first, and the launcher would take that for an end without a word.
+    /// Sends the payload's failure, and waits until the other end is closed. If it ended with unread messages, the kernel would
+    /// first tell the launcher `ECONNRESET`, which looks like an end without a message.
     pub(crate) fn fail(&self, failure: Failure) {
         // If the launcher is gone, nobody is left who wants to know.
         let _ = self.send(&FromPayload::Failed(failure), &[]);
         while let Ok(Some(_)) = self.receive::<FromLauncher>(Step::Launcher) {}
     }
 
-    /// Waits until the payload has built the inside.
+    /// Waits until the payload has built its root.
     pub(crate) fn wait_until_built(&self) -> Result<(), Failure> {
         match self.receive_from_payload(Step::Mount)? {
             Some(Received { message: FromPayload::Built, .. }) => Ok(()),
@@ -113,7 +113,7 @@ impl PayloadChannel {
         }
     }
 
-    /// Whether a message waits to be heard, or the other end is closed.
+    /// Whether there is a message, or the other end is closed.
     pub(crate) fn has_message(&self) -> Result<bool, Failure> {
         let next = packet::next_has_room(&self.0.as_fd()).map_err(at(Step::Launcher, "payload"))?;
         Ok(next.is_some())
@@ -133,7 +133,7 @@ impl PayloadChannel {
         Ok(Some(Received { message, descriptors }))
     }
 
-    /// Waits for the payload's next word; its failure becomes ours.
+    /// Waits for the payload's next message. A failure in it is returned as the error.
     pub(crate) fn receive_from_payload(&self, step: Step) -> Result<Option<Received<FromPayload>>, Failure> {
         match self.receive(step)? {
             Some(Received { message: FromPayload::Failed(failure), .. }) => Err(failure),
@@ -142,10 +142,10 @@ impl PayloadChannel {
     }
 }
 
-/// The reason of the failure when the payload's word does not come in time.
+/// The reason of a failure when the payload's message does not come in time.
 pub(crate) const TOO_SLOW: &str = "it did not go on in time";
 
-/// The payload ended, or said something else, when we waited for a word.
+/// The failure when the payload has ended, or sent another message than expected.
 pub(crate) fn lost(step: Step) -> Failure {
     Failure::refused(step, "payload", "it ended without a word")
 }

@@ -67,12 +67,12 @@ fn too_slow(timeout: Duration) -> String {
     format!("not within {timeout:?}")
 }
 
-/// We came with all of the system's rights; what follows reads what somebody inside has written.
+/// Gives up the system's rights: what follows reads what somebody inside has written.
 fn enter_confined(request: &LaunchRequest) -> Result<(), Failure> {
     enter(request, &launch_request::running_payload()?)?;
     confinement::confine(&request.spec.security)?;
     become_user(0, 0, &[])?;
-    // It executes nothing, so that no label would ever come into force.
+    // Nothing is executed, so no label would come into force.
     confinement::finish(&request.spec.security, None)
 }
 
@@ -84,7 +84,7 @@ fn run(request: &LaunchRequest, command: &Command, deadline: Instant) -> Result<
     forked.wait_for_exec()?;
     let program = command.argv.first().map_or("", String::as_str);
     if !pidfd::ends_within(&forked.pidfd, timeout()).map_err(at(Step::Health, program))? {
-        // What it started itself is the instance's init's to reap.
+        // Its own children are reaped by the instance's init.
         children::kill(forked.pidfd.as_fd());
         return Ok(None);
     }
@@ -123,7 +123,7 @@ fn ask(mut stream: TcpStream, address: SocketAddr, path: &str, deadline: Instant
     Ok(line)
 }
 
-/// Whether an answer that begins so says that all is well; if not, what it says.
+/// Whether the first line of an answer means success; if not, what it says.
 fn check_status(answer: &[u8]) -> Result<(), String> {
     let line = answer.split(|&byte| byte == b'\n').next().unwrap_or(&[]);
     let text = String::from_utf8_lossy(line);

@@ -6,11 +6,11 @@ use std::ffi::CString;
 use yado_spec::InstanceSpec;
 use yado_wire::{Failure, Step};
 
-/// LXD's, for images that say nothing.
+/// LXD's default `PATH`, for images without one.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What `$container` says: LXD's word, because what asks for it expects little of it. OpenRC and others know a short list of
-/// names, and take a container of any other name for a machine with hardware.
+/// The value of `$container`: LXD's, because programs know it and expect little of such a container. OpenRC and others know a short
+/// list of names, and treat a container with another name as a machine with hardware.
 pub(crate) const CONTAINER: &str = "lxc";
 
 /// An environment: a later value of a name replaces the earlier.
@@ -18,7 +18,7 @@ pub(crate) const CONTAINER: &str = "lxc";
 pub(crate) struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// What the instance's init starts with. systemd and others see by `container` that they are in one.
+    /// The environment of the instance's init. systemd and others see by `container` that they are in one.
     pub(crate) fn of_init(spec: &InstanceSpec, notify_socket: Option<&str>) -> Environment {
         let mut environment = Environment(Vec::new());
         environment.set("PATH", DEFAULT_PATH);
@@ -34,7 +34,7 @@ impl Environment {
         environment
     }
 
-    /// What a command starts with, as `lxc exec` does it, and what login(1) sets for a user with a name.
+    /// The environment of a command, as with `lxc exec`, and with what login(1) sets for a user with a name.
     pub(crate) fn of_command(spec: &InstanceSpec, added: &[String], login: Option<&Login>) -> Environment {
         let mut environment = Environment(Vec::new());
         environment.set("PATH", DEFAULT_PATH);
@@ -105,7 +105,7 @@ fn execute_file(program: &str, argv: &[String], environment: &Environment) -> Fa
         let failure = Failure::from_io(Step::Exec, program, &error);
         match Errno::from_io_error(&error) {
             Some(Errno::NOENT | Errno::NOTDIR) => {}
-            // Something there that may not be executed: go on, but this is the error to tell, as execvp(3) does.
+            // A file that may not be executed: go on, but return this error at the end, as execvp(3) does.
             Some(Errno::ACCESS) => last = failure,
             _ => return failure,
         }

@@ -16,18 +16,18 @@ pub(crate) fn at<E: Into<io::Error>>(step: Step, object: &str) -> impl FnOnce(E)
     move |error| Failure::from_io(step, object, &error.into())
 }
 
-/// As [`at`], where the kernel will refuse it again.
+/// As [`at`], for a refusal that would be the same at the next try.
 pub(crate) fn at_in_vain<E: Into<io::Error>>(step: Step, object: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::from_io(step, object, &error.into()).in_vain()
 }
 
-/// As [`at`], for a new file system: its own words are in the reason.
+/// As [`at`], for a new file system: the kernel's messages about it are in the reason.
 pub(crate) fn at_new(step: Step, object: &str) -> impl FnOnce(NewMountError) -> Failure {
     move |error| Failure { reason: clipped(&error.to_string()), ..Failure::from_io(step, object, &error.source) }
 }
 
-/// Shows the step that we are in as the name of this process: whoever has to kill it then knows what it hung in, and so does
-/// a reader of a process list. Executing a program ends it.
+/// Shows the current step as the name of this process: init tells it when it has to kill the launcher, and a process list shows
+/// it. Executing a program ends it.
 pub(crate) fn show(step: Step) {
     if let Ok(name) = CString::new(step.name()) {
         // It can fail for a bad address only.
@@ -66,7 +66,7 @@ impl Stopwatch {
     }
 }
 
-/// init reads at once, unless it is just being executed again.
+/// init reads reports at once, unless it is being executed again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The report socket that init gave us.
@@ -90,7 +90,7 @@ impl Reporter {
         self.send(&LaunchReport::Payload { pid }, &descriptors)
     }
 
-    /// The image is mounted: what init may keep of it.
+    /// The image is mounted. `keep`: what init keeps of it.
     pub(crate) fn image(&mut self, keep: &Keep) -> Result<(), Failure> {
         let (kept, descriptors) = match keep {
             Keep::Given(successor) => (ImageMount::Given, [successor.as_ref(), None]),
@@ -119,14 +119,14 @@ impl Reporter {
         self.send(&LaunchReport::ProbePassed, &[])
     }
 
-    /// The devices are as they should be.
+    /// The devices are updated.
     pub(crate) fn devices_synced(&mut self, added: &[String], removed: &[String]) -> Result<(), Failure> {
-        // More than fit in the report are in place all the same.
+        // Nodes that have no room in the report were made all the same.
         let named = |names: &[String]| names.iter().take(MAX_NAMED_NODES).map(|name| clipped(name)).collect();
         self.send(&LaunchReport::DevicesSynced { added: named(added), removed: named(removed) }, &[])
     }
 
-    /// It failed. If init cannot be told, the log hears it.
+    /// The launcher has failed. If init cannot be told, the failure goes to standard error.
     pub(crate) fn failed(&mut self, failure: Failure) {
         if let Err(error) = self.send(&LaunchReport::Failed(failure.clone()), &[]) {
             eprintln!("yado-container: {failure}; {error}");

@@ -8,13 +8,13 @@ use yado_sys::machine;
 use yado_sys::rlimit::KernelResource;
 use yado_wire::{Failure, Step};
 
-/// What the kernel also sums up over a whole user namespace, with the maker's own limits as the bound: user_namespaces(7).
+/// Limits that the kernel also applies to a whole user namespace, by the limits of its creator: user_namespaces(7).
 const OF_THE_NAMESPACE: [&str; 3] = ["sigpending", "msgqueue", "memlock"];
 
 /// Soft limit of open files: what select(2) can take. Programs that know more raise it themselves.
 const OPEN_FILES: u64 = 1024;
 
-/// On ourselves, before the user namespace is made: what the instance was given of these is what its namespace may have.
+/// Sets limits of ourselves before the user namespace is made: they become the limits of the namespace.
 pub(crate) fn bound_namespace(request: &LaunchRequest) {
     for limit in request.spec.limits.kernel.iter().filter(|limit| OF_THE_NAMESPACE.contains(&limit.resource.as_str()))
     {
@@ -25,7 +25,7 @@ pub(crate) fn bound_namespace(request: &LaunchRequest) {
     }
 }
 
-/// On the payload, from outside: raising a hard limit needs a privilege that nobody inside a user namespace has.
+/// Sets limits of the payload from outside: nobody inside a user namespace may raise a hard limit.
 pub(crate) fn set(request: &LaunchRequest, pid: i32) -> Result<(), Failure> {
     let limits = &request.spec.limits.kernel;
     if !limits.iter().any(|limit| limit.resource == "nofile") {
