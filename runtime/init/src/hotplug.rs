@@ -16,17 +16,17 @@ use yado_sys::uevent::{self, Received};
 use yado_wire::rescue::Mode;
 use yado_wire::{Failure, InstanceId};
 
-/// When it is tried again; each further time after twice as long, until the devices of the machine change. What an instance
-/// puts in the way of a node is still there the next time.
+/// The pause before a failed update of an instance's devices is repeated. It doubles each time, until the devices of the machine
+/// change: what an instance puts in the way of a node usually stays there.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// See [`TRY_AGAIN`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Events that are taken before the others have their turn.
+/// How many events are read before other sources have their turn.
 const MAX_AT_ONCE: usize = 128;
 
-/// Over the budget events wait for so long: fewer wake us, each for more of them.
+/// How long events wait when they are over the budget: then init is woken less often, and reads more at once.
 const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 
 impl Supervisor {
@@ -75,7 +75,7 @@ impl Supervisor {
     /// Tells the table that something happened, and does what it says.
     fn step_hotplug(&mut self, event: Event<'_>, now: Moment) {
         let mut event = event;
-        // Each action takes something away that was to be done: there are not more than two.
+        // Each action removes one thing that was due, and there are at most two.
         loop {
             let may_load = self.may_load_drivers();
             let (state, action) = step(std::mem::take(&mut self.hotplug), may_load, event, now);
@@ -146,7 +146,7 @@ impl Supervisor {
         }
     }
 
-    /// The devices of an instance are not what they should be.
+    /// The update of an instance's devices has failed.
     pub(crate) fn fail_devices(&mut self, id: InstanceId, failure: Failure, now: Moment) {
         self.record_failure(id, failure);
         if let Some(run) = self.instances.run_mut(id) {

@@ -30,8 +30,8 @@ use yado_wire::Budget;
 use yado_wire::rescue::{ExitStatus, InstanceState, InstanceStatus, RunEnd};
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, RunNumber};
 
-/// A launcher prints only when something is badly wrong; a probe, and what a start leaves on its descriptors, print what they
-/// like.
+/// How much output of launchers is logged. A launcher prints only when something is badly wrong, but probes and programs that
+/// inherit its descriptors print what they like.
 const PRINTED_BYTES_PER_SECOND: u32 = 1024;
 
 /// See [`PRINTED_BYTES_PER_SECOND`].
@@ -42,27 +42,26 @@ const PRINTED_BURST_BYTES: u32 = 16 * 1024;
 pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     pub(crate) name: InstanceName,
-    /// What it is to be when it is started next; or why that is not known. What it is now, its run says.
+    /// The spec for the next start, or why there is none. The spec that it runs by is in its run.
     pub(crate) spec: Result<Rc<InstanceSpec>, Box<Failure>>,
-    /// Its image's file; `None`: no image of that fingerprint is on this machine.
+    /// The image file; `None`: no image with that fingerprint is on this machine.
     pub(crate) image: Option<PathBuf>,
     /// First host id of its user namespace; `None`: it was given no range.
     pub(crate) idmap_base: Option<u32>,
-    /// Where it is in its life.
     pub(crate) state: State,
-    /// What somebody wants of it.
+    /// The state that users or the boot want.
     pub(crate) wanted: Wanted,
     /// The number of the last run that was wanted.
     last_run: u32,
-    /// What was last told of its state.
+    /// The state that was last published.
     pub(crate) told: InstanceState,
     /// It is no longer configured: it is being stopped, and is then removed.
     pub(crate) is_deleted: bool,
-    /// What is wrong with its newest configuration, which is not used.
+    /// Why its newest configuration is not used.
     pub(crate) refused: Option<Box<Failure>>,
     /// Its turn in the boot order has not come yet.
     pub(crate) is_queued: bool,
-    /// Its run, from the moment that something is begun until all of it is gone.
+    /// Its run, from the preparation of a start until everything of it is removed.
     pub(crate) run: Option<Run>,
     /// Processes killed for lack of memory, in this run or the last one.
     pub(crate) oom_kills: Counter,
@@ -74,16 +73,16 @@ pub(crate) struct Instance {
     pub(crate) last_failure: Option<Box<Failure>>,
     /// Its last start failed while netd was not up: it is started again when netd is.
     pub(crate) waits_for_netd: bool,
-    /// What its launchers, and what they start inside, may still print for the log.
+    /// How many bytes its launchers, and programs that they start, may still print.
     pub(crate) printed: Budget,
 }
 
-/// What is open of a run, and what was seen of it.
+/// One run of an instance: its descriptors, and what is known of it.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// By it netd tells this run from those before.
+    /// Distinguishes this run from earlier ones, also for netd.
     pub(crate) number: RunNumber,
-    /// What it was started as, with what was changed since.
+    /// The spec that it was started with, with the keys that were changed since.
     pub(crate) spec: Rc<InstanceSpec>,
     /// Its image's file.
     pub(crate) image_file: PathBuf,
@@ -93,42 +92,42 @@ pub(crate) struct Run {
     pub(crate) dev_mount: Option<DeferredClose>,
     /// A mount of its root. Whoever closes it last waits until the file system of its layer is written back.
     pub(crate) root_mount: Option<DeferredClose>,
-    /// It uses a mount of its image that is kept.
+    /// It uses a mount of its image in the cache.
     pub(crate) image: Option<ImageUse>,
     /// `None`: the launcher has not sent its terminal yet.
     pub(crate) console: Option<Console>,
     /// Its `$NOTIFY_SOCKET`.
     pub(crate) notify: Option<ReaderSocket>,
-    /// What the kernel says of its limit of memory; `None`: it has none.
+    /// Its memory limit as the kernel shows it; `None`: it has none.
     pub(crate) memory_limit_bytes: Option<u64>,
     /// Its last `STATUS=`.
     pub(crate) status: String,
-    /// Microseconds from the decision to its init's exec.
+    /// Microseconds from the decision to start until its init was executed.
     pub(crate) start_us: Option<u32>,
-    /// What was seen of its health.
+    /// Its health.
     pub(crate) watch: health::Watch,
-    /// That FUSE connections of it were aborted was told.
+    /// The log has said that FUSE connections of it were aborted.
     pub(crate) are_aborts_told: bool,
-    /// Its sockets held memory that the machine was short of, and it was killed for it.
+    /// The memory guard has killed it, because its sockets held too much memory.
     pub(crate) is_ended_for_memory: bool,
     /// When its init was executed.
     pub(crate) started: Option<Moment>,
-    /// It is to stop, and its init may not have listened yet: when it is asked again.
+    /// When its init is asked again to stop.
     pub(crate) ask_at: Option<Moment>,
     /// When it was first asked to stop.
     pub(crate) asked_since: Option<Moment>,
-    /// That the command which is to stop it was in vain was told.
+    /// The log has said that its stop command failed.
     pub(crate) is_refusal_told: bool,
-    /// It was killed, so long after it was first asked.
+    /// How long after it was first asked to stop it was killed; `None`: it was not killed.
     pub(crate) killed_after: Option<Duration>,
-    /// Its devices are to be looked at again at this time.
+    /// When its devices are updated next.
     pub(crate) devices_due: Option<Moment>,
-    /// How long was waited before they were last looked at again because they were not as they should be.
+    /// The pause before the last update that was a repetition after a failure.
     pub(crate) devices_pause: Duration,
 }
 
 impl Run {
-    /// One of which nothing is open yet.
+    /// A run without any descriptors yet.
     pub(crate) fn new(number: RunNumber, spec: Rc<InstanceSpec>, image_file: PathBuf) -> Run {
         Run {
             number,
@@ -158,7 +157,7 @@ impl Run {
 }
 
 impl Instance {
-    /// One that does not run. `autostart`: it is wanted up. `None`: it was given no id, because there are too many.
+    /// An instance that does not run. `autostart`: it is wanted up. `None`: it has no id, because there are too many instances.
     pub(crate) fn of(configured: Configured, identities: &Identities) -> Option<Instance> {
         let id = identities.id(&configured.name)?;
         let first = identities.first_host_id(&configured.name);
@@ -194,12 +193,12 @@ impl Instance {
         }
     }
 
-    /// What it is as long as it runs, and otherwise what it is to be; `None`: that is not known.
+    /// The spec that it runs by, or else the one for its next start; `None`: there is none.
     pub(crate) fn actual(&self) -> Option<&InstanceSpec> {
         self.run.as_ref().map(|run| &*run.spec).or(self.spec.as_deref().ok())
     }
 
-    /// Whether something of what it is to be waits for its next start.
+    /// Whether changed keys wait for its next start.
     pub(crate) fn waits_for_restart(&self) -> bool {
         match (&self.run, &self.spec) {
             (Some(run), Ok(desired)) => *run.spec != **desired,
@@ -212,7 +211,7 @@ impl Instance {
         self.spec.as_ref().is_ok_and(|spec| spec.boot.autostart && !spec.security.protection_start)
     }
 
-    /// The rules of its life; `None`: it has no spec, and none either.
+    /// The rules of its spec; `None`: it has no spec.
     pub(crate) fn rules(&self) -> Option<Rules> {
         self.actual().map(Rules::of)
     }
@@ -234,7 +233,7 @@ impl Instance {
         Some(first..first.saturating_add(security.idmap_size))
     }
 
-    /// What an event says of whom it is about.
+    /// Its id and name, as in events.
     pub(crate) fn about(&self) -> AboutInstance {
         AboutInstance { id: self.id, name: self.name.clone() }
     }
@@ -249,12 +248,12 @@ impl Instance {
         self.run.as_ref()?.payload.as_ref()
     }
 
-    /// Whether its run was ended because its sockets held memory that the machine was short of.
+    /// Whether the memory guard ended its run.
     pub(crate) fn is_ended_for_memory(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.is_ended_for_memory)
     }
 
-    /// Whether anything of it runs.
+    /// Whether processes of it run.
     pub(crate) fn is_active(&self) -> bool {
         match self.state {
             State::Starting { .. }
@@ -263,7 +262,7 @@ impl Instance {
             | State::Unhealthy { .. }
             | State::Stopping { .. }
             | State::Collecting { .. } => true,
-            // What hangs in the kernel runs no more, and nobody waits for it.
+            // Processes that hang in the kernel do no work, and nobody waits for them.
             State::Stopped
             | State::Stuck { .. }
             | State::Waiting { .. }
@@ -274,12 +273,12 @@ impl Instance {
         }
     }
 
-    /// Its init runs, and nobody wants otherwise.
+    /// Whether its init runs and is not to be stopped.
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.state, State::Running { .. } | State::Ready { .. } | State::Unhealthy { .. })
     }
 
-    /// It is ready, or will not become it by itself: as with systemd's `After=`, nobody who comes after it waits any longer.
+    /// Whether it is ready, or will not become ready by itself: then, as with systemd's `After=`, no other instance waits for it.
     pub(crate) fn is_settled(&self) -> bool {
         match self.state {
             State::Ready { .. }
@@ -356,8 +355,8 @@ impl Instance {
     }
 }
 
-/// How the end of its first process is to be understood. A pid namespace whose init calls reboot(2) ends by a signal that
-/// says what was asked for.
+/// What the end of its init means. If the init of a pid namespace calls reboot(2), the kernel ends it by a signal that says what
+/// was asked for.
 pub(crate) fn end_of_payload(ended: Ended) -> End {
     match ended {
         Ended::Code(0) | Ended::Signal(SIGINT) => End::InOrder,
@@ -366,7 +365,7 @@ pub(crate) fn end_of_payload(ended: Ended) -> End {
     }
 }
 
-/// The same for people. `killed_after`: that long after it was first asked to end we killed it.
+/// The end of a run for people. `killed_after`: how long after it was first asked to stop it was killed.
 pub(crate) fn run_end(ended: Ended, killed_after: Option<Duration>) -> RunEnd {
     match (ended, killed_after) {
         (Ended::Signal(SIGKILL), Some(after)) => {

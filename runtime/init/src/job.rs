@@ -20,13 +20,13 @@ use yado_wire::InstanceId;
 /// A program that runs once, with what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Loads what every instance needs.
+    /// Loads modules that every instance needs.
     ModulesOfInstances,
-    /// Loads what netd needs.
+    /// Loads modules that netd needs.
     ModulesOfNetworks,
     /// Loads drivers for all devices there are.
     AllDrivers,
-    /// Loads drivers for devices that came.
+    /// Loads drivers for new devices.
     Drivers(Vec<String>),
     /// Repairs an ext4 file system that was not unmounted.
     Check(PathBuf),
@@ -34,15 +34,16 @@ pub(crate) enum Job {
     Format { device: PathBuf, kib: u64 },
     /// Mounts the data partition, which may replay a journal.
     Mount { device: PathBuf, kind: &'static str },
-    /// Makes what is missing of the reserve of files on the data partition.
+    /// Refills the reserve of files on the data partition.
     FillReserve,
     /// Makes an ext4 file system in a file in memory.
     FormatVolatile(PathBuf),
     /// Compiles specs.
     Compile,
-    /// Writes who is who to this file on the data partition.
+    /// Writes the ids and id ranges of all instances to this file on the data partition.
     SaveIdentities { file: PathBuf, text: String },
-    /// Writes the limits of an instance that runs, to its control group: where memory is taken from it, the kernel may take long.
+    /// Writes new limits to the control group of a running instance. A job, because reclaiming memory for a lower limit can take the
+    /// kernel long.
     SetLimits {
         instance: InstanceId,
         group: PathBuf,
@@ -65,12 +66,12 @@ struct Running {
     due: JobLimit,
 }
 
-/// What comes next if it does not end.
+/// What is done to a job that does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JobLimit {
-    /// It is killed.
+    /// It runs: when it is killed.
     Kill { at: Moment },
-    /// It was killed, and is given up.
+    /// It was killed: when it is given up.
     GiveUp { at: Moment },
 }
 
@@ -85,14 +86,14 @@ impl JobLimit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobEnd {
     pub(crate) ended: Ended,
-    /// What it said last, often why.
+    /// The last line that it printed, often the reason of its failure.
     pub(crate) last_line: String,
 }
 
-/// What waits for what: jobs of one lane run one after the other.
+/// Jobs of one lane run one after the other; lanes run side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Drivers, and what needs one that might not be there yet.
+    /// Loading drivers, and jobs that need one.
     Drivers,
     /// Limits of instances that run.
     Limits,
@@ -268,19 +269,19 @@ impl Jobs {
         running.map(|running| running.due.at()).min()
     }
 
-    /// None is started any more after those that run.
+    /// Drops the jobs that wait.
     pub(crate) fn forget_waiting(&mut self) {
         self.drivers.waiting.clear();
         self.data.waiting.clear();
         self.limits.waiting.clear();
     }
 
-    /// What runs is not waited for any more.
+    /// Gives up the jobs that run.
     pub(crate) fn abandon(&mut self) {
         *self = Jobs::default();
     }
 
-    /// Starts a job, now or after the one that runs in its lane. That it could not be started is its end, which is returned.
+    /// Starts a job, now or after the one that runs in its lane. If it cannot be started, its end is returned.
     pub(crate) fn start(&mut self, job: Job, paths: &Paths, log: &mut Log, now: Moment) -> Option<(Job, JobEnd)> {
         let queue = self.queue_mut(job.lane());
         if queue.running.is_some() {

@@ -25,13 +25,13 @@ use yado_wire::datagrams::{DatagramSource, ReaderReport, ReaderRequest};
 /// Its name in the log and on the command line.
 pub(crate) const NAME: &str = "datagram-reader";
 
-/// It answers each request within this, or it hangs. Its own waits end after some hundredths of a second.
+/// A reader that does not answer a request within this time hangs. Its own waits end after some hundredths of a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where something wakes us anyway, it is asked so often whether it is well.
+/// How often the reader is pinged, when something else wakes init.
 const PING_PAUSE: Duration = Duration::from_secs(10);
 
-/// Killed, it ends within this, or it hangs in the kernel; then another one takes its place. Nobody is heard meanwhile.
+/// A killed reader that does not end within this time hangs in the kernel, and another one is started. Nobody is heard meanwhile.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reader, as we see it.
@@ -41,15 +41,15 @@ pub(crate) struct ReaderLink {
     process: Option<(i32, OwnedFd)>,
     output: Option<Output>,
     link: Option<DeferredClose>,
-    /// The link takes no more now.
+    /// The link is full.
     is_blocked: bool,
     /// Numbers the readers.
     generation: u32,
     /// Requests that it has not answered yet.
     unanswered: u32,
-    /// When it hangs if nothing is heard of it before.
+    /// When it counts as hanging, unless it answers before.
     answer_by: Option<Moment>,
-    /// It was killed: when it hangs in the kernel.
+    /// It was killed: when it counts as hanging in the kernel.
     gone_by: Option<Moment>,
     heard_at: Moment,
     next_run: u32,
@@ -59,7 +59,7 @@ pub(crate) struct ReaderLink {
     has_hung: bool,
 }
 
-/// What keeping the reader needs besides.
+/// What is needed to keep the reader running.
 #[derive(Debug)]
 pub(crate) struct Surroundings<'a> {
     wanted: Wanted,
@@ -95,12 +95,12 @@ impl Default for ReaderLink {
 }
 
 impl ReaderLink {
-    /// Receives from a socket of the system's, from now on.
+    /// Has the reader receive from a socket of the system from now on.
     pub(crate) fn watch(&mut self, source: DatagramSource, socket: OwnedFd, discarded: &Discarded) {
         self.own.push(ReaderSocket::new(source, socket, discarded));
     }
 
-    /// Receives from the socket of an instance's new run, for as long as the result is kept.
+    /// Has the reader receive from the socket of an instance's new run, for as long as the result is kept.
     pub(crate) fn watch_run(&mut self, socket: OwnedFd, discarded: &Discarded) -> ReaderSocket {
         self.next_run = self.next_run.wrapping_add(1);
         ReaderSocket::new(DatagramSource::Instance { run: self.next_run }, socket, discarded)
@@ -132,8 +132,8 @@ impl ReaderLink {
         [start, self.answer_by, self.gone_by].into_iter().flatten().min()
     }
 
-    /// Sends a request. `false`: the link takes no more now, or is lost. Of all that we send only sockets for the reader could
-    /// make us wait for the kernel: see the end of [`close_queue`](crate::close_queue)'s words.
+    /// Sends a request. `false`: the link is full or lost. Only sending sockets could block in the kernel: see the end of
+    /// [`close_queue`](crate::close_queue)'s opening comment.
     pub(crate) fn ask(&mut self, request: &ReaderRequest, descriptor: Option<BorrowedFd<'_>>, now: Moment) -> bool {
         let (Some(link), Some(packet)) = (&self.link, yado_wire::encode(request)) else { return false };
         if self.is_blocked {
@@ -166,7 +166,7 @@ impl ReaderLink {
         }
     }
 
-    /// It has done all that it was asked to, or is no more.
+    /// Whether the reader has answered all requests, or has ended.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.process.is_none() || self.unanswered == 0
     }
@@ -307,8 +307,7 @@ impl ReaderLink {
         self.is_blocked = false;
     }
 
-    /// What the reader tells next. `None`: nothing now. Nothing comes with it: its system call filter keeps it from sending
-    /// descriptors.
+    /// The reader's next report; `None`: there is none. It carries no descriptors: the reader's system call filter forbids that.
     pub(crate) fn read_report(&mut self, now: Moment) -> Option<ReaderReport> {
         let mut buffer = [0; MAX_FRAME_BYTES];
         let received = match packet::recv(self.link.as_ref()?, &mut buffer) {

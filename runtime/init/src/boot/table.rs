@@ -23,19 +23,19 @@ pub(super) enum Stage {
     Begin,
     /// The data partition is looked for.
     FindData { until: Moment },
-    /// What is on it is read.
+    /// Its first bytes are read.
     ReadData { device: PathBuf },
-    /// It is blank, and marked as being formatted.
+    /// It is blank, and is being marked as being formatted.
     MarkData { device: PathBuf },
     /// Its file system is being repaired or made.
     PrepareData { device: PathBuf },
-    /// The mark is taken away.
+    /// The mark is being removed.
     ClearMark { device: PathBuf },
     /// It is being mounted.
     MountData { device: PathBuf },
-    /// The file for a stand-in is made.
+    /// The file for a file system in memory is made.
     MakeVolatile,
-    /// Its file system is being made.
+    /// The file system in that file is being made.
     FormatVolatile { file: PathBuf },
     /// It is mounted.
     MountVolatile,
@@ -43,17 +43,17 @@ pub(super) enum Stage {
     ReadSpecs,
     /// They are being compiled.
     Compile,
-    /// They are read once more: as they are now, they are taken.
+    /// They are read again after compiling, and used as they are then.
     ReadCompiled,
-    /// Up.
+    /// The table is done.
     Done,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event<'a> {
-    /// The part of our start that this table is about begins.
+    /// This part of the boot begins.
     Begin(Mode),
-    /// The partition is, or is not, there.
+    /// The result of a search for the partition.
     Looked(Search),
     /// The partition's first bytes were read, or could not be.
     Read(Result<Content, Failure>),
@@ -64,7 +64,7 @@ pub(super) enum Event<'a> {
     JobEnded(&'a Job, &'a JobEnd),
     /// The stand-in's file, if it could be made.
     FileMade(Option<PathBuf>),
-    /// There is something where the data partition belongs.
+    /// A file system is mounted at the mount point of the data partition.
     DataMounted,
     /// Specs were read; some may be older than their sources.
     SpecsRead {
@@ -72,16 +72,16 @@ pub(super) enum Event<'a> {
     },
 }
 
-/// What was found in place of the data partition.
+/// The result of a search for the data partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Search {
-    /// It.
+    /// The device of the partition.
     Device(PathBuf),
     /// Nothing, but drivers are still being loaded.
     NotYet,
     /// Nothing, and all drivers are loaded.
     Nothing,
-    /// Too much.
+    /// More than one partition that it could be.
     Several(String),
 }
 

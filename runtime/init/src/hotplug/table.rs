@@ -4,34 +4,34 @@ use crate::boot_clock::Moment;
 use std::time::Duration;
 use yado_wire::Budget;
 
-/// A stick that is plugged in makes a dozen events in a tenth of a second; they are answered once.
+/// A USB stick makes a dozen events in a tenth of a second; they are answered once, after this time.
 pub(super) const DEBOUNCE: Duration = Duration::from_millis(150);
 
-/// Drivers that wait to be loaded; whatever comes after that many is found by the next look at all devices.
+/// The most aliases that wait for drivers. If more come, all devices are looked at.
 const MAX_ALIASES: usize = 64;
 
-/// Events that are taken: so many at once, as when a machine starts, and then so many a second. A container that has a USB device
-/// can reset it without end; what the kernel then drops is found by looking at all devices.
+/// The budget of events: so many at once, as when a machine starts, and then so many a second. A container with a USB device can
+/// reset it without end. Events that the kernel then drops are made up for by looking at all devices.
 const EVENTS_PER_SECOND: u32 = 100;
 const EVENTS_BURST: u32 = 2000;
 
-/// Drivers are loaded so often at once, and then once each interval: it costs a process that reads the list of modules.
+/// How often drivers are loaded at once, and the interval after that: each time costs a process that reads the list of modules.
 const LOADS_BURST: u32 = 60;
 const LOADS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// As often loaded counts looking at all devices for theirs.
+/// Looking at all devices costs as much as loading drivers so many times.
 const LOAD_ALL_COST: u32 = 10;
 
-/// Instances are told so often at once, as when a machine starts, and then once each interval: it costs a launcher for each
-/// instance with devices.
+/// How often instances are updated at once, as when a machine starts, and the interval after that: each time costs a launcher for
+/// each instance with devices.
 const TELLS_BURST: u32 = 60;
 const TELLS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is to be done about devices.
+/// What is due because of devices that came or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hotplug {
     drivers: Drivers,
-    /// When instances are looked at again.
+    /// When instances are updated.
     due: Option<Moment>,
     /// For loading drivers.
     loads: Budget,
@@ -87,7 +87,7 @@ pub(super) enum Action {
     TellInstances,
 }
 
-/// The table. After an action it is to be asked again: there may be another.
+/// The table. Ask it again after an action: there may be another.
 pub(super) fn step(state: Hotplug, may_load: MayLoad, event: Event<'_>, now: Moment) -> (Hotplug, Action) {
     let Hotplug { drivers, due, mut loads, mut tells } = state;
     let has_budget = loads.paused(now).is_none();
@@ -145,7 +145,7 @@ impl Drivers {
     }
 }
 
-/// The first event of several sets the time, which is later where instances were told often.
+/// When instances are updated. The first of several events sets the time, later if instances were updated often.
 fn due_after(due: Option<Moment>, is_for_instances: bool, tells: &Budget, now: Moment) -> Option<Moment> {
     let at = now.saturating_add(DEBOUNCE);
     due.or_else(|| is_for_instances.then(|| tells.paused(now).map_or(at, |paused| paused.max(at))))

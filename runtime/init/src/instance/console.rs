@@ -22,36 +22,37 @@ use yado_wire::Budget;
 /// Some three hundred lines: enough to see how a boot ended.
 const RING_BYTES: u64 = 16 * 1024;
 
-/// What is read or written at once. A console that never stops printing takes turns with everybody else.
+/// How much is read or written at once, so that a console that never stops printing takes turns with all others.
 const CHUNK_BYTES: usize = 4096;
 
 /// A pty holds two to three chunks; with the pause after it, one look takes them all.
 const MAX_CHUNKS: usize = 3;
 
-/// What a console may print for long: reading costs PID 1 of a slow board about a microsecond a byte, so ten that never stop
-/// cost a fiftieth of its time.
+/// How many bytes a second a console may print. Reading costs PID 1 of a slow board about a microsecond a byte, so ten consoles
+/// that never stop cost a fiftieth of its time.
 const BYTES_PER_SECOND: u32 = 2048;
 
-/// What it may print at once: a boot that tells of every unit has some 40 KiB, in lines of 60 bytes.
+/// How much it may print at once: a boot that tells of every unit prints some 40 KiB, in lines of 60 bytes.
 const BURST_BYTES: u32 = 96 * 1024;
 
 /// What a line costs besides its bytes: it is a record of the log.
 const LINE_BYTES: u32 = 64;
 
-/// What a look costs besides the bytes: who prints a byte at a time pays for each time.
+/// What one read costs besides its bytes, so that printing single bytes costs more.
 const LOOK_BYTES: u32 = 512;
 
-/// Nobody looks twice in one round: then more is read at once, which is cheaper, and all consoles together.
+/// A console is read at most once in this time: then more is read at once, which is cheaper, and all consoles are read together.
 const ROUND: Duration = Duration::from_millis(200);
 
-/// While somebody looks at it, it may print this much more: 32 KiB a second, more than anybody reads.
+/// The larger budget while it has a viewer: 32 KiB a second, more than anybody reads.
 const VIEWER_FACTOR: u32 = 16;
 
 /// An instance's console while it runs.
 #[derive(Debug)]
 pub(crate) struct Console {
     master: DeferredClose,
-    /// Held open so that a console that nobody inside has open is quiet; `None` once that did not help.
+    /// The slave side, held open so that the master does not report a hang-up while nobody inside has it open; `None` if that did
+    /// not help.
     slave: Option<DeferredClose>,
     ring: Option<File>,
     /// Bytes printed so far.
@@ -64,9 +65,9 @@ pub(crate) struct Console {
 #[derive(Debug)]
 struct Viewer {
     stream: DeferredClose,
-    /// How much of the printed bytes it has got.
+    /// Its position in the printed bytes.
     seen: u64,
-    /// Typed, and not yet taken by the pty.
+    /// Typed bytes that the pty has not taken yet.
     typed: Vec<u8>,
 }
 
@@ -100,7 +101,7 @@ impl Console {
         Some((&self.master, interest))
     }
 
-    /// When it is looked at again, if it is not polled for output now.
+    /// When it is read again, if it is not polled for output now.
     pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
         self.slave.as_ref()?;
         self.budget.paused(now)
@@ -172,7 +173,7 @@ impl Console {
                 true
             }
             Ok(None) => false,
-            // It cannot be: we hold the slave. Whatever it is, it is not polled again.
+            // Cannot happen, since we hold the slave. If it does, the console is not polled again.
             Ok(Some(_)) | Err(_) => {
                 self.slave = None;
                 false
@@ -180,7 +181,7 @@ impl Console {
         }
     }
 
-    /// The instance has ended: what it printed last goes to `log`, a line without its end too.
+    /// The instance has ended: its last output goes to `log`, also a line without its end.
     pub(crate) fn drain(&mut self, now: Moment, log: &mut dyn FnMut(&str)) {
         // A pty holds some 64 KiB at most; somebody else who still prints does not keep us here.
         const MAX_READS: usize = 32;

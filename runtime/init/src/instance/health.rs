@@ -7,17 +7,17 @@ use std::time::Duration;
 use yado_spec::instance::{Health, Readiness};
 use yado_wire::Failure;
 
-/// Until the instance is ready, its probe is tried this often: somebody may wait for it.
+/// How often the probe is tried until the instance is ready: others may wait for it.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What was seen of an instance's health in this run.
+/// The health of an instance in this run.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// When the probe is tried next, if it is not being tried.
+    /// When the probe is tried next, unless a try runs.
     probe_at: Option<Moment>,
-    /// It is being tried. How long that may take is the launch's affair.
+    /// A try runs. Its time limit is that of the launch.
     is_trying: bool,
-    /// The instance stood still during the try.
+    /// The instance was frozen during the try.
     is_disturbed: bool,
     /// It could not be tried the last time.
     is_postponed: bool,
@@ -42,16 +42,16 @@ pub(crate) enum Cause {
     OwnWord,
 }
 
-/// Where an instance is in its life, as far as its health goes.
+/// The state of an instance, as far as its health depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing of it is to be watched.
+    /// It does not run, or is stopping: its health is not watched.
     Down,
     /// It is not ready yet.
     Starting,
     /// It is ready.
     Ready,
-    /// It should be ready and is not, and is left as it is.
+    /// It is unhealthy, and is left running.
     Overdue,
 }
 
@@ -108,7 +108,7 @@ impl Phase {
 }
 
 impl Watch {
-    /// What is due. It counts as done.
+    /// Returns what is due, and counts it as done.
     pub(crate) fn due(&mut self, health: &Health, phase: Phase, now: Moment) -> HealthAction {
         if phase == Phase::Down {
             return HealthAction::Nothing;
@@ -120,7 +120,7 @@ impl Watch {
             }
         }
         if health.probe.is_none() {
-            // It was taken away: what was due of it is not waited for.
+            // The probe is no longer configured: a try that was due is dropped.
             self.probe_at = None;
             return HealthAction::Nothing;
         }
@@ -139,8 +139,7 @@ impl Watch {
         HealthAction::Probe
     }
 
-    /// Its health is to be judged otherwise from now on. What the old probe said, and when it was due, says nothing about the new
-    /// one.
+    /// Uses a new configuration of the health. Results and times of the old probe do not count for the new one.
     pub(crate) fn update_spec(&mut self, health: &Health, phase: Phase) -> Verdict {
         self.probe_at = None;
         self.failures = 0;
@@ -148,8 +147,8 @@ impl Watch {
         if is_cured && phase == Phase::Overdue { Verdict::Healthy } else { Verdict::AsBefore }
     }
 
-    /// The try could not be made, for reasons that are not the instance's: it says nothing about it. `true`: it is the
-    /// first one since a try was made.
+    /// A try could not be made for reasons outside of the instance, and does not count. `true`: it is the first one since a try was
+    /// made.
     pub(crate) fn postpone(&mut self, now: Moment) -> bool {
         self.is_trying = false;
         self.is_disturbed = false;
@@ -157,17 +156,17 @@ impl Watch {
         !std::mem::replace(&mut self.is_postponed, true)
     }
 
-    /// The instance stands still: that a try which is under way does not pass says nothing about it.
+    /// The instance is frozen: if a try that runs does not pass, that does not count.
     pub(crate) fn disturb(&mut self) {
         self.is_disturbed = self.is_trying;
     }
 
-    /// Whether it was so during this try.
+    /// Whether the instance was frozen during this try.
     pub(crate) fn is_disturbed(&self) -> bool {
         self.is_disturbed
     }
 
-    /// It stood still for so long: all that is due is due later.
+    /// It was frozen for this time: everything is due later by as much.
     pub(crate) fn delay(&mut self, time: Duration) {
         for due in [&mut self.probe_at, &mut self.ping_by].into_iter().flatten() {
             *due = due.saturating_add(time);
@@ -220,7 +219,7 @@ impl Watch {
         }
     }
 
-    /// It spoke to its watchdog.
+    /// It said something to its watchdog.
     pub(crate) fn pinged(&mut self, ping: Ping, health: &Health, phase: Phase, now: Moment) -> Verdict {
         let Some(longest) = health.watchdog else { return Verdict::AsBefore };
         match (ping, phase) {
