@@ -75,6 +75,8 @@ pub const GUESTS: &[Guest] = &[
         wanted: Wanted::Always,
         contents: on_bookworm(&["finit-sysv", "ifupdown", "isc-dhcp-client"], IFUPDOWN),
     },
+    // Not judged as a guest: what runs containers inside an instance (`nesting.rs` of init's hosted tests).
+    Guest { name: "nesting", wanted: Wanted::Always, contents: on_bookworm(CONTAINER_TOOLS, SYSTEMD) },
     Guest { name: "busybox-init", wanted: Wanted::Always, contents: Contents::Busybox },
     Guest { name: "program", wanted: Wanted::Always, contents: Contents::Program },
     Guest {
@@ -108,6 +110,23 @@ pub const GUESTS: &[Guest] = &[
 const fn on_bookworm(packages: &'static [&'static str], setup: &'static str) -> Contents {
     Contents::Debian { suite: Suite::Main, packages, setup }
 }
+
+const CONTAINER_TOOLS: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "systemd-resolved",
+    "libpam-systemd",
+    "dbus",
+    "dbus-user-session",
+    "iproute2",
+    "podman",
+    "crun",
+    "bubblewrap",
+    "uidmap",
+    "slirp4netns",
+    "fuse-overlayfs",
+    "busybox-static",
+];
 
 /// What is done to each Debian root first.
 const DEBIAN: &str = include_str!("../../data/guests/debian.sh");

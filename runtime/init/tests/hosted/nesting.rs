@@ -180,7 +180,7 @@ fn with_root_for_nesting() -> Option<Running> {
     let directory = std::env::var_os("YADO_TEST_ROOTS").unwrap_or_default();
     let names = [ROOT.to_owned(), format!("{ROOT}.tar")];
     let Some(root) = names.iter().map(|name| Path::new(&directory).join(name)).find(|root| root.exists()) else {
-        println!("SKIPPED: no root {ROOT} (YADO_TEST_ROOTS names the directory)");
+        println!("SKIPPED: no root {ROOT} in what YADO_TEST_ROOTS names (cargo accept makes it)");
         return None;
     };
     if !Path::new("/dev/fuse").exists() {
