@@ -7,6 +7,7 @@ mod beside;
 pub(crate) mod budgets;
 mod cargo_tests;
 mod expected_skips;
+mod fuzzing;
 mod guests;
 mod mutations;
 mod room;
@@ -82,7 +83,14 @@ const FLOORS: &[Floor] = &[
         about: "tests notice what they are for: each patch in qemu-tests/mutations makes its own fail",
         run: |cache, tally, _| mutations::run(cache, tally),
         when: When::Long,
-        least: 30,
+        least: 70,
+    },
+    Floor {
+        name: "fuzz",
+        about: "each parser, for half a minute, guided by what of it is reached",
+        run: |cache, tally, _| fuzzing::run(cache, tally),
+        when: When::Long,
+        least: 40,
     },
     Floor {
         name: "oldest",
@@ -172,8 +180,7 @@ struct Arguments {
     #[arg(value_name = "FLOOR")]
     words: Vec<String>,
     /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, a board at
-    /// rest for an hour instead of ten seconds, and a build
-    /// for each mutation
+    /// rest for an hour instead of ten seconds, a build for each mutation, and guided fuzzing
     #[arg(long)]
     long: bool,
 }

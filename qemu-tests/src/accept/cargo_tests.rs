@@ -12,6 +12,9 @@ use super::tally::Tally;
 /// What a test prints, at the start of a line, when it cannot run here.
 pub(super) const SKIP_MARK: &str = "SKIPPED: ";
 
+/// What a fuzz target prints before its counts and its seed, which are worth reading when it has passed, too.
+const FUZZED_MARK: &str = "FUZZED: ";
+
 /// Runs `cargo test` with these arguments, and these paths in its environment, and counts into `tally`.
 pub(super) fn run(tally: &mut Tally, args: &[&str], environment: &[(&str, &Path)]) {
     let name = "cargo test";
@@ -84,7 +87,8 @@ impl<'t> Output<'t> {
             Line::Failures => Section::Failures,
             Line::Failed(_) | Line::Speaks(_) | Line::Skipped { .. } | Line::Other => self.section,
         };
-        let shown = if self.section == Section::Successes { Shown::No } else { Shown::Yes };
+        let is_of_success = self.section == Section::Successes && !line.starts_with(FUZZED_MARK);
+        let shown = if is_of_success { Shown::No } else { Shown::Yes };
         match parsed {
             // Who could not run any test says why, and has no result.
             Line::Begins => drop(self.count_skipped()),

@@ -106,6 +106,23 @@ fn unsafe_stands_in_sys_only() {
     assert_none("unsafe outside runtime/sys", &found);
 }
 
+/// `cargo accept fuzz` runs all of `tests/fuzz.rs`, and of what stands beside the code what has such a name.
+#[test]
+fn a_fuzz_target_beside_the_code_has_any_in_its_name() {
+    let mut found = Vec::new();
+    for file in rust_files().iter().filter(|file| file.path.iter().any(|part| part == "src")) {
+        let mut test = "";
+        for line in file.text.lines().map(str::trim_start) {
+            test = line.strip_prefix("fn ").unwrap_or(test);
+            let name = test.split('(').next().unwrap_or_default();
+            if line.starts_with("fuzz(") && !name.contains("any_") {
+                found.push(format!("{}: {name}", file.path.display()));
+            }
+        }
+    }
+    assert_none("not found by cargo accept fuzz", &found);
+}
+
 #[test]
 fn nothing_is_left_for_later() {
     // Put together here, so that this file does not find itself.

@@ -15,6 +15,8 @@ pub mod children;
 pub mod clock;
 pub mod clone;
 pub mod code_pages;
+#[cfg(yado_coverage)]
+pub mod coverage;
 pub mod datagram;
 pub mod descriptor_table;
 pub mod device_filter;
@@ -63,6 +65,10 @@ pub mod stream;
 pub mod uevent;
 pub mod volume;
 pub mod watchdog;
+
+// As the other crates name it that take this in.
+#[cfg(all(test, yado_coverage))]
+extern crate self as yado_sys;
 
 #[cfg(test)]
 #[path = "../../spec/tests/fuzzing/mod.rs"]

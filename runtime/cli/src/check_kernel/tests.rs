@@ -72,7 +72,7 @@ const SHOWN: [(&str, &[u8]); 6] = [
 ];
 
 #[test]
-fn whatever_the_files_of_a_kernel_say_each_requirement_gets_its_line() {
+fn files_of_a_kernel_of_any_text_give_each_requirement_its_line() {
     let root = tempfile::tempdir().unwrap();
     for (path, _) in SHOWN {
         fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
