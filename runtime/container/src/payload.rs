@@ -127,8 +127,7 @@ fn build(dev: &OwnedFd, terminals: &OwnedFd, whole: Option<&WholeMounts>) -> Res
     }
     attach_at_directory(&run, "/run")?;
     whole.map_or(Ok(()), WholeMounts::attach)?;
-    // The copies still follow the launcher's. After this nothing inside is related to a mount outside.
-    mount::make_all_private().map_err(at(Step::Mount, "mount propagation"))?;
+    // The copies from the stage follow the launcher's for as long as that lives, which mounts nothing more. Nothing goes the other way.
     mount::make_all_shared().map_err(at(Step::Mount, "mount propagation"))
 }
 
