@@ -76,7 +76,7 @@ const FLOORS: &[Floor] = &[
         about: "unit tests, policy, namespace tests, a short fuzz run",
         run: unit,
         when: When::Always,
-        least: 850,
+        least: 900,
     },
     Floor {
         name: "mutations",

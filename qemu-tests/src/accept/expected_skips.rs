@@ -2,6 +2,7 @@
 //! that tells, so `cargo accept` fails by it. Programs that a test needs are not in the list: `cargo accept packages` installs them.
 
 use crate::hostile::Length;
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::Path;
 
@@ -39,7 +40,7 @@ const EXPECTED: &[Expected] = &[
     Expected { reason: "this kernel has no /dev/fuse", is_here: |_| is_absent("/dev/fuse") },
     Expected { reason: "no /dev/fuse", is_here: |_| is_absent("/dev/fuse") },
     Expected { reason: "this kernel has no /proc/", is_here: |skip| is_last_word_absent(skip.reason) },
-    Expected { reason: "this kernel has no keys", is_here: |_| is_absent("/proc/keys") },
+    Expected { reason: "this kernel has no keys", is_here: |_| is_absent("/proc/key-users") },
     Expected { reason: "this kernel has no IPv6", is_here: |_| is_absent("/proc/net/if_inet6") },
     Expected {
         reason: "this kernel or container allows no network namespace",
@@ -48,10 +49,18 @@ const EXPECTED: &[Expected] = &[
     Expected { reason: "needs a kernel with CONFIG_KCMP", is_here: |_| !has("/proc/kallsyms", "do_sys_kcmp") },
     Expected { reason: "needs /proc/pressure/", is_here: |skip| is_last_word_absent(skip.reason) },
     Expected { reason: "no terminals here", is_here: |_| is_absent("/dev/ptmx") },
-    Expected { reason: "version 2 has no controllers here", is_here: |_| !has_controllers() },
-    Expected { reason: "version 2 has no memory controller here", is_here: |_| !controllers().contains("memory") },
+    Expected {
+        reason: "version 2 has no controllers here",
+        is_here: |_| !has_controller("pids") && !has_controller("hugetlb"),
+    },
+    Expected {
+        reason: "version 2 has no controllers here: README",
+        is_here: |_| !has_controller("memory") || !has_controller("pids"),
+    },
+    Expected { reason: "version 2 has no memory controller here", is_here: |_| !has_controller("memory") },
+    Expected { reason: "no 32 bits on ", is_here: |_| !matches!(ARCH, "x86_64" | "aarch64") },
     // Where limits are written, none is refused.
-    Expected { reason: "this machine has the controller, and refuses no limit", is_here: |_| has_controllers() },
+    Expected { reason: "this machine has the controller, and refuses no limit", is_here: |_| has_controller("pids") },
     Expected { reason: "/dev/shm is no tmpfs", is_here: |_| !has("/proc/mounts", " /dev/shm tmpfs ") },
     // What only the machine below can tell, and what is no property of ours.
     Expected { reason: "real-time scheduling is not for us here", is_here: |_| true },
@@ -102,14 +111,11 @@ fn has_file_system(name: &str) -> bool {
 }
 
 /// Of version 2, wherever it is mounted.
-fn controllers() -> String {
+fn has_controller(name: &str) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
-    mount.and_then(|mount| fs::read_to_string(format!("{mount}/cgroup.controllers")).ok()).unwrap_or_default()
-}
-
-fn has_controllers() -> bool {
-    !controllers().trim().is_empty()
+    let controllers = mount.and_then(|mount| fs::read_to_string(format!("{mount}/cgroup.controllers")).ok());
+    controllers.is_some_and(|controllers| controllers.split_whitespace().any(|controller| controller == name))
 }
 
 #[cfg(test)]

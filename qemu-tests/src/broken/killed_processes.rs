@@ -28,7 +28,8 @@ pub(super) fn netd(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
     let seen = format!("pid {} was killed, pid {} runs, {} restarts", old["pid"], new["pid"], new["restarts"]);
     let is_once = new["restarts"].as_u64() == old["restarts"].as_u64().map(|count| count + 1);
     observer.check(Witness::OwnWord, "netd is started again, once", seen, is_once)?;
-    let programs = bench.shell(&format!("readlink /proc/{}/exe /proc/{}/exe; true", old["pid"], new["pid"]))?;
+    let look = format!("for pid in {} {}; do readlink /proc/$pid/exe; done; true", old["pid"], new["pid"]);
+    let programs = bench.shell(&look)?;
     let is_another = programs.lines().count() == 1 && programs.ends_with("/yado");
     observer.check(Witness::Kernel, "the old process is gone, and the new one is there", &programs, is_another)?;
     uplink_has_lease(bench, observer, "the new one has the uplink's lease")?;
