@@ -348,7 +348,10 @@ fn missing_reason(controller: &str, command_line: &str, proc_cgroups: &str) -> S
         Some((Some(hierarchy), _)) if hierarchy != "0" => {
             format!("controller {controller} is taken by cgroup v1: boot the kernel with cgroup_no_v1={controller}")
         }
-        Some(_) => format!("controller {controller} was not given to this group"),
+        // cgroups(7), "no internal processes": an init in a container that is not alone in the group it found itself in.
+        Some(_) => format!(
+            "controller {controller} was not given to this group: the one above has processes of its own, or does not have it"
+        ),
         None => format!("the kernel has no controller {controller}"),
     }
 }
@@ -440,7 +443,10 @@ mod tests {
         // /proc/cgroups of a Raspberry Pi's kernel, of a machine with cgroup v1, and of one that has all.
         let off = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t60\t1\nmemory\t0\t60\t0\n";
         let v1 = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t5\t1\t1\n";
+        let here = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t60\t1\n";
+        let not_given = "controller memory was not given to this group: the one above has processes of its own, or does not have it";
         let table = [
+            ("", here, not_given),
             ("console=tty", off, "controller memory is off: boot the kernel with cgroup_enable=memory"),
             ("x cgroup_disable=pids,memory", off, "the kernel was booted with cgroup_disable=memory: remove it"),
             ("", v1, "controller memory is taken by cgroup v1: boot the kernel with cgroup_no_v1=memory"),
