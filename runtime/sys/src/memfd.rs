@@ -72,6 +72,14 @@ mod tests {
         assert_eq!(read_sealed(&open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
         let open = rustix::fs::memfd_create("open", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
         assert_eq!(read_sealed_beginning(&open, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        // Each seal that is missing is a way to change it.
+        let all = [SealFlags::SHRINK, SealFlags::GROW, SealFlags::WRITE];
+        for missing in all {
+            let file = rustix::fs::memfd_create("nearly", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+            let seals = all.into_iter().filter(|seal| *seal != missing).fold(SealFlags::SEAL, |all, seal| all | seal);
+            rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+            assert_eq!(read_sealed(&file, 5).unwrap_err().raw_os_error(), Some(libc::EPERM), "without {missing:?}");
+        }
         let long = sealed("long", b"123456").unwrap();
         assert_eq!(read_sealed(&long, 5).unwrap_err().raw_os_error(), Some(libc::EFBIG));
     }
