@@ -8,6 +8,7 @@ use crate::compile;
 use crate::image_facts;
 use crate::instance_files;
 use crate::output::{self, Format, printable};
+use crate::places::Places;
 use crate::rescue::{self, NetworkFailure};
 use clap::Args;
 use plan::Plan;
@@ -55,45 +56,6 @@ pub(crate) struct ApplyOptions {
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-/// Where things are.
-#[derive(Debug, PartialEq, Eq)]
-struct Places {
-    socket: PathBuf,
-    system: PathBuf,
-    data: PathBuf,
-    run: PathBuf,
-}
-
-impl Places {
-    /// Those of the init that answers on `socket` and says that it runs as `mode`. A hosted one has all of its own below the
-    /// directory in which its socket's lies, by whatever links the socket is named.
-    fn of(socket: &Path, mode: Mode) -> Result<Places, String> {
-        let (system, data, run) = match mode {
-            Mode::System => ("/usr/lib/yado".into(), "/data".into(), "/run/yado".into()),
-            Mode::Hosted => {
-                let real = socket.canonicalize().map_err(|error| format!("{}: {error}", socket.display()))?;
-                let run = real.parent().and_then(|run| Some((run, run.parent()?)));
-                let (run, host) = run.ok_or_else(|| format!("{}: is not a socket of init", socket.display()))?;
-                (host.join("system"), host.join("data"), run.to_owned())
-            }
-        };
-        Ok(Places { socket: socket.to_owned(), system, data, run })
-    }
-
-    /// Where nothing of an init is, nobody is taken for deleted.
-    fn refuse_strange(&self) -> Result<(), String> {
-        if self.system.is_dir() || self.data.is_dir() {
-            return Ok(());
-        }
-        let (system, data) = (self.system.display(), self.data.display());
-        Err(format!("neither {system} nor {data} is a directory: nothing was changed"))
-    }
-
-    fn specs(&self) -> PathBuf {
-        self.run.join("specs")
-    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -362,35 +324,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_things_are_is_what_init_says_and_not_how_its_socket_is_spelled() {
-        let directory = tempfile::tempdir().unwrap();
-        let host = directory.path().canonicalize().unwrap().join("host");
-        std::fs::create_dir_all(host.join("run")).unwrap();
-        std::fs::write(host.join("run/init.sock"), "").unwrap();
-        std::os::unix::fs::symlink(host.join("run"), directory.path().join("link")).unwrap();
-        let spelled = directory.path().join("link/init.sock");
-        let hosted = Places::of(&spelled, Mode::Hosted).unwrap();
-        let expected = Places {
-            socket: spelled.clone(),
-            system: host.join("system"),
-            data: host.join("data"),
-            run: host.join("run"),
-        };
-        assert_eq!(hosted, expected);
-        assert!(hosted.refuse_strange().is_err());
-        std::fs::create_dir(&hosted.data).unwrap();
-        assert_eq!(hosted.refuse_strange(), Ok(()));
+    fn who_could_not_be_read_is_not_taken_for_deleted() {
+        let places = Places::of(Path::new("/run/yado/init.sock"), Mode::System).unwrap();
         let unread = |directory: PathBuf| {
             let source = std::io::ErrorKind::NotADirectory.into();
             let left_out = vec![SourceError::Read { path: directory, source }];
-            refuse_unread(&hosted, &Sources { left_out, ..Sources::default() }).is_err()
+            refuse_unread(&places, &Sources { left_out, ..Sources::default() }).is_err()
         };
-        assert!(unread(hosted.data.join("instances")) && unread(hosted.system.join("appliance")));
+        assert!(unread(places.data.join("instances")) && unread(places.system.join("appliance")));
         for other in ["images", "images/aliases", "profiles", "networks"] {
-            assert!(!unread(hosted.data.join(other)), "{other}");
+            assert!(!unread(places.data.join(other)), "{other}");
         }
-        let board = Places::of(&spelled, Mode::System).unwrap();
-        assert_eq!((&*board.system, &*board.data), (Path::new("/usr/lib/yado"), Path::new("/data")));
-        assert_eq!(board.run, Path::new("/run/yado"));
     }
 }

@@ -1,5 +1,6 @@
-//! `yado image`: makes signed images, and looks into them. None of it needs root.
+//! `yado image`: makes signed images, looks into them, and keeps them on a device. Only the last needs root.
 
+mod add;
 #[cfg(feature = "builder")]
 mod build;
 mod extract;
@@ -26,6 +27,7 @@ pub(crate) struct Arguments {
 enum Verb {
     #[cfg(feature = "builder")]
     Build(Box<build::Arguments>),
+    Add(add::Arguments),
     Verify(verify::Arguments),
     Info(info::Arguments),
     Extract(extract::Arguments),
@@ -36,6 +38,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     match arguments.verb {
         #[cfg(feature = "builder")]
         Verb::Build(arguments) => build::run(*arguments),
+        Verb::Add(arguments) => add::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Info(arguments) => info::run(&arguments),
         Verb::Extract(arguments) => extract::run(&arguments),

@@ -19,6 +19,7 @@ mod help;
 
 mod lazy;
 mod output;
+mod places;
 mod write_aside;
 
 pub use command_line::main;

@@ -6,6 +6,8 @@ mod outside;
 
 use judge::{Commands, Guest, judge};
 
+pub(crate) use judge::root_of;
+
 /// systemd says when all that it starts has been started.
 const NOTIFIES: &str = "health.ready = \"notify\"\nhealth.timeout = \"60s\"\n";
 

@@ -279,6 +279,24 @@ impl Host {
         directory.join("image")
     }
 
+    /// A container image of the root in a file of the host's directory, for which these options replace what is said here.
+    pub(crate) fn build_file(&self, file: &str, options: &[&str]) {
+        let mut said = vec![("--name", "busybox"), ("--arch", std::env::consts::ARCH), ("--key", "key.key")];
+        said.push(("--compression", "none"));
+        for pair in options.chunks(2) {
+            match pair {
+                ["--unsigned"] => said.retain(|(option, _)| *option != "--key"),
+                [option, value] => {
+                    said.retain(|(other, _)| other != option);
+                    said.push((option, value));
+                }
+                _ => panic!("{options:?}"),
+            }
+        }
+        let words: Vec<&str> = said.iter().flat_map(|&(option, value)| [option, value]).collect();
+        self.yado(&[&["image", "build"], &words[..], &["root", file]].concat());
+    }
+
     fn yado(&self, words: &[&str]) -> String {
         let output = Command::new(&self.yado).args(words).current_dir(self.directory.path()).output().unwrap();
         assert!(output.status.success(), "{words:?}: {output:?}");
@@ -608,6 +626,11 @@ impl Running {
         let output = command.output().unwrap();
         // 3: something is wrong with some, and stands beside the specs of the others.
         assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
+    }
+
+    /// The command.
+    pub(crate) fn path_of_yado(&self) -> &Path {
+        &self.host.yado
     }
 
     /// What the command answers: its exit code, and what it printed.

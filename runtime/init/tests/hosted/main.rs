@@ -3,6 +3,7 @@
 //! it skips.
 #![allow(clippy::unwrap_used)]
 
+mod added_images;
 mod after_update;
 mod apply;
 mod bad_input;
@@ -16,6 +17,7 @@ mod killed_apply;
 mod late_netd;
 mod many;
 mod nesting;
+mod own_root;
 mod projects;
 mod reader;
 mod readme;

@@ -284,7 +284,8 @@ impl Drop for Judged<'_> {
     }
 }
 
-fn root_of(guest: &str) -> Option<PathBuf> {
+/// Its root, where roots are given.
+pub(crate) fn root_of(guest: &str) -> Option<PathBuf> {
     let Some(directory) = std::env::var_os("YADO_TEST_ROOTS") else {
         println!("SKIPPED: YADO_TEST_ROOTS names no directory of roots (cargo accept makes one)");
         return None;
