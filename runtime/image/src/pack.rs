@@ -2,7 +2,7 @@
 //! is complete and on disk; the rename is what makes it real. Nothing needs root, and the same input gives the same bytes.
 
 use crate::archive::{self, ArchiveError};
-use crate::erofs::{self, Compression, DirectoryError, Owners, TarError, Times, Tree, WriteError};
+use crate::erofs::{self, Body, Compression, DirectoryError, Owners, TarError, Times, Tree, WriteError};
 use crate::header::{BLOCK_BYTES, Header, HeaderError, Layout};
 use crate::image_target::{Architecture, ImageKind};
 use crate::init_program::{self, InitError, InitProgram};
@@ -92,6 +92,18 @@ impl Root {
     /// Its init, if it could start on this processor with this program and arguments.
     pub fn init(&self, argv: &[String], architecture: Architecture) -> Result<InitProgram, InitError> {
         init_program::find(&self.tree, self.archive.as_ref(), argv, architecture)
+    }
+
+    /// The first of the directories that a start mounts on which is something else here, such as a link. One that is not there
+    /// is made.
+    pub fn spoilt_mount_point(&self) -> Option<&'static str> {
+        const MOUNT_POINTS: [&str; 4] = ["dev", "proc", "run", "sys"];
+        let Body::Directory(entries) = &self.tree.node(Tree::ROOT).body else { return None };
+        let is_spoilt = |name: &&str| {
+            let place = entries.get(name.as_bytes());
+            place.is_some_and(|place| !matches!(self.tree.node(*place).body, Body::Directory(_)))
+        };
+        MOUNT_POINTS.into_iter().find(is_spoilt)
     }
 }
 

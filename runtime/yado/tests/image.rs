@@ -67,6 +67,61 @@ fn an_init_that_could_not_start_is_refused_and_one_that_is_not_known_is_told() {
     );
 }
 
+#[test]
+fn a_root_on_which_nothing_can_be_mounted_is_refused() {
+    let workshop = workshop();
+    for name in ["dev", "proc", "run", "sys"] {
+        let place = workshop.path("root").join(name);
+        for target in ["/etc", "../../../../tmp", "nowhere"] {
+            symlink(target, &place).unwrap();
+            let output = workshop.fail(&build("d.img", &[]));
+            let reason = format!("/{name} of the root is no directory, and a start mounts on it");
+            assert!(text(&output.stderr).contains(&reason), "{output:?}");
+            fs::remove_file(&place).unwrap();
+        }
+        fs::create_dir(&place).unwrap();
+    }
+    // These are the root's own affair.
+    symlink("/sbin", workshop.path("root/tmp")).unwrap();
+    workshop.succeed(&build("c.img", &[]));
+    assert!(!workshop.path("d.img").exists());
+}
+
+/// One header of a tar archive and nothing behind it: POSIX.1-1988, "ustar".
+fn header(name: &str, size: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    for (offset, text) in
+        [(0, name), (100, "0000755"), (108, "0000000"), (116, "0000000"), (124, size), (136, "00000000000")]
+    {
+        bytes[offset..offset + text.len()].copy_from_slice(text.as_bytes());
+    }
+    bytes[156] = b'0';
+    bytes[257..265].copy_from_slice(b"ustar\x0000");
+    // Of all bytes, with blanks in place of the sum.
+    let sum: u32 = bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>() + 8 * u32::from(b' ');
+    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    bytes
+}
+
+#[test]
+fn an_archive_that_climbs_out_or_promises_more_than_there_is_is_refused() {
+    let workshop = workshop();
+    let end = [0; 1024];
+    for (archive, reason) in [
+        ([&header("../climbed", "00000000000"), &end[..]].concat(), "../climbed"),
+        ([&header("a/../../climbed", "00000000000"), &end[..]].concat(), "a/../../climbed"),
+        ([&header("huge", "77777777777"), &end[..]].concat(), "cut short"),
+    ] {
+        fs::write(workshop.path("bad.tar"), archive).unwrap();
+        let mut words = build("d.img", &[]);
+        let root = words.iter().position(|word| *word == "root").unwrap();
+        words[root] = "bad.tar";
+        let output = workshop.fail(&words);
+        assert!(text(&output.stderr).contains(reason), "{output:?}");
+        assert!(!workshop.path("d.img").exists() && !workshop.path("climbed").exists());
+    }
+}
+
 fn build<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let fixed = ["image", "build", "root", output, "--name", "box", "--arch", "armhf", "--owner", "0:0"];
     fixed.iter().chain(more).copied().collect()

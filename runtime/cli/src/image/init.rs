@@ -1,4 +1,4 @@
-//! The init of a root that is about to be packed: whether it could start, and how it is to be asked to power off where nobody says so.
+//! Whether a root that is about to be packed could start, and how its init is to be asked to power off where nobody says so.
 
 use std::error::Error;
 use yado_image::container_facts::{Stop, init_of};
@@ -7,8 +7,11 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::Root;
 use yado_wire::signal_name;
 
-/// Refuses a root whose init could not be executed, and completes the manifest. A warning is returned where the init is not known.
+/// Refuses a root that could not be mounted on or whose init could not be executed, and completes the manifest. A warning is returned where the init is not known.
 pub(super) fn check(root: &Root, manifest: &mut Manifest) -> Result<Option<String>, Box<dyn Error>> {
+    if let Some(name) = root.spoilt_mount_point() {
+        return Err(format!("/{name} of the root is no directory, and a start mounts on it").into());
+    }
     let argv = init_of(manifest.init.clone());
     let InitProgram { file, kind } = root
         .init(&argv, manifest.architecture)

@@ -4,7 +4,7 @@ use crate::cases::serve_netd_after;
 use crate::fixture::{Fixture, build_image, build_image_of};
 use crate::init_role::launch_beside;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ pub(crate) const ALL: &[Case] = &[
     ("a_start_that_cannot_go_on_names_its_step", steps),
     ("what_fails_inside_before_its_time_is_told", inside),
     ("an_init_that_is_not_there_or_not_a_program_is_refused", bad_init),
+    ("a_link_in_place_of_a_directory_leads_nobody_out_of_the_root", links_in_the_root),
 ];
 
 /// Starts, and wants a failure; then nothing may be left of the start.
@@ -220,4 +221,25 @@ fn bad_init(fixture: &Fixture) {
         assert_eq!((failure.step, failure.errno), (Step::Exec, errno), "{failure}");
         assert!(failure.object.contains(init), "{failure}");
     }
+}
+
+/// As no builder of ours packs it. What the link leads to on the host is the witness.
+fn links_in_the_root(fixture: &Fixture) {
+    let outside = fixture.path("outside");
+    fs::create_dir(&outside).unwrap();
+    for name in ["dev", "proc", "run", "sys"] {
+        let place = fixture.path("root").join(name);
+        fs::remove_dir(&place).unwrap();
+        symlink(format!("../../../../../../..{}", outside.display()), &place).unwrap();
+        let mut request = fixture.request(&format!("linked-{name}"), &["/bin/true"]);
+        let image = fixture.path(&format!("linked-{name}-image"));
+        request.spec.image = build_image_of(&fixture.path("root"), &image);
+        request.paths.image = image.to_str().unwrap().to_owned();
+        let failure = fails(&request);
+        assert_eq!(failure.step, Step::Mount, "{failure}");
+        assert!(failure.object.contains(name), "{failure}");
+        fs::remove_file(&place).unwrap();
+        fs::create_dir(&place).unwrap();
+    }
+    assert_eq!(outside.read_dir().unwrap().count(), 0);
 }

@@ -6,11 +6,13 @@ use super::pax::parse_pax;
 use super::tree::{Body, Content, Node, Owners, Tree, TreeError};
 use core::fmt;
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use tar::{Archive, Entry, EntryType};
 
-/// Reads all headers of an archive, which must be positioned at its start.
-pub fn read_tar(file: impl Read + Seek, owners: Owners) -> Result<Tree, TarError> {
+/// Reads all headers of an archive, which must be positioned at its start. One that ends within a file's content is cut.
+pub fn read_tar(mut file: impl Read + Seek, owners: Owners) -> Result<Tree, TarError> {
+    let size_bytes = file.seek(SeekFrom::End(0)).map_err(|source| TarError::Read { source })?;
+    file.rewind().map_err(|source| TarError::Read { source })?;
     let mut tree = Tree::new();
     let mut archive = Archive::new(BufReader::new(file));
     let mut extension = Extension::default();
@@ -24,6 +26,12 @@ pub fn read_tar(file: impl Read + Seek, owners: Owners) -> Result<Tree, TarError
             extension.read(kind, &mut entry).map_err(problem)?;
         } else if !kind.is_pax_global_extensions() {
             last = path.escape_ascii().to_string();
+            let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+            let end = entry.raw_file_position().checked_add(entry.size());
+            // The reader goes on behind the content without a look at it.
+            if is_file && end.is_none_or(|end| size_bytes < end) {
+                return Err(TarError::Cut { last });
+            }
             let extension = std::mem::take(&mut extension);
             add(&mut tree, &path, &entry, extension, owners).map_err(problem)?;
         }
