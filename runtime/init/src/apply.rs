@@ -76,7 +76,9 @@ impl Supervisor {
             one.image = self.image_of(&one);
             let claim = identities::stored::claim(&one);
             if !identities.has(&claim) {
-                identities = identities.with(&[claim], |_| true);
+                let before = identities.first_host_id(&claim.name, 1);
+                identities = identities.with(std::slice::from_ref(&claim), |_| true);
+                identities::stored::say_change(&mut self.log, before, &identities, &claim);
             }
             match self.instances.named(&one.name).map(|known| known.id) {
                 Some(id) => self.update_spec(id, one, now),

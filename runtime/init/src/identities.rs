@@ -8,7 +8,7 @@
 
 pub(crate) mod stored;
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use yado_wire::hash::fnv32;
 use yado_wire::{InstanceId, InstanceName, MAX_INSTANCES};
 
@@ -21,6 +21,9 @@ const FIRST_APART: u32 = 1 << 30;
 
 /// How many ids of the host an instance has if nobody says otherwise, and at least.
 const USUAL_COUNT: u32 = 65_536;
+
+/// How many an instance may have had of which only the layer is left: as many as one with `security.nesting` has.
+const COUNT_OF_A_LAYER: u32 = 1 << 20;
 
 /// The most instances that are remembered: twice those that a system can have, so that those that are gone can be, too.
 const MAX_IDENTITIES: usize = 2 * MAX_INSTANCES;
@@ -55,6 +58,32 @@ struct Identity {
 struct Range {
     first: u32,
     count: u32,
+}
+
+/// What became of the range of an instance, if it is not what the instance had or needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RangeChange {
+    /// It has other ids than before, because there was no room for those that it needs.
+    Moved { before: u32, now: u32 },
+    /// There is no room anywhere for so many.
+    TooSmall { wanted: u32, kept: u32 },
+}
+
+impl fmt::Display for RangeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RangeChange::Moved { before, now } => write!(
+                f,
+                "its host ids begin at {now} and no longer at {before}, where there was no room: files of its on disks \
+                 without shift have the old ones"
+            ),
+            RangeChange::TooSmall { wanted, kept } => write!(
+                f,
+                "no range of {wanted} ids is free, and it does not start with the {kept} that it has: give it a smaller \
+                 security.idmap.size, or remove another instance with its ids (yado apply --delete-data)"
+            ),
+        }
+    }
 }
 
 /// What is known of an instance that is configured, or has left files.
@@ -132,9 +161,25 @@ impl Identities {
         self.named(name).map(|identity| identity.id)
     }
 
-    /// The first id of an instance's range on the host.
-    pub(crate) fn first_host_id(&self, name: &InstanceName) -> Option<u32> {
-        self.named(name).map(|identity| identity.range).filter(|range| range.count != 0).map(|range| range.first)
+    /// The first id of an instance's range on the host. `None`: it has no range, or one of fewer than `count`, behind which others
+    /// have theirs.
+    pub(crate) fn first_host_id(&self, name: &InstanceName, count: u32) -> Option<u32> {
+        let range = self.named(name)?.range;
+        (range.count != 0 && count <= range.count).then_some(range.first)
+    }
+
+    /// How many ids of the host an instance has.
+    pub(crate) fn count(&self, name: &InstanceName) -> u32 {
+        self.named(name).map_or(0, |known| known.range.count)
+    }
+
+    /// What must be said of the range of who claims this. `before`: the first id that it had.
+    pub(crate) fn change(&self, before: Option<u32>, claim: &Claim) -> Option<RangeChange> {
+        let wanted = claim.count?;
+        let Some(now) = self.first_host_id(&claim.name, wanted) else {
+            return Some(RangeChange::TooSmall { wanted, kept: self.count(&claim.name) });
+        };
+        before.filter(|before| *before != now).map(|before| RangeChange::Moved { before, now })
     }
 
     /// Whether there is nothing to be given to who claims this.
@@ -166,18 +211,35 @@ impl Identities {
 
     fn settle_from(mut self, first: u32, claims: &[Claim], last: InstanceId) -> Identities {
         self.list.retain(|known| claims.iter().any(|claim| claim.name == known.name));
-        // What somebody had is nobody else's, before anybody gets a new one.
+        // What somebody had is nobody else's, before anybody gets a new one. A witness says only where it began: so first come all
+        // beginnings, then as much behind each as it may have had.
+        let mut found = Vec::new();
         for claim in claims {
             if let (None, Some(witness)) = (self.id(&claim.name), claim.witness) {
-                let count = claim.count.unwrap_or(USUAL_COUNT);
-                let range = witness.first.map_or(Range::default(), |first| Range { first, count });
+                let range = witness.first.map_or(Range::default(), |first| Range { first, count: USUAL_COUNT });
                 let _ = self.add(witness.id, claim.name.clone(), range)
                     || self.add(witness.id, claim.name.clone(), Range::default());
+                found.push(claim);
             }
+        }
+        for claim in found {
+            self.extend(&claim.name, COUNT_OF_A_LAYER.max(claim.count.unwrap_or(0)));
         }
         self.next = self.next.max(last.following());
         self.provide_all(claims, first);
         self
+    }
+
+    /// Extends a range to so many ids, or up to the next range.
+    fn extend(&mut self, name: &InstanceName, count: u32) {
+        let Some(Range { first, count: had @ 1.. }) = self.named(name).map(|known| known.range) else { return };
+        let firsts =
+            self.list.iter().map(|known| known.range).filter(|range| range.count != 0).map(|range| range.first);
+        let next = firsts.filter(|other| first < *other).min().unwrap_or(u32::MAX);
+        let count = had.max(count.min(next.saturating_sub(first)));
+        if let Some(known) = self.list.iter_mut().find(|known| known.name == *name) {
+            known.range.count = count;
+        }
     }
 
     fn provide_all(&mut self, claims: &[Claim], first: u32) {
@@ -258,7 +320,7 @@ mod tests {
 
     /// The id of an instance, and which of the usual ranges it has.
     fn at(identities: &Identities, text: &str) -> Option<(u32, Option<u32>)> {
-        let range = identities.first_host_id(&name(text)).map(|first| (first - FIRST_HOST_ID) / USUAL_COUNT);
+        let range = identities.first_host_id(&name(text), 1).map(|first| (first - FIRST_HOST_ID) / USUAL_COUNT);
         identities.id(&name(text)).map(|id| (id.0, range))
     }
 
@@ -306,15 +368,55 @@ mod tests {
         let gone = Claim { count: None, ..had("gone", 7, 0) };
         let claims = [claim("a"), had("b", 3, 3), had("c", 1, 1), gone];
         let all = Identities::default().settle(&claims, InstanceId(9));
-        let expected = [(10, Some(4)), (3, Some(3)), (1, Some(1)), (7, Some(0))].map(Some);
+        let expected = [(10, Some(3 + 16)), (3, Some(3)), (1, Some(1)), (7, Some(0))].map(Some);
         assert_eq!(["a", "b", "c", "gone"].map(|name| at(&all, name)), expected, "9 is the id of a layer of nobody");
         // Two that say the same, as after a copy: one has it. What is no id of ours is no witness.
         let odd = Claim { witness: Some(Witness { id: InstanceId(0), first: Some(0) }), ..claim("odd") };
         let all = Identities::default().settle(&[had("b", 1, 0), had("c", 1, 0), had("d", 2, 0), odd], NONE);
-        let expected = [(1, Some(0)), (3, Some(1)), (2, Some(2)), (4, Some(3))].map(Some);
+        let expected = [(1, Some(0)), (3, Some(16)), (2, Some(17)), (4, Some(18))].map(Some);
         assert_eq!(["b", "c", "d", "odd"].map(|name| at(&all, name)), expected);
         // The file is asked first.
         assert_eq!(at(&three().settle(&[had("b", 9, 9)], NONE), "b"), Some((1, Some(0))));
+    }
+
+    /// An instance that claims so many ids, and whose layer says this first id.
+    fn witnessed(text: &str, id: u32, first: u32, count: Option<u32>) -> Claim {
+        Claim { name: name(text), count, witness: Some(Witness { id: InstanceId(id), first: Some(first) }) }
+    }
+
+    #[test]
+    fn when_the_file_is_lost_who_claims_more_than_it_had_takes_nobody_elses_ids() {
+        // `a` had the usual count when `b` was given what is behind it, and nests now.
+        let (a, b) = (FIRST_HOST_ID, FIRST_HOST_ID + USUAL_COUNT);
+        let claims = [witnessed("a", 1, a, Some(1 << 20)), witnessed("b", 2, b, Some(USUAL_COUNT))];
+        let all = Identities::default().settle(&claims, InstanceId(2));
+        let range = |text| all.named(&name(text)).unwrap().range;
+        assert_eq!(range("b").first, b, "{all:?}");
+        assert!(range("b").first + range("b").count <= range("a").first, "{all:?}");
+        // Where there is room behind it, it stays.
+        let c = a + (1 << 20);
+        let claims = [witnessed("a", 1, a, Some(1 << 20)), witnessed("c", 2, c, Some(USUAL_COUNT))];
+        let all = Identities::default().settle(&claims, InstanceId(2));
+        assert_eq!(all.named(&name("a")).unwrap().range, Range { first: a, count: 1 << 20 });
+    }
+
+    #[test]
+    fn when_the_file_is_lost_nobody_new_gets_ids_that_a_layer_without_a_spec_may_have() {
+        let a = FIRST_HOST_ID;
+        // With an error in its spec; and one that has fewer than it had when it could nest.
+        for count in [None, Some(USUAL_COUNT)] {
+            let all = Identities::default().settle(&[witnessed("a", 1, a, count), claim("new")], InstanceId(1));
+            let new = all.named(&name("new")).unwrap().range;
+            assert!(a + (1 << 20) <= new.first, "{count:?}: {all:?}");
+            assert_eq!(all.named(&name("a")).unwrap().range.first, a);
+        }
+        // Up to the next one that is known, and up to the last id.
+        let (next, last) = (a + 3 * USUAL_COUNT, u32::MAX - USUAL_COUNT);
+        let claims =
+            [("a", 1, a), ("next", 2, next), ("last", 3, last)].map(|(n, id, first)| witnessed(n, id, first, None));
+        let all = Identities::default().settle(&claims, InstanceId(3));
+        let count = |text| all.named(&name(text)).unwrap().range.count;
+        assert_eq!(["a", "next", "last"].map(count), [3 * USUAL_COUNT, 1 << 20, USUAL_COUNT]);
     }
 
     #[test]
@@ -322,9 +424,29 @@ mod tests {
         let half = |text| Claim { count: Some(1 << 30), ..claim(text) };
         let all = Identities::default().settle(&[half("a"), half("b"), half("c")], NONE);
         let all = all.settle(&[half("a"), half("c"), half("d"), half("e")], NONE);
-        let a_gigabyte =
-            |name: &str| all.first_host_id(&super::tests::name(name)).map(|first| (first - FIRST_HOST_ID) >> 30);
+        let a_gigabyte = |name: &str| {
+            all.first_host_id(&super::tests::name(name), 1 << 30).map(|first| (first - FIRST_HOST_ID) >> 30)
+        };
         assert_eq!(["a", "c", "d", "e"].map(a_gigabyte), [Some(0), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn a_range_that_cannot_grow_is_none_of_that_size_and_it_is_said() {
+        let most = |text| Claim { count: Some(1 << 30), ..claim(text) };
+        let all = Identities::default().settle(&[claim("d")], NONE);
+        let all = all.settle(&[claim("d"), most("a"), most("b"), most("c")], NONE);
+        let grown = all.clone().settle(&[most("d"), most("a"), most("b"), most("c")], NONE);
+        assert_eq!(grown, all, "it keeps what it has");
+        assert_eq!(grown.first_host_id(&name("d"), USUAL_COUNT), Some(FIRST_HOST_ID));
+        assert_eq!(grown.first_host_id(&name("d"), 1 << 30), None, "the neighbours' are behind it");
+        let change = RangeChange::TooSmall { wanted: 1 << 30, kept: USUAL_COUNT };
+        assert_eq!(grown.change(Some(FIRST_HOST_ID), &most("d")), Some(change));
+        assert_eq!(grown.change(Some(FIRST_HOST_ID), &claim("d")), None);
+        // One that is moved instead.
+        let moved = all.settle(&[Claim { count: Some(2 * USUAL_COUNT), ..claim("d") }, most("a"), most("b")], NONE);
+        let now = FIRST_HOST_ID + USUAL_COUNT + (1 << 31);
+        let change = RangeChange::Moved { before: FIRST_HOST_ID, now };
+        assert_eq!(moved.change(Some(FIRST_HOST_ID), &claim("d")), Some(change));
     }
 
     #[test]
@@ -336,7 +458,7 @@ mod tests {
         let end = real.list.iter().map(|known| known.range.first + known.range.count).max().unwrap();
         assert_eq!(apart.list.len(), 3);
         assert!(apart.list.iter().all(|known| end <= known.range.first && real.next < known.id), "{apart:?}");
-        assert_eq!(apart.first_host_id(&name("b")), Some(FIRST_APART));
+        assert_eq!(apart.first_host_id(&name("b"), 1 << 28), Some(FIRST_APART));
         // It has its own again when the partition is back.
         assert_eq!(real.clone().settle(&[claim("a"), claim("b"), claim("c")], NONE), real);
     }

@@ -10,7 +10,7 @@ pub(crate) mod spec_update;
 
 use crate::boot_clock::{Moment, whole_ms};
 use crate::deferred_close::DeferredClose;
-use crate::identities::Identities;
+use crate::identities::{self, Identities};
 use crate::image_cache::ImageUse;
 use crate::reader_socket::ReaderSocket;
 use crate::specs::Configured;
@@ -160,7 +160,8 @@ impl Instance {
     /// An instance that does not run. `autostart`: it is wanted up. `None`: it has no id, because there are too many instances.
     pub(crate) fn of(configured: Configured, identities: &Identities) -> Option<Instance> {
         let id = identities.id(&configured.name)?;
-        let first = identities.first_host_id(&configured.name);
+        let count = identities::stored::claim(&configured).count;
+        let first = identities.first_host_id(&configured.name, count.unwrap_or(0));
         Some(Instance::new(id, first, configured))
     }
 

@@ -1,7 +1,7 @@
 //! Stores all ids and id ranges in one file on the data partition. The layer of an instance is a directory named by its id; its
 //! group is the first host id, and a link in it holds the name. If the file is lost, it is restored from these.
 
-use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, Witness};
+use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, RangeChange, Witness};
 use crate::log::{Log, Priority};
 use crate::paths::Paths;
 use crate::specs::Configured;
@@ -69,12 +69,13 @@ pub(crate) fn assign(
         Persistence::ForGood => identities.settle(&claims, last),
         Persistence::UntilReboot => identities.settle_apart(&claims, last),
     };
-    for Configured { name, .. } in configured {
-        let had = stored.as_ref().and_then(|stored| stored.first_host_id(name));
-        if had.is_some() && had != identities.first_host_id(name) {
-            let words = "needs more host ids than there were in its place: files of its on disks without shift have the old ones";
-            log.say(Priority::Warning, format_args!("{name}: {words}"));
-        }
+    for claim in &claims {
+        let stored = stored.as_ref().filter(|stored| stored.id(&claim.name).is_some());
+        let before = match stored {
+            Some(stored) => stored.first_host_id(&claim.name, 1),
+            None => claim.witness.and_then(|witness| witness.first),
+        };
+        say_change(log, before, &identities, claim);
     }
     if !may_write {
         return (identities, IdentitiesFile::NotOurs);
@@ -86,6 +87,16 @@ pub(crate) fn assign(
         }
     }
     (identities, IdentitiesFile::Written)
+}
+
+/// Says what its administrator must know of an instance's range. `before`: the first id that it had.
+pub(crate) fn say_change(log: &mut Log, before: Option<u32>, identities: &Identities, claim: &Claim) {
+    let name = &claim.name;
+    match identities.change(before, claim) {
+        None => {}
+        Some(change @ RangeChange::Moved { .. }) => log.say(Priority::Warning, format_args!("{name}: {change}")),
+        Some(change @ RangeChange::TooSmall { .. }) => log.say(Priority::Error, format_args!("{name}: {change}")),
+    }
 }
 
 /// Marks a layer as that of the instance of this name, with the range that begins here.

@@ -4,7 +4,8 @@ use crate::host::{Host, Running};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use yado_wire::rescue::InstanceState;
+use yado_wire::Step;
+use yado_wire::rescue::{ApplyOutcome, InstanceState};
 
 const RUNS: &str = "[config]\nboot.autostart = true\n";
 
@@ -52,17 +53,48 @@ fn the_ids_of_an_instance_stay_its_own_whoever_comes_or_goes_and_whatever_is_los
     fs::remove_file(&file).unwrap();
     host.add_instance("e", RUNS);
     let host = restarted(host);
-    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
+    // Nobody knows any more how many ids `a` had, so that much is left as the most that is usual.
+    let e = a + (1 << 20);
+    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, e]);
     fs::write(&file, "yado-ids 1\na 1000000 65536\n").unwrap();
     host.add_instance("e", &format!("{RUNS}\"security.idmap.size\" = 200000\n"));
     let host = restarted(host);
-    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
+    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, e]);
     host.logs_until(None, "who has which ids is taken from the instances' layers");
 
     // With what it has left, its ids are free.
     fs::remove_dir_all(layer_of(&host, "b")).unwrap();
     let mut host = restarted(host);
-    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, 1_262_144]);
+    assert_eq!(ids(&host, ["a", "c", "d", "e"]), [a, c, d, e]);
     assert!(!fs::read_to_string(&file).unwrap().contains(" b "));
+    assert!(host.end().success());
+}
+
+#[test]
+fn a_range_that_needs_more_ids_is_moved_with_a_word_or_the_instance_does_not_start() {
+    let Some(host) = Host::with(&[("d", RUNS), ("e", RUNS)]) else { return };
+    let host = host.start();
+    let [d, _] = ids(&host, ["d", "e"]);
+    host.add_instance("d", &format!("{RUNS}security.nesting = true\n"));
+    assert_eq!(host.apply(), [("d".to_owned(), ApplyOutcome::WaitsForRestart)]);
+    host.logs_until(None, &format!("and no longer at {d}, where there was no room"));
+
+    // The rest of all ids.
+    let most = "[config]\n\"security.idmap.size\" = 1073741824\n";
+    ["a", "b", "c"].iter().for_each(|name| host.add_instance(name, most));
+    let host = restarted(host);
+    let [d] = ids(&host, ["d"]);
+    host.add_instance("d", &format!("{RUNS}security.idmap.size = 1073741824\n"));
+    host.apply();
+    host.logs_until(None, "d: no range of 1073741824 ids is free");
+    let mut host = restarted(host);
+    host.wait_for("d", InstanceState::Failed);
+    let failure = host.status("d").last_failure.unwrap();
+    let reason = "no range of 1073741824 ids is free, and it does not start with the 1048576 that it has";
+    assert!(failure.step == Step::IdMap && failure.reason.starts_with(reason), "{failure}");
+    // It is its own again when it needs no more.
+    host.add_instance("d", &format!("{RUNS}security.nesting = true\n"));
+    host.apply();
+    assert_eq!(ids(&host, ["d"]), [d]);
     assert!(host.end().success());
 }
