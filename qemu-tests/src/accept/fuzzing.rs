@@ -14,8 +14,7 @@ use crate::cache::Cache;
 const SECONDS_EACH: &str = "30";
 
 /// Tests that are targets: all of `tests/fuzz.rs`, and those beside the code, in whose names is what comes in: "of any bytes".
-const TARGETS: [&[&str]; 2] =
-    [&["--workspace", "--all-features", "--test", "fuzz"], &["--workspace", "--lib", "any_"]];
+const TARGETS: [&[&str]; 2] = [&["--workspace", "--test", "fuzz"], &["--workspace", "--lib", "any_"]];
 
 /// Runs all of them.
 pub(super) fn run(cache: &Cache, tally: &mut Tally) {
