@@ -21,10 +21,11 @@ pub(super) fn make_ready(cache: &Cache, tally: &mut Tally, length: Length) -> Op
     tally.check("a folder for the roots of guests", || make_empty(&folder))?;
     for (guest, root) in all(cache, arch, &guests) {
         let name = format!("the root of the guest {} for {arch} is made, or kept", guest.name);
-        if let Some(root) = tally.check(&name, || root) {
-            let link = folder.join(format!("{}.tar", guest.name));
-            tally.check(&format!("{} leads to it", link.display()), || symlink(root, &link));
-        }
+        let link = folder.join(format!("{}.tar", guest.name));
+        tally.check(&name, || {
+            let root = root.map_err(|error| error.to_string())?;
+            symlink(root, &link).map_err(|error| format!("link {}: {error}", link.display()))
+        });
     }
     Some(folder)
 }

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use yado_wire::rescue::{ExitStatus, InstanceState, Reply, Request, RunEnd};
 
-/// Of 30 s that it has; Debian's own scripts wait for some seconds.
-const ORDERLY: Duration = Duration::from_secs(20);
+/// Of 30 s that it has; Debian's own scripts wait for some seconds, and OpenRC's for ten on a busy machine.
+const ORDERLY: Duration = Duration::from_secs(25);
 
 /// How long a command may take, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
