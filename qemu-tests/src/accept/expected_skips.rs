@@ -58,6 +58,7 @@ const EXPECTED: &[Expected] = &[
         is_here: |_| !has_controller("memory") || !has_controller("pids"),
     },
     Expected { reason: "version 2 has no memory controller here", is_here: |_| !has_controller("memory") },
+    Expected { reason: "no i386 programs on ", is_here: |_| ARCH != "x86_64" },
     Expected { reason: "no 32 bits on ", is_here: |_| !matches!(ARCH, "x86_64" | "aarch64") },
     // Where limits are written, none is refused.
     Expected { reason: "this machine has the controller, and refuses no limit", is_here: |_| has_controller("pids") },

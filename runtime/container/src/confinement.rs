@@ -52,6 +52,17 @@ pub(crate) fn confine(security: &Security) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Denies socketcall(2), once it is known whether the instance's image is for a machine of 32 bits. Programs of i386 may know no other
+/// way to a socket; in an image for x86_64 few are of i386.
+pub(crate) fn deny_socketcall(security: &Security, is_32_bit: bool) -> Result<(), Failure> {
+    match Filter::against_socketcall() {
+        Some(filter) if security.syscalls_deny_default && !is_32_bit => {
+            filter.install().map_err(at_in_vain(Step::Seccomp, "system call filter"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Does the rest, as the user who executes the next program. Afterwards no descriptor of the system's `/proc` is open.
 pub(crate) fn finish(security: &Security, label: Option<NextLabel<'_>>) -> Result<(), Failure> {
     if let Some(NextLabel { label, proc }) = label {

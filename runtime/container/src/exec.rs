@@ -5,6 +5,7 @@ use crate::account::Account;
 use crate::command_group::{self, CommandGroup};
 use crate::confinement::{self, NextLabel};
 use crate::launch_request;
+use crate::machine_record;
 use crate::payload_channel::{FromPayload, PayloadChannel, PayloadSteps, TOO_SLOW};
 use crate::program::{self, Environment};
 use crate::report::{Reporter, Stopwatch, at};
@@ -69,9 +70,8 @@ pub(crate) fn fork_command(
 ) -> Result<ForkedCommand, Failure> {
     let payload = launch_request::running_payload()?;
     let label = NextLabel::of(&request.spec.security)?;
-    // The command is for the same machine as the instance's init, which may have made itself another. What an instance that ends just
-    // now would have been, nobody asks.
-    if personality::is_32_bit(&payload).unwrap_or(false) {
+    let is_32_bit = machine_record::is_32_bit(&request.paths.runtime);
+    if is_32_bit {
         personality::become_32_bit().map_err(at(Step::Exec, "personality"))?;
     }
     pidfd::enter_namespaces(&payload, NamespacesOf::PROCESS_ID).map_err(at(Step::Namespaces, "pid"))?;
@@ -84,7 +84,7 @@ pub(crate) fn fork_command(
                 [Some(commands_end.as_raw_fd()), Some(payload.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
             inherited::live_with_only(kept.into_iter().flatten(), || {
                 let Err(failure) = enter(request, &payload)
-                    .and_then(|()| become_command(request, command, label, parent, &commands_end));
+                    .and_then(|()| become_command(request, command, label, parent, is_32_bit, &commands_end));
                 // If the launcher is gone, nobody is left who wants to know.
                 let _ = commands_end.send(&FromPayload::Failed(failure), &[]);
                 std::process::exit(127)
@@ -115,6 +115,7 @@ fn become_command(
     command: &Command,
     label: Option<NextLabel<'_>>,
     parent: Parent,
+    is_32_bit: bool,
     channel: &PayloadChannel,
 ) -> Result<Infallible, Failure> {
     let Command { argv, environment, cwd, user } = command;
@@ -123,6 +124,7 @@ fn become_command(
     // A terminal of another session stays there: then there is no job control, as after `ssh` without `-t`.
     let _ = rustix::process::ioctl_tiocsctty(rustix::stdio::stdin());
     confinement::confine(&request.spec.security)?;
+    confinement::deny_socketcall(&request.spec.security, is_32_bit)?;
     let account = Account::of(user, argv.is_empty())?;
     account.become_it()?;
     confinement::finish(&request.spec.security, label)?;

@@ -23,6 +23,7 @@ mod dev_directory;
 mod disks;
 mod instance_root;
 mod layer;
+mod machine_record;
 mod mount_staging;
 mod run_directory;
 

@@ -66,6 +66,7 @@ fn become_init(
     else {
         return Err(Gave::In);
     };
+    stopwatch.step(Step::Seccomp, || confinement::deny_socketcall(&request.spec.security, is_32_bit))?;
     let Ok([dev, terminals]) = <[OwnedFd; 2]>::try_from(descriptors) else { return Err(Gave::In) };
     stopwatch.step(Step::Mount, || build(&dev, &terminals, whole.as_ref()))?;
     stopwatch.step(Step::Console, console::take)?;

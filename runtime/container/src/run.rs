@@ -10,6 +10,7 @@ use crate::image::MountedImage;
 use crate::instance_root::InstanceRoot;
 use crate::launch_request::kept_image;
 use crate::layer;
+use crate::machine_record;
 use crate::mount_staging::{MountStaging, StagedTree};
 use crate::network::Nics;
 use crate::payload;
@@ -179,6 +180,9 @@ fn build(
         stage.put(&kernel_mounts.sys, StagedTree::Sys)?;
         stage.put(&run.mount, StagedTree::Run)
     })?;
+    if image.is_32_bit() {
+        machine_record::record_32_bit(runtime)?;
+    }
     let build = FromLauncher::Build { is_32_bit: image.is_32_bit(), has_notify_socket: run.has_notify_socket };
     born.channel.send_to_payload(&build, &[dev.theirs.as_fd(), terminals.as_fd()])?;
 

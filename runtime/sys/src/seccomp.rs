@@ -55,7 +55,7 @@ pub struct SystemCall {
 /// io_uring is denied as in Docker: on a kernel that stays in the field for years it is a source of holes, it does in the
 /// kernel's own threads what a filter or a limit would see of a process, and programs that can use it do without.
 ///
-/// Programs for i386 reach sockets also by socketcall(2), whose arguments a filter cannot see; no board runs them.
+/// Programs for i386 reach sockets also by socketcall(2), whose arguments a filter cannot see: [`Filter::against_socketcall`].
 pub const DEFAULT_DENIALS: [Denial; 15] = [
     always(SystemCall { x86_64: 246, i386: 283, aarch64: 104, arm: 347 }), // kexec_load
     always(SystemCall { x86_64: 304, i386: 342, aarch64: 265, arm: 371 }), // open_by_handle_at
@@ -154,6 +154,11 @@ const fn always(call: SystemCall) -> Denial {
     Denial { call, when: &[], errno: Errno::NOSYS }
 }
 
+/// i386's old way to all that sockets can do: the arguments lie in memory. Since Linux 4.3 i386 has a call for each, which musl and a
+/// glibc that was built for such a kernel use. The other architectures never had it.
+const SOCKETCALL: SystemCall = SystemCall { i386: 102, x86_64: NO_CALL, aarch64: NO_CALL, arm: NO_CALL };
+const NO_CALL: u32 = u32::MAX;
+
 const SOCKET: SystemCall = SystemCall { x86_64: 41, i386: 359, aarch64: 198, arm: 281 };
 const SETSOCKOPT: SystemCall = SystemCall { x86_64: 54, i386: 366, aarch64: 208, arm: 294 };
 
@@ -236,6 +241,12 @@ impl Filter {
     /// A filter that allows all but `denials`. A call under an architecture that is not ours is answered with `ENOSYS`.
     pub fn allow_all_but(denials: &[Denial]) -> Filter {
         Filter::for_abis(Abi::OF_THIS_KERNEL, denials)
+    }
+
+    /// A filter that denies socketcall(2) to programs of i386: by it they could do with sockets what [`DEFAULT_DENIALS`] has. `None`:
+    /// this machine runs no such programs.
+    pub fn against_socketcall() -> Option<Filter> {
+        Abi::OF_THIS_KERNEL.contains(&Abi::I386).then(|| Filter::allow_all_but(&[always(SOCKETCALL)]))
     }
 
     /// A filter for a program of ours: whoever calls anything but these, by their numbers in libc, or under another architecture
@@ -452,6 +463,17 @@ mod tests {
                 let expected = if is_ring { errno(Errno::PERM) } else { ALLOW };
                 assert_eq!(run(setsockopt, [3, SOL_PACKET, option]), expected, "{abi:?} option {option}");
                 assert_eq!(run(setsockopt, [3, sol_socket, option]), ALLOW, "{abi:?} option {option}");
+            }
+        }
+    }
+
+    #[test]
+    fn socketcall_is_denied_where_there_is_one_and_nothing_else_is() {
+        let filter = Filter::for_abis(&EVERY_ABI, &[always(SOCKETCALL)]);
+        for abi in EVERY_ABI {
+            for number in 0..1024 {
+                let expected = if (abi, number) == (Abi::I386, 102) { errno(Errno::NOSYS) } else { ALLOW };
+                assert_eq!(run(&filter, abi.audit_number(), number, [0; 3]), expected, "{abi:?} {number}");
             }
         }
     }

@@ -82,7 +82,7 @@ fn root_with_the_program(fixture: &Fixture) -> PathBuf {
     root
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-aT").arg(from).arg(to).status().unwrap();
     assert!(copied.success());
 }
