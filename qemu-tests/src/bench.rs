@@ -115,7 +115,7 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     let options = BoardOptions {
         memory_mib: MEMORY_MIB,
         processors: 1,
-        speed: Speed::OfThisMachine,
+        speed: Speed::Defined,
         write_cache: WriteCache::Kept,
         slots: Slots::OnlyA,
         data_mib: appliance::DATA_MIB,

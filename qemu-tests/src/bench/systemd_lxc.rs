@@ -84,7 +84,7 @@ impl Rival {
         let options = BoardOptions {
             memory_mib: MEMORY_MIB,
             processors: 1,
-            speed: Speed::OfThisMachine,
+            speed: Speed::Defined,
             write_cache: WriteCache::Kept,
             slots: Slots::OnlyA,
             data_mib: DATA_MIB,

@@ -55,7 +55,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    match make_ready(arguments.what, arguments.arch) {
+    let made = Cache::open().map_err(Into::into).and_then(|cache| make_ready(&cache, arguments.what, arguments.arch));
+    match made {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("provision: {error}");
@@ -64,46 +65,53 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn make_ready(what: What, arch: Option<Arch>) -> Result<(), ProvisionError> {
-    let cache = Cache::open()?;
+/// Makes ready all that the boards are made of and built with, and prints where it is.
+pub fn board_parts(cache: &Cache) -> Result<(), ProvisionError> {
+    use What::{Busybox, Gpio, Kernel, Peers, Rootfs, Toolchain, Uboot};
+    [Toolchain, Kernel, Uboot, Busybox, Gpio, Rootfs, Peers]
+        .into_iter()
+        .try_for_each(|what| make_ready(cache, what, None))
+}
+
+fn make_ready(cache: &Cache, what: What, arch: Option<Arch>) -> Result<(), ProvisionError> {
     let boards = arch.map_or_else(|| Arch::BOARDS.to_vec(), |arch| vec![arch]);
     let wants = |one| what == one || what == What::All;
     if wants(What::Packages) {
-        super::ensure_packages(&cache, &Purpose::ALL)?;
+        super::ensure_packages(cache, &Purpose::ALL)?;
     }
     if wants(What::Toolchain) {
-        for toolchain in [newest_compiler(&cache)?, floor_compiler(&cache)?] {
+        for toolchain in [newest_compiler(cache)?, floor_compiler(cache)?] {
             println!("{:<10} {:<6} {}", "rustc", toolchain.version, toolchain.rustc.display());
         }
     }
     for arch in boards {
         if wants(What::Kernel) {
-            for kernel in [super::kernel(&cache, arch)?, super::newer_kernel(&cache, arch)?] {
+            for kernel in [super::kernel(cache, arch)?, super::newer_kernel(cache, arch)?] {
                 print_place("kernel", arch, &kernel.image);
                 print_place("modules", arch, &kernel.modules);
             }
         }
         if wants(What::Uboot) {
-            print_place("uboot", arch, &super::uboot(&cache, arch)?);
+            print_place("uboot", arch, &super::uboot(cache, arch)?);
         }
         if wants(What::Busybox) {
-            print_place("busybox", arch, &super::busybox(&cache, arch)?);
-            print_place("tools", arch, &super::debian_tools(&cache, arch)?);
+            print_place("busybox", arch, &super::busybox(cache, arch)?);
+            print_place("tools", arch, &super::debian_tools(cache, arch)?);
         }
         if wants(What::Gpio) {
-            print_place("gpio-sim", arch, &super::gpio_sim(&cache, arch)?);
+            print_place("gpio-sim", arch, &super::gpio_sim(cache, arch)?);
         }
         if wants(What::Rootfs) {
-            print_place("rootfs", arch, &super::debian_root(&cache, arch)?);
+            print_place("rootfs", arch, &super::debian_root(cache, arch)?);
         }
         if wants(What::Peers) {
-            print_place("peers", arch, &super::peers(&cache, arch)?);
+            print_place("peers", arch, &super::peers(cache, arch)?);
         }
     }
     if wants(What::Guests) {
         let arch = arch.unwrap_or(Arch::Amd64);
         for guest in super::GUESTS {
-            print_place(guest.name, arch, &super::guest_root(&cache, arch, guest)?);
+            print_place(guest.name, arch, &super::guest_root(cache, arch, guest)?);
         }
     }
     Ok(())
