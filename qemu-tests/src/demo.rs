@@ -1,8 +1,9 @@
-//! `cargo demo`: the main job before your eyes. Builds everything, boots a board, and takes ten steps, each ticked by what
+//! `cargo demo`: the main job before your eyes. Builds everything, boots a board, and takes eleven steps, each ticked by what
 //! was seen on the board. Leaves the serial log and a report below `target/demo/`.
 
 mod apply;
 mod command_line;
+mod console;
 mod devices;
 mod limits;
 mod log;
@@ -13,7 +14,6 @@ mod refusals;
 mod roots;
 mod sandboxes;
 mod start;
-mod talk;
 mod time_limit;
 
 pub use command_line::main;
@@ -74,6 +74,7 @@ const STEPS: &[Step] = &[
     },
     Step { title: "tampered images are refused, each with its reason", role: Looks, take: refusals::each },
     Step { title: "what is configured changes while it runs", role: Looks, take: apply::change },
+    Step { title: "whoever sits at the board's console has a shell", role: Looks, take: console::answers },
     Step { title: "an orderly power off: units stopped, file systems clean", role: Looks, take: power_off::orderly },
 ];
 
@@ -154,7 +155,7 @@ fn take_steps(demo: &mut Demo<'_>, visitor: Visitor, places: &[usize], report: &
     for &place in places {
         let is_last = place + 1 == STEPS.len();
         if is_last && visitor == Visitor::AtConsole {
-            talk::until_detached(&demo.board);
+            console::until_detached(&demo.board);
         }
         let taken = take(demo, place + 1, &STEPS[place]);
         let is_hopeless = place == 0 && taken.failure.is_some();
@@ -190,6 +191,8 @@ enum StepError {
         /// What the kernel answered.
         source: std::io::Error,
     },
+    /// The board's serial line could not be read or written.
+    Console(std::io::Error),
     /// The server outside could not be opened.
     Outside(std::io::Error),
 }
@@ -219,6 +222,7 @@ impl fmt::Display for StepError {
             StepError::NotSo(not_so) => not_so.fmt(out),
             StepError::Board(error) => error.fmt(out),
             StepError::Io { path, source } => write!(out, "{}: {source}", path.display()),
+            StepError::Console(source) => write!(out, "the board's serial line: {source}"),
             StepError::Outside(source) => write!(out, "open a server on this machine: {source}"),
         }
     }
