@@ -1,6 +1,6 @@
 //! Attempts whose effect only the board sees: each is looked at in a way of its own.
 
-use super::appliance::{CALM, FUSER, HOSTILE, LATE};
+use super::appliance::{CALM, FUSER, HOSTILE};
 use super::arena::{Arena, TIMEOUT};
 use super::attempts::TAKEN;
 use super::failure::HostileError;
@@ -202,14 +202,13 @@ fn full_disk(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
 
 fn no_inodes(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     let outcome = made(arena, HOSTILE, "no-inodes")?;
-    // Files of ours are made of those that are kept, and another container needs none.
-    arena.board()?.yado(&["rescue", "start", LATE])?;
-    let late = arena.wait_settled(LATE)?;
-    arena.board()?.yado(&["rescue", "stop", LATE])?;
-    let free = arena.shell("echo \"$(ls /data/.reserved-files | grep -c .) are kept\"; df -i /data | tail -n 1")?;
+    // Files of ours are made of those that are kept; what has a layer needs no more.
+    let outcome = starts_again(arena, outcome)?;
+    let kept = arena.shell("ls /data/.reserved-files | grep -c .; df -i /data | tail -n 1");
+    // Whatever was seen, others need them.
     arena.board()?.exec(HOSTILE, &["rm", "-rf", "/root/attack-inodes"], TIMEOUT)?;
-    let seen = format!("another one is {}, {}", late["state"], free.replace('\n', ", "));
-    Ok(judged(outcome, &seen, late["state"] == "ready" && free.contains("64 are kept")))
+    let kept = kept?;
+    Ok(judged(outcome, &format!("kept for ours: {}", kept.replace('\n', ", ")), kept.starts_with("64\n")))
 }
 
 /// Every line with the forged words must say whose they are, and send nothing to a terminal.
