@@ -309,12 +309,12 @@ mod tests {
             .file("foreign", 0o755, &program(183, 2, ""))
             .link("gone", "/nowhere/x");
         files.link("a", "b").link("b", "/a").file("text", 0o755, b"hello").add("dir", 0o755, Body::Fifo);
-        files.file("script", 0o755, b"#! /bin/sh -e\n").file("other", 0o755, &program(3, 1, ""));
+        files.file("script", 0o755, b"#! /bin/sh -e\n").file("other", 0o755, &program(8, 1, ""));
         let cases = [
             ("/sbin/init", "/sbin is not in the root"),
             ("/plain", "/plain is not executable"),
             ("/foreign", "/foreign is for arm64, and the image for armhf"),
-            ("/other", "/other is for ELF machine 3 (32 bits), and the image for armhf"),
+            ("/other", "/other is for ELF machine 8 (32 bits), and the image for armhf"),
             ("/gone", "/nowhere is not in the root"),
             ("/a", "/a: symbolic links lead in a circle"),
             ("/text", "/text is neither a program nor a script"),
