@@ -115,6 +115,14 @@ impl core::fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
+/// Whether an instance that names its image so means the one whose fingerprint begins like this, if no alias is called so.
+pub fn is_fingerprint_prefix(text: &str) -> bool {
+    MIN_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// LXD's clients show so many digits.
+const MIN_PREFIX_DIGITS: usize = 12;
+
 /// Reads what is there. `data` is `None` while there is no data partition.
 pub fn read_sources(system: &Path, data: Option<&Path>) -> Sources {
     let mut sources = Sources::default();

@@ -6,6 +6,7 @@
 mod added_images;
 mod after_update;
 mod apply;
+mod attacked_images;
 mod bad_input;
 mod cached_images;
 mod enforcement;

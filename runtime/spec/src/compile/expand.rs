@@ -11,6 +11,7 @@ use crate::nearest::nearest;
 use crate::parsed_file::missing_image;
 use crate::parsed_layer::{ParsedDevice, ParsedKey, ParsedLayer};
 use crate::problem::{Fault, Location, Problem};
+use crate::sources::is_fingerprint_prefix;
 use std::collections::BTreeMap;
 use yado_wire::network::MAX_NICS;
 use yado_wire::{InstanceName, hex};
@@ -62,7 +63,7 @@ impl World<'_> {
         if let Some(fingerprint) = self.aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
             return Ok(fingerprint);
         }
-        if MIN_PREFIX_DIGITS <= text.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if is_fingerprint_prefix(text) {
             let prefix = text.to_ascii_lowercase();
             let mut matches = self.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
             return match (matches.next(), matches.next()) {
@@ -130,9 +131,6 @@ impl World<'_> {
         expected.map(|expected| source.problem(name, "ipv4.address", Fault::Value { expected }))
     }
 }
-
-/// LXD's clients show so many digits.
-const MIN_PREFIX_DIGITS: usize = 12;
 
 /// Keys that are right by themselves and not together.
 fn config_conflicts(config: &BTreeMap<&String, &ParsedKey>, draft: &ConfigDraft) -> Vec<Problem> {

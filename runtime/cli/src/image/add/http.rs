@@ -1,42 +1,52 @@
 //! One file by HTTP: a request of version 1.0, so that no answer comes in chunks. Without TLS: whoever answers is not believed, the
-//! image's signature is. No redirection is followed; where to it leads is said.
+//! image's signature is. So it must say how much it sends, and keep up a pace. No redirection is followed; where to it leads is said.
 
 use std::fmt;
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Chain, Cursor, Read, Take, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the next bytes: a server that says nothing for so long has gone.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A tenth of what a modem of the second generation has.
+const PACE: Pace = Pace { window: Duration::from_secs(30), min_bytes: 16 * 1024 };
 /// Of status line and headers; servers' own limits are the same.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 
+/// Somebody who sends a byte now and then would keep us, and the lock of the images, for ever.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Of waiting for the server; also how long it may say nothing.
+    window: Duration,
+    /// In each.
+    min_bytes: u64,
+}
+
 /// What follows the headers.
 pub(super) struct Body {
-    pub(super) bytes: Box<dyn Read>,
-    pub(super) size_bytes: Option<u64>,
+    pub(super) bytes: Take<Chain<Cursor<Vec<u8>>, Paced>>,
+    pub(super) size_bytes: u64,
 }
 
 /// Asks for it, and reads the headers.
 pub(super) fn get(url: &str) -> Result<Body, HttpError> {
+    get_at(url, PACE)
+}
+
+fn get_at(url: &str, pace: Pace) -> Result<Body, HttpError> {
     let Url { authority, path } = Url::parse(url)?;
-    let mut stream = connect(authority)?;
+    let stream = connect(authority, pace.window)?;
     let request = format!(
         "GET {path} HTTP/1.0\r\nHost: {authority}\r\nUser-Agent: yado/{}\r\nAccept: */*\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
-    stream.write_all(request.as_bytes()).map_err(HttpError::Io)?;
+    (&stream).write_all(request.as_bytes()).map_err(HttpError::Io)?;
+    let mut stream = Paced { stream, pace, waited: Duration::ZERO, received_bytes: 0 };
     let mut received = Vec::new();
     loop {
         if let Some(Head { length, size_bytes }) = parse_head(&received)? {
             let rest = Cursor::new(received.split_off(length));
-            let bytes = rest.chain(stream);
-            return Ok(match size_bytes {
-                Some(size_bytes) => Body { bytes: Box::new(bytes.take(size_bytes)), size_bytes: Some(size_bytes) },
-                None => Body { bytes: Box::new(bytes), size_bytes: None },
-            });
+            return Ok(Body { bytes: rest.chain(stream).take(size_bytes), size_bytes });
         }
         if MAX_HEAD_BYTES < received.len() {
             return Err(HttpError::NoHttp);
@@ -51,15 +61,53 @@ pub(super) fn get(url: &str) -> Result<Body, HttpError> {
     }
 }
 
-fn connect(authority: &str) -> Result<TcpStream, HttpError> {
+/// A connection on which the server keeps up the pace. The time that we take ourselves, to write, does not count.
+#[derive(Debug)]
+pub(super) struct Paced {
+    stream: TcpStream,
+    pace: Pace,
+    /// In this window.
+    waited: Duration,
+    received_bytes: u64,
+}
+
+impl Read for Paced {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
+        let read = self.stream.read(buffer);
+        self.waited += began.elapsed();
+        let Pace { window, min_bytes } = self.pace;
+        let count = match read {
+            Ok(count) => count,
+            // So the kernel says that the time is over.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(too_slow(self.pace)),
+            Err(error) => return Err(error),
+        };
+        self.received_bytes += count as u64;
+        if count != 0 && window <= self.waited {
+            if self.received_bytes < min_bytes {
+                return Err(too_slow(self.pace));
+            }
+            (self.waited, self.received_bytes) = (Duration::ZERO, 0);
+        }
+        Ok(count)
+    }
+}
+
+fn too_slow(Pace { window, min_bytes }: Pace) -> io::Error {
+    let text = format!("the server sends less than {min_bytes} bytes in {} s", window.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+fn connect(authority: &str, timeout: Duration) -> Result<TcpStream, HttpError> {
     let after_host = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
     let with_port = if after_host.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in with_port.to_socket_addrs().map_err(HttpError::Io)? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(READ_TIMEOUT)).map_err(HttpError::Io)?;
-                stream.set_write_timeout(Some(READ_TIMEOUT)).map_err(HttpError::Io)?;
+                stream.set_read_timeout(Some(timeout)).map_err(HttpError::Io)?;
+                stream.set_write_timeout(Some(timeout)).map_err(HttpError::Io)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -94,7 +142,8 @@ impl Url<'_> {
 struct Head {
     /// Of it, in bytes.
     length: usize,
-    size_bytes: Option<u64>,
+    /// Of what follows.
+    size_bytes: u64,
 }
 
 /// `None`: there is more to come.
@@ -120,8 +169,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
     if header("Transfer-Encoding").is_some() {
         return Err(HttpError::Encoded);
     }
-    let size_bytes =
-        header("Content-Length").map(|text| text.trim().parse().map_err(|_| HttpError::NoHttp)).transpose()?;
+    let size_bytes = header("Content-Length").ok_or(HttpError::Endless)?;
+    let size_bytes = size_bytes.trim().parse().map_err(|_| HttpError::NoHttp)?;
     Ok(Some(Head { length, size_bytes }))
 }
 
@@ -142,6 +191,8 @@ pub(super) enum HttpError {
     Status { code: u16, reason: String },
     /// In pieces, which nobody has asked for.
     Encoded,
+    /// Of a length that nobody knows.
+    Endless,
 }
 
 impl fmt::Display for HttpError {
@@ -160,6 +211,7 @@ impl fmt::Display for HttpError {
                 write!(out, "the server answers {code} {}", crate::output::printable(reason))
             }
             HttpError::Encoded => out.write_str("the server sends it in chunks, which HTTP/1.0 does not have"),
+            HttpError::Endless => out.write_str("the server does not say how much it sends (Content-Length)"),
         }
     }
 }
@@ -197,18 +249,62 @@ mod tests {
     #[test]
     fn an_answer_is_the_file_or_said_not_to_be() {
         let size = |text: &str| parse_head(text.as_bytes()).map(|head| head.map(|head| head.size_bytes));
-        assert_eq!(size("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nxx").unwrap(), Some(Some(12)));
-        assert_eq!(size("HTTP/1.0 200 OK\r\n\r\n").unwrap(), Some(None));
+        assert_eq!(size("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nxx").unwrap(), Some(12));
         assert_eq!(size("HTTP/1.1 200 OK\r\nContent-Le").unwrap(), None);
         for (answer, told) in [
             ("HTTP/1.1 404 Not Found\r\n\r\n", "answers 404 Not Found"),
             ("HTTP/1.1 302 Found\r\nLocation: http://other/\r\n\r\n", "answers 302: it is at http://other/"),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "in chunks"),
+            ("HTTP/1.0 200 OK\r\n\r\n", "does not say how much it sends"),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "does not speak HTTP"),
             ("SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
         ] {
             let error = size(answer).unwrap_err().to_string();
             assert!(error.contains(told), "{answer:?}: {error}");
+        }
+    }
+
+    /// Sends this, and then a byte each time that the client has not hung up for so long. How many it could send.
+    fn drip(head: &'static str, pause: Duration) -> (String, std::thread::JoinHandle<u32>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.img", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            client.set_read_timeout(Some(pause)).unwrap();
+            client.write_all(head.as_bytes()).unwrap();
+            let (mut sent, mut asked) = (0, [0; 4096]);
+            loop {
+                match client.read(&mut asked) {
+                    Ok(0) => return sent,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return sent,
+                }
+                if 1000 <= sent || client.write_all(b"x").is_err() {
+                    return sent;
+                }
+                sent += 1;
+            }
+        });
+        (url, server)
+    }
+
+    #[test]
+    fn a_server_that_drips_is_left_whether_it_is_in_the_headers_or_behind_them() {
+        let pace = Pace { window: Duration::from_millis(500), min_bytes: 10_000 };
+        for head in ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"] {
+            for (pause, least) in [(Duration::from_millis(20), 5), (Duration::from_secs(60), 0)] {
+                let (url, server) = drip(head, pause);
+                let began = Instant::now();
+                let told = match get_at(&url, pace) {
+                    Err(error) => error.to_string(),
+                    Ok(mut body) => body.bytes.read_to_end(&mut Vec::new()).unwrap_err().to_string(),
+                };
+                assert!(told.contains("less than 10000 bytes"), "{head:?}: {told}");
+                assert!(began.elapsed() < Duration::from_secs(10), "{head:?}: {:?}", began.elapsed());
+                let sent = server.join().unwrap();
+                assert!((least..1000).contains(&sent), "{head:?}: {sent}");
+            }
         }
     }
 }

@@ -1,14 +1,21 @@
 //! The images of the data partition: `images/FINGERPRINT/image`, and `images/aliases/NAME`, a link to `../FINGERPRINT`. An image
-//! comes into its place whole, by one rename, after it was written aside in a directory that the next one to add an image empties.
+//! is received into a file without a name, which goes with whoever has it open, also if that is killed or the power is cut
+//! (`O_TMPFILE`). Verified, it is given a name aside, and its place by one rename, which makes it real.
 
 use crate::output::bytes;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use yado_sys::file_lock;
 use yado_wire::hex;
+
+/// What images leave free on the data partition: a tenth of it, for what instances and init write, within these.
+const MIN_KEPT_BYTES: u64 = 4 << 20;
+const MAX_KEPT_BYTES: u64 = 512 << 20;
 
 /// The directory, which nobody else adds to meanwhile.
 #[derive(Debug)]
@@ -41,27 +48,33 @@ impl Images {
         }
     }
 
-    /// An empty place for one more. What somebody who was killed has left there goes.
+    /// A place for one more.
     pub(super) fn begin(&self) -> Result<Aside<'_>, PlaceError> {
-        let directory = self.directory.join(".aside");
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &directory)(error)),
-            _ => {}
-        }
-        fs::create_dir(&directory).map_err(at("create", &directory))?;
-        let aside = Aside { images: self, directory };
-        fs::set_permissions(&aside.directory, Permissions::from_mode(0o755))
-            .map_err(at("chmod", &aside.directory))?;
-        Ok(aside)
+        // What was killed between two calls has left it.
+        remove(&self.aside())?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let file = rustix::fs::open(&self.directory, flags, mode)
+            .map_err(|errno| at("make a file without a name in", &self.directory)(errno.into()))?;
+        Ok(Aside { images: self, file: File::from(file) })
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.directory.join(".aside")
+    }
+
+    /// The image of this fingerprint, if there is something that can be one.
+    pub(super) fn find(&self, fingerprint: &[u8; 32]) -> Option<PathBuf> {
+        let directory = self.directory.join(hex::encode(fingerprint));
+        let image = directory.join("image");
+        let is_dir = fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir());
+        (is_dir && fs::symlink_metadata(&image).is_ok_and(|found| found.is_file())).then_some(image)
     }
 
     /// Gives an image a name; one of another image of the data partition is taken from it.
     pub(super) fn name(&self, alias: &str, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
         let (aside, path) = (self.directory.join(".alias"), self.directory.join("aliases").join(alias));
-        match fs::remove_file(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &aside)(error)),
-            _ => {}
-        }
+        remove(&aside)?;
         symlink(format!("../{}", hex::encode(fingerprint)), &aside).map_err(at("create", &aside))?;
         fs::rename(&aside, &path).map_err(at("create", &path)).inspect_err(|_| drop(fs::remove_file(&aside)))?;
         sync(&self.directory.join("aliases"))
@@ -72,51 +85,64 @@ impl Images {
 #[derive(Debug)]
 pub(super) struct Aside<'i> {
     images: &'i Images,
-    directory: PathBuf,
+    file: File,
 }
 
 impl Aside<'_> {
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What opens it once more, as long as it is open here.
     pub(super) fn path(&self) -> PathBuf {
-        self.directory.join("image")
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
-    pub(super) fn create(&self) -> Result<File, PlaceError> {
-        File::create_new(self.path()).map_err(at("create", &self.path()))
-    }
-
-    /// Whether it will fit is seen before it is received, where its size is known.
-    pub(super) fn refuse_too_large(&self, size_bytes: u64) -> Result<(), PlaceError> {
-        let disk =
-            rustix::fs::statvfs(&self.directory).map_err(|errno| at("look at", &self.directory)(errno.into()))?;
+    /// Whether so much more will fit is seen before it is written: root could write to the last block.
+    pub(super) fn refuse_without_room(&self, more_bytes: u64) -> Result<(), PlaceError> {
+        let directory = &self.images.directory;
+        let disk = rustix::fs::statvfs(directory).map_err(|errno| at("look at", directory)(errno.into()))?;
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free_bytes < size_bytes {
-            return Err(PlaceError::NoRoom { directory: self.images.directory.clone(), size_bytes, free_bytes });
+        let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let kept_bytes = (total_bytes / 10).clamp(MIN_KEPT_BYTES, MAX_KEPT_BYTES);
+        match more_bytes <= free_bytes.saturating_sub(kept_bytes) {
+            true => Ok(()),
+            false => Err(PlaceError::NoRoom { directory: directory.clone(), more_bytes, free_bytes, kept_bytes }),
         }
-        Ok(())
     }
 
     pub(super) fn write_error(&self, source: io::Error) -> PlaceError {
-        at("write", &self.path())(source)
+        at("write an image in", &self.images.directory)(source)
     }
 
-    /// Makes it the image of this fingerprint; the rename makes it real. One that is there has the same content, unless it was
-    /// damaged: what runs from it goes on.
+    /// Makes it the image of this fingerprint. What runs from one that it takes the place of goes on.
     pub(super) fn keep_as(self, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
-        let path = self.images.directory.join(hex::encode(fingerprint));
-        if path.is_dir() {
-            fs::rename(self.path(), path.join("image")).map_err(at("create", &path))?;
-            return sync(&path);
+        let (aside, directory) = (self.images.aside(), self.images.directory.join(hex::encode(fingerprint)));
+        if fs::symlink_metadata(&directory).is_ok_and(|found| !found.is_dir()) {
+            remove(&directory)?;
         }
-        sync(&self.directory)?;
-        fs::rename(&self.directory, &path).map_err(at("create", &path))?;
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created
+                .and_then(|()| fs::set_permissions(&directory, Permissions::from_mode(0o755)))
+                .map_err(at("create", &directory))?,
+        }
+        rustix::fs::linkat(CWD, self.path(), CWD, &aside, AtFlags::SYMLINK_FOLLOW)
+            .map_err(io::Error::from)
+            .and_then(|()| fs::rename(&aside, directory.join("image")))
+            .map_err(at("create", &directory.join("image")))
+            // The directory stays if it is another's. At worst the next one removes what is aside.
+            .inspect_err(|_| drop((fs::remove_file(&aside), fs::remove_dir(&directory))))?;
+        sync(&directory)?;
         sync(&self.images.directory)
     }
 }
 
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        // At worst the next one removes it. One that is kept is no longer here.
-        let _ = fs::remove_dir_all(&self.directory);
+/// Removes what may be there by this name, if that is no directory.
+fn remove(path: &Path) -> Result<(), PlaceError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -137,7 +163,7 @@ pub(super) enum PlaceError {
     /// Somebody else adds one.
     Busy,
     /// It does not fit.
-    NoRoom { directory: PathBuf, size_bytes: u64, free_bytes: u64 },
+    NoRoom { directory: PathBuf, more_bytes: u64, free_bytes: u64, kept_bytes: u64 },
     /// The file system.
     Io { verb: &'static str, path: PathBuf, source: io::Error },
 }
@@ -149,12 +175,13 @@ impl fmt::Display for PlaceError {
                 write!(out, "{} is no directory: nothing can be kept", path.display())
             }
             PlaceError::Busy => out.write_str("another yado image add is at work: try again when it is over"),
-            PlaceError::NoRoom { directory, size_bytes, free_bytes } => write!(
+            PlaceError::NoRoom { directory, more_bytes, free_bytes, kept_bytes } => write!(
                 out,
-                "{}: the image takes {} and {} are free",
+                "{}: there is no room for {} more: {} are free, and images leave {} of them",
                 directory.display(),
-                bytes(*size_bytes),
-                bytes(*free_bytes)
+                bytes(*more_bytes),
+                bytes(*free_bytes),
+                bytes(*kept_bytes)
             ),
             PlaceError::Io { verb, path, source } => write!(out, "{verb} {}: {source}", path.display()),
         }
