@@ -7,6 +7,7 @@
 //! have the ids of the host: a range that was assigned anew would give them to another instance.
 
 pub(crate) mod stored;
+mod users_of_host;
 
 use std::fmt::{self, Write};
 use yado_wire::hash::fnv32;
@@ -43,6 +44,8 @@ pub(crate) struct Identities {
     /// The id of the next new one: above all that were ever given.
     next: InstanceId,
     list: Vec<Identity>,
+    /// What the machine's users have, which is not given to instances. It is not written down.
+    users: Vec<Range>,
 }
 
 /// One instance's.
@@ -58,6 +61,21 @@ struct Identity {
 struct Range {
     first: u32,
     count: u32,
+}
+
+impl Range {
+    /// The first id behind it.
+    fn end(self) -> u32 {
+        self.first.saturating_add(self.count)
+    }
+
+    /// What is not in a range that begins where it does.
+    fn beyond(self, known: Range) -> Range {
+        match self.first == known.first {
+            true => Range { first: known.end(), count: self.count.saturating_sub(known.count) },
+            false => self,
+        }
+    }
 }
 
 /// What became of the range of an instance, if it is not what the instance had or needs.
@@ -115,7 +133,7 @@ pub(crate) enum ParseError {
 
 impl Default for Identities {
     fn default() -> Identities {
-        Identities { next: InstanceId(1), list: Vec::new() }
+        Identities { next: InstanceId(1), list: Vec::new(), users: Vec::new() }
     }
 }
 
@@ -133,7 +151,8 @@ impl Identities {
             Some(_) | None => return Err(ParseError::Damaged),
         }
         let next = lines.next().and_then(|line| line.strip_prefix("next ")).and_then(|word| word.parse().ok());
-        let mut identities = Identities { next: InstanceId(next.ok_or(ParseError::Damaged)?), list: Vec::new() };
+        let next = InstanceId(next.ok_or(ParseError::Damaged)?);
+        let mut identities = Identities { next, ..Identities::default() };
         for line in lines {
             let Some((id, name, range)) = parse_line(line) else { break };
             if !identities.add(id, name, range) {
@@ -260,12 +279,17 @@ impl Identities {
         let had = self.list.remove(at);
         let count = count.max(had.range.count);
         // Behind all others first: what an instance that is gone has left belongs to nobody for as long as that goes.
-        let ends = self.list.iter().map(|known| known.range.first.saturating_add(known.range.count));
-        let ends = ends.filter(|end| from <= *end);
+        let ends = self.list.iter().map(|known| known.range.end()).filter(|end| from <= *end);
+        let users = self.users.iter().map(|range| range.end()).filter(|end| from <= *end);
         let last = ends.clone().max().unwrap_or(from);
-        let places: Vec<u32> = [had.range.first, last, from].into_iter().chain(ends).collect();
-        let is_moved = places.into_iter().any(|first| self.add(had.id, had.name.clone(), Range { first, count }));
-        if !is_moved {
+        let behind = users.clone().filter(|end| last <= *end);
+        let places = [had.range.first, last].into_iter().chain(behind).chain([from]).chain(ends).chain(users);
+        let ranges: Vec<Range> = places.map(|first| Range { first, count }).collect();
+        // Where users have all that is left, what some have is better than no start.
+        let (free, of_users): (Vec<_>, Vec<_>) =
+            ranges.into_iter().partition(|range| !self.is_users(range.beyond(had.range)));
+        let is_given = free.into_iter().chain(of_users).any(|range| self.add(had.id, had.name.clone(), range));
+        if !is_given {
             self.add(had.id, had.name, had.range);
         }
     }
@@ -288,6 +312,17 @@ impl Identities {
         self.list.insert(at, Identity { id, name, range });
         self.next = self.next.max(id.following());
         true
+    }
+
+    /// Whether users of the machine have some of these.
+    fn is_users(&self, range: Range) -> bool {
+        let is_met = |users: &Range| users.first < range.end() && range.first < users.end();
+        range.count != 0 && self.users.iter().any(is_met)
+    }
+
+    /// Whether users of the machine have some of an instance's ids too.
+    pub(crate) fn is_shared_with_users(&self, name: &InstanceName) -> bool {
+        self.named(name).is_some_and(|known| self.is_users(known.range))
     }
 
     fn named(&self, name: &InstanceName) -> Option<&Identity> {
@@ -428,6 +463,33 @@ mod tests {
             all.first_host_id(&super::tests::name(name), 1 << 30).map(|first| (first - FIRST_HOST_ID) >> 30)
         };
         assert_eq!(["a", "c", "d", "e"].map(a_gigabyte), [Some(0), Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn what_users_of_the_machine_have_is_not_given_while_there_is_something_else() {
+        let users = |ranges: &[(u32, u32)]| Identities {
+            users: ranges.iter().map(|&(first, count)| Range { first, count }).collect(),
+            ..Identities::default()
+        };
+        let all = users(&[(FIRST_HOST_ID, USUAL_COUNT), (FIRST_HOST_ID + 2 * USUAL_COUNT, USUAL_COUNT)]);
+        let all = all.settle(&[claim("a"), claim("b")], NONE);
+        assert_eq!(["a", "b"].map(|name| at(&all, name)), [(1, Some(1)), (2, Some(3))].map(Some));
+        assert!(!all.is_shared_with_users(&name("a")) && !all.is_shared_with_users(&name("b")));
+        // One that is from before them keeps what it has, which is said, and grows elsewhere.
+        let before = Identities { users: vec![Range { first: FIRST_HOST_ID, count: USUAL_COUNT + 9 }], ..three() };
+        let all = before.clone().settle(&[claim("b"), claim("c"), claim("d")], NONE);
+        assert_eq!(all, before);
+        assert_eq!(["b", "c", "d"].map(|text| all.is_shared_with_users(&name(text))), [true, true, false]);
+        let before =
+            Identities { users: vec![Range { first: FIRST_HOST_ID + 4 * USUAL_COUNT, count: 1 }], ..three() };
+        let all =
+            before.settle(&[claim("b"), claim("c"), Claim { count: Some(3 * USUAL_COUNT), ..claim("d") }], NONE);
+        let range = all.named(&name("d")).unwrap().range;
+        assert_eq!(range, Range { first: FIRST_HOST_ID + 4 * USUAL_COUNT + 1, count: 3 * USUAL_COUNT });
+        // Everything is somebody's.
+        let all = users(&[(FIRST_HOST_ID, u32::MAX - FIRST_HOST_ID)]).settle(&[claim("a")], NONE);
+        assert_eq!(at(&all, "a"), Some((1, Some(0))));
+        assert!(all.is_shared_with_users(&name("a")));
     }
 
     #[test]

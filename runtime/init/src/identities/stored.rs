@@ -1,7 +1,7 @@
 //! Stores all ids and id ranges in one file on the data partition. The layer of an instance is a directory named by its id; its
 //! group is the first host id, and a link in it holds the name. If the file is lost, it is restored from these.
 
-use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, RangeChange, Witness};
+use super::{Claim, FIRST_HOST_ID, Identities, MAX_FILE_BYTES, ParseError, RangeChange, Witness, users_of_host};
 use crate::log::{Log, Priority};
 use crate::paths::Paths;
 use crate::specs::Configured;
@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use yado_spec::directory_name::OWNER;
 use yado_sys::{regular_file, replace_file};
+use yado_wire::rescue::Mode;
 use yado_wire::{InstanceId, InstanceName};
 
 /// Layers that are looked at. Far more than there are; a bound for one call.
@@ -64,7 +65,11 @@ pub(crate) fn assign(
     let layers = layers(paths);
     let last = layers.iter().map(|layer| layer.witness.id).max().unwrap_or(InstanceId(0));
     let claims = claims(configured, layers);
-    let identities = stored.clone().unwrap_or_default();
+    let users = match paths.mode {
+        Mode::Hosted => users_of_host::read(log),
+        Mode::System => Vec::new(),
+    };
+    let identities = Identities { users, ..stored.clone().unwrap_or_default() };
     let identities = match kept {
         Persistence::ForGood => identities.settle(&claims, last),
         Persistence::UntilReboot => identities.settle_apart(&claims, last),
@@ -76,11 +81,16 @@ pub(crate) fn assign(
             None => claim.witness.and_then(|witness| witness.first),
         };
         say_change(log, before, &identities, claim);
+        if claim.count.is_some() && identities.is_shared_with_users(&claim.name) {
+            let words = "a user of this machine has some of its ids too, by /etc/subuid or /etc/subgid, and is root of its files and \
+                         processes: give that user others (usermod --del-subuids, --add-subuids)";
+            log.say(Priority::Warning, format_args!("{}: {words}", claim.name));
+        }
     }
     if !may_write {
         return (identities, IdentitiesFile::NotOurs);
     }
-    if stored.as_ref() != Some(&identities) {
+    if stored.map(|stored| stored.text()) != Some(identities.text()) {
         if let Err(error) = write(&path, &identities.text()) {
             log.say(Priority::Error, format_args!("write {}: {error}", path.display()));
             return (identities, IdentitiesFile::Behind);

@@ -171,6 +171,15 @@ impl Host {
         self.start_on("mount -t fusectl none /sys/fs/fuse/connections 2>/dev/null")
     }
 
+    /// The same on a host whose users have these ids: `/etc/subuid` and `/etc/subgid`.
+    pub(crate) fn start_with_users(self, subuid: &str, subgid: &str) -> Running {
+        let mounts = [("subuid", subuid), ("subgid", subgid)].map(|(name, text)| {
+            self.write(name, text);
+            format!("mount --bind {} /etc/{name}", self.path(name).display())
+        });
+        self.start_on(&mounts.join(" && "))
+    }
+
     /// Starts it with a netd that does nothing until a file of this name is there.
     pub(crate) fn start_with_netd_after(self, file: &str) -> Running {
         let (real, bin, file) = (self.yado.display(), self.path("bin"), self.path(file));

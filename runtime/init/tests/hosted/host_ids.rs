@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use yado_wire::Step;
+use yado_wire::hash::fnv32;
 use yado_wire::rescue::{ApplyOutcome, InstanceState};
 
 const RUNS: &str = "[config]\nboot.autostart = true\n";
@@ -96,5 +97,18 @@ fn a_range_that_needs_more_ids_is_moved_with_a_word_or_the_instance_does_not_sta
     host.add_instance("d", &format!("{RUNS}security.nesting = true\n"));
     host.apply();
     assert_eq!(ids(&host, ["d"]), [d]);
+    assert!(host.end().success());
+}
+
+#[test]
+fn what_users_of_the_machine_have_for_their_containers_no_new_instance_gets() {
+    let Some(host) = Host::with(&[("one", RUNS), ("two", RUNS)]) else { return };
+    // One from before the users.
+    let text = "yado-ids 3\nnext 2\n1 one 1000000 65536\n";
+    host.write("data/state/ids", &format!("{text}sum {:08x}\n", fnv32(text.bytes())));
+    let mut host = host.start_with_users("ann:1000000:65536\n", "ann:1065536:65536\n");
+    assert_eq!(ids(&host, ["one", "two"]), [1_000_000, 1_131_072]);
+    let log = host.logs_until(None, "one: a user of this machine has some of its ids too");
+    assert!(!log.iter().any(|line| line.contains("two: a user of this machine")), "{log:?}");
     assert!(host.end().success());
 }
