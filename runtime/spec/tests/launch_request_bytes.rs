@@ -17,10 +17,10 @@ fn spec_file() -> Vec<u8> {
 }
 
 #[test]
-fn the_bytes_of_an_order_are_version_schema_spec_and_these() {
+fn the_bytes_of_a_request_are_version_schema_spec_and_these() {
     let least = LaunchRequest {
         id: InstanceId(300),
-        spec: file::decode(&spec_file()).unwrap().0,
+        spec: file::decode(&spec_file()).expect("frozen/spec.hex is written anew first, as spec_file tells").0,
         paths: LaunchPaths {
             image: "/i".into(),
             trust: "/t".into(),
