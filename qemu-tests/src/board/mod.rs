@@ -13,6 +13,7 @@ pub mod initramfs;
 pub mod kernel_modules;
 pub mod keys;
 pub mod left_behind;
+pub mod outside;
 pub mod qemu;
 pub mod qmp;
 mod running;

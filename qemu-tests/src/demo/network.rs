@@ -1,10 +1,10 @@
 //! Step 4: addresses, names, and the way out.
 
-use super::outside::{ADDRESS, PAGE};
 use super::start::read;
 use super::{Demo, StepError, instance, printed};
 use crate::board::Seen;
 use crate::board::container_images::{TOOL, greeting};
+use crate::board::outside::{ADDRESS, PAGE};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 

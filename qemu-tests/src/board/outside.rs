@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The address by which the board reaches this machine.
-pub(super) const ADDRESS: &str = "10.0.2.2";
+pub const ADDRESS: &str = "10.0.2.2";
 /// What the page says.
-pub(super) const PAGE: &str = "this is outside";
+pub const PAGE: &str = "this is outside";
 
 /// A server that lives as long as the process.
 #[derive(Debug)]
-pub(super) struct Outside {
+pub struct Outside {
     port: u16,
     answered: Arc<AtomicUsize>,
 }
 
 impl Outside {
     /// Opens it on a free port.
-    pub(super) fn open() -> io::Result<Outside> {
+    pub fn open() -> io::Result<Outside> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let answered = Arc::new(AtomicUsize::new(0));
@@ -36,12 +36,13 @@ impl Outside {
         Ok(Outside { port, answered })
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// Of loopback's.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// How many requests were answered so far.
-    pub(super) fn answered(&self) -> usize {
+    pub fn answered(&self) -> usize {
         self.answered.load(Ordering::SeqCst)
     }
 }
