@@ -30,7 +30,7 @@ use crate::hostile::{self, Length};
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report::{self, Judgement, Report, TimeReport};
 use crate::steps::Wanted;
-use crate::{bench, broken, cross, demo};
+use crate::{bench, broken, cross, demo, guests_on_board};
 use beside::Beside;
 use tally::Tally;
 
@@ -163,6 +163,13 @@ const FLOORS: &[Floor] = &[
         least: 13,
     },
     Floor {
+        name: "guests-arm64",
+        about: "roots with the inits that there are, on the arm64 board",
+        run: guests_of_users,
+        when: When::Long,
+        least: 20,
+    },
+    Floor {
         name: "native",
         about: "what a start takes on this machine, as a part of crun's time, and the memory after it",
         run: native_starts,
@@ -178,7 +185,7 @@ const BESIDE: [(&str, &str); 4] =
     [("style", "provision"), ("arm64", "armhf"), ("broken-arm64", "broken-armhf"), ("hostile-arm64", "bench")];
 
 /// How the names of floors begin that are steps on a board.
-const BOARD_FLOORS: [&str; 3] = ["arm", "broken-", "hostile-"];
+const BOARD_FLOORS: [&str; 4] = ["arm", "broken-", "hostile-", "guests-"];
 
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]
@@ -189,7 +196,7 @@ struct Arguments {
     #[arg(value_name = "FLOOR")]
     words: Vec<String>,
     /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, a board at
-    /// rest for an hour instead of ten seconds, a build for each mutation, and guided fuzzing
+    /// rest for an hour instead of ten seconds, users' roots on the arm64 board, a build for each mutation, and guided fuzzing
     #[arg(long)]
     long: bool,
 }
@@ -355,6 +362,14 @@ fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
     let directory = report::directory("hostile", arch);
     let name = format!("a board of {arch} to be attacked is prepared");
     if let Some(report) = tally.check(&name, || hostile::run(cache, arch, &directory, scope.length, &scope.steps)) {
+        count_steps(tally, &report, &directory);
+    }
+}
+
+fn guests_of_users(cache: &Cache, tally: &mut Tally, scope: &Scope) {
+    let directory = report::directory("guests", Arch::Arm64);
+    let prepared = "a board for guests, and a stick with them, are prepared";
+    if let Some(report) = tally.check(prepared, || guests_on_board::run(cache, &directory, &scope.steps)) {
         count_steps(tally, &report, &directory);
     }
 }

@@ -13,6 +13,7 @@ pub mod cache;
 pub mod command;
 pub mod cross;
 pub mod demo;
+pub mod guests_on_board;
 pub mod hostile;
 pub mod other_work;
 pub mod progress;

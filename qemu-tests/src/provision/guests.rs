@@ -158,7 +158,7 @@ pub fn guest_root(cache: &Cache, arch: Arch, guest: &Guest) -> Result<PathBuf, P
             })
         }
         Contents::Program => {
-            host_packages::ensure(cache, &[Purpose::Compiler(arch)])?;
+            host_packages::ensure(cache, &[Purpose::Compiler(arch), Purpose::Linking(arch)])?;
             let key = Key::new("guest program 1").with(PROGRAM).with(arch.debian());
             cache.entry(&entry, &key, |aside| {
                 let source = aside.with_extension("c");

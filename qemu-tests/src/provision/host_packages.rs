@@ -19,6 +19,8 @@ pub enum Purpose {
     Disks,
     /// Compiling for an architecture.
     Compiler(Arch),
+    /// The C library to link programs of C for a board with.
+    Linking(Arch),
     /// Running the Rust compilers that are unpacked and not installed: what their LLVM is linked with.
     DebianRust,
     /// Making a Debian root file system.
@@ -31,13 +33,16 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Purpose; 10] = [
+    pub const ALL: [Purpose; 13] = [
         Purpose::Fetching,
         Purpose::Emulator,
         Purpose::Disks,
         Purpose::Compiler(Arch::Amd64),
         Purpose::Compiler(Arch::Arm64),
         Purpose::Compiler(Arch::Armhf),
+        Purpose::Linking(Arch::Amd64),
+        Purpose::Linking(Arch::Arm64),
+        Purpose::Linking(Arch::Armhf),
         Purpose::DebianRust,
         Purpose::RootFileSystem,
         Purpose::KernelModule,
@@ -52,6 +57,9 @@ impl Purpose {
                 vec!["cryptsetup-bin", "dosfstools", "e2fsprogs", "erofs-utils", "gdisk", "mtools", "u-boot-tools"]
             }
             Purpose::Compiler(arch) => vec![arch.gcc_package(), "binutils"],
+            Purpose::Linking(Arch::Amd64) => vec!["libc6-dev"],
+            Purpose::Linking(Arch::Arm64) => vec!["libc6-dev-arm64-cross"],
+            Purpose::Linking(Arch::Armhf) => vec!["libc6-dev-armhf-cross"],
             Purpose::DebianRust => vec!["libedit2", "libxml2", "libz3-4"],
             Purpose::RootFileSystem => vec!["arch-test", "mmdebstrap", "qemu-user-static"],
             Purpose::KernelModule => vec!["bc", "libc6-dev", "make"],
