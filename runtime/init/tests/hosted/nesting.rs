@@ -1,6 +1,9 @@
 //! Containers in an instance that has `security.nesting`: those of others (bubblewrap, crun, podman), for root and for a user, and an
 //! init of ours. What a container inside says is what its kernel told it; groups and limits are looked at from outside.
 
+#[path = "../../../../qemu-tests/src/guests_on_board/nested.rs"]
+mod nested;
+
 use crate::host::{self, Host, Running};
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,45 +22,22 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// What the root with the others' programs is called among those that are given.
 const ROOT: &str = "nesting";
 
-/// `/dev/fuse` is for fuse-overlayfs: the kernel lays no overlay over one.
+/// Without `/dev/fuse`.
 const NESTS: &str = "[config]\nboot.autostart = true\nsecurity.nesting = true\nhealth.ready = \"notify\"\n\
-                     [devices.fuse]\ntype = \"unix-char\"\nsource = \"/dev/fuse\"\nmode = \"0666\"\n\
                      [devices.eth0]\ntype = \"nic\"\nnetwork = \"lan0\"\nipv4.address = \"10.205.9.7\"\n";
-
-/// Makes the user, and of busybox an image without a registry.
-const PREPARE: &str = "useradd -m user && mkdir -p /bundle/rootfs/bin && cp /bin/busybox /bundle/rootfs/bin \
-    && ln -s busybox /bundle/rootfs/bin/cat && ln -s busybox /bundle/rootfs/bin/sleep \
-    && tar -C /bundle/rootfs -cf /image.tar . && podman import -q /image.tar box \
-    && su - user -c 'podman import -q /image.tar box'";
-
-/// What is run, and how its output begins: the map of the user namespace that the container's first process is in.
-const CONTAINERS: &[(&str, &str, &str)] = &[
-    ("bwrap", "bwrap --ro-bind / / --dev /dev --proc /proc --unshare-all MAP", "0 0 1"),
-    ("bwrap of a user", "su user -c 'bwrap --ro-bind / / --dev /dev --proc /proc --unshare-all MAP'", "1000 0 1"),
-    (
-        "crun",
-        "cd /bundle && crun spec && sed -i 's/\"terminal\": true/\"terminal\": false/; s#\"sh\"#\"cat\",\"/proc/self/uid_map\"#' \
-         config.json && crun run of-root",
-        "0 BASE IDS",
-    ),
-    ("podman", "podman run --rm --pids-limit=0 box MAP", "0 BASE IDS"),
-    ("podman without a network", "podman run --rm --pids-limit=0 --network=none box MAP", "0 BASE IDS"),
-    ("podman of a user", "su - user -c 'podman run --rm --pids-limit=0 box MAP'", "0 1000 1\n1 100000 65536"),
-];
 
 #[test]
 fn containers_of_others_run_inside_for_root_and_for_a_user() {
     let Some(mut host) = with_root_for_nesting() else { return };
     prepare(&host);
     let base = host.first_host_id("guest").to_string();
-    let failed: Vec<String> = CONTAINERS
+    let failed: Vec<String> = nested::CONTAINERS
         .iter()
-        .filter_map(|(what, command, map)| {
-            let map = map.replace("BASE", &base).replace("IDS", "1048576");
-            let (status, said) = run(&host, "guest", &command.replace("MAP", "cat /proc/self/uid_map"));
-            let words = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-            let is_right = status == ExitStatus::Code(0) && words.collect::<Vec<_>>().join("\n") == map;
-            (!is_right).then(|| format!("{what}: {status:?}, {said}, and not {map}"))
+        .filter_map(|nested| {
+            let map = nested.map(&base);
+            let (status, said) = run(&host, "guest", &nested.command());
+            let is_right = status == ExitStatus::Code(0) && nested::words_of_map(&said) == map;
+            (!is_right).then(|| format!("{}: {status:?}, {said}, and not {map}", nested.what))
         })
         .collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
@@ -74,7 +54,7 @@ fn a_limit_of_podmans_holds_one_level_down() {
     }
     let Some(mut host) = with_root_for_nesting() else { return };
     prepare(&host);
-    let (status, said) = run(&host, "guest", "podman run -d --network=none --memory=32m box sleep 1000");
+    let (status, said) = run(&host, "guest", nested::LIMITED);
     assert_eq!(status, ExitStatus::Code(0), "{said}");
     let groups = groups_below(&host.group_of("guest"));
     let has = |group: &PathBuf| {
@@ -188,7 +168,7 @@ fn with_root_for_nesting() -> Option<Running> {
         return None;
     }
     let host = Host::with(&[])?;
-    host.add_instance_of(&root, "guest", NESTS);
+    host.add_instance_of(&root, "guest", &format!("{NESTS}{}", nested::FUSE));
     host.write_network("lan0", "[config]\nipv4.address = \"10.205.9.1/24\"\n");
     let host = host.start();
     host.wait_for("guest", InstanceState::Ready);
@@ -196,7 +176,7 @@ fn with_root_for_nesting() -> Option<Running> {
 }
 
 fn prepare(host: &Running) {
-    let (status, said) = run(host, "guest", PREPARE);
+    let (status, said) = run(host, "guest", nested::PREPARE);
     assert_eq!(status, ExitStatus::Code(0), "{said}");
 }
 

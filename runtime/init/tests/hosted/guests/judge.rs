@@ -1,6 +1,7 @@
 //! What every guest must do. The witnesses: the kernel's view of its processes and interface, the network outside, and how the
 //! kernel says that its runs ended.
 
+use super::expected::{Commands, Guest};
 use super::outside::{self, Outside};
 use crate::host::{self, Host, Running};
 use crate::name;
@@ -18,97 +19,6 @@ const ORDERLY: Duration = Duration::from_secs(25);
 
 /// How long a command may take, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A guest.
-pub(super) struct Guest {
-    /// Its root's.
-    pub(super) name: &'static str,
-    /// When it is ready: keys of its configuration.
-    pub(super) health: &'static str,
-    pub(super) commands: Commands,
-    /// What runs inside when all has been started.
-    pub(super) programs: &'static [&'static str],
-    /// Of the units that failed, or the lines in which it says that something did: those that do so in any container, by words of
-    /// them.
-    pub(super) may_fail: &'static [&'static str],
-}
-
-/// What can be run inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Commands {
-    /// bash and glibc's, and systemctl.
-    Systemd,
-    /// bash and glibc's.
-    Shell,
-    /// The same, but `openrc-shutdown` in place of `poweroff` and `reboot`.
-    Openrc,
-    /// busybox's.
-    Busybox,
-    /// What `program.c` has.
-    Program,
-}
-
-impl Commands {
-    fn has_network(self) -> bool {
-        self != Commands::Program
-    }
-
-    fn shell(line: &str) -> Vec<String> {
-        ["/bin/sh", "-c", line].map(str::to_owned).into()
-    }
-
-    fn program(words: &[&str]) -> Vec<String> {
-        [&["/sbin/init"], words].concat().into_iter().map(str::to_owned).collect()
-    }
-
-    /// Ends with 7.
-    fn exits(self) -> Vec<String> {
-        if self == Commands::Program { Commands::program(&["exit", "7"]) } else { Commands::shell("exit 7") }
-    }
-
-    /// Makes a file.
-    fn keep(self) -> Vec<String> {
-        if self == Commands::Program {
-            Commands::program(&["keep"])
-        } else {
-            Commands::shell("echo kept >/root/kept")
-        }
-    }
-
-    /// Ends with 0 if the file is there.
-    fn is_kept(self) -> Vec<String> {
-        if self == Commands::Program {
-            Commands::program(&["kept"])
-        } else {
-            Commands::shell("read word </root/kept && [ $word = kept ]")
-        }
-    }
-
-    fn power_off(self) -> Vec<String> {
-        match self {
-            Commands::Openrc => Commands::shell("exec openrc-shutdown --poweroff now"),
-            Commands::Program => Commands::program(&["poweroff"]),
-            Commands::Systemd | Commands::Shell | Commands::Busybox => Commands::shell("exec /sbin/poweroff"),
-        }
-    }
-
-    fn reboot(self) -> Vec<String> {
-        match self {
-            Commands::Openrc => Commands::shell("exec openrc-shutdown --reboot now"),
-            Commands::Program => Commands::program(&["reboot"]),
-            Commands::Systemd | Commands::Shell | Commands::Busybox => Commands::shell("exec /sbin/reboot"),
-        }
-    }
-
-    /// Says a word to the server outside, which it knows by name.
-    fn call(self, word: &str) -> Vec<String> {
-        let (name, port) = (outside::NAME, outside::PORT);
-        match self {
-            Commands::Busybox => Commands::shell(&format!("echo {word} | nc -w 10 {name} {port}")),
-            _ => ["/bin/bash", "-c", &format!("echo {word} >/dev/tcp/{name}/{port}")].map(str::to_owned).into(),
-        }
-    }
-}
 
 /// Judges a guest, where its root is given.
 pub(super) fn judge(guest: &Guest) {
@@ -169,13 +79,13 @@ impl Judged<'_> {
         if commands.has_network() {
             self.host.wait_until("it has an address", |_| self.address().is_some());
             // Its init may write down where the name server is only then.
-            self.host.wait_until("it calls", |_| self.run(commands.call(word)) == Some(ExitStatus::Code(0)));
+            self.host.wait_until("it calls", |_| self.run(call(commands, word)) == Some(ExitStatus::Code(0)));
             self.outside.expect(word);
         }
         self.host.wait_until("its programs run", |_| self.lacks().is_empty());
         if commands == Commands::Systemd {
             let (status, failed) = self.output(&["systemctl", "--failed", "--no-legend", "--plain"]);
-            let failed: Vec<&str> = failed.lines().filter(|line| !self.may_fail(line)).collect();
+            let failed: Vec<&str> = failed.lines().filter(|line| !self.guest.may_fail(line)).collect();
             assert_eq!((status, failed.as_slice()), (Some(ExitStatus::Code(0)), &[""; 0][..]), "{name}");
         }
     }
@@ -188,10 +98,6 @@ impl Judged<'_> {
         let mut hosts =
             addresses.filter_map(|last| last.parse().ok()).filter(|last: &u8| !matches!(last, 0 | 1 | 255));
         hosts.next().map(|last| Ipv4Addr::new(10, 211, 1, last))
-    }
-
-    fn may_fail(&self, line: &str) -> bool {
-        self.guest.may_fail.iter().any(|known| line.contains(known))
     }
 
     /// Which of its programs no process is called by, as the kernel says.
@@ -265,10 +171,21 @@ impl Judged<'_> {
         }
         // systemd's units are asked for.
         let is_told = |line: &str| self.guest.commands != Commands::Systemd && line.to_lowercase().contains("fail");
-        lines.retain(|line| is_told(line) && !self.may_fail(line));
+        lines.retain(|line| is_told(line) && !self.guest.may_fail(line));
         lines.sort();
         lines.dedup();
         lines
+    }
+}
+
+/// Says a word to the server outside, which it knows by name.
+fn call(commands: Commands, word: &str) -> Vec<String> {
+    let (name, port) = (outside::NAME, outside::PORT);
+    match commands {
+        Commands::Busybox => {
+            ["/bin/sh", "-c", &format!("echo {word} | nc -w 10 {name} {port}")].map(str::to_owned).into()
+        }
+        _ => ["/bin/bash", "-c", &format!("echo {word} >/dev/tcp/{name}/{port}")].map(str::to_owned).into(),
     }
 }
 
