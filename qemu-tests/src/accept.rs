@@ -167,7 +167,7 @@ const FLOORS: &[Floor] = &[
         about: "roots with the inits that there are, on the arm64 board",
         run: guests_of_users,
         when: When::Long,
-        least: 20,
+        least: 21,
     },
     Floor {
         name: "native",

@@ -53,6 +53,9 @@ const fn follows(title: &'static str, take: fn(&mut Bench<'_>, &mut Observer) ->
 const NESTS: OnStick =
     OnStick { guest: &expected::NESTING, instance: nesting::NESTS, arch: Arch::Arm64, more: nested::FUSE };
 
+/// Of another architecture that the board's processor runs too.
+const OF_32_BITS: OnStick = OnStick { guest: &expected::SYSTEMD, instance: "armhf", arch: Arch::Armhf, more: "" };
+
 const STEPS: &[Step] = &[
     Step {
         title: "a board of 512 MiB boots, and a stick with guests is plugged in",
@@ -67,15 +70,22 @@ const STEPS: &[Step] = &[
     judged("runit", &expected::RUNIT),
     judged("finit", &expected::FINIT),
     judged("one static program", &expected::PROGRAM),
+    Step {
+        title: "Debian 12 of 32 bits with systemd",
+        role: Looks,
+        take: Take::Guest(OF_32_BITS, judge::judge_of_32_bits),
+    },
     Step { title: "a root with tools for containers nests", role: Looks, take: Take::Guest(NESTS, nesting::prepare) },
     follows("bubblewrap runs a container inside", |bench, observer| nesting::run(bench, observer, "bwrap")),
     follows("bubblewrap runs one for a user", |bench, observer| nesting::run(bench, observer, "bwrap of a user")),
     follows("crun runs one", |bench, observer| nesting::run(bench, observer, "crun")),
+    // With a network it wants iptables' modules of the kernel, and a user's wants tun: this board does not load them.
     follows("podman runs one without a network", |bench, observer| {
         nesting::run(bench, observer, "podman without a network")
     }),
-    follows("podman runs one with a network", |bench, observer| nesting::run(bench, observer, "podman")),
-    follows("podman runs one for a user", |bench, observer| nesting::run(bench, observer, "podman of a user")),
+    follows("podman runs one for a user", |bench, observer| {
+        nesting::run(bench, observer, "podman of a user, without a network")
+    }),
     follows("a limit that podman sets is held by the board's kernel", |bench, observer| {
         nesting::limit(bench, observer)
     }),

@@ -64,6 +64,23 @@ pub(super) fn judge(bench: &Bench<'_>, observer: &mut Observer, guest: &OnStick)
     judged.told_no_failure(observer)
 }
 
+/// The same of one for 32 bits, whose programs must also be told of such a machine.
+pub(super) fn judge_of_32_bits(
+    bench: &Bench<'_>,
+    observer: &mut Observer,
+    guest: &OnStick,
+) -> Result<(), GuestError> {
+    judge(bench, observer, guest)?;
+    bench.yado(&["rescue", "start", guest.instance])?;
+    bench.wait_instance(guest.instance, "is ready", |status| status["state"] == "ready")?;
+    let ran = bench.inside(guest.instance, &["uname", "-m"].map(str::to_owned))?;
+    let machine = ran.stdout.trim();
+    let is_of_32_bits = matches!(machine, "armv7l" | "armv8l");
+    observer.check(Witness::Kernel, "uname -m inside names a machine of 32 bits", machine, is_of_32_bits)?;
+    bench.yado(&["rescue", "stop", guest.instance])?;
+    Ok(())
+}
+
 struct Judged<'j> {
     bench: &'j Bench<'j>,
     guest: &'j OnStick,

@@ -42,6 +42,11 @@ pub(crate) const CONTAINERS: &[Nested] = &[
         map: "0 BASE IDS",
     },
     Nested {
+        what: "podman of a user, without a network",
+        command: "su - user -c 'podman run --rm --pids-limit=0 --network=none box MAP'",
+        map: "0 1000 1\n1 100000 65536",
+    },
+    Nested {
         what: "podman of a user",
         command: "su - user -c 'podman run --rm --pids-limit=0 box MAP'",
         map: "0 1000 1\n1 100000 65536",
