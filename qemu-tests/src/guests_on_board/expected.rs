@@ -11,6 +11,9 @@ pub(crate) struct Guest {
     pub(crate) commands: Commands,
     /// What runs inside when all has been started.
     pub(crate) programs: &'static [&'static str],
+    /// What runs for as long as it still boots, on a board for a minute: OpenRC that is asked to stop then waits a minute for each
+    /// service that was being started.
+    pub(crate) boots_by: &'static [&'static str],
     /// Of the units that failed, or the lines in which it says that something did: those that do so in any container, by words of
     /// them.
     pub(crate) may_fail: &'static [&'static str],
@@ -26,6 +29,7 @@ pub(crate) const SYSTEMD: Guest = Guest {
     health: NOTIFIES,
     commands: Commands::Systemd,
     programs: &["systemd", "systemd-journal", "systemd-network"],
+    boots_by: &[],
     may_fail: &[],
 };
 
@@ -50,6 +54,7 @@ pub(crate) const SYSVINIT: Guest = Guest {
     health: "health.window = \"1s\"\n",
     commands: Commands::Shell,
     programs: &["init", "dhclient"],
+    boots_by: &["openrc", "openrc-run", "rc", "startpar"],
     may_fail: &[
         // mount(8)'s second line, where Debian's scripts mount what is mounted already, or what no container may have.
         "after failed mount system call",

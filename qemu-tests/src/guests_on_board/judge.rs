@@ -172,10 +172,12 @@ impl Judged<'_> {
             let said = board.agent.output(&["/bin/sh", "-c", &script], TIMEOUT).map_err(BoardError::Agent)?;
             Ok(Value::String(said))
         };
-        let what = format!("{} among the processes of {}", wanted.join(", "), self.guest.instance);
+        let what = format!("{} alone among the processes of {}", wanted.join(", "), self.guest.instance);
         let running = board.wait_for(&what, TIMEOUT, ask, |said| {
             let running: Vec<&str> = said.as_str()?.lines().collect();
-            wanted.iter().all(|program| running.contains(program)).then(|| running.join(" "))
+            let is_up = wanted.iter().all(|program| running.contains(program));
+            let still_boots = running.iter().any(|program| self.guest.guest.boots_by.contains(program));
+            (is_up && !still_boots).then(|| running.join(" "))
         })?;
         observer.check(Witness::Kernel, "what it starts is there", running, true)?;
         Ok(())
