@@ -9,6 +9,7 @@ use crate::runtime_directories;
 use crate::supervisor::Supervisor;
 use std::fs;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_spec::launch_request::Verify;
@@ -56,7 +57,10 @@ pub(crate) fn run(directory: &Path) -> ExitCode {
     // As on a board, where it is on tmpfs: what was compiled for the last run is not asked whether it still holds.
     let _ = fs::remove_dir_all(paths.specs());
     match Supervisor::new(paths, log) {
-        Ok(mut supervisor) => {
+        Ok(supervisor) => {
+            // What it holds is closed by the exit of this process, which waits for no socket that lingers (`inet_release()` asks for
+            // PF_EXITING): to drop it would close here what no closer has taken yet.
+            let mut supervisor = ManuallyDrop::new(supervisor);
             if let Err(error) = verify {
                 let at = verify_file.display();
                 supervisor.log.say(Priority::Error, format_args!("{at}: {error}; images are verified at each block"));

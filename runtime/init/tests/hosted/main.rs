@@ -378,6 +378,20 @@ fn what_a_client_must_not_send_holds_up_nobody_when_it_is_refused() {
 }
 
 #[test]
+fn an_end_waits_for_nothing_that_a_client_has_just_sent() {
+    let Some(host) = Host::with(&[("one", "[config]\nboot.autostart = true\n")]) else { return };
+    let mut host = host.start();
+    let (sockets, _peers): (Vec<_>, Vec<_>) = (0..10).map(|_| host::lingering_socket(20)).unzip();
+    let client = host.raw();
+    host::send_many(&client, None, &sockets);
+    drop(sockets);
+    assert_eq!(replies(&client, Duration::from_secs(10)), [], "it is hung up on");
+    let began = std::time::Instant::now();
+    assert!(host.end().success());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
 fn packet_sockets_in_a_datagram_hold_up_neither_init_nor_the_others_nor_the_senders_next_run() {
     let Some(host) = Host::with(&[("bad", NOTIFIES), ("good", NOTIFIES)]) else { return };
     let mut host = host.start();
