@@ -202,13 +202,13 @@ fn full_disk(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
 
 fn no_inodes(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     let outcome = made(arena, HOSTILE, "no-inodes")?;
-    // Files of ours are made of those that are kept; what has a layer needs no more.
-    let outcome = starts_again(arena, outcome)?;
+    // Files of ours are made of those that are kept.
     let kept = arena.shell("ls /data/.reserved-files | grep -c .; df -i /data | tail -n 1");
-    // Whatever was seen, others need them.
+    // Whatever was seen, others need them. Before a restart: without an inode for its work directory an overlay is read-only.
     arena.board()?.exec(HOSTILE, &["rm", "-rf", "/root/attack-inodes"], TIMEOUT)?;
     let kept = kept?;
-    Ok(judged(outcome, &format!("kept for ours: {}", kept.replace('\n', ", ")), kept.starts_with("64\n")))
+    let outcome = judged(outcome, &format!("kept for ours: {}", kept.replace('\n', ", ")), kept.starts_with("64\n"));
+    starts_again(arena, outcome)
 }
 
 /// Every line with the forged words must say whose they are, and send nothing to a terminal.
