@@ -38,7 +38,7 @@ pub(super) const SLOWEST_STATUS: Duration = Duration::from_millis(100);
 const SLOWEST_PING_MS: f64 = 100.0;
 
 /// What takes a minute on the board may take so many of this machine's, which emulates instructions one by one.
-const REAL_TIME: u32 = 10;
+const REAL_TIME: u32 = 30;
 
 pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), HostileError> {
     let before = arena.machine()?;
