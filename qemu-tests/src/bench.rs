@@ -21,8 +21,8 @@ pub use command_line::main;
 
 use crate::arch::Arch;
 use crate::board::disk::DataPartition;
-use crate::board::qemu::{OnReset, Speed};
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots, WriteCache};
+use crate::board::qemu::Speed;
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
 use crate::cache::Cache;
 use serde::Serialize;
 use std::fmt;
@@ -113,17 +113,10 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     };
     sizes::measure(&prepared.ingredients, &mut report)?;
     let options = BoardOptions {
-        memory_mib: MEMORY_MIB,
-        processors: 1,
         speed: Speed::Defined,
-        write_cache: WriteCache::Kept,
-        slots: Slots::OnlyA,
-        data_mib: appliance::DATA_MIB,
         data: DataPartition::Filled(data),
         kernel_arguments: first_payload::TRACED.to_owned(),
-        clock: None,
-        on_reset: OnReset::End,
-        directory: directory.to_owned(),
+        ..BoardOptions::usual(directory, MEMORY_MIB, appliance::DATA_MIB)
     };
     let rival = systemd_lxc::Rival::prepare(cache, &prepared, directory)?;
     let booted = Board::boot(&prepared, options, BOOT_TIMEOUT).map_err(BenchError::Board);

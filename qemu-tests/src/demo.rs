@@ -18,12 +18,10 @@ mod time_limit;
 pub use command_line::main;
 
 use crate::arch::Arch;
-use crate::board::disk::DataPartition;
 use crate::board::left_behind;
 use crate::board::outside::Outside;
-use crate::board::qemu::{OnReset, Speed};
 use crate::board::system_image::DEMO;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, Slots, WriteCache};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, instance};
 use crate::cache::Cache;
 use crate::other_work::ProcessorTime;
 use crate::report::{NotSo, Observer, Report, StepReport};
@@ -130,19 +128,8 @@ pub fn run(
 }
 
 fn switch_on<'a>(prepared: &'a Prepared, directory: &Path) -> Result<Demo<'a>, StepError> {
-    let options = BoardOptions {
-        memory_mib: MEMORY_MIB,
-        processors: 1,
-        speed: Speed::OfThisMachine,
-        write_cache: WriteCache::Kept,
-        slots: Slots::OnlyA,
-        data_mib: DATA_MIB,
-        data: DataPartition::Blank,
-        kernel_arguments: "yado.rescue=1".to_owned(),
-        clock: None,
-        on_reset: OnReset::End,
-        directory: directory.to_owned(),
-    };
+    let usual = BoardOptions::usual(directory, MEMORY_MIB, DATA_MIB);
+    let options = BoardOptions { kernel_arguments: "yado.rescue=1".to_owned(), ..usual };
     let outside = Outside::open().map_err(StepError::Outside)?;
     let board = Board::power_on(prepared, options)?;
     Ok(Demo { prepared, board, outside, directory: directory.to_owned() })
@@ -228,11 +215,6 @@ impl fmt::Display for StepError {
 }
 
 impl std::error::Error for StepError {}
-
-/// The entry of one instance in a status.
-fn instance<'v>(status: &'v serde_json::Value, name: &str) -> Option<&'v serde_json::Value> {
-    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
-}
 
 /// The id of one instance in a status: its layer's name.
 fn id_of(status: &serde_json::Value, name: &str) -> String {

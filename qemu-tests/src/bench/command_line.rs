@@ -2,7 +2,7 @@
 
 use super::{BenchReport, hosted, run};
 use crate::arch::Arch;
-use crate::board::BuildError;
+use crate::board::{BuildError, remove_disk};
 use crate::cache::Cache;
 use crate::command_line::parse;
 use crate::report;
@@ -58,11 +58,8 @@ fn measure(arch: Arch, directory: &Path) -> Result<BenchReport, BuildError> {
 
 /// Disks are large and of no use afterwards.
 fn remove_disks(directory: &Path) {
-    for name in ["disk.img", "flash.img", "data.ext4"] {
-        // What cannot be removed is overwritten by the next run.
-        let _ = std::fs::remove_file(directory.join(name));
-    }
-    for name in ["parts", "data.tree", "systemd-lxc"] {
+    remove_disk(directory, &["data.ext4"]);
+    for name in ["data.tree", "systemd-lxc"] {
         let _ = std::fs::remove_dir_all(directory.join(name));
     }
 }

@@ -13,9 +13,9 @@ use super::{BOOT_TIMEOUT, BenchError, BenchReport, MEMORY_MIB};
 use crate::board::container_images::lay_out_busybox;
 use crate::board::disk::{DataPartition, System};
 use crate::board::host_yado::{HostYado, ImageOptions};
-use crate::board::qemu::{OnReset, Speed};
+use crate::board::qemu::Speed;
 use crate::board::tree::Tree;
-use crate::board::{Board, BoardOptions, BuildError, Prepared, Slots, WriteCache, boot_modules, system_image};
+use crate::board::{Board, BoardOptions, BuildError, Prepared, boot_modules, system_image};
 use crate::cache::{Cache, Key};
 use crate::command::Tool;
 use crate::progress::Step;
@@ -82,17 +82,10 @@ impl Rival {
 
     fn time(&self, directory: &Path) -> Result<u64, BenchError> {
         let options = BoardOptions {
-            memory_mib: MEMORY_MIB,
-            processors: 1,
             speed: Speed::Defined,
-            write_cache: WriteCache::Kept,
-            slots: Slots::OnlyA,
-            data_mib: DATA_MIB,
             data: DataPartition::Filled(self.data.clone()),
             kernel_arguments: TRACED.to_owned(),
-            clock: None,
-            on_reset: OnReset::End,
-            directory: directory.join("systemd-lxc"),
+            ..BoardOptions::usual(&directory.join("systemd-lxc"), MEMORY_MIB, DATA_MIB)
         };
         let (board, _) = Board::boot(&self.prepared, options, BOOT_TIMEOUT)?;
         first_payload::measure(&board)

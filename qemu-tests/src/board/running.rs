@@ -58,6 +58,25 @@ pub struct BoardOptions {
     pub directory: PathBuf,
 }
 
+impl BoardOptions {
+    /// Those of a board with one processor that comes from the factory, and loses nothing.
+    pub fn usual(directory: &Path, memory_mib: u32, data_mib: u64) -> BoardOptions {
+        BoardOptions {
+            memory_mib,
+            processors: 1,
+            speed: Speed::OfThisMachine,
+            write_cache: WriteCache::Kept,
+            slots: Slots::OnlyA,
+            data_mib,
+            data: DataPartition::Blank,
+            kernel_arguments: String::new(),
+            clock: None,
+            on_reset: OnReset::End,
+            directory: directory.to_owned(),
+        }
+    }
+}
+
 /// What is in the two slots of a new board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slots {
@@ -241,6 +260,12 @@ impl Board {
         Ok((board, hello))
     }
 
+    /// Which board its agent says that it is, and how long it took until the agent spoke: now.
+    pub fn introduced(&self, hello: &Hello) -> String {
+        let seconds = self.qemu.started().elapsed().as_secs_f64();
+        format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel)
+    }
+
     /// Takes the power away: nothing on the board gets to know. What became of what was not flushed.
     pub fn cut_power(mut self, timeout: Duration) -> Result<Loss, BoardError> {
         // First the disk: the emulator flushes when it ends.
@@ -255,6 +280,12 @@ impl Board {
     pub fn yado(&self, words: &[&str]) -> Result<String, BoardError> {
         let argv = [&["/usr/bin/yado"], words].concat();
         self.agent.output(&argv, COMMAND_TIMEOUT).map_err(BoardError::Agent)
+    }
+
+    /// Runs a shell script on the board that must succeed; what it printed.
+    pub fn shell(&self, script: &str, timeout: Duration) -> Result<String, BoardError> {
+        let said = self.agent.output(&["/bin/sh", "-c", script], timeout).map_err(BoardError::Agent)?;
+        Ok(said.trim().to_owned())
     }
 
     /// Runs a command in an instance to its end, whatever that is.
@@ -356,6 +387,21 @@ impl Board {
         disk::extract(&disk_path(directory), extent, &to).map_err(BoardError::Disk)?;
         Ok(to)
     }
+}
+
+/// The entry of one instance in a status.
+pub fn instance<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
+    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
+}
+
+/// Removes the disk of a board that is off, what it was made of, and `more` files beside it; logs stay.
+pub fn remove_disk(directory: &Path, more: &[&str]) {
+    let disks = [disk_path(directory), flash_path(directory), directory.join("data.part")];
+    for path in disks.into_iter().chain(more.iter().map(|name| directory.join(name))) {
+        // What cannot be removed is overwritten by the next run.
+        let _ = fs::remove_file(path);
+    }
+    let _ = fs::remove_dir_all(directory.join("parts"));
 }
 
 fn disk_path(directory: &Path) -> PathBuf {

@@ -3,11 +3,11 @@
 use super::condition::{ByKernel, Condition, Kernel};
 use super::failure::BrokenError;
 use crate::board::agent::AgentError;
-use crate::board::qemu::{OnReset, QemuError, Speed};
+use crate::board::qemu::{OnReset, QemuError};
 use crate::board::qmp::QmpError;
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::volatile_disk::Loss;
-use crate::board::{Board, BoardError, BoardOptions, Prepared, WriteCache, left_behind};
+use crate::board::{self, Board, BoardError, BoardOptions, Prepared, WriteCache, left_behind};
 use crate::hostile::Length;
 use qemu_guest::Ran;
 use serde_json::Value;
@@ -71,17 +71,13 @@ impl<'a> Bench<'a> {
         self.clear_away();
         let Condition { name, kernel, processors, slots, data, kernel_arguments, clock } = condition;
         let options = BoardOptions {
-            memory_mib: MEMORY_MIB,
             processors,
-            speed: Speed::OfThisMachine,
             write_cache: WriteCache::Volatile,
             slots,
-            data_mib: DATA_MIB,
             data,
             kernel_arguments: kernel_arguments.to_owned(),
             clock: clock.map(str::to_owned),
-            on_reset: OnReset::End,
-            directory: self.directory_of(name)?,
+            ..BoardOptions::usual(&self.directory_of(name)?, MEMORY_MIB, DATA_MIB)
         };
         self.options = Some(options.clone());
         self.kernel = kernel;
@@ -139,9 +135,9 @@ impl<'a> Bench<'a> {
                 return Err(BoardError::Agent(error).into());
             }
         };
-        let seconds = board.qemu.started().elapsed().as_secs_f64();
+        let said = board.introduced(&hello);
         self.board = Some(board);
-        Ok(format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel))
+        Ok(said)
     }
 
     /// Takes the power away: nothing on the board gets to know, and what it has not flushed may be lost.
@@ -185,11 +181,7 @@ impl<'a> Bench<'a> {
     pub(super) fn clear_away(&mut self) {
         self.board = None;
         if let Some(BoardOptions { directory, .. }) = self.options.take() {
-            for name in ["disk.img", "flash.img", "data.part"] {
-                // What cannot be removed is overwritten by the next run.
-                let _ = std::fs::remove_file(directory.join(name));
-            }
-            let _ = std::fs::remove_dir_all(directory.join("parts"));
+            board::remove_disk(&directory, &[]);
         }
     }
 
@@ -216,7 +208,7 @@ impl<'a> Bench<'a> {
 
     /// The status of one instance; null if there is none of that name.
     pub(super) fn instance(&self, name: &str) -> Result<Value, BrokenError> {
-        Ok(instance(&self.status()?, name).cloned().unwrap_or_default())
+        Ok(board::instance(&self.status()?, name).cloned().unwrap_or_default())
     }
 
     /// Waits until an instance's status is as it should be, and gives it back.
@@ -227,7 +219,7 @@ impl<'a> Bench<'a> {
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<Value, BrokenError> {
         let found = self.board()?.wait_status(&format!("{name} that {what}"), TIMEOUT, |status| {
-            instance(status, name).filter(|status| is_so(status)).cloned()
+            board::instance(status, name).filter(|status| is_so(status)).cloned()
         })?;
         Ok(found)
     }
@@ -241,8 +233,7 @@ impl<'a> Bench<'a> {
 
     /// Runs a shell script on the board that must succeed; what it printed.
     pub(super) fn shell(&self, script: &str) -> Result<String, BrokenError> {
-        let said = self.board()?.agent.output(&["/bin/sh", "-c", script], TIMEOUT).map_err(BoardError::Agent)?;
-        Ok(said.trim().to_owned())
+        Ok(self.board()?.shell(script, TIMEOUT)?)
     }
 
     /// Runs a shell script on the board to its end, whatever that is.
@@ -259,11 +250,6 @@ impl<'a> Bench<'a> {
     pub(super) fn inside_output(&self, instance: &str, script: &str) -> Result<String, BrokenError> {
         Ok(self.board()?.exec_output(instance, &["sh", "-c", script], TIMEOUT)?.trim().to_owned())
     }
-}
-
-/// The entry of one instance in a status.
-pub(super) fn instance<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
-    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
 }
 
 /// The entry of one of our services in a status.

@@ -1,8 +1,8 @@
 //! Whether an instance runs: by its status, which is init's word, and by the kernel, whose it is to know.
 
-use super::bench::{Bench, TIMEOUT, instance, shown, text};
+use super::bench::{Bench, TIMEOUT, shown, text};
 use super::failure::BrokenError;
-use crate::board::Seen;
+use crate::board::{Seen, instance};
 use crate::report::{Observer, Witness};
 use serde_json::Value;
 

@@ -1,10 +1,11 @@
 //! Processes that die where nobody expects it: netd, and the first process of an instance.
 
-use super::bench::{Bench, TIMEOUT, instance, service, text};
+use super::bench::{Bench, TIMEOUT, service, text};
 use super::clock::NETWORK;
 use super::failure::BrokenError;
 use super::instance_runs::{runs, runs_not, runs_on, uplink_has_lease};
 use crate::board::container_images::{TOOL, greeting};
+use crate::board::instance;
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 use serde_json::Value;

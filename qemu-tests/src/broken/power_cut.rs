@@ -1,11 +1,11 @@
 //! The power goes away while one instance writes and after another has synced; the same board is switched on again.
 
-use super::bench::{Bench, instance, shown, text};
+use super::bench::{Bench, shown, text};
 use super::failure::BrokenError;
 use super::fullness::KEPT;
 use super::instance_runs::is_ready;
-use crate::board::BoardError;
 use crate::board::qemu::OnReset;
+use crate::board::{BoardError, instance};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 

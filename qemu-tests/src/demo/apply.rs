@@ -2,8 +2,8 @@
 
 use super::limits::others_run_on;
 use super::start::output;
-use super::{Demo, StepError, instance};
-use crate::board::Seen;
+use super::{Demo, StepError};
+use crate::board::{Seen, instance};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 

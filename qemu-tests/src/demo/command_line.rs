@@ -2,7 +2,7 @@
 
 use super::{Visitor, run};
 use crate::arch::Arch;
-use crate::board::BuildError;
+use crate::board::{BuildError, remove_disk};
 use crate::cache::Cache;
 use crate::command_line::parse;
 use crate::report::{self, Report};
@@ -61,8 +61,5 @@ fn show(arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildE
 
 /// Disks are large and only of use to somebody who looks for a fault.
 fn remove_disks(directory: &Path) {
-    for name in ["disk.img", "flash.img", "data.part", "stick.img"] {
-        let _ = std::fs::remove_file(directory.join(name));
-    }
-    let _ = std::fs::remove_dir_all(directory.join("parts"));
+    remove_disk(directory, &["stick.img"]);
 }

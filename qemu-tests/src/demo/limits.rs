@@ -1,9 +1,9 @@
 //! Step 5: a container that wants too much is held, and nobody else notices.
 
 use super::start::output;
-use super::{Demo, StepError, instance, printed};
-use crate::board::Seen;
+use super::{Demo, StepError, printed};
 use crate::board::container_images::TOOL;
+use crate::board::{Seen, instance};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
 use serde_json::Value;

@@ -1,10 +1,10 @@
 //! Step 4: addresses, names, and the way out.
 
 use super::start::read;
-use super::{Demo, StepError, instance, printed};
-use crate::board::Seen;
+use super::{Demo, StepError, printed};
 use crate::board::container_images::{TOOL, greeting};
 use crate::board::outside::{ADDRESS, PAGE};
+use crate::board::{Seen, instance};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use super::limits::others_run_on;
 use super::start::output;
-use super::{Demo, StepError, instance};
-use crate::board::BoardError;
+use super::{Demo, StepError};
 use crate::board::tamper::Tampering;
+use crate::board::{BoardError, instance};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 

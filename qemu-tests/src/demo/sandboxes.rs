@@ -1,8 +1,8 @@
 //! Step 3: both containers run, and what surrounds each of them.
 
 use super::start::{output, read};
-use super::{Demo, StepError, instance, roots};
-use crate::board::Seen;
+use super::{Demo, StepError, roots};
+use crate::board::{Seen, instance};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 

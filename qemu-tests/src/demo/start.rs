@@ -15,11 +15,10 @@ const SERVICES_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) fn verified_boot(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let board = &demo.board;
     let hello = board.agent.hello(BOOT_TIMEOUT).map_err(|error| with_serial(board, BoardError::Agent(error)))?;
-    let seconds = board.qemu.started().elapsed().as_secs_f64();
     observer.check(
         Witness::Kernel,
         "the board runs Debian's kernel",
-        format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel),
+        board.introduced(&hello),
         hello.kernel == demo.prepared.ingredients.kernel.release,
     )?;
     let serial = board.serial();

@@ -2,11 +2,9 @@
 
 use super::failure::GuestError;
 use super::images::OnStick;
-use crate::board::disk::DataPartition;
 use crate::board::outside::Outside;
-use crate::board::qemu::{OnReset, Speed};
 use crate::board::qmp::UsbStick;
-use crate::board::{Board, BoardOptions, Prepared, Slots, WriteCache};
+use crate::board::{self, Board, BoardOptions, Prepared};
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::io;
@@ -50,23 +48,11 @@ impl<'a> Bench<'a> {
 
     /// Switches the board on, and says how long it took until its agent spoke.
     pub(super) fn switch_on(&mut self) -> Result<String, GuestError> {
-        let options = BoardOptions {
-            memory_mib: MEMORY_MIB,
-            processors: 1,
-            speed: Speed::OfThisMachine,
-            write_cache: WriteCache::Kept,
-            slots: Slots::OnlyA,
-            data_mib: DATA_MIB,
-            data: DataPartition::Blank,
-            kernel_arguments: String::new(),
-            clock: None,
-            on_reset: OnReset::End,
-            directory: self.directory.clone(),
-        };
+        let options = BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB);
         let (board, hello) = Board::boot(self.prepared, options, BOOT_TIMEOUT)?;
-        let seconds = board.qemu.started().elapsed().as_secs_f64();
+        let said = board.introduced(&hello);
         self.board = Some(board);
-        Ok(format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel))
+        Ok(said)
     }
 
     /// Plugs the stick in.
@@ -88,16 +74,12 @@ impl<'a> Bench<'a> {
     /// Ends the board, and removes its disk; logs stay.
     pub(super) fn clear_away(&mut self) {
         self.board = None;
-        for name in ["disk.img", "flash.img", "guests.stick", "data.part"] {
-            // What cannot be removed is overwritten by the next run.
-            let _ = std::fs::remove_file(self.directory.join(name));
-        }
-        let _ = std::fs::remove_dir_all(self.directory.join("parts"));
+        board::remove_disk(&self.directory, &["guests.stick"]);
     }
 
     /// Runs a shell script on the board that must succeed; what it printed.
     pub(super) fn shell(&self, script: &str) -> Result<String, GuestError> {
-        Ok(self.board()?.agent.output(&["/bin/sh", "-c", script], TIMEOUT)?.trim().to_owned())
+        Ok(self.board()?.shell(script, TIMEOUT)?)
     }
 
     /// Runs `yado` on the board, which must succeed and may take long; what it printed.
@@ -114,7 +96,7 @@ impl<'a> Bench<'a> {
 
     /// The entry of one instance in the status.
     pub(super) fn instance(&self, name: &str) -> Result<Value, GuestError> {
-        Ok(entry(&self.board()?.status()?, name).unwrap_or_default())
+        Ok(board::instance(&self.board()?.status()?, name).cloned().unwrap_or_default())
     }
 
     /// Waits until an instance's status is as it should be, and gives it back.
@@ -124,11 +106,7 @@ impl<'a> Bench<'a> {
         what: &str,
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<Value, GuestError> {
-        let find = |status: &Value| entry(status, name).filter(|entry| is_so(entry));
+        let find = |status: &Value| board::instance(status, name).filter(|entry| is_so(entry)).cloned();
         Ok(self.board()?.wait_status(&format!("{name} that {what}"), TIMEOUT, find)?)
     }
-}
-
-fn entry(status: &Value, name: &str) -> Option<Value> {
-    status["instances"].as_array()?.iter().find(|entry| entry["name"] == name).cloned()
 }

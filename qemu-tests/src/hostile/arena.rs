@@ -5,10 +5,9 @@ use super::appliance::{ATTACK, CALM, HOSTILE};
 use super::failure::HostileError;
 use super::machine::Machine;
 use crate::board::agent::Pending;
-use crate::board::disk::DataPartition;
-use crate::board::qemu::{OnReset, Speed};
+use crate::board::qemu::Speed;
 use crate::board::qmp::UsbStick;
-use crate::board::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache};
+use crate::board::{self, Board, BoardError, BoardOptions, Prepared};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ran;
 use qemu_guest::attack::{Attempt, Expected, Outcome, Verdict, Watched};
@@ -57,22 +56,14 @@ impl<'a> Arena<'a> {
     /// Switches the board on; says how long it took until its agent spoke.
     pub(super) fn switch_on(&mut self) -> Result<String, HostileError> {
         let options = BoardOptions {
-            memory_mib: MEMORY_MIB,
-            processors: 1,
             speed: Speed::Defined,
-            write_cache: WriteCache::Kept,
-            slots: Slots::OnlyA,
-            data_mib: DATA_MIB,
-            data: DataPartition::Blank,
             kernel_arguments: KERNEL_ARGUMENTS.to_owned(),
-            clock: None,
-            on_reset: OnReset::End,
-            directory: self.directory.clone(),
+            ..BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB)
         };
         let (board, hello) = Board::boot(self.prepared, options, BOOT_TIMEOUT)?;
-        let seconds = board.qemu.started().elapsed().as_secs_f64();
+        let said = board.introduced(&hello);
         self.board = Some(board);
-        Ok(format!("{} {}, {seconds:.1} s after power on", hello.machine, hello.kernel))
+        Ok(said)
     }
 
     /// The board that is on.
@@ -97,16 +88,12 @@ impl<'a> Arena<'a> {
     /// Ends the board, and removes its disk; logs stay.
     pub(super) fn clear_away(&mut self) {
         self.board = None;
-        for name in ["disk.img", "flash.img", "crossing.img", "lxc.stick"] {
-            // What cannot be removed is overwritten by the next run.
-            let _ = std::fs::remove_file(self.directory.join(name));
-        }
-        let _ = std::fs::remove_dir_all(self.directory.join("parts"));
+        board::remove_disk(&self.directory, &["crossing.img", "lxc.stick"]);
     }
 
     /// Runs a shell script on the board that must succeed; what it printed.
     pub(super) fn shell(&self, script: &str) -> Result<String, HostileError> {
-        Ok(self.board()?.agent.output(&["/bin/sh", "-c", script], TIMEOUT)?.trim().to_owned())
+        Ok(self.board()?.shell(script, TIMEOUT)?)
     }
 
     /// Runs the attacking program in an instance to its end, whatever that is.
@@ -137,13 +124,15 @@ impl<'a> Arena<'a> {
 
     /// The entry of one instance in the status.
     pub(super) fn instance(&self, name: &str) -> Result<Value, HostileError> {
-        Ok(entry(&self.board()?.status()?, name).cloned().unwrap_or_default())
+        Ok(board::instance(&self.board()?.status()?, name).cloned().unwrap_or_default())
     }
 
     /// Waits until an instance is ready, or has failed: the caller looks which.
     pub(super) fn wait_settled(&self, name: &str) -> Result<Value, HostileError> {
         let found = self.board()?.wait_status(&format!("{name} that is ready"), TIMEOUT, |status| {
-            entry(status, name).filter(|entry| entry["state"] == "ready" || entry["state"] == "failed").cloned()
+            board::instance(status, name)
+                .filter(|entry| entry["state"] == "ready" || entry["state"] == "failed")
+                .cloned()
         })?;
         Ok(found)
     }
@@ -254,7 +243,8 @@ impl<'a> Arena<'a> {
     /// Whether both run on as the processes that they were.
     pub(super) fn pids(&self) -> Result<[Value; 2], HostileError> {
         let status = self.board()?.status()?;
-        Ok([HOSTILE, CALM].map(|name| entry(&status, name).map(|entry| entry["pid"].clone()).unwrap_or_default()))
+        Ok([HOSTILE, CALM]
+            .map(|name| board::instance(&status, name).map(|entry| entry["pid"].clone()).unwrap_or_default()))
     }
 
     /// Asks until a file is there, or the time is over.
@@ -275,9 +265,4 @@ const fn witness_of(attempt: &Attempt) -> Witness {
         Watched::Inside | Watched::ByNeighbour(_) => Witness::Peer,
         Watched::InMemory | Watched::InWholeMemory | Watched::ByService | Watched::ByBoard => Witness::Kernel,
     }
-}
-
-/// The entry of one instance in a status.
-pub(super) fn entry<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
-    status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
 }

@@ -5,6 +5,7 @@ use super::arena::{Arena, TIMEOUT};
 use super::attempts::TAKEN;
 use super::failure::HostileError;
 use super::together::SLOWEST_STATUS;
+use crate::board::instance;
 use crate::board::qmp::UsbStick;
 use crate::report::Observer;
 use qemu_guest::Ended;
@@ -293,7 +294,7 @@ fn stuck(arena: &mut Arena<'_>) -> Result<Outcome, HostileError> {
     let began = Instant::now();
     arena.board()?.yado(&["rescue", "stop", "--force", FUSER])?;
     let stopped = arena.board()?.wait_status("fuser that is stopped", TIMEOUT / 2, |status| {
-        super::arena::entry(status, FUSER).filter(|entry| entry["state"] == "stopped").map(|_| ())
+        instance(status, FUSER).filter(|entry| entry["state"] == "stopped").map(|_| ())
     });
     let seen = format!(
         "stopped: {} after {:.1} s, calm is {}",

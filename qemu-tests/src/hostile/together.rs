@@ -4,6 +4,7 @@ use super::appliance::{CALM, LATE, TEN};
 use super::arena::{Arena, TIMEOUT};
 use super::attempts::back_where_it_was;
 use super::failure::HostileError;
+use crate::board::instance;
 use crate::report::{Observer, Witness};
 use crate::spread::spread;
 use std::time::Duration;
@@ -124,9 +125,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         arena.board()?.yado(&["rescue", "stop", name])?;
     }
     let gone = arena.board()?.wait_status("all ten that are stopped", TIMEOUT, |status| {
-        TEN.iter()
-            .all(|name| super::arena::entry(status, name).is_some_and(|entry| entry["state"] == "stopped"))
-            .then_some(())
+        TEN.iter().all(|name| instance(status, name).is_some_and(|entry| entry["state"] == "stopped")).then_some(())
     });
     observer.check(
         Witness::OwnWord,

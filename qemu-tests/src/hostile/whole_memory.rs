@@ -2,9 +2,10 @@
 //! have to run, nobody else be ended, and whoever did it is ended for that and started again.
 
 use super::appliance::{CALM, HOSTILE};
-use super::arena::{Arena, TIMEOUT, entry};
+use super::arena::{Arena, TIMEOUT};
 use super::attempts::killed_outside;
 use super::failure::HostileError;
+use crate::board::instance;
 use crate::report::Observer;
 use qemu_guest::attack::{self, Attempt, Line, Outcome, Verdict, Watched};
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ fn one(arena: &Arena<'_>, attempt: &Attempt) -> Result<Outcome, HostileError> {
     if told.is_none() {
         // Either all of it was ended, which is told a moment later, or only the attacking program, by its own limit.
         let is_new = |status: &serde_json::Value| {
-            let found = entry(status, HOSTILE).map(|found| found["pid"].clone());
+            let found = instance(status, HOSTILE).map(|found| found["pid"].clone());
             found.filter(|now| *now != pid)
         };
         let _ = arena.board()?.wait_status("hostile container that was ended", SOON, is_new);
