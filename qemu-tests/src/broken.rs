@@ -193,7 +193,7 @@ pub fn run(
 ) -> Result<Report, BuildError> {
     let began = Instant::now();
     let all: Vec<&Step> = steps(arch).collect();
-    let places = wanted.places(&all.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
+    let places = wanted.places(all.iter().map(|step| (step.title, step.role)))?;
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let usual = Prepared::new(cache, arch, &APPLIANCE)?;
     let newer = has_newer_kernel(arch).then(|| usual.with_newer_kernel(cache, &APPLIANCE)).transpose()?;
@@ -205,21 +205,11 @@ pub fn run(
     let planned = places.len();
     let steps = places.into_iter().map(|place| take(&mut bench, place + 1, all[place])).collect();
     bench.clear_away();
-    Ok(Report {
-        arch,
-        kernel: Some(prepared.usual.ingredients.kernel.release.clone()),
-        prepare_seconds,
-        board_seconds: switched_on.elapsed().as_secs_f64(),
-        time: None,
-        planned,
-        steps,
-    })
+    Ok(Report::ended(&prepared.usual.ingredients, prepare_seconds, switched_on, planned, steps))
 }
 
 fn take(bench: &mut Bench<'_>, number: usize, step: &Step) -> StepReport {
-    let mut observer = Observer::begin(number, step.title);
-    let outcome = (step.take)(bench, &mut observer).map_err(|error| error.to_string());
-    let taken = observer.end(outcome);
+    let taken = Observer::observe(number, step.title, |observer| (step.take)(bench, observer));
     if taken.failure.is_some() {
         bench.leave_behind(number);
     }

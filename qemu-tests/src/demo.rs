@@ -98,7 +98,7 @@ pub fn run(
     directory: &Path,
     wanted: &Wanted,
 ) -> Result<Report, BuildError> {
-    let places = wanted.places(&STEPS.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
+    let places = wanted.places(STEPS.iter().map(|step| (step.title, step.role)))?;
     let (began, used_before, made_before) = (Instant::now(), ProcessorTime::now(), cache.made().len());
     let prepared = Prepared::new(cache, arch, &DEMO)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
@@ -153,12 +153,9 @@ fn take_steps(demo: &mut Demo<'_>, visitor: Visitor, places: &[usize], report: &
 }
 
 fn take(demo: &mut Demo<'_>, number: usize, step: &Step) -> StepReport {
-    let mut observer = Observer::begin(number, step.title);
-    let outcome = (step.take)(demo, &mut observer).map_err(|error| error.to_string());
-    let taken = observer.end(outcome);
+    let taken = Observer::observe(number, step.title, |observer| (step.take)(demo, observer));
     if taken.failure.is_some() {
-        let console = demo.board.serial_log();
-        left_behind::keep(&demo.directory, number, Some(&demo.board.agent), Some(&console));
+        left_behind::keep(&demo.directory, number, Some(&demo.board), &demo.directory);
     }
     taken
 }

@@ -100,7 +100,7 @@ const STEPS: &[Step] = &[
 /// Boots, and judges. The report tells how it went; an error is about what comes before the board.
 pub fn run(cache: &Cache, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
     let (began, arch) = (Instant::now(), Arch::Arm64);
-    let places = wanted.places(&STEPS.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
+    let places = wanted.places(STEPS.iter().map(|step| (step.title, step.role)))?;
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
     // A root takes minutes the first time: of one step that is wanted, only its own is made.
@@ -113,15 +113,7 @@ pub fn run(cache: &Cache, directory: &Path, wanted: &Wanted) -> Result<Report, B
     let mut bench = Bench::new(&prepared, directory, stick, guests).map_err(BuildError::io(directory))?;
     let steps = places.into_iter().map(|place| take(&mut bench, place + 1, &STEPS[place])).collect();
     bench.clear_away();
-    Ok(Report {
-        arch,
-        kernel: Some(prepared.ingredients.kernel.release.clone()),
-        prepare_seconds,
-        board_seconds: switched_on.elapsed().as_secs_f64(),
-        time: None,
-        planned,
-        steps,
-    })
+    Ok(Report::ended(&prepared.ingredients, prepare_seconds, switched_on, planned, steps))
 }
 
 impl Step {
@@ -134,15 +126,12 @@ impl Step {
 }
 
 fn take(bench: &mut Bench<'_>, number: usize, step: &Step) -> StepReport {
-    let mut observer = Observer::begin(number, step.title);
-    let outcome = match &step.take {
-        Take::Board(take) => take(bench, &mut observer),
-        Take::Guest(on_stick, take) => take(bench, &mut observer, on_stick),
-    };
-    let taken = observer.end(outcome.map_err(|error| error.to_string()));
+    let taken = Observer::observe(number, step.title, |observer| match &step.take {
+        Take::Board(take) => take(bench, observer),
+        Take::Guest(on_stick, take) => take(bench, observer, on_stick),
+    });
     if taken.failure.is_some() {
-        let agent = bench.board().ok().map(|board| &board.agent);
-        left_behind::keep(&bench.directory, number, agent, Some(&left_behind::console_in(&bench.directory)));
+        left_behind::keep(&bench.directory, number, bench.board().ok(), &bench.directory);
     }
     // Whatever it still does would be in the next one's way.
     if let (Some(_), Some(guest)) = (&taken.failure, step.on_stick()) {

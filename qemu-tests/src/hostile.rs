@@ -95,7 +95,7 @@ pub fn run(
 ) -> Result<Report, BuildError> {
     let began = Instant::now();
     let all: Vec<&Step> = steps(arch).collect();
-    let places = wanted.places(&all.iter().map(|step| (step.title, step.role)).collect::<Vec<_>>())?;
+    let places = wanted.places(all.iter().map(|step| (step.title, step.role)))?;
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
     let lxc = has_lxc(arch).then(|| lxc::stick(cache, &prepared, directory)).transpose()?;
@@ -107,24 +107,13 @@ pub fn run(
     let steps = places.into_iter().map(|place| take(&mut arena, place + 1, all[place])).collect();
     arena.print_table();
     arena.clear_away();
-    Ok(Report {
-        arch,
-        kernel: Some(prepared.ingredients.kernel.release.clone()),
-        prepare_seconds,
-        board_seconds: switched_on.elapsed().as_secs_f64(),
-        time: None,
-        planned,
-        steps,
-    })
+    Ok(Report::ended(&prepared.ingredients, prepare_seconds, switched_on, planned, steps))
 }
 
 fn take(arena: &mut Arena<'_>, number: usize, step: &Step) -> StepReport {
-    let mut observer = Observer::begin(number, step.title);
-    let outcome = (step.take)(arena, &mut observer).map_err(|error| error.to_string());
-    let taken = observer.end(outcome);
+    let taken = Observer::observe(number, step.title, |observer| (step.take)(arena, observer));
     if taken.failure.is_some() {
-        let agent = arena.board().ok().map(|board| &board.agent);
-        left_behind::keep(&arena.directory, number, agent, Some(&left_behind::console_in(&arena.directory)));
+        left_behind::keep(&arena.directory, number, arena.board().ok(), &arena.directory);
     }
     taken
 }

@@ -1,6 +1,7 @@
 //! What a run on a board showed, step by step: for people as it happens, for programs as one JSON file at the end.
 
 use crate::arch::Arch;
+use crate::board::ingredients::Ingredients;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -122,6 +123,25 @@ pub fn directory(kind: &str, arch: Arch) -> PathBuf {
 }
 
 impl Report {
+    /// Of a run on boards made of these ingredients that ends now.
+    pub fn ended(
+        ingredients: &Ingredients,
+        prepare_seconds: f64,
+        switched_on: Instant,
+        planned: usize,
+        steps: Vec<StepReport>,
+    ) -> Report {
+        Report {
+            arch: ingredients.arch,
+            kernel: Some(ingredients.kernel.release.clone()),
+            prepare_seconds,
+            board_seconds: switched_on.elapsed().as_secs_f64(),
+            time: None,
+            planned,
+            steps,
+        }
+    }
+
     /// Whether all planned steps were taken and passed, and not too slowly.
     pub fn is_passed(&self) -> bool {
         let is_too_slow = self.time.as_ref().is_some_and(|time| time.judgement == Judgement::Exceeded);
@@ -187,6 +207,17 @@ impl Observer {
     pub fn begin(number: usize, title: &str) -> Observer {
         println!("\n{number}. {title}");
         Observer { number, title: title.to_owned(), began: Instant::now(), observations: Vec::new() }
+    }
+
+    /// Takes a step to its end, or to what is not as it should be.
+    pub fn observe<E: Display>(
+        number: usize,
+        title: &str,
+        take: impl FnOnce(&mut Observer) -> Result<(), E>,
+    ) -> StepReport {
+        let mut observer = Observer::begin(number, title);
+        let outcome = take(&mut observer).map_err(|error| error.to_string());
+        observer.end(outcome)
     }
 
     /// Keeps what was seen, who says so, and whether it is `what` should be. An error ends the step.

@@ -32,36 +32,22 @@ pub struct NoSuchStep {
 }
 
 impl Wanted {
-    /// The places of the steps to be taken among all of a board, in their order.
-    pub fn places(&self, steps: &[(&'static str, Role)]) -> Result<Vec<usize>, NoSuchStep> {
-        let Wanted::One(wanted) = self else { return Ok((0..steps.len()).collect()) };
+    /// The places of the steps to be taken among all of a floor, in their order.
+    pub fn places(&self, steps: impl IntoIterator<Item = (&'static str, Role)>) -> Result<Vec<usize>, NoSuchStep> {
+        let (titles, roles): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+        let Wanted::One(wanted) = self else { return Ok((0..titles.len()).collect()) };
         let is_meant = |place: &usize| match wanted.parse::<usize>() {
             Ok(number) => place + 1 == number,
-            Err(_) => steps[*place].0.contains(wanted.as_str()),
+            Err(_) => titles[*place].contains(wanted.as_str()),
         };
-        let meant: Vec<usize> = (0..steps.len()).filter(is_meant).collect();
-        let [last] = meant[..] else {
-            return Err(NoSuchStep {
-                wanted: wanted.clone(),
-                titles: steps.iter().map(|(title, _)| *title).collect(),
-            });
-        };
-        let mut places = vec![last];
-        let mut role = steps[last].1;
-        // Of the step that was looked at: whether the one before it is needed for itself.
-        let mut follows = role == Role::Follows;
-        for place in (0..last).rev() {
-            if role == Role::Boots {
-                break;
-            }
-            role = steps[place].1;
-            if follows || matches!(role, Role::Boots | Role::Prepares) {
-                places.push(place);
-            }
-            follows = follows && role == Role::Follows;
-        }
-        places.reverse();
-        Ok(places)
+        let meant: Vec<usize> = (0..titles.len()).filter(is_meant).collect();
+        let [last] = meant[..] else { return Err(NoSuchStep { wanted: wanted.clone(), titles }) };
+        let nearest = |is_it: fn(Role) -> bool| (0..=last).rev().find(|place| is_it(roles[*place])).unwrap_or(0);
+        let board = nearest(|role| role == Role::Boots);
+        // It, and those from which it goes on.
+        let chain = nearest(|role| role != Role::Follows);
+        let is_needed = |place: &usize| chain <= *place || matches!(roles[*place], Role::Boots | Role::Prepares);
+        Ok((board..=last).filter(is_needed).collect())
     }
 }
 
@@ -107,15 +93,15 @@ mod tests {
             ("8", &[6, 7]),
         ];
         for (wanted, places) in table {
-            assert_eq!(Wanted::One(wanted.to_owned()).places(STEPS).unwrap(), places, "{wanted}");
+            assert_eq!(Wanted::One(wanted.to_owned()).places(STEPS.iter().copied()).unwrap(), places, "{wanted}");
         }
-        assert_eq!(Wanted::All.places(STEPS).unwrap().len(), STEPS.len());
+        assert_eq!(Wanted::All.places(STEPS.iter().copied()).unwrap().len(), STEPS.len());
     }
 
     #[test]
     fn words_that_mean_none_or_several_are_answered_with_the_list() {
         for wanted in ["0", "9", "reboots", "looks"] {
-            let said = Wanted::One(wanted.to_owned()).places(STEPS).unwrap_err().to_string();
+            let said = Wanted::One(wanted.to_owned()).places(STEPS.iter().copied()).unwrap_err().to_string();
             assert!(said.contains(wanted) && said.contains("   5. comes up\n"), "{said}");
         }
     }

@@ -2,8 +2,9 @@
 //! the console until then. Later steps go on, and may change all of it.
 
 use crate::board::agent::{Agent, Pending};
+use crate::board::{Board, serial_log};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Files, and what prints them. All are asked at once.
@@ -28,18 +29,18 @@ pub fn clear(directory: &Path) {
     }
 }
 
-/// Keeps it, and says where. `agent`: of the board, if one is on; `console`: the log of its serial line, or of the last one's.
-pub fn keep(directory: &Path, step: usize, agent: Option<&Agent>, console: Option<&Path>) {
+/// Keeps it, and says where. `board`: if one is on; `of_board`: the directory of that one, or of the last one.
+pub fn keep(directory: &Path, step: usize, board: Option<&Board>, of_board: &Path) {
     let folder = directory.join(format!("{PREFIX}{step}"));
-    match write(&folder, agent, console) {
+    match write(&folder, board.map(|board| &board.agent), &serial_log(of_board)) {
         Ok(()) => println!("   what the board says of it: {}", folder.display()),
         Err(error) => println!("   {}: {error}", folder.display()),
     }
 }
 
-fn write(folder: &Path, agent: Option<&Agent>, console: Option<&Path>) -> std::io::Result<()> {
+fn write(folder: &Path, agent: Option<&Agent>, console: &Path) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
-    if let Some(console) = console.filter(|console| console.exists()) {
+    if console.exists() {
         fs::copy(console, folder.join("console.log"))?;
     }
     let Some(agent) = agent else { return Ok(()) };
@@ -61,11 +62,6 @@ fn write(folder: &Path, agent: Option<&Agent>, console: Option<&Path>) -> std::i
     Ok(())
 }
 
-/// The console's log of the board in this directory.
-pub fn console_in(directory: &Path) -> PathBuf {
-    directory.join("serial.log")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -75,13 +71,13 @@ mod tests {
     #[test]
     fn a_board_that_is_gone_leaves_its_console_and_why_there_is_no_more() {
         let home = tempfile::tempdir().unwrap();
-        let console = console_in(home.path());
+        let console = serial_log(home.path());
         fs::write(&console, "Kernel panic\n").unwrap();
         let listener = UnixListener::bind(home.path().join("agent")).unwrap();
         let agent = Agent::connect(&home.path().join("agent")).unwrap();
         drop(listener.accept().unwrap());
         let folder = home.path().join("failed-3");
-        write(&folder, Some(&agent), Some(&console)).unwrap();
+        write(&folder, Some(&agent), &console).unwrap();
         for (file, _) in QUESTIONS {
             assert_ne!(fs::read_to_string(folder.join(file)).unwrap(), "", "{file}");
         }

@@ -25,5 +25,5 @@ pub mod tree;
 pub mod volatile_disk;
 
 pub use failure::BuildError;
-pub use running::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache, instance, remove_disk};
+pub use running::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache, instance, remove_disk, serial_log};
 pub use seen_by_kernel::Seen;

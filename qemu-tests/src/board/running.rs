@@ -246,7 +246,7 @@ impl Board {
             clock: clock.clone(),
             on_reset: *on_reset,
             sockets: sockets.path().to_owned(),
-            serial_log: directory.join("serial.log"),
+            serial_log: serial_log(directory),
         };
         let qemu = Qemu::start(&qemu_options).map_err(BoardError::Qemu)?;
         let agent = Agent::connect(&qemu::agent_socket(sockets.path())).map_err(BoardError::Agent)?;
@@ -371,7 +371,7 @@ impl Board {
 
     /// Where that is kept.
     pub fn serial_log(&self) -> PathBuf {
-        self.options.directory.join("serial.log")
+        serial_log(&self.options.directory)
     }
 
     /// The serial line, for somebody who wants to talk.
@@ -387,6 +387,11 @@ impl Board {
         disk::extract(&disk_path(directory), extent, &to).map_err(BoardError::Disk)?;
         Ok(to)
     }
+}
+
+/// Where the serial line of the board in this directory is kept.
+pub fn serial_log(directory: &Path) -> PathBuf {
+    directory.join("serial.log")
 }
 
 /// The entry of one instance in a status.

@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
     /// A log of the boot before is of use, and its absence is no fault of this one.
     fn keep_serial_log(&self) {
         if let Some(options) = &self.options {
-            let log = options.directory.join("serial.log");
+            let log = board::serial_log(&options.directory);
             let _ = std::fs::rename(&log, log.with_extension("before.log"));
         }
     }
@@ -187,8 +187,8 @@ impl<'a> Bench<'a> {
 
     /// Keeps what the board that is on, or was last, says of a step that failed.
     pub(super) fn leave_behind(&self, step: usize) {
-        let console = self.options.as_ref().map(|options| left_behind::console_in(&options.directory));
-        left_behind::keep(&self.directory, step, self.board.as_ref().map(|board| &board.agent), console.as_deref());
+        let directory = self.options.as_ref().map_or(&self.directory, |options| &options.directory);
+        left_behind::keep(&self.directory, step, self.board.as_ref(), directory);
     }
 
     /// The board that is on.
