@@ -4,6 +4,7 @@
 //! A floor is one row of [`FLOORS`]. It runs to its end whatever failed before it, so one run tells everything.
 
 mod beside;
+mod boards;
 pub(crate) mod budgets;
 mod cargo_tests;
 mod expected_skips;
@@ -26,11 +27,11 @@ use crate::bench::native::budgets::{Budgets, hold_budgets};
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::command_line::parse;
-use crate::hostile::{self, Length};
+use crate::length::Length;
 use crate::provision::{self, Purpose, ensure_packages};
-use crate::report::{self, Judgement, Report, TimeReport};
+use crate::report;
 use crate::steps::Wanted;
-use crate::{bench, broken, cross, demo, guests_on_board};
+use crate::{bench, cross};
 use beside::Beside;
 use tally::Tally;
 
@@ -38,19 +39,18 @@ use tally::Tally;
 struct Floor {
     name: &'static str,
     about: &'static str,
-    run: fn(&Cache, &mut Tally, &Scope),
+    run: Run,
     when: When,
     /// As many tests as it has at least, a skipped one being one too.
     least: usize,
 }
 
-/// How much of a floor is run.
-#[derive(Debug, Clone)]
-struct Scope {
-    /// How long what can take long may take.
-    length: Length,
-    /// Which steps of a board are taken.
-    steps: Wanted,
+/// What is run.
+enum Run {
+    /// Tests, all of them.
+    Tests(fn(&Cache, &mut Tally)),
+    /// Those steps on a board that are wanted.
+    Steps(fn(&Cache, &mut Tally, &Wanted)),
 }
 
 /// When a floor is run.
@@ -63,116 +63,122 @@ enum When {
 }
 
 const FLOORS: &[Floor] = &[
-    Floor { name: "packages", about: "Debian packages of the host", run: packages, when: When::Always, least: 1 },
+    Floor {
+        name: "packages",
+        about: "Debian packages of the host",
+        run: Run::Tests(packages),
+        when: When::Always,
+        least: 1,
+    },
     Floor {
         name: "style",
         about: "rustfmt and clippy, warnings are errors",
-        run: style,
+        run: Run::Tests(style),
         when: When::Always,
         least: 3,
     },
     Floor {
         name: "unit",
         about: "unit tests, policy, namespace tests, a short fuzz run",
-        run: unit,
+        run: Run::Tests(unit),
         when: When::Always,
         least: 900,
     },
     Floor {
         name: "provision",
         about: "what boards are made of is fetched and built, or in the cache",
-        run: board_parts,
+        run: Run::Tests(board_parts),
         when: When::Always,
         least: 1,
     },
     Floor {
         name: "mutations",
         about: "tests notice what they are for: each patch in qemu-tests/mutations makes its own fail",
-        run: |cache, tally, _| mutations::run(cache, tally),
+        run: Run::Tests(mutations::run),
         when: When::Long,
         least: 70,
     },
     Floor {
         name: "fuzz",
         about: "each parser, for half a minute, guided by what of it is reached",
-        run: |cache, tally, _| fuzzing::run(cache, tally),
+        run: Run::Tests(fuzzing::run),
         when: When::Long,
         least: 40,
     },
     Floor {
         name: "oldest",
         about: "the whole workspace checks on rustc 1.85 for armv7",
-        run: oldest_compiler,
+        run: Run::Tests(oldest_compiler),
         when: When::Always,
         least: 1,
     },
     Floor {
         name: "cross",
         about: "static binaries for three architectures, and their size budgets",
-        run: cross_build,
+        run: Run::Tests(cross_build),
         when: When::Always,
         least: 7,
     },
     Floor {
         name: "arm64",
         about: "the arm64 board in QEMU",
-        run: |cache, tally, scope| board(cache, tally, Arch::Arm64, scope),
+        run: Run::Steps(|cache, tally, steps| boards::demo(cache, tally, Arch::Arm64, steps)),
         when: When::Always,
         least: 14,
     },
     Floor {
         name: "armhf",
         about: "the armhf board in QEMU",
-        run: |cache, tally, scope| board(cache, tally, Arch::Armhf, scope),
+        run: Run::Steps(|cache, tally, steps| boards::demo(cache, tally, Arch::Armhf, steps)),
         when: When::Always,
         least: 14,
     },
     Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
-        run: |cache, tally, scope| what_breaks(cache, tally, Arch::Arm64, scope),
+        run: Run::Steps(|cache, tally, steps| boards::broken(cache, tally, Arch::Arm64, steps)),
         when: When::Always,
         least: 37,
     },
     Floor {
         name: "broken-armhf",
         about: "what breaks on the armhf board, and does not matter",
-        run: |cache, tally, scope| what_breaks(cache, tally, Arch::Armhf, scope),
+        run: Run::Steps(|cache, tally, steps| boards::broken(cache, tally, Arch::Armhf, steps)),
         when: When::Always,
         least: 31,
     },
     Floor {
         name: "hostile-arm64",
         about: "attacks from inside containers on the arm64 board",
-        run: |cache, tally, scope| attacks(cache, tally, Arch::Arm64, scope),
+        run: Run::Steps(|cache, tally, steps| boards::hostile(cache, tally, Arch::Arm64, steps)),
         when: When::Always,
         least: 14,
     },
     Floor {
         name: "bench",
         about: "budgets of memory and size, measured on the arm64 board",
-        run: budgets_on_board,
+        run: Run::Tests(budgets_on_board),
         when: When::Always,
         least: 12,
     },
     Floor {
         name: "hostile-armhf",
         about: "attacks from inside containers on the armhf board",
-        run: |cache, tally, scope| attacks(cache, tally, Arch::Armhf, scope),
+        run: Run::Steps(|cache, tally, steps| boards::hostile(cache, tally, Arch::Armhf, steps)),
         when: When::Long,
         least: 13,
     },
     Floor {
         name: "guests-arm64",
         about: "roots with the inits that there are, on the arm64 board",
-        run: guests_of_users,
+        run: Run::Steps(boards::guests),
         when: When::Long,
         least: 21,
     },
     Floor {
         name: "native",
         about: "what a start takes on this machine, as a part of crun's time, and the memory after it",
-        run: native_starts,
+        run: Run::Tests(native_starts),
         when: When::Always,
         least: 2,
     },
@@ -183,9 +189,6 @@ const FLOORS: &[Floor] = &[
 /// beside other work is not judged, and attacked and measured boards have a clock that stands still while they wait.
 const BESIDE: [(&str, &str); 4] =
     [("style", "provision"), ("arm64", "armhf"), ("broken-arm64", "broken-armhf"), ("hostile-arm64", "bench")];
-
-/// How the names of floors begin that are steps on a board.
-const BOARD_FLOORS: [&str; 4] = ["arm", "broken-", "hostile-", "guests-"];
 
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]
@@ -209,15 +212,15 @@ fn floor_list() -> String {
 
 /// The names of floors, and the step of the only floor, if the last word is none.
 fn floors_and_step(mut words: Vec<String>) -> Result<(Vec<String>, Wanted), String> {
-    let is_floor = |word: &String| FLOORS.iter().any(|floor| floor.name == word);
-    let has_step = words.last().is_some_and(|word| !is_floor(word));
-    let step = if has_step { words.pop() } else { None };
-    match (step, &words[..]) {
-        (None, _) => Ok((words, Wanted::All)),
-        (Some(step), [only]) if is_floor(only) && BOARD_FLOORS.iter().any(|kind| only.starts_with(kind)) => {
-            Ok((words, Wanted::One(step)))
+    let floor = |word: &String| FLOORS.iter().find(|floor| floor.name == word);
+    let Some(unknown) = words.iter().find(|word| floor(word).is_none()) else { return Ok((words, Wanted::All)) };
+    match &words[..] {
+        [first, step] if floor(first).is_some_and(|floor| matches!(floor.run, Run::Steps(_))) => {
+            let step = Wanted::One(step.clone());
+            words.truncate(1);
+            Ok((words, step))
         }
-        (Some(word), _) => Err(format!("{word}: no floor, and no step of one floor with a board. {}", floor_list())),
+        _ => Err(format!("{unknown}: no floor, and no step of one floor with a board. {}", floor_list())),
     }
 }
 
@@ -247,13 +250,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
         eprintln!("accept: {problem}");
         return ExitCode::FAILURE;
     }
-    let scope = Scope { length: if long { Length::Long } else { Length::Short }, steps };
-    let mut total = Tally::new(scope.length);
+    let length = if long { Length::Long } else { Length::Short };
+    let mut total = Tally::new(length);
     let mut running: Option<Beside> = None;
     let is_wanted = |of: &str| names.is_empty() || names.iter().any(|name| name == of);
     for floor in FLOORS.iter().filter(|floor| is_wanted(floor.name)) {
         if let Some(beside) = running.take_if(|beside| beside.is(floor.name)) {
-            total.add(beside.finish(scope.length));
+            total.add(beside.finish(length));
             continue;
         }
         let other = BESIDE.iter().find(|(first, second)| *first == floor.name && is_wanted(second));
@@ -263,12 +266,17 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
-        let mut tally = Tally::new(scope.length);
+        let mut tally = Tally::new(length);
         match (floor.when, long || !names.is_empty()) {
             (When::Long, false) => tally.skip(floor.name, "it takes long: --long runs it, and so does its name"),
             (When::Always | When::Long, _) => {
-                (floor.run)(&cache, &mut tally, &scope);
-                hold_least(floor, &mut tally, &scope);
+                match floor.run {
+                    Run::Tests(run) => run(&cache, &mut tally),
+                    Run::Steps(run) => run(&cache, &mut tally, &steps),
+                }
+                if steps == Wanted::All {
+                    hold_least(floor, &mut tally);
+                }
             }
         }
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
@@ -280,9 +288,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
 }
 
 /// Fewer tests than a floor has at least means that some were not run, and nobody would notice.
-fn hold_least(floor: &Floor, tally: &mut Tally, scope: &Scope) {
+fn hold_least(floor: &Floor, tally: &mut Tally) {
     let total = tally.total();
-    if scope.steps == Wanted::All && total < floor.least {
+    if total < floor.least {
         tally.fail(floor.name, &format!("{total} tests, and it has at least {}", floor.least));
     }
 }
@@ -291,11 +299,11 @@ fn has_two_processors() -> bool {
     std::thread::available_parallelism().is_ok_and(|count| 1 < count.get())
 }
 
-fn packages(cache: &Cache, tally: &mut Tally, _: &Scope) {
+fn packages(cache: &Cache, tally: &mut Tally) {
     tally.check("host packages are installed", || ensure_packages(cache, &Purpose::ALL));
 }
 
-fn style(_: &Cache, tally: &mut Tally, _: &Scope) {
+fn style(_: &Cache, tally: &mut Tally) {
     tally.check("rustfmt", || Tool::new("cargo").args(["fmt", "--all", "--check"]).run_visibly());
     tally.check("clippy", || {
         let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
@@ -305,28 +313,28 @@ fn style(_: &Cache, tally: &mut Tally, _: &Scope) {
 }
 
 /// The namespace tests start a whole Debian too: the boards' root, made for this machine.
-fn unit(cache: &Cache, tally: &mut Tally, scope: &Scope) {
+fn unit(cache: &Cache, tally: &mut Tally) {
     let debian = std::env::consts::ARCH.parse().ok().and_then(|arch| {
         let name = format!("a Debian root for {arch} is made, or kept");
         tally.check(&name, || provision::debian_root(cache, arch))
     });
     let debian = debian.as_deref().map(|tar| ("YADO_TEST_DEBIAN", tar));
-    let guests = guests::make_ready(cache, tally, scope.length);
+    let guests = guests::make_ready(cache, tally);
     let guests = guests.as_deref().map(|folder| ("YADO_TEST_ROOTS", folder));
-    let applies = (scope.length == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
+    let applies = (tally.length() == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
     let environment: Vec<(&str, &Path)> = debian.into_iter().chain(guests).chain(applies).collect();
     cargo_tests::run(tally, &["--workspace", "--locked"], &environment);
 }
 
-fn board_parts(cache: &Cache, tally: &mut Tally, _: &Scope) {
+fn board_parts(cache: &Cache, tally: &mut Tally) {
     tally.check("all that boards are made of", || provision::board_parts(cache));
 }
 
-fn oldest_compiler(cache: &Cache, tally: &mut Tally, _: &Scope) {
+fn oldest_compiler(cache: &Cache, tally: &mut Tally) {
     tally.check("the workspace, tests included, on rustc 1.85", || cross::floor_check(cache));
 }
 
-fn cross_build(cache: &Cache, tally: &mut Tally, _: &Scope) {
+fn cross_build(cache: &Cache, tally: &mut Tally) {
     if let Err(error) = cross::build_together(cache, &Arch::ALL, &cross::SHIPPED) {
         // Which of them it concerns is told below.
         println!("   {error}");
@@ -339,42 +347,7 @@ fn cross_build(cache: &Cache, tally: &mut Tally, _: &Scope) {
     }
 }
 
-/// The demo is the board's test: each of its steps is a test, ticked by what was seen.
-fn board(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
-    let directory = report::directory("demo", arch);
-    let name = format!("a board of {arch} is prepared");
-    let report = tally.check(&name, || demo::run(cache, arch, demo::Visitor::None, &directory, &scope.steps));
-    if let Some(report) = report {
-        count_steps(tally, &report, &directory);
-        count_time(tally, &report);
-    }
-}
-
-fn what_breaks(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
-    let directory = report::directory("broken", arch);
-    let name = format!("boards of {arch} to be broken are prepared");
-    if let Some(report) = tally.check(&name, || broken::run(cache, arch, &directory, scope.length, &scope.steps)) {
-        count_steps(tally, &report, &directory);
-    }
-}
-
-fn attacks(cache: &Cache, tally: &mut Tally, arch: Arch, scope: &Scope) {
-    let directory = report::directory("hostile", arch);
-    let name = format!("a board of {arch} to be attacked is prepared");
-    if let Some(report) = tally.check(&name, || hostile::run(cache, arch, &directory, scope.length, &scope.steps)) {
-        count_steps(tally, &report, &directory);
-    }
-}
-
-fn guests_of_users(cache: &Cache, tally: &mut Tally, scope: &Scope) {
-    let directory = report::directory("guests", Arch::Arm64);
-    let prepared = "a board for guests, and a stick with them, are prepared";
-    if let Some(report) = tally.check(prepared, || guests_on_board::run(cache, &directory, &scope.steps)) {
-        count_steps(tally, &report, &directory);
-    }
-}
-
-fn native_starts(cache: &Cache, tally: &mut Tally, _: &Scope) {
+fn native_starts(cache: &Cache, tally: &mut Tally) {
     let directory = report::directory("native", Arch::Amd64);
     match tally.check("starts are timed beside crun's", || hold_budgets(cache, &directory)) {
         Some(Budgets::Seen(budgets)) => count_budgets(tally, &budgets),
@@ -390,7 +363,7 @@ fn count_budgets(tally: &mut Tally, budgets: &[Promise]) {
 }
 
 /// Times are told and kept; only what does not depend on the machine that runs the board is a test.
-fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: &Scope) {
+fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
     let arch = Arch::Arm64;
     let directory = report::directory("bench", arch);
     let measured = tally.check("the board to be measured is prepared", || bench::run(cache, arch, &directory));
@@ -399,33 +372,5 @@ fn budgets_on_board(cache: &Cache, tally: &mut Tally, _: &Scope) {
     count_budgets(tally, &measured.budgets);
     for failure in &measured.failures {
         tally.fail("measured", failure);
-    }
-}
-
-fn count_time(tally: &mut Tally, report: &Report) {
-    let Some(TimeReport { seconds, limit_seconds, judgement }) = &report.time else { return };
-    let name = format!("{}: when all is cached it takes at most {limit_seconds:.0} s", report.arch);
-    let seen = format!("{seconds:.0} s");
-    match judgement {
-        Judgement::Kept => tally.pass(&format!("{name}: {seen}")),
-        Judgement::Exceeded => tally.fail(&name, &seen),
-        Judgement::NotJudged(reason) => {
-            tally.skip(&name, &format!("its time is not judged: {seen}, and {reason}"));
-        }
-    }
-}
-
-fn count_steps(tally: &mut Tally, report: &Report, directory: &Path) {
-    let arch = report.arch;
-    tally.check(&format!("{arch}: its report is written"), || report.write(&directory.join("report.json")));
-    for step in &report.steps {
-        let name = format!("{arch}: {}", step.title);
-        match &step.failure {
-            None => tally.pass(&name),
-            Some(failure) => tally.fail(&name, failure),
-        }
-    }
-    for number in report.steps.len()..report.planned {
-        tally.fail(&format!("{arch}: step {}", number + 1), "not reached");
     }
 }

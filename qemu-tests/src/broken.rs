@@ -35,7 +35,7 @@ mod slots;
 use crate::arch::Arch;
 use crate::board::{BuildError, Prepared, left_behind};
 use crate::cache::Cache;
-use crate::hostile::Length;
+use crate::length::Length;
 use crate::report::{Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Follows, Looks};
 use crate::steps::Wanted;

@@ -16,6 +16,7 @@ mod whole_memory;
 use crate::arch::Arch;
 use crate::board::{BuildError, Prepared, left_behind};
 use crate::cache::Cache;
+use crate::length::Length;
 use crate::report::{Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Looks};
 use crate::steps::Wanted;
@@ -25,21 +26,11 @@ use failure::HostileError;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long what takes its time does: the ten that are let loose here, and a board at rest in `broken`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// A minute, and ten seconds: as often as all other tests.
-    Short,
-    /// Ten minutes, and an hour: `cargo accept --long`.
-    Long,
-}
-
-impl Length {
-    fn together(self) -> Duration {
-        match self {
-            Length::Short => Duration::from_secs(60),
-            Length::Long => Duration::from_secs(600),
-        }
+/// How long the ten are let loose.
+fn together(length: Length) -> Duration {
+    match length {
+        Length::Short => Duration::from_secs(60),
+        Length::Long => Duration::from_secs(600),
     }
 }
 

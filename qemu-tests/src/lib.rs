@@ -15,6 +15,7 @@ pub mod cross;
 pub mod demo;
 pub mod guests_on_board;
 pub mod hostile;
+pub mod length;
 pub mod other_work;
 pub mod progress;
 pub mod provision;

@@ -53,7 +53,7 @@ impl Wanted {
 
 impl fmt::Display for NoSuchStep {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "not one step is number or has the words {:?}; there are:", self.wanted)?;
+        writeln!(out, "{:?} is not the number of a step, nor words of one title; there are:", self.wanted)?;
         for (place, title) in self.titles.iter().enumerate() {
             writeln!(out, "{:>4}. {title}", place + 1)?;
         }

@@ -2,7 +2,7 @@
 //! than one; what was said is shown when the other floor has ended.
 
 use super::tally::Tally;
-use crate::hostile::Length;
+use crate::length::Length;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, Stdio};

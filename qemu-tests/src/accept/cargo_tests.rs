@@ -193,7 +193,7 @@ fn parse_line(line: &str) -> Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hostile::Length;
+    use crate::length::Length;
 
     #[test]
     fn the_lines_that_count_are_understood() {

@@ -1,7 +1,7 @@
 //! Which tests may say that they cannot run, and where. A test that skips anywhere else has lost what it is for without a failure
 //! that tells, so `cargo accept` fails by it. Programs that a test needs are not in the list: `cargo accept packages` installs them.
 
-use crate::hostile::Length;
+use crate::length::Length;
 use std::env::consts::ARCH;
 use std::fs;
 use std::path::Path;

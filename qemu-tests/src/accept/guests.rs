@@ -4,7 +4,7 @@ use super::tally::Tally;
 use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::cross;
-use crate::hostile::Length;
+use crate::length::Length;
 use crate::provision::{GUESTS, Guest, ProvisionError, Wanted, guest_root};
 use std::fs;
 use std::io;
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// The folder. A guest that could not be made has failed and is not in it.
-pub(super) fn make_ready(cache: &Cache, tally: &mut Tally, length: Length) -> Option<PathBuf> {
+pub(super) fn make_ready(cache: &Cache, tally: &mut Tally) -> Option<PathBuf> {
     let arch: Arch = std::env::consts::ARCH.parse().ok()?;
-    let is_wanted = |guest: &&Guest| guest.wanted == Wanted::Always || length == Length::Long;
+    let is_wanted = |guest: &&Guest| guest.wanted == Wanted::Always || tally.length() == Length::Long;
     let guests: Vec<&Guest> = GUESTS.iter().filter(is_wanted).collect();
     let folder = cross::target_folder().join("guests");
     tally.check("a folder for the roots of guests", || make_empty(&folder))?;

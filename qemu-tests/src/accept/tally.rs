@@ -1,7 +1,7 @@
 //! Counting tests: passed, failed with the reason, skipped with the reason, which is an expected one or not.
 
 use super::expected_skips::{Skip, is_expected};
-use crate::hostile::Length;
+use crate::length::Length;
 use std::fmt;
 
 /// Before the name of a test that passed, failed, or could not run, as was expected or not.

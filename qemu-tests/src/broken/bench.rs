@@ -8,7 +8,7 @@ use crate::board::qmp::QmpError;
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::volatile_disk::Loss;
 use crate::board::{self, Board, BoardError, BoardOptions, Prepared, WriteCache, left_behind};
-use crate::hostile::Length;
+use crate::length::Length;
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use super::bench::{Bench, TIMEOUT, service};
 use super::failure::BrokenError;
 use super::instance_runs::is_ready;
 use crate::board::BoardError;
-use crate::hostile::Length;
+use crate::length::Length;
 use crate::report::{Observer, Witness};
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! The board that is attacked, short ways to ask it, and the table of what was tried.
 
-use super::Length;
 use super::appliance::{ATTACK, CALM, HOSTILE};
 use super::failure::HostileError;
 use super::machine::Machine;
@@ -8,6 +7,7 @@ use crate::board::agent::Pending;
 use crate::board::qemu::Speed;
 use crate::board::qmp::UsbStick;
 use crate::board::{self, Board, BoardError, BoardOptions, Prepared};
+use crate::length::Length;
 use crate::report::{Observer, Witness};
 use qemu_guest::Ran;
 use qemu_guest::attack::{Attempt, Expected, Outcome, Verdict, Watched};

@@ -66,7 +66,7 @@ pub(super) fn ten(arena: &mut Arena<'_>, observer: &mut Observer) -> Result<(), 
         observer.note(what, shown);
     }
     let pids = arena.pids()?;
-    let length = arena.length.together();
+    let length = super::together(arena.length);
     let seconds = length.as_secs().to_string();
     let began = arena.machine()?;
     let timeout = length * REAL_TIME + TIMEOUT;
