@@ -2,7 +2,8 @@
 //! first containers, beside systemd with LXC on another, the memory of our own processes, the time one start takes beside what others need for the same, and
 //! the sizes of what is shipped. Prints tables and leaves a report below `target/bench/`.
 //!
-//! An emulated board tells ratios and memory; its absolute times mean nothing on their own.
+//! The board's clock counts instructions: times are those of a processor that takes 2 ns for each, whoever else works on this machine.
+//! Its waiting for memory and disk is no real board's, so ratios say more than times.
 
 pub(crate) mod appliance;
 mod boot_times;
@@ -54,8 +55,6 @@ pub struct BenchReport {
     pub arch: Arch,
     /// What was on it.
     pub kernel: String,
-    /// The measuring machine's load over 1, 5 and 15 minutes, before and after: with it, times grow, ratios less.
-    pub load: [String; 2],
     sizes: Vec<sizes::Size>,
     boot: Option<boot_times::BootTimes>,
     first_payload: Option<systemd_lxc::FirstPayload>,
@@ -102,7 +101,6 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     let mut report = BenchReport {
         arch,
         kernel: prepared.ingredients.kernel.release.clone(),
-        load: [load(), String::new()],
         sizes: Vec::new(),
         boot: None,
         first_payload: None,
@@ -128,8 +126,6 @@ pub fn run(cache: &Cache, arch: Arch, directory: &Path) -> Result<BenchReport, B
     if let Some(first) = first {
         rival.measure(first, directory, &mut report);
     }
-    report.load[1] = load();
-    println!("\nload of this machine: {} before, {} after", report.load[0], report.load[1]);
     Ok(report)
 }
 
@@ -159,12 +155,6 @@ fn wait_ready(board: &Board, names: &[&str]) -> Result<(), BenchError> {
 /// Runs a program on the board and gives back what it printed.
 fn output(board: &Board, argv: &[&str]) -> Result<String, BenchError> {
     Ok(board.agent.output(argv, TIMEOUT).map_err(BoardError::Agent)?)
-}
-
-/// The load of the machine that measures.
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// Why something was not measured.
