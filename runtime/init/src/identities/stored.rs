@@ -81,11 +81,6 @@ pub(crate) fn assign(
             None => claim.witness.and_then(|witness| witness.first),
         };
         say_change(log, before, &identities, claim);
-        if claim.count.is_some() && identities.is_shared_with_users(&claim.name) {
-            let words = "a user of this machine has some of its ids too, by /etc/subuid or /etc/subgid, and is root of its files and \
-                         processes: give that user others (usermod --del-subuids, --add-subuids)";
-            log.say(Priority::Warning, format_args!("{}: {words}", claim.name));
-        }
     }
     if !may_write {
         return (identities, IdentitiesFile::NotOurs);
@@ -106,6 +101,11 @@ pub(crate) fn say_change(log: &mut Log, before: Option<u32>, identities: &Identi
         None => {}
         Some(change @ RangeChange::Moved { .. }) => log.say(Priority::Warning, format_args!("{name}: {change}")),
         Some(change @ RangeChange::TooSmall { .. }) => log.say(Priority::Error, format_args!("{name}: {change}")),
+    }
+    if claim.count.is_some() && identities.is_shared_with_users(name) {
+        let words = "a user of this machine has some of its ids too, by /etc/subuid or /etc/subgid, and is root of its files and \
+                     processes: give that user others (usermod --del-subuids, --add-subuids)";
+        log.say(Priority::Warning, format_args!("{name}: {words}"));
     }
 }
 

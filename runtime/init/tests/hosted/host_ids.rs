@@ -112,3 +112,14 @@ fn what_users_of_the_machine_have_for_their_containers_no_new_instance_gets() {
     assert!(!log.iter().any(|line| line.contains("two: a user of this machine")), "{log:?}");
     assert!(host.end().success());
 }
+
+#[test]
+fn an_instance_that_apply_adds_and_that_has_a_users_ids_is_named_in_the_log() {
+    let Some(host) = Host::with(&[]) else { return };
+    // All that are left.
+    let mut host = host.start_with_users("ann:1000000:4293967295\n", "");
+    host.add_instance("late", RUNS);
+    assert_eq!(host.apply(), [("late".to_owned(), ApplyOutcome::Added)]);
+    host.logs_until(None, "late: a user of this machine has some of its ids too");
+    assert!(host.end().success());
+}
