@@ -201,10 +201,8 @@ fn build(
 }
 
 fn map_ids(request: &LaunchRequest, pid: i32) -> Result<Option<OwnedFd>, Failure> {
-    if request.spec.security.privileged {
-        return Ok(None);
-    }
-    let range = IdRange { inside: 0, outside: request.idmap_base, count: request.spec.security.idmap_size };
+    let Some(count) = request.spec.security.id_count() else { return Ok(None) };
+    let range = IdRange { inside: 0, outside: request.idmap_base, count };
     idmap::write_map(pid, &[range]).map_err(at(Step::IdMap, "uid_map"))?;
     Ok(Some(idmap::user_namespace_of(pid).map_err(at(Step::IdMap, "user namespace"))?))
 }

@@ -187,16 +187,12 @@ impl Identities {
         (range.count != 0 && count <= range.count).then_some(range.first)
     }
 
-    /// How many ids of the host an instance has.
-    pub(crate) fn count(&self, name: &InstanceName) -> u32 {
-        self.named(name).map_or(0, |known| known.range.count)
-    }
-
     /// What must be said of the range of who claims this. `before`: the first id that it had.
     pub(crate) fn change(&self, before: Option<u32>, claim: &Claim) -> Option<RangeChange> {
         let wanted = claim.count?;
         let Some(now) = self.first_host_id(&claim.name, wanted) else {
-            return Some(RangeChange::TooSmall { wanted, kept: self.count(&claim.name) });
+            let kept = self.named(&claim.name).map_or(0, |known| known.range.count);
+            return Some(RangeChange::TooSmall { wanted, kept });
         };
         before.filter(|before| *before != now).map(|before| RangeChange::Moved { before, now })
     }

@@ -229,9 +229,9 @@ impl Instance {
 
     /// The host's ids that are its own; `None`: it is privileged, or was given no range.
     pub(crate) fn host_ids(&self) -> Option<Range<u32>> {
-        let security = &self.actual()?.security;
-        let first = self.idmap_base.filter(|_| !security.privileged)?;
-        Some(first..first.saturating_add(security.idmap_size))
+        let count = self.actual()?.security.id_count()?;
+        let first = self.idmap_base?;
+        Some(first..first.saturating_add(count))
     }
 
     /// Its id and name, as in events.

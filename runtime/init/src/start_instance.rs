@@ -3,7 +3,7 @@
 use crate::boot_clock::Moment;
 use crate::deferred_close::DeferredClose;
 use crate::fuse_connections::{self, FuseMounts};
-use crate::identities::{self, RangeChange};
+use crate::identities::{self, Claim};
 use crate::instance::cgroup;
 use crate::instance::counter::Counter;
 use crate::instance::lifecycle::{State, Wanted};
@@ -86,12 +86,10 @@ impl Supervisor {
         let processors = self.processors_for(id, &[&spec]);
         let Some(instance) = self.instances.get_mut(id) else { return Ok(()) };
         instance.waits_for_netd = false;
-        let wanted = if spec.security.privileged { 0 } else { spec.security.idmap_size };
-        instance.idmap_base = self.identities.first_host_id(&instance.name, wanted);
-        if instance.idmap_base.is_none() && wanted != 0 {
-            let kept = self.identities.count(&instance.name);
-            let reason = RangeChange::TooSmall { wanted, kept }.to_string();
-            return Err(Failure::refused(Step::IdMap, instance.name.as_str(), &reason).in_vain());
+        let claim = Claim { name: instance.name.clone(), count: spec.security.id_count(), witness: None };
+        instance.idmap_base = self.identities.first_host_id(&claim.name, claim.count.unwrap_or(0));
+        if let Some(change) = self.identities.change(None, &claim) {
+            return Err(Failure::refused(Step::IdMap, instance.name.as_str(), &change.to_string()).in_vain());
         }
         if self.close_queue.is_overdue() {
             let reason = "too many descriptors of ended instances wait to be closed";

@@ -289,6 +289,13 @@ pub struct Security {
     pub protection_delete: bool,
 }
 
+impl Security {
+    /// How many ids of the host it needs; `None`: it is privileged and has the host's own.
+    pub fn id_count(&self) -> Option<u32> {
+        (!self.privileged).then_some(self.idmap_size)
+    }
+}
+
 /// A `nic` device. The launcher asks netd for it at the start; `yado_wire::network` has the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {

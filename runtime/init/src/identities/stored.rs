@@ -128,8 +128,8 @@ pub(crate) fn leave_witness(layer: &Path, name: &InstanceName, first: Option<u32
 
 /// What an instance that is configured needs.
 pub(crate) fn claim(Configured { name, spec, .. }: &Configured) -> Claim {
-    let spec = spec.as_ref().ok().filter(|spec| !spec.security.privileged);
-    Claim { name: name.clone(), count: spec.map(|spec| spec.security.idmap_size), witness: None }
+    let count = spec.as_ref().ok().and_then(|spec| spec.security.id_count());
+    Claim { name: name.clone(), count, witness: None }
 }
 
 /// A layer on the data partition.
