@@ -10,6 +10,7 @@ pub(crate) mod stored;
 mod users_of_host;
 
 use std::fmt::{self, Write};
+use yado_spec::instance::{IDS_FOR_NESTING, USUAL_IDS};
 use yado_wire::hash::fnv32;
 use yado_wire::{InstanceId, InstanceName, MAX_INSTANCES};
 
@@ -19,12 +20,6 @@ pub(crate) const FIRST_HOST_ID: u32 = 1_000_000;
 /// What is given first while the real data partition, which says what the others have, is not there. So many ranges as there
 /// can be do not reach it from [`FIRST_HOST_ID`], if they are not many times the usual size.
 const FIRST_APART: u32 = 1 << 30;
-
-/// How many ids of the host an instance has if nobody says otherwise, and at least.
-const USUAL_COUNT: u32 = 65_536;
-
-/// How many an instance may have had of which only the layer is left: as many as one with `security.nesting` has.
-const COUNT_OF_A_LAYER: u32 = 1 << 20;
 
 /// The most instances that are remembered: twice those that a system can have, so that those that are gone can be, too.
 const MAX_IDENTITIES: usize = 2 * MAX_INSTANCES;
@@ -227,18 +222,18 @@ impl Identities {
     fn settle_from(mut self, first: u32, claims: &[Claim], last: InstanceId) -> Identities {
         self.list.retain(|known| claims.iter().any(|claim| claim.name == known.name));
         // What somebody had is nobody else's, before anybody gets a new one. A witness says only where it began: so first come all
-        // beginnings, then as much behind each as it may have had.
+        // beginnings, then as much behind each as it may have had: it may have had `security.nesting`.
         let mut found = Vec::new();
         for claim in claims {
             if let (None, Some(witness)) = (self.id(&claim.name), claim.witness) {
-                let range = witness.first.map_or(Range::default(), |first| Range { first, count: USUAL_COUNT });
+                let range = witness.first.map_or(Range::default(), |first| Range { first, count: USUAL_IDS });
                 let _ = self.add(witness.id, claim.name.clone(), range)
                     || self.add(witness.id, claim.name.clone(), Range::default());
                 found.push(claim);
             }
         }
         for claim in found {
-            self.extend(&claim.name, COUNT_OF_A_LAYER.max(claim.count.unwrap_or(0)));
+            self.extend(&claim.name, IDS_FOR_NESTING.max(claim.count.unwrap_or(0)));
         }
         self.next = self.next.max(last.following());
         self.provide_all(claims, first);
@@ -295,7 +290,7 @@ impl Identities {
         let Range { first, count } = range;
         // The largest id stands for "none", so that the end, which is not in the range, is a number too.
         let Some(end) = first.checked_add(count) else { return false };
-        let is_range = range == Range::default() || (FIRST_HOST_ID <= first && USUAL_COUNT <= count);
+        let is_range = range == Range::default() || (FIRST_HOST_ID <= first && USUAL_IDS <= count);
         let is_free = self.list.iter().all(|known| {
             let Range { first: others, count } = known.range;
             known.id != id && known.name != name && (end <= others || others.saturating_add(count) <= first)
@@ -346,12 +341,12 @@ mod tests {
     }
 
     fn claim(text: &str) -> Claim {
-        Claim { name: name(text), count: Some(USUAL_COUNT), witness: None }
+        Claim { name: name(text), count: Some(USUAL_IDS), witness: None }
     }
 
     /// The id of an instance, and which of the usual ranges it has.
     fn at(identities: &Identities, text: &str) -> Option<(u32, Option<u32>)> {
-        let range = identities.first_host_id(&name(text), 1).map(|first| (first - FIRST_HOST_ID) / USUAL_COUNT);
+        let range = identities.first_host_id(&name(text), 1).map(|first| (first - FIRST_HOST_ID) / USUAL_IDS);
         identities.id(&name(text)).map(|id| (id.0, range))
     }
 
@@ -381,7 +376,7 @@ mod tests {
 
     #[test]
     fn who_needs_more_keeps_its_first_id_where_there_is_room_and_moves_nobody() {
-        let more = |text| Claim { count: Some(3 * USUAL_COUNT), ..claim(text) };
+        let more = |text| Claim { count: Some(3 * USUAL_IDS), ..claim(text) };
         let all = three().settle(&[claim("b"), claim("c"), more("d")], NONE);
         assert_eq!(["b", "c", "d"].map(|name| at(&all, name)), [(1, Some(0)), (2, Some(1)), (3, Some(2))].map(Some));
         let all = all.settle(&[claim("b"), more("c"), claim("d")], NONE);
@@ -393,7 +388,7 @@ mod tests {
     #[test]
     fn what_lies_on_disk_says_who_was_who_when_the_file_is_lost() {
         let had = |text, id: u32, range: u32| {
-            let witness = Witness { id: InstanceId(id), first: Some(FIRST_HOST_ID + range * USUAL_COUNT) };
+            let witness = Witness { id: InstanceId(id), first: Some(FIRST_HOST_ID + range * USUAL_IDS) };
             Claim { witness: Some(witness), ..claim(text) }
         };
         let gone = Claim { count: None, ..had("gone", 7, 0) };
@@ -418,15 +413,15 @@ mod tests {
     #[test]
     fn when_the_file_is_lost_who_claims_more_than_it_had_takes_nobody_elses_ids() {
         // `a` had the usual count when `b` was given what is behind it, and nests now.
-        let (a, b) = (FIRST_HOST_ID, FIRST_HOST_ID + USUAL_COUNT);
-        let claims = [witnessed("a", 1, a, Some(1 << 20)), witnessed("b", 2, b, Some(USUAL_COUNT))];
+        let (a, b) = (FIRST_HOST_ID, FIRST_HOST_ID + USUAL_IDS);
+        let claims = [witnessed("a", 1, a, Some(1 << 20)), witnessed("b", 2, b, Some(USUAL_IDS))];
         let all = Identities::default().settle(&claims, InstanceId(2));
         let range = |text| all.named(&name(text)).unwrap().range;
         assert_eq!(range("b").first, b, "{all:?}");
         assert!(range("b").first + range("b").count <= range("a").first, "{all:?}");
         // Where there is room behind it, it stays.
         let c = a + (1 << 20);
-        let claims = [witnessed("a", 1, a, Some(1 << 20)), witnessed("c", 2, c, Some(USUAL_COUNT))];
+        let claims = [witnessed("a", 1, a, Some(1 << 20)), witnessed("c", 2, c, Some(USUAL_IDS))];
         let all = Identities::default().settle(&claims, InstanceId(2));
         assert_eq!(all.named(&name("a")).unwrap().range, Range { first: a, count: 1 << 20 });
     }
@@ -435,19 +430,19 @@ mod tests {
     fn when_the_file_is_lost_nobody_new_gets_ids_that_a_layer_without_a_spec_may_have() {
         let a = FIRST_HOST_ID;
         // With an error in its spec; and one that has fewer than it had when it could nest.
-        for count in [None, Some(USUAL_COUNT)] {
+        for count in [None, Some(USUAL_IDS)] {
             let all = Identities::default().settle(&[witnessed("a", 1, a, count), claim("new")], InstanceId(1));
             let new = all.named(&name("new")).unwrap().range;
             assert!(a + (1 << 20) <= new.first, "{count:?}: {all:?}");
             assert_eq!(all.named(&name("a")).unwrap().range.first, a);
         }
         // Up to the next one that is known, and up to the last id.
-        let (next, last) = (a + 3 * USUAL_COUNT, u32::MAX - USUAL_COUNT);
+        let (next, last) = (a + 3 * USUAL_IDS, u32::MAX - USUAL_IDS);
         let claims =
             [("a", 1, a), ("next", 2, next), ("last", 3, last)].map(|(n, id, first)| witnessed(n, id, first, None));
         let all = Identities::default().settle(&claims, InstanceId(3));
         let count = |text| all.named(&name(text)).unwrap().range.count;
-        assert_eq!(["a", "next", "last"].map(count), [3 * USUAL_COUNT, 1 << 20, USUAL_COUNT]);
+        assert_eq!(["a", "next", "last"].map(count), [3 * USUAL_IDS, 1 << 20, USUAL_IDS]);
     }
 
     #[test]
@@ -467,21 +462,19 @@ mod tests {
             users: ranges.iter().map(|&(first, count)| Range { first, count }).collect(),
             ..Identities::default()
         };
-        let all = users(&[(FIRST_HOST_ID, USUAL_COUNT), (FIRST_HOST_ID + 2 * USUAL_COUNT, USUAL_COUNT)]);
+        let all = users(&[(FIRST_HOST_ID, USUAL_IDS), (FIRST_HOST_ID + 2 * USUAL_IDS, USUAL_IDS)]);
         let all = all.settle(&[claim("a"), claim("b")], NONE);
         assert_eq!(["a", "b"].map(|name| at(&all, name)), [(1, Some(1)), (2, Some(3))].map(Some));
         assert!(!all.is_shared_with_users(&name("a")) && !all.is_shared_with_users(&name("b")));
         // One that is from before them keeps what it has, which is said, and grows elsewhere.
-        let before = Identities { users: vec![Range { first: FIRST_HOST_ID, count: USUAL_COUNT + 9 }], ..three() };
+        let before = Identities { users: vec![Range { first: FIRST_HOST_ID, count: USUAL_IDS + 9 }], ..three() };
         let all = before.clone().settle(&[claim("b"), claim("c"), claim("d")], NONE);
         assert_eq!(all, before);
         assert_eq!(["b", "c", "d"].map(|text| all.is_shared_with_users(&name(text))), [true, true, false]);
-        let before =
-            Identities { users: vec![Range { first: FIRST_HOST_ID + 4 * USUAL_COUNT, count: 1 }], ..three() };
-        let all =
-            before.settle(&[claim("b"), claim("c"), Claim { count: Some(3 * USUAL_COUNT), ..claim("d") }], NONE);
+        let before = Identities { users: vec![Range { first: FIRST_HOST_ID + 4 * USUAL_IDS, count: 1 }], ..three() };
+        let all = before.settle(&[claim("b"), claim("c"), Claim { count: Some(3 * USUAL_IDS), ..claim("d") }], NONE);
         let range = all.named(&name("d")).unwrap().range;
-        assert_eq!(range, Range { first: FIRST_HOST_ID + 4 * USUAL_COUNT + 1, count: 3 * USUAL_COUNT });
+        assert_eq!(range, Range { first: FIRST_HOST_ID + 4 * USUAL_IDS + 1, count: 3 * USUAL_IDS });
         // Everything is somebody's.
         let all = users(&[(FIRST_HOST_ID, u32::MAX - FIRST_HOST_ID)]).settle(&[claim("a")], NONE);
         assert_eq!(at(&all, "a"), Some((1, Some(0))));
@@ -495,14 +488,14 @@ mod tests {
         let all = all.settle(&[claim("d"), most("a"), most("b"), most("c")], NONE);
         let grown = all.clone().settle(&[most("d"), most("a"), most("b"), most("c")], NONE);
         assert_eq!(grown, all, "it keeps what it has");
-        assert_eq!(grown.first_host_id(&name("d"), USUAL_COUNT), Some(FIRST_HOST_ID));
+        assert_eq!(grown.first_host_id(&name("d"), USUAL_IDS), Some(FIRST_HOST_ID));
         assert_eq!(grown.first_host_id(&name("d"), 1 << 30), None, "the neighbours' are behind it");
-        let change = RangeChange::TooSmall { wanted: 1 << 30, kept: USUAL_COUNT };
+        let change = RangeChange::TooSmall { wanted: 1 << 30, kept: USUAL_IDS };
         assert_eq!(grown.change(Some(FIRST_HOST_ID), &most("d")), Some(change));
         assert_eq!(grown.change(Some(FIRST_HOST_ID), &claim("d")), None);
         // One that is moved instead.
-        let moved = all.settle(&[Claim { count: Some(2 * USUAL_COUNT), ..claim("d") }, most("a"), most("b")], NONE);
-        let now = FIRST_HOST_ID + USUAL_COUNT + (1 << 31);
+        let moved = all.settle(&[Claim { count: Some(2 * USUAL_IDS), ..claim("d") }, most("a"), most("b")], NONE);
+        let now = FIRST_HOST_ID + USUAL_IDS + (1 << 31);
         let change = RangeChange::Moved { before: FIRST_HOST_ID, now };
         assert_eq!(moved.change(Some(FIRST_HOST_ID), &claim("d")), Some(change));
     }

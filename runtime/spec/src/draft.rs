@@ -2,8 +2,8 @@
 //! turn a draft into the spec once every key is in.
 
 use crate::instance::{
-    Boot, CpuAllowance, Cpus, Health, KernelLimit, Limits, MemoryLimit, Probe, ProbeAttempt, Readiness, Restart,
-    RestartPolicy, Security,
+    Boot, CpuAllowance, Cpus, Health, IDS_FOR_NESTING, KernelLimit, Limits, MemoryLimit, Probe, ProbeAttempt,
+    Readiness, Restart, RestartPolicy, Security, USUAL_IDS,
 };
 use crate::network::{DhcpSpec, DnsMode, Ipv4Prefix, LinkSelector};
 use crate::values::Memory;
@@ -177,10 +177,6 @@ impl ConfigDraft {
 
     /// What it may do.
     pub fn security(&self) -> Security {
-        /// All that a distribution's own users need.
-        const USUAL_IDS: u32 = 65_536;
-        /// And the ranges of fourteen of them for inner containers, 65536 each from 100000 on: useradd(8), `SUB_UID_MIN`.
-        const IDS_FOR_NESTING: u32 = 1 << 20;
         let usual = if self.security.nesting { IDS_FOR_NESTING } else { USUAL_IDS };
         Security { idmap_size: self.idmap_size.unwrap_or(usual), ..self.security.clone() }
     }

@@ -273,7 +273,7 @@ pub struct Security {
     pub privileged: bool,
     /// `security.nesting`: containers inside this one.
     pub nesting: bool,
-    /// `security.idmap.size`: how many ids it has, at least 65,536.
+    /// `security.idmap.size`: how many ids it has, at least [`USUAL_IDS`].
     pub idmap_size: u32,
     /// `security.no_new_privs` (ours): set-user-id programs gain nothing.
     pub no_new_privs: bool,
@@ -288,6 +288,14 @@ pub struct Security {
     /// `security.protection.delete`: it cannot be deleted.
     pub protection_delete: bool,
 }
+
+/// How many ids an instance has if its configuration does not say, and at least: all that a distribution's own users need. With
+/// fewer there is no `nobody` (65534), and no users of systemd's.
+pub const USUAL_IDS: u32 = 65_536;
+
+/// How many one with `security.nesting` has if its configuration does not say: also the ranges of fourteen users for inner
+/// containers, 65536 each from 100000 on (useradd(8), `SUB_UID_MIN`).
+pub const IDS_FOR_NESTING: u32 = 1 << 20;
 
 impl Security {
     /// How many ids of the host it needs; `None`: it is privileged and has the host's own.

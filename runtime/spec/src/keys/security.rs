@@ -1,14 +1,12 @@
 //! `security.*`.
 
 use crate::draft::ConfigDraft;
+use crate::instance::USUAL_IDS;
 use crate::setting::Applies::{AtOnce, AtRestart};
 use crate::setting::{Origin, Setting, Value, effect};
 use crate::values::parse_label;
 
 const LXD: Origin = Origin::Lxd("instance-security");
-
-/// A user namespace with fewer has no `nobody` (65534) and no users of systemd's.
-const MIN_IDS: i64 = 65_536;
 
 /// The kernel's ids are 32 bit and the upper half is for others.
 const MAX_IDS: i64 = 1 << 30;
@@ -50,7 +48,7 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
     Setting {
         name: "security.idmap.size",
         value: Value::Integer {
-            min: MIN_IDS,
+            min: USUAL_IDS as i64,
             max: MAX_IDS,
             get: |draft| draft.idmap_size.map(i64::from),
             set: |draft, size| draft.idmap_size = Some(size as u32),
