@@ -64,6 +64,11 @@ impl Range {
         self.first.saturating_add(self.count)
     }
 
+    /// Whether the two have an id in common.
+    fn meets(self, other: Range) -> bool {
+        self.first.max(other.first) < self.end().min(other.end())
+    }
+
     /// What is not in a range that begins where it does.
     fn beyond(self, known: Range) -> Range {
         match self.first == known.first {
@@ -275,11 +280,10 @@ impl Identities {
         let last = ends.clone().max().unwrap_or(from);
         let behind = users.clone().filter(|end| last <= *end);
         let places = [had.range.first, last].into_iter().chain(behind).chain([from]).chain(ends).chain(users);
-        let ranges: Vec<Range> = places.map(|first| Range { first, count }).collect();
-        // Where users have all that is left, what some have is better than no start.
-        let (free, of_users): (Vec<_>, Vec<_>) =
-            ranges.into_iter().partition(|range| !self.is_users(range.beyond(had.range)));
-        let is_given = free.into_iter().chain(of_users).any(|range| self.add(had.id, had.name.clone(), range));
+        let mut ranges: Vec<Range> = places.map(|first| Range { first, count }).collect();
+        // Last those that users have some of: where nothing else is left, they are better than no start.
+        ranges.sort_by_cached_key(|range| self.is_users(range.beyond(had.range)));
+        let is_given = ranges.into_iter().any(|range| self.add(had.id, had.name.clone(), range));
         if !is_given {
             self.add(had.id, had.name, had.range);
         }
@@ -289,12 +293,9 @@ impl Identities {
     fn add(&mut self, id: InstanceId, name: InstanceName, range: Range) -> bool {
         let Range { first, count } = range;
         // The largest id stands for "none", so that the end, which is not in the range, is a number too.
-        let Some(end) = first.checked_add(count) else { return false };
-        let is_range = range == Range::default() || (FIRST_HOST_ID <= first && USUAL_IDS <= count);
-        let is_free = self.list.iter().all(|known| {
-            let Range { first: others, count } = known.range;
-            known.id != id && known.name != name && (end <= others || others.saturating_add(count) <= first)
-        });
+        let has_end = first.checked_add(count).is_some();
+        let is_range = range == Range::default() || (FIRST_HOST_ID <= first && USUAL_IDS <= count && has_end);
+        let is_free = self.list.iter().all(|known| known.id != id && known.name != name && !known.range.meets(range));
         let may_be_one = id != InstanceId(0) && id != InstanceId(u32::MAX);
         if !is_range || !is_free || !may_be_one || MAX_IDENTITIES <= self.list.len() {
             return false;
@@ -307,8 +308,7 @@ impl Identities {
 
     /// Whether users of the machine have some of these.
     fn is_users(&self, range: Range) -> bool {
-        let is_met = |users: &Range| users.first < range.end() && range.first < users.end();
-        range.count != 0 && self.users.iter().any(is_met)
+        self.users.iter().any(|users| users.meets(range))
     }
 
     /// Whether users of the machine have some of an instance's ids too.
