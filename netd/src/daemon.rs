@@ -126,7 +126,7 @@ pub(crate) struct Netd {
     pub(crate) borrowed: Vec<Borrowed>,
     pub(crate) leases: BTreeMap<Text<15>, Leases>,
     pub(crate) exhausted_pools: ExhaustedPools,
-    pub(crate) serving: Vec<BridgeSockets>,
+    pub(crate) bridge_sockets: Vec<BridgeSockets>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) zones: latest::Sender<Arc<Zones>>,
     /// What `netd.state`, `networks.kept` and `resolv.conf` hold.
@@ -210,7 +210,7 @@ pub(crate) async fn run(arguments: Arguments, idle_memory: IdleMemory) -> Result
         borrowed: saved.borrowed.clone(),
         leases: saved.leases.iter().cloned().collect(),
         exhausted_pools: ExhaustedPools::default(),
-        serving: Vec::new(),
+        bridge_sockets: Vec::new(),
         events: events.clone(),
         zones: latest::Sender::new(Arc::default()),
         saved,

@@ -191,27 +191,27 @@ impl Netd {
             if !link.is_up || !self.observed.addresses_of(link.index).any(|a| a.prefix.address() == address) {
                 continue;
             }
-            let same = self.serving.iter().position(|serving| {
-                serving.bridge == bridge.name && serving.index == link.index && serving.address == address
+            let same = self.bridge_sockets.iter().position(|sockets| {
+                sockets.bridge == bridge.name && sockets.index == link.index && sockets.address == address
             });
             let served = match same {
-                Some(at) => Ok(self.serving.swap_remove(at)),
+                Some(at) => Ok(self.bridge_sockets.swap_remove(at)),
                 None => {
                     // The old sockets hold the link.
-                    self.serving.retain(|serving| serving.bridge != bridge.name);
+                    self.bridge_sockets.retain(|sockets| sockets.bridge != bridge.name);
                     BridgeSockets::start(&bridge.name, link.index, address, &self.zones.subscribe())
                 }
             };
-            let served = served.and_then(|mut serving| {
-                serving.serve_dhcp(ipv4.dhcp.is_some(), &self.events)?;
-                Ok(serving)
+            let served = served.and_then(|mut sockets| {
+                sockets.serve_dhcp(ipv4.dhcp.is_some(), &self.events)?;
+                Ok(sockets)
             });
             match served {
-                Ok(serving) => kept.push(serving),
+                Ok(sockets) => kept.push(sockets),
                 Err(error) => failures.push(PendingFailure::of(&bridge.name, "serve DHCP and DNS", &error)),
             }
         }
-        self.serving = kept;
+        self.bridge_sockets = kept;
     }
 
     /// Names, resolv.conf and what a successor must know follow what is known now.
@@ -335,9 +335,9 @@ impl Netd {
                 self.look_soon(now + SETTLE);
             }
         }
-        let serving = self.serving.iter().find(|serving| serving.bridge == bridge);
-        if let (Some(serving), Some((reply, to))) = (serving, answer.reply) {
-            if let Err(error) = serving.send(&reply, to) {
+        let sockets = self.bridge_sockets.iter().find(|sockets| sockets.bridge == bridge);
+        if let (Some(sockets), Some((reply, to))) = (sockets, answer.reply) {
+            if let Err(error) = sockets.send(&reply, to) {
                 tracing::warn!("DHCP reply on {bridge} to {to}: {error}");
             }
         }

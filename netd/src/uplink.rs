@@ -8,7 +8,7 @@ use crate::dhcp::lease::Lease;
 use crate::link::observed::Observed;
 use crate::link::plan::WantedUplink;
 use crate::link::route::Route;
-use dhcp_source::{Asking, DhcpSource};
+use dhcp_source::{ClientContext, DhcpSource};
 use link_choice::LinkChange;
 pub use link_choice::{ChosenLink, LinkChoice};
 use std::net::IpAddr;
@@ -68,8 +68,8 @@ impl Uplink {
             LinkChange::Another => self.begin(is_first, observed, saved, now),
         }
         let link = self.choice.link.as_ref().and_then(|link| observed.link_at(link.index));
-        if let (Some(link), Some((dhcp, asking))) = (link, self.asking(events, now)) {
-            dhcp.look(link, asking);
+        if let (Some(link), Some((dhcp, context))) = (link, self.client(events, now)) {
+            dhcp.look(link, context);
         }
     }
 
@@ -102,15 +102,15 @@ impl Uplink {
 
     /// A datagram came in.
     pub fn hear(&mut self, bytes: &[u8], events: &mpsc::Sender<Event>, now: Duration) {
-        if let Some((dhcp, asking)) = self.asking(events, now) {
-            dhcp.hear(bytes, asking);
+        if let Some((dhcp, context)) = self.client(events, now) {
+            dhcp.hear(bytes, context);
         }
     }
 
     /// Tells the client that time has passed.
     pub fn wake(&mut self, events: &mpsc::Sender<Event>, now: Duration) {
-        if let Some((dhcp, asking)) = self.asking(events, now) {
-            dhcp.wake(asking);
+        if let Some((dhcp, context)) = self.client(events, now) {
+            dhcp.wake(context);
         }
     }
 
@@ -175,13 +175,13 @@ impl Uplink {
     }
 
     /// The client, if it is to ask: there is a link, and it is not left alone.
-    fn asking<'a>(
+    fn client<'a>(
         &'a mut self,
         events: &'a mpsc::Sender<Event>,
         now: Duration,
-    ) -> Option<(&'a mut DhcpSource, Asking<'a>)> {
+    ) -> Option<(&'a mut DhcpSource, ClientContext<'a>)> {
         let link = self.choice.ours()?;
-        Some((self.dhcp.as_mut()?, Asking { network: &self.spec.name, place: self.place, link, events, now }))
+        Some((self.dhcp.as_mut()?, ClientContext { network: &self.spec.name, place: self.place, link, events, now }))
     }
 }
 

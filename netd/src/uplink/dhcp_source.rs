@@ -29,9 +29,9 @@ pub(super) struct DhcpSource {
     socket: Option<Socket>,
 }
 
-/// For whom the client asks.
+/// What a step of the client needs to know.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asking<'a> {
+pub(super) struct ClientContext<'a> {
     /// The network's name, for the log.
     pub(super) network: &'a str,
     /// The uplink's place, which its datagrams come back with.
@@ -95,30 +95,30 @@ impl DhcpSource {
     }
 
     /// Tells the client about the link's carrier.
-    pub(super) fn look(&mut self, link: &Link, asking: Asking<'_>) {
+    pub(super) fn look(&mut self, link: &Link, context: ClientContext<'_>) {
         // A flap between two looks may have led to another network as well as a long one.
         if link.carrier_changes != std::mem::replace(&mut self.carrier_changes, link.carrier_changes) {
-            self.advance(client::Event::CarrierDown, asking);
+            self.advance(client::Event::CarrierDown, context);
         }
         let has_carrier = link.is_up && link.has_carrier;
-        self.advance(if has_carrier { client::Event::CarrierUp } else { client::Event::CarrierDown }, asking);
+        self.advance(if has_carrier { client::Event::CarrierUp } else { client::Event::CarrierDown }, context);
     }
 
     /// A datagram came in.
-    pub(super) fn hear(&mut self, bytes: &[u8], asking: Asking<'_>) {
+    pub(super) fn hear(&mut self, bytes: &[u8], context: ClientContext<'_>) {
         // Anybody on the cable can send anything: what is no DHCP message is not even worth a line.
         if let Ok(message) = parse_message(bytes) {
-            self.advance(client::Event::Received(&message), asking);
+            self.advance(client::Event::Received(&message), context);
         }
     }
 
     /// Tells the client that time has passed.
-    pub(super) fn wake(&mut self, asking: Asking<'_>) {
-        self.advance(client::Event::Wake, asking);
+    pub(super) fn wake(&mut self, context: ClientContext<'_>) {
+        self.advance(client::Event::Wake, context);
     }
 
-    fn advance(&mut self, event: client::Event<'_>, asking: Asking<'_>) {
-        let Asking { network, place, link, events, now } = asking;
+    fn advance(&mut self, event: client::Event<'_>, context: ClientContext<'_>) {
+        let ClientContext { network, place, link, events, now } = context;
         let random = match random::random_bytes() {
             Ok(random) => u32::from_ne_bytes(random),
             Err(error) => {

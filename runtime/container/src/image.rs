@@ -30,15 +30,15 @@ pub(crate) struct MountedImage {
 }
 
 impl MountedImage {
-    /// Opens, verifies and mounts the request's image. `kept`: the mount of an earlier start that init gave.
+    /// Opens, verifies and mounts the request's image. `cached`: the mount of an earlier start that init gave.
     pub(crate) fn open(
         request: &LaunchRequest,
-        kept: Option<&OwnedFd>,
+        cached: Option<&OwnedFd>,
         stopwatch: &mut Stopwatch,
     ) -> Result<MountedImage, Failure> {
         let path = request.paths.image.clone();
         let image = stopwatch.step(Step::ImageOpen, || open_image(request))?;
-        if let Some(copies) = kept.and_then(|kept| copy_kept(request, &image, kept, stopwatch)) {
+        if let Some(copies) = cached.and_then(|cached| copy_cached(request, &image, cached, stopwatch)) {
             let Copies { for_instance, for_init } = copies;
             return Ok(MountedImage { path, image, mount: for_instance, keep: Keep::Given(for_init) });
         }
@@ -85,17 +85,17 @@ fn open_image(request: &LaunchRequest) -> Result<TrustedImage, Failure> {
 
 /// Copies the mount of an earlier start if the image's file has not changed since. If it cannot be copied, the image is verified
 /// and mounted again.
-fn copy_kept(
+fn copy_cached(
     request: &LaunchRequest,
     image: &TrustedImage,
-    kept: &OwnedFd,
+    cached: &OwnedFd,
     stopwatch: &mut Stopwatch,
 ) -> Option<Copies> {
     let now = cached_image::identity(&image.file).ok()?;
     if request.cached_image != Some(now) {
         return None;
     }
-    stopwatch.step(Step::ImageMount, || Ok(cached_image::copy(kept).ok())).ok().flatten()
+    stopwatch.step(Step::ImageMount, || Ok(cached_image::copy(cached).ok())).ok().flatten()
 }
 
 /// Copies a new mount, so that init can keep one, if the identity of the file is known.

@@ -26,7 +26,7 @@ pub(crate) fn dev_mount() -> Result<OwnedFd, Failure> {
 }
 
 /// The mount of the image from an earlier start, if the request speaks of one.
-pub(crate) fn kept_image(request: &LaunchRequest) -> Result<Option<OwnedFd>, Failure> {
+pub(crate) fn cached_image(request: &LaunchRequest) -> Result<Option<OwnedFd>, Failure> {
     let taken = request.cached_image.map(|_| yado_sys::inherited::take(IMAGE_FD)).transpose();
     taken.map_err(at(Step::Launcher, "mount of the image"))
 }

@@ -8,7 +8,7 @@ use crate::devices;
 use crate::disks;
 use crate::image::MountedImage;
 use crate::instance_root::InstanceRoot;
-use crate::launch_request::kept_image;
+use crate::launch_request::cached_image;
 use crate::layer;
 use crate::machine_record;
 use crate::mount_staging::{MountStaging, StagedTree};
@@ -37,7 +37,7 @@ pub(crate) fn run(request: &LaunchRequest, reporter: &mut Reporter) -> Result<()
     let mut stopwatch = Stopwatch::default();
     check_map(request)?;
     // Before the payload is born: it closes when that executes.
-    let kept_image = kept_image(request)?;
+    let cached_image = cached_image(request)?;
     let cgroup = stopwatch.step(Step::Cgroup, || claim_cgroup(request))?;
     // Every mode that we name is meant exactly; the payload sets an ordinary umask for itself.
     rustix::process::umask(Mode::empty());
@@ -53,7 +53,7 @@ pub(crate) fn run(request: &LaunchRequest, reporter: &mut Reporter) -> Result<()
         rustix::process::fchdir(&workplace).map_err(at(Step::Mount, "workplace"))?;
         Ok((runtime, born, stage))
     })?;
-    let outside = Outside { cgroup, runtime, stage, terminals, kept_image };
+    let outside = Outside { cgroup, runtime, stage, terminals, cached_image };
     let outcome = build(request, &outside, &born, reporter, &mut stopwatch);
     if outcome.is_err() {
         // Its end is init's to see.
@@ -89,7 +89,7 @@ struct Outside {
     stage: MountStaging,
     terminals: OwnedFd,
     /// The mount of the image from an earlier start.
-    kept_image: Option<OwnedFd>,
+    cached_image: Option<OwnedFd>,
 }
 
 /// The payload as the launcher sees it.
@@ -136,7 +136,7 @@ fn give_birth(request: &LaunchRequest) -> Result<Born, Failure> {
     match forked.map_err(at(Step::Namespaces, "clone3"))? {
         Forked::Caller { pid, pidfd } => Ok(Born { pid, pidfd, channel }),
         Forked::Child => {
-            // Nothing of the launcher's: its end of the talk would hide its death from us, and through what else is open the init
+            // Nothing of the launcher's: its end of the channel would hide its death from us, and through what else is open the init
             // of an instance could be a link to a program outside.
             let kept = [Some(payloads_end.as_raw_fd()), label.as_ref().map(AsRawFd::as_raw_fd)];
             inherited::live_with_only(kept.into_iter().flatten(), || payload::live(request, label, &payloads_end))
@@ -151,11 +151,11 @@ fn build(
     reporter: &mut Reporter,
     stopwatch: &mut Stopwatch,
 ) -> Result<(), Failure> {
-    let Outside { cgroup, runtime, stage, terminals, kept_image } = outside;
+    let Outside { cgroup, runtime, stage, terminals, cached_image } = outside;
     let mut nics = Nics::of(request);
     let user_namespace = stopwatch.step(Step::IdMap, || map_ids(request, born.pid))?;
     born.channel.send_to_payload(&FromLauncher::BeRoot, &[])?;
-    let image = MountedImage::open(request, kept_image.as_ref(), stopwatch)?;
+    let image = MountedImage::open(request, cached_image.as_ref(), stopwatch)?;
     reporter.image(&image.keep)?;
     let root = layer::mount_root(request, &image, user_namespace.as_ref(), stopwatch)
         .map_err(|failure| image.explain(failure))?;

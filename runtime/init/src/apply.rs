@@ -181,8 +181,8 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(id) else { return };
         // It was deleted, and is configured again before it was removed.
         let is_back = std::mem::take(&mut instance.is_deleted);
-        let renewed = instance.update_spec(configured, &processors, &self.paths, now);
-        let is_changed = !matches!(renewed, SpecUpdate::Unchanged | SpecUpdate::Now(ApplyOutcome::Refused(_)));
+        let update = instance.update_spec(configured, &processors, &self.paths, now);
+        let is_changed = !matches!(update, SpecUpdate::Unchanged | SpecUpdate::Now(ApplyOutcome::Refused(_)));
         // After a refused start only a new configuration starts it again.
         let has_failed = is_changed && matches!(instance.state, State::Failed { .. });
         // It may now need another device, or none, or wait for another time.
@@ -196,7 +196,7 @@ impl Supervisor {
         }
         let Some(instance) = self.instances.get_mut(id) else { return };
         let about = instance.about();
-        let (outcome, writes, before) = match renewed {
+        let (outcome, writes, before) = match update {
             SpecUpdate::Unchanged if is_back => (ApplyOutcome::Changed, Vec::new(), Box::default()),
             SpecUpdate::Unchanged => return,
             SpecUpdate::Now(outcome) => (outcome, Vec::new(), Box::default()),

@@ -182,7 +182,7 @@ impl Supervisor {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         // From here on the image counts as used, so that its mount is not dropped while the launcher starts.
         let image_use = self.image_cache.take(image).filter(|_| kind.mounts_image());
-        let kept = image_use.as_ref().and_then(|_| self.image_cache.get(image));
+        let cached = image_use.as_ref().and_then(|_| self.image_cache.get(image));
         let has_netd = self.services.iter().any(|service| service.name == netd::SERVICE);
         let group = self.paths.group(&instance.directory_name());
         let request = LaunchRequest {
@@ -200,7 +200,7 @@ impl Supervisor {
                 netd: has_netd.then(|| text(&self.paths.netd_socket())),
             },
             verify: self.paths.verify(),
-            cached_image: kept.map(|(identity, _)| identity),
+            cached_image: cached.map(|(identity, _)| identity),
             task,
         };
         let payload = run.payload.as_ref().map(|(_, pidfd)| pidfd.as_fd());
@@ -221,7 +221,7 @@ impl Supervisor {
             &self.paths.yado,
             group,
             &request,
-            &LaunchDescriptors { payload, dev, image: kept.map(|(_, mount)| mount), standard },
+            &LaunchDescriptors { payload, dev, image: cached.map(|(_, mount)| mount), standard },
             self.close_queue.discarded(),
         )?;
         let launch_id = self.next_launch;

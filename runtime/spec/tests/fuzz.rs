@@ -58,7 +58,7 @@ fn network_files_of_any_bytes_are_read_or_refused() {
 }
 
 #[test]
-fn launch_orders_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() {
+fn launch_requests_of_any_bytes_are_read_or_refused_and_come_out_the_same_again() {
     let paths = LaunchPaths {
         image: "/data/images/b0/image".to_owned(),
         trust: "/usr/lib/yado/trust".to_owned(),

@@ -61,9 +61,9 @@ mod tests {
 
     #[test]
     fn what_was_sealed_is_read_and_cannot_be_changed() {
-        let memory = sealed("test", b"order").unwrap();
+        let memory = sealed("test", b"bytes").unwrap();
         assert_eq!(rustix::io::write(&memory, b"x").unwrap_err(), Errno::PERM);
-        assert_eq!(read_sealed(&memory, 5).unwrap(), b"order");
+        assert_eq!(read_sealed(&memory, 5).unwrap(), b"bytes");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The mount of an image from one start to the next: used again while the file is what was verified, and only then.
 
 use crate::fixture::{Fixture, verify};
-use crate::init_role::{Payload, launch, launch_kept};
+use crate::init_role::{Payload, launch, launch_cached};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -18,9 +18,9 @@ use yado_wire::{Failure, Step};
 type Case = (&'static str, fn(&Fixture));
 
 pub(crate) const ALL: &[Case] = &[
-    ("a_kept_image_is_used_again_and_its_signatures_are_checked_all_the_same", used_again),
+    ("a_cached_image_is_used_again_and_its_signatures_are_checked_all_the_same", used_again),
     ("an_image_that_was_changed_since_is_verified_again", changed),
-    ("an_image_that_somebody_could_be_writing_to_is_not_kept", writer),
+    ("an_image_that_somebody_could_be_writing_to_is_not_cached", writer),
     ("who_keeps_an_image_hears_of_its_removal", removed),
 ];
 
@@ -61,10 +61,10 @@ fn first(request: &LaunchRequest) -> (FileIdentity, OwnedFd, Option<OwnedFd>) {
 }
 
 fn used_again(fixture: &Fixture) {
-    let request = request(fixture, "kept");
+    let request = request(fixture, "cached");
     let (identity, mut mount, _watch) = first(&request);
     for _ in 0..3 {
-        let (told, descriptors, was_hashed) = run(launch_kept(&request, identity, &mount));
+        let (told, descriptors, was_hashed) = run(launch_cached(&request, identity, &mount));
         assert_eq!((told, was_hashed), (ImageMount::Given, false));
         // Before Linux 6.15.
         mount = descriptors.into_iter().next().unwrap_or(mount);
@@ -73,7 +73,7 @@ fn used_again(fixture: &Fixture) {
     fs::create_dir_all(&trust).unwrap();
     let mut request = request;
     request.paths.trust = trust.to_str().unwrap().to_owned();
-    let failure = launch_kept(&request, identity, &mount).err().expect("nobody is trusted");
+    let failure = launch_cached(&request, identity, &mount).err().expect("nobody is trusted");
     assert_eq!(failure.step, Step::ImageSignature, "{failure}");
 }
 
@@ -86,7 +86,7 @@ fn changed(fixture: &Fixture) {
     fs::copy(&path, &copy).unwrap();
     fs::rename(&copy, &path).unwrap();
     settle(&path);
-    let (told, descriptors, was_hashed) = run(launch_kept(&request, identity, &mount));
+    let (told, descriptors, was_hashed) = run(launch_cached(&request, identity, &mount));
     let ImageMount::New(identity) = told else { panic!("{told:?}") };
     assert!(was_hashed);
     let mount = descriptors.into_iter().next().unwrap();
@@ -101,7 +101,7 @@ fn changed(fixture: &Fixture) {
     file.write_all_at(&[byte[0] ^ 1], 9000).unwrap();
     file.set_modified(before).unwrap();
     drop(file);
-    let failure = launch_kept(&request, identity.into(), &mount).err().expect("it was tampered with");
+    let failure = launch_cached(&request, identity.into(), &mount).err().expect("it was tampered with");
     assert!(matches!(failure.step, Step::ImagePayload | Step::ImageTree), "{failure}");
 }
 
@@ -129,7 +129,7 @@ fn removed(fixture: &Fixture) {
         set.wait(Some(timeout)).unwrap();
         !set.readiness(0).is_none()
     };
-    run(launch_kept(&request, identity, &mount));
+    run(launch_cached(&request, identity, &mount));
     assert!(!is_told(Duration::ZERO), "a start changes nothing");
     fs::remove_file(&request.paths.image).unwrap();
     assert!(is_told(Duration::from_secs(10)));

@@ -45,8 +45,12 @@ pub(crate) fn launch(request: &LaunchRequest) -> Result<Payload, Failure> {
 }
 
 /// The same with the image's mount from an earlier start.
-pub(crate) fn launch_kept(request: &LaunchRequest, kept: FileIdentity, mount: &OwnedFd) -> Result<Payload, Failure> {
-    let request = LaunchRequest { cached_image: Some(kept), ..request.clone() };
+pub(crate) fn launch_cached(
+    request: &LaunchRequest,
+    cached: FileIdentity,
+    mount: &OwnedFd,
+) -> Result<Payload, Failure> {
+    let request = LaunchRequest { cached_image: Some(cached), ..request.clone() };
     let (reports, launcher) = start(&request, None, &null(), Some(mount));
     take_reports(Instant::now(), &reports, &launcher)
 }
@@ -183,7 +187,7 @@ fn start(
     request: &LaunchRequest,
     running: Option<&Payload>,
     output: &OwnedFd,
-    kept: Option<&OwnedFd>,
+    cached: Option<&OwnedFd>,
 ) -> (OwnedFd, Child) {
     let (reports, launchers_end) = packet::socketpair().unwrap();
     packet::set_timeout(&reports, DEADLINE).unwrap();
@@ -199,7 +203,7 @@ fn start(
         (request_memory.as_fd(), REQUEST_FD),
         (launchers_end.as_fd(), REPORT_FD),
     ];
-    descriptors.extend(kept.map(|mount| (mount.as_fd(), IMAGE_FD)));
+    descriptors.extend(cached.map(|mount| (mount.as_fd(), IMAGE_FD)));
     if let Some(running) = running {
         match (&request.task, &running.dev) {
             (LaunchTask::Devices, Some(dev)) => descriptors.push((dev.as_fd(), DEV_FD)),

@@ -41,7 +41,7 @@ pub(crate) enum IdentitiesFile {
 /// Gives each instance its id and its range, and writes down what is new. Nothing is written where nothing changed.
 pub(crate) fn assign(
     paths: &Paths,
-    kept: Persistence,
+    persistence: Persistence,
     configured: &[Configured],
     log: &mut Log,
 ) -> (Identities, IdentitiesFile) {
@@ -70,7 +70,7 @@ pub(crate) fn assign(
         Mode::System => Vec::new(),
     };
     let identities = Identities { users, ..stored.clone().unwrap_or_default() };
-    let identities = match kept {
+    let identities = match persistence {
         Persistence::ForGood => identities.settle(&claims, last),
         Persistence::UntilReboot => identities.settle_apart(&claims, last),
     };
