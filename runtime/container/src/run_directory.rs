@@ -8,14 +8,13 @@ use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use yado_spec::launch_request::NOTIFY_SOCKET_NAME;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
 
-/// Where systemd looks for the socket of its manager's manager.
+/// Where systemd looks for the socket of its manager's manager: in `/run/host` it has init's name for it.
 pub(crate) const NOTIFY_SOCKET: &str = "/run/host/notify";
 
-/// What init names the socket in the instance's runtime directory, and its name in `/run/host`.
-const NOTIFY: &str = "notify";
 /// Says what `$container` says, to those who are not told that.
 const CONTAINER_MANAGER: &str = "container-manager";
 
@@ -43,7 +42,7 @@ impl RunDirectory {
             .map_err(at(Step::Mount, "/run/host"))?;
         mount::attach_below(&host, &run, "host").map_err(at(Step::Mount, "/run/host"))?;
         if let Some(notify) = &notify {
-            mount::attach_below(notify, &host, NOTIFY).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
+            mount::attach_below(notify, &host, NOTIFY_SOCKET_NAME).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
         }
         Ok(RunDirectory { mount: run, has_notify_socket: notify.is_some() })
     }
@@ -70,14 +69,14 @@ fn fill(run: &OwnedFd, host: &OwnedFd) -> Result<(), Errno> {
     // A tmpfs takes so few bytes at once.
     rustix::io::write(&file, format!("{CONTAINER}\n").as_bytes())?;
     // What the socket is bound on.
-    rustix::fs::mknodat(host, NOTIFY, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
+    rustix::fs::mknodat(host, NOTIFY_SOCKET_NAME, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
 }
 
 /// The socket, detached. `None`: init made none.
 fn open_notify_socket(runtime: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    match mount::clone_tree(runtime.as_fd(), NOTIFY, Depth::One) {
+    match mount::clone_tree(runtime.as_fd(), NOTIFY_SOCKET_NAME, Depth::One) {
         Ok(mount) => Ok(Some(mount)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::from_io(Step::Mount, NOTIFY, &error)),
+        Err(error) => Err(Failure::from_io(Step::Mount, NOTIFY_SOCKET_NAME, &error)),
     }
 }

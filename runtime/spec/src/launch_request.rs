@@ -66,7 +66,7 @@ pub struct LaunchPaths {
     pub trust: String,
     /// The instance's writable layer on the data partition: `upper/` and `work/` are made in it.
     pub layer: String,
-    /// A directory on tmpfs of this instance's own: mount points, and the socket `notify` that init listens on.
+    /// A directory on tmpfs of this instance's own: mount points, and init's socket [`NOTIFY_SOCKET_NAME`].
     pub runtime: String,
     /// The instance's cgroup, absolute.
     pub cgroup: String,
@@ -135,6 +135,8 @@ impl Default for CommandUser {
     }
 }
 
+/// In [`LaunchPaths::runtime`], the socket on which init hears what the instance notifies it of (sd_notify(3)).
+pub const NOTIFY_SOCKET_NAME: &str = "notify";
 /// The descriptor on which the launcher finds its request (a sealed memfd).
 pub const REQUEST_FD: i32 = 3;
 /// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).
