@@ -15,8 +15,9 @@ use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, Mode};
 use rustix::io::Errno;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use yado_spec::instance::Security;
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
@@ -128,8 +129,8 @@ pub(crate) fn new_boot_id() -> Result<OwnedFd, Failure> {
     const SOURCE: &str = "/proc/sys/kernel/random/uuid";
     let failed = |error| at(Step::Mount, FILE)(error);
     let id = std::fs::read(SOURCE).map_err(at(Step::Mount, SOURCE))?;
-    std::fs::write(FILE, id).map_err(failed)?;
-    std::fs::set_permissions(FILE, Permissions::from_mode(0o444)).map_err(failed)?;
+    let mut file = File::options().write(true).create_new(true).mode(0o444).open(FILE).map_err(failed)?;
+    file.write_all(&id).map_err(failed)?;
     let mount = mount::clone_tree(CWD, FILE, Depth::One).map_err(failed)?;
     mount::set_attributes(&mount, Depth::One, GUARDED.union(Attributes::MOUNT_ATTR_RDONLY)).map_err(failed)?;
     Ok(mount)
