@@ -53,7 +53,7 @@ pub fn remove_cut_off(path: &Path) -> bool {
     fs::remove_file(aside_of(path)).is_ok()
 }
 
-/// The last two of those steps, for a file that was written aside in the same directory, and synced.
+/// The last two of those steps, for what was written aside on the same file system, and synced: a file, or a link.
 pub fn put_in_place(aside: &Path, path: &Path) -> io::Result<()> {
     fs::rename(aside, path)?;
     sync_directory_of(path)

@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use yado_sys::file_lock;
+use yado_sys::replace_file::put_in_place;
+use yado_sys::volume::{self, Usage};
 use yado_wire::hex;
 
 /// What images leave free on the data partition: a tenth of it, for what instances and init write, within these.
@@ -76,8 +78,7 @@ impl Images {
         let (aside, path) = (self.directory.join(".alias"), self.directory.join("aliases").join(alias));
         remove(&aside)?;
         symlink(format!("../{}", hex::encode(fingerprint)), &aside).map_err(at("create", &aside))?;
-        fs::rename(&aside, &path).map_err(at("create", &path)).inspect_err(|_| drop(fs::remove_file(&aside)))?;
-        sync(&self.directory.join("aliases"))
+        put_in_place(&aside, &path).map_err(at("create", &path)).inspect_err(|_| drop(fs::remove_file(&aside)))
     }
 }
 
@@ -101,9 +102,7 @@ impl Aside<'_> {
     /// Whether so much more will fit is seen before it is written: root could write to the last block.
     pub(super) fn refuse_without_room(&self, more_bytes: u64) -> Result<(), PlaceError> {
         let directory = &self.images.directory;
-        let disk = rustix::fs::statvfs(directory).map_err(|errno| at("look at", directory)(errno.into()))?;
-        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let Usage { total_bytes, free_bytes, .. } = volume::usage(directory).map_err(at("look at", directory))?;
         let kept_bytes = (total_bytes / 10).clamp(MIN_KEPT_BYTES, MAX_KEPT_BYTES);
         match more_bytes <= free_bytes.saturating_sub(kept_bytes) {
             true => Ok(()),
@@ -129,12 +128,12 @@ impl Aside<'_> {
         }
         rustix::fs::linkat(CWD, self.path(), CWD, &aside, AtFlags::SYMLINK_FOLLOW)
             .map_err(io::Error::from)
-            .and_then(|()| fs::rename(&aside, directory.join("image")))
+            .and_then(|()| put_in_place(&aside, &directory.join("image")))
             .map_err(at("create", &directory.join("image")))
             // The directory stays if it is another's. At worst the next one removes what is aside.
             .inspect_err(|_| drop((fs::remove_file(&aside), fs::remove_dir(&directory))))?;
-        sync(&directory)?;
-        sync(&self.images.directory)
+        let above = &self.images.directory;
+        File::open(above).and_then(|above| above.sync_all()).map_err(at("sync", above))
     }
 }
 
@@ -144,10 +143,6 @@ fn remove(path: &Path) -> Result<(), PlaceError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn sync(directory: &Path) -> Result<(), PlaceError> {
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(at("sync", directory))
 }
 
 fn at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
