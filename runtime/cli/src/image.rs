@@ -7,6 +7,7 @@ mod extract;
 mod info;
 #[cfg(feature = "builder")]
 mod init;
+mod progress_line;
 mod sign;
 mod verify;
 

@@ -5,7 +5,7 @@
 mod http;
 mod place;
 
-use super::description_json;
+use super::{description_json, progress_line};
 use crate::command_line::Outcome;
 use crate::output::{self, Format, bytes, printable};
 use crate::places::Places;
@@ -14,7 +14,7 @@ use clap::Args;
 use place::{Aside, Images};
 use serde_json::json;
 use std::error::Error;
-use std::io::{self, IsTerminal, Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_image::inspect::{self, Description};
@@ -142,26 +142,27 @@ const STEP_BYTES: u64 = 1 << 20;
 
 /// Where the bytes come from, and how many there will be, if that is known.
 struct Source {
-    bytes: Box<dyn Read>,
+    content: Box<dyn Read>,
     size_bytes: Option<u64>,
 }
 
 fn open(source: &str) -> Result<Source, Box<dyn Error>> {
     if source == "-" {
-        return Ok(Source { bytes: Box::new(io::stdin()), size_bytes: None });
+        return Ok(Source { content: Box::new(io::stdin()), size_bytes: None });
     }
     if source.contains("://") {
         let http::Body { bytes, size_bytes } = http::get(source).map_err(|error| format!("{source}: {error}"))?;
-        return Ok(Source { bytes: Box::new(bytes), size_bytes: Some(size_bytes) });
+        return Ok(Source { content: Box::new(bytes), size_bytes: Some(size_bytes) });
     }
     let file = regular_file::open_linked(Path::new(source)).map_err(|error| format!("{source}: {error}"))?;
     let metadata = file.metadata().map_err(|error| format!("{source}: {error}"))?;
-    Ok(Source { bytes: Box::new(file.take(metadata.len())), size_bytes: Some(metadata.len()) })
+    Ok(Source { content: Box::new(file.take(metadata.len())), size_bytes: Some(metadata.len()) })
 }
 
 /// Copies all of the source, while there is room for it.
 fn receive(source: &str, aside: &Aside<'_>) -> Result<(), Box<dyn Error>> {
-    let Source { mut bytes, size_bytes } = open(source)?;
+    let Source { mut content, size_bytes } = open(source)?;
+    let of = size_bytes.map_or_else(String::new, |size_bytes| format!(" of {}", bytes(size_bytes)));
     let (mut buffer, mut received, mut looked_until) = (vec![0; 128 * 1024], 0, 0);
     loop {
         if looked_until <= received {
@@ -173,7 +174,7 @@ fn receive(source: &str, aside: &Aside<'_>) -> Result<(), Box<dyn Error>> {
             )?;
             looked_until = received + STEP_BYTES;
         }
-        let count = match bytes.read(&mut buffer) {
+        let count = match content.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -182,9 +183,9 @@ fn receive(source: &str, aside: &Aside<'_>) -> Result<(), Box<dyn Error>> {
         let read = buffer.get(..count).unwrap_or_default();
         aside.file().write_all(read).map_err(|error| aside.write_error(error))?;
         received += count as u64;
-        show_progress("received", received, size_bytes);
+        progress_line::show(format_args!("received {}{of}", bytes(received)));
     }
-    show_progress("verifying", received, None);
+    progress_line::show(format_args!("verifying {}", bytes(received)));
     aside.file().sync_all().map_err(|error| aside.write_error(error))?;
     match size_bytes {
         Some(size_bytes) if received != size_bytes => {
@@ -205,22 +206,6 @@ fn verify(path: &Path, keys: &Keys, fingerprint: Option<&Fingerprint>) -> Result
     let verified = open_trusted(path, keys, &wanted)
         .map_err(|error| format!("{}: {error}", error.step().name()))
         .and_then(|_| inspect::verify(path, keys, 1).map_err(|error| format!("{}: {error}", error.step().name())));
-    clear_progress();
+    progress_line::clear();
     verified.map(|(description, signers)| (description, signers.len()))
-}
-
-/// A large image takes a while: on a terminal it is said how far it is, on a line which the result then takes.
-fn show_progress(what: &str, count: u64, of: Option<u64>) {
-    if io::stderr().is_terminal() {
-        let of = of.map_or_else(String::new, |of| format!(" of {}", bytes(of)));
-        // A terminal that has gone away does not matter here.
-        let _ = write!(io::stderr(), "\r{what} {}{of}\x1b[K", bytes(count));
-    }
-}
-
-/// Clears that line.
-fn clear_progress() {
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
 }

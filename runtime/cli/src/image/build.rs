@@ -1,6 +1,6 @@
 //! `yado image build`: a signed image from a directory or a tar archive, the same bytes from the same files.
 
-use super::{description_json, init};
+use super::{description_json, init, progress_line};
 use crate::command_line::Outcome;
 use crate::output::{self, Format, bytes};
 use clap::Args;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Write as _};
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -111,7 +111,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
         ImageKind::System => None,
     };
     let built = pack::build_from(&root, &options);
-    clear_progress();
+    progress_line::clear();
     let Built { fingerprint, header } = built?;
     if let Some(warning) = warning {
         eprintln!("yado: warning: {warning}");
@@ -209,21 +209,13 @@ fn digest_of(path: &Path) -> Result<String, String> {
     Ok(hex::encode(&hasher.finalize()))
 }
 
-/// A large image takes a while: on a terminal it is said how far it is, on a line which the result then takes.
+/// Each percent once.
 fn show_progress(progress: Progress) {
     static SHOWN: AtomicU64 = AtomicU64::new(u64::MAX);
     let Progress { stored_bytes, all_bytes } = progress;
     let percent = stored_bytes.saturating_mul(100).checked_div(all_bytes).unwrap_or(100);
-    if SHOWN.swap(percent, Ordering::Relaxed) != percent && io::stderr().is_terminal() {
-        // A terminal that has gone away does not matter here.
-        let _ = write!(io::stderr(), "\rpacking: {percent} % of {}\x1b[K", bytes(all_bytes));
-    }
-}
-
-/// Clears that line.
-fn clear_progress() {
-    if io::stderr().is_terminal() {
-        let _ = write!(io::stderr(), "\r\x1b[K");
+    if SHOWN.swap(percent, Ordering::Relaxed) != percent {
+        progress_line::show(format_args!("packing: {percent} % of {}", bytes(all_bytes)));
     }
 }
 
