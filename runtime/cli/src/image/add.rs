@@ -17,7 +17,7 @@ use std::error::Error;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use yado_image::inspect::{self, Description};
+use yado_image::inspect::{self, Description, InspectError};
 use yado_image::{ImageKind, Keys, Layout, Runtime, Wanted, open_trusted};
 use yado_spec::sources::{MAX_NAME_BYTES, is_fingerprint_prefix, read_sources};
 use yado_sys::regular_file;
@@ -60,8 +60,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     let aside = images.begin()?;
     receive(source, &aside)?;
+    let fingerprint = fingerprint.as_ref().map(|Fingerprint(digest)| *digest);
     let wrong = |error: String| format!("{source}: {error}");
-    let (description, signers) = verify(&aside.path(), &keys, fingerprint.as_ref()).map_err(wrong)?;
+    let (description, signers) = verify(&aside.path(), &keys, fingerprint).map_err(wrong)?;
     let alias = alias.as_ref().unwrap_or(&description.manifest.name);
     refuse_bad_alias(alias)?;
     if !replace {
@@ -69,8 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     let is_there = images.find(&description.fingerprint).is_some_and(|image| {
         // One that has as many signatures keeps them. One that was damaged is mended.
-        verify(&image, &keys, Some(&Fingerprint(description.fingerprint)))
-            .is_ok_and(|(_, already)| signers <= already)
+        verify(&image, &keys, Some(description.fingerprint)).is_ok_and(|(_, already)| signers <= already)
     });
     if !is_there {
         aside.keep_as(&description.fingerprint)?;
@@ -189,23 +189,18 @@ fn receive(source: &str, aside: &Aside<'_>) -> Result<(), Box<dyn Error>> {
     aside.file().sync_all().map_err(|error| aside.write_error(error))?;
     match size_bytes {
         Some(size_bytes) if received != size_bytes => {
-            Err(format!("{source}: it ended after {} of {}", bytes_text(received), bytes_text(size_bytes)).into())
+            Err(format!("{source}: it ended after {received} bytes of {size_bytes} bytes").into())
         }
         _ => Ok(()),
     }
 }
 
-fn bytes_text(count: u64) -> String {
-    format!("{count} bytes")
-}
-
 /// All that a start checks, and every block besides. How many of the keys have signed it is told too.
-fn verify(path: &Path, keys: &Keys, fingerprint: Option<&Fingerprint>) -> Result<(Description, usize), String> {
-    let fingerprint = fingerprint.map(|wanted| wanted.0);
+fn verify(path: &Path, keys: &Keys, fingerprint: Option<[u8; 32]>) -> Result<(Description, usize), String> {
     let wanted = Wanted { kind: ImageKind::Container, fingerprint, threshold: 1, runtime: Runtime::this() };
-    let verified = open_trusted(path, keys, &wanted)
-        .map_err(|error| format!("{}: {error}", error.step().name()))
-        .and_then(|_| inspect::verify(path, keys, 1).map_err(|error| format!("{}: {error}", error.step().name())));
+    let verified =
+        open_trusted(path, keys, &wanted).map_err(InspectError::Open).and_then(|_| inspect::verify(path, keys, 1));
     progress_line::clear();
-    verified.map(|(description, signers)| (description, signers.len()))
+    let (description, signers) = verified.map_err(|error| format!("{}: {error}", error.step().name()))?;
+    Ok((description, signers.len()))
 }

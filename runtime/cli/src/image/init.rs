@@ -7,7 +7,8 @@ use yado_image::manifest::Manifest;
 use yado_image::pack::Root;
 use yado_wire::signal_name;
 
-/// Refuses a root that could not be mounted on or whose init could not be executed, and completes the manifest. A warning is returned where the init is not known.
+/// Refuses a root that could not be mounted on or whose init could not be executed, and completes the manifest. A warning is returned
+/// where the init is not known.
 pub(super) fn check(root: &Root, manifest: &mut Manifest) -> Result<Option<String>, Box<dyn Error>> {
     if let Some(name) = root.spoilt_mount_point() {
         return Err(format!("/{name} of the root is no directory, and a start mounts on it").into());
