@@ -6,11 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use super::apt::{PrivateApt, Suite};
-use super::binfmt;
 use super::board_files::busybox;
 use super::failure::ProvisionError;
 use super::host_packages::{self, Purpose};
-use super::rootfs::{EXCLUDED, MERGED_USR, SOURCE_DATE_EPOCH, Script, debian_root};
+use super::rootfs::{MERGED_USR, Recipe, SOURCE_DATE_EPOCH, Script, debian_root, minbase, mmdebstrap};
 use crate::arch::Arch;
 use crate::cache::{Cache, Key};
 use crate::command::Tool;
@@ -142,12 +141,13 @@ const PROGRAM: &str = include_str!("../../data/guests/program.c");
 
 /// A guest's root, as a tar.
 pub fn guest_root(cache: &Cache, arch: Arch, guest: &Guest) -> Result<PathBuf, ProvisionError> {
-    let entry = format!("guest-{}-{arch}", guest.name);
+    let name = format!("guest-{}", guest.name);
+    let entry = format!("{name}-{arch}");
     match guest.contents {
         Contents::BoardContainer => debian_root(cache, arch),
         Contents::Debian { suite, packages, setup } => {
             let setup = format!("{DEBIAN}{setup}");
-            on_minimal(cache, arch, suite, &Recipe { entry: &entry, packages, setup: &setup })
+            on_minimal(cache, arch, suite, &Recipe { name: &name, version: "guest 1", packages, setup: &setup })
         }
         Contents::Busybox => {
             let program = busybox(cache, arch)?;
@@ -188,25 +188,15 @@ fn archive(tar: &Path, make: impl FnOnce(&Path) -> Result<(), ProvisionError>) -
     Ok(Tool::new("tar").args(options).arg(time).arg("-cf").arg(tar).arg("-C").arg(folder.path()).arg(".").run()?)
 }
 
-/// What a Debian guest is made from.
-struct Recipe<'r> {
-    entry: &'r str,
-    packages: &'r [&'r str],
-    setup: &'r str,
-}
-
 /// Packages of Debian on the minimal root of their suite.
 fn on_minimal(cache: &Cache, arch: Arch, suite: Suite, recipe: &Recipe<'_>) -> Result<PathBuf, ProvisionError> {
-    let Recipe { entry, packages, setup } = recipe;
+    let Recipe { name, version: _, packages, setup } = recipe;
     host_packages::ensure(cache, &[Purpose::Fetching])?;
     let apt = PrivateApt::open(cache, suite)?;
-    let mut key = Key::new("guest 1").with(arch.debian()).with(setup).with(suite.name());
-    for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, packages)?) {
-        key = key.with(&stanza.sha256);
-    }
-    cache.entry(entry, &key, |aside| {
+    let key = recipe.key(&apt, arch)?.with(suite.name());
+    cache.entry(&format!("{name}-{arch}"), &key, |aside| {
         let minimal = minimal_root(cache, &apt, arch)?;
-        let step = Step::begin(format!("{entry}: {} on {}", packages.join(" "), suite.name()));
+        let step = Step::begin(format!("{name} for {arch}: {} on {}", packages.join(" "), suite.name()));
         let setup = Script::write(aside, setup)?;
         // mmdebstrap(1), "Examples": a root that is there already is refined.
         let unpack = format!("mmtarfilter '--path-exclude=/dev/*' < '{}' | tar -C \"$1\" -x", minimal.display());
@@ -214,7 +204,7 @@ fn on_minimal(cache: &Cache, arch: Arch, suite: Suite, recipe: &Recipe<'_>) -> R
             "chroot \"$1\" env DEBIAN_FRONTEND=noninteractive apt-get -qq --yes --no-install-recommends install {}",
             packages.join(" ")
         );
-        mmdebstrap(arch)
+        mmdebstrap(cache, arch)?
             .args(["--variant=custom", "--skip=update"])
             .arg(format!("--setup-hook={unpack}"))
             .arg(format!("--customize-hook={install}"))
@@ -230,23 +220,18 @@ fn on_minimal(cache: &Cache, arch: Arch, suite: Suite, recipe: &Recipe<'_>) -> R
 /// The minimal root of a suite, with the lists of its packages.
 fn minimal_root(cache: &Cache, apt: &PrivateApt<'_>, arch: Arch) -> Result<PathBuf, ProvisionError> {
     let suite = apt.suite();
-    let base_files = apt.look_up(arch, &["base-files"])?;
-    let key = base_files.iter().fold(Key::new("minimal root 1"), |key, stanza| key.with(&stanza.sha256));
-    let key = key.with(EXCLUDED.join("\n"));
-    cache.entry(&format!("minimal-{}-{arch}", suite.name()), &key, |aside| {
-        host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
-        binfmt::register(arch)?;
+    let name = format!("minimal-{}", suite.name());
+    let recipe = Recipe { name: &name, version: "minimal root 1", packages: &[], setup: "" };
+    cache.entry(&format!("{name}-{arch}"), &recipe.key(apt, arch)?, |aside| {
         let step = Step::begin(format!("a minimal root of {} for {arch}", suite.name()));
         let merging = match suite.has_merged_usr() {
             true => vec![format!("--hook-directory={MERGED_USR}"), "--include=usr-is-merged".to_owned()],
             false => Vec::new(),
         };
-        mmdebstrap(arch)
-            .args(["--variant=minbase", "--skip=cleanup/apt/lists", "--aptopt=Acquire::Languages \"none\""])
-            .args(["--aptopt=Acquire::Retries \"3\"", "--dpkgopt=force-unsafe-io"])
+        minbase(cache, arch)?
+            .args(["--skip=cleanup/apt/lists", "--dpkgopt=force-unsafe-io"])
             // A mirror that stands still has lists of sid that are past their time; they are signed all the same.
             .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
-            .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
             .args(merging)
             .arg(suite.name())
             .arg(aside)
@@ -255,13 +240,6 @@ fn minimal_root(cache: &Cache, apt: &PrivateApt<'_>, arch: Arch) -> Result<PathB
         step.done();
         Ok(())
     })
-}
-
-fn mmdebstrap(arch: Arch) -> Tool {
-    Tool::as_root("env")
-        .arg(format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"))
-        .args(["mmdebstrap", "--quiet", "--format=tar"])
-        .arg(format!("--architectures={arch}"))
 }
 
 #[cfg(test)]

@@ -15,18 +15,28 @@ use crate::command::Tool;
 use crate::progress::Step;
 
 /// One root.
-struct Recipe {
+pub(super) struct Recipe<'r> {
     /// Its entry in the cache.
-    name: &'static str,
+    pub(super) name: &'r str,
     /// The version of this way of making it.
-    version: &'static str,
-    packages: &'static [&'static str],
-    setup: &'static str,
+    pub(super) version: &'r str,
+    pub(super) packages: &'r [&'r str],
+    pub(super) setup: &'r str,
+}
+
+impl Recipe<'_> {
+    /// base-files changes with every point release, so it stands for all that is not named.
+    pub(super) fn key(&self, apt: &PrivateApt<'_>, arch: Arch) -> Result<Key, ProvisionError> {
+        let Recipe { name: _, version, packages, setup } = self;
+        let key = Key::new(version).with(arch.debian()).with(setup).with(EXCLUDED.join("\n"));
+        let found = apt.look_up(arch, &[&["base-files"], *packages].concat())?;
+        Ok(found.iter().fold(key, |key, stanza| key.with(&stanza.sha256)))
+    }
 }
 
 /// A container's. `usr-is-merged` says that the merge was done before anything was
 /// unpacked; without it `usrmerge` comes instead and brings all of perl, a third of the whole.
-const CONTAINER: Recipe = Recipe {
+const CONTAINER: Recipe<'_> = Recipe {
     name: "debian-root",
     version: "debian root 2",
     packages: &[
@@ -43,7 +53,7 @@ const CONTAINER: Recipe = Recipe {
 };
 
 /// A board's with systemd as its PID 1, which starts LXC's containers.
-const LXC_HOST: Recipe = Recipe {
+const LXC_HOST: Recipe<'_> = Recipe {
     name: "lxc-host-root",
     version: "lxc host root 1",
     packages: &["usr-is-merged", "systemd", "systemd-sysv", "udev", "kmod", "dbus", "lxc"],
@@ -54,7 +64,7 @@ const LXC_HOST: Recipe = Recipe {
 pub(super) const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
 
 /// Left out: nobody reads a manual in a container of a device.
-pub(super) const EXCLUDED: [&str; 5] =
+const EXCLUDED: [&str; 5] =
     ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*"];
 
 /// Every file that is newer gets this time, so that two builds agree: the day of bookworm's release.
@@ -70,48 +80,42 @@ pub fn lxc_host_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionErro
     make(cache, arch, &LXC_HOST)
 }
 
-fn make(cache: &Cache, arch: Arch, recipe: &Recipe) -> Result<PathBuf, ProvisionError> {
-    let Recipe { name, version, packages, setup } = recipe;
+fn make(cache: &Cache, arch: Arch, recipe: &Recipe<'_>) -> Result<PathBuf, ProvisionError> {
+    let Recipe { name, version: _, packages, setup } = recipe;
     host_packages::ensure(cache, &[Purpose::Fetching])?;
     let apt = PrivateApt::open(cache, Suite::Main)?;
-    // base-files changes with every point release, so it stands for all that is not named.
-    let mut key = Key::new(version).with(arch.debian()).with(setup).with(EXCLUDED.join("\n"));
-    for stanza in apt.look_up(arch, &["base-files"])?.iter().chain(&apt.look_up(arch, packages)?) {
-        key = key.with(&stanza.sha256);
-    }
-    cache.entry(&format!("{name}-{arch}"), &key, |aside| {
-        host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
-        binfmt::register(arch)?;
+    cache.entry(&format!("{name}-{arch}"), &recipe.key(&apt, arch)?, |aside| {
         let step = Step::begin(format!("{name} of Debian 12 for {arch} (minutes, once)"));
         let setup = Script::write(aside, setup)?;
-        bootstrap(&apt, arch, packages, &setup.path, aside)?;
+        minbase(cache, arch)?
+            .arg(format!("--include={}", packages.join(",")))
+            .arg(format!("--hook-directory={MERGED_USR}"))
+            .arg(format!("--customize-hook={} \"$1\"", setup.path.display()))
+            .arg(Suite::Main.name())
+            .arg(aside)
+            .arg(apt.source_line(arch)?.trim())
+            .run()?;
         step.done();
         Ok(())
     })
 }
 
-fn bootstrap(
-    apt: &PrivateApt<'_>,
-    arch: Arch,
-    packages: &[&str],
-    setup: &Path,
-    tar: &Path,
-) -> Result<(), ProvisionError> {
-    Tool::as_root("env")
+/// For Debian's smallest root with apt.
+pub(super) fn minbase(cache: &Cache, arch: Arch) -> Result<Tool, ProvisionError> {
+    Ok(mmdebstrap(cache, arch)?
+        .arg("--variant=minbase")
+        .args(["--aptopt=Acquire::Languages \"none\"", "--aptopt=Acquire::Retries \"3\""])
+        .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}"))))
+}
+
+/// With all that it needs of this machine, which may not run programs of `arch` since it has booted.
+pub(super) fn mmdebstrap(cache: &Cache, arch: Arch) -> Result<Tool, ProvisionError> {
+    host_packages::ensure(cache, &[Purpose::RootFileSystem])?;
+    binfmt::register(arch)?;
+    Ok(Tool::as_root("env")
         .arg(format!("SOURCE_DATE_EPOCH={SOURCE_DATE_EPOCH}"))
-        .args(["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"])
-        .arg(format!("--architectures={arch}"))
-        .arg(format!("--include={}", packages.join(",")))
-        .arg("--aptopt=Acquire::Languages \"none\"")
-        .arg("--aptopt=Acquire::Retries \"3\"")
-        .args(EXCLUDED.iter().map(|pattern| format!("--dpkgopt=path-exclude={pattern}")))
-        .arg(format!("--hook-directory={MERGED_USR}"))
-        .arg(format!("--customize-hook={} \"$1\"", setup.display()))
-        .arg(Suite::Main.name())
-        .arg(tar)
-        .arg(apt.source_line(arch)?.trim())
-        .run()?;
-    Ok(())
+        .args(["mmdebstrap", "--quiet", "--format=tar"])
+        .arg(format!("--architectures={arch}")))
 }
 
 /// A hook as a file beside the entry that is being made; gone when it is made or has failed.
