@@ -2,14 +2,12 @@
 
 use super::tally::Tally;
 use crate::arch::Arch;
+use crate::board::tree::Tree;
 use crate::cache::Cache;
 use crate::cross;
 use crate::length::Length;
 use crate::provision::{GUESTS, Guest, ProvisionError, Wanted, guest_root};
-use std::fs;
-use std::io;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// The folder. A guest that could not be made has failed and is not in it.
@@ -18,13 +16,12 @@ pub(super) fn make_ready(cache: &Cache, tally: &mut Tally) -> Option<PathBuf> {
     let is_wanted = |guest: &&Guest| guest.wanted == Wanted::Always || tally.length() == Length::Long;
     let guests: Vec<&Guest> = GUESTS.iter().filter(is_wanted).collect();
     let folder = cross::target_folder().join("guests");
-    tally.check("a folder for the roots of guests", || make_empty(&folder))?;
+    let tree = tally.check("a folder for the roots of guests", || Tree::create(&folder))?;
     for (guest, root) in all(cache, arch, &guests) {
         let name = format!("the root of the guest {} for {arch} is made, or kept", guest.name);
-        let link = folder.join(format!("{}.tar", guest.name));
         tally.check(&name, || {
             let root = root.map_err(|error| error.to_string())?;
-            symlink(root, &link).map_err(|error| format!("link {}: {error}", link.display()))
+            tree.symlink(&format!("{}.tar", guest.name), &root).map_err(|error| error.to_string())
         });
     }
     Some(folder)
@@ -48,12 +45,4 @@ fn all<'g>(cache: &Cache, arch: Arch, guests: &[&'g Guest]) -> Vec<(&'g Guest, R
     let mut made = made.into_inner().unwrap_or_default();
     made.sort_by_key(|(guest, _)| guest.name);
     made
-}
-
-fn make_empty(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::create_dir_all(folder)
 }

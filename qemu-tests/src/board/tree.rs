@@ -61,7 +61,7 @@ impl Tree {
     }
 
     /// Makes a symbolic link.
-    pub fn symlink(&self, path: &str, target: &str) -> Result<(), TreeError> {
+    pub fn symlink(&self, path: &str, target: impl AsRef<Path>) -> Result<(), TreeError> {
         let path = self.place_with_parent(path)?;
         symlink(target, &path).map_err(at(&path))
     }
