@@ -138,6 +138,7 @@ const OPENRC_INIT: &str =
 
 const BUSYBOX: &str = include_str!("../../data/guests/busybox.sh");
 const PROGRAM: &str = include_str!("../../data/guests/program.c");
+const PROGRAM_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/guests/program.c");
 
 /// A guest's root, as a tar.
 pub fn guest_root(cache: &Cache, arch: Arch, guest: &Guest) -> Result<PathBuf, ProvisionError> {
@@ -160,23 +161,16 @@ pub fn guest_root(cache: &Cache, arch: Arch, guest: &Guest) -> Result<PathBuf, P
         Contents::Program => {
             host_packages::ensure(cache, &[Purpose::Compiler(arch), Purpose::Linking(arch)])?;
             let key = Key::new("guest program 1").with(PROGRAM).with(arch.debian());
-            cache.entry(&entry, &key, |aside| {
-                let source = aside.with_extension("c");
-                std::fs::write(&source, PROGRAM).map_err(ProvisionError::io("write", &source))?;
-                let compiled = archive(aside, |root| compile(arch, &source, root));
-                // At worst it is overwritten by the next run.
-                let _ = std::fs::remove_file(&source);
-                compiled
-            })
+            cache.entry(&entry, &key, |aside| archive(aside, |root| compile(arch, root)))
         }
     }
 }
 
-fn compile(arch: Arch, source: &Path, root: &Path) -> Result<(), ProvisionError> {
+fn compile(arch: Arch, root: &Path) -> Result<(), ProvisionError> {
     let folder = root.join("sbin");
     std::fs::create_dir(&folder).map_err(ProvisionError::io("create", &folder))?;
     let options = ["-static", "-Os", "-s", "-Wall", "-Werror", "-o"];
-    Ok(Tool::new(arch.gcc()).args(options).arg(folder.join("init")).arg(source).run()?)
+    Ok(Tool::new(arch.gcc()).args(options).arg(folder.join("init")).arg(PROGRAM_FILE).run()?)
 }
 
 /// Packs what `make` puts into an empty folder; all of it is root's.
