@@ -58,11 +58,13 @@ impl HostYado {
         fs::read(&self.program).map_err(BuildError::io(&self.program))
     }
 
-    /// What tells one way of packing images from another: the sources of the part that does it. Other changes of the
-    /// command leave an image as it is, and a large one need not be made again.
+    /// What tells one way of packing images from another: the sources of the part that does it, and of that which completes a
+    /// manifest. Other changes of the command leave an image as it is, and a large one need not be made again.
     pub fn packer() -> Result<Vec<u8>, BuildError> {
-        let mut text = Vec::new();
-        read_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/image/src"), &mut text)?;
+        let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime");
+        let completed_by = runtime.join("cli/src/image/init.rs");
+        let mut text = fs::read(&completed_by).map_err(BuildError::io(&completed_by))?;
+        read_below(&runtime.join("image/src"), &mut text)?;
         Ok(text)
     }
 

@@ -86,8 +86,8 @@ fn image(cache: &Cache, yado: &HostYado, keys: &Keys, on_stick: &OnStick) -> Res
     let row =
         GUESTS.iter().find(|row| row.name == guest.name).expect("what is expected of it is of one of the guests");
     let root = provision::guest_root(cache, arch, row).map_err(BuildError::Provision)?;
-    let key = Key::new("guest image 1").with(root.as_os_str().as_encoded_bytes()).with(keys.identity()?);
-    let key = key.with(HostYado::packer()?).with(include_str!("../../../runtime/cli/src/image/init.rs"));
+    let key = Key::new("guest image 1").with(root.as_os_str().as_encoded_bytes());
+    let key = key.with(keys.identity()?).with(HostYado::packer()?);
     cache.entry(&format!("guest-image-{instance}-{arch}"), &key, |aside| {
         let step = Step::begin(format!("image of {instance} for {arch}"));
         let options = ImageOptions {
