@@ -3,7 +3,7 @@
 //! often; what is looked for is one table, `expected.rs`.
 
 mod bench;
-#[allow(dead_code, reason = "some of it is for the hosted tests")]
+#[expect(dead_code, reason = "some of it is for the hosted tests")]
 mod expected;
 mod failure;
 mod images;
