@@ -160,6 +160,23 @@ impl Commands {
 }
 
 impl Guest {
+    /// Of the lines that it said on its console, those that tell of a failure, but for what may fail. systemd's units are asked for.
+    pub(crate) fn told_failures(&self, said: impl IntoIterator<Item = String>) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for line in said {
+            match (line.as_str(), lines.last_mut()) {
+                // The end of a line in which another program has spoken.
+                ("failed." | "failed!", Some(before)) => before.push_str(" failed"),
+                _ => lines.push(line),
+            }
+        }
+        let is_told = |line: &str| self.commands != Commands::Systemd && line.to_lowercase().contains("fail");
+        lines.retain(|line| is_told(line) && !self.may_fail(line));
+        lines.sort();
+        lines.dedup();
+        lines
+    }
+
     /// Whether a line names only what fails in any container.
     pub(crate) fn may_fail(&self, line: &str) -> bool {
         self.may_fail.iter().any(|known| line.contains(known))

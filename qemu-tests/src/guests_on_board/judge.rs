@@ -196,7 +196,7 @@ impl Judged<'_> {
     /// Of what it said on its console, whatever its init.
     fn told_no_failure(&self, observer: &mut Observer) -> Result<(), GuestError> {
         let said = self.bench.yado(&["rescue", "logs", self.guest.instance, "--format", "json"])?;
-        let failures = told_failures(&said, self.guest);
+        let failures = self.guest.guest.told_failures(console_lines(&said));
         let shown = if failures.is_empty() { "none".to_owned() } else { failures.join(" | ") };
         observer.check(
             Witness::Peer,
@@ -208,22 +208,10 @@ impl Judged<'_> {
     }
 }
 
-/// Lines of its log that tell of a failure, but for what may fail. systemd's units are asked for.
-fn told_failures(log: &str, guest: &OnStick) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for record in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let line = record["message"].as_str().unwrap_or_default().trim().to_owned();
-        match (line.as_str(), lines.last_mut()) {
-            // The end of a line in which another program has spoken.
-            ("failed." | "failed!", Some(before)) => before.push_str(" failed"),
-            _ => lines.push(line),
-        }
-    }
-    let is_systemd = guest.guest.commands == super::expected::Commands::Systemd;
-    lines.retain(|line| !is_systemd && line.to_lowercase().contains("fail") && !guest.guest.may_fail(line));
-    lines.sort();
-    lines.dedup();
-    lines
+/// What it said, of its log in JSON.
+fn console_lines(log: &str) -> impl Iterator<Item = String> {
+    let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    records.map(|record| text(&record, "message").trim().to_owned())
 }
 
 /// Of a table of routes, which a name space shows as `|-- 10.158.0.12` and `/32 host LOCAL`: what is an address of its own.
@@ -249,12 +237,7 @@ fn shown_end(ran: &Ran) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::Arch;
     use crate::guests_on_board::expected::{SYSTEMD, SYSVINIT};
-
-    fn on_stick(guest: &'static crate::guests_on_board::expected::Guest) -> OnStick {
-        OnStick { guest, instance: guest.name, arch: Arch::Arm64, more: "" }
-    }
 
     #[test]
     fn an_address_of_its_own_is_a_local_host() {
@@ -267,8 +250,8 @@ mod tests {
         let log =
             |lines: &[&str]| lines.iter().map(|line| format!("{}\n", json!({ "message": line }))).collect::<String>();
         let said = log(&["starting cron ...", "failed!", "mount: after failed mount system call.", "fine"]);
-        assert_eq!(told_failures(&said, &on_stick(&SYSVINIT)), ["starting cron ... failed"]);
-        assert_eq!(told_failures(&said, &on_stick(&SYSTEMD)), [""; 0]);
+        assert_eq!(SYSVINIT.told_failures(console_lines(&said)), ["starting cron ... failed"]);
+        assert_eq!(SYSTEMD.told_failures(console_lines(&said)), [""; 0]);
     }
 
     #[test]

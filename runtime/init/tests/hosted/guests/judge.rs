@@ -56,7 +56,7 @@ pub(super) fn judge(guest: &Guest) {
     let expected = [RunEnd::PoweredOff, RunEnd::PoweredOff, RunEnd::Rebooted, RunEnd::PoweredOff];
     assert_eq!(ends, expected, "{}", guest.name);
     assert!(took < ORDERLY, "{took:?}");
-    let failures = judged.told_failures();
+    let failures = guest.told_failures(judged.printed());
     assert_eq!(failures, [""; 0], "{}", guest.name);
     drop(judged);
     drop(outside);
@@ -157,24 +157,6 @@ impl Judged<'_> {
             _ => None,
         });
         lines.collect()
-    }
-
-    /// What it said on its console of what failed, but for what may.
-    fn told_failures(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for line in self.printed() {
-            match (line.as_str(), lines.last_mut()) {
-                // The end of a line in which another program has spoken.
-                ("failed." | "failed!", Some(before)) => before.push_str(" failed"),
-                _ => lines.push(line),
-            }
-        }
-        // systemd's units are asked for.
-        let is_told = |line: &str| self.guest.commands != Commands::Systemd && line.to_lowercase().contains("fail");
-        lines.retain(|line| is_told(line) && !self.guest.may_fail(line));
-        lines.sort();
-        lines.dedup();
-        lines
     }
 }
 
