@@ -26,4 +26,4 @@ pub mod volatile_disk;
 
 pub use failure::BuildError;
 pub use running::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache, instance, remove_disk, serial_log};
-pub use seen_by_kernel::Seen;
+pub use seen_by_kernel::{Seen, has_inside, own_addresses};

@@ -45,6 +45,15 @@ impl Board {
         Ok(said.trim().to_owned())
     }
 
+    /// Waits for the address that netd says an instance's interface was leased.
+    pub fn wait_lease(&self, instance: &str, timeout: Duration) -> Result<String, BoardError> {
+        self.wait_status(&format!("lease of {instance}"), timeout, |status| {
+            let links = status["links"].as_array()?;
+            let nic = links.iter().find(|link| link["role"] == "nic" && link["instance"] == instance)?;
+            nic["addresses"][0].as_str().map(str::to_owned)
+        })
+    }
+
     /// Whether a link has the addresses that a status says of it.
     pub fn has_addresses(&self, link: &Value) -> Result<Seen, BoardError> {
         let name = link["name"].as_str().unwrap_or_default();
@@ -52,6 +61,18 @@ impl Board {
         let said = self.agent.output(&argv, TIMEOUT).map_err(BoardError::Agent)?;
         Ok(addresses(link, &said))
     }
+}
+
+/// Of `/proc/PID/net/fib_trie`, where a name space has it as `|-- 10.158.0.12` and `/32 host LOCAL`: each address of its own.
+pub fn own_addresses(table: &str) -> impl Iterator<Item = &str> {
+    let lines = table.lines().map(str::trim).zip(table.lines().skip(1));
+    lines.filter_map(|(line, next)| line.strip_prefix("|-- ").filter(|_| next.contains("/32 host LOCAL")))
+}
+
+/// Whether an address, also with the length of its network, is one of them.
+pub fn has_inside(table: &str, address: &str) -> bool {
+    let wanted = address.split('/').next();
+    own_addresses(table).any(|own| Some(own) == wanted)
 }
 
 /// By `/proc/PID/cgroup` and `/proc/PID/status`: it is in the instance's group, and has number 1 in its own name space.
@@ -99,6 +120,17 @@ mod tests {
         assert!(!of("0::/instances/crabs.3\n", "301\t1").holds, "another instance");
         assert!(!of("0::/services/netd\n", "301\t1").holds);
         assert!(!of("", "").holds);
+    }
+
+    #[test]
+    fn an_address_of_its_own_is_a_local_host_and_a_neighbours_is_not() {
+        let table = "Main:\n  +-- 10.158.0.0/24 2 0 2\n     |-- 10.158.0.0\n        /24 link UNICAST\n     |-- 10.158.0.12\n        /32 host LOCAL\n";
+        assert_eq!(own_addresses(table).collect::<Vec<_>>(), ["10.158.0.12"]);
+        assert!(has_inside(table, "10.158.0.12/24"));
+        assert!(has_inside(table, "10.158.0.12"));
+        assert!(!has_inside(table, "10.158.0.1"));
+        assert!(!has_inside(table, "10.158.0.0"));
+        assert!(!has_inside("", "10.158.0.12"));
     }
 
     #[test]

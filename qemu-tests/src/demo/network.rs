@@ -4,7 +4,7 @@ use super::start::read;
 use super::{Demo, StepError, printed};
 use crate::board::container_images::{TOOL, greeting};
 use crate::board::outside::{ADDRESS, PAGE};
-use crate::board::{Seen, instance};
+use crate::board::{Seen, has_inside, instance};
 use crate::report::{Observer, Witness};
 use std::time::Duration;
 
@@ -21,11 +21,7 @@ pub(super) fn reach(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), 
     let has_its = told.contains("10.158.0.1/24") && holds;
     observer.check(Witness::Kernel, "the bridge has its address", format!("{told}; {shown}"), has_its)?;
     for name in ["busybox", "debian"] {
-        let address = demo.board.wait_status(&format!("address of {name}"), LEASE_TIMEOUT, |status| {
-            let nic =
-                status["links"].as_array()?.iter().find(|link| link["role"] == "nic" && link["instance"] == name)?;
-            nic["addresses"][0].as_str().map(str::to_owned)
-        })?;
+        let address = demo.board.wait_lease(name, LEASE_TIMEOUT)?;
         let pid = &instance(&demo.board.status()?, name).map(|entry| entry["pid"].to_string()).unwrap_or_default();
         let has_it = has_inside(&read(demo, &format!("/proc/{pid}/net/fib_trie"))?, &address);
         observer.check(
@@ -55,13 +51,6 @@ pub(super) fn reach(demo: &mut Demo<'_>, observer: &mut Observer) -> Result<(), 
     Ok(())
 }
 
-/// Whether a table of routes, which a name space shows as `|-- 10.158.0.12` and `/32 host LOCAL`, has an address as its own.
-fn has_inside(table: &str, address: &str) -> bool {
-    let wanted = format!("|-- {}", address.split('/').next().unwrap_or_default());
-    let lines = table.lines().map(str::trim).zip(table.lines().skip(1));
-    lines.into_iter().any(|(line, next)| line == wanted && next.contains("/32 host LOCAL"))
-}
-
 /// Fetches once; a name that is not known yet is asked for again until the deadline, by asking again.
 fn fetch(demo: &Demo<'_>, from: &str, host: &str, port: &str) -> Result<String, StepError> {
     let ask = || {
@@ -73,19 +62,4 @@ fn fetch(demo: &Demo<'_>, from: &str, host: &str, port: &str) -> Result<String, 
         let said = said.as_str()?;
         printed(said, "status").map(|_| said.to_owned())
     })?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_inside;
-
-    #[test]
-    fn an_address_of_its_own_is_a_local_host_and_a_neighbours_is_not() {
-        let table = "Main:\n  +-- 10.158.0.0/24 2 0 2\n     |-- 10.158.0.0\n        /24 link UNICAST\n     |-- 10.158.0.12\n        /32 host LOCAL\n";
-        assert!(has_inside(table, "10.158.0.12/24"));
-        assert!(has_inside(table, "10.158.0.12"));
-        assert!(!has_inside(table, "10.158.0.1"));
-        assert!(!has_inside(table, "10.158.0.0"));
-        assert!(!has_inside("", "10.158.0.12"));
-    }
 }

@@ -6,7 +6,7 @@ use super::failure::GuestError;
 use super::images::{NEIGHBOUR, OnStick};
 use crate::board::container_images::greeting;
 use crate::board::outside::{ADDRESS, PAGE};
-use crate::board::{BoardError, Seen};
+use crate::board::{BoardError, Seen, own_addresses};
 use crate::report::{Observer, Witness};
 use qemu_guest::{Ended, Ran};
 use serde_json::{Value, json};
@@ -125,11 +125,7 @@ impl Judged<'_> {
         let address = board.wait_for(&format!("address in {name}"), TIMEOUT, ask, |table| {
             own_addresses(table.as_str()?).find(|address| address.starts_with(NETWORK)).map(str::to_owned)
         })?;
-        let leased = board.wait_status(&format!("lease of {name}"), TIMEOUT, |status| {
-            let links = status["links"].as_array()?;
-            let nic = links.iter().find(|link| link["role"] == "nic" && link["instance"] == name)?;
-            nic["addresses"][0].as_str().map(str::to_owned)
-        })?;
+        let leased = board.wait_lease(name, TIMEOUT)?;
         let is_that = leased.split('/').next() == Some(&address);
         let shown = format!("{leased}; inside {address}");
         observer.check(Witness::Kernel, "it has the address that it was leased", shown, is_that)?;
@@ -214,12 +210,6 @@ fn console_lines(log: &str) -> impl Iterator<Item = String> {
     records.map(|record| text(&record, "message").trim().to_owned())
 }
 
-/// Of a table of routes, which a name space shows as `|-- 10.158.0.12` and `/32 host LOCAL`: what is an address of its own.
-fn own_addresses(table: &str) -> impl Iterator<Item = &str> {
-    let lines = table.lines().map(str::trim).zip(table.lines().skip(1));
-    lines.filter_map(|(line, next)| line.strip_prefix("|-- ").filter(|_| next.contains("/32 host LOCAL")))
-}
-
 /// How the runs of an instance ended, oldest first.
 fn ends(events: &[Value], instance: &str) -> Vec<String> {
     let of_it = events.iter().filter(|event| event["kind"] == "exited" && event["instance"] == instance);
@@ -238,12 +228,6 @@ fn shown_end(ran: &Ran) -> String {
 mod tests {
     use super::*;
     use crate::guests_on_board::expected::{SYSTEMD, SYSVINIT};
-
-    #[test]
-    fn an_address_of_its_own_is_a_local_host() {
-        let table = "Main:\n  +-- 10.158.0.0/24 2 0 2\n     |-- 10.158.0.0\n        /24 link UNICAST\n     |-- 10.158.0.12\n        /32 host LOCAL\n";
-        assert_eq!(own_addresses(table).collect::<Vec<_>>(), ["10.158.0.12"]);
-    }
 
     #[test]
     fn a_line_that_tells_of_a_failure_is_found_and_one_that_may_is_not() {
