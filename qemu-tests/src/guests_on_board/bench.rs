@@ -4,12 +4,13 @@ use super::failure::GuestError;
 use super::images::OnStick;
 use crate::board::outside::Outside;
 use crate::board::qmp::UsbStick;
-use crate::board::{self, Board, BoardOptions, Prepared};
+use crate::board::{self, Board, BoardOptions, Prepared, Seen};
+use crate::report::{Observer, Witness};
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a board may take until its agent speaks; a loaded machine needs many times the usual 5 to 10 s.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
@@ -99,6 +100,35 @@ impl<'a> Bench<'a> {
         Ok(board::instance(&self.board()?.status()?, name).cloned().unwrap_or_default())
     }
 
+    /// Brings an instance from the stick, as its user would, and starts it.
+    pub(super) fn bring(&self, observer: &mut Observer, guest: &OnStick) -> Result<(), GuestError> {
+        let name = guest.instance;
+        observer.note("yado image add", self.yado(&["image", "add", &format!("{STICK}/{name}.img")])?);
+        self.yado(&["apply", &format!("{STICK}/{name}.toml")])?;
+        self.yado(&["rescue", "start", name])?;
+        Ok(())
+    }
+
+    /// Whether nothing is left of an instance.
+    pub(super) fn has_nothing_left(&self, name: &str) -> Result<Seen, GuestError> {
+        let left = self.board()?.remains(name)?;
+        let holds = left.is_empty();
+        Ok(Seen { shown: if holds { "nothing is left".to_owned() } else { left }, holds })
+    }
+
+    /// Waits for an instance that was started, and checks that it is ready and that its first process is there. Its status.
+    pub(super) fn is_ready(&self, observer: &mut Observer, what: &str, name: &str) -> Result<Value, GuestError> {
+        let began = Instant::now();
+        let status = self.wait_instance(name, "is ready or has failed", |status| {
+            matches!(status["state"].as_str(), Some("ready" | "failed"))
+        })?;
+        let Seen { shown, holds } = self.board()?.first_process(name, &status["pid"]);
+        let state = status["state"].as_str().unwrap_or_default();
+        let shown = format!("{state} after {:.1} s; {shown}", began.elapsed().as_secs_f64());
+        observer.check(Witness::Kernel, what, shown, state == "ready" && holds)?;
+        Ok(status)
+    }
+
     /// Waits until an instance's status is as it should be, and gives it back.
     pub(super) fn wait_instance(
         &self,
@@ -109,4 +139,9 @@ impl<'a> Bench<'a> {
         let find = |status: &Value| board::instance(status, name).filter(|entry| is_so(entry)).cloned();
         Ok(self.board()?.wait_status(&format!("{name} that {what}"), TIMEOUT, find)?)
     }
+}
+
+/// How a command ended, and what it printed.
+pub(super) fn shown_end(ran: &Ran) -> String {
+    format!("{:?} {}{}", ran.ended, ran.stdout.trim(), ran.stderr.trim())
 }

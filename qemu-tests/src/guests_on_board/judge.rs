@@ -1,14 +1,14 @@
 //! What every guest must do on the board, as the hosted tests of init ask it of the same roots on this machine. It comes by
 //! `yado image add` and `yado apply`, and goes on the same board when the next one comes.
 
-use super::bench::{Bench, STICK, TIMEOUT};
+use super::bench::{Bench, TIMEOUT, shown_end};
 use super::failure::GuestError;
 use super::images::{NEIGHBOUR, OnStick};
 use crate::board::container_images::greeting;
 use crate::board::outside::{ADDRESS, PAGE};
 use crate::board::{BoardError, Seen, own_addresses};
 use crate::report::{Observer, Witness};
-use qemu_guest::{Ended, Ran};
+use qemu_guest::Ended;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -23,17 +23,16 @@ const REBOOTED: &str = r#"{"rebooted":true}"#;
 /// One guest, from the stick to its power off.
 pub(super) fn judge(bench: &Bench<'_>, observer: &mut Observer, guest: &OnStick) -> Result<(), GuestError> {
     let name = guest.instance;
-    observer.note("yado image add", bench.yado(&["image", "add", &format!("{STICK}/{name}.img")])?);
-    bench.yado(&["apply", &format!("{STICK}/{name}.toml")])?;
-    bench.yado(&["rescue", "start", name])?;
+    bench.bring(observer, guest)?;
     let judged = Judged { bench, guest };
     let first = judged.is_well(observer, "started")?;
 
     let began = Instant::now();
     bench.yado(&["rescue", "stop", name])?;
-    let (took, left) = (began.elapsed(), bench.board()?.remains(name)?);
-    let shown = format!("{:.1} s; {}", took.as_secs_f64(), if left.is_empty() { "nothing is left" } else { &left });
-    observer.check(Witness::Kernel, "told to stop, it ends in order", shown, left.is_empty() && took < ORDERLY)?;
+    let took = began.elapsed();
+    let Seen { shown, holds } = bench.has_nothing_left(name)?;
+    let shown = format!("{:.1} s; {shown}", took.as_secs_f64());
+    observer.check(Witness::Kernel, "told to stop, it ends in order", shown, holds && took < ORDERLY)?;
 
     bench.yado(&["rescue", "start", name])?;
     let second = judged.is_well(observer, "started again")?;
@@ -55,9 +54,8 @@ pub(super) fn judge(bench: &Bench<'_>, observer: &mut Observer, guest: &OnStick)
 
     bench.inside(name, &guest.guest.commands.power_off())?;
     bench.wait_instance(name, "is stopped", |status| status["state"] == "stopped")?;
-    let left = bench.board()?.remains(name)?;
-    let seen = if left.is_empty() { "nothing is left" } else { &left };
-    observer.check(Witness::Kernel, "powered off from inside, it is stopped", seen, left.is_empty())?;
+    let Seen { shown, holds } = bench.has_nothing_left(name)?;
+    observer.check(Witness::Kernel, "powered off from inside, it is stopped", shown, holds)?;
     let ends = ends(&bench.board()?.events()?, name);
     let expected = [POWERED_OFF, POWERED_OFF, REBOOTED, POWERED_OFF];
     observer.check(Witness::OwnWord, "each end is told by its name", ends.join(" "), ends == expected)?;
@@ -91,14 +89,7 @@ impl Judged<'_> {
     fn is_well(&self, observer: &mut Observer, when: &str) -> Result<Value, GuestError> {
         let (bench, name) = (self.bench, self.guest.instance);
         let commands = self.guest.guest.commands;
-        let began = Instant::now();
-        let status = bench.wait_instance(name, "is ready or has failed", |status| {
-            matches!(text(status, "state"), "ready" | "failed")
-        })?;
-        let Seen { shown, holds } = bench.board()?.first_process(name, &status["pid"]);
-        let shown = format!("{} after {:.1} s; {shown}", text(&status, "state"), began.elapsed().as_secs_f64());
-        let is_ready = status["state"] == "ready" && holds;
-        observer.check(Witness::Kernel, &format!("{when}, {name} is ready"), shown, is_ready)?;
+        let status = bench.is_ready(observer, &format!("{when}, {name} is ready"), name)?;
         let ran = bench.inside(name, &commands.exits())?;
         observer.check(
             Witness::Peer,
@@ -207,21 +198,13 @@ impl Judged<'_> {
 /// What it said, of its log in JSON.
 fn console_lines(log: &str) -> impl Iterator<Item = String> {
     let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    records.map(|record| text(&record, "message").trim().to_owned())
+    records.map(|record| record["message"].as_str().unwrap_or_default().trim().to_owned())
 }
 
 /// How the runs of an instance ended, oldest first.
 fn ends(events: &[Value], instance: &str) -> Vec<String> {
     let of_it = events.iter().filter(|event| event["kind"] == "exited" && event["instance"] == instance);
     of_it.map(|event| event["exit"].to_string()).collect()
-}
-
-fn text<'v>(status: &'v Value, key: &str) -> &'v str {
-    status[key].as_str().unwrap_or_default()
-}
-
-fn shown_end(ran: &Ran) -> String {
-    format!("{:?} {}{}", ran.ended, ran.stdout.trim(), ran.stderr.trim())
 }
 
 #[cfg(test)]

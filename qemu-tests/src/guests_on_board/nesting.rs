@@ -1,7 +1,7 @@
 //! Containers of others inside an instance on the board. What a container says is what its kernel told it; its group and its limit
 //! are looked at from the board.
 
-use super::bench::{Bench, STICK};
+use super::bench::{Bench, shown_end};
 use super::failure::GuestError;
 use super::images::OnStick;
 use super::nested::{CONTAINERS, LIMITED, PREPARE, words_of_map};
@@ -14,21 +14,13 @@ pub(super) const NESTS: &str = "nesting";
 
 /// Adds it, starts it, and makes in it what is run.
 pub(super) fn prepare(bench: &Bench<'_>, observer: &mut Observer, guest: &OnStick) -> Result<(), GuestError> {
-    let name = guest.instance;
-    observer.note("yado image add", bench.yado(&["image", "add", &format!("{STICK}/{name}.img")])?);
-    bench.yado(&["apply", &format!("{STICK}/{name}.toml")])?;
-    bench.yado(&["rescue", "start", name])?;
-    let is_settled = |state: &str| matches!(state, "ready" | "failed");
-    let status = bench
-        .wait_instance(name, "is ready or has failed", |status| status["state"].as_str().is_some_and(is_settled))?;
-    let Seen { shown, holds } = bench.board()?.first_process(name, &status["pid"]);
-    observer.check(Witness::Kernel, "it is ready", shown, holds && status["state"] == "ready")?;
+    bench.bring(observer, guest)?;
+    bench.is_ready(observer, "it is ready", guest.instance)?;
     let ran = inside(bench, PREPARE)?;
-    let said = format!("{:?} {}{}", ran.ended, ran.stdout, ran.stderr);
     observer.check(
         Witness::Peer,
         "podman imports an image, for root and for a user",
-        said,
+        shown_end(&ran),
         ran.ended == Ended::Code(0),
     )?;
     Ok(())
@@ -41,18 +33,16 @@ pub(super) fn run(bench: &Bench<'_>, observer: &mut Observer, what: &str) -> Res
     let base = map.split_whitespace().nth(1).unwrap_or_default();
     let wanted = nested.map(base);
     let ran = inside(bench, &nested.command())?;
-    let said = words_of_map(&ran.stdout);
-    let shown = format!("{:?} {said} {}", ran.ended, ran.stderr.trim());
-    let holds = ran.ended == Ended::Code(0) && said == wanted;
-    observer.check(Witness::Peer, &format!("its ids are {}", wanted.replace('\n', ", ")), shown, holds)?;
+    let holds = ran.ended == Ended::Code(0) && words_of_map(&ran.stdout) == wanted;
+    observer.check(Witness::Peer, &format!("its ids are {}", wanted.replace('\n', ", ")), shown_end(&ran), holds)?;
     Ok(())
 }
 
 /// The board's kernel holds the limit, in the group of what podman runs.
 pub(super) fn limit(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), GuestError> {
     let ran = inside(bench, LIMITED)?;
-    let said = format!("{:?} {}{}", ran.ended, ran.stdout, ran.stderr);
-    observer.check(Witness::Peer, "podman runs a container with a limit", said, ran.ended == Ended::Code(0))?;
+    let holds = ran.ended == Ended::Code(0);
+    observer.check(Witness::Peer, "podman runs a container with a limit", shown_end(&ran), holds)?;
     let look = format!(
         "for group in $(find /sys/fs/cgroup/instances/{NESTS}.* -type d); do
              [ \"$(cat $group/memory.max 2>/dev/null)\" = 33554432 ] || continue
@@ -76,9 +66,8 @@ pub(super) fn limit(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), Gu
 /// Stops it: its memory is others'.
 pub(super) fn end(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), GuestError> {
     bench.yado(&["rescue", "stop", NESTS])?;
-    let left = bench.board()?.remains(NESTS)?;
-    let seen = if left.is_empty() { "nothing is left" } else { &left };
-    observer.check(Witness::Kernel, "it is stopped with what runs in it", seen, left.is_empty())?;
+    let Seen { shown, holds } = bench.has_nothing_left(NESTS)?;
+    observer.check(Witness::Kernel, "it is stopped with what runs in it", shown, holds)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::bench::{Bench, MEMORY_MIB, STICK, TIMEOUT};
 use super::failure::GuestError;
 use super::images::NEIGHBOUR;
-use crate::board::{BoardError, Seen};
+use crate::board::BoardError;
 use crate::command::Tool;
 use crate::report::{Observer, Witness};
 use qemu_guest::Presence;
@@ -20,9 +20,7 @@ pub(super) fn boot(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(),
     let memory = bench.shell("grep MemTotal /proc/meminfo | tr -dc 0-9")?;
     let is_small = memory.parse::<u32>().is_ok_and(|kib| kib <= MEMORY_MIB * 1024);
     observer.check(Witness::Kernel, "the board has no more memory than it is to have", memory, is_small)?;
-    let status = bench.wait_instance(NEIGHBOUR, "is ready", |status| status["state"] == "ready")?;
-    let Seen { shown, holds } = bench.board()?.first_process(NEIGHBOUR, &status["pid"]);
-    observer.check(Witness::Kernel, "a neighbour for the guests runs", shown, holds)?;
+    bench.is_ready(observer, "a neighbour for the guests runs", NEIGHBOUR)?;
     bench.plug()?;
     bench.board()?.agent.wait_path("/sys/class/block/sda", Presence::Present, TIMEOUT)?;
     let listed = bench.shell(&format!("mkdir -p {STICK} && mount -t ext4 -o ro /dev/sda {STICK} && ls {STICK}"))?;
@@ -41,9 +39,7 @@ pub(super) fn power_off(bench: &mut Bench<'_>, observer: &mut Observer) -> Resul
     let names: Vec<&str> = bench.guests.iter().map(|guest| guest.instance).filter(|name| is_known(name)).collect();
     for name in names.iter().take(RUNNING) {
         bench.yado(&["rescue", "start", name])?;
-        let status = bench.wait_instance(name, "is ready", |status| status["state"] == "ready")?;
-        let Seen { shown, holds } = bench.board()?.first_process(name, &status["pid"]);
-        observer.check(Witness::Kernel, &format!("{name} runs"), shown, holds)?;
+        bench.is_ready(observer, &format!("{name} runs"), name)?;
     }
     bench.shell(&format!("umount {STICK}"))?;
     let began = Instant::now();
