@@ -96,7 +96,7 @@ const FLOORS: &[Floor] = &[
         about: "tests notice what they are for: each patch in qemu-tests/mutations makes its own fail",
         run: Run::Tests(mutations::run),
         when: When::Long,
-        least: 70,
+        least: mutations::LEAST,
     },
     Floor {
         name: "fuzz",
