@@ -169,7 +169,7 @@ impl Workshop<'_> {
         let fingerprint = fingerprint(image)?;
         let place = format!("usr/lib/yado/images/{fingerprint}/image");
         tree.copy(&place, 0o644, image)?;
-        tree.symlink(&format!("usr/lib/yado/images/aliases/{alias}"), &format!("../{fingerprint}"))?;
+        tree.symlink(&format!("usr/lib/yado/images/aliases/{alias}"), format!("../{fingerprint}"))?;
         Ok(tree.root().join(place))
     }
 
