@@ -3,6 +3,8 @@
 
 pub mod boot_state;
 pub mod environment;
+pub mod progress;
+pub mod source;
 pub mod state_partition;
 mod status;
 
