@@ -1,6 +1,7 @@
 //! The updater: what decides which system boots. So far it knows the boot state and shows it; it fetches and installs
 //! nothing yet.
 
+pub mod boot_loader;
 pub mod boot_state;
 pub mod environment;
 pub mod progress;

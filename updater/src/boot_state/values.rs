@@ -14,7 +14,7 @@ pub enum Slot {
 }
 
 /// The slots the boot loader tries, first first. There is always one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Only A.
     A,
@@ -27,7 +27,7 @@ pub enum Order {
 }
 
 /// One slot, as the boot loader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SlotState {
     /// Tries left; at 0 the slot is passed over.
     pub left: Tries,
@@ -37,11 +37,11 @@ pub struct SlotState {
 
 /// A number of tries: one digit, because U-Boot's `setexpr` counts in hexadecimal and its `test` compares in decimal, and
 /// only below ten are they the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tries(pub(super) u8);
 
 /// Why a slot is not to be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mark {
     /// Nothing was ever installed in it.
     Empty,
@@ -52,14 +52,23 @@ pub enum Mark {
 }
 
 /// Fingerprints of blocked system images: at most [`Blocked::MAX`], the oldest is forgotten first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Blocked(pub(super) Vec<[u8; 32]>);
 
 impl Slot {
     /// Both, in order.
     pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
 
-    pub(super) fn parse(text: &str) -> Option<Slot> {
+    /// The other one.
+    pub fn other(self) -> Slot {
+        match self {
+            Slot::A => Slot::B,
+            Slot::B => Slot::A,
+        }
+    }
+
+    /// The slot of this name.
+    pub fn parse(text: &str) -> Option<Slot> {
         match text {
             "A" => Some(Slot::A),
             "B" => Some(Slot::B),
@@ -69,6 +78,22 @@ impl Slot {
 }
 
 impl Order {
+    /// This one and no other.
+    pub fn only(slot: Slot) -> Order {
+        match slot {
+            Slot::A => Order::A,
+            Slot::B => Order::B,
+        }
+    }
+
+    /// This one, then the other.
+    pub fn both_from(slot: Slot) -> Order {
+        match slot {
+            Slot::A => Order::AThenB,
+            Slot::B => Order::BThenA,
+        }
+    }
+
     /// The slots, first first.
     pub fn slots(self) -> &'static [Slot] {
         match self {
@@ -99,6 +124,11 @@ impl Tries {
     pub const NONE: Tries = Tries(0);
     /// What a good or newly armed slot has; RAUC's and U-Boot's default.
     pub const FULL: Tries = Tries(3);
+
+    /// This many, if it is a digit.
+    pub fn new(count: u8) -> Option<Tries> {
+        (count < 10).then_some(Tries(count))
+    }
 
     /// The number.
     pub fn count(self) -> u8 {
@@ -135,6 +165,22 @@ impl Blocked {
     /// The fingerprints, oldest first.
     pub fn fingerprints(&self) -> &[[u8; 32]] {
         &self.0
+    }
+
+    /// Adds one; the oldest gives it its place.
+    pub fn add(&mut self, fingerprint: &[u8; 32]) {
+        if self.0.contains(fingerprint) {
+            return;
+        }
+        if Blocked::MAX <= self.0.len() {
+            self.0.remove(0);
+        }
+        self.0.push(*fingerprint);
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, fingerprint: &[u8; 32]) {
+        self.0.retain(|other| other != fingerprint);
     }
 
     pub(super) fn parse(text: &str) -> Option<Blocked> {

@@ -1,0 +1,122 @@
+//! The raw partition `state`, which our own boot script for U-Boot reads and counts tries in.
+
+use super::{BootLoader, BootLoaderError, Boots, Counting};
+use crate::boot_state::{BootState, PARTITION};
+use crate::state_partition;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use yado_sys::named_partition::{self, Disks, SYSFS};
+
+/// The partition, open.
+#[derive(Debug)]
+pub struct StatePartition {
+    path: PathBuf,
+    device: File,
+}
+
+impl StatePartition {
+    /// The partition of that name on the disk that the running system is on: another disk's partition of that name is not ours.
+    ///
+    /// # Errors
+    /// When there is none, or more than one disk has one, or it cannot be opened.
+    pub fn of_system() -> Result<StatePartition, BootLoaderError> {
+        let absent = |what| BootLoaderError::Absent { what };
+        let path = named_partition::find(Path::new(SYSFS), &[PARTITION], &Disks::of_system(true))
+            .map_err(|error| absent(format!("partition `{PARTITION}`: {error}")))?
+            .ok_or_else(|| absent(format!("no partition of the system's disk is named `{PARTITION}`")))?;
+        StatePartition::at(&path)
+    }
+
+    /// This device, or a file of the same bytes.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn at(path: &Path) -> Result<StatePartition, BootLoaderError> {
+        let device = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|error| BootLoaderError::Absent { what: format!("open {}: {error}", path.display()) })?;
+        Ok(StatePartition { path: path.to_owned(), device })
+    }
+
+    fn read_state(&self) -> Result<BootState, BootLoaderError> {
+        state_partition::read(&self.device).map_err(|error| BootLoaderError::Read {
+            object: self.path.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+impl BootLoader for StatePartition {
+    fn counting(&self) -> Counting {
+        Counting::Tries
+    }
+
+    fn read(&mut self) -> Result<Boots, BootLoaderError> {
+        let BootState { order, a, b, trial, blocked, sequence: _, others: _ } = self.read_state()?;
+        Ok(Boots { order, a, b, trial, blocked })
+    }
+
+    fn write(&mut self, _before: &Boots, boots: &Boots) -> Result<(), BootLoaderError> {
+        let found = self.read_state()?;
+        let Boots { order, a, b, trial, blocked } = boots.clone();
+        // A sequence that began again would be the older one.
+        let sequence = found.sequence.checked_add(1).ok_or_else(|| BootLoaderError::Write {
+            object: self.path.display().to_string(),
+            reason: "its sequence is at its end; write a new boot state (yado system slots)".to_owned(),
+        })?;
+        let state = BootState { sequence, order, a, b, trial, blocked, others: found.others };
+        state_partition::write(&self.device, &state).map_err(|error| BootLoaderError::Write {
+            object: self.path.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::boot_loader::NotAllowed;
+    use crate::boot_state::{Mark, Slot, Tries};
+
+    fn partition(state: &BootState) -> (tempfile::NamedTempFile, StatePartition) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        state_partition::write(file.as_file(), state).unwrap();
+        let partition = StatePartition::at(file.path()).unwrap();
+        (file, partition)
+    }
+
+    /// What the boot script would find is read by another open of the file.
+    #[test]
+    fn an_update_from_denial_to_confirmation_is_on_the_partition_and_others_keys_stay() {
+        let mut state = BootState::factory(Some(Mark::Empty));
+        state.others = vec![("ethaddr".to_owned(), "52:54:00:12:34:56".to_owned())];
+        let (file, mut partition) = partition(&state);
+        let found = || state_partition::read(&File::open(file.path()).unwrap()).unwrap();
+
+        partition.deny(Slot::B).unwrap();
+        assert_eq!((found().sequence, found().b.mark, found().next()), (2, Some(Mark::Writing), Some(Slot::A)));
+        partition.deny(Slot::B).unwrap();
+        assert_eq!(found().sequence, 2, "what is so already is not written");
+        partition.arm(Slot::B, Tries::FULL).unwrap();
+        assert_eq!((found().trial, found().next()), (Some(Slot::B), Some(Slot::B)));
+        let refused = partition.deny(Slot::A).unwrap_err();
+        assert!(matches!(refused, BootLoaderError::NotAllowed(NotAllowed::OtherOnTrial { .. })), "{refused}");
+        partition.confirm(Slot::B).unwrap();
+        assert_eq!((found().trial, found().next(), found().others), (None, Some(Slot::B), state.others));
+        partition.fail(Slot::B, Some(&[9; 32])).unwrap();
+        assert_eq!((found().next(), found().blocked.fingerprints().to_vec()), (Some(Slot::A), vec![[9; 32]]));
+    }
+
+    #[test]
+    fn a_partition_without_a_boot_state_is_not_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let mut partition = StatePartition::at(file.path()).unwrap();
+        assert!(matches!(partition.deny(Slot::B), Err(BootLoaderError::Read { .. })));
+        assert_eq!(std::fs::read(file.path()).unwrap(), vec![0; 1 << 20]);
+    }
+}
