@@ -4,7 +4,9 @@
 pub mod boot_loader;
 pub mod boot_state;
 pub mod environment;
+pub mod machine;
 pub mod progress;
+pub mod record;
 pub mod source;
 pub mod state_partition;
 mod status;
