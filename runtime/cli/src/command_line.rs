@@ -1,7 +1,7 @@
 //! The command line as a whole: which verbs there are, and what becomes of their errors.
 
 use crate::lazy::Lazy;
-use crate::{apply, check, check_kernel, compile, help, image, key, rescue};
+use crate::{apply, check, check_kernel, compile, help, image, key, release, rescue};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
@@ -31,7 +31,9 @@ enum Verb {
     Rescue(Lazy<rescue::Arguments>),
     /// Make signed images, and look into them
     Image(Lazy<image::Arguments>),
-    /// Make the keys that sign images
+    /// Make signed releases of images, and look into them
+    Release(Lazy<release::Arguments>),
+    /// Make the keys that sign images and releases
     Key(Lazy<key::Arguments>),
     /// Say what is wrong with configuration files: file, line, key, value, and what would be right
     Check(Lazy<check::Arguments>),
@@ -76,6 +78,7 @@ fn run(verb: Verb) -> Outcome {
         Verb::Apply(Lazy(arguments)) => apply::run(&arguments),
         Verb::Rescue(Lazy(arguments)) => rescue::run(arguments),
         Verb::Image(Lazy(arguments)) => image::run(arguments),
+        Verb::Release(Lazy(arguments)) => release::run(arguments),
         Verb::Key(Lazy(arguments)) => key::run(arguments),
         Verb::Check(Lazy(arguments)) => check::run(&arguments),
         Verb::Compile(Lazy(arguments)) => compile::run(&arguments),

@@ -2,14 +2,14 @@
 
 mod add;
 #[cfg(feature = "builder")]
-mod build;
+pub(crate) mod build;
 mod extract;
 mod info;
 #[cfg(feature = "builder")]
 mod init;
-mod progress_line;
+pub(crate) mod progress_line;
 mod sign;
-mod verify;
+pub(crate) mod verify;
 
 use crate::command_line::Outcome;
 use clap::{Args, Subcommand};
@@ -96,7 +96,7 @@ fn description_lines(description: &Description) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn render_lines(lines: &[(&str, String)]) -> String {
+pub(crate) fn render_lines(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     lines.iter().map(|(label, text)| format!("{label:<width$}  {}\n", crate::output::printable(text))).collect()
 }

@@ -7,6 +7,7 @@ mod rescue;
 
 mod image;
 mod key;
+mod release;
 
 mod apply;
 mod check;

@@ -308,28 +308,28 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
-const MAGIC: [u8; 8] = *b"YADO-IMG";
+pub(crate) const MAGIC: [u8; 8] = *b"YADO-IMG";
 const FORMAT_VERSION: u32 = 1;
 const PADDING_START: usize = 122;
 
-fn bytes_at<const N: usize>(block: &HeaderBlock, offset: usize) -> [u8; N] {
+pub(crate) fn bytes_at<const N: usize>(block: &HeaderBlock, offset: usize) -> [u8; N] {
     // The offsets are those of the table above: there are always so many bytes.
     block.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
-fn u16_at(block: &HeaderBlock, offset: usize) -> u16 {
+pub(crate) fn u16_at(block: &HeaderBlock, offset: usize) -> u16 {
     u16::from_le_bytes(bytes_at(block, offset))
 }
 
-fn u32_at(block: &HeaderBlock, offset: usize) -> u32 {
+pub(crate) fn u32_at(block: &HeaderBlock, offset: usize) -> u32 {
     u32::from_le_bytes(bytes_at(block, offset))
 }
 
-fn u64_at(block: &HeaderBlock, offset: usize) -> u64 {
+pub(crate) fn u64_at(block: &HeaderBlock, offset: usize) -> u64 {
     u64::from_le_bytes(bytes_at(block, offset))
 }
 
-fn digest_at(block: &HeaderBlock, offset: usize) -> [u8; 32] {
+pub(crate) fn digest_at(block: &HeaderBlock, offset: usize) -> [u8; 32] {
     bytes_at(block, offset)
 }
 

@@ -26,6 +26,8 @@ pub mod container_facts;
 pub mod inspect;
 #[cfg(feature = "manifest")]
 pub mod manifest;
+#[cfg(feature = "manifest")]
+pub mod release;
 #[cfg(feature = "sign")]
 pub mod secret;
 #[cfg(feature = "sign")]

@@ -204,12 +204,12 @@ impl fmt::Display for ManifestError {
 impl std::error::Error for ManifestError {}
 
 /// A name that can stand in a path and on a command line.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     first && name.len() <= 63 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
 }
 
-fn check_text(field: &'static str, text: &str) -> Result<(), ManifestError> {
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<(), ManifestError> {
     let sound = !text.is_empty() && text.len() <= Manifest::MAX_TEXT_BYTES && !text.contains(char::is_control);
     if sound {
         Ok(())
@@ -218,12 +218,12 @@ fn check_text(field: &'static str, text: &str) -> Result<(), ManifestError> {
     }
 }
 
-fn check_list(field: &'static str, list: &[String]) -> Result<(), ManifestError> {
+pub(crate) fn check_list(field: &'static str, list: &[String]) -> Result<(), ManifestError> {
     check_count(field, list.len())?;
     list.iter().try_for_each(|text| check_text(field, text))
 }
 
-fn check_count(field: &'static str, count: usize) -> Result<(), ManifestError> {
+pub(crate) fn check_count(field: &'static str, count: usize) -> Result<(), ManifestError> {
     if count <= Manifest::MAX_ENTRIES {
         Ok(())
     } else {
@@ -243,20 +243,20 @@ fn check_digests<'text>(
     }
 }
 
-fn architecture_name<S: Serializer>(architecture: &Architecture, out: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn architecture_name<S: Serializer>(architecture: &Architecture, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(architecture.name())
 }
 
-fn parse_architecture<'de, D: Deserializer<'de>>(from: D) -> Result<Architecture, D::Error> {
+pub(crate) fn parse_architecture<'de, D: Deserializer<'de>>(from: D) -> Result<Architecture, D::Error> {
     let name = String::deserialize(from)?;
     Architecture::parse(&name).ok_or_else(|| de::Error::custom(format!("unknown architecture {name:?}")))
 }
 
-fn version_text<S: Serializer>(version: &Version, out: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn version_text<S: Serializer>(version: &Version, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(version)
 }
 
-fn parse_version<'de, D: Deserializer<'de>>(from: D) -> Result<Version, D::Error> {
+pub(crate) fn parse_version<'de, D: Deserializer<'de>>(from: D) -> Result<Version, D::Error> {
     let text = String::deserialize(from)?;
     Version::parse(&text).ok_or_else(|| de::Error::custom(format!("version {text:?} is not of the form 1.2.3")))
 }

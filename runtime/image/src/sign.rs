@@ -1,5 +1,6 @@
 //! Adds signatures to an image that is already made. The header and so the fingerprint stay as they are.
 
+use crate::header::HeaderBlock;
 use crate::inspect::{self, InspectError};
 use crate::open::{OpenError, read_header, read_signatures};
 use crate::secret::SecretKey;
@@ -34,27 +35,39 @@ pub fn add_signatures(path: &Path, keys: &[SecretKey]) -> Result<Vec<Added>, Sig
     let at_open = |error| SignError::Image(InspectError::Open(error));
     let (header, block) = read_header(&file).map_err(at_open)?;
     let mut signatures = read_signatures(&file, &header).map_err(at_open)?;
-    let mut outcome = Vec::new();
-    let mut new = Vec::new();
-    for signature in keys.iter().map(|key| key.sign(&block)) {
+    let (outcome, new) = add(&mut signatures, keys, &block).ok_or(SignError::Full)?;
+    for (place, bytes) in new {
+        file.write_all_at(&bytes, header.layout.signatures_offset().saturating_add(place as u64))
+            .and_then(|()| file.sync_all())
+            .map_err(|source| SignError::Write { source })?;
+    }
+    Ok(outcome)
+}
+
+/// For each key whether it is new, and where in the area which bytes are to be written.
+pub(crate) type Additions = (Vec<Added>, Vec<(usize, [u8; signatures::PLACE_BYTES])>);
+
+/// Signs a block by each key. `None` if the area has too few places: then none is to be taken.
+pub(crate) fn add(
+    signatures: &mut signatures::Signatures,
+    keys: &[SecretKey],
+    block: &HeaderBlock,
+) -> Option<Additions> {
+    let (mut outcome, mut new) = (Vec::new(), Vec::new());
+    for signature in keys.iter().map(|key| key.sign(block)) {
         if signatures.known.contains(&signature) {
             outcome.push(Added::AlreadySigned);
             continue;
         }
         if signatures.taken_places == signatures::MAX_SIGNATURES {
-            return Err(SignError::Full);
+            return None;
         }
-        new.push((signatures::place_of(signatures.taken_places), signatures::encode_place(&signature)));
+        new.push((signatures::place_of(signatures.taken_places).start, signatures::encode_place(&signature)));
         signatures.taken_places = signatures.taken_places.saturating_add(1);
         signatures.known.push(signature);
         outcome.push(Added::New);
     }
-    for (place, bytes) in new {
-        file.write_all_at(&bytes, header.layout.signatures_offset().saturating_add(place.start as u64))
-            .and_then(|()| file.sync_all())
-            .map_err(|source| SignError::Write { source })?;
-    }
-    Ok(outcome)
+    Some((outcome, new))
 }
 
 /// Why an image could not be signed.

@@ -16,10 +16,11 @@ use yado_image::erofs::{self, Body, Compression, Content, Level, Options, Owners
 use yado_image::header::{BLOCK_BYTES, HeaderBlock};
 use yado_image::manifest::Manifest;
 use yado_image::pack::{self, BuildOptions, Built, Source};
+use yado_image::release;
 use yado_image::secret::SecretKey;
 use yado_image::trust::PublicKey;
 use yado_image::{Architecture, Header, ImageKind, Keys, Layout, Version, Wanted, open_trusted, signatures, verity};
-use yado_wire::signal_name;
+use yado_wire::{InstanceName, signal_name};
 
 /// What of a header block is not zero.
 const HEADER_FIELDS_BYTES: usize = 122;
@@ -148,6 +149,68 @@ fn manifests_of_any_bytes_are_refused_or_in_the_one_form() {
         assert_eq!(manifest.encode().unwrap(), bytes);
         let generic: serde_json::Value = serde_json::from_slice(bytes).unwrap();
         assert_eq!(generic.to_string().as_bytes(), bytes, "another reader sees another form");
+    });
+}
+
+/// A release of a system with a kernel and of one instance.
+fn release_manifest() -> release::Manifest {
+    let image = release::ImageFile { bytes: 1 << 20, fingerprint: [1; 32] };
+    let kernel = release::BootFile { bytes: 9, sha256: [2; 32] };
+    let boot = BTreeMap::from([("vmlinuz".to_owned(), kernel)]);
+    release::Manifest {
+        architecture: Architecture::Arm64,
+        compatible: vec!["qemu-virt".to_owned()],
+        created: 0,
+        instances: BTreeMap::from([(InstanceName::parse("web").unwrap(), image)]),
+        name: "meter".to_owned(),
+        needs_uplink: true,
+        release: 7,
+        requires: release::Requires {
+            kernel: vec!["OVERLAY_FS".to_owned()],
+            memory_mib: 64,
+            runtime: Version { major: 0, minor: 1, patch: 2 },
+        },
+        system: Some(release::System { boot, bytes: 2 << 20, fingerprint: [3; 32] }),
+        version: "1".to_owned(),
+    }
+}
+
+#[test]
+fn release_manifests_of_any_bytes_are_refused_or_in_the_one_form() {
+    let words =
+        ["\"boot\":{}", "\"instances\":{", "null", "\\u0000", "1e9", "18446744073709551615", "\"bytes\":", "true"];
+    fuzz("release manifest", &[release_manifest().encode().unwrap()], &words, |bytes| {
+        let Ok(manifest) = release::Manifest::parse(bytes) else { return };
+        assert_eq!(manifest.encode().unwrap(), bytes);
+        let generic: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        assert_eq!(generic.to_string().as_bytes(), bytes, "another reader sees another form");
+        let all: u64 = manifest.parts().iter().map(|(_, bytes)| bytes).sum();
+        assert!(0 < all, "a release of nothing");
+    });
+}
+
+/// Changes are three bytes each, as those of an image.
+#[test]
+fn a_release_is_believed_only_as_it_was_signed() {
+    let original = release::encode(&release_manifest(), 3, 2, &[key(1), key(3)]).unwrap();
+    let keys = Keys::new([key(1).public(), key(2).public()]);
+    let good = release::verify(&original, &keys, 1).unwrap();
+    let header = original.len() as u64 - BLOCK_BYTES;
+    let seeds = [
+        changes(&[(4096 + 256, 1), (4096 + 300, 0xff)]),
+        changes(&[(header + 16, 0x10), (header + 56, 1), (3, 1)]),
+        changes(&[(header, 1), (header + 24, 1), (4096, 1)]),
+    ];
+    fuzz("release", &seeds, &[], |bytes| {
+        let mut release = original.clone();
+        for change in bytes.chunks_exact(3) {
+            let offset = usize::from(u16::from_le_bytes([change[0], change[1]])) % release.len();
+            release[offset] ^= change[2];
+        }
+        release.truncate(original.len() - bytes.len() % 3);
+        if let Ok(release) = release::verify(&release, &keys, 1) {
+            assert_eq!(release, good, "a changed release is believed");
+        }
     });
 }
 

@@ -181,7 +181,7 @@ fn options(arguments: Arguments) -> Result<BuildOptions, Box<dyn Error>> {
 }
 
 /// The convention of reproducible builds.
-fn source_date_epoch() -> Result<Option<u64>, String> {
+pub(crate) fn source_date_epoch() -> Result<Option<u64>, String> {
     let Ok(text) = env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
     let seconds = text.parse().map_err(|_| format!("SOURCE_DATE_EPOCH is \"{text}\", not a number of seconds"))?;
     Ok(Some(seconds))
@@ -219,7 +219,7 @@ fn show_progress(progress: Progress) {
     }
 }
 
-fn parse_architecture(text: &str) -> Result<Architecture, String> {
+pub(crate) fn parse_architecture(text: &str) -> Result<Architecture, String> {
     Architecture::parse(text).ok_or_else(|| "must be armhf, arm64, i386 or x86_64".to_owned())
 }
 
@@ -227,7 +227,7 @@ fn parse_kind(text: &str) -> Result<ImageKind, String> {
     ImageKind::parse(text).ok_or_else(|| "must be container or system".to_owned())
 }
 
-fn parse_version(text: &str) -> Result<Version, String> {
+pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
     Version::parse(text).ok_or_else(|| "must be three numbers, as in 1.2.3".to_owned())
 }
 

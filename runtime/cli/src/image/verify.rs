@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-fn read_keys(paths: &[PathBuf]) -> Result<Keys, Box<dyn Error>> {
+pub(crate) fn read_keys(paths: &[PathBuf]) -> Result<Keys, Box<dyn Error>> {
     let mut keys = Keys::default();
     for path in paths {
         read_key_or_directory(path, &mut keys)?;
@@ -74,7 +74,7 @@ fn read_key_or_directory(path: &Path, keys: &mut Keys) -> Result<(), Box<dyn Err
     Ok(())
 }
 
-fn name_of(keys: &Keys, id: KeyId) -> String {
+pub(crate) fn name_of(keys: &Keys, id: KeyId) -> String {
     match keys.find(id).map(|key| key.comment()) {
         Some(comment) if !comment.is_empty() => format!("{id} ({comment})"),
         _ => id.to_string(),
