@@ -115,7 +115,7 @@ fn what_users_of_the_machine_have_for_their_containers_no_new_instance_gets() {
 
 #[test]
 fn an_instance_that_apply_adds_and_that_has_a_users_ids_is_named_in_the_log() {
-    let Some(host) = Host::with(&[]) else { return };
+    let Some(host) = Host::with(&[("early", RUNS)]) else { return };
     // All that are left.
     let mut host = host.start_with_users("ann:1000000:4293967295\n", "");
     host.add_instance("late", RUNS);
