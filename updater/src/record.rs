@@ -1,16 +1,23 @@
 //! What the updater remembers on the data partition, in `state/update`: the update that goes on and how far it is, what was
-//! confirmed, what is blocked, and the floors. Plain values; [`text`](self) makes a file of them and takes them from one,
-//! [`file`] reads and writes it.
+//! confirmed, what is blocked, and the floors. Plain values; [`Record::to_text`] and
+//! [`Record::parse`] make a text of them and back, [`file`] reads and writes it.
 //!
 //! The boot loader's own state stands elsewhere ([`crate::boot_loader`]) and is not repeated here: where both could say something,
 //! the boot loader is right, because it decides what starts.
 
+pub mod file;
+pub mod history;
 mod line;
+mod text;
+
+#[cfg(test)]
+mod tests;
 
 use crate::boot_state::Slot;
 use yado_wire::InstanceName;
 
 pub use line::Line;
+pub use text::{MAX_BYTES, RecordError};
 
 /// Releases that are remembered as blocked; the oldest is forgotten first.
 pub const MAX_BLOCKED: usize = 8;

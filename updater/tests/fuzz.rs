@@ -9,6 +9,7 @@ mod fuzzing;
 use fuzzing::fuzz;
 use yado_updater::boot_state::{BootState, Mark, Slot};
 use yado_updater::environment::{self, COPY_BYTES};
+use yado_updater::record::{Cause, Line, Phase, Record, Release, StagingStep, SystemPart, Update};
 
 /// What of a copy comes before its text.
 const CHECKSUM_BYTES: usize = COPY_BYTES - environment::TEXT_BYTES;
@@ -67,6 +68,40 @@ fn whatever_one_copy_holds_the_other_one_is_read() {
         let bad = copy_of(bytes);
         for read in [BootState::parse(&copy, &bad), BootState::parse(&bad, &copy)] {
             assert_eq!(read.as_ref(), Ok(&good));
+        }
+    });
+}
+
+/// A record in the middle of an update, with a release that failed before.
+fn record_seeds() -> Vec<Vec<u8>> {
+    let release = Release { fingerprint: [9; 32], number: 9, security_epoch: 1, version: Line::cut("9.0") };
+    let update = Update {
+        number: 4,
+        kind: yado_updater::record::Kind::Install,
+        release: Some(release.clone()),
+        system: Some(SystemPart { slot: Slot::B, fingerprint: Some([8; 32]) }),
+        instances: Vec::new(),
+        needs_uplink: true,
+        source: Line::cut("http://127.0.0.1/9/"),
+        asked_unix: 1_800_000_000,
+    };
+    let mut record = Record { current: Some(release.clone()), ..Record::default() };
+    record.block(release, None, Cause::Panic);
+    let staging = Phase::Staging { update: update.clone(), step: StagingStep::Write, failures: 1, rewrites: 0 };
+    let trial = Phase::Trial { update, arms: 1, starts: 1, is_switched: false };
+    [Phase::Idle, staging, trial].map(|phase| Record { phase, ..record.clone() }.to_text().into_bytes()).to_vec()
+}
+
+#[test]
+fn a_record_with_a_right_checksum_is_refused_or_comes_out_the_same_again() {
+    let words =
+        ["phase trial\n", "kind found\n", "release -\n", "cause unwell web x\n", "switched yes\n", "blocked 8\n"];
+    fuzz("update record", &record_seeds(), &words, |bytes| {
+        let end = bytes.windows(10).rposition(|window| window == b"\nchecksum ").map_or(bytes.len(), |at| at + 1);
+        let mut text = bytes[..end].to_vec();
+        text.extend_from_slice(format!("checksum {:08x}\n", crc32fast::hash(&bytes[..end])).as_bytes());
+        if let Ok(record) = Record::parse(&text) {
+            assert_eq!(record.to_text().into_bytes(), text);
         }
     });
 }
