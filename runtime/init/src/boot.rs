@@ -272,6 +272,9 @@ impl Supervisor {
         trusted_keys::collect(&self.paths, &mut self.log);
         self.services = service_list::services(&self.paths, &self.instances, &mut self.log);
         self.next_turn = now;
+        if self.paths.mode == Mode::System {
+            self.begin_updates(now);
+        }
         self.reach(Part::Specs);
     }
 }

@@ -57,6 +57,8 @@ impl Supervisor {
             self.finish_launch(id, now);
         } else if let Some(number) = self.services.iter().position(|service| is(&service.process)) {
             self.note_service_end(number, ended, now);
+        } else if self.updater.is(pid) {
+            self.note_updater_end(ended, now);
         } else if self.reader.is(pid) {
             let wanted = self.wanted_reader();
             let surroundings = Surroundings::new(wanted, &self.paths, self.close_queue.discarded());

@@ -4,7 +4,7 @@
 use crate::instance::cgroup;
 use crate::log::{Log, Priority};
 use crate::open_file_limit;
-use crate::paths::{Paths, read_verify, service_groups};
+use crate::paths::{Paths, read_verify, service_groups, updater_group};
 use crate::runtime_directories;
 use crate::supervisor::Supervisor;
 use std::fs;
@@ -91,6 +91,7 @@ fn make_groups(directory: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     let at = |error| (groups.clone(), error);
     cgroup::clear_away(&groups);
     cgroup::clear_away(&service_groups(&groups));
+    cgroup::clear_away(&updater_group(&groups));
     match fs::create_dir(&groups) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
         Ok(()) | Err(_) => {}

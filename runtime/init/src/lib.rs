@@ -32,6 +32,7 @@ pub mod instance;
 mod instances;
 mod service;
 mod shutdown;
+mod updater;
 
 mod apply;
 mod booted_slot;

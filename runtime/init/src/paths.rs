@@ -26,6 +26,8 @@ pub(crate) struct Paths {
     pub(crate) groups: PathBuf,
     /// The control group that holds one group per service.
     pub(crate) service_groups: PathBuf,
+    /// The control group of the updater.
+    pub(crate) updater_group: PathBuf,
     /// The binary `yado`: launcher, compiler and command.
     pub(crate) yado: PathBuf,
     /// Whether we are PID 1.
@@ -43,6 +45,7 @@ impl Paths {
             runtimes: PathBuf::from("/run/yado/instances"),
             groups: PathBuf::from("/sys/fs/cgroup/instances"),
             service_groups: PathBuf::from("/sys/fs/cgroup/services"),
+            updater_group: PathBuf::from("/sys/fs/cgroup/updater"),
             yado: yado_binary(),
             mode: Mode::System,
             verify: Verify::Block,
@@ -57,6 +60,7 @@ impl Paths {
             run: directory.join("run"),
             runtimes,
             service_groups: service_groups(&groups),
+            updater_group: updater_group(&groups),
             groups,
             yado: yado_binary(),
             mode: Mode::Hosted,
@@ -140,6 +144,11 @@ impl Paths {
 /// On a host: beside the group for instances.
 pub(crate) fn service_groups(groups: &Path) -> PathBuf {
     groups.with_extension("services")
+}
+
+/// The same for the updater's.
+pub(crate) fn updater_group(groups: &Path) -> PathBuf {
+    groups.with_extension("updater")
 }
 
 /// What a host says by one word in this file of when images are verified; without the file, each block.

@@ -7,6 +7,7 @@ use crate::job::Lane;
 use crate::launch::LaunchId;
 use crate::log::Priority;
 use crate::supervisor::Supervisor;
+use crate::updater;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(crate) enum Event {
     LaunchOutput(LaunchId),
     /// The service of this index wrote to its output.
     ServiceOutput(usize),
+    /// The updater wrote to its output.
+    UpdaterOutput,
     /// The job of this lane wrote to its output.
     JobOutput(Lane),
     /// An instance prints, or takes what was typed.
@@ -103,6 +106,8 @@ impl PollEvents {
             let reader = service.output.as_ref().and_then(|output| output.reader());
             self.add(reader, Interest::Read, Event::ServiceOutput(number));
         }
+        let reader = init.updater.output.as_ref().and_then(|output| output.reader());
+        self.add(reader, Interest::Read, Event::UpdaterOutput);
         for lane in Lane::ALL {
             self.add(init.jobs.reader(lane), Interest::Read, Event::JobOutput(lane));
         }
@@ -168,6 +173,12 @@ impl Supervisor {
                     if let Some(output) = &mut service.output {
                         output.read(now, &mut |line| log.record(Priority::Info as u8, name, 0, line));
                     }
+                }
+            }
+            Event::UpdaterOutput => {
+                let log = &mut self.log;
+                if let Some(output) = &mut self.updater.output {
+                    output.read(now, &mut |line| log.record(Priority::Info as u8, updater::NAME, 0, line));
                 }
             }
             Event::JobOutput(lane) => self.jobs.read_output(lane, &mut self.log, now),

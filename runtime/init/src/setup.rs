@@ -20,6 +20,7 @@ use crate::paths::Paths;
 use crate::poll_events::Sockets;
 use crate::reader_link::ReaderLink;
 use crate::supervisor::Supervisor;
+use crate::updater::Updater;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -75,6 +76,7 @@ impl Supervisor {
             identities_file: IdentitiesFile::NotOurs,
             pending_apply: None,
             services: Vec::new(),
+            updater: Updater::new(),
             launches: Vec::new(),
             next_launch: 0,
             jobs: Jobs::default(),

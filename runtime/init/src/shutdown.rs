@@ -15,6 +15,7 @@ use crate::log::Priority;
 use crate::runtime_directories;
 use crate::service;
 use crate::supervisor::Supervisor;
+use crate::updater;
 use sequence::{Action, Goal, Remaining, Shutdown, Stage};
 use std::fs;
 use std::time::Duration;
@@ -121,6 +122,7 @@ impl Supervisor {
                     }
                     cgroup::kill(&self.paths.groups);
                     cgroup::kill(&self.paths.service_groups);
+                    cgroup::kill(&self.paths.updater_group);
                     self.signal_others(&[SIGKILL]);
                 }
                 Action::Flush => self.start_flush(now),
@@ -142,7 +144,8 @@ impl Supervisor {
     fn left(&self) -> Remaining {
         Remaining {
             instances: self.instances.iter().any(|instance| instance.is_active()),
-            services: self.services.iter().any(|service| service.state != service::State::Stopped),
+            services: self.updater.is_active()
+                || self.services.iter().any(|service| service.state != service::State::Stopped),
             processes: children::has_any(),
             flush: !self.jobs.is_idle(Lane::Data),
         }
@@ -156,7 +159,8 @@ impl Supervisor {
             }
             Stage::Services { .. } => {
                 let left = self.services.iter().filter(|service| service.state != service::State::Stopped);
-                left.map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ")
+                let updater = self.updater.is_active().then_some(updater::NAME);
+                left.map(|service| service.name.as_str()).chain(updater).collect::<Vec<_>>().join(", ")
             }
             Stage::OthersAsked { .. } | Stage::OthersKilled { .. } => remaining::names(&remaining::children()),
             Stage::Flushing { .. } | Stage::Over { .. } => "unmount".to_owned(),
@@ -206,7 +210,7 @@ impl Supervisor {
     }
 
     fn leave_host(&mut self) {
-        for groups in [&self.paths.groups, &self.paths.service_groups] {
+        for groups in [&self.paths.groups, &self.paths.service_groups, &self.paths.updater_group] {
             cgroup::clear_away(groups);
         }
         runtime_directories::remove(&self.paths.run.join("instances"));

@@ -29,6 +29,7 @@ use crate::poll_events::{PollEvents, Sockets};
 use crate::reader_link::ReaderLink;
 use crate::service::{self, Service};
 use crate::shutdown::sequence::Shutdown;
+use crate::updater::Updater;
 use std::time::Duration;
 use yado_sys::children::{Ended, SIGTERM};
 use yado_sys::{clock, stack};
@@ -68,6 +69,7 @@ pub(crate) struct Supervisor {
     /// The apply that is not over.
     pub(crate) pending_apply: Option<PendingApply>,
     pub(crate) services: Vec<Service>,
+    pub(crate) updater: Updater,
     pub(crate) launches: Vec<Launch>,
     pub(crate) next_launch: LaunchId,
     pub(crate) jobs: Jobs,
@@ -136,6 +138,7 @@ impl Supervisor {
         for number in 0..self.services.len() {
             self.step_service(number, service::Event::Wake, now);
         }
+        self.advance_updater(now);
         self.give_up_late_launches(now);
         self.advance_hotplug(now);
         self.step_netd(detach_queue::Event::Wake, now);
@@ -193,6 +196,7 @@ impl Supervisor {
             self.hotplug.deadline(now),
             self.uevent_budget.paused(now),
             self.netd.deadline(),
+            self.updater.deadline(),
             self.memory_guard.deadline(),
             self.shutdown.as_ref().and_then(Shutdown::deadline),
             self.watchdog.as_ref().map(HardwareWatchdog::next_feed),

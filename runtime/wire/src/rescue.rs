@@ -63,7 +63,22 @@ pub enum Request {
         /// that later has the same name is a new one.
         forget: bool,
     },
+    /// Starts the updater: `yado-updater run WORDS…`, 1 to [`MAX_UPDATE_WORDS`] of together at most [`MAX_UPDATE_BYTES`]. A descriptor
+    /// that travels along is its standard input. Answered by one [`Reply::Service`] when it runs, then by `Exited` when it has
+    /// ended; or by `Refused`, as while another one runs. One that runs goes on when the peer hangs up.
+    Update {
+        /// What it is to do.
+        words: Vec<String>,
+    },
+    /// Asks the updater that runs to end (SIGTERM), and kills it if it does not. Answered by `Done` when none runs.
+    StopUpdate,
 }
+
+/// The most words of [`Request::Update`].
+pub const MAX_UPDATE_WORDS: usize = 16;
+
+/// All words of [`Request::Update`] together are no longer: an address of 2 KiB is as long as web servers take.
+pub const MAX_UPDATE_BYTES: usize = 4096;
 
 /// What [`Request::Exec`] runs. Too long for a packet, so it lies in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,10 +40,20 @@ fn requests() -> Vec<Vec<u8>> {
     let exec = Request::Exec { instance: web() };
     let stop = Request::Stop { instance: web(), timeout_s: Some(30), force: true };
     let logs = Request::Logs { instance: Some(web()), follow: true };
-    [Request::Status, exec, stop, logs, Request::Poweroff, Request::Apply { forget: true }]
-        .iter()
-        .map(|request| encode(request).unwrap())
-        .collect()
+    let update = Request::Update { words: vec!["install".to_owned(), "http://host/release".to_owned()] };
+    [
+        Request::Status,
+        exec,
+        stop,
+        logs,
+        Request::Poweroff,
+        Request::Apply { forget: true },
+        update,
+        Request::StopUpdate,
+    ]
+    .iter()
+    .map(|request| encode(request).unwrap())
+    .collect()
 }
 
 fn replies() -> Vec<Vec<u8>> {

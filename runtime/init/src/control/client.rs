@@ -19,9 +19,9 @@ const MAX_AT_ONCE: usize = 64;
 /// The most connections; the kernel holds further ones back until one ends.
 pub(crate) const MAX_CLIENTS: usize = 24;
 
-/// The most replies that wait for one client: a status of all instances and services (netd is one more than the image lists), the
-/// system's, and the end.
-const MAX_QUEUED: usize = MAX_INSTANCES + MAX_SERVICES + 1 + 2;
+/// The most replies that wait for one client: a status of all instances and services (netd and the updater are two more than the
+/// image lists), the system's, and the end.
+const MAX_QUEUED: usize = MAX_INSTANCES + MAX_SERVICES + 2 + 2;
 
 /// One connection.
 #[derive(Debug)]
@@ -85,6 +85,10 @@ pub(super) enum Exchange {
     Stopping { instance: InstanceId },
     /// Until what it wanted applied is.
     Applying,
+    /// Until the updater that it started has ended.
+    Updating,
+    /// Until no updater runs.
+    StoppingUpdate,
     /// Until its command has ended.
     Command {
         /// The launch that runs it.
@@ -183,6 +187,8 @@ impl Exchange {
             | Exchange::Starting { .. }
             | Exchange::Stopping { .. }
             | Exchange::Applying
+            | Exchange::Updating
+            | Exchange::StoppingUpdate
             | Exchange::Command { .. } => false,
         }
     }
@@ -223,6 +229,8 @@ impl Client {
             | Exchange::Starting { .. }
             | Exchange::Stopping { .. }
             | Exchange::Applying
+            | Exchange::Updating
+            | Exchange::StoppingUpdate
             | Exchange::Command { .. } => {}
         }
     }

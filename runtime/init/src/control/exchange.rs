@@ -15,10 +15,12 @@ impl Supervisor {
             let answer = match client.exchange {
                 Exchange::Starting { instance, run } => self.start_answer(instance, run),
                 Exchange::Stopping { instance } => self.stop_answer(instance),
+                Exchange::StoppingUpdate => (!self.updater.is_active()).then_some(Reply::Done),
                 Exchange::Idle
                 | Exchange::Logs { .. }
                 | Exchange::Events { .. }
                 | Exchange::Applying
+                | Exchange::Updating
                 | Exchange::Command { .. } => None,
             };
             if let Some(answer) = answer {
@@ -89,6 +91,16 @@ impl Supervisor {
             (Some(failure), _) => client.reply(&Reply::Refused(failure.clone())),
             (None, Some(status)) => client.reply(&Reply::Exited(status)),
             (None, None) => {}
+        }
+    }
+
+    /// The updater has ended: who started it, and is still there, is told how.
+    pub(crate) fn answer_update(&mut self, status: ExitStatus) {
+        for client in &mut self.clients.list {
+            if matches!(client.exchange, Exchange::Updating) {
+                client.exchange = Exchange::Idle;
+                client.reply(&Reply::Exited(status));
+            }
         }
     }
 

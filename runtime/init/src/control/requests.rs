@@ -10,11 +10,15 @@ use crate::log::Priority;
 use crate::log::rings::LogPosition;
 use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
+use crate::updater;
 use std::time::Duration;
 use yado_spec::launch_request::{Command, CommandUser, Verify};
 use yado_sys::memfd;
 use yado_wire::names::clipped;
-use yado_wire::rescue::{self as wire, MAX_COMMAND_BYTES, Mode, Reply, Request, ServiceStatus, SystemStatus};
+use yado_wire::rescue::{
+    self as wire, MAX_COMMAND_BYTES, MAX_UPDATE_BYTES, MAX_UPDATE_WORDS, Mode, Reply, Request, ServiceStatus,
+    SystemStatus,
+};
 use yado_wire::{Failure, InstanceId, InstanceName, MAX_FRAME_BYTES, Step};
 
 impl Supervisor {
@@ -68,6 +72,11 @@ impl Supervisor {
                 Ok(()) => self.set_exchange(client_id, Exchange::Applying),
                 Err(failure) => self.reply(client_id, &Reply::Refused(failure)),
             },
+            Request::Update { words } => self.update(client_id, &words, descriptors, now),
+            Request::StopUpdate => {
+                self.set_exchange(client_id, Exchange::StoppingUpdate);
+                self.stop_updater(now);
+            }
             Request::Events => self.set_exchange(client_id, Exchange::Events { sequence: 0 }),
         }
     }
@@ -95,6 +104,7 @@ impl Supervisor {
                 Verify::Start => wire::Verify::Start,
             },
         };
+        let updater = self.updater_status();
         let Some(client) = self.clients.list.iter_mut().find(|client| client.id == client_id) else { return };
         client.reply(&Reply::System(system));
         for instance in self.instances.iter() {
@@ -106,6 +116,9 @@ impl Supervisor {
                 pid: service.process.as_ref().map(|(pid, _)| *pid),
                 restarts: service.restarts,
             }));
+        }
+        if let Some(updater) = updater {
+            client.reply(&Reply::Service(updater));
         }
         client.reply(&Reply::Done);
     }
@@ -228,6 +241,27 @@ impl Supervisor {
                 let failure = Failure::from_io(Step::Console, name.as_str(), &error);
                 self.reply(client_id, &Reply::Refused(failure));
             }
+        }
+    }
+
+    fn update(&mut self, client_id: u32, words: &[String], descriptors: &[DeferredClose], now: Moment) {
+        let bytes = words.iter().fold(0usize, |bytes, word| bytes.saturating_add(word.len()));
+        if !(1..=MAX_UPDATE_WORDS).contains(&words.len()) || MAX_UPDATE_BYTES < bytes {
+            let reason =
+                format!("it takes 1 to {MAX_UPDATE_WORDS} words of at most {MAX_UPDATE_BYTES} bytes together");
+            return self.refuse(client_id, updater::NAME, &reason);
+        }
+        let input = match descriptors {
+            [] => None,
+            [input] => Some(input),
+            _ => return self.refuse(client_id, updater::NAME, "it takes one descriptor at most: its standard input"),
+        };
+        match self.run_updater(words, input, now) {
+            Ok(status) => {
+                self.set_exchange(client_id, Exchange::Updating);
+                self.reply(client_id, &Reply::Service(status));
+            }
+            Err(reason) => self.refuse(client_id, updater::NAME, &reason),
         }
     }
 

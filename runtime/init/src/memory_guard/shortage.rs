@@ -48,9 +48,10 @@ impl Figures {
         let len = File::open("/proc/meminfo").and_then(|mut file| file.read(&mut buffer)).ok()?;
         let text = String::from_utf8_lossy(buffer.get(..len)?);
         let instances = cgroup::read_number(&paths.groups, "memory.current")?;
-        // Without a service there is no such group.
-        let services = cgroup::read_number(&paths.service_groups, "memory.current").unwrap_or(0);
-        Figures::parse(&text, instances.saturating_add(services))
+        // Without a service there is no such group, and the updater has one only while it runs.
+        let of_group = |group| cgroup::read_number(group, "memory.current").unwrap_or(0);
+        let others = of_group(&paths.service_groups).saturating_add(of_group(&paths.updater_group));
+        Figures::parse(&text, instances.saturating_add(others))
     }
 
     fn parse(meminfo: &str, counted: u64) -> Option<Figures> {

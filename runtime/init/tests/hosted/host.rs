@@ -201,6 +201,17 @@ impl Host {
         self.start_with_yado(&text)
     }
 
+    /// Starts it with a shell script in place of the updater; only that knows where the data partition is.
+    pub(crate) fn start_with_updater(self, script: &str) -> Running {
+        let (real, bin) = (self.yado.display(), self.path("bin"));
+        let text = format!(
+            "#!/bin/sh\nif [ -z \"$YADO_DATA\" ]; then case $1 in\n--run) exec {bin}/yado-netd \"$@\" ;;\n\
+             compile) exec {real} \"$@\" ;;\n*) exec {bin}/yado-container \"$@\" ;;\nesac; fi\n{script}",
+            bin = bin.display()
+        );
+        self.start_with_yado(&text)
+    }
+
     /// Starts it with a shell script in place of `yado`, which has the real one beside it by the names of its parts.
     fn start_with_yado(self, script: &str) -> Running {
         // Init takes the `yado` beside it.
@@ -818,7 +829,8 @@ impl Running {
         let runtime = self.host.path("run/instances");
         let mut left = Vec::new();
         left.extend(fs::symlink_metadata(&runtime).is_ok().then(|| runtime.display().to_string()));
-        let groups = self.group().into_iter().chain(self.service_groups());
+        let updater = self.group_path().map(|group| group.with_extension("updater")).filter(|group| group.exists());
+        let groups = self.group().into_iter().chain(self.service_groups()).chain(updater);
         left.extend(groups.map(|group| group.display().to_string()));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let directory = self.host.directory.path().display().to_string();
@@ -834,6 +846,11 @@ impl Running {
     /// The group of a service, below which are those of its own.
     pub(crate) fn service_group(&self, name: &str) -> Option<PathBuf> {
         Some(self.service_groups()?.join(name)).filter(|group| group.exists())
+    }
+
+    /// The group of the updater.
+    pub(crate) fn group_of_updater(&self) -> PathBuf {
+        self.group_path().unwrap().with_extension("updater")
     }
 
     fn service_groups(&self) -> Option<PathBuf> {

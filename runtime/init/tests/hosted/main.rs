@@ -25,6 +25,7 @@ mod readme;
 mod shutdown;
 mod stalled;
 mod stop_methods;
+mod updates;
 mod weighed_sockets;
 
 use host::{Host, replies, words_without_root};

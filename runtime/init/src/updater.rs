@@ -1,0 +1,249 @@
+//! The updater: no daemon, but a program that works and ends. It is started at boot and whenever a time that it named is over, to go
+//! on with what it began (`yado-updater resume`), and on request (`yado-updater run WORDS…`). One runs at a time. Its life is one
+//! table here; [`process`] does what it says.
+
+pub(crate) mod group;
+mod next_start;
+mod process;
+
+use crate::boot_clock::Moment;
+use crate::process::Output;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// The updater's name: in the log, among the services of a status, and of its directory in the runtime directory.
+pub(crate) const NAME: &str = "updater";
+
+/// How long it may take to end when it is asked, as at a shutdown. Less than the services have there, so that all of it is over
+/// when the data partition is to be unmounted. Whatever it does, a power cut may come at any time: to be killed is no harm.
+const STOP_GRACE: Duration = Duration::from_secs(8);
+
+/// The pauses before one that crashed while it went on is started again. After as many it is left alone until the next boot or the
+/// next request: what crashes so often would go on crashing, and use up the flash with it.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
+
+/// What it was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// To go on with what it began.
+    Resume,
+    /// What somebody asked for.
+    Run,
+}
+
+/// Where it is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It does not run. It is started at `resume_at`, after so many crashes in a row.
+    Idle { resume_at: Option<Moment>, crashes: u8 },
+    /// It runs. If nothing else is said, it is started again at `resume_at`.
+    Running { task: Task, resume_at: Option<Moment>, crashes: u8 },
+    /// It was asked to end.
+    Stopping { kill_at: Moment },
+}
+
+/// Whether it may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Allowed,
+    /// The system shuts down.
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Time passed, or what is wanted changed.
+    Wake,
+    /// It was started for somebody.
+    RunStarted,
+    /// Somebody asks it to end.
+    StopAsked,
+    /// It has ended, and wants to be started again after this time.
+    Ended { how: End, next_start: Option<Duration> },
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With an exit code: it knew what it did.
+    Exit,
+    /// Killed by a signal, or it could not be started.
+    Crash,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    None,
+    /// Start it to go on with what it began.
+    Resume,
+    /// Send it `SIGTERM`.
+    Terminate,
+    /// Kill it and all that it started.
+    Kill,
+    /// Tell that it is not started again by itself.
+    TellGivenUp,
+}
+
+/// Which state follows, and what is to be done.
+pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (State, Action) {
+    use {Event::*, State::*, Wanted::*};
+    let after = |pause| Some(now.saturating_add(pause));
+    match (state, wanted, event) {
+        (Idle { resume_at: Some(at), crashes }, Allowed, Wake) if at <= now => {
+            (Running { task: Task::Resume, resume_at: None, crashes }, Action::Resume)
+        }
+        (Idle { resume_at, .. }, _, RunStarted) => (Running { task: Task::Run, resume_at, crashes: 0 }, Action::None),
+        (Running { .. }, Stopped, Wake) | (Running { .. }, _, StopAsked) => {
+            (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Terminate)
+        }
+        (Running { task: Task::Resume, crashes, .. }, _, Ended { how: End::Crash, next_start }) => {
+            match (next_start, PAUSES.get(usize::from(crashes))) {
+                (_, Some(pause)) => {
+                    (Idle { resume_at: after(*pause), crashes: crashes.saturating_add(1) }, Action::None)
+                }
+                (_, None) => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
+            }
+        }
+        (Running { resume_at, .. }, _, Ended { next_start, .. }) => {
+            (Idle { resume_at: next_start.and_then(after).or(resume_at), crashes: 0 }, Action::None)
+        }
+        (Stopping { .. }, _, Ended { next_start, .. }) => {
+            (Idle { resume_at: next_start.and_then(after), crashes: 0 }, Action::None)
+        }
+        (Stopping { kill_at }, _, Wake) if kill_at <= now => {
+            (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Kill)
+        }
+        (Idle { .. }, _, Wake | StopAsked | Ended { .. })
+        | (Running { .. }, Allowed, Wake)
+        | (Running { .. }, _, RunStarted)
+        | (Stopping { .. }, _, Wake | RunStarted | StopAsked) => (state, Action::None),
+    }
+}
+
+/// The updater, and its process while it runs.
+#[derive(Debug)]
+pub(crate) struct Updater {
+    pub(crate) state: State,
+    /// Process id and pidfd.
+    pub(crate) process: Option<(i32, OwnedFd)>,
+    /// What it prints, which becomes lines of the log.
+    pub(crate) output: Option<Output>,
+    /// How often it was started since init was.
+    starts: u32,
+    /// Its words, for who asks while it runs.
+    words: String,
+}
+
+impl Updater {
+    /// It does not run, and nobody asked for it.
+    pub(crate) fn new() -> Updater {
+        Updater {
+            state: State::Idle { resume_at: None, crashes: 0 },
+            process: None,
+            output: None,
+            starts: 0,
+            words: String::new(),
+        }
+    }
+
+    /// It is this process.
+    pub(crate) fn is(&self, pid: i32) -> bool {
+        self.process.as_ref().is_some_and(|(own, _)| *own == pid)
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        match self.state {
+            State::Idle { resume_at, .. } => resume_at,
+            State::Running { .. } => None,
+            State::Stopping { kill_at } => Some(kill_at),
+        }
+    }
+
+    /// It has not ended.
+    pub(crate) fn is_active(&self) -> bool {
+        match self.state {
+            State::Idle { .. } => false,
+            State::Running { .. } | State::Stopping { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Moment {
+        Moment::from_secs(seconds)
+    }
+
+    fn ended(how: End, next_s: Option<u64>) -> Event {
+        Event::Ended { how, next_start: next_s.map(Duration::from_secs) }
+    }
+
+    const IDLE: State = State::Idle { resume_at: None, crashes: 0 };
+
+    #[test]
+    fn it_is_started_when_its_time_has_come_and_not_before() {
+        let due = State::Idle { resume_at: Some(s(10)), crashes: 0 };
+        assert_eq!(step(due, Wanted::Allowed, Event::Wake, s(9)), (due, Action::None));
+        let (running, action) = step(due, Wanted::Allowed, Event::Wake, s(10));
+        assert_eq!(action, Action::Resume);
+        // It says when again, or that is all.
+        assert_eq!(step(running, Wanted::Allowed, ended(End::Exit, None), s(11)), (IDLE, Action::None));
+        let again = State::Idle { resume_at: Some(s(71)), crashes: 0 };
+        assert_eq!(step(running, Wanted::Allowed, ended(End::Exit, Some(60)), s(11)), (again, Action::None));
+        assert_eq!(step(due, Wanted::Stopped, Event::Wake, s(99)), (due, Action::None));
+        assert_eq!(step(IDLE, Wanted::Allowed, Event::Wake, s(99)), (IDLE, Action::None), "nobody polls");
+    }
+
+    #[test]
+    fn what_is_asked_for_begins_at_once_and_does_not_lose_what_was_due() {
+        let due = State::Idle { resume_at: Some(s(3600)), crashes: 2 };
+        let (running, action) = step(due, Wanted::Allowed, Event::RunStarted, s(10));
+        assert_eq!(action, Action::None);
+        assert_eq!(step(running, Wanted::Allowed, Event::Wake, s(3600)), (running, Action::None), "one at a time");
+        let (idle, _) = step(running, Wanted::Allowed, ended(End::Exit, None), s(12));
+        assert_eq!(idle, State::Idle { resume_at: Some(s(3600)), crashes: 0 });
+        let (idle, _) = step(running, Wanted::Allowed, ended(End::Crash, Some(5)), s(12));
+        assert_eq!(idle, State::Idle { resume_at: Some(s(17)), crashes: 0 });
+    }
+
+    #[test]
+    fn one_that_crashes_as_it_goes_on_comes_back_later_each_time_and_not_for_ever() {
+        let mut state = State::Idle { resume_at: Some(s(0)), crashes: 0 };
+        let (mut now, mut pauses) = (s(0), Vec::new());
+        loop {
+            let (running, action) = step(state, Wanted::Allowed, Event::Wake, now);
+            assert_eq!(action, Action::Resume);
+            // What it left for its next start does not make it come sooner, or at all.
+            let (idle, action) = step(running, Wanted::Allowed, ended(End::Crash, Some(0)), now);
+            let State::Idle { resume_at: Some(at), .. } = idle else {
+                assert_eq!((idle, action), (IDLE, Action::TellGivenUp));
+                break;
+            };
+            pauses.push((at - now).as_secs());
+            (state, now) = (idle, at);
+        }
+        assert_eq!(pauses, [1, 10, 60, 600]);
+        // What somebody asked for is not started again.
+        let run = State::Running { task: Task::Run, resume_at: None, crashes: 0 };
+        assert_eq!(step(run, Wanted::Allowed, ended(End::Crash, None), s(1)), (IDLE, Action::None));
+    }
+
+    #[test]
+    fn it_is_asked_to_end_then_killed_and_that_is_over_before_the_services_are() {
+        for task in [Task::Run, Task::Resume] {
+            let running = State::Running { task, resume_at: Some(s(500)), crashes: 0 };
+            assert_eq!(step(running, Wanted::Stopped, Event::StopAsked, s(1)).1, Action::Terminate);
+            let (stopping, action) = step(running, Wanted::Stopped, Event::Wake, s(1));
+            assert_eq!((stopping, action), (State::Stopping { kill_at: s(9) }, Action::Terminate));
+            assert_eq!(step(stopping, Wanted::Stopped, Event::Wake, s(8)), (stopping, Action::None));
+            assert_eq!(step(stopping, Wanted::Stopped, Event::StopAsked, s(8)), (stopping, Action::None));
+            assert_eq!(step(stopping, Wanted::Stopped, Event::Wake, s(9)).1, Action::Kill);
+            assert_eq!(step(stopping, Wanted::Stopped, ended(End::Crash, None), s(9)), (IDLE, Action::None));
+        }
+    }
+}
