@@ -57,6 +57,8 @@ pub mod row;
 #[cfg(feature = "compile")]
 pub mod setting;
 #[cfg(feature = "compile")]
+pub mod update_policy;
+#[cfg(feature = "compile")]
 pub mod values;
 
 pub use instance::InstanceSpec;

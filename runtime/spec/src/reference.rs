@@ -6,6 +6,7 @@ use crate::keys;
 use crate::network_keys::{BRIDGE, PHYSICAL};
 use crate::row::{Row, RowKind, find_row, rows};
 use crate::setting::{Origin, Setting, find};
+use crate::update_policy::UPDATE;
 use core::fmt::Write;
 
 /// LXD's manual.
@@ -41,6 +42,7 @@ pub fn markdown() -> String {
         let heading = format!("\n## Networks: `type = \"{kind}\"`, `[config]`");
         section(&mut out, &heading, &format!("network_{kind}"), &rows(table));
     }
+    section(&mut out, "\n## Updates: `update.toml`", "update", &rows(UPDATE));
     out
 }
 
@@ -72,6 +74,9 @@ pub fn explain(name: &str) -> Option<String> {
             let _ = write!(out, "networks, type = \"{kind}\":\n{}", one(setting));
         }
     }
+    if let Some(setting) = find(UPDATE, name) {
+        let _ = write!(out, "update.toml:\n{}", one(setting));
+    }
     (!out.is_empty()).then_some(out)
 }
 
@@ -87,6 +92,7 @@ pub fn names() -> Vec<String> {
         }
     }
     names.extend(NETWORKS.iter().flat_map(|(_, table)| offered(&rows(table))).map(|name| name.to_owned()));
+    names.extend(offered(&rows(UPDATE)).into_iter().map(str::to_owned));
     names.sort_unstable();
     names.dedup();
     names

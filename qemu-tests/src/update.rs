@@ -1,0 +1,137 @@
+//! `cargo demo --update` and the floors `update-ARCH`: one board with one disk takes one release after the other from a web
+//! server, keeps the good ones and goes back from the others. What boots is decided by U-Boot, and read on the serial line.
+
+mod appliances;
+mod fall_back;
+mod install;
+mod releases;
+mod roof;
+mod web_server;
+
+use crate::arch::Arch;
+use crate::board::agent::AgentError;
+use crate::board::qemu::QemuError;
+use crate::board::qmp::QmpError;
+use crate::board::{BoardError, BuildError, left_behind};
+use crate::cache::Cache;
+use crate::report::{NotSo, Observer, Report, StepReport};
+use crate::steps::Role::{self, Boots, Follows, Prepares};
+use crate::steps::Wanted;
+use roof::Roof;
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+/// One step: what it is to show, and how.
+struct Step {
+    title: &'static str,
+    role: Role,
+    take: fn(&mut Roof<'_>, &mut Observer) -> Result<(), StepError>,
+}
+
+const STEPS: &[Step] = &[
+    Step { title: "release 1 runs from slot A", role: Boots, take: install::first },
+    Step {
+        title: "release 2 is fetched from a web server, written into slot B, and armed",
+        role: Prepares,
+        take: install::second,
+    },
+    Step {
+        title: "release 2 boots on trial, its containers become healthy, and it is confirmed",
+        role: Prepares,
+        take: install::confirmed,
+    },
+    Step {
+        title: "release 3 has a container that never becomes healthy: the board comes back to release 2",
+        role: Follows,
+        take: fall_back::unhealthy,
+    },
+    Step {
+        title: "release 4 panics before its PID 1 is up: its tries are used up, and release 2 comes back",
+        role: Follows,
+        take: fall_back::panics,
+    },
+    Step {
+        title: "release 5 hangs, and its watchdog is fed no more: release 2 comes back",
+        role: Follows,
+        take: fall_back::hangs,
+    },
+    Step { title: "release 6 is good, and a user goes back from it all the same", role: Follows, take: fall_back::on_wish },
+];
+
+/// Builds the releases, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
+pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
+    let places = wanted.places(STEPS.iter().map(|step| (step.title, step.role)))?;
+    let began = Instant::now();
+    std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
+    let releases = releases::Releases::build(cache, arch, directory)?;
+    let prepare_seconds = began.elapsed().as_secs_f64();
+    left_behind::clear(directory);
+    let switched_on = Instant::now();
+    let mut roof = Roof::new(&releases, directory)?;
+    let planned = places.len();
+    let mut steps: Vec<StepReport> = Vec::new();
+    for place in places {
+        let Step { title, take, .. } = &STEPS[place];
+        let taken = Observer::observe(place + 1, title, |observer| take(&mut roof, observer));
+        let is_failed = taken.failure.is_some();
+        if is_failed {
+            left_behind::keep(directory, place + 1, roof.board_if_on(), directory);
+        }
+        steps.push(taken);
+        // Each goes on from the release that the one before has left.
+        if is_failed {
+            break;
+        }
+    }
+    let kernel = Some(releases.prepared.ingredients.kernel.release.clone());
+    let board_seconds = switched_on.elapsed().as_secs_f64();
+    Ok(Report { arch, kernel, prepare_seconds, board_seconds, time: None, planned, steps })
+}
+
+/// Why a step ended early.
+#[derive(Debug)]
+enum StepError {
+    /// Something was seen that should not be so.
+    NotSo(NotSo),
+    /// The board did not do what was asked.
+    Board(BoardError),
+    /// There is no board that is on.
+    Off,
+}
+
+impl From<NotSo> for StepError {
+    fn from(not_so: NotSo) -> StepError {
+        StepError::NotSo(not_so)
+    }
+}
+
+impl From<BoardError> for StepError {
+    fn from(error: BoardError) -> StepError {
+        StepError::Board(error)
+    }
+}
+
+impl From<AgentError> for StepError {
+    fn from(error: AgentError) -> StepError {
+        StepError::Board(BoardError::Agent(error))
+    }
+}
+
+impl From<QmpError> for StepError {
+    fn from(error: QmpError) -> StepError {
+        StepError::Board(BoardError::Qemu(QemuError::Qmp(error)))
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepError::NotSo(not_so) => not_so.fmt(out),
+            StepError::Board(error) => error.fmt(out),
+            StepError::Off => out.write_str("no board is on: an earlier step failed"),
+        }
+    }
+}
+
+impl std::error::Error for StepError {}

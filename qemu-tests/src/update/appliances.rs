@@ -1,0 +1,53 @@
+//! The systems of the boards that are updated: small ones, that differ in what an update is judged by.
+
+use crate::board::system_image::{Appliance, FirstStage, Workshop};
+use crate::board::tree::Tree;
+use crate::board::BuildError;
+
+macro_rules! files {
+    ($whelk:literal, $release:literal) => {
+        &[
+            ("profiles/default.toml", include_str!("../../appliance-update/profiles/default.toml")),
+            ("crab.toml", include_str!("../../appliance-update/crab.toml")),
+            ("whelk.toml", include_str!(concat!("../../appliance-update/", $whelk, ".toml"))),
+            // What tells one system from another to who looks.
+            ("release", $release),
+        ]
+    };
+}
+
+const RECIPE: &str = concat!(
+    include_str!("appliances.rs"),
+    include_str!("../../appliance-update/update.toml"),
+    include_str!("../../appliance-update/hangs")
+);
+
+type Files = &'static [(&'static str, &'static str)];
+
+const fn sound(name: &'static str, release: u64, files: Files) -> Appliance {
+    Appliance { name, files, recipe: RECIPE, release, first_stage: FirstStage::Ours, fill }
+}
+
+/// What the factory wrote.
+pub(super) const FIRST: Appliance = sound("update-1", 1, files!("whelk", "1"));
+/// A good one.
+pub(super) const SECOND: Appliance = sound("update-2", 2, files!("whelk", "2"));
+/// One of its instances is never ready.
+pub(super) const NEVER_READY: Appliance = sound("update-3", 3, files!("whelk-never-ready", "3"));
+/// Its kernel finds nothing to execute.
+pub(super) const PANICS: Appliance = Appliance { first_stage: FirstStage::Panics, ..sound("update-4", 4, files!("whelk", "4")) };
+/// Its PID 1 feeds the watchdog for some seconds, and then hangs.
+pub(super) const HANGS: Appliance = Appliance { fill: fill_with_hanging_init, ..sound("update-5", 5, files!("whelk", "5")) };
+/// Another good one.
+pub(super) const SIXTH: Appliance = sound("update-6", 6, files!("whelk", "6"));
+
+fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
+    tree.file("usr/lib/yado/update.toml", 0o644, include_str!("../../appliance-update/update.toml"))?;
+    workshop.compile(tree)
+}
+
+fn fill_with_hanging_init(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    fill(workshop, tree)?;
+    Ok(tree.file("sbin/yado-init", 0o755, include_str!("../../appliance-update/hangs"))?)
+}

@@ -1,0 +1,72 @@
+//! A good release, from the web server to a system that is confirmed.
+
+use super::StepError;
+use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
+use crate::board::instance;
+use crate::report::{Observer, Witness};
+
+/// The factory's system runs.
+pub(super) fn first(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let said = roof.switch_on()?;
+    observer.note("the board boots", said);
+    let serial = roof.serial_since()?;
+    let told = "boot: slot A, 3 tries left, trial: ";
+    let line = serial.lines().find(|line| line.starts_with("boot: ")).unwrap_or_default();
+    observer.check(Witness::Peer, "U-Boot takes slot A, no trial", line, line.trim_end() == told.trim_end())?;
+    let running = roof.running()?;
+    observer.check(Witness::Kernel, "slot and release that run", &running, running == "A 1")?;
+    instances_are_ready(roof, observer)
+}
+
+/// Fetched, written, armed: until the board restarts by itself.
+pub(super) fn second(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let before = roof.server.requests().lines().count();
+    roof.begin_install("release-2")?;
+    let shown = roof.wait_status("an install that is under way", TIMEOUT, |status| {
+        status["work"]["total"].as_u64().is_some_and(|total| 0 < total)
+    })?;
+    observer.note("meanwhile a second terminal sees", &shown["work"]);
+    let serial = roof.wait_boot(INSTALL_TIMEOUT)?;
+    let asked: Vec<String> = roof.server.requests().lines().skip(before).map(str::to_owned).collect();
+    let is_asked = asked.iter().any(|line| line.contains("GET /release-2/release "));
+    let bytes = format!("{} requests, the last: {}", asked.len(), asked.last().map_or("", String::as_str));
+    observer.check(Witness::Peer, "nginx was asked for the release and its parts", bytes, is_asked)?;
+    let line = serial.lines().find(|line| line.starts_with("boot: slot ")).unwrap_or_default();
+    let is_trial = line.trim_end() == "boot: slot B, 2 tries left, trial: B";
+    observer.check(Witness::Peer, "U-Boot takes slot B on trial", line, is_trial)?;
+    let running = roof.running()?;
+    observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
+    Ok(())
+}
+
+/// Its containers are healthy, so it is kept.
+pub(super) fn confirmed(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    instances_are_ready(roof, observer)?;
+    let status = roof.wait_status("a release that is confirmed", INSTALL_TIMEOUT, |status| {
+        status["phase"] == "idle" && status["release"] == 2
+    })?;
+    observer.check(Witness::OwnWord, "status says so", &status, status["trial"].is_null())?;
+    let (history, _) = roof.update(&["history"], TIMEOUT)?;
+    let is_told = history.lines().any(|line| line.contains("confirmed") && line.contains('2'));
+    observer.check(Witness::OwnWord, "and so does history", &history, is_told)?;
+    // What the boot loader does from now on is its own word.
+    roof.board()?.yado(&["rescue", "reboot"])?;
+    let serial = roof.wait_boot(TIMEOUT)?;
+    let line = serial.lines().find(|line| line.starts_with("boot: slot ")).unwrap_or_default();
+    let is_kept = line.trim_end() == "boot: slot B, 3 tries left, trial:";
+    observer.check(Witness::Peer, "U-Boot takes slot B again, no trial any more", line, is_kept)?;
+    Ok(())
+}
+
+/// All instances of the board are ready, by init's word and by their pages'.
+pub(super) fn instances_are_ready(roof: &Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    for name in ["crab", "whelk"] {
+        let board = roof.board()?;
+        let pid = board.wait_status(&format!("{name} that is ready"), TIMEOUT, |status| {
+            instance(status, name).filter(|status| status["state"] == "ready").map(|status| status["pid"].clone())
+        })?;
+        let comm = board.shell(&format!("cat /proc/{pid}/comm"), TIMEOUT)?;
+        observer.check(Witness::Kernel, &format!("{name} runs"), format!("pid {pid}, {comm}"), comm == "init")?;
+    }
+    Ok(())
+}

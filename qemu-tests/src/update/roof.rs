@@ -1,0 +1,152 @@
+//! The board on the roof: it stays on one disk, is reached by its agent, and restarts when it likes.
+
+use super::StepError;
+use super::releases::Releases;
+use super::web_server::WebServer;
+use crate::board::outside::ADDRESS;
+use crate::board::qemu::OnReset;
+use crate::board::{Board, BoardOptions, BuildError};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a board may take until its agent speaks; a loaded machine needs many times the usual 5 to 10 s.
+pub(super) const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
+/// How long anything on a board may take, on a machine that has other things to do.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
+/// An install writes tens of megabytes, and hashes them on a processor that is emulated.
+pub(super) const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Between looks at a board that may reset at any time.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const MEMORY_MIB: u32 = 256;
+const DATA_MIB: u64 = 64;
+
+/// The board, and the server it is updated from.
+#[derive(Debug)]
+pub(super) struct Roof<'a> {
+    pub(super) releases: &'a Releases,
+    pub(super) server: WebServer,
+    directory: PathBuf,
+    board: Option<Board>,
+    /// So much of the serial log was looked at by earlier steps.
+    seen: usize,
+}
+
+impl<'a> Roof<'a> {
+    /// The server runs, the board is off.
+    pub(super) fn new(releases: &'a Releases, directory: &Path) -> Result<Roof<'a>, BuildError> {
+        let server = WebServer::start(&releases.root, &directory.join("web"))?;
+        Ok(Roof { releases, server, directory: directory.to_owned(), board: None, seen: 0 })
+    }
+
+    /// Switches on the board as the factory made it; says how long it took until its agent spoke.
+    pub(super) fn switch_on(&mut self) -> Result<String, StepError> {
+        let usual = BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB);
+        let options = BoardOptions { on_reset: OnReset::BootAgain, ..usual };
+        let (board, hello) = Board::boot(&self.releases.prepared, options, BOOT_TIMEOUT)?;
+        let said = board.introduced(&hello);
+        self.board = Some(board);
+        Ok(said)
+    }
+
+    /// The board that is on.
+    pub(super) fn board(&self) -> Result<&Board, StepError> {
+        self.board.as_ref().ok_or(StepError::Off)
+    }
+
+    /// The board, if it is on.
+    pub(super) fn board_if_on(&self) -> Option<&Board> {
+        self.board.as_ref()
+    }
+
+    /// Where a release is, as the board's user writes it.
+    pub(super) fn address_of(&self, release: &str) -> String {
+        format!("http://{ADDRESS}:{}/{release}/", self.server.port())
+    }
+
+    /// Runs `yado update …` on the board to its end, whatever that is: what it said and its exit code.
+    pub(super) fn update(&self, words: &[&str], timeout: Duration) -> Result<(String, i32), StepError> {
+        let argv = [&["/usr/bin/yado", "update"], words].concat();
+        let ran = self.board()?.agent.run(&argv, timeout)?;
+        Ok((format!("{}{}", ran.stdout, ran.stderr), ran.code))
+    }
+
+    /// Begins `yado update install` of a release and does not wait for its end.
+    pub(super) fn begin_install(&self, release: &str) -> Result<(), StepError> {
+        let script = format!("yado update install {} > /run/install.log 2>&1 &", self.address_of(release));
+        self.board()?.shell(&script, TIMEOUT)?;
+        Ok(())
+    }
+
+    /// Waits for the board's next reset and, where a system comes up, for its agent. What U-Boot and the kernel said since the last
+    /// time that was asked.
+    pub(super) fn wait_boot(&mut self, timeout: Duration) -> Result<String, StepError> {
+        let board = self.board.as_mut().ok_or(StepError::Off)?;
+        board.qemu.qmp.wait_event("RESET", timeout)?;
+        board.agent.hello(BOOT_TIMEOUT)?;
+        self.serial_since()
+    }
+
+    /// What was said on the serial line since the last time that was asked.
+    pub(super) fn serial_since(&mut self) -> Result<String, StepError> {
+        let serial = self.board()?.serial();
+        let new = serial.get(self.seen..).unwrap_or_default().to_owned();
+        self.seen = serial.len();
+        Ok(new)
+    }
+
+    /// What `yado update status` tells programs.
+    pub(super) fn status(&self) -> Result<Value, StepError> {
+        let (said, _) = self.update(&["status", "--format", "json"], TIMEOUT)?;
+        Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
+    }
+
+    /// Waits until `yado update status` is as it should be.
+    pub(super) fn wait_status(
+        &self,
+        what: &str,
+        timeout: Duration,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value, StepError> {
+        let board = self.board()?;
+        let ask = || {
+            let said = board.yado(&["update", "status", "--format", "json"])?;
+            Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
+        };
+        Ok(board.wait_for(what, timeout, ask, |status| is_so(status).then(|| status.clone()))?)
+    }
+
+    /// The slot that the kernel was told, and the release that is written in the image it runs from.
+    pub(super) fn running(&self) -> Result<String, StepError> {
+        let script = "tr ' ' '\\n' < /proc/cmdline | sed -n 's/^yado.slot=//p'; cat /usr/lib/yado/appliance/release";
+        Ok(self.board()?.shell(script, TIMEOUT)?.replace('\n', " "))
+    }
+
+    /// Waits until a system has come up whose kernel was given this word, however often the board resets before.
+    pub(super) fn wait_boot_of(&mut self, word: &str, timeout: Duration) -> Result<(), StepError> {
+        let deadline = Instant::now() + timeout;
+        let board = self.board.as_mut().ok_or(StepError::Off)?;
+        board.qemu.qmp.wait_event("RESET", timeout)?;
+        loop {
+            let said = board.agent.hello(LOOK_AGAIN).and_then(|_| board.agent.read_file("/proc/cmdline"));
+            match said {
+                Ok(command_line) if command_line.split_whitespace().any(|found| found == word) => return Ok(()),
+                // Another system is up, or none yet.
+                Ok(_) => std::thread::sleep(LOOK_AGAIN),
+                Err(error) if deadline <= Instant::now() => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Waits for what `yado update history` says of a release.
+    pub(super) fn wait_history(&self, number: &str) -> Result<String, StepError> {
+        let board = self.board()?;
+        let ask = || Ok(Value::String(board.yado(&["update", "history"])?));
+        let line_of = |history: &Value| {
+            let mut lines = history.as_str().unwrap_or_default().lines();
+            lines.find(|line| line.split_whitespace().any(|word| word == number)).map(str::to_owned)
+        };
+        Ok(board.wait_for(&format!("release {number} in the history"), TIMEOUT, ask, line_of)?)
+    }
+}
