@@ -6,7 +6,7 @@ use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOptions;
 use crate::board::ingredients::Ingredients;
-use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
+use crate::board::system_image::{Appliance, FirstStage, HALT_BUSYBOX, Workshop};
 use crate::board::tree::Tree;
 use crate::cache::Cache;
 use crate::command::Tool;
@@ -64,6 +64,8 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         ("once.toml", include_str!("../../appliance-bench/once.toml")),
     ],
     recipe: include_str!("appliance.rs"),
+    release: 1,
+    first_stage: FirstStage::Ours,
     fill,
 };
 
@@ -83,6 +85,8 @@ fn once_image(workshop: &Workshop<'_>) -> Result<PathBuf, BuildError> {
         kind: "container",
         architecture: workshop.ingredients.arch.debian(),
         name: "once",
+        release: 1,
+        boot_files: &[],
         key: &workshop.keys.release_secret(),
         init: Some(FIRST_PAYLOAD),
         halt_signal: Some(HALT_BUSYBOX),

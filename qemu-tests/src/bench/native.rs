@@ -342,6 +342,8 @@ impl Host<'_> {
                 kind: "container",
                 architecture: Arch::Amd64.debian(),
                 name: image,
+                release: 1,
+                boot_files: &[],
                 key: &path("key.key"),
                 init: Some("/bin/true"),
                 halt_signal: None,

@@ -115,6 +115,8 @@ fn image(cache: &Cache, ours: &Prepared) -> Result<PathBuf, BuildError> {
             kind: "system",
             architecture: arch.debian(),
             name: "systemd-lxc",
+            release: 1,
+            boot_files: &[],
             key: &ours.keys.release_secret(),
             init: None,
             halt_signal: None,

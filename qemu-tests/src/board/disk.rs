@@ -12,6 +12,11 @@ use yado_updater::boot_state::BootState;
 
 const MIB: u64 = 1024 * 1024;
 const SECTOR_BYTES: u64 = 512;
+/// The kernel's name in a slot's boot partition, as the boot script loads it.
+pub const KERNEL_FILE: &str = "vmlinuz";
+/// The initramfs' name there.
+pub const INITRAMFS_FILE: &str = "initrd";
+
 /// The header of an image, which a slot repeats at its end.
 const HEADER_BYTES: u64 = 4096;
 
@@ -227,8 +232,8 @@ fn kernel_partition(system: &System, part: &Path) -> Result<PathBuf, DiskError> 
     let tree = part.with_extension("tree");
     let fill = || {
         fs::create_dir_all(&tree)?;
-        fs::copy(&system.kernel, tree.join("vmlinuz"))?;
-        fs::copy(&system.initramfs, tree.join("initrd"))
+        fs::copy(&system.kernel, tree.join(KERNEL_FILE))?;
+        fs::copy(&system.initramfs, tree.join(INITRAMFS_FILE))
     };
     fill().map_err(|source| DiskError::Io { path: tree.clone(), source })?;
     let _ = fs::remove_file(part);

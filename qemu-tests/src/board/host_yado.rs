@@ -25,6 +25,10 @@ pub struct ImageOptions<'a> {
     pub architecture: &'a str,
     /// The image's name.
     pub name: &'a str,
+    /// Its number among those of the name.
+    pub release: u64,
+    /// Files for the boot partition of a system's slot.
+    pub boot_files: &'a [&'a Path],
     /// Secret key that signs it.
     pub key: &'a Path,
     /// The init inside, for a container.
@@ -75,8 +79,23 @@ impl HostYado {
 
     /// Builds and signs an image.
     pub fn build_image(&self, options: &ImageOptions<'_>, to: &Path) -> Result<(), CommandError> {
-        let ImageOptions { source, kind, architecture, name, key, init, halt_signal, minimum_runtime } = options;
+        let ImageOptions {
+            source,
+            kind,
+            architecture,
+            name,
+            release,
+            boot_files,
+            key,
+            init,
+            halt_signal,
+            minimum_runtime,
+        } = options;
         let mut tool = self.tool(&["image", "build", "--kind", kind, "--arch", architecture, "--name", name]);
+        tool = tool.args(["--release", &release.to_string()]);
+        for file in *boot_files {
+            tool = tool.arg("--boot-file").arg(file);
+        }
         // What is laid out anew each time has the same bytes each time.
         tool = tool.args(["--timestamp", SOURCE_DATE_EPOCH]);
         if source.is_dir() {

@@ -31,6 +31,13 @@ pub fn make(to: &Path, init: &Path, trusted: &[PathBuf], kernel: &Kernel, scratc
     fs::write(to, archive.finish()).map_err(BuildError::io(to))
 }
 
+/// Writes an archive with nothing in it to execute.
+pub fn make_empty(to: &Path) -> Result<(), BuildError> {
+    let mut archive = Archive::new();
+    archive.directory("dev");
+    fs::write(to, archive.finish()).map_err(BuildError::io(to))
+}
+
 /// Adds all files below `directory`, in the order of their names.
 fn add_files(archive: &mut Archive, directory: &Path, place: &str) -> Result<(), BuildError> {
     let entries = fs::read_dir(directory).map_err(BuildError::io(directory))?;

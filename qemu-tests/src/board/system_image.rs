@@ -28,8 +28,21 @@ pub struct Appliance {
     pub files: &'static [(&'static str, &'static str)],
     /// What its images and specs are made by: a kept system is only right for the same text.
     pub recipe: &'static str,
+    /// The number of the system's image.
+    pub release: u64,
+    /// What the boot loader starts before it.
+    pub first_stage: FirstStage,
     /// Adds images and compiled specs to a tree that has everything else.
     pub fill: fn(&Workshop<'_>, &Tree) -> Result<(), BuildError>,
+}
+
+/// What the boot loader starts before a system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstStage {
+    /// Our initramfs.
+    Ours,
+    /// An initramfs in which the kernel finds nothing to execute, and panics.
+    Panics,
 }
 
 /// The demo's: `qemu-tests/appliance/`, and images to be refused.
@@ -41,6 +54,8 @@ pub const DEMO: Appliance = Appliance {
         ("profiles/default.toml", include_str!("../../appliance/profiles/default.toml")),
     ],
     recipe: concat!(include_str!("tamper.rs"), include_str!("../../appliance/guarded.apparmor")),
+    release: 1,
+    first_stage: FirstStage::Ours,
     fill: fill_demo,
 };
 
@@ -60,7 +75,7 @@ pub fn system(
     keys: &Keys,
     appliance: &Appliance,
 ) -> Result<disk::System, BuildError> {
-    let Appliance { name, files, recipe, fill: _ } = appliance;
+    let Appliance { name, files, recipe, release: _, first_stage: _, fill: _ } = appliance;
     let arch = ingredients.arch;
     let key = RECIPE.iter().fold(Key::new("system").with(name).with(recipe), |key, text| key.with(text));
     let key = ingredients.key(key)?.with(keys.identity()?).with(yado.identity()?);
@@ -74,8 +89,8 @@ pub fn system(
     })?;
     Ok(disk::System {
         image: folder.join("system.image"),
-        kernel: ingredients.kernel.image.clone(),
-        initramfs: folder.join("initramfs"),
+        kernel: folder.join(disk::KERNEL_FILE),
+        initramfs: folder.join(disk::INITRAMFS_FILE),
     })
 }
 
@@ -96,13 +111,18 @@ pub struct Workshop<'a> {
 impl Workshop<'_> {
     fn make(&self, to: &Path, appliance: &Appliance) -> Result<(), BuildError> {
         fs::create_dir_all(&self.scratch).map_err(BuildError::io(&self.scratch))?;
-        initramfs::make(
-            &to.join("initramfs"),
-            &self.ingredients.programs.yado_init,
-            &[self.keys.release_public()],
-            &self.ingredients.kernel,
-            &self.scratch.join("initramfs"),
-        )?;
+        let (kernel, initramfs) = (to.join(disk::KERNEL_FILE), to.join(disk::INITRAMFS_FILE));
+        fs::copy(&self.ingredients.kernel.image, &kernel).map_err(BuildError::io(&kernel))?;
+        match appliance.first_stage {
+            FirstStage::Ours => initramfs::make(
+                &initramfs,
+                &self.ingredients.programs.yado_init,
+                &[self.keys.release_public()],
+                &self.ingredients.kernel,
+                &self.scratch.join("initramfs"),
+            )?,
+            FirstStage::Panics => initramfs::make_empty(&initramfs)?,
+        }
         let tree = Tree::create(&self.scratch.join("system"))?;
         self.lay_out_programs(&tree)?;
         self.lay_out_modules(&tree)?;
@@ -115,6 +135,8 @@ impl Workshop<'_> {
             kind: "system",
             architecture: self.ingredients.arch.debian(),
             name: "yadokari-test-system",
+            release: appliance.release,
+            boot_files: &[&kernel, &initramfs],
             key: &self.keys.release_secret(),
             init: None,
             halt_signal: None,
@@ -248,6 +270,8 @@ impl Workshop<'_> {
             kind: "container",
             architecture: arch.debian(),
             name,
+            release: 1,
+            boot_files: &[],
             key,
             init: Some(init),
             halt_signal: Some(halt_signal),

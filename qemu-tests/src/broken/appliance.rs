@@ -6,7 +6,7 @@ use super::failure::BrokenError;
 use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOptions;
-use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
+use crate::board::system_image::{Appliance, FirstStage, HALT_BUSYBOX, Workshop};
 use crate::board::tree::Tree;
 use crate::command::Tool;
 use std::fs::{self, File};
@@ -41,6 +41,8 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         "cut-off.toml",
     ],
     recipe: include_str!("appliance.rs"),
+    release: 1,
+    first_stage: FirstStage::Ours,
     fill,
 };
 
@@ -97,6 +99,8 @@ fn idle_image(
         kind: "container",
         architecture,
         name,
+        release: 1,
+        boot_files: &[],
         key: &workshop.keys.release_secret(),
         init: Some("/sbin/init"),
         halt_signal: Some(HALT_BUSYBOX),

@@ -4,7 +4,7 @@ use super::expected::Guest;
 use crate::arch::Arch;
 use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::keys::Keys;
-use crate::board::system_image::{Appliance, Workshop};
+use crate::board::system_image::{Appliance, FirstStage, Workshop};
 use crate::board::tree::Tree;
 use crate::board::{BuildError, Prepared};
 use crate::cache::{Cache, Key};
@@ -38,6 +38,8 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         ("neighbour.toml", include_str!("../../appliance-guests/neighbour.toml")),
     ],
     recipe: "one busybox",
+    release: 1,
+    first_stage: FirstStage::Ours,
     fill,
 };
 
@@ -95,6 +97,8 @@ fn image(cache: &Cache, yado: &HostYado, keys: &Keys, on_stick: &OnStick) -> Res
             kind: "container",
             architecture: arch.debian(),
             name: instance,
+            release: 1,
+            boot_files: &[],
             key: &keys.release_secret(),
             init: None,
             halt_signal: None,

@@ -5,7 +5,7 @@ use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOptions;
 use crate::board::ingredients::Ingredients;
-use crate::board::system_image::{Appliance, HALT_BUSYBOX, Workshop};
+use crate::board::system_image::{Appliance, FirstStage, HALT_BUSYBOX, Workshop};
 use crate::board::tree::{Tree, TreeError};
 use std::path::Path;
 
@@ -46,6 +46,8 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         ("mob9.toml", IN_THE_CROWD),
     ],
     recipe: include_str!("appliance.rs"),
+    release: 1,
+    first_stage: FirstStage::Ours,
     fill,
 };
 
@@ -65,6 +67,8 @@ fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
         kind: "container",
         architecture: workshop.ingredients.arch.debian(),
         name: "crowd",
+        release: 1,
+        boot_files: &[],
         key: &workshop.keys.release_secret(),
         init: Some("/sbin/init"),
         halt_signal: Some(HALT_BUSYBOX),
