@@ -7,6 +7,7 @@ pub mod environment;
 pub mod machine;
 pub mod progress;
 pub mod record;
+pub mod slot;
 pub mod source;
 pub mod state_partition;
 mod status;

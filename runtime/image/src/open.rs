@@ -97,6 +97,45 @@ pub fn open_trusted(path: &Path, keys: &Keys, wanted: &Wanted) -> Result<Trusted
     Ok(TrustedImage { file, header, fingerprint, signers })
 }
 
+/// The header of an image of which nothing is here yet but these bytes, all of it that has to be checked before the rest of the
+/// image is looked at: that it is the one that was asked for, and what it says of itself. `image_bytes` is how long the image is
+/// said to be. Whether it is signed is [`check_signed`]'s question.
+pub fn check_header(block: &HeaderBlock, image_bytes: u64, wanted: &Wanted) -> Result<Header, OpenError> {
+    let fingerprint = header::fingerprint(block);
+    match wanted.fingerprint {
+        Some(expected) if expected != fingerprint => {
+            return Err(OpenError::OtherImage { expected, found: fingerprint });
+        }
+        Some(_) | None => {}
+    }
+    let header = Header::parse(block).map_err(|source| OpenError::Header { source })?;
+    check_size(header.layout.image_bytes(), image_bytes, true)?;
+    check_requirements(&header, wanted)?;
+    Ok(header)
+}
+
+/// Checks signatures and manifest of this header: the bytes between the tree's end and the header. Answers with who signed, and with
+/// the manifest's text.
+pub fn check_signed(
+    block: &HeaderBlock,
+    header: &Header,
+    mut between: Vec<u8>,
+    keys: &Keys,
+    wanted: &Wanted,
+) -> Result<(Vec<KeyId>, Vec<u8>), OpenError> {
+    let short = || OpenError::TooShort { size_bytes: header.layout.image_bytes() };
+    let manifest_area_bytes = usize::try_from(header.layout.manifest_area_bytes()).map_err(|_| short())?;
+    if between.len() < manifest_area_bytes {
+        return Err(short());
+    }
+    let area = between.split_off(manifest_area_bytes);
+    let signatures = signatures::parse(area.as_slice().try_into().map_err(|_| short())?)
+        .map_err(|source| OpenError::Signatures { source })?;
+    let signers =
+        keys.verify(block, &signatures.known, wanted.threshold).map_err(|source| OpenError::Signature { source })?;
+    Ok((signers, check_manifest(between, header)?))
+}
+
 /// The header of an image in a file or on a block device, before anybody has said that it can be trusted. The parts
 /// it names lie inside the file.
 pub fn read_header(mut file: &File) -> Result<(Header, HeaderBlock), OpenError> {
@@ -123,6 +162,10 @@ pub fn read_manifest(file: &File, header: &Header) -> Result<Vec<u8>, OpenError>
     let mut area = vec![0; header.layout.manifest_area_bytes() as usize];
     file.read_exact_at(&mut area, header.layout.manifest_offset())
         .map_err(|source| OpenError::Read { part: "manifest", source })?;
+    check_manifest(area, header)
+}
+
+fn check_manifest(mut area: Vec<u8>, header: &Header) -> Result<Vec<u8>, OpenError> {
     let padding = area.split_off(header.layout.manifest_bytes() as usize);
     let digest: [u8; 32] = Sha256::digest(&area).into();
     if digest != header.manifest_sha256 || padding.iter().any(|&byte| byte != 0) {

@@ -25,6 +25,7 @@ pub mod directory_tree;
 pub mod exec;
 pub mod file_lease;
 pub mod file_lock;
+pub mod file_range;
 pub mod file_reserve;
 pub mod file_time;
 pub mod gpio;
