@@ -5,16 +5,20 @@
 mod aligned_buffer;
 mod block_set;
 mod blocks;
+mod boot_files;
 mod error;
 mod fetch;
 mod hash_tree;
 mod in_order;
 mod old_image;
+mod partitions;
 mod read_back;
 mod storage;
 mod write_image;
 mod writer;
 
+pub use boot_files::{BootFilesError, BootFilesWritten, write_boot_files};
 pub use error::WriteImageError;
+pub use partitions::{FindError, Partitions, find};
 pub use storage::{Storage, Target};
 pub use write_image::{Counts, ImageToWrite, Written, write_image};

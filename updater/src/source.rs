@@ -31,6 +31,12 @@ pub trait Source {
     /// What can be asked for.
     fn ranges(&self) -> Ranges;
 
+    /// How long a file is, where that can be told without giving it. It is trusted no more than the bytes.
+    fn length(&mut self, file: FileName) -> Option<u64> {
+        let _ = file;
+        None
+    }
+
     /// Gives the bytes of `range` in order, piece by piece, to `take`; whoever takes may stop it.
     ///
     /// # Errors

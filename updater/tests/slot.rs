@@ -7,7 +7,9 @@ mod slot {
     pub(crate) mod sources;
     pub(crate) mod storages;
 
+    mod boot_files;
     mod cuts;
+    mod devices;
     mod lies;
     mod writes;
 }

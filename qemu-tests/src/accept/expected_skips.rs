@@ -35,6 +35,7 @@ const EXPECTED: &[Expected] = &[
     Expected { reason: "needs mke2fs and loop devices", is_here: |_| is_absent("/dev/loop-control") },
     Expected { reason: "no loop device: ", is_here: |_| is_absent("/dev/loop-control") },
     Expected { reason: "this kernel has no erofs", is_here: |_| !has_file_system("erofs") },
+    Expected { reason: "this kernel has no vfat", is_here: |_| !has_file_system("vfat") },
     Expected { reason: "this kernel has no overlay", is_here: |_| !has_file_system("overlay") },
     Expected { reason: "this kernel has no FUSE", is_here: |_| !has_file_system("fuse") },
     Expected { reason: "this kernel has no /dev/fuse", is_here: |_| is_absent("/dev/fuse") },

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use yado_updater::slot::{Storage, Target};
@@ -88,5 +89,59 @@ impl Storage for CutOff {
         self.inner.flush()?;
         self.unflushed.clear();
         Ok(())
+    }
+}
+
+/// A disk with faults: of a real file, some bytes are not kept, and some cannot be read.
+pub(crate) struct Broken {
+    inner: Target,
+    /// What is written here is gone.
+    pub(crate) forgets: Range<u64>,
+    /// What is read here is an error.
+    pub(crate) unreadable: Range<u64>,
+    pub(crate) a_write_mends: bool,
+}
+
+impl Broken {
+    pub(crate) fn new(inner: Target) -> Broken {
+        Broken { inner, forgets: 0..0, unreadable: 0..0, a_write_mends: false }
+    }
+}
+
+fn overlap(range: &Range<u64>, offset: u64, bytes: usize) -> Range<u64> {
+    range.start.max(offset)..range.end.min(offset + bytes as u64)
+}
+
+impl Storage for Broken {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match overlap(&self.unreadable, offset, buffer.len()).is_empty() {
+            true => self.inner.read(offset, buffer),
+            false => Err(rustix::io::Errno::IO.into()),
+        }
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut bytes = bytes.to_vec();
+        let lost = overlap(&self.forgets, offset, bytes.len());
+        if !lost.is_empty() {
+            let kept = &mut bytes[(lost.start - offset) as usize..(lost.end - offset) as usize];
+            File::open(self.path())?.read_exact_at(kept, lost.start)?;
+        }
+        if self.a_write_mends && !overlap(&self.unreadable, offset, bytes.len()).is_empty() {
+            self.unreadable = 0..0;
+        }
+        self.inner.write(offset, &bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
