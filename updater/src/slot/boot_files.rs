@@ -50,8 +50,8 @@ pub fn write_boot_files(
     }
     partition::refuse_in_use(device)?;
     let before = look(device, &wanted)?;
-    let mut written = BootFilesWritten::default();
-    written.kept_files = (wanted.len() - before.lacking.len()) as u64;
+    let kept_files = (wanted.len() - before.lacking.len()) as u64;
+    let mut written = BootFilesWritten { kept_files, ..BootFilesWritten::default() };
     if before.is_complete() {
         return Ok(written);
     }
