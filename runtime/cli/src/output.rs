@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 use yado_wire::{columns, hex};
 
+pub(crate) use yado_wire::amounts::bytes;
 use yado_wire::printable::is_obeyed;
 pub(crate) use yado_wire::printable::printable;
 
@@ -59,22 +60,6 @@ pub(crate) fn short_fingerprint(fingerprint: &[u8; 32]) -> String {
     hex::encode(&fingerprint[..6])
 }
 
-/// `1.5 MiB`: two or three digits are enough for people; JSON has the bytes.
-pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    let mut tenths = u128::from(count) * 10;
-    while 10_240 <= tenths && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    match (unit, tenths / 10) {
-        (0, whole) => format!("{whole} B"),
-        (_, whole) if 100 <= whole => format!("{whole} {}", UNITS[unit]),
-        (_, whole) => format!("{whole}.{} {}", tenths % 10, UNITS[unit]),
-    }
-}
-
 /// `2d 3h`, `3m 12s`, `850ms`: the two largest units.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -92,13 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_short() {
-        for (count, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (64 << 20, "64.0 MiB"), (200 << 30, "200 GiB")]
-        {
-            assert_eq!(bytes(count), text);
-        }
-        assert!(bytes(u64::MAX).ends_with(" TiB"));
+    fn times_are_short() {
         for (millis, text) in [(12, "12ms"), (5_900, "5s"), (192_000, "3m 12s"), (7_260_000, "2h 1m")] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }

@@ -33,6 +33,9 @@ pub mod secret;
 #[cfg(feature = "sign")]
 pub mod sign;
 
+#[cfg(feature = "store")]
+pub mod store;
+
 #[cfg(feature = "pack")]
 pub mod archive;
 #[cfg(feature = "pack")]

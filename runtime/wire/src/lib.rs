@@ -1,7 +1,7 @@
 //! The messages between our processes: what is said, and its bytes. Postcard over `SOCK_SEQPACKET`, one message a
 //! packet, every size bounded. No I/O here: `sys` moves the packets and the descriptors that travel with them.
 //!
-//! Beside them what all parts do the same way: write hexadecimal digits, hashes of names, names of signals and columns, and give
+//! Beside them what all parts do the same way: write hexadecimal digits, hashes of names, names of signals, amounts and columns, and give
 //! a source a budget.
 
 // A message lives on the stack of whoever sends or reads it, one at a time: its bounds matter, not its largest variant.
@@ -12,6 +12,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used, clippy::unwrap_used)
 )]
 
+pub mod amounts;
 pub mod budget;
 pub mod columns;
 pub mod datagrams;

@@ -3,7 +3,6 @@
 //! does not fit, leaves nothing. An image that is old or another's is signed as well: no name goes to it unless that is asked for.
 
 mod http;
-mod place;
 
 use super::{description_json, progress_line};
 use crate::command_line::Outcome;
@@ -11,13 +10,13 @@ use crate::output::{self, Format, bytes, printable};
 use crate::places::Places;
 use crate::rescue;
 use clap::Args;
-use place::{Aside, Images};
 use serde_json::json;
 use std::error::Error;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_image::inspect::{self, Description, InspectError};
+use yado_image::store::{Aside, Images};
 use yado_image::{ImageKind, Keys, Layout, Runtime, Wanted, open_trusted};
 use yado_spec::sources::{MAX_NAME_BYTES, is_fingerprint_prefix, read_sources};
 use yado_sys::regular_file;

@@ -2,7 +2,6 @@
 //! is received into a file without a name, which goes with whoever has it open, also if that is killed or the power is cut
 //! (`O_TMPFILE`). Verified, it is given a name aside, and its place by one rename, which makes it real.
 
-use crate::output::bytes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::fmt;
 use std::fs::{self, File, Permissions};
@@ -13,6 +12,7 @@ use std::path::{Path, PathBuf};
 use yado_sys::file_lock;
 use yado_sys::replace_file::put_in_place;
 use yado_sys::volume::{self, Usage};
+use yado_wire::amounts::bytes;
 use yado_wire::hex;
 
 /// What images leave free on the data partition: a tenth of it, for what instances and init write, within these.
@@ -21,13 +21,14 @@ const MAX_KEPT_BYTES: u64 = 512 << 20;
 
 /// The directory, which nobody else adds to meanwhile.
 #[derive(Debug)]
-pub(super) struct Images {
+pub struct Images {
     directory: PathBuf,
     _lock: File,
 }
 
 impl Images {
-    pub(super) fn open(data: &Path) -> Result<Images, PlaceError> {
+    /// That of this data partition. One that is not there yet is made.
+    pub fn open(data: &Path) -> Result<Images, PlaceError> {
         if !data.is_dir() {
             return Err(PlaceError::NoDirectory { path: data.to_owned() });
         }
@@ -51,7 +52,7 @@ impl Images {
     }
 
     /// A place for one more.
-    pub(super) fn begin(&self) -> Result<Aside<'_>, PlaceError> {
+    pub fn begin(&self) -> Result<Aside<'_>, PlaceError> {
         // What was killed between two calls has left it.
         remove(&self.aside())?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -66,7 +67,7 @@ impl Images {
     }
 
     /// The image of this fingerprint, if there is something that can be one.
-    pub(super) fn find(&self, fingerprint: &[u8; 32]) -> Option<PathBuf> {
+    pub fn find(&self, fingerprint: &[u8; 32]) -> Option<PathBuf> {
         let directory = self.directory.join(hex::encode(fingerprint));
         let image = directory.join("image");
         let is_dir = fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir());
@@ -74,7 +75,7 @@ impl Images {
     }
 
     /// Gives an image a name; one of another image of the data partition is taken from it.
-    pub(super) fn name(&self, alias: &str, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
+    pub fn name(&self, alias: &str, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
         let (aside, path) = (self.directory.join(".alias"), self.directory.join("aliases").join(alias));
         remove(&aside)?;
         symlink(format!("../{}", hex::encode(fingerprint)), &aside).map_err(at("create", &aside))?;
@@ -84,23 +85,24 @@ impl Images {
 
 /// An image that is not kept yet, and goes if it never is.
 #[derive(Debug)]
-pub(super) struct Aside<'i> {
+pub struct Aside<'i> {
     images: &'i Images,
     file: File,
 }
 
 impl Aside<'_> {
-    pub(super) fn file(&self) -> &File {
+    /// To write to.
+    pub fn file(&self) -> &File {
         &self.file
     }
 
     /// What opens it once more, as long as it is open here.
-    pub(super) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
     /// Whether so much more will fit is seen before it is written: root could write to the last block.
-    pub(super) fn refuse_without_room(&self, more_bytes: u64) -> Result<(), PlaceError> {
+    pub fn refuse_without_room(&self, more_bytes: u64) -> Result<(), PlaceError> {
         let directory = &self.images.directory;
         let Usage { total_bytes, free_bytes, .. } = volume::usage(directory).map_err(at("look at", directory))?;
         let kept_bytes = (total_bytes / 10).clamp(MIN_KEPT_BYTES, MAX_KEPT_BYTES);
@@ -110,12 +112,13 @@ impl Aside<'_> {
         }
     }
 
-    pub(super) fn write_error(&self, source: io::Error) -> PlaceError {
+    /// That of a write to it.
+    pub fn write_error(&self, source: io::Error) -> PlaceError {
         at("write an image in", &self.images.directory)(source)
     }
 
     /// Makes it the image of this fingerprint. What runs from one that it takes the place of goes on.
-    pub(super) fn keep_as(self, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
+    pub fn keep_as(self, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
         let (aside, directory) = (self.images.aside(), self.images.directory.join(hex::encode(fingerprint)));
         if fs::symlink_metadata(&directory).is_ok_and(|found| !found.is_dir()) {
             remove(&directory)?;
@@ -152,15 +155,34 @@ fn at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
 
 /// Why an image could not be kept.
 #[derive(Debug)]
-pub(super) enum PlaceError {
+pub enum PlaceError {
     /// There is no data partition, or something else in a place of ours.
-    NoDirectory { path: PathBuf },
+    NoDirectory {
+        /// Which.
+        path: PathBuf,
+    },
     /// Somebody else adds one.
     Busy,
     /// It does not fit.
-    NoRoom { directory: PathBuf, more_bytes: u64, free_bytes: u64, kept_bytes: u64 },
+    NoRoom {
+        /// Where.
+        directory: PathBuf,
+        /// What would be added.
+        more_bytes: u64,
+        /// Free for ordinary users.
+        free_bytes: u64,
+        /// What is left to others.
+        kept_bytes: u64,
+    },
     /// The file system.
-    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
 }
 
 impl fmt::Display for PlaceError {
