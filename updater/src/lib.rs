@@ -13,3 +13,7 @@ pub mod state_partition;
 mod status;
 
 pub use status::main;
+
+#[cfg(test)]
+#[path = "../../runtime/spec/tests/fuzzing/mod.rs"]
+mod fuzzing;

@@ -1,9 +1,15 @@
 //! Where a release comes from: a source gives the bytes of files by name. It is trusted with nothing: whoever asks checks each
 //! byte by a signature or a hash.
 
+pub mod bundle;
+pub mod directory;
+pub mod fetch_process;
+mod http;
+
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use yado_image::release::{MAX_RELEASE_BYTES, Part};
 use yado_wire::hex;
 
 /// A file of a release.
@@ -47,6 +53,29 @@ pub trait Source {
         range: Range<u64>,
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), SourceError>;
+}
+
+/// The bytes of the release, whatever they are: at most as many as a release can have, which is less than 300 KiB.
+pub fn read_release(source: &mut dyn Source) -> Result<Vec<u8>, SourceError> {
+    let mut bytes = Vec::new();
+    let mut take = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    // One byte more, so that one that is too long is seen as such.
+    match source.read(FileName::Release, 0..MAX_RELEASE_BYTES + 1, &mut take) {
+        Ok(()) | Err(SourceError::Short { .. }) => Ok(bytes),
+        Err(error) => Err(error),
+    }
+}
+
+impl From<Part> for FileName {
+    fn from(part: Part) -> FileName {
+        match part {
+            Part::Image(fingerprint) => FileName::Image(fingerprint),
+            Part::Boot(sha256) => FileName::Boot(sha256),
+        }
+    }
 }
 
 /// Why a source did not give what was asked for.

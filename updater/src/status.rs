@@ -16,6 +16,10 @@ without it, the partition that is named `state` in the GPT.";
 
 /// The part `yado-updater`; `args` without the program's name.
 pub fn main(args: &[OsString]) -> ExitCode {
+    // Started by the updater itself, to do without privileges what needs none.
+    if args == ["fetch"] {
+        return crate::source::fetch_process::main();
+    }
     match parse_arguments(args) {
         Ok(Command::Help) => {
             println!("{USAGE}");

@@ -17,6 +17,7 @@ use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::command::Tool;
 use crate::progress::Step;
+use crate::provision::{Purpose, ensure_packages};
 
 /// Something to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,7 @@ struct Setting {
 
 impl Setting {
     fn choose(cache: &Cache, arch: Arch) -> Result<Setting, BuildError> {
+        ensure_packages(cache, &[Purpose::Compiler(arch)])?;
         let sysroot = PathBuf::from(Tool::new("rustc").args(["--print", "sysroot"]).output()?.trim());
         let rust_lld = linker::find_rust_lld(&sysroot)?;
         let is_prebuilt = has_prebuilt_std(&sysroot, arch);
@@ -155,6 +157,10 @@ fn cargo_for(settings: &[(Arch, Setting)], program: &Program<'_>) -> Tool {
         let variable = target.to_uppercase().replace('-', "_");
         tool = tool
             .args(["--target", target])
+            // ring's C and assembly, the only ones in what ships. They use nothing of a C library but its memory functions.
+            .env(format!("CC_{}", target.replace('-', "_")), arch.gcc())
+            .env(format!("AR_{}", target.replace('-', "_")), arch.gcc().replace("gcc", "ar"))
+            .env(format!("CFLAGS_{}", target.replace('-', "_")), "-fno-stack-protector -U_FORTIFY_SOURCE")
             .env(format!("CARGO_TARGET_{variable}_LINKER"), &setting.linker)
             .env(format!("CARGO_TARGET_{variable}_RUSTFLAGS"), &setting.flags);
     }

@@ -75,6 +75,8 @@ impl Purpose {
                     "linux-libc-dev-arm64-cross",
                     "linux-libc-dev-armhf-cross",
                     "nftables",
+                    "nginx-light",
+                    "openssl",
                     "python3",
                     "strace",
                 ]

@@ -150,6 +150,72 @@ pub const READER_CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// What a program calls beside [`READER_CALLS`] that connects to servers by their names: sockets, an event loop, and the files that a
+/// C library reads to look a name up. Which files that are is up to Landlock.
+pub const CLIENT_CALLS: &[libc::c_long] = &[
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_ioctl,
+    libc::SYS_openat,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_getrandom,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getppid,
+    libc::SYS_prctl,
+    libc::SYS_mprotect, // a library that is loaded, and an allocator's next part
+    libc::SYS_uname,
+    #[cfg(not(target_arch = "arm"))]
+    libc::SYS_newfstatat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "arm")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "arm")]
+    5, // open
+    #[cfg(target_arch = "arm")]
+    140, // _llseek
+    #[cfg(target_arch = "arm")]
+    195, // stat64
+    #[cfg(target_arch = "arm")]
+    327, // fstatat64
+    #[cfg(target_arch = "arm")]
+    291, // recv
+    #[cfg(target_arch = "arm")]
+    199, // getuid32
+    #[cfg(target_arch = "arm")]
+    201, // geteuid32
+    #[cfg(target_arch = "arm")]
+    407, // clock_nanosleep_time64
+];
+
+/// No sockets but those of the Internet: whatever else listens on this machine, or is a way into its kernel, is none of a client's.
+pub const INTERNET_ONLY: &[Denial] = &[Denial {
+    call: SOCKET,
+    when: &[Condition { argument: 0, test: Test::NoneOf(&[AF_INET, AF_INET6]) }],
+    errno: Errno::AFNOSUPPORT,
+}];
+
 const fn always(call: SystemCall) -> Denial {
     Denial { call, when: &[], errno: Errno::NOSYS }
 }
@@ -166,6 +232,8 @@ const SETSOCKOPT: SystemCall = SystemCall { x86_64: 54, i386: 366, aarch64: 208,
 const MNT_FORCE: u32 = 1;
 
 // <linux/socket.h>, <linux/if_packet.h>
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
 const AF_XDP: u32 = 44;
 const SOL_PACKET: u32 = 263;
@@ -252,6 +320,16 @@ impl Filter {
     /// A filter for a program of ours: whoever calls anything but these, by their numbers in libc, or under another architecture
     /// than its own, is killed by `SIGSYS`.
     pub fn allow_only(calls: &[libc::c_long]) -> Filter {
+        Filter::of_calls(calls, statement(RETURN, KILL_PROCESS))
+    }
+
+    /// As [`Filter::allow_only`], but other calls under its own architecture are answered with `ENOSYS`: for a program in which a C
+    /// library looks for what the kernel has, such as one that looks names up.
+    pub fn answer_only(calls: &[libc::c_long]) -> Filter {
+        Filter::of_calls(calls, deny(Errno::NOSYS))
+    }
+
+    fn of_calls(calls: &[libc::c_long], other: libc::sock_filter) -> Filter {
         let own = Abi::OF_THIS_KERNEL.first().map_or(0, |abi| abi.audit_number());
         let (kill, allow) = (statement(RETURN, KILL_PROCESS), statement(RETURN, ALLOW));
         let mut program = vec![statement(LOAD_WORD, ARCHITECTURE_AT), jump(JUMP_IF_EQUAL, own, 1, 0), kill];
@@ -260,7 +338,7 @@ impl Filter {
         for call in calls {
             program.extend([jump(JUMP_IF_EQUAL, *call as u32, 0, 1), allow]);
         }
-        program.push(kill);
+        program.push(other);
         Filter(program)
     }
 

@@ -108,6 +108,11 @@ impl Header {
         block
     }
 
+    /// The release's identity.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        crate::header::fingerprint(&self.encode())
+    }
+
     /// Where the signatures begin: behind the manifest and its zeros.
     pub fn signatures_offset(&self) -> u64 {
         u64::from(self.manifest_bytes).next_multiple_of(BLOCK_BYTES)

@@ -1,0 +1,77 @@
+//! What the fetching process gives up before it reads its first byte from a network: everything but sockets of the Internet and the
+//! files by which a C library looks a name up.
+
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    Scope,
+};
+use std::io;
+use yado_sys::capabilities::{self, Capabilities};
+use yado_sys::identity;
+use yado_sys::rlimit::KernelResource;
+use yado_sys::seccomp::{CLIENT_CALLS, Filter, INTERNET_ONLY, READER_CALLS};
+
+/// An id that belongs to nobody else: below that of nobody, above what systems give to people and services, and not in a range that
+/// containers get.
+const FETCHER: u32 = 65_533;
+
+/// To a server, the C library's files and the link.
+const MAX_DESCRIPTORS: u64 = 16;
+const MAX_ADDRESS_SPACE: u64 = 256 << 20;
+
+/// Files of the resolver, and where a dynamic C library has the parts that it loads for it.
+const RESOLVER_FILES: &[&str] = &[
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/ld.so.cache",
+];
+const RESOLVER_FOLDERS: &[&str] = if cfg!(target_env = "gnu") { &["/lib", "/usr/lib"] } else { &[] };
+
+/// Gives it all up, for good. Who is not root stays who it is; the rest is the same.
+pub(super) fn restrict() -> io::Result<()> {
+    for (name, most) in [("nofile", MAX_DESCRIPTORS), ("as", MAX_ADDRESS_SPACE), ("fsize", 0), ("core", 0)] {
+        limit(name, most)?;
+    }
+    if identity::is_root() {
+        let until_then = Capabilities::SETUID | Capabilities::SETGID | Capabilities::SETPCAP;
+        capabilities::keep_only(until_then)?;
+        capabilities::drop_from_bounding_set(until_then)?;
+        identity::become_user(FETCHER, FETCHER, &[])?;
+    }
+    // It starts no process and no thread; before, root would still be counted as root.
+    limit("nproc", 0)?;
+    capabilities::set_no_new_privs()?;
+    forbid_files().map_err(io::Error::other)?;
+    Filter::allow_all_but(INTERNET_ONLY).install()?;
+    Filter::answer_only(&[READER_CALLS, CLIENT_CALLS].concat()).install()
+}
+
+fn limit(name: &str, most: u64) -> io::Result<()> {
+    match KernelResource::parse(name) {
+        Some(resource) => resource.set_own(Some(most), Some(most)),
+        None => Ok(()),
+    }
+}
+
+/// By Landlock, as far as this kernel has it: not before 5.13, and not where it was left out. Then there is what root left us.
+fn forbid_files() -> Result<(), landlock::RulesetError> {
+    let abi = ABI::V6;
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?;
+    for (paths, access) in
+        [(RESOLVER_FILES, AccessFs::ReadFile.into()), (RESOLVER_FOLDERS, AccessFs::ReadFile | AccessFs::Execute)]
+    {
+        // One that is not there cannot be read anyhow.
+        for path in paths.iter().filter_map(|path| PathFd::new(path).ok()) {
+            rules = rules.add_rule(PathBeneath::new(path, access))?;
+        }
+    }
+    rules.restrict_self().map(drop)
+}

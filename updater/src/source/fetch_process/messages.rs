@@ -1,0 +1,112 @@
+//! What the updater and its fetching process say to each other, over a stream socket: a byte for the kind, four for the length, and
+//! that many bytes. Both are one program of one version; the updater does not trust what comes from there all the same.
+
+use crate::source::http::Limits;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of a file in one message.
+pub(crate) const MAX_DATA_BYTES: usize = 32 << 10;
+/// Of all others; the longest is the set-up, with the certificates of all authorities.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// What an answer beside data may have: the updater reads no longer one.
+pub(crate) const MAX_ANSWER_BYTES: usize = 4096;
+
+/// The first message: all that it needs to know, so that it opens no file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// The folder of the release.
+    pub(crate) url: String,
+    /// `http://[USER:PASSWORD@]HOST:PORT`
+    pub(crate) proxy: Option<String>,
+    /// Certificates of authorities, as PEM. Empty: no TLS.
+    pub(crate) authorities: Vec<u8>,
+    /// Our certificate and its key, as PEM.
+    pub(crate) identity: Option<Vec<u8>>,
+    /// It is later than this, in seconds since 1970, whatever the clock says.
+    pub(crate) not_before_seconds: u64,
+    /// What bounds a fetch.
+    pub(crate) limits: Limits,
+    /// Any number, another one on each board.
+    pub(crate) chance: u64,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Whether the server gives parts of files, as it answers for this one.
+    Ranges { name: String },
+    /// These bytes of this file: data, and then an answer.
+    Read { name: String, start: u64, end: u64 },
+}
+
+/// What is answered, after the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// All of it was sent.
+    Done,
+    /// To [`Ask::Ranges`].
+    Ranges { are_given: bool },
+    /// Not all of it was sent.
+    Failed(Failure),
+}
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// There is no such file.
+    Missing,
+    /// The file ends before.
+    Short { bytes: u64 },
+    /// Anything else, in words.
+    Broken { reason: String },
+}
+
+/// What is in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Bytes of the file.
+    Data,
+    /// One of the above.
+    Message,
+}
+
+/// Length of what stands before each.
+pub(crate) const HEAD_BYTES: usize = 5;
+
+/// What stands before a message of this length.
+pub(crate) fn head(kind: Kind, bytes: usize) -> [u8; HEAD_BYTES] {
+    let [a, b, c, d] = (bytes as u32).to_le_bytes();
+    let kind = match kind {
+        Kind::Data => 0,
+        Kind::Message => 1,
+    };
+    [kind, a, b, c, d]
+}
+
+/// Kind and length of what follows; `None` if it is neither, or longer than it may be.
+pub(crate) fn parse_head(head: [u8; HEAD_BYTES], max_message_bytes: usize) -> Option<(Kind, usize)> {
+    let [kind, a, b, c, d] = head;
+    let bytes = u32::from_le_bytes([a, b, c, d]) as usize;
+    match kind {
+        0 if (1..=MAX_DATA_BYTES).contains(&bytes) => Some((Kind::Data, bytes)),
+        1 if bytes <= max_message_bytes => Some((Kind::Message, bytes)),
+        _ => None,
+    }
+}
+
+/// A message with its head.
+pub(crate) fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
+    let body = postcard::to_allocvec(message).ok().filter(|body| body.len() <= MAX_MESSAGE_BYTES)?;
+    Some([&head(Kind::Message, body.len())[..], &body].concat())
+}
+
+/// The message of this body, which has no other bytes.
+pub(crate) fn decode<M: DeserializeOwned>(body: &[u8]) -> Option<M> {
+    postcard::take_from_bytes(body).ok().filter(|(_, rest)| rest.is_empty()).map(|(message, _)| message)
+}
+
+/// A text that an answer has room for.
+pub(crate) fn clipped(text: &str) -> String {
+    text.chars().take(MAX_ANSWER_BYTES / 8).map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
