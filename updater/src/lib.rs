@@ -1,9 +1,11 @@
 //! The updater: what decides which system boots. So far it knows the boot state and shows it; it fetches and installs
 //! nothing yet.
 
+pub mod admission;
 pub mod boot_loader;
 pub mod boot_state;
 pub mod environment;
+pub mod exit_codes;
 pub mod machine;
 pub mod progress;
 pub mod record;
