@@ -125,17 +125,7 @@ impl ConfigDraft {
             cpu_priority: 0,
             processes: None,
             kernel: Vec::new(),
-            security: Security {
-                privileged: false,
-                nesting: false,
-                idmap_size: 0,
-                no_new_privs: false,
-                time_namespace: false,
-                label: None,
-                syscalls_deny_default: false,
-                protection_start: false,
-                protection_delete: false,
-            },
+            security: Security::default(),
             idmap_size: None,
             environment: BTreeMap::new(),
         }

@@ -297,6 +297,23 @@ pub const USUAL_IDS: u32 = 65_536;
 /// containers, 65536 each from 100000 on (useradd(8), `SUB_UID_MIN`).
 pub const IDS_FOR_NESTING: u32 = 1 << 20;
 
+impl Default for Security {
+    /// What an instance has whose configuration says nothing of it: the table of keys must say the same, which a test compares.
+    fn default() -> Security {
+        Security {
+            privileged: false,
+            nesting: false,
+            idmap_size: USUAL_IDS,
+            no_new_privs: false,
+            time_namespace: false,
+            label: None,
+            syscalls_deny_default: true,
+            protection_start: false,
+            protection_delete: false,
+        }
+    }
+}
+
 impl Security {
     /// How many ids of the host it needs; `None`: it is privileged and has the host's own.
     pub fn id_count(&self) -> Option<u32> {

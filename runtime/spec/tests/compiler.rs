@@ -61,6 +61,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
         disks: vec![],
         devices: vec![],
     };
+    assert_eq!(spec.security, Security::default());
     assert_eq!(spec, expected);
 }
 
