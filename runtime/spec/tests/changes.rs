@@ -1,7 +1,6 @@
 //! What `yado apply` shows of a change is what init does: for every key of the tables, the row's word on when it applies,
 //! [`changes`] and [`split`] agree; and what is shown is what would be written.
 
-#![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
 mod world;

@@ -1,6 +1,5 @@
 //! The compiler from outside: what is said becomes the spec, and what is wrong is told with its place and its remedy.
 
-#![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
 mod world;

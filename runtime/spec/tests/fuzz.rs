@@ -1,6 +1,5 @@
 //! What others write is hostile until parsed: spec files, network files and TOML, from bytes.
 
-#![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
 mod fuzzing;

@@ -1,6 +1,5 @@
 //! What is told of networks that change: every key of the tables, in the words in which it would be written.
 
-#![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
 mod world;

@@ -1,7 +1,6 @@
 //! An instance from a request, as the API gets one: the same compiler, the same spec as from a file, and problems that name
 //! the request.
 
-#![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
 mod world;

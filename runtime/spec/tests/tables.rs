@@ -1,6 +1,5 @@
-//! The tables of keys themselves: complete, consistent, and the only place that knows a default.
+//! The tables of keys themselves: complete, consistent, and where defaults are said.
 
-#![cfg(feature = "compile")]
 #![allow(clippy::unwrap_used)]
 
 use yado_spec::device_types::DEVICE_TYPES;
