@@ -21,7 +21,7 @@ pub struct Planned {
     pub attachment: Attachment,
     /// The bridge, the macvlan's parent, or the link that moves.
     pub parent: u32,
-    /// Its MTU.
+    /// In bytes: what was asked for, else the parent's; `None`: the link that moves keeps its own.
     pub mtu: Option<u32>,
 }
 
@@ -46,7 +46,7 @@ pub enum AttachError {
     Kernel {
         /// The interface it was about.
         object: String,
-        /// Why.
+        /// The kernel's answer to the step that failed.
         source: io::Error,
     },
 }

@@ -154,7 +154,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(20);
 const LINK_LOOKS: u32 = 3;
 const LINK_LOOK_PAUSE: Duration = Duration::from_millis(500);
 
-/// RunNumbers until SIGTERM.
+/// Runs until SIGTERM.
 pub(crate) async fn run(arguments: Arguments, idle_memory: IdleMemory) -> Result<(), DaemonError> {
     let (events, mut incoming) = mpsc::channel(MAX_EVENTS);
     let failed = |object: &str| {

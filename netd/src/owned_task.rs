@@ -3,7 +3,7 @@
 use std::future::Future;
 use tokio::task::JoinHandle;
 
-/// RunNumbers until it is dropped.
+/// Runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
 

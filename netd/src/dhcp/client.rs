@@ -27,7 +27,7 @@ pub enum State {
     BackingOff {
         /// How often in a row.
         refusals: u32,
-        /// Until when.
+        /// Until when, on the boot clock.
         until: Duration,
     },
     /// Asking for an offered address.
@@ -67,10 +67,10 @@ pub enum State {
     },
 }
 
-/// One question, asked until it is answered.
+/// One question, asked until it is answered. Times are on the boot clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
-    /// What the answer must repeat.
+    /// What the answer must repeat: chosen at random, so that who does not hear the question cannot answer it.
     pub xid: u32,
     /// When the first question was sent.
     pub since: Duration,

@@ -14,21 +14,21 @@ pub struct Lease {
     pub address: Ipv4Addr,
     /// Its network's prefix length.
     pub prefix_len: u8,
-    /// Who granted it.
+    /// Who granted it (option 54): who is asked for more time first.
     pub server: Ipv4Addr,
-    /// Where packets go.
+    /// Where packets go: option 121, else a default route by option 3.
     pub routes: Vec<Route>,
     /// Name servers, at most three.
     pub name_servers: Vec<Ipv4Addr>,
-    /// The domain in which the uplink lies.
+    /// The domain in which the uplink lies (option 15), at most 255 bytes.
     pub domain: Option<String>,
     /// The link's MTU, if the server said a sensible one.
     pub mtu: Option<u16>,
-    /// When to ask for more time.
+    /// When to ask its server for more time: T1 of RFC 2131, 4.4.5, by default half of the lease.
     pub renew_at: Duration,
-    /// When to ask any server.
+    /// When to ask any server: T2, by default seven eighths.
     pub rebind_at: Duration,
-    /// When it ends.
+    /// When its address must not be used any more.
     pub end_at: Duration,
 }
 

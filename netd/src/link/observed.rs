@@ -4,12 +4,12 @@
 use super::route::Route;
 use yado_spec::network::IpPrefix;
 
-/// One dump.
+/// What one dump of each table has told. Between two dumps the kernel may change: plans are made again from the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
     /// Links, by index.
     pub links: Vec<Link>,
-    /// Addresses.
+    /// IPv4 addresses of all links, ours and those of others.
     pub addresses: Vec<Address>,
     /// The kernel keeps the protocol numbers of addresses (Linux 5.18), so ours are known.
     pub keeps_address_protocols: bool,
@@ -22,21 +22,21 @@ pub struct Observed {
 pub struct Link {
     /// Its index: unlike the name, never given to another link as long as this one lives.
     pub index: u32,
-    /// Its name.
+    /// Its name (`IFLA_IFNAME`), at most 15 bytes. It can change while the link lives.
     pub name: String,
     /// What it is.
     pub kind: LinkKind,
-    /// Its hardware address.
+    /// What it sends from now (`IFLA_ADDRESS`); `None`: none, or not of six bytes.
     pub hwaddr: Option<[u8; 6]>,
-    /// Its MTU.
+    /// The longest IP packet in bytes (`IFLA_MTU`).
     pub mtu: u32,
-    /// It is meant to be up.
+    /// Somebody has set it up (`IFF_UP`); whether anything can be sent is told by the carrier.
     pub is_up: bool,
-    /// There is a carrier.
+    /// There is a carrier, as the driver says; a link that is down has none.
     pub has_carrier: bool,
     /// How often it came and went: a flap between two looks is seen by it.
     pub carrier_changes: u32,
-    /// What it is a port of.
+    /// What it is a port of; `None`: of nothing.
     pub port: Option<Port>,
     /// The kernel speaks IPv6 on it. Without: this kernel has none, the MTU is too small for it, or it is disabled here.
     pub has_ipv6: bool,
@@ -57,7 +57,7 @@ pub enum LinkKind {
         /// It carries our mark ([`OUR_ALIAS`]): a predecessor of this process made it.
         is_ours: bool,
     },
-    /// One end of a pair.
+    /// One end of a pair (veth(4)): the other may be in another namespace.
     Veth,
     /// Loopback, tunnels, anything virtual or not Ethernet.
     Other,
@@ -86,13 +86,13 @@ pub struct Address {
 /// A route that the kernel has, or is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkRoute {
-    /// The link it leads out of.
+    /// Index of the link it leads out of.
     pub link: u32,
     /// Where to.
     pub route: Route,
-    /// The lowest wins.
+    /// Of several routes to the same network the one with the lowest is used.
     pub metric: u32,
-    /// It bears our protocol number.
+    /// It bears our protocol number (`rtm_protocol`), which a predecessor of this process gives too.
     pub is_ours: bool,
 }
 

@@ -29,11 +29,11 @@ pub struct WantedLinks {
 /// A bridge that is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedBridge {
-    /// Its name.
+    /// The network's name, which the link bears too.
     pub name: String,
-    /// Its hardware address.
+    /// The same at every boot: made of its name and the machine (`bridge_hwaddr`).
     pub hwaddr: [u8; 6],
-    /// Its MTU.
+    /// In bytes: `bridge.mtu`, else 1500.
     pub mtu: u32,
     /// Its addresses, and no others.
     pub addresses: Vec<IpPrefix>,
@@ -48,7 +48,7 @@ pub struct WantedPort {
     pub bridge: String,
     /// The hardware address of the instance behind it; `None`: it leads outside.
     pub hwaddr: Option<[u8; 6]>,
-    /// It is to be down for now.
+    /// It is to be down for now: its carrier came and went too often (`flap_damping.rs`).
     pub is_held: bool,
 }
 
@@ -59,13 +59,13 @@ pub struct WantedUplink {
     pub network: Text<15>,
     /// The link's index.
     pub link: u32,
-    /// Its MTU; `None`: as it is.
+    /// In bytes: what the network's file says, else the DHCP server; `None`: as it is.
     pub mtu: Option<u32>,
     /// Its addresses, and no others of ours.
     pub addresses: Vec<IpPrefix>,
     /// Its routes.
     pub routes: Vec<Route>,
-    /// The metric of its routes.
+    /// The metric of its routes: of several uplinks the one with the lowest is used.
     pub metric: u32,
     /// Other addresses and routes of ours stay: it is not known that they are over.
     pub keeps_others: bool,

@@ -44,7 +44,7 @@ pub struct Header {
     pub root_hash: [u8; 32],
     /// SHA-256 of the manifest.
     pub manifest_sha256: [u8; 32],
-    /// Grows with every image of one name.
+    /// Grows with every image of one name: what is newer is told by it, and not by a date.
     pub release: u64,
     /// Raised when everything older must no longer be accepted.
     pub security_epoch: u32,

@@ -26,7 +26,7 @@ pub struct TrustedImage {
     pub header: Header,
     /// SHA-256 of the header.
     pub fingerprint: [u8; 32],
-    /// The trusted keys that signed it.
+    /// The trusted keys whose signatures are valid; as many as policy wants, or more.
     pub signers: Vec<KeyId>,
 }
 

@@ -21,7 +21,7 @@ use yado_sys::replace_file;
 /// What to build from what.
 #[derive(Debug)]
 pub struct BuildOptions {
-    /// The files.
+    /// The files that the image's root will have.
     pub source: Source,
     /// The image; one of that name is replaced.
     pub output: PathBuf,
@@ -32,7 +32,7 @@ pub struct BuildOptions {
     pub manifest: Manifest,
     /// See [`Header::security_epoch`].
     pub security_epoch: u32,
-    /// How files are stored.
+    /// How files are stored: smaller takes longer to build, and to read.
     pub compression: Compression,
     /// How many threads compress them; the image is the same for any number.
     pub threads: NonZeroUsize,
@@ -50,9 +50,9 @@ pub struct BuildOptions {
 /// How far the building of an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of files that are stored.
+    /// Bytes of files that are stored already, as they were before compression.
     pub stored_bytes: u64,
-    /// Bytes of all files.
+    /// Bytes of all files, before compression; known from the beginning.
     pub all_bytes: u64,
 }
 
@@ -68,7 +68,7 @@ pub enum Source {
 /// What was built.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// Its identity.
+    /// Its identity: SHA-256 of the header, by which aliases and specs name it.
     pub fingerprint: [u8; 32],
     /// Its header.
     pub header: Header,
@@ -107,7 +107,7 @@ impl Root {
     }
 }
 
-/// Builds an image from its source.
+/// Builds an image from its source, aside: a name that was there before is replaced by a whole image, or not at all.
 pub fn build(options: &BuildOptions) -> Result<Built, BuildError> {
     build_from(&Root::read(options)?, options)
 }

@@ -82,7 +82,7 @@ impl SecretKey {
         PublicKey::of_secret(&self.key, &self.comment)
     }
 
-    /// Its signature over a header.
+    /// Its signature over a header as the block stands on disk, and so over all that the header's hashes cover.
     pub fn sign(&self, block: &HeaderBlock) -> Signature {
         Signature { key: self.public().id(), bytes: self.key.sign(block).to_bytes() }
     }

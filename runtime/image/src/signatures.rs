@@ -15,16 +15,16 @@
 use crate::trust::KeyId;
 use core::fmt;
 
-/// How many signatures an image can carry.
+/// How many signatures an image can carry: the area is two blocks.
 pub const MAX_SIGNATURES: usize = 64;
 
-/// Length of a place.
+/// Length of a place: algorithm, zeros, key id and signature, as in the table above.
 pub const PLACE_BYTES: usize = 128;
 
 /// Length of the area.
 pub const AREA_BYTES: u64 = (MAX_SIGNATURES * PLACE_BYTES) as u64;
 
-/// One signature and whose it says it is.
+/// One signature and whose it says it is; neither is believed before it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     /// The key that made it.

@@ -88,12 +88,12 @@ impl PublicKey {
         format!("ed25519 {base64} {}", self.comment).trim_end().to_owned() + "\n"
     }
 
-    /// Its id.
+    /// SHA-256 of its 32 bytes: what a signature names it by.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// What stands behind the key in its file.
+    /// What stands behind the key in its file: for people, and signed by nobody.
     pub fn comment(&self) -> &str {
         &self.comment
     }

@@ -44,7 +44,7 @@ pub enum ImageKind {
 /// the line that names the image.
 pub type ReadFacts<'a> = dyn Fn(&[u8; 32], &Path) -> Result<ImageFacts, String> + 'a;
 
-/// What came out.
+/// What came out of all files together: what is wrong with one leaves the others as they are.
 #[derive(Debug)]
 pub struct Compiled {
     /// Every instance, by name: its spec, or everything that is wrong with it.
@@ -57,7 +57,7 @@ pub struct Compiled {
     pub profile_problems: Vec<Problem>,
 }
 
-/// What instances are looked at against.
+/// What instances are looked at against: the images and networks of the machine that is compiled for.
 pub struct World<'a> {
     /// Fingerprint by alias.
     pub aliases: &'a BTreeMap<String, [u8; 32]>,
@@ -93,7 +93,7 @@ pub fn compile_one(
     expand::spec(heading, layers, world)
 }
 
-/// Compiles everything.
+/// Compiles everything, and then looks whether each `after` names an instance and none waits for itself.
 pub fn compile(sources: &Sources, facts: &ReadFacts) -> Compiled {
     let (networks, network_problems) = networks::compile(&sources.networks);
     let profiles: BTreeMap<&str, ParsedFile> =

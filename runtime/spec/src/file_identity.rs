@@ -7,13 +7,13 @@ use yado_wire::launch;
 /// The same file, and nobody has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
-    /// The file system's device number.
+    /// The file system's device number, `st_dev` of stat(2).
     pub device: u64,
-    /// The file's number there.
+    /// The file's number there, `st_ino`. A removed file's can be given again, so the times below are compared too.
     pub inode: u64,
-    /// Its length.
+    /// Its length, `st_size`.
     pub size_bytes: u64,
-    /// When its content last changed.
+    /// When its content last changed, `st_mtime`. Its owner can set it to anything.
     pub modified: FileTime,
     /// When anything of it last changed. Only the clock can put this one back.
     pub changed: FileTime,

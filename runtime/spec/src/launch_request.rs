@@ -11,11 +11,11 @@ use yado_wire::{InstanceId, RunNumber};
 /// launcher of a newer release, which refuses a request that is not of its own form instead of misreading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchRequest {
-    /// Which instance.
+    /// Which instance: its layer, group and directory bear this number.
     pub id: InstanceId,
-    /// What it is.
+    /// What it is: complete, so that the launcher reads no configuration.
     pub spec: InstanceSpec,
-    /// Where things are.
+    /// Where things are on this machine, which the spec does not know.
     pub paths: LaunchPaths,
     /// First host id of the instance's user namespace; id 0 inside is this one outside. 0 when privileged.
     pub idmap_base: u32,
@@ -68,7 +68,7 @@ pub struct LaunchPaths {
     pub layer: String,
     /// A directory on tmpfs of this instance's own: mount points, and init's socket [`NOTIFY_SOCKET_NAME`].
     pub runtime: String,
-    /// The instance's cgroup, absolute.
+    /// The instance's group as an absolute path; init has made it and written its limits.
     pub cgroup: String,
     /// netd's socket; `None`: there is no netd, and an instance with nics cannot start.
     pub netd: Option<String>,

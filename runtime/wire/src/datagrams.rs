@@ -49,11 +49,11 @@ pub enum ReaderReport {
         run: u32,
         /// The sender's user id on the host, as the kernel attested it.
         uid: u32,
-        /// `READY=1`.
+        /// It said `READY=1`: it has started.
         is_ready: bool,
-        /// `STATUS=`.
+        /// `STATUS=`, in its own words, cut to fit.
         status: Option<Text<128>>,
-        /// `WATCHDOG=`.
+        /// `WATCHDOG=`; `None`: this datagram has none.
         ping: Option<WatchdogPing>,
     },
     /// A service said `READY=1`.

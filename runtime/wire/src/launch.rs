@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How many steps' times a start can have: a few more than there are names for.
 pub const MAX_STEP_TIMES: usize = 40;
 
-/// How long each step of a start took.
+/// How long each step of a start took, in their order.
 pub type StepTimes = heapless::Vec<StepTime, MAX_STEP_TIMES>;
 
 /// How many nodes one change of devices names on each side.
@@ -59,13 +59,13 @@ pub enum ImageMount {
 /// By what a file is known again: the same file, and nobody has written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
-    /// The file system's device number.
+    /// The file system's device number, `st_dev` of stat(2).
     pub device: u64,
-    /// The file's number there.
+    /// The file's number there, `st_ino`. A removed file's can be given again, so the times below are compared too.
     pub inode: u64,
-    /// Its length.
+    /// Its length, `st_size`.
     pub size_bytes: u64,
-    /// When its content last changed.
+    /// When its content last changed, `st_mtime`. Its owner can set it to anything.
     pub modified: FileTime,
     /// When anything of it last changed. Only the clock can put this one back.
     pub changed: FileTime,
@@ -74,16 +74,16 @@ pub struct FileIdentity {
 /// A time of a file since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileTime {
-    /// Seconds.
+    /// Whole seconds, negative before 1970.
     pub seconds: i64,
-    /// And so many nanoseconds.
+    /// Nanoseconds to be added, less than a second.
     pub nanoseconds: u32,
 }
 
 /// The time one step of a start took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepTime {
-    /// Which step.
+    /// Which step, by the name that a failure of it would have.
     pub step: Step,
     /// Microseconds, on the monotonic clock.
     pub micros: u32,

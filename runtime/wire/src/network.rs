@@ -26,7 +26,7 @@ pub enum NetRequest {
     Attach {
         /// Whose namespace it is; its name is also its DNS name.
         instance: AboutInstance,
-        /// The run that the namespace belongs to.
+        /// The run that the namespace belongs to: a later one replaces an earlier one, never the other way.
         run: RunNumber,
         /// Its interfaces.
         nics: heapless::Vec<NicRequest, MAX_NICS>,
@@ -56,9 +56,9 @@ pub struct NicRequest {
     pub kind: NicKind,
     /// MAC address; `None`: derived from instance and interface name, so it is the same at every start.
     pub hwaddr: Option<[u8; 6]>,
-    /// MTU; `None`: the parent's.
+    /// MTU in bytes; `None`: that of the bridge or parent.
     pub mtu: Option<u16>,
-    /// Name of the host side; `None`: made up.
+    /// Name of the host's end of the pair; `None`: made of the names of instance and interface, in LXD's form.
     pub host_name: Option<Text<15>>,
     /// A fixed IPv4 address that the network's DHCP server hands to it.
     pub ipv4_address: Option<[u8; 4]>,
@@ -95,7 +95,7 @@ pub enum NetReply {
     /// The interfaces are in the namespace under their names, and down there: who asked brings them up. The host's side is up,
     /// with what keeps them apart in force.
     Attached,
-    /// Nothing was changed.
+    /// Refused, or failed and taken back: nothing was changed.
     Failed(Failure),
     /// One line of the status.
     Link(LinkStatus),
@@ -132,17 +132,17 @@ pub struct LinkStatus {
     pub name: Text<15>,
     /// What it is for.
     pub role: LinkRole,
-    /// Whether it is up with a carrier.
+    /// Whether it is up with a carrier; of a network, which serves without one, whether it is up.
     pub is_up: bool,
     /// Its addresses and their networks' prefix lengths. For an instance: the address leased to it.
     pub addresses: heapless::Vec<(IpAddr, u8), MAX_ADDRESSES>,
     /// The default routers it goes through, the preferred first (uplink only).
     pub gateways: heapless::Vec<IpAddr, MAX_GATEWAYS>,
-    /// Name servers learnt (uplink only).
+    /// Name servers that DHCP or the network's file told (uplink only).
     pub nameservers: heapless::Vec<IpAddr, MAX_NAMESERVERS>,
-    /// Seconds until the lease ends.
+    /// Seconds until the DHCP lease ends; `None`: there is none, or it never ends.
     pub lease_left_s: Option<u32>,
-    /// What somebody should know about it.
+    /// What somebody should know about it; `None`: it is as configured.
     pub note: Option<LinkNote>,
 }
 

@@ -183,7 +183,7 @@ pub enum ApplyOutcome {
 /// The system as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemStatus {
-    /// The runtime's version.
+    /// Version of the init that answers; after an update of a hosted one it can be older than the program that asks.
     pub version: Text<32>,
     /// Booted as PID 1, or hosted.
     pub mode: Mode,
@@ -193,7 +193,7 @@ pub struct SystemStatus {
     pub slot: Option<char>,
     /// Milliseconds since the kernel started, or since init did when hosted.
     pub uptime_ms: u64,
-    /// What is wrong with the data partition, if it is not in use.
+    /// What is wrong with the data partition, if it is not in use: then a file system in memory is.
     pub data: Option<Failure>,
     /// Whether images are verified at each block read, or only at start.
     pub verify: Verify,
@@ -221,17 +221,17 @@ pub enum Verify {
 /// One instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatus {
-    /// Its id.
+    /// Its id, which is never given to another instance, also not to a later one of the same name.
     pub id: InstanceId,
-    /// Its name.
+    /// Its name, by which requests address it; renamed, it is another instance.
     pub name: InstanceName,
     /// Where in its life it is.
     pub state: InstanceState,
-    /// The payload's first process.
+    /// Its init, as a process of the host; `None`: it does not run.
     pub pid: Option<i32>,
-    /// Fingerprint of its image.
+    /// SHA-256 of the header of the image that it runs or would be started from; `None`: its configuration is wrong.
     pub fingerprint: Option<[u8; 32]>,
-    /// Milliseconds since it was started.
+    /// Milliseconds since it was started; `None`: it does not run.
     pub uptime_ms: Option<u64>,
     /// How often it was started again after it ended by itself.
     pub restarts: u32,
@@ -239,13 +239,13 @@ pub struct InstanceStatus {
     pub start_us: Option<u32>,
     /// Bytes of memory its cgroup uses, if the kernel counts them.
     pub memory_bytes: Option<u64>,
-    /// Its memory limit.
+    /// `memory.max` of its group; `None`: no limit, or it does not run.
     pub memory_limit_bytes: Option<u64>,
-    /// Processes in its cgroup.
+    /// Threads in its cgroup, as the pids controller counts; `None`: it does not run, or there is no such controller.
     pub processes: Option<u32>,
     /// How often the kernel killed a process in it for want of memory.
     pub oom_kills: u64,
-    /// Why it last failed.
+    /// Why it last failed, also when it runs again.
     pub last_failure: Option<Failure>,
     /// Something of its configuration waits for its next start.
     pub waits_for_restart: bool,
@@ -301,7 +301,7 @@ impl InstanceState {
 /// One of our own processes that init supervises (`netd`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
-    /// Its name.
+    /// Its name in events and in the log: `netd`, or the file's name in `system.d`.
     pub name: Text<31>,
     /// Its process, while it runs.
     pub pid: Option<i32>,
