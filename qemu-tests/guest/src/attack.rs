@@ -20,6 +20,7 @@ mod whole_memory;
 pub use command_line::{PROGRAM, main};
 pub use floods::{SECONDS, say_ready};
 pub use nodes::SMUGGLED;
+pub(crate) use verdict::errno_name;
 pub use verdict::{Line, Outcome, Verdict};
 
 use std::io;

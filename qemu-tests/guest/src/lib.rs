@@ -6,6 +6,7 @@
 
 pub mod attack;
 pub mod contest;
+pub mod denied_calls;
 
 use serde::{Deserialize, Serialize};
 

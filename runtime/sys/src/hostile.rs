@@ -2,6 +2,8 @@
 //! feature of the same name that no shipped program has. Each asks for as little as can be asked for, so that one that is
 //! granted does no harm.
 
+pub mod denied_calls;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

@@ -30,7 +30,7 @@ pub mod file_reserve;
 pub mod file_time;
 pub mod gpio;
 pub mod gpio_line;
-#[cfg(feature = "hostile")]
+#[cfg(any(test, feature = "hostile"))]
 pub mod hostile;
 pub mod identity;
 pub mod idmap;

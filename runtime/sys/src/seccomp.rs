@@ -437,6 +437,7 @@ fn deny(errno: Errno) -> libc::sock_filter {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::hostile::denied_calls::{TRIED_CALLS, TriedCall};
     use std::os::fd::{FromRawFd, OwnedFd};
 
     const EVERY_ABI: [Abi; 4] = [Abi::X86_64, Abi::I386, Abi::Aarch64, Abi::Arm];
@@ -629,30 +630,18 @@ mod tests {
         }
     }
 
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
     #[test]
-    fn the_numbers_are_those_of_the_c_library() {
-        let abi = Abi::OF_THIS_KERNEL[0];
-        let names = [
-            libc::SYS_kexec_load,
-            libc::SYS_open_by_handle_at,
-            libc::SYS_init_module,
-            libc::SYS_finit_module,
-            libc::SYS_delete_module,
-            libc::SYS_umount2,
-            libc::SYS_add_key,
-            libc::SYS_request_key,
-            libc::SYS_keyctl,
-            libc::SYS_io_uring_setup,
-            libc::SYS_io_uring_enter,
-            libc::SYS_io_uring_register,
-            libc::SYS_setsockopt,
-            libc::SYS_socket,
-            libc::SYS_socket,
-        ];
-        assert_eq!(names.len(), DEFAULT_DENIALS.len());
-        for (name, denial) in names.into_iter().zip(DEFAULT_DENIALS) {
-            assert_eq!(u32::try_from(name), Ok(abi.number(denial.call)));
+    fn what_is_tried_in_containers_by_the_c_librarys_numbers_is_all_that_is_denied() {
+        let filter = Filter::allow_all_but(&DEFAULT_DENIALS);
+        let own = Abi::OF_THIS_KERNEL[0];
+        for TriedCall { name, number, arguments, denied_with } in TRIED_CALLS {
+            let found = run(&filter, own.audit_number(), number as u32, arguments.map(|argument| argument as u32));
+            assert_eq!(found, denied_with.map_or(ALLOW, errno), "{name}");
+        }
+        for Denial { call, errno, .. } in DEFAULT_DENIALS {
+            let is_tried =
+                |tried: &TriedCall| tried.number as u32 == own.number(call) && tried.denied_with == Some(errno);
+            assert!(TRIED_CALLS.iter().any(is_tried), "{call:?} {errno}");
         }
     }
 

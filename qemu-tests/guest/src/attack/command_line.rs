@@ -18,7 +18,8 @@ usage: guest-attack list            every attempt, and what is tried
        guest-attack hold NAME FILE  one of them; says so in FILE, and keeps what it took until FILE is gone
        guest-attack flood NAME SECONDS  one of them, for so long
        guest-attack ready           says READY=1, and attacks nobody
-       guest-attack spare NAME      takes one of what the attempt takes, as a neighbour does";
+       guest-attack spare NAME      takes one of what the attempt takes, as a neighbour does
+       guest-attack denied-calls    makes each call that the filter of containers denies, and says what it gets";
 
 /// An attempt that hangs has an answer too.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -44,6 +45,10 @@ pub fn main(words: &[String]) -> ExitCode {
         ["flood", name, seconds] => find(name).and_then(|attempt| flood(attempt, seconds)),
         ["ready"] => super::say_ready().map_err(|error| format!("{error}")),
         ["spare", name] => find(name).map(spare),
+        ["denied-calls"] => {
+            crate::denied_calls::make_all().for_each(|answered| println!("{answered}"));
+            Ok(())
+        }
         ["role", "sleep"] => {
             sleep_while_parent_lives();
             Ok(())

@@ -111,7 +111,7 @@ impl Line {
 }
 
 /// `EPERM` rather than a sentence, for those that attempts meet.
-pub(super) fn errno_name(error: &io::Error) -> String {
+pub(crate) fn errno_name(error: &io::Error) -> String {
     const NAMES: &[(Errno, &str)] = &[
         (Errno::PERM, "EPERM"),
         (Errno::NOENT, "ENOENT"),
@@ -121,6 +121,7 @@ pub(super) fn errno_name(error: &io::Error) -> String {
         (Errno::AGAIN, "EAGAIN"),
         (Errno::NOMEM, "ENOMEM"),
         (Errno::ACCESS, "EACCES"),
+        (Errno::FAULT, "EFAULT"),
         (Errno::BUSY, "EBUSY"),
         (Errno::EXIST, "EEXIST"),
         (Errno::NODEV, "ENODEV"),

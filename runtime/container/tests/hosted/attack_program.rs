@@ -1,9 +1,11 @@
 //! Attacks from inside, those that need no board: the program that makes them is this one, put into an image with the
 //! libraries that it is linked to.
 
+use crate::cases::{idle, run};
 use crate::fixture::{Fixture, build_image_of};
 use crate::init_role::{exec, launch};
 use qemu_guest::attack::{self, Attempt, Expected, Line, Watched};
+use qemu_guest::denied_calls::{self, Compared, Held};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +17,7 @@ type Case = (&'static str, fn(&Fixture));
 pub(crate) const ALL: &[Case] = &[
     ("what_is_tried_inside_is_refused_or_bounded", inside),
     ("what_is_tried_inside_a_nested_one_is_refused_or_bounded", inside_nested),
+    ("each_denied_call_is_refused_to_init_and_to_commands", denied_calls),
 ];
 
 /// What needs a controller of the kernel's to be held, which a machine that runs these tests may lack.
@@ -36,13 +39,11 @@ fn attack_all(fixture: &Fixture, request: &LaunchRequest) {
     let wanted: Vec<&Attempt> = attack::all()
         .filter(|attempt| matches!(attempt.watched, Watched::Inside) && !ON_A_BOARD_ONLY.contains(&attempt.name))
         .collect();
-    let program = format!("/bin/{}", attack::PROGRAM);
+    let program = program();
     let mut words = vec![program.as_str(), "these"];
     words.extend(wanted.iter().map(|attempt| attempt.name));
     let mut request = request.clone();
-    let image = fixture.path(&format!("{}-image", request.spec.name));
-    request.spec.image = build_image_of(&root_with_the_program(fixture), &image);
-    request.paths.image = image.to_str().unwrap().to_owned();
+    use_the_programs_image(fixture, &mut request);
     let payload = launch(&request).unwrap_or_else(|failure| panic!("{failure}"));
     let (ended, output) = exec(&request, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
     payload.kill();
@@ -64,6 +65,59 @@ fn attack_all(fixture: &Fixture, request: &LaunchRequest) {
         println!("  {line}\t{word}");
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Whether the kernel has the call is told by what else of the same it shows.
+const SHOWN_BY: [(&str, &str); 4] = [
+    ("kexec_load", "/sys/kernel/kexec_loaded"),
+    ("init_module", "/proc/modules"),
+    ("finit_module", "/proc/modules"),
+    ("delete_module", "/proc/modules"),
+];
+
+/// Beside the answers in an instance without the filter: only what the kernel would do is what the filter can be seen to deny.
+fn denied_calls(fixture: &Fixture) {
+    let [filtered, unfiltered] = [true, false].map(|is_on| answers(fixture, is_on));
+    for ((with, without), whose) in filtered.iter().zip(&unfiltered).zip(["init", "a command"]) {
+        for Compared { name, seen, held } in denied_calls::compare(with, without) {
+            let is_in_kernel = || SHOWN_BY.iter().all(|(call, shown)| *call != name || Path::new(shown).exists());
+            let word = match held {
+                Held::Yes => "",
+                Held::Unknown if !is_in_kernel() => "not in this kernel",
+                Held::Unknown | Held::No => panic!("{whose}: {name} {seen}"),
+            };
+            println!("  {whose}: {name} {seen} {word}");
+        }
+    }
+}
+
+/// What the kernel answers to an instance's init, and to a command in it.
+fn answers(fixture: &Fixture, syscalls_deny_default: bool) -> [String; 2] {
+    let program = program();
+    let words = [program.as_str(), "denied-calls"];
+    let mut request = fixture.request("denied-calls", &words);
+    request.spec.security.syscalls_deny_default = syscalls_deny_default;
+    use_the_programs_image(fixture, &mut request);
+    let of_init = run(&request);
+    let mut request = fixture.request("denied-calls-idle", &["/bin/sleep", "1000"]);
+    request.spec.security.syscalls_deny_default = syscalls_deny_default;
+    use_the_programs_image(fixture, &mut request);
+    let payload = idle(&request);
+    let (ended, of_command) = exec(&request, &payload, &words).unwrap_or_else(|failure| panic!("{failure}"));
+    payload.kill();
+    assert_eq!(ended, Ended::Code(0), "{of_command}");
+    [of_init, of_command]
+}
+
+/// Where [`root_with_the_program`] has it.
+fn program() -> String {
+    format!("/bin/{}", attack::PROGRAM)
+}
+
+fn use_the_programs_image(fixture: &Fixture, request: &mut LaunchRequest) {
+    let image = fixture.path(&format!("{}-image", request.spec.name));
+    request.spec.image = build_image_of(&root_with_the_program(fixture), &image);
+    request.paths.image = image.to_str().unwrap().to_owned();
 }
 
 /// The fixture's root, and this program with all that ldd(1) says it needs.
