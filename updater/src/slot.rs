@@ -6,6 +6,7 @@ mod aligned_buffer;
 mod block_set;
 mod blocks;
 mod boot_files;
+mod container_image;
 mod error;
 mod fetch;
 mod hash_tree;
@@ -18,6 +19,7 @@ mod write_image;
 mod writer;
 
 pub use boot_files::{BootFilesError, BootFilesWritten, write_boot_files};
+pub use container_image::{ContainerImageError, write_container_image};
 pub use error::WriteImageError;
 pub use partitions::{FindError, Partitions, find};
 pub use storage::{Storage, Target};

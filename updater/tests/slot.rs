@@ -8,6 +8,7 @@ mod slot {
     pub(crate) mod storages;
 
     mod boot_files;
+    mod containers;
     mod cuts;
     mod devices;
     mod lies;

@@ -1,6 +1,11 @@
 //! The images of the data partition: `images/FINGERPRINT/image`, and `images/aliases/NAME`, a link to `../FINGERPRINT`. An image
 //! is received into a file without a name, which goes with whoever has it open, also if that is killed or the power is cut
 //! (`O_TMPFILE`). Verified, it is given a name aside, and its place by one rename, which makes it real.
+//!
+//! One that is fetched piece by piece, and goes on after a cut, has a name all the while: `images/.incoming-FINGERPRINT`
+//! ([`incoming`]).
+
+pub mod incoming;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::fmt;
@@ -9,6 +14,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use yado_sys::file_lock;
 use yado_sys::replace_file::put_in_place;
 use yado_sys::volume::{self, Usage};
@@ -29,6 +35,11 @@ pub struct Images {
 impl Images {
     /// That of this data partition. One that is not there yet is made.
     pub fn open(data: &Path) -> Result<Images, PlaceError> {
+        Images::open_within(data, Duration::ZERO)
+    }
+
+    /// The same, and waits so long for whoever adds another one.
+    pub fn open_within(data: &Path, timeout: Duration) -> Result<Images, PlaceError> {
         if !data.is_dir() {
             return Err(PlaceError::NoDirectory { path: data.to_owned() });
         }
@@ -44,7 +55,7 @@ impl Images {
         }
         let path = directory.join(".lock");
         let lock = file_lock::open(&path).map_err(at("open", &path))?;
-        match file_lock::try_lock(&lock) {
+        match file_lock::lock_within(&lock, timeout) {
             Ok(()) => Ok(Images { directory, _lock: lock }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(PlaceError::Busy),
             Err(error) => Err(at("lock", &path)(error)),
@@ -64,6 +75,38 @@ impl Images {
 
     fn aside(&self) -> PathBuf {
         self.directory.join(".aside")
+    }
+
+    /// Whether so much more will fit is seen before it is written: root could write to the last block.
+    fn refuse_without_room(&self, more_bytes: u64) -> Result<(), PlaceError> {
+        let directory = &self.directory;
+        let Usage { total_bytes, free_bytes, .. } = volume::usage(directory).map_err(at("look at", directory))?;
+        let kept_bytes = (total_bytes / 10).clamp(MIN_KEPT_BYTES, MAX_KEPT_BYTES);
+        match more_bytes <= free_bytes.saturating_sub(kept_bytes) {
+            true => Ok(()),
+            false => Err(PlaceError::NoRoom { directory: directory.clone(), more_bytes, free_bytes, kept_bytes }),
+        }
+    }
+
+    /// The directory of the image of this fingerprint, made if it is not there.
+    fn directory_of(&self, fingerprint: &[u8; 32]) -> Result<PathBuf, PlaceError> {
+        let directory = self.directory.join(hex::encode(fingerprint));
+        if fs::symlink_metadata(&directory).is_ok_and(|found| !found.is_dir()) {
+            remove(&directory)?;
+        }
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created
+                .and_then(|()| fs::set_permissions(&directory, Permissions::from_mode(0o755)))
+                .map_err(at("create", &directory))?,
+        }
+        Ok(directory)
+    }
+
+    /// Syncs what was put into it.
+    fn sync(&self) -> Result<(), PlaceError> {
+        let directory = &self.directory;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(at("sync", directory))
     }
 
     /// The image of this fingerprint, if there is something that can be one.
@@ -101,15 +144,9 @@ impl Aside<'_> {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
-    /// Whether so much more will fit is seen before it is written: root could write to the last block.
+    /// Whether so much more will fit.
     pub fn refuse_without_room(&self, more_bytes: u64) -> Result<(), PlaceError> {
-        let directory = &self.images.directory;
-        let Usage { total_bytes, free_bytes, .. } = volume::usage(directory).map_err(at("look at", directory))?;
-        let kept_bytes = (total_bytes / 10).clamp(MIN_KEPT_BYTES, MAX_KEPT_BYTES);
-        match more_bytes <= free_bytes.saturating_sub(kept_bytes) {
-            true => Ok(()),
-            false => Err(PlaceError::NoRoom { directory: directory.clone(), more_bytes, free_bytes, kept_bytes }),
-        }
+        self.images.refuse_without_room(more_bytes)
     }
 
     /// That of a write to it.
@@ -119,24 +156,14 @@ impl Aside<'_> {
 
     /// Makes it the image of this fingerprint. What runs from one that it takes the place of goes on.
     pub fn keep_as(self, fingerprint: &[u8; 32]) -> Result<(), PlaceError> {
-        let (aside, directory) = (self.images.aside(), self.images.directory.join(hex::encode(fingerprint)));
-        if fs::symlink_metadata(&directory).is_ok_and(|found| !found.is_dir()) {
-            remove(&directory)?;
-        }
-        match fs::create_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            created => created
-                .and_then(|()| fs::set_permissions(&directory, Permissions::from_mode(0o755)))
-                .map_err(at("create", &directory))?,
-        }
+        let (aside, directory) = (self.images.aside(), self.images.directory_of(fingerprint)?);
         rustix::fs::linkat(CWD, self.path(), CWD, &aside, AtFlags::SYMLINK_FOLLOW)
             .map_err(io::Error::from)
             .and_then(|()| put_in_place(&aside, &directory.join("image")))
             .map_err(at("create", &directory.join("image")))
             // The directory stays if it is another's. At worst the next one removes what is aside.
             .inspect_err(|_| drop((fs::remove_file(&aside), fs::remove_dir(&directory))))?;
-        let above = &self.images.directory;
-        File::open(above).and_then(|above| above.sync_all()).map_err(at("sync", above))
+        self.images.sync()
     }
 }
 
@@ -191,7 +218,7 @@ impl fmt::Display for PlaceError {
             PlaceError::NoDirectory { path } => {
                 write!(out, "{} is no directory: nothing can be kept", path.display())
             }
-            PlaceError::Busy => out.write_str("another yado image add is at work: try again when it is over"),
+            PlaceError::Busy => out.write_str("another image is being added: try again when it is over"),
             PlaceError::NoRoom { directory, more_bytes, free_bytes, kept_bytes } => write!(
                 out,
                 "{}: there is no room for {} more: {} are free, and images leave {} of them",

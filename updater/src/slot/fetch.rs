@@ -65,7 +65,13 @@ impl<'f> Fetch<'f> {
         if let Some(error) = failed {
             return Err(error);
         }
-        answer?;
+        if let Err(error) = answer {
+            // What is whole was compared. Whoever goes on finds it.
+            self.filled -= self.filled % BLOCK;
+            self.write(writer)?;
+            writer.flush()?;
+            return Err(error.into());
+        }
         let end = self.offset_of(self.first) + self.filled as u64;
         if end != range.end {
             return Err(SourceError::Short { file, bytes: end }.into());

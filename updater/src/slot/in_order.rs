@@ -50,7 +50,13 @@ pub(crate) fn write_in_order(
     if let Some(error) = failed {
         return Err(error);
     }
-    answer?;
+    if let Err(error) = answer {
+        // The next time this source gives all of it once more, and another one only what is lacking.
+        body.filled -= body.filled % BLOCK;
+        body.write()?;
+        body.writer.flush()?;
+        return Err(error.into());
+    }
     if header_filled < BLOCK {
         let bytes = body.offset + (body.filled + header_filled) as u64;
         return Err(SourceError::Short { file, bytes }.into());

@@ -15,6 +15,8 @@ pub(crate) struct FileSource {
     ranges: Ranges,
     /// Bytes that it gives other than they are, by their offset.
     pub(crate) lies: BTreeMap<u64, u8>,
+    /// After so many bytes the connection is cut.
+    pub(crate) breaks_after: Option<u64>,
     pub(crate) requests: Vec<Range<u64>>,
 }
 
@@ -22,7 +24,7 @@ impl FileSource {
     pub(crate) fn new(image: &Image, ranges: Ranges) -> FileSource {
         let file = File::open(&image.path).unwrap();
         let bytes = file.metadata().unwrap().len();
-        FileSource { file, bytes, ranges, lies: BTreeMap::new(), requests: Vec::new() }
+        FileSource { file, bytes, ranges, lies: BTreeMap::new(), breaks_after: None, requests: Vec::new() }
     }
 
     /// It ends here.
@@ -55,6 +57,11 @@ impl Source for FileSource {
             self.file.read_exact_at(piece, offset).unwrap();
             for (at, byte) in self.lies.range(offset..offset + count) {
                 piece[(at - offset) as usize] = *byte;
+            }
+            if let Some(left) = &mut self.breaks_after {
+                *left = left
+                    .checked_sub(count)
+                    .ok_or_else(|| SourceError::Broken { file, reason: "connection reset".to_owned() })?;
             }
             take(piece).map_err(SourceError::Stopped)?;
             offset += count;

@@ -185,7 +185,7 @@ fn who_is_killed_while_it_receives_leaves_nothing_on_the_disk() {
     // The rest never comes. The last of what it has read is still in its memory.
     host.wait_until("half of it is on the disk", |_| disk.free_bytes() + half as u64 <= before + MIB);
     let (code, _, err) = add(&host, &[&image]);
-    assert!(code == 1 && err.contains("another yado image add is at work"), "{err}");
+    assert!(code == 1 && err.contains("another image is being added"), "{err}");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(kept(&host).is_empty(), "{:?}", kept(&host));
