@@ -2,16 +2,20 @@
 //! on a host, or as one of init's own helper processes.
 
 use crate::instance::cgroup;
+use crate::last_reset::BY_WATCHDOG;
 use crate::modules::Loader;
 use crate::modules::devices::NewDevices;
 use crate::modules::requested;
 use crate::shutdown::unmount;
-use crate::{close_queue, data_partition, datagram_reader, hosted, identities, initramfs, memory_guard, system};
+use crate::{
+    close_queue, data_partition, datagram_reader, hosted, identities, initramfs, last_reset, memory_guard, system,
+};
 use std::ffi::OsString;
 use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yado_sys::scheduling;
+use yado_wire::last_reset::parse_slot;
 
 const HELP: &str = "\
 yado-init: starts and keeps signed containers
@@ -28,8 +32,8 @@ The kernel calls it as its modprobe (-q -- NAME), and it calls itself to load dr
 (--load-drivers [ALIAS...], --load-modules KIND), to receive what instances and services send (--datagram-reader), to
 close their sockets (--close), to write limits of instances that run (--set-limits GROUP FILE=VALUE...) and which
 ids they have (--save-identities FILE TEXT), to see what their sockets hold (--weigh-sockets BYTES GROUPS NAME...), to mount the data
-partition (--mount DEVICE TYPE), to keep some files there for the system (--fill-reserve), and to unmount all disks at the
-end (--unmount FILE).
+partition (--mount DEVICE TYPE), to keep some files there for the system (--fill-reserve), to note why the system was started
+(--note-boot DATA RUN RESET SLOT), and to unmount all disks at the end (--unmount FILE MARK).
 ";
 
 /// What the arguments ask for.
@@ -59,8 +63,15 @@ enum Role {
     SaveIdentities(PathBuf, String),
     /// These limits, `FILE=VALUE` each, written to this control group.
     SetLimits(PathBuf, Vec<String>),
-    /// The time saved in this file, what is on disks unmounted, all written back.
-    Unmount(PathBuf),
+    /// Why the system was started, noted on the data partition and in the runtime directory.
+    NoteBoot {
+        data: PathBuf,
+        run: PathBuf,
+        was_watchdog: bool,
+        slot: Option<char>,
+    },
+    /// The time saved in this file, this text beside it, what is on disks unmounted, all written back.
+    Unmount(PathBuf, String),
     Help,
     Version,
 }
@@ -97,8 +108,11 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         // Nobody is to mount or unmount a host's disks by a slip.
         Ok(Role::Mount(device, kind)) if parent_id() == 1 => data_partition::run_mount(&device, &kind),
         Ok(Role::FillReserve) if parent_id() == 1 => data_partition::run_fill_reserve(),
-        Ok(Role::Unmount(clock)) if parent_id() == 1 => unmount::run(&clock),
-        Ok(Role::Mount(..) | Role::FillReserve | Role::Unmount(_)) => {
+        Ok(Role::NoteBoot { data, run, was_watchdog, slot }) if parent_id() == 1 => {
+            last_reset::run(&data, &run, was_watchdog, slot)
+        }
+        Ok(Role::Unmount(clock, mark)) if parent_id() == 1 => unmount::run(&clock, &mark),
+        Ok(Role::Mount(..) | Role::FillReserve | Role::NoteBoot { .. } | Role::Unmount(..)) => {
             eprintln!("yado-init: only PID 1 asks for that");
             ExitCode::FAILURE
         }
@@ -139,7 +153,13 @@ fn parse(arguments: &[OsString], pid: u32) -> Result<Role, String> {
         (["--set-limits", group, writes @ ..], _) => {
             Ok(Role::SetLimits(PathBuf::from(group), writes.iter().map(|write| (*write).to_owned()).collect()))
         }
-        (["--unmount", clock], _) => Ok(Role::Unmount(PathBuf::from(clock))),
+        (["--note-boot", data, run, reset, slot], _) => Ok(Role::NoteBoot {
+            data: PathBuf::from(data),
+            run: PathBuf::from(run),
+            was_watchdog: *reset == BY_WATCHDOG,
+            slot: parse_slot(slot),
+        }),
+        (["--unmount", clock, mark], _) => Ok(Role::Unmount(PathBuf::from(clock), (*mark).to_owned())),
         (["--datagram-reader"], _) => Ok(Role::ReadDatagrams),
         (["--close"], _) => Ok(Role::Close),
         (["--weigh-sockets", missing, groups, names @ ..], _) => Ok(Role::WeighSockets(
@@ -192,7 +212,13 @@ mod tests {
         let mount = Role::Mount(PathBuf::from("/dev/x"), "f2fs".to_owned());
         assert_eq!(role(&["--mount", "/dev/x", "f2fs"], 77), Ok(mount));
         assert_eq!(role(&["--fill-reserve"], 77), Ok(Role::FillReserve));
-        assert_eq!(role(&["--unmount", "/x"], 77), Ok(Role::Unmount(PathBuf::from("/x"))));
+        assert_eq!(role(&["--unmount", "/x", "y"], 77), Ok(Role::Unmount(PathBuf::from("/x"), "y".to_owned())));
+        let (data, run) = (PathBuf::from("/d"), PathBuf::from("/r"));
+        for (reset, slot, was_watchdog, is_slot) in [(BY_WATCHDOG, "B", true, Some('B')), ("other", "-", false, None)]
+        {
+            let noted = Role::NoteBoot { data: data.clone(), run: run.clone(), was_watchdog, slot: is_slot };
+            assert_eq!(role(&["--note-boot", "/d", "/r", reset, slot], 77), Ok(noted));
+        }
         assert_eq!(role(&["-q", "--", "fs-erofs"], 77), Ok(Role::LoadModule("fs-erofs".to_owned())));
         let weighed = Role::WeighSockets(7, PathBuf::from("/x"), vec!["one".to_owned()]);
         assert_eq!(role(&["--weigh-sockets", "7", "/x", "one"], 77), Ok(weighed));

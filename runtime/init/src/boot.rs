@@ -7,6 +7,7 @@ mod table;
 use crate::boot_clock::{Moment, whole_ms};
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
+use crate::hardware_watchdog::HardwareWatchdog;
 use crate::identities;
 use crate::identities::stored::{IdentitiesFile, Persistence};
 use crate::instance::Instance;
@@ -144,6 +145,8 @@ impl Supervisor {
                 | Job::SaveIdentities { .. }
                 | Job::SetLimits { .. }
                 | Job::Unmount { .. } => {}
+                // It asks why the system was started.
+                Job::NoteBoot { .. } => self.begin_updates(now),
             }
         }
         self.step_boot(Event::JobEnded(job, end), now);
@@ -273,7 +276,8 @@ impl Supervisor {
         self.services = service_list::services(&self.paths, &self.instances, &mut self.log);
         self.next_turn = now;
         if self.paths.mode == Mode::System {
-            self.begin_updates(now);
+            let was_watchdog = self.watchdog.as_ref().is_some_and(HardwareWatchdog::did_reset);
+            self.start_job(Job::NoteBoot { was_watchdog, slot: self.slot.map(|slot| slot.name) }, now);
         }
         self.reach(Part::Specs);
     }

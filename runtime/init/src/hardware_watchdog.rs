@@ -43,6 +43,11 @@ impl HardwareWatchdog {
         }
     }
 
+    /// Whether it has reset the machine last.
+    pub(crate) fn did_reset(&self) -> bool {
+        self.device.did_reset()
+    }
+
     /// When it is fed next.
     pub(crate) fn next_feed(&self) -> Moment {
         // Three chances before it bites.

@@ -3,6 +3,7 @@
 
 use crate::boot_clock::Moment;
 use crate::instance::cgroup::CgroupWrite;
+use crate::last_reset::BY_WATCHDOG;
 use crate::log::{Log, Priority};
 use crate::paths::Paths;
 use crate::process::{KILLED_LIMIT, Output, Start};
@@ -51,8 +52,10 @@ pub(crate) enum Job {
         /// The limits that it has if that fails.
         before: Box<Limits>,
     },
-    /// Saves the time in this file, unmounts what is on disks, and writes everything back.
-    Unmount { clock: PathBuf },
+    /// Notes why the system was started, and that it is up.
+    NoteBoot { was_watchdog: bool, slot: Option<char> },
+    /// Saves the time in this file and `mark` beside it, unmounts what is on disks, and writes everything back.
+    Unmount { clock: PathBuf, mark: String },
 }
 
 /// A job whose process has not ended.
@@ -134,6 +137,7 @@ impl Job {
             Job::Compile => "compile",
             Job::SaveIdentities { .. } => "identities",
             Job::SetLimits { .. } => "limits",
+            Job::NoteBoot { .. } => "last-reset",
             Job::Unmount { .. } => "unmount",
         }
     }
@@ -152,6 +156,7 @@ impl Job {
             | Job::FillReserve
             | Job::Compile
             | Job::SaveIdentities { .. }
+            | Job::NoteBoot { .. }
             | Job::Unmount { .. } => Lane::Data,
             Job::SetLimits { .. } => Lane::Limits,
         }
@@ -168,6 +173,7 @@ impl Job {
             | Job::FormatVolatile(_)
             | Job::FillReserve
             | Job::Compile
+            | Job::NoteBoot { .. }
             | Job::SaveIdentities { .. } => 60,
             Job::SetLimits { .. } => 10,
             Job::Check(_) | Job::Format { .. } => 900,
@@ -230,7 +236,18 @@ impl Job {
                 list.extend(writes.iter().map(|write| OsString::from(write.to_string())));
                 (own(), list)
             }
-            Job::Unmount { clock } => (own(), with(&["yado-init", "--unmount"], clock)),
+            Job::NoteBoot { was_watchdog, slot } => {
+                let mut list = with(&["yado-init", "--note-boot"], &paths.data);
+                list.push(paths.run.as_os_str().to_owned());
+                list.push(OsString::from(if *was_watchdog { BY_WATCHDOG } else { "other" }));
+                list.push(OsString::from(slot.map_or("-".to_owned(), String::from)));
+                (own(), list)
+            }
+            Job::Unmount { clock, mark } => {
+                let mut list = with(&["yado-init", "--unmount"], clock);
+                list.push(OsString::from(mark));
+                (own(), list)
+            }
         }
     }
 }

@@ -67,6 +67,10 @@ pub(crate) const SECURITY: KernelMount =
 pub(crate) const FUSE: KernelMount =
     KernelMount { kind: "fusectl", target: "/sys/fs/fuse/connections", attributes: STRICT, options: &[] };
 
+/// Where the kernel shows what it kept of its log over a reset.
+pub(crate) const PSTORE: KernelMount =
+    KernelMount { kind: "pstore", target: "/sys/fs/pstore", attributes: STRICT, options: &[] };
+
 impl KernelMount {
     /// Mounts it, unless something is mounted there already.
     pub(crate) fn mount(&self) -> Result<(), String> {

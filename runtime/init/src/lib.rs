@@ -50,6 +50,7 @@ mod hotplug;
 mod identities;
 mod image_cache;
 mod job;
+mod last_reset;
 mod launch;
 mod launch_timeout;
 mod memory_guard;

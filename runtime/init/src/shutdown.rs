@@ -11,6 +11,8 @@ use crate::fuse_connections::{self, FuseMounts};
 use crate::instance::cgroup;
 use crate::instance::lifecycle::Wanted;
 use crate::job::{Job, Lane};
+use crate::last_reset::Asked;
+use crate::last_reset::mark::{Ended, Mark};
 use crate::log::Priority;
 use crate::runtime_directories;
 use crate::service;
@@ -25,15 +27,15 @@ use yado_sys::signals::Signal;
 use yado_wire::rescue::Mode;
 
 impl Supervisor {
-    /// Begins the shutdown. A second request changes only its goal.
-    pub(crate) fn begin_shutdown(&mut self, goal: Goal, now: Moment) {
+    /// Begins the shutdown. A second request changes only its goal, and whose it is.
+    pub(crate) fn begin_shutdown(&mut self, goal: Goal, asked: Asked, now: Moment) {
         if let Some(shutdown) = &mut self.shutdown {
-            shutdown.goal = goal;
+            (shutdown.goal, shutdown.asked) = (goal, asked);
             return;
         }
         let timeout: Duration =
             self.instances.iter().filter_map(|instance| instance.rules()).map(|rules| rules.stop_timeout).sum();
-        self.shutdown = Some(Shutdown { goal, stage: Stage::first(timeout, now) });
+        self.shutdown = Some(Shutdown { goal, asked, stage: Stage::first(timeout, now) });
         // An instance that is already stopping gets no longer than its own boot.host_shutdown_timeout.
         for instance in self.instances.iter_mut() {
             let own = instance.rules().map_or(Duration::ZERO, |rules| rules.stop_timeout);
@@ -49,16 +51,15 @@ impl Supervisor {
 
     /// A signal that asks us to end.
     pub(crate) fn take_signal(&mut self, signal: Signal, now: Moment) {
-        let goal = match (signal, self.paths.mode) {
-            (Signal::Terminate | Signal::Interrupt | Signal::Power, Mode::Hosted) => Goal::Exit,
-            // Ctrl-alt-del.
-            (Signal::Interrupt, Mode::System) => Goal::Reboot,
-            (Signal::Power, Mode::System) => Goal::PowerOff,
+        let (goal, by) = match (signal, self.paths.mode) {
+            (Signal::Terminate | Signal::Interrupt | Signal::Power, Mode::Hosted) => (Goal::Exit, "a signal"),
+            (Signal::Interrupt, Mode::System) => (Goal::Reboot, "ctrl-alt-del"),
+            (Signal::Power, Mode::System) => (Goal::PowerOff, "the power key"),
             // Anybody may send PID 1 a SIGTERM by mistake; what is meant is asked for over the socket.
             (Signal::Terminate, Mode::System) | (Signal::HangUp | Signal::Child, _) => return,
         };
         self.log.say(Priority::Notice, format_args!("{signal:?}: {goal:?}"));
-        self.begin_shutdown(goal, now);
+        self.begin_shutdown(goal, Asked::by(by), now);
     }
 
     /// Asks those whose turn it is to stop.
@@ -206,7 +207,12 @@ impl Supervisor {
             run.root_mount = None;
         }
         self.jobs.abandon();
-        self.start_job(Job::Unmount { clock: self.clock_file() }, now);
+        let ended = self
+            .shutdown
+            .as_ref()
+            .map(|shutdown| Ended { goal: shutdown.goal.into(), asked: shutdown.asked.clone() });
+        let mark = Mark { slot: self.slot.map(|slot| slot.name), ended }.to_text();
+        self.start_job(Job::Unmount { clock: self.clock_file(), mark }, now);
     }
 
     fn leave_host(&mut self) {

@@ -26,10 +26,14 @@ pub enum Timeout {
 /// and a feeding costs nothing beside a reset.
 pub const ASSUMED_TIMEOUT: Duration = Duration::from_secs(3);
 
-// <linux/watchdog.h>: _IOR('W', 5, int), _IOWR('W', 6, int), _IOR('W', 7, int).
+// <linux/watchdog.h>: _IOR('W', 2, int), _IOR('W', 5, int), _IOWR('W', 6, int), _IOR('W', 7, int).
+const GET_BOOT_STATUS: u32 = 0x8004_5702;
 const KEEPALIVE: u32 = 0x8004_5705;
 const SET_TIMEOUT: u32 = 0xc004_5706;
 const GET_TIMEOUT: u32 = 0x8004_5707;
+
+/// `WDIOF_CARDRESET`: it has reset the machine.
+const CARD_RESET: libc::c_int = 0x20;
 
 impl Watchdog {
     /// Opens and thereby arms the watchdog. The hardware may round `timeout`, or keep its own when it cannot wait so long.
@@ -55,6 +59,14 @@ impl Watchdog {
     /// What the hardware agreed to.
     pub fn timeout(&self) -> Timeout {
         self.timeout
+    }
+
+    /// Whether it was this watchdog that reset the machine last. Drivers that cannot know say no.
+    pub fn did_reset(&self) -> bool {
+        let mut status: libc::c_int = 0;
+        // SAFETY: this request writes one int, and `status` is one that outlives the call.
+        let asked = unsafe { libc::ioctl(self.device.as_raw_fd(), GET_BOOT_STATUS as _, &raw mut status) };
+        asked == 0 && status & CARD_RESET != 0
     }
 
     /// How often to feed it: in time for two that come late.
@@ -98,6 +110,7 @@ mod tests {
         let watchdog = watchdog.inspect_err(|_| std::fs::remove_file(&path).unwrap()).unwrap();
         assert_eq!(watchdog.timeout(), Timeout::Assumed);
         assert_eq!(watchdog.feeding_pause(), Duration::from_secs(1));
+        assert!(!watchdog.did_reset());
         watchdog.feed().unwrap();
         watchdog.feed().unwrap();
         let fed = std::fs::read(&path).unwrap();

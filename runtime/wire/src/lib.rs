@@ -20,6 +20,7 @@ pub mod failure;
 pub mod frame;
 pub mod hash;
 pub mod hex;
+pub mod last_reset;
 pub mod launch;
 pub mod names;
 pub mod network;
@@ -27,6 +28,7 @@ pub mod printable;
 pub mod rescue;
 pub mod signal_name;
 mod skippable;
+pub mod update_status;
 
 pub use budget::Budget;
 pub use failure::{Failure, Retry, Step};

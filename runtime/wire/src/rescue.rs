@@ -72,6 +72,14 @@ pub enum Request {
     },
     /// Asks the updater that runs to end (SIGTERM), and kills it if it does not. Answered by `Done` when none runs.
     StopUpdate,
+    /// As [`Request::Reboot`], by somebody who says who asks and why: the next boot finds both in
+    /// [`last_reset`](crate::last_reset).
+    RebootFor {
+        /// Who asks: `updater`.
+        by: Text<31>,
+        /// What for.
+        reason: Text<200>,
+    },
 }
 
 /// The most words of [`Request::Update`].

@@ -45,6 +45,7 @@ fn version_1_requests_are_frozen() {
     is_frozen(&Request::Apply { forget: true }, &[b"\x0a\x01"]);
     is_frozen(&Request::Update { words: vec!["install".into(), "/a".into()] }, &[b"\x0b\x02\x07install\x02/a"]);
     is_frozen(&Request::StopUpdate, &[b"\x0c"]);
+    is_frozen(&Request::RebootFor { by: clipped("updater"), reason: clipped("why") }, &[b"\x0d\x07updater\x03why"]);
 }
 
 #[test]

@@ -6,10 +6,13 @@ use super::status_view::{render_json, render_one_json, render_one_table, render_
 use crate::command_line::Outcome;
 use crate::output::{self, Format};
 use clap::Args;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use yado_sys::scheduling;
 use yado_wire::InstanceName;
+use yado_wire::last_reset::{self, LastReset};
 use yado_wire::network::LinkStatus;
 use yado_wire::rescue::{InstanceStatus, Reply, Request, ServiceStatus, SystemStatus};
 
@@ -31,6 +34,8 @@ pub(super) struct Status {
     pub(super) system: SystemStatus,
     pub(super) instances: Vec<InstanceStatus>,
     pub(super) services: Vec<ServiceStatus>,
+    /// Why the system was started; `None`: it is hosted, or init has not found out yet.
+    pub(super) last_reset: Option<LastReset>,
     /// The links, or why netd did not tell.
     pub(super) links: Result<Vec<LinkStatus>, String>,
 }
@@ -70,14 +75,22 @@ fn read(socket: &Path) -> Result<Status, ExchangeError> {
     let asked = links::ask(socket);
     let StatusReply { system, instances, services } = ask(socket)?;
     let links = asked.and_then(|connection| links::read(&connection)).map_err(|error| error.to_string());
-    Ok(Status { system, instances, services, links })
+    Ok(Status { system, instances, services, last_reset: read_last_reset(socket), links })
+}
+
+/// Init leaves it beside its socket.
+fn read_last_reset(socket: &Path) -> Option<LastReset> {
+    let file = File::open(socket.with_file_name(last_reset::FILE)).ok()?;
+    let mut text = String::new();
+    file.take(last_reset::MAX_BYTES as u64).read_to_string(&mut text).ok()?;
+    LastReset::parse(&text)
 }
 
 /// What init itself tells.
 pub(super) struct StatusReply {
     pub(super) system: SystemStatus,
     pub(super) instances: Vec<InstanceStatus>,
-    services: Vec<ServiceStatus>,
+    pub(super) services: Vec<ServiceStatus>,
 }
 
 /// Asks init.

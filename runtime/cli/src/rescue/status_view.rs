@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
 use yado_spec::changes::Change;
+use yado_wire::last_reset::{LastReset, ResetCause};
 use yado_wire::rescue::{InstanceState, InstanceStatus, Mode, ServiceStatus, SystemStatus, Verify};
 use yado_wire::{Failure, Retry, hex};
 
@@ -17,6 +18,9 @@ const INSTANCE_HEADINGS: [&str; 9] =
 /// One line on the system, then a table each for instances, services and links, then what went wrong.
 pub(super) fn render_table(status: &Status) -> String {
     let mut out = system_line(&status.system);
+    if let Some(reset) = &status.last_reset {
+        let _ = writeln!(out, "last reset: {}", reset_words(reset));
+    }
     if status.instances.is_empty() {
         out.push_str("\nno instances\n");
     } else {
@@ -42,11 +46,12 @@ pub(super) fn render_table(status: &Status) -> String {
     out
 }
 
-/// `{system, instances, services, links, links_error}`; times and sizes in the units that the names say.
+/// `{system, last_reset, instances, services, links, links_error}`; times and sizes in the units that the names say.
 pub(super) fn render_json(status: &Status) -> Value {
-    let Status { system, instances, services, links } = status;
+    let Status { system, instances, services, last_reset, links } = status;
     json!({
         "system": system_json(system),
+        "last_reset": last_reset.as_ref().map(reset_json),
         "instances": instances.iter().map(instance_json).collect::<Vec<_>>(),
         "services": services.iter().map(service_json).collect::<Vec<_>>(),
         "links": links.as_ref().map_or(Vec::new(), |links| links.iter().map(links::json).collect()),
@@ -107,6 +112,39 @@ fn system_line(system: &SystemStatus) -> String {
     let up = duration(Duration::from_millis(*uptime_ms));
     let _ = writeln!(out, ", up {up}, images verified at each {}", verify_name(*verify));
     out
+}
+
+/// `panic, of slot B; the kernel's log of it is kept`.
+fn reset_words(reset: &LastReset) -> String {
+    let LastReset { cause, slot, by, reason, is_log_kept } = reset;
+    let mut words = match cause {
+        ResetCause::Asked => "asked for",
+        ResetCause::Panic => "the kernel panicked",
+        ResetCause::Watchdog => "the watchdog was not fed",
+        ResetCause::Power => "the power was cut, or somebody pressed reset",
+        ResetCause::Unknown => "nothing tells why",
+    }
+    .to_owned();
+    for (word, said) in [(" by ", by.as_str()), (": ", reason.as_str())] {
+        if !said.is_empty() {
+            words.push_str(word);
+            words.push_str(&printable(said));
+        }
+    }
+    if let Some(slot) = slot {
+        let _ = write!(words, "; slot {slot} was up last");
+    }
+    if *is_log_kept {
+        words.push_str("; what the kernel said is in /data/log/last-kernel-log");
+    }
+    words
+}
+
+fn reset_json(reset: &LastReset) -> Value {
+    let LastReset { cause, slot, by, reason, is_log_kept } = reset;
+    json!({
+        "cause": cause.name(), "slot": slot, "by": by.as_str(), "reason": reason.as_str(), "log_kept": is_log_kept,
+    })
 }
 
 fn instance_row(status: &InstanceStatus) -> Vec<String> {
@@ -317,6 +355,7 @@ mod tests {
             },
             instances: vec![debian, broken],
             services: vec![ServiceStatus { name: clipped("netd"), pid: Some(80), restarts: 0 }],
+            last_reset: None,
             links: Ok(vec![uplink]),
         }
     }
@@ -356,6 +395,34 @@ web failed: image-signature: web\\u{1b}[2J: no valid signature
         assert_eq!(value["services"][0]["name"], "netd");
         assert_eq!(value["links"][0]["addresses"], json!(["10.0.2.15/24"]));
         assert_eq!(value["links_error"], Value::Null);
+    }
+
+    #[test]
+    fn why_the_system_was_started_is_said_in_both_forms() {
+        let reset = LastReset {
+            cause: ResetCause::Asked,
+            slot: Some('A'),
+            by: clipped("updater"),
+            reason: clipped("release 2\x1b"),
+            is_log_kept: false,
+        };
+        let status = |reset| Status { last_reset: Some(reset), ..fixed() };
+        let asked = status(reset.clone());
+        let second = |status: &Status| render_table(status).lines().nth(1).unwrap().to_owned();
+        assert_eq!(second(&asked), "last reset: asked for by updater: release 2\\u{1b}; slot A was up last");
+        assert_eq!(render_json(&asked)["last_reset"]["cause"], "asked");
+        let panicked = status(LastReset {
+            cause: ResetCause::Panic,
+            is_log_kept: true,
+            by: clipped(""),
+            reason: clipped(""),
+            ..reset
+        });
+        assert!(
+            second(&panicked).ends_with("slot A was up last; what the kernel said is in /data/log/last-kernel-log")
+        );
+        assert_eq!(render_json(&panicked)["last_reset"]["log_kept"], true);
+        assert_eq!(render_json(&fixed())["last_reset"], Value::Null);
     }
 
     #[test]

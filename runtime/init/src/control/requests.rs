@@ -5,6 +5,7 @@ use crate::boot_clock::{Moment, whole_ms};
 use crate::deferred_close::{CloseBy, DeferredClose};
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
+use crate::last_reset::Asked;
 use crate::launch::Task;
 use crate::log::Priority;
 use crate::log::rings::LogPosition;
@@ -14,6 +15,7 @@ use crate::updater;
 use std::time::Duration;
 use yado_spec::launch_request::{Command, CommandUser, Verify};
 use yado_sys::memfd;
+use yado_wire::last_reset;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
     self as wire, MAX_COMMAND_BYTES, MAX_UPDATE_BYTES, MAX_UPDATE_WORDS, Mode, Reply, Request, ServiceStatus,
@@ -66,8 +68,9 @@ impl Supervisor {
             }
             Request::Restart(name) => self.restart(client_id, &name, now),
             Request::Console { instance, force } => self.open_console(client_id, &instance, force),
-            Request::Reboot => self.end_machine(client_id, Goal::Reboot, now),
-            Request::Poweroff => self.end_machine(client_id, Goal::PowerOff, now),
+            Request::Reboot => self.end_machine(client_id, Goal::Reboot, Asked::by("yado rescue"), now),
+            Request::Poweroff => self.end_machine(client_id, Goal::PowerOff, Asked::by("yado rescue"), now),
+            Request::RebootFor { by, reason } => self.end_machine(client_id, Goal::Reboot, Asked { by, reason }, now),
             Request::Apply { forget } => match self.begin_apply(client_id, forget, now) {
                 Ok(()) => self.set_exchange(client_id, Exchange::Applying),
                 Err(failure) => self.reply(client_id, &Reply::Refused(failure)),
@@ -265,7 +268,7 @@ impl Supervisor {
         }
     }
 
-    fn end_machine(&mut self, client_id: u32, goal: Goal, now: Moment) {
+    fn end_machine(&mut self, client_id: u32, goal: Goal, asked: Asked, now: Moment) {
         if self.paths.mode == Mode::Hosted {
             return self.refuse(
                 client_id,
@@ -274,8 +277,11 @@ impl Supervisor {
             );
         }
         self.reply(client_id, &Reply::Done);
-        self.log.say(Priority::Notice, format_args!("{goal:?} was asked for"));
-        self.begin_shutdown(goal, now);
+        let by = last_reset::one_line(&asked.by);
+        let reason = last_reset::one_line(&asked.reason);
+        let separator = if reason.is_empty() { "" } else { ": " };
+        self.log.say(Priority::Notice, format_args!("{goal:?} was asked for by {by}{separator}{reason}"));
+        self.begin_shutdown(goal, asked, now);
     }
 }
 

@@ -2,6 +2,7 @@
 //! most 214 s a board restarts or powers off, and a hosted init has ended, whatever is left.
 
 use crate::boot_clock::Moment;
+use crate::last_reset::Asked;
 use crate::process::KILLED_LIMIT;
 use std::time::Duration;
 use yado_wire::rescue::Mode;
@@ -39,6 +40,8 @@ pub(crate) enum Goal {
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     pub(super) goal: Goal,
+    /// Who asked for it last.
+    pub(super) asked: Asked,
     pub(super) stage: Stage,
 }
 

@@ -2,6 +2,7 @@
 //! the watchdog waits. All writers have ended by then, or hang.
 
 use crate::clock_floor;
+use crate::last_reset::mark;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,10 +19,14 @@ const MAX_TRIES: u32 = 60;
 /// Below these only the kernel's own file systems and those in memory are mounted, and the root is not ours to unmount.
 const KEPT: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 
-/// Saves the time in `clock`, unmounts all that is on a disk, and writes everything back. What fails is printed.
-pub(crate) fn run(clock: &Path) -> ExitCode {
+/// Saves the time in `clock`, and beside it the mark that the system ended in order; unmounts all that is on a disk, and writes
+/// everything back. What fails is printed.
+pub(crate) fn run(clock: &Path, mark: &str) -> ExitCode {
     if let Err(error) = clock_floor::save(clock) {
         println!("save the time: {error}");
+    }
+    if let Err(error) = mark::write(&clock.with_file_name(mark::FILE), mark) {
+        println!("note that the system ended in order: {error}");
     }
     for _ in 0..MAX_TRIES {
         let left = mounts();
