@@ -1,20 +1,25 @@
-//! The updater: what decides which system boots. So far it knows the boot state and shows it; it fetches and installs
-//! nothing yet.
+//! The updater: what decides which system boots. What works and what only shows are verbs of one command line ([`main`]).
+
+mod check_boot;
+mod command;
+mod history;
+mod slots;
+mod status;
 
 pub mod admission;
 pub mod boot_loader;
 pub mod boot_state;
 pub mod environment;
 pub mod exit_codes;
+pub mod live_status;
 pub mod machine;
 pub mod progress;
 pub mod record;
 pub mod slot;
 pub mod source;
 pub mod state_partition;
-mod status;
 
-pub use status::main;
+pub use command::main;
 
 #[cfg(test)]
 #[path = "../../runtime/spec/tests/fuzzing/mod.rs"]

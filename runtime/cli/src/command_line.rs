@@ -1,7 +1,7 @@
 //! The command line as a whole: which verbs there are, and what becomes of their errors.
 
 use crate::lazy::Lazy;
-use crate::{apply, check, check_kernel, compile, help, image, key, release, rescue};
+use crate::{apply, check, check_kernel, compile, help, image, key, release, rescue, system, update};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
@@ -27,6 +27,10 @@ struct CommandLine {
 enum Verb {
     /// Make what runs what is configured, and show what changes
     Apply(Lazy<apply::Arguments>),
+    /// Install releases, try them, keep them or go back
+    Update(Lazy<update::Arguments>),
+    /// Show the slots, and whether the boot loader does what updates need
+    System(Lazy<system::Arguments>),
     /// Talk to init itself: works when nothing else does
     Rescue(Lazy<rescue::Arguments>),
     /// Make signed images, and look into them
@@ -76,6 +80,8 @@ fn end(outcome: Outcome) -> ExitCode {
 fn run(verb: Verb) -> Outcome {
     match verb {
         Verb::Apply(Lazy(arguments)) => apply::run(&arguments),
+        Verb::Update(Lazy(arguments)) => update::run(arguments),
+        Verb::System(Lazy(arguments)) => system::run(&arguments),
         Verb::Rescue(Lazy(arguments)) => rescue::run(arguments),
         Verb::Image(Lazy(arguments)) => image::run(arguments),
         Verb::Release(Lazy(arguments)) => release::run(arguments),

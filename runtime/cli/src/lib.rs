@@ -4,6 +4,8 @@
 mod command_line;
 
 mod rescue;
+mod system;
+mod update;
 
 mod image;
 mod key;
@@ -20,6 +22,7 @@ mod help;
 
 mod lazy;
 mod output;
+mod part;
 mod places;
 mod write_aside;
 

@@ -14,6 +14,7 @@ mod relay;
 mod status;
 mod status_view;
 mod terminal;
+mod update;
 
 use crate::command_line::Outcome;
 use crate::lazy::Lazy;
@@ -24,6 +25,7 @@ use yado_wire::InstanceName;
 pub(crate) use apply::{apply, instances};
 pub(crate) use links::{NetworkFailure, reload};
 pub(crate) use status_view::failure_json;
+pub(crate) use update::{StartedUpdater, running as running_updater, stop as stop_updater};
 
 /// init's socket on a board.
 pub(crate) const SOCKET: &str = "/run/yado/init.sock";

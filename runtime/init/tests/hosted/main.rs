@@ -25,6 +25,7 @@ mod readme;
 mod shutdown;
 mod stalled;
 mod stop_methods;
+mod update_command;
 mod updates;
 mod weighed_sockets;
 

@@ -33,7 +33,7 @@ fn updater_of(host: &Running) -> Option<ServiceStatus> {
     })
 }
 
-fn seen(host: &Running) -> String {
+pub(super) fn seen(host: &Running) -> String {
     fs::read_to_string(host.path("run/seen")).unwrap_or_default()
 }
 

@@ -1,0 +1,136 @@
+//! `yado update`: what a person or a program on the device does with releases. What works runs as a process of init's, and goes on
+//! whoever hangs up; what is only shown is told by the updater itself, the same binary by another name.
+
+mod follow;
+mod view;
+
+use crate::command_line::Outcome;
+use crate::output::Format;
+use crate::part;
+use crate::rescue;
+use clap::{Args, Subcommand};
+use follow::Follow;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use yado_wire::update_status::UpdateExit;
+
+#[derive(Debug, Args)]
+#[command(after_help = exit_codes())]
+pub(crate) struct Arguments {
+    /// init's socket; hosted: DIR/run/init.sock
+    #[arg(long, global = true, value_name = "PATH", default_value = rescue::SOCKET)]
+    socket: PathBuf,
+    /// How to show it; json: a line each time that it is further
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what runs, what is installed, and how far an update is
+    Status {
+        /// Go on until the update that is at work has ended
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Ask a source what it has, and whether it could be installed; nothing is written
+    Check {
+        /// As of install; by default the one of the last update
+        #[arg(value_name = "SOURCE")]
+        source: Option<String>,
+    },
+    /// Install a release, start it on trial, and keep it when it is healthy
+    Install {
+        /// Where it is: http://… or https://…, a directory, a bundle, or `-` for a bundle on standard input
+        #[arg(value_name = "SOURCE")]
+        source: String,
+    },
+    /// Keep what is on trial, without waiting for its health any longer
+    Confirm,
+    /// Go back to what ran before the last update
+    Rollback,
+    /// Keep everything from being installed, until unhold
+    Hold,
+    /// Let releases be installed again
+    Unhold,
+    /// Stop the update that is at work, and forget it; what runs stays as it is
+    Cancel,
+    /// Let a release be installed again that failed here
+    Allow {
+        /// Its fingerprint, as status and history show it
+        #[arg(value_name = "RELEASE")]
+        release: String,
+    },
+    /// Show the updates of this device, and how each ended
+    History,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Outcome {
+    let Arguments { socket, format, verb } = arguments;
+    let follow = Follow { socket: &socket, format };
+    match verb {
+        Verb::Status { follow: true } => follow.watch(),
+        Verb::Status { follow: false } => part::show_updater("status", &socket, format),
+        Verb::History => part::show_updater("history", &socket, format),
+        Verb::Check { source } => follow.run(&["check"], source, None),
+        Verb::Install { source } if source == "-" => {
+            let input = io::stdin();
+            follow.run(&["install"], Some(source), Some(input.as_fd()))
+        }
+        Verb::Install { source } => {
+            let source = absolute(source)?;
+            follow.run(&["install"], Some(source), None)
+        }
+        Verb::Confirm => follow.run(&["confirm"], None, None),
+        Verb::Rollback => follow.run(&["rollback"], None, None),
+        Verb::Hold => follow.run(&["hold"], None, None),
+        Verb::Unhold => follow.run(&["unhold"], None, None),
+        Verb::Allow { release } => follow.run(&["allow"], Some(release), None),
+        Verb::Cancel => {
+            rescue::stop_updater(&socket)?;
+            follow.run(&["cancel"], None, None)
+        }
+    }
+}
+
+/// The updater works in another directory.
+fn absolute(source: String) -> Result<String, String> {
+    if source.contains("://") {
+        return Ok(source);
+    }
+    let path = std::path::absolute(&source).map_err(|error| format!("{source}: {error}"))?;
+    path.into_os_string().into_string().map_err(|_| format!("{source}: its name is not UTF-8"))
+}
+
+fn exit_codes() -> String {
+    let lines = UpdateExit::ALL.map(|exit| format!("  {:>3}  {}", exit.code(), exit.meaning()));
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_means_the_same_wherever_the_updater_works() {
+        assert_eq!(absolute("http://host/release-2/".to_owned()).unwrap(), "http://host/release-2/");
+        assert_eq!(absolute("/media/stick".to_owned()).unwrap(), "/media/stick");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(absolute("release-2".to_owned()).unwrap(), here.join("release-2").to_str().unwrap());
+    }
+
+    #[test]
+    fn the_help_has_every_exit_code() {
+        let help = exit_codes();
+        for exit in UpdateExit::ALL {
+            assert!(
+                help.lines().any(|line| line.trim_start().starts_with(&format!("{}  ", exit.code()))),
+                "{exit:?}"
+            );
+        }
+    }
+}
