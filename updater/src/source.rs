@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod directory;
 pub mod fetch_process;
 mod http;
+pub mod open;
 
 use std::fmt;
 use std::io;

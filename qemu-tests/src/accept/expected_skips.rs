@@ -42,6 +42,10 @@ const EXPECTED: &[Expected] = &[
     Expected { reason: "no /dev/fuse", is_here: |_| is_absent("/dev/fuse") },
     Expected { reason: "this kernel has no /proc/", is_here: |skip| is_last_word_absent(skip.reason) },
     Expected { reason: "this kernel has no keys", is_here: |_| is_absent("/proc/key-users") },
+    Expected {
+        reason: "this kernel has no Landlock",
+        is_here: |_| !has("/proc/kallsyms", "sys_landlock_create_ruleset"),
+    },
     Expected { reason: "this kernel has no IPv6", is_here: |_| is_absent("/proc/net/if_inet6") },
     Expected {
         reason: "this kernel or container allows no network namespace",

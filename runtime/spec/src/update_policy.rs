@@ -154,10 +154,7 @@ pub static UPDATE: &[Setting<UpdatePolicy>] = &[
     },
     Setting {
         name: "install.automatic",
-        value: Value::Bool {
-            get: |policy| Some(policy.is_automatic),
-            set: |policy, on| policy.is_automatic = on,
-        },
+        value: Value::Bool { get: |policy| Some(policy.is_automatic), set: |policy, on| policy.is_automatic = on },
         default: "false",
         applies: AtOnce,
         origin: Origin::Ours,

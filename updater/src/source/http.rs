@@ -151,7 +151,8 @@ impl Client {
         mut range: Range<u64>,
         sink: &mut impl Sink,
     ) -> Result<bool, Failure> {
-        let until = Instant::now() + longest(&self.limits, range.end.saturating_sub(range.start));
+        // A server without parts sends all that comes before, too.
+        let until = Instant::now().checked_add(longest(&self.limits, range.end));
         self.attempts.begin();
         loop {
             let before = range.start;
@@ -165,7 +166,8 @@ impl Client {
             };
             self.connection = None;
             let pause = self.attempts.pause(range.start.saturating_sub(before), after);
-            let Some(pause) = pause.filter(|pause| Instant::now() + *pause < until) else {
+            let is_in_time = |pause: &Duration| until.is_none_or(|until| Instant::now() + *pause < until);
+            let Some(pause) = pause.filter(is_in_time) else {
                 return Err(Failure::Broken { reason: format!("{reason}; tried {} times", self.attempts.made()) });
             };
             tokio::time::sleep(pause).await;

@@ -75,3 +75,55 @@ fn forbid_files() -> Result<(), landlock::RulesetError> {
     }
     rules.restrict_self().map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixDatagram;
+    use std::process::Command;
+
+    const INSIDE: &str = "source::fetch_process::confinement::tests::what_the_other_test_runs";
+
+    /// A process of its own is restricted, tries, and says what the kernel answered.
+    #[test]
+    fn files_programs_and_sockets_of_this_machine_are_out_of_reach() {
+        let itself = std::env::current_exe().unwrap();
+        // A file that anybody may read.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let arguments = ["--exact", INSIDE, "--ignored", "--nocapture", "--test-threads=1"];
+        let output = Command::new(itself).args(arguments).env("OUT_OF_REACH", &path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        for expected in ["resolver: Ok", "internet: Ok", "unix: Err(Some(97))", "thread: Err(Some(38))"] {
+            assert!(said.contains(expected), "{expected}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        if said.contains("landlock: Err") {
+            eprintln!("SKIPPED: this kernel has no Landlock");
+        } else {
+            assert!(said.contains("\nfile: Err(Some(13))") && said.contains("\nnew file: Err(Some(13))"), "{said}");
+        }
+    }
+
+    #[test]
+    #[ignore = "restricts its process: the test above runs it in one of its own"]
+    fn what_the_other_test_runs() {
+        let Some(path) = std::env::var_os("OUT_OF_REACH") else { return };
+        let landlock = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let landlock = landlock.handle_access(AccessFs::ReadFile).and_then(|rules| rules.create());
+        restrict().unwrap();
+        println!("landlock: {:?}", landlock.map(drop));
+        let errno = |error: std::io::Error| error.raw_os_error();
+        let say = |what: &str, answer: Result<(), Option<i32>>| println!("{what}: {answer:?}");
+        say("resolver", File::open("/etc/hosts").map(drop).map_err(errno));
+        say("file", File::open(&path).map(drop).map_err(errno));
+        say("new file", File::create(format!("{}.new", path.display())).map(drop).map_err(errno));
+        say("internet", UdpSocket::bind("127.0.0.1:0").map(drop).map_err(errno));
+        say("unix", UnixDatagram::unbound().map(drop).map_err(errno));
+        say("thread", std::thread::Builder::new().spawn(|| ()).map(drop).map_err(errno));
+    }
+}

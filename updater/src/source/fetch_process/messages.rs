@@ -110,3 +110,26 @@ pub(crate) fn decode<M: DeserializeOwned>(body: &[u8]) -> Option<M> {
 pub(crate) fn clipped(text: &str) -> String {
     text.chars().take(MAX_ANSWER_BYTES / 8).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn answers_of_any_bytes_are_refused_or_short() {
+        let failure = Failure::Broken { reason: "no".to_owned() };
+        let seeds = [Reply::Done, Reply::Ranges { are_given: true }, Reply::Failed(failure)];
+        let seeds = seeds.map(|reply| encode(&reply).unwrap());
+        crate::fuzzing::fuzz("answer of the process that fetches", &seeds, &[], |bytes| {
+            let Some((first, rest)) = bytes.split_first_chunk() else { return };
+            let Some((kind, length)) = parse_head(*first, MAX_ANSWER_BYTES) else { return };
+            assert!(length <= MAX_DATA_BYTES.max(MAX_ANSWER_BYTES));
+            let Some(body) = rest.get(..length).filter(|_| kind == Kind::Message) else { return };
+            if let Some(reply) = decode::<Reply>(body) {
+                assert!(format!("{reply:?}").len() < 8 * MAX_ANSWER_BYTES);
+            }
+        });
+        assert!(clipped(&"\u{1f600}\u{1b}".repeat(9999)).len() < MAX_ANSWER_BYTES);
+    }
+}

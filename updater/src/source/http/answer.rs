@@ -267,4 +267,46 @@ mod tests {
             assert!(matches!(answer(status, &[], 0..1), Answer::Refused { .. }), "{status}");
         }
     }
+
+    /// Two bytes of status, and headers as they stand on the wire.
+    #[test]
+    fn heads_of_any_bytes_promise_no_byte_that_was_not_asked_for() {
+        let seeds = [
+            b"206content-range: bytes 100-199/1000\ncontent-length: 100\netag: \"a\"".to_vec(),
+            b"200content-length: 1000\nlast-modified: Mon".to_vec(),
+            b"416content-range: bytes */50".to_vec(),
+            b"302location: //h/x".to_vec(),
+        ];
+        let words =
+            ["18446744073709551615", "bytes ", "-", "/*", "content-encoding: gzip", "\n", "503retry-after: 9"];
+        crate::fuzzing::fuzz("http head", &seeds, &words, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let Some((status, rest)) = text.split_at_checked(3) else { return };
+            let Ok(status) = status.parse() else { return };
+            let headers = rest.lines().filter_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+            });
+            let known = Known { validator: Some("\"a\"".to_owned()), bytes: Some(1000) };
+            match judge(status, &headers.collect(), &(100..200), &known) {
+                Answer::Body(Body { is_range: true, skip, bytes, known }) => {
+                    assert!(skip == 0 && bytes.is_some_and(|bytes| (1..=100).contains(&bytes)));
+                    assert!(known.bytes.is_none_or(|bytes| bytes == 1000));
+                }
+                Answer::Body(Body { is_range: false, skip, bytes, .. }) => {
+                    assert!(skip == 100 && bytes.is_none_or(|bytes| bytes == 1000));
+                }
+                Answer::Ends { bytes } => assert!(bytes <= 100),
+                Answer::Later { after, .. } => assert!(after.is_none_or(|after| after <= MAX_AFTER)),
+                Answer::Moved { location } => {
+                    let from = super::super::address::Address::parse("https://h/a/b").unwrap();
+                    if let Ok(there) = from.redirected(&location) {
+                        assert!(there.to_string().starts_with("https://"), "{there}");
+                        assert_eq!(super::super::address::Address::parse(&there.to_string()), Ok(there));
+                    }
+                }
+                Answer::Missing | Answer::Changed | Answer::Refused { .. } => {}
+            }
+        });
+    }
 }
