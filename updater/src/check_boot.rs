@@ -2,7 +2,8 @@
 //! with the next sequence, read back past the cache, and compared: the order and the tries are as before. What is missing is named.
 
 use crate::boot_loader::{BootLoader, Boots, StatePartition};
-use crate::command::{Format, Places};
+use crate::command::Format;
+use crate::places::Places;
 use crate::slots;
 use serde_json::json;
 
@@ -102,7 +103,7 @@ mod tests {
     use std::fs::File;
 
     fn places(path: &std::path::Path) -> Places {
-        Places { data: "/none".into(), run: "/none".into(), state: Some(path.to_owned()) }
+        Places { system: "/none".into(), data: "/none".into(), run: "/none".into(), state: Some(path.to_owned()) }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The part `yado-updater`: what its command line asks for. Verbs that work are init's to call; those that only show are the
 //! command's, `yado update` and `yado system`.
 
+use crate::driver::{self, Request};
+use crate::places::Places;
+use crate::source::fetch_process;
 use crate::{check_boot, history, slots, status};
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use yado_wire::update_status::UpdateExit;
 
@@ -14,14 +16,24 @@ const USAGE: &str = "usage: yado-updater VERB [--format table|json] [--data DIR]
   history     the updates of this device, and how each ended
   check-boot  prove that the boot loader's state can be changed: write it, read it back, write it as it was
 
+What init starts: `resume`, and `run` with install [SOURCE], confirm, rollback, hold, unhold, cancel, or allow RELEASE.
+
 DIR is where the data partition is mounted (/data), or init's runtime directory (/run/yado). DEVICE is the raw partition
 of the boot state, or a file of the same bytes; without it, the partition of the system's disk that is named `state`.";
 
 /// The part; `args` without the program's name.
 pub fn main(args: &[OsString]) -> ExitCode {
-    // Started by the updater itself, to do without privileges what needs none.
-    if args == ["fetch"] {
-        return crate::source::fetch_process::main();
+    match args.split_first().map(|(verb, rest)| (verb.to_str(), rest)) {
+        // Started by the updater itself, to do without privileges what needs none.
+        Some((Some("fetch"), [])) => return fetch_process::main(),
+        Some((Some("resume"), [])) => return work(Request::Resume),
+        Some((Some("run"), words)) => {
+            return match driver::parse_request(words, &Places::of_environment()) {
+                Ok(event) => work(Request::Do(event)),
+                Err(message) => refuse(&message),
+            };
+        }
+        _ => {}
     }
     match parse(args) {
         Ok(None) => {
@@ -38,11 +50,18 @@ pub fn main(args: &[OsString]) -> ExitCode {
                 ExitCode::from(exit_of(verb).code())
             }
         },
-        Err(message) => {
-            eprintln!("yado-updater: {message}\n{USAGE}");
-            ExitCode::from(UpdateExit::Usage.code())
-        }
+        Err(message) => refuse(&message),
     }
+}
+
+/// Does what init asks for, and ends with what it came to.
+fn work(request: Request) -> ExitCode {
+    ExitCode::from(driver::run(&Places::of_environment(), request))
+}
+
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("yado-updater: {message}\n{USAGE}");
+    ExitCode::from(UpdateExit::Usage.code())
 }
 
 /// What is asked for.
@@ -59,17 +78,6 @@ enum Verb {
 pub(crate) enum Format {
     Table,
     Json,
-}
-
-/// Where things are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Places {
-    /// The data partition.
-    pub(crate) data: PathBuf,
-    /// Init's runtime directory.
-    pub(crate) run: PathBuf,
-    /// The boot state, if it is not where a system has it.
-    pub(crate) state: Option<PathBuf>,
 }
 
 fn show(verb: Verb, places: &Places, format: Format) -> Result<String, String> {
@@ -100,8 +108,7 @@ fn parse(args: &[OsString]) -> Result<Option<(Verb, Places, Format)>, String> {
         Some(other) => return Err(format!("unknown command \"{}\"", other.escape_default())),
         None => return Err("a command is missing".to_owned()),
     };
-    let place = |name: &str, usual: &str| std::env::var_os(name).unwrap_or_else(|| usual.into()).into();
-    let mut places = Places { data: place("YADO_DATA", "/data"), run: place("YADO_RUN", "/run/yado"), state: None };
+    let mut places = Places::of_environment();
     let mut format = Format::Table;
     while let Some(arg) = rest.next() {
         match (arg.to_str(), rest.next()) {
@@ -132,9 +139,10 @@ mod tests {
     #[test]
     fn arguments_are_understood_or_refused_with_a_reason() {
         assert_eq!(parsed(&["--help"]), Ok(None));
-        let usual = Places { data: "/data".into(), run: "/run/yado".into(), state: None };
-        assert_eq!(parsed(&["status"]), Ok(Some((Verb::Status, usual, Format::Table))));
-        let places = Places { data: "/d".into(), run: "/r".into(), state: Some("/x".into()) };
+        let usual =
+            Places { system: "/usr/lib/yado".into(), data: "/data".into(), run: "/run/yado".into(), state: None };
+        assert_eq!(parsed(&["status"]), Ok(Some((Verb::Status, usual.clone(), Format::Table))));
+        let places = Places { data: "/d".into(), run: "/r".into(), state: Some("/x".into()), ..usual };
         assert_eq!(
             parsed(&["slots", "--format", "json", "--state", "/x", "--data", "/d", "--run", "/r"]),
             Ok(Some((Verb::Slots, places, Format::Json)))

@@ -21,6 +21,11 @@ const fn row(code: u8, rule: &'static str, meaning: &'static str) -> ExitCode {
     ExitCode { code, rule, meaning }
 }
 
+/// What was asked for is done.
+pub const DONE: u8 = 0;
+/// Something went wrong that has no row.
+pub const FAILED: u8 = 1;
+
 /// All of them. 0 is success, 1 anything that has no row, 2 a wrong command line.
 pub const TABLE: &[ExitCode] = &[
     row(10, "source-missing", "the source has no such file"),
@@ -57,6 +62,13 @@ pub const TABLE: &[ExitCode] = &[
     row(55, "too-late", "it has been started already: only a rollback helps"),
     row(56, "nothing-goes-on", "nothing goes on that could be cancelled"),
     row(57, "not-blocked", "no such release is blocked"),
+    row(60, "device", "it could not be written, or something else is read back"),
+    row(61, "boot-loader", "the boot loader's state cannot be read or written"),
+    row(62, "state", "the data partition does not take what has to be remembered"),
+    row(63, "trust", "the keys that this board trusts cannot be read, or there are none"),
+    row(64, "reboot", "init does not start the machine again"),
+    row(70, "fell-back", "it was tried, and what ran before runs again"),
+    row(71, "cancelled", "somebody stopped it"),
 ];
 
 /// The row of this rule.

@@ -1,6 +1,7 @@
 //! `yado-updater history`: the updates of this device that are over, and how each ended. The newest stands last.
 
-use crate::command::{Format, Places};
+use crate::command::Format;
+use crate::places::Places;
 use crate::record::{Cause, Ended, Outcome, history};
 use crate::status::{name_of, update_json};
 use serde_json::{Value, json};
@@ -134,7 +135,8 @@ mod tests {
     #[test]
     fn a_device_without_a_history_has_an_empty_one_and_a_damaged_one_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        let places = Places { data: directory.path().to_owned(), run: directory.path().to_owned(), state: None };
+        let there = directory.path().to_owned();
+        let places = Places { system: there.clone(), data: there.clone(), run: there, state: None };
         assert_eq!(show(&places, Format::Json).unwrap(), "[]\n");
         std::fs::create_dir(directory.path().join("state")).unwrap();
         std::fs::write(directory.path().join("state").join(history::NAME), "nonsense").unwrap();

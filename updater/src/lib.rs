@@ -2,9 +2,13 @@
 
 mod check_boot;
 mod command;
+mod driver;
 mod history;
+mod init_client;
+mod places;
 mod slots;
 mod status;
+mod trial;
 
 pub mod admission;
 pub mod boot_loader;

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use yado_sys::replace_file;
-use yado_wire::update_status::{FILE, UpdateExit, UpdateStatus};
+use yado_wire::update_status::{FILE, UpdateStatus};
 
 /// It is written no more often, but for what is new in words.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -50,10 +50,10 @@ impl<C: FnMut() -> Duration> LiveStatus<C> {
     }
 
     /// The last word: what went wrong, if something did, and with what the updater ends.
-    pub fn finish(&mut self, exit: UpdateExit) {
+    pub fn finish(&mut self, exit: u8) {
         self.tell(|status| {
             (status.stage, status.done, status.total, status.rate, status.left_s) = (None, 0, 0, 0, None);
-            status.exit = Some(exit.code());
+            status.exit = Some(exit);
         });
     }
 
@@ -132,8 +132,8 @@ mod tests {
         live.advance(Stage::ReadBack, 0, 7);
         let status = read(directory.path());
         assert_eq!((status.done, status.rate, status.left_s), (0, 0, None), "another stage begins anew");
-        live.finish(UpdateExit::Blocked);
-        assert_eq!((read(directory.path()).exit, read(directory.path()).stage), (Some(16), None));
+        live.finish(35);
+        assert_eq!((read(directory.path()).exit, read(directory.path()).stage), (Some(35), None));
     }
 
     #[test]

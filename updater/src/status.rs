@@ -2,7 +2,8 @@
 //! nothing; what cannot be read is said, and the rest is shown.
 
 use crate::boot_state::BootState;
-use crate::command::{Format, Places};
+use crate::command::Format;
+use crate::places::Places;
 use crate::record::{Blocked, Phase, Record, Release, Update, file};
 use crate::slots;
 use serde_json::{Value, json};

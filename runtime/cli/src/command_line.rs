@@ -13,7 +13,7 @@ pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// What the binary can do besides, in parts that have command lines of their own.
 const OTHER_PARTS: &str =
-    "On a device, `yado updater status` shows the slots, and which of them the boot loader starts next.";
+    "On a device, `yado system slots` shows the slots, and which of them the boot loader starts next.";
 
 /// Runs signed, full-OS containers on small devices
 #[derive(Debug, Parser)]

@@ -59,6 +59,14 @@ impl Slot {
     /// Both, in order.
     pub const ALL: [Slot; 2] = [Slot::A, Slot::B];
 
+    /// Its letter.
+    pub fn letter(self) -> char {
+        match self {
+            Slot::A => 'A',
+            Slot::B => 'B',
+        }
+    }
+
     /// The other one.
     pub fn other(self) -> Slot {
         match self {

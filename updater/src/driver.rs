@@ -1,0 +1,278 @@
+//! The process that does what [`machine`](crate::machine) says: it does one action, tells the machine what became of it, and goes on
+//! with the next, until there is nothing to do or somebody else has to do something first. What is remembered is written before each
+//! action, so it may be killed at any moment.
+
+mod actions;
+mod kept_release;
+mod offer;
+mod refusal;
+mod report;
+mod requests;
+mod slots;
+mod sources;
+
+use crate::boot_loader::{BootLoader, BootLoaderError, StatePartition};
+use crate::exit_codes::{self, DONE, FAILED};
+use crate::machine::{self, Action, Event, Limits, Now, Place, Refused, ResetCause, State};
+use crate::places::{Places, is_there};
+use crate::record::{self, Line, Outcome, Record};
+use kept_release::OpenRelease;
+use report::Report;
+pub(crate) use requests::parse_request;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use yado_spec::update_policy::{self, Author, BootLoaderKind, UpdatePolicy};
+use yado_sys::{clock, file_lock};
+use yado_wire::last_reset;
+
+/// Whoever waits longer than this ends meanwhile, and is started again by init.
+const LONGEST_SLEEP: Duration = Duration::from_secs(20);
+
+/// A policy is some lines of text.
+const MAX_POLICY_BYTES: u64 = 64 * 1024;
+
+/// What somebody wants of the updater.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// To go on with what was begun: init asks for it, at each start of the machine and when it was time.
+    Resume,
+    /// Something new.
+    Do(Event),
+}
+
+/// The process.
+struct Driver {
+    places: Places,
+    policy: UpdatePolicy,
+    loader: Box<dyn BootLoader>,
+    state: State,
+    /// What is on the disk.
+    written: Option<Record>,
+    status: Report,
+    /// The release that is worked on, if it has been opened.
+    release: Option<OpenRelease>,
+    /// The slot was written and read back by this very process.
+    is_read_back: bool,
+    /// Why it does not end well, as far as is known.
+    exit: u8,
+}
+
+/// What an action leads to.
+enum Next {
+    /// This happened.
+    Event(Event),
+    /// Nothing more is to be done by this process.
+    End,
+}
+
+/// Does what is wanted, and what is due besides, to the end of this process.
+pub(crate) fn run(places: &Places, request: Request) -> u8 {
+    let mut status = Report::begin(places);
+    let lock = places.own_run().join("lock");
+    let locked = file_lock::open(&lock).and_then(|file| file_lock::try_lock(&file).map(|()| file));
+    let Ok(_lock) = locked else {
+        return status.fail("busy", "another updater is at work");
+    };
+    let mut driver = match Driver::open(places, status) {
+        Ok(driver) => driver,
+        Err(exit) => return exit,
+    };
+    let exit = driver.drive(request);
+    driver.status.end(exit);
+    exit
+}
+
+impl Driver {
+    fn open(places: &Places, mut status: Report) -> Result<Driver, u8> {
+        let policy = read_policy(places);
+        let mut loader =
+            open_loader(policy.boot_loader).map_err(|error| status.fail("boot-loader", &error.to_string()))?;
+        let boots = loader.read().map_err(|error| status.fail("boot-loader", &error.to_string()))?;
+        let written = match record::file::read(&places.remembered()) {
+            Ok(written) => written,
+            Err(error) => {
+                println!("{error}: it is begun anew");
+                None
+            }
+        };
+        let Some((slot, fingerprint)) = places.booted() else {
+            return Err(status.fail("no-slot", "no slot of this machine was booted: there is nothing to update"));
+        };
+        let place = Place { slot, fingerprint: Some(fingerprint) };
+        let record = written.clone().unwrap_or_default();
+        let limits = Limits { trial: policy.trial_deadline, lock: policy.lock_limit, ..Limits::default() };
+        let state = State::new(record, boots, loader.counting(), place, limits);
+        Ok(Driver {
+            places: places.clone(),
+            policy,
+            loader,
+            state,
+            written,
+            status,
+            release: None,
+            is_read_back: false,
+            exit: DONE,
+        })
+    }
+
+    fn drive(&mut self, request: Request) -> u8 {
+        let begun = self.places.own_run().join("begun");
+        let first = match is_there(&begun) {
+            true => Event::Resumed,
+            false => Event::Started { place: self.state.place, reset: read_reset(&self.places) },
+        };
+        let mut action = match self.step(first) {
+            Ok(action) => action,
+            Err(exit) => return exit,
+        };
+        if let Err(error) = fs::write(&begun, "") {
+            self.status.set_error("run", &format!("write {}: {error}", begun.display()));
+            return FAILED;
+        }
+        if let Request::Do(event) = request {
+            action = match self.step(event) {
+                Ok(action) => action,
+                Err(exit) => return exit,
+            };
+            // What was refused is over; what was begun before goes on in a process of its own.
+            if self.exit != DONE {
+                if action != Action::Rest {
+                    self.start_again_in(Duration::ZERO);
+                }
+                return self.exit;
+            }
+        }
+        loop {
+            match self.act(action) {
+                Next::End => return self.exit,
+                Next::Event(event) => {
+                    action = match self.step(event) {
+                        Ok(action) => action,
+                        Err(exit) => return exit,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the machine, writes what it wants to be remembered, and gives back what is to be done.
+    fn step(&mut self, event: Event) -> Result<Action, u8> {
+        let step = machine::step(&self.state, event, now());
+        let is_other_phase = step.state.record.phase != self.state.record.phase;
+        self.state = step.state;
+        if let Some(refused) = step.refused {
+            self.refuse(refused);
+        }
+        if self.written.as_ref() != Some(&self.state.record) {
+            if let Err(error) = record::file::write(&self.places.remembered(), &self.state.record) {
+                return Err(self.not_remembered(&error));
+            }
+            self.written = Some(self.state.record.clone());
+        }
+        if is_other_phase {
+            self.status.set_phase(&self.state.record.phase);
+        }
+        Ok(step.action)
+    }
+
+    /// The data partition does not take the record. Nothing is done that would have to be remembered; but a trial whose time is over
+    /// is left by its tries, which the boot loader counts.
+    fn not_remembered(&mut self, error: &std::io::Error) -> u8 {
+        let place = self.places.remembered().join(record::file::NAME);
+        let exit = self.status.fail("state", &format!("write {}: {error}", place.display()));
+        let is_on_trial = self.state.boots.trial == Some(self.state.place.slot);
+        if is_on_trial && self.state.limits.trial < clock::since_boot() {
+            self.reboot("a trial is over, and its end cannot be remembered");
+        } else {
+            self.start_again_in(LONGEST_SLEEP);
+        }
+        exit
+    }
+
+    /// Who found out why something was not admitted has said it already.
+    fn refuse(&mut self, refused: Refused) {
+        match exit_codes::rule_of(refused) {
+            Some(rule) => self.exit = self.status.fail(rule, refusal::words(refused)),
+            None if self.exit == DONE => self.exit = FAILED,
+            None => {}
+        }
+    }
+
+    /// How an update ended, as an exit code.
+    fn note_end(&mut self, outcome: &Outcome) {
+        self.exit = match outcome {
+            Outcome::Confirmed => DONE,
+            Outcome::FellBack(cause) | Outcome::Degraded(cause) => self.status.fail("fell-back", &cause.to_string()),
+            Outcome::Cancelled => self.status.fail("cancelled", "it was cancelled"),
+            Outcome::Failed(reason) => self.status.fail("device", reason.as_str()),
+        };
+    }
+
+    /// init starts us again after so long.
+    fn start_again_in(&self, pause: Duration) {
+        let seconds = format!("{}\n", pause.as_secs());
+        if let Err(error) = fs::write(self.places.own_run().join("next-start"), seconds) {
+            eprintln!("next-start: {error}: nobody goes on before the next start of the machine");
+        }
+    }
+}
+
+fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Now { since_start: clock::since_boot(), unix }
+}
+
+/// What the system and then the administrator say. A line that is wrong is told and changes nothing.
+pub(crate) fn read_policy(places: &Places) -> UpdatePolicy {
+    let mut policy = UpdatePolicy::usual();
+    for (directory, author) in [(&places.system, Author::System), (&places.data, Author::Administrator)] {
+        let path = directory.join(update_policy::FILE);
+        match read_bounded(&path) {
+            Ok(bytes) => {
+                for problem in policy.add(&path.display().to_string(), author, &bytes) {
+                    eprintln!("{problem}");
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => eprintln!("{}: {error}", path.display()),
+        }
+    }
+    policy
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    yado_sys::regular_file::open(path)?.take(MAX_POLICY_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The boot loader that this board has.
+pub(crate) fn open_loader(kind: BootLoaderKind) -> Result<Box<dyn BootLoader>, BootLoaderError> {
+    match kind {
+        BootLoaderKind::UBootState => Ok(Box::new(StatePartition::of_system()?)),
+        BootLoaderKind::UBootEnvironment
+        | BootLoaderKind::RaspberryPi
+        | BootLoaderKind::Efi
+        | BootLoaderKind::File => {
+            Err(BootLoaderError::Absent { what: "this boot loader is not supported yet".to_owned() })
+        }
+    }
+}
+
+fn read_reset(places: &Places) -> ResetCause {
+    let text = fs::read_to_string(places.run.join(last_reset::FILE)).unwrap_or_default();
+    match last_reset::LastReset::parse(&text).map(|reset| reset.cause) {
+        Some(last_reset::ResetCause::Asked) => ResetCause::Asked,
+        Some(last_reset::ResetCause::Panic) => ResetCause::Panic,
+        Some(last_reset::ResetCause::Watchdog) => ResetCause::Watchdog,
+        Some(last_reset::ResetCause::Power) => ResetCause::PowerOn,
+        Some(last_reset::ResetCause::Unknown) | None => ResetCause::Unknown,
+    }
+}
+
+/// Text of a reason, bounded.
+fn line(text: impl std::fmt::Display) -> Line {
+    Line::cut(&text.to_string())
+}

@@ -1,0 +1,135 @@
+//! Whether a release may be installed here, and what of it differs from what the device has.
+
+use super::{Driver, line};
+use crate::admission::{self, Board, KernelOptions, SlotRoom};
+use crate::init_client::ask;
+use crate::machine::{Event, Offer};
+use crate::record;
+use crate::slot;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+use yado_image::release::{Manifest, Release};
+use yado_image::{Architecture, RuntimeVersion, hex};
+use yado_sys::volume;
+use yado_wire::InstanceName;
+use yado_wire::rescue::{Reply, Request};
+
+/// Of the data partition, this stays free for logs and for what instances write.
+const DATA_RESERVE_BYTES: u64 = 4 << 20;
+
+impl Driver {
+    /// What the machine is told of a verified release: that it may be installed, and what of it is new; or the one rule that refuses it.
+    pub(super) fn offer(&mut self, release: &Release) -> Event {
+        let running = self.images_of_instances();
+        let board = self.board(&release.manifest, &running);
+        let admitted = match admission::admit(release, &board) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.exit = refusal.exit_code();
+                self.status.set_error(refusal.rule(), &refusal.to_string());
+                return Event::NotAdmitted;
+            }
+        };
+        let manifest = &release.manifest;
+        if !manifest.instances.is_empty() {
+            self.exit = self.status.fail("instances", "releases with images of instances cannot be installed yet");
+            return Event::NotAdmitted;
+        }
+        self.status.note(&format!(
+            "release {} may be installed: {} files, {} bytes at most",
+            release.header.release,
+            admitted.parts.len(),
+            admitted.bytes
+        ));
+        let differs = |name: &InstanceName| {
+            manifest.instances.get(name).map(|image| image.fingerprint) != running.get(name).copied().flatten()
+        };
+        Event::Admitted(Offer {
+            release: record::Release {
+                fingerprint: release.fingerprint,
+                number: release.header.release,
+                security_epoch: release.header.security_epoch,
+                version: line(&manifest.version),
+            },
+            system: manifest.system.as_ref().map(|system| system.fingerprint),
+            instances: manifest.instances.keys().filter(|name| differs(name)).cloned().collect(),
+            needs_uplink: manifest.needs_uplink,
+        })
+    }
+
+    /// Which image each instance has, by init.
+    fn images_of_instances(&self) -> BTreeMap<InstanceName, Option<[u8; 32]>> {
+        let mut images = BTreeMap::new();
+        let asked = ask(&self.places, &Request::Status, |reply| {
+            if let Reply::Instance(status) = reply {
+                images.insert(status.name, status.fingerprint);
+            }
+        });
+        if let Err(error) = asked {
+            println!("{error}");
+        }
+        images
+    }
+
+    fn board(&self, manifest: &Manifest, running: &BTreeMap<InstanceName, Option<[u8; 32]>>) -> Board {
+        let record = &self.state.record;
+        let blocked = record.blocked.iter().flat_map(|blocked| [Some(blocked.release.fingerprint), blocked.system]);
+        let other = self.state.place.slot.other();
+        let slot = slot::find(other, Some(self.state.place.slot)).ok().and_then(|found| {
+            let boot_bytes = found.boot.as_deref().and_then(length_of);
+            Some(SlotRoom { bytes: length_of(&found.image)?, boot_bytes })
+        });
+        let usage = volume::usage(&self.places.data).ok();
+        Board {
+            // The product is what the board runs already; before the first release nobody has named it.
+            product: None,
+            compatible: self.policy.compatible.clone(),
+            architecture: own_architecture().unwrap_or(manifest.architecture),
+            runtime: RuntimeVersion::this(),
+            accepted_release: record.floors.release,
+            accepted_epoch: record.floors.security_epoch,
+            current: record.current.as_ref().map(|release| release.fingerprint),
+            is_held: record.is_held,
+            blocked: blocked.flatten().collect(),
+            slot,
+            data_free_bytes: usage.map_or(0, |usage| usage.free_bytes),
+            data_reserve_bytes: DATA_RESERVE_BYTES,
+            images: self.images_here(),
+            instances: running.keys().cloned().collect(),
+            memory_mib: memory_mib().unwrap_or(u32::MAX),
+            // IKCONFIG_PROC's file is compressed, and most kernels have none.
+            kernel: KernelOptions::Unknown,
+        }
+    }
+
+    /// Fingerprints of the containers' images that lie on the data partition.
+    fn images_here(&self) -> BTreeSet<[u8; 32]> {
+        let entries = fs::read_dir(self.places.data.join("images"));
+        let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names.filter_map(|name| hex::parse_digest(name.to_str()?)).collect()
+    }
+}
+
+/// The architecture that this program was built for.
+fn own_architecture() -> Option<Architecture> {
+    match std::env::consts::ARCH {
+        "aarch64" => Some(Architecture::Arm64),
+        "arm" => Some(Architecture::Armhf),
+        "x86_64" => Some(Architecture::X86_64),
+        _ => None,
+    }
+}
+
+fn length_of(device: &Path) -> Option<u64> {
+    File::open(device).and_then(|mut file| file.seek(SeekFrom::End(0))).ok()
+}
+
+/// `MemTotal` of proc(5), rounded up to what the board is sold with: the kernel keeps some for itself.
+fn memory_mib() -> Option<u32> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()?;
+    u32::try_from(kib.div_ceil(1024).next_multiple_of(16)).ok()
+}

@@ -1,0 +1,79 @@
+//! What a user asks for, from words to an event of the machine.
+
+use super::read_policy;
+use crate::machine::Event;
+use crate::places::Places;
+use crate::record::Line;
+use std::ffi::OsString;
+use yado_wire::hex;
+
+/// The event that these words stand for.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub(crate) fn parse_request(words: &[OsString], places: &Places) -> Result<Event, String> {
+    let words: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+    match words.ok_or("an argument is no text")?.as_slice() {
+        ["install"] => match read_policy(places).source {
+            Some(text) => source(&text),
+            None => Err("no source is named, neither here nor in update.toml".to_owned()),
+        },
+        ["install", text] => source(text),
+        ["confirm"] => Ok(Event::UserConfirms),
+        ["rollback"] => Ok(Event::UserRollsBack),
+        ["hold"] => Ok(Event::UserHolds),
+        ["unhold"] => Ok(Event::UserReleases),
+        ["cancel"] => Ok(Event::UserCancels),
+        ["allow", fingerprint] => match hex::parse_digest(fingerprint) {
+            Some(release) => Ok(Event::UserAllows { release }),
+            None => Err("a release's fingerprint has 64 hexadecimal digits".to_owned()),
+        },
+        [other, ..] => Err(format!("unknown request \"{}\"", other.escape_default())),
+        [] => Err("a request is missing".to_owned()),
+    }
+}
+
+fn source(text: &str) -> Result<Event, String> {
+    let is_source = text == "-" || ["/", "http://", "https://"].iter().any(|start| text.starts_with(start));
+    match Line::parse(text).filter(|_| is_source) {
+        Some(source) => Ok(Event::Asked { source }),
+        None => Err(format!(
+            "\"{}\" is no source: http://…, https://…, a directory by its whole path, or - for standard input",
+            text.escape_default()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Event, String> {
+        let none = std::path::PathBuf::from("/nonexistent");
+        let places = Places { system: none.clone(), data: none.clone(), run: none, state: None };
+        parse_request(&words.iter().map(OsString::from).collect::<Vec<_>>(), &places)
+    }
+
+    #[test]
+    fn what_is_wanted_is_understood_or_refused_with_a_reason() {
+        for text in ["http://10.0.2.2:8080/release-2/", "https://x/", "/media/stick", "-"] {
+            assert_eq!(parsed(&["install", text]), Ok(Event::Asked { source: Line::parse(text).unwrap() }));
+        }
+        assert_eq!(parsed(&["rollback"]), Ok(Event::UserRollsBack));
+        let refused: &[&[&str]] = &[
+            &[],
+            &["install"],
+            &["install", ""],
+            &["install", "release-2"],
+            &["install", "ftp://x/"],
+            &["install", "/a\nb"],
+            &["remove"],
+            &["confirm", "2"],
+            &["allow", "ab"],
+        ];
+        for words in refused {
+            assert!(parsed(words).is_err(), "{words:?}");
+        }
+    }
+}
