@@ -96,6 +96,11 @@ impl<R: Read> Source for Bundle<R> {
         Ranges::Whole
     }
 
+    /// Only of the file that is being read: to look for another one would be to pass over what comes before.
+    fn length(&mut self, file: FileName) -> Option<u64> {
+        self.member.filter(|member| member.file == Some(file)).map(|member| member.bytes)
+    }
+
     fn read(
         &mut self,
         file: FileName,

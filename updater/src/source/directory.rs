@@ -43,6 +43,13 @@ impl Source for Directory {
         Ranges::Any
     }
 
+    fn length(&mut self, file: FileName) -> Option<u64> {
+        let open = self.open(file).ok()?;
+        let bytes = open.metadata().ok()?.len();
+        self.open = Some((file, open));
+        Some(bytes)
+    }
+
     fn read(
         &mut self,
         file: FileName,
@@ -102,6 +109,7 @@ mod tests {
             let expected = &content[range.start as usize..range.end as usize];
             assert!(read(&mut source, FILE, range.clone()).unwrap() == expected, "{range:?}");
         }
+        assert_eq!((source.length(FILE), source.length(FileName::Release)), (Some(300_000), None));
         let error = read(&mut source, FILE, 299_999..300_001).unwrap_err();
         assert!(matches!(error, SourceError::Short { bytes: 300_000, .. }), "{error}");
         let error = read(&mut source, FILE, 500_000..500_001).unwrap_err();

@@ -93,13 +93,17 @@ impl FetchProcess {
     /// Starts the process, and asks the server whether it gives parts of files.
     pub fn open(options: HttpOptions) -> Result<FetchProcess, SourceError> {
         let mut source = FetchProcess { options, ranges: Ranges::Whole, running: None };
-        let name = FileName::Release;
-        source.ask(name, &Ask::Ranges { name: name.to_string() }, 1)?;
-        match source.answer(name, 0, &mut |_| Ok(()))? {
-            Reply::Ranges { are_given } => source.ranges = if are_given { Ranges::Any } else { Ranges::Whole },
-            Reply::Done | Reply::Failed(_) => return Err(source.give_up(name, "it answered another question")),
-        }
+        let (gives_ranges, _) = source.look(FileName::Release)?;
+        source.ranges = if gives_ranges { Ranges::Any } else { Ranges::Whole };
         Ok(source)
+    }
+
+    fn look(&mut self, file: FileName) -> Result<(bool, Option<u64>), SourceError> {
+        self.ask(file, &Ask::Look { name: file.to_string() }, 1)?;
+        match self.answer(file, 0, &mut |_| Ok(()))? {
+            Reply::Seen { gives_ranges, bytes } => Ok((gives_ranges, bytes)),
+            Reply::Done | Reply::Failed(_) => Err(self.give_up(file, "it answered another question")),
+        }
     }
 
     fn ask(&mut self, file: FileName, ask: &Ask, bytes: u64) -> Result<(), SourceError> {
@@ -196,6 +200,11 @@ impl Source for FetchProcess {
         self.ranges
     }
 
+    /// It takes a request; what is wrong is told by the read that follows.
+    fn length(&mut self, file: FileName) -> Option<u64> {
+        self.look(file).ok().and_then(|(_, bytes)| bytes)
+    }
+
     fn read(
         &mut self,
         file: FileName,
@@ -209,7 +218,7 @@ impl Source for FetchProcess {
         self.ask(file, &ask, range.end)?;
         match self.answer(file, range.end - range.start, take)? {
             Reply::Done => Ok(()),
-            Reply::Ranges { .. } | Reply::Failed(_) => Err(self.give_up(file, "it answered another question")),
+            Reply::Seen { .. } | Reply::Failed(_) => Err(self.give_up(file, "it answered another question")),
         }
     }
 }

@@ -133,15 +133,20 @@ impl Client {
         })
     }
 
-    /// Whether the server gives parts of a file, as it answers to the request for the first byte of this one.
-    pub(crate) async fn gives_ranges(&mut self, name: &str) -> Result<bool, Failure> {
+    /// Whether the server gives parts of this file, and how long it is, as it answers to the request for the first byte.
+    pub(crate) async fn look(&mut self, name: &str) -> Result<(bool, Option<u64>), Failure> {
         struct Ignore;
         impl Sink for Ignore {
             async fn take(&mut self, _: &[u8]) -> io::Result<()> {
                 Ok(())
             }
         }
-        self.fetch(name, 0..1, &mut Ignore).await
+        match self.fetch(name, 0..1, &mut Ignore).await {
+            Ok(is_range) => Ok((is_range, self.known.get(name).and_then(|file| file.known.bytes))),
+            // It is there and empty.
+            Err(Failure::Short { bytes }) => Ok((false, Some(bytes))),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Gives the bytes of a range of the file to the sink, however many attempts it takes; says whether the last answer was a part.

@@ -121,6 +121,7 @@ fn any_part_comes_from_a_server_with_ranges() {
     let mut source = open(&nginx.url("http", "127.0.0.1")).unwrap();
     assert_eq!(source.ranges(), Ranges::Any);
     assert!(read_release(&mut source).unwrap() == content(16_384));
+    assert_eq!((source.length(IMAGE), source.length(FileName::Boot([9; 32]))), (Some(3_000_000), None));
     let all = content(3_000_000);
     for range in [0..3_000_000, 5..6, 2_999_999..3_000_000, 4096..1_000_000, 100..200] {
         assert!(read(&mut source, IMAGE, range.clone()).unwrap() == all[range.start as usize..range.end as usize]);
@@ -138,6 +139,7 @@ fn a_server_without_ranges_is_read_from_the_first_byte() {
     let mut source = open(&nginx.url("http", "127.0.0.1")).unwrap();
     assert_eq!(source.ranges(), Ranges::Whole);
     assert!(read_release(&mut source).unwrap() == content(16_384));
+    assert_eq!((source.length(IMAGE), source.length(FileName::Boot([9; 32]))), (Some(3_000_000), None));
     let all = content(3_000_000);
     for range in [0..3_000_000, 2_000_000..2_000_100] {
         assert!(read(&mut source, IMAGE, range.clone()).unwrap() == all[range.start as usize..range.end as usize]);

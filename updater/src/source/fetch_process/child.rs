@@ -40,8 +40,8 @@ async fn serve(mut link: Link) -> io::Result<()> {
     while let Some(ask) = link.receive().await? {
         let answer = match (&mut client, ask) {
             (Err(reason), _) => Err(Failure::Broken { reason: reason.clone() }),
-            (Ok(client), Ask::Ranges { name }) => {
-                client.gives_ranges(&name).await.map(|are_given| Reply::Ranges { are_given })
+            (Ok(client), Ask::Look { name }) => {
+                client.look(&name).await.map(|(gives_ranges, bytes)| Reply::Seen { gives_ranges, bytes })
             }
             (Ok(client), Ask::Read { name, start, end }) => {
                 client.fetch(&name, start..end, &mut link).await.map(|_| Reply::Done)

@@ -34,8 +34,8 @@ pub(crate) struct Setup {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// Whether the server gives parts of files, as it answers for this one.
-    Ranges { name: String },
+    /// Whether the server gives parts of this file, and how long it is.
+    Look { name: String },
     /// These bytes of this file: data, and then an answer.
     Read { name: String, start: u64, end: u64 },
 }
@@ -45,8 +45,8 @@ pub(crate) enum Ask {
 pub(crate) enum Reply {
     /// All of it was sent.
     Done,
-    /// To [`Ask::Ranges`].
-    Ranges { are_given: bool },
+    /// To [`Ask::Look`].
+    Seen { gives_ranges: bool, bytes: Option<u64> },
     /// Not all of it was sent.
     Failed(Failure),
 }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn answers_of_any_bytes_are_refused_or_short() {
         let failure = Failure::Broken { reason: "no".to_owned() };
-        let seeds = [Reply::Done, Reply::Ranges { are_given: true }, Reply::Failed(failure)];
+        let seeds = [Reply::Done, Reply::Seen { gives_ranges: true, bytes: Some(9) }, Reply::Failed(failure)];
         let seeds = seeds.map(|reply| encode(&reply).unwrap());
         crate::fuzzing::fuzz("answer of the process that fetches", &seeds, &[], |bytes| {
             let Some((first, rest)) = bytes.split_first_chunk() else { return };
