@@ -126,6 +126,18 @@ const FLOORS: &[Floor] = &[
         when: When::Always,
     },
     Floor {
+        name: "update-arm64",
+        about: "releases on the arm64 board: kept, or back to the one before",
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, steps)),
+        when: When::Always,
+    },
+    Floor {
+        name: "update-armhf",
+        about: "releases on the armhf board: kept, or back to the one before",
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Armhf, steps)),
+        when: When::Long,
+    },
+    Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
         run: Run::Steps(|cache, tally, steps| boards::broken(cache, tally, Arch::Arm64, steps)),

@@ -21,3 +21,4 @@ pub mod progress;
 pub mod provision;
 pub mod report;
 pub mod steps;
+pub mod update;

@@ -4,6 +4,7 @@
 mod appliances;
 mod fall_back;
 mod install;
+mod power_cuts;
 mod releases;
 mod roof;
 mod web_server;
@@ -56,7 +57,16 @@ const STEPS: &[Step] = &[
         role: Follows,
         take: fall_back::hangs,
     },
-    Step { title: "release 6 is good, and a user goes back from it all the same", role: Follows, take: fall_back::on_wish },
+    Step {
+        title: "release 6 is good, and a user goes back from it all the same",
+        role: Follows,
+        take: fall_back::on_wish,
+    },
+    Step {
+        title: "power is cut at six moments of an update: each time a whole release runs, and it goes on by itself",
+        role: Boots,
+        take: power_cuts::at_any_moment,
+    },
 ];
 
 /// Builds the releases, boots, takes the steps. The report tells how it went; an error is about what comes before the board.

@@ -54,6 +54,7 @@ fn boot(arch: Arch, state: &BootState, spoil: impl Fn(&File)) -> Option<Told> {
         speed: Speed::OfThisMachine,
         on_reset: OnReset::End,
         clock: None,
+        has_watchdog: false,
         sockets: folder.path().to_owned(),
         serial_log: at("serial.log"),
     })

@@ -6,7 +6,7 @@ use crate::board::BuildError;
 use crate::cache::Cache;
 use crate::report::{self, Judgement, Report, TimeReport};
 use crate::steps::Wanted;
-use crate::{broken, demo, guests_on_board, hostile};
+use crate::{broken, demo, guests_on_board, hostile, update};
 use std::path::Path;
 
 pub(super) fn demo(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Wanted) {
@@ -24,6 +24,10 @@ pub(super) fn broken(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Wante
 pub(super) fn hostile(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Wanted) {
     let length = tally.length();
     count_steps(tally, "hostile", arch, |directory| hostile::run(cache, arch, directory, length, steps));
+}
+
+pub(super) fn update(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Wanted) {
+    count_steps(tally, "update", arch, |directory| update::run(cache, arch, directory, steps));
 }
 
 pub(super) fn guests(cache: &Cache, tally: &mut Tally, steps: &Wanted) {

@@ -24,6 +24,8 @@ pub const INITRAMFS: &[&str] = &[
     "sha2-ce",
     "sha2-arm-ce",
     "crc32c_generic",
+    // Before init, which looks once whether there is a watchdog.
+    "i6300esb",
 ];
 
 /// What the system itself needs on top.

@@ -1,6 +1,8 @@
 //! `yado` on this machine: the command that makes keys and images, as a builder of products would call it.
 
+use crate::board::disk::System;
 use crate::board::failure::BuildError;
+use crate::board::keys::Keys;
 use crate::cache::Cache;
 use crate::command::{CommandError, Tool};
 use crate::cross;
@@ -112,6 +114,29 @@ impl HostYado {
             tool = tool.args(["--minimum-runtime", version]);
         }
         tool.arg("--key").arg(key).arg(source).arg(to).run()
+    }
+
+    /// Builds and signs a release of a system, into a folder as a web server has it.
+    pub fn build_release(
+        &self,
+        system: &System,
+        compatible: &str,
+        keys: &Keys,
+        to: &Path,
+    ) -> Result<(), CommandError> {
+        let System { image, kernel, initramfs } = system;
+        self.tool(&["release", "build", "--compatible", compatible, "--timestamp", SOURCE_DATE_EPOCH])
+            .arg("--system")
+            .arg(image)
+            .arg("--boot-file")
+            .arg(kernel)
+            .arg("--boot-file")
+            .arg(initramfs)
+            .arg("--key")
+            .arg(keys.release_secret())
+            .arg("--output")
+            .arg(to)
+            .run()
     }
 
     /// Compiles the instances of a system tree into its cache of specs.

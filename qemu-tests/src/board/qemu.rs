@@ -37,6 +37,8 @@ pub struct QemuOptions {
     pub disk: Disk,
     /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
     pub clock: Option<String>,
+    /// Whether it has a watchdog, which resets it.
+    pub has_watchdog: bool,
     /// What happens when the board resets.
     pub on_reset: OnReset,
     /// Where sockets and logs go: an existing directory with a short path (a socket's may have 107 bytes).
@@ -214,6 +216,7 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
         environment,
         disk,
         clock,
+        has_watchdog,
         on_reset,
         sockets,
         serial_log,
@@ -251,6 +254,11 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
     add("-device", "virtio-net-pci,netdev=uplink,romfile=".to_owned());
     add("-device", "qemu-xhci,id=xhci".to_owned());
     add("-device", "virtio-rng-pci".to_owned());
+    if *has_watchdog {
+        // On the PCI bus: the boards' own processors bring none. It goes on counting when this machine has no time for the board.
+        add("-device", "i6300esb".to_owned());
+        add("-action", "watchdog=reset".to_owned());
+    }
     add("-chardev", format!("{},logfile={}", socket("serial"), escaped(serial_log)));
     add("-serial", "chardev:serial".to_owned());
     add("-chardev", socket("agent"));
@@ -306,6 +314,7 @@ mod tests {
             environment: "/env".into(),
             disk: Disk::File("/a,b".into()),
             clock: None,
+            has_watchdog: false,
             on_reset,
             sockets: "/s".into(),
             serial_log: "/log".into(),

@@ -52,6 +52,8 @@ pub struct BoardOptions {
     pub kernel_arguments: String,
     /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
     pub clock: Option<String>,
+    /// Whether it has a watchdog, which resets it.
+    pub has_watchdog: bool,
     /// What happens when it resets.
     pub on_reset: OnReset,
     /// Where its disk, its logs and its scratch files go; made if it is not there.
@@ -71,6 +73,7 @@ impl BoardOptions {
             data: DataPartition::Blank,
             kernel_arguments: String::new(),
             clock: None,
+            has_watchdog: false,
             on_reset: OnReset::End,
             directory: directory.to_owned(),
         }
@@ -221,7 +224,9 @@ impl Board {
 
     /// Starts the emulator with the disk that an earlier board left in the same directory. Its serial log is replaced.
     pub fn power_on_again(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
-        let BoardOptions { memory_mib, processors, speed, write_cache, clock, on_reset, directory, .. } = &options;
+        let BoardOptions {
+            memory_mib, processors, speed, write_cache, clock, has_watchdog, on_reset, directory, ..
+        } = &options;
         let sockets = tempfile::Builder::new()
             .prefix("yado-board-")
             .tempdir()
@@ -244,6 +249,7 @@ impl Board {
             environment: flash_path(directory),
             disk,
             clock: clock.clone(),
+            has_watchdog: *has_watchdog,
             on_reset: *on_reset,
             sockets: sockets.path().to_owned(),
             serial_log: serial_log(directory),

@@ -80,9 +80,9 @@ pub(super) fn fallen_back(bench: &mut Bench<'_>, observer: &mut Observer) -> Res
     let chosen = bench.shell("tr ' ' '\\n' < /proc/cmdline | grep '^yado.slot='")?;
     let is_b = slot == "B" && chosen == "yado.slot=B";
     observer.check(Witness::Kernel, "it is that of slot B", format!("{slot}; {chosen}"), is_b)?;
-    let said = bench.shell("yado-updater status --format json")?;
+    let said = bench.shell("yado-updater slots --format json")?;
     let state: Value = serde_json::from_str(&said)
-        .map_err(|_| BoardError::NotJson { what: "yado-updater status".to_owned(), said: said.clone() })?;
+        .map_err(|_| BoardError::NotJson { what: "yado-updater slots".to_owned(), said: said.clone() })?;
     let left = |name: &str| {
         let slot = state["slots"].as_array().into_iter().flatten().find(|slot| slot["name"] == name);
         slot.and_then(|slot| slot["tries_left"].as_u64())

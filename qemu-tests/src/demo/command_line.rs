@@ -7,6 +7,7 @@ use crate::cache::Cache;
 use crate::command_line::parse;
 use crate::report::{self, Report};
 use crate::steps::Wanted;
+use crate::update;
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
@@ -19,6 +20,9 @@ struct Arguments {
     /// Which board: arm64 or armhf
     #[arg(long, default_value_t = Arch::Arm64)]
     arch: Arch,
+    /// Shows updates instead: one release after the other, the good ones kept and the bad ones left
+    #[arg(long, conflicts_with = "interactive")]
+    update: bool,
     /// Gives you the board's console before it is powered off
     #[arg(long)]
     interactive: bool,
@@ -29,13 +33,14 @@ struct Arguments {
 
 /// Runs the command.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Arguments { arch, interactive, keep } = match parse(args) {
+    let Arguments { arch, update, interactive, keep } = match parse(args) {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let directory = report::directory("demo", arch);
+    let directory = report::directory(if update { "update" } else { "demo" }, arch);
     let visitor = if interactive { Visitor::AtConsole } else { Visitor::None };
-    let report = match show(arch, visitor, &directory) {
+    let shown = if update { show_updates(arch, &directory) } else { show(arch, visitor, &directory) };
+    let report = match shown {
         Ok(report) => report,
         Err(error) => {
             eprintln!("demo: {error}");
@@ -57,6 +62,10 @@ pub fn main(args: &[OsString]) -> ExitCode {
 fn show(arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildError> {
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     run(&Cache::open()?, arch, visitor, directory, &Wanted::All)
+}
+
+fn show_updates(arch: Arch, directory: &Path) -> Result<Report, BuildError> {
+    update::run(&Cache::open()?, arch, directory, &Wanted::All)
 }
 
 /// Disks are large and only of use to somebody who looks for a fault.

@@ -1,8 +1,8 @@
 //! The systems of the boards that are updated: small ones, that differ in what an update is judged by.
 
+use crate::board::BuildError;
 use crate::board::system_image::{Appliance, FirstStage, Workshop};
 use crate::board::tree::Tree;
-use crate::board::BuildError;
 
 macro_rules! files {
     ($whelk:literal, $release:literal) => {
@@ -35,9 +35,11 @@ pub(super) const SECOND: Appliance = sound("update-2", 2, files!("whelk", "2"));
 /// One of its instances is never ready.
 pub(super) const NEVER_READY: Appliance = sound("update-3", 3, files!("whelk-never-ready", "3"));
 /// Its kernel finds nothing to execute.
-pub(super) const PANICS: Appliance = Appliance { first_stage: FirstStage::Panics, ..sound("update-4", 4, files!("whelk", "4")) };
+pub(super) const PANICS: Appliance =
+    Appliance { first_stage: FirstStage::Panics, ..sound("update-4", 4, files!("whelk", "4")) };
 /// Its PID 1 feeds the watchdog for some seconds, and then hangs.
-pub(super) const HANGS: Appliance = Appliance { fill: fill_with_hanging_init, ..sound("update-5", 5, files!("whelk", "5")) };
+pub(super) const HANGS: Appliance =
+    Appliance { fill: fill_with_hanging_init, ..sound("update-5", 5, files!("whelk", "5")) };
 /// Another good one.
 pub(super) const SIXTH: Appliance = sound("update-6", 6, files!("whelk", "6"));
 

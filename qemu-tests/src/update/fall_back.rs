@@ -4,6 +4,7 @@ use super::StepError;
 use super::install::instances_are_ready;
 use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
 use crate::report::{Observer, Witness};
+use qemu_guest::Ended;
 use std::time::Duration;
 
 /// Two boots of a system that does not come up, with the pause of a panic or a watchdog's in each.
@@ -11,7 +12,7 @@ const FALL_BACK_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// What is installed, and what the board then says of it.
 struct Bad {
-    release: &'static str,
+    release: u64,
     /// What the serial line shows of the trial's end.
     end: &'static str,
     witness: Witness,
@@ -22,25 +23,24 @@ struct Bad {
 }
 
 pub(super) fn unhealthy(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let bad = Bad { release: "release-3", end: "Restarting system", witness: Witness::Kernel, cause: "health", tries: 1 };
+    let bad = Bad { release: 3, end: "Restarting system", witness: Witness::Kernel, cause: "unwell", tries: 1 };
     let history = falls_back(roof, observer, &bad)?;
     observer.check(Witness::OwnWord, "it says which instance", &history, history.contains("whelk"))?;
     let kept = roof.board()?.shell("cat /data/log/failed-release-3.log", TIMEOUT)?;
     let is_kept = kept.contains("whelk");
     observer.check(Witness::OwnWord, "the log of the failed system was kept", kept.len(), is_kept)?;
-    let (said, code) = roof.update(&["install", &roof.address_of("release-3")], TIMEOUT)?;
-    observer.check(Witness::OwnWord, "release 3 is refused until told", said, code != 0)?;
+    let (said, ended) = roof.update(&["install", &roof.address_of("release-3")], TIMEOUT)?;
+    observer.check(Witness::OwnWord, "release 3 is refused until told", said, ended != Ended::Code(0))?;
     Ok(())
 }
 
 pub(super) fn panics(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let bad =
-        Bad { release: "release-4", end: "Kernel panic", witness: Witness::Kernel, cause: "tries", tries: 3 };
+    let bad = Bad { release: 4, end: "Kernel panic", witness: Witness::Kernel, cause: "tries-used-up", tries: 3 };
     falls_back(roof, observer, &bad).map(drop)
 }
 
 pub(super) fn hangs(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let bad = Bad { release: "release-5", end: "hangs: now", witness: Witness::Peer, cause: "watchdog", tries: 3 };
+    let bad = Bad { release: 5, end: "hangs: now", witness: Witness::Peer, cause: "watchdog", tries: 3 };
     falls_back(roof, observer, &bad).map(drop)
 }
 
@@ -53,8 +53,8 @@ pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
     roof.wait_status("release 6 that is confirmed", INSTALL_TIMEOUT, |status| {
         status["phase"] == "idle" && status["release"] == 6
     })?;
-    let (said, code) = roof.update(&["rollback"], TIMEOUT)?;
-    observer.check(Witness::OwnWord, "going back is begun", said, code == 0)?;
+    let (said, ended) = roof.update(&["rollback"], TIMEOUT)?;
+    observer.check(Witness::OwnWord, "going back is begun", said, ended == Ended::Code(0))?;
     roof.wait_boot(INSTALL_TIMEOUT)?;
     let running = roof.running()?;
     observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
@@ -62,7 +62,7 @@ pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
 }
 
 fn falls_back(roof: &mut Roof<'_>, observer: &mut Observer, bad: &Bad) -> Result<String, StepError> {
-    roof.begin_install(bad.release)?;
+    roof.begin_install(&format!("release-{}", bad.release))?;
     roof.wait_boot_of("yado.slot=B", FALL_BACK_TIMEOUT)?;
     let serial = roof.serial_since()?;
     let tried: Vec<&str> = serial.lines().filter(|line| line.starts_with("boot: slot ")).collect();
@@ -74,8 +74,8 @@ fn falls_back(roof: &mut Roof<'_>, observer: &mut Observer, bad: &Bad) -> Result
     let running = roof.running()?;
     observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
     instances_are_ready(roof, observer)?;
-    let number = bad.release.rsplit('-').next().unwrap_or_default();
-    let history = roof.wait_history(number)?;
-    observer.check(Witness::OwnWord, "history tells the cause", &history, history.contains(bad.cause))?;
-    Ok(history)
+    let history = roof.wait_history(bad.release)?;
+    let told = format!("{}: {}", history["cause"], history["reason"]);
+    observer.check(Witness::OwnWord, "history tells the cause", &told, history["cause"] == bad.cause)?;
+    Ok(told)
 }

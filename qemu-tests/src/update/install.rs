@@ -46,9 +46,9 @@ pub(super) fn confirmed(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<
         status["phase"] == "idle" && status["release"] == 2
     })?;
     observer.check(Witness::OwnWord, "status says so", &status, status["trial"].is_null())?;
-    let (history, _) = roof.update(&["history"], TIMEOUT)?;
-    let is_told = history.lines().any(|line| line.contains("confirmed") && line.contains('2'));
-    observer.check(Witness::OwnWord, "and so does history", &history, is_told)?;
+    let history = roof.wait_history(2)?;
+    let outcome = &history["outcome"];
+    observer.check(Witness::OwnWord, "and so does history", outcome, outcome == "confirmed")?;
     // What the boot loader does from now on is its own word.
     roof.board()?.yado(&["rescue", "reboot"])?;
     let serial = roof.wait_boot(TIMEOUT)?;

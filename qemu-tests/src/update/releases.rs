@@ -19,6 +19,9 @@ pub(super) struct Releases {
     pub(super) root: PathBuf,
 }
 
+/// What the board is called in its `update.toml`.
+const COMPATIBLE: &str = "qemu-virt";
+
 const OFFERED: [&Appliance; 5] = [&SECOND, &NEVER_READY, &PANICS, &HANGS, &SIXTH];
 
 impl Releases {
@@ -34,7 +37,7 @@ impl Releases {
         for appliance in OFFERED {
             let system = system_image::system(cache, &prepared.ingredients, &yado, &prepared.keys, appliance)?;
             let number = appliance.release;
-            yado.build_release(&system, arch, number, &prepared.keys, &root.join(format!("release-{number}")))?;
+            yado.build_release(&system, COMPATIBLE, &prepared.keys, &root.join(format!("release-{number}")))?;
         }
         Ok(Releases { prepared, root })
     }

@@ -5,7 +5,9 @@ use super::releases::Releases;
 use super::web_server::WebServer;
 use crate::board::outside::ADDRESS;
 use crate::board::qemu::OnReset;
-use crate::board::{Board, BoardOptions, BuildError};
+use crate::board::volatile_disk::Loss;
+use crate::board::{Board, BoardOptions, BuildError, WriteCache};
+use qemu_guest::Ended;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ pub(super) const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 /// An install writes tens of megabytes, and hashes them on a processor that is emulated.
 pub(super) const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// The emulator ends at once when it is told to.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between looks at a board that may reset at any time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const MEMORY_MIB: u32 = 256;
@@ -28,6 +32,8 @@ pub(super) struct Roof<'a> {
     pub(super) server: WebServer,
     directory: PathBuf,
     board: Option<Board>,
+    /// Of a board whose power is cut.
+    options: Option<BoardOptions>,
     /// So much of the serial log was looked at by earlier steps.
     seen: usize,
 }
@@ -36,17 +42,53 @@ impl<'a> Roof<'a> {
     /// The server runs, the board is off.
     pub(super) fn new(releases: &'a Releases, directory: &Path) -> Result<Roof<'a>, BuildError> {
         let server = WebServer::start(&releases.root, &directory.join("web"))?;
-        Ok(Roof { releases, server, directory: directory.to_owned(), board: None, seen: 0 })
+        Ok(Roof { releases, server, directory: directory.to_owned(), board: None, options: None, seen: 0 })
     }
 
     /// Switches on the board as the factory made it; says how long it took until its agent spoke.
     pub(super) fn switch_on(&mut self) -> Result<String, StepError> {
         let usual = BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB);
-        let options = BoardOptions { on_reset: OnReset::BootAgain, ..usual };
+        let options = BoardOptions { on_reset: OnReset::BootAgain, has_watchdog: true, ..usual };
         let (board, hello) = Board::boot(&self.releases.prepared, options, BOOT_TIMEOUT)?;
         let said = board.introduced(&hello);
         self.board = Some(board);
         Ok(said)
+    }
+
+    /// Switches on another board as the factory made it, with a disk that loses what was not flushed when the power goes away.
+    pub(super) fn switch_on_volatile(&mut self) -> Result<String, StepError> {
+        self.board = None;
+        let usual = BoardOptions::usual(&self.directory.join("volatile"), MEMORY_MIB, DATA_MIB);
+        let options = BoardOptions { on_reset: OnReset::BootAgain, write_cache: WriteCache::Volatile, ..usual };
+        self.seen = 0;
+        let (board, hello) = Board::boot(&self.releases.prepared, options.clone(), BOOT_TIMEOUT)?;
+        let said = board.introduced(&hello);
+        (self.board, self.options) = (Some(board), Some(options));
+        Ok(said)
+    }
+
+    /// Takes the power away.
+    pub(super) fn cut_power(&mut self) -> Result<Loss, StepError> {
+        let board = self.board.take().ok_or(StepError::Off)?;
+        Ok(board.cut_power(QUIT_TIMEOUT)?)
+    }
+
+    /// Gives the power back, and waits until a system is up.
+    pub(super) fn switch_on_again(&mut self) -> Result<(), StepError> {
+        let options = self.options.clone().ok_or(StepError::Off)?;
+        self.seen = 0;
+        let board = Board::power_on_again(&self.releases.prepared, options)?;
+        board.agent.hello(BOOT_TIMEOUT)?;
+        self.board = Some(board);
+        Ok(())
+    }
+
+    /// How far the update is, if anybody can tell.
+    pub(super) fn phase_now(&self) -> String {
+        let asked = self.board().and_then(|board| Ok(board.yado(&["update", "status", "--format", "json"])?));
+        let status: Value = asked.ok().and_then(|said| serde_json::from_str(said.trim()).ok()).unwrap_or_default();
+        let stage = status["work"]["stage"].as_str().unwrap_or("-");
+        format!("{} ({stage})", status["phase"].as_str().unwrap_or("not known"))
     }
 
     /// The board that is on.
@@ -65,10 +107,10 @@ impl<'a> Roof<'a> {
     }
 
     /// Runs `yado update …` on the board to its end, whatever that is: what it said and its exit code.
-    pub(super) fn update(&self, words: &[&str], timeout: Duration) -> Result<(String, i32), StepError> {
+    pub(super) fn update(&self, words: &[&str], timeout: Duration) -> Result<(String, Ended), StepError> {
         let argv = [&["/usr/bin/yado", "update"], words].concat();
         let ran = self.board()?.agent.run(&argv, timeout)?;
-        Ok((format!("{}{}", ran.stdout, ran.stderr), ran.code))
+        Ok((format!("{}{}", ran.stdout, ran.stderr), ran.ended))
     }
 
     /// Begins `yado update install` of a release and does not wait for its end.
@@ -93,12 +135,6 @@ impl<'a> Roof<'a> {
         let new = serial.get(self.seen..).unwrap_or_default().to_owned();
         self.seen = serial.len();
         Ok(new)
-    }
-
-    /// What `yado update status` tells programs.
-    pub(super) fn status(&self) -> Result<Value, StepError> {
-        let (said, _) = self.update(&["status", "--format", "json"], TIMEOUT)?;
-        Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
     }
 
     /// Waits until `yado update status` is as it should be.
@@ -139,14 +175,17 @@ impl<'a> Roof<'a> {
         }
     }
 
-    /// Waits for what `yado update history` says of a release.
-    pub(super) fn wait_history(&self, number: &str) -> Result<String, StepError> {
+    /// Waits for what `yado update history` says of the last update to a release.
+    pub(super) fn wait_history(&self, release: u64) -> Result<Value, StepError> {
         let board = self.board()?;
-        let ask = || Ok(Value::String(board.yado(&["update", "history"])?));
-        let line_of = |history: &Value| {
-            let mut lines = history.as_str().unwrap_or_default().lines();
-            lines.find(|line| line.split_whitespace().any(|word| word == number)).map(str::to_owned)
+        let ask = || {
+            let said = board.yado(&["update", "history", "--format", "json"])?;
+            Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
         };
-        Ok(board.wait_for(&format!("release {number} in the history"), TIMEOUT, ask, line_of)?)
+        let last = |history: &Value| {
+            let mut entries = history.as_array().into_iter().flatten();
+            entries.rfind(|entry| entry["release"]["number"] == release).cloned()
+        };
+        Ok(board.wait_for(&format!("release {release} in the history"), TIMEOUT, ask, last)?)
     }
 }
