@@ -10,13 +10,14 @@ struct Budget {
     program: &'static str,
     /// On armv7, as design.md 9 has it.
     armhf_kib: u64,
-    /// arm64 has no code as dense as Thumb-2, and its own budget: what was measured (626 and 2509 KiB) and a little room.
+    /// arm64 has no code as dense as Thumb-2, and its own budget: what was measured (626 and 3744 KiB, of which 1.2 MiB came with HTTP
+    /// and TLS for updates) and a little room.
     arm64_kib: u64,
 }
 
 const BUDGETS: [Budget; 2] = [
     Budget { program: "yado-init", armhf_kib: 512, arm64_kib: 672 },
-    Budget { program: "yado", armhf_kib: 3 * 1024, arm64_kib: 2688 },
+    Budget { program: "yado", armhf_kib: 3 * 1024, arm64_kib: 3968 },
 ];
 
 /// The budget of a shipped program. The developer's own architecture has none.
