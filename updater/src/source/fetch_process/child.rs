@@ -28,9 +28,10 @@ fn run() -> io::Result<()> {
     let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Who started it by hand has something else there.
     link.peer_addr()?;
+    // Before: in a program whose other parts wait for signals, it makes itself a pair of sockets, which nobody may any more then.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     restrict()?;
     link.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async { serve(Link(tokio::net::UnixStream::from_std(link)?)).await })
 }
 
