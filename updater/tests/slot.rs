@@ -9,6 +9,7 @@ mod slot {
 
     mod boot_files;
     mod containers;
+    mod cost;
     mod cuts;
     mod devices;
     mod lies;

@@ -105,6 +105,7 @@ mod tests {
         fs::create_dir(folder.path().join("images")).unwrap();
         fs::write(folder.path().join(FILE.to_string()), &content).unwrap();
         let mut source = Directory::new(folder.path());
+        assert_eq!((source.length(FILE), source.length(FileName::Release)), (Some(300_000), None));
         for range in [0..300_000, 5..6, 4096..200_000, 299_999..300_000, 7..7] {
             let expected = &content[range.start as usize..range.end as usize];
             assert!(read(&mut source, FILE, range.clone()).unwrap() == expected, "{range:?}");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use yado_image::{Wanted, open_trusted};
 use yado_sys::loop_device::{LoopDevice, attach_writable};
 use yado_sys::mount::{Attributes, FsOption, new_file_system};
-use yado_updater::slot::{Target, WriteImageError, write_image};
+use yado_updater::slot::{Storage, Target, WriteImageError, write_image};
 use yado_updater::source::Ranges;
 
 fn device(path: &Path, bytes: u64) -> Option<LoopDevice> {
@@ -45,6 +45,27 @@ fn a_slot_is_opened_as_the_initramfs_does_and_its_blocks_are_copied_to_the_other
     }
 }
 
+/// What is on the disk is read, and not what the kernel has of it in memory.
+#[test]
+fn a_read_asks_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let backing = directory.path().join("slot");
+    let Some(device) = device(&backing, 1 << 20) else { return };
+    let path = Path::new(&device.path);
+    let target = Target::open_device(path).unwrap();
+    let cached = File::open(path).unwrap();
+    // A page, as the kernel wants it for reading past its cache.
+    let mut memory = vec![0; 3 * 4096];
+    let start = memory.as_ptr().align_offset(4096);
+    let (in_cache, on_disk) = memory[start..start + 8192].split_at_mut(4096);
+    cached.read_exact_at(in_cache, 0).unwrap();
+    File::options().write(true).open(&backing).unwrap().write_all_at(&[7; 4096], 0).unwrap();
+    cached.read_exact_at(in_cache, 0).unwrap();
+    assert!(in_cache.iter().all(|byte| *byte == 0), "the kernel has it in its cache: else this shows nothing");
+    target.read(0, on_disk).unwrap();
+    assert!(on_disk.iter().all(|byte| *byte == 7));
+}
+
 /// The backing store of the device is full: the kernel takes each write into its cache, and tells the truth when it is flushed.
 #[test]
 fn a_disk_that_takes_no_more_leaves_no_image() {
@@ -58,9 +79,9 @@ fn a_disk_that_takes_no_more_leaves_no_image() {
     let backing = PathBuf::from(format!("/proc/self/fd/{}/slot", small.as_raw_fd()));
     let Some(device) = device(&backing, 8 << 20) else { return };
     let path = Path::new(&device.path);
+    let mut target = Target::open_device(path).unwrap();
     for ranges in [Ranges::Any, Ranges::Whole] {
         let mut source = FileSource::new(&image, ranges);
-        let mut target = Target::open_device(path).unwrap();
         let error = write_image(&image.to_write, &keys(), &mut source, &mut target, None, &mut ()).unwrap_err();
         assert!(matches!(error, WriteImageError::Write { .. } | WriteImageError::Flush { .. }), "{error}");
         let mut last = [1; 4096];

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use yado_updater::source::{FileName, Ranges, Source, SourceError};
 
 /// A file of an image as a source; what it gave is counted.
@@ -22,7 +23,11 @@ pub(crate) struct FileSource {
 
 impl FileSource {
     pub(crate) fn new(image: &Image, ranges: Ranges) -> FileSource {
-        let file = File::open(&image.path).unwrap();
+        FileSource::open(&image.path, ranges)
+    }
+
+    pub(crate) fn open(path: &Path, ranges: Ranges) -> FileSource {
+        let file = File::open(path).unwrap();
         let bytes = file.metadata().unwrap().len();
         FileSource { file, bytes, ranges, lies: BTreeMap::new(), breaks_after: None, requests: Vec::new() }
     }

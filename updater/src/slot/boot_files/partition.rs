@@ -8,6 +8,8 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 use yado_sys::directory_tree;
 use yado_sys::mount::{Attributes, FsOption, new_file_system};
 use yado_sys::{regular_file, volume};
@@ -17,6 +19,11 @@ const MAX_ENTRIES: usize = 1024;
 
 /// ext4's own, at the top of each.
 const LOST_AND_FOUND: &str = "lost+found";
+
+/// Who is still at work after that is not one of ours.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The kernel does not tell when it is free.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What a partition is mounted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +48,22 @@ pub(super) struct Mounted {
 
 /// A file system that somebody else has mounted would be shared with us, cache and all.
 pub(super) fn refuse_in_use(device: &Path) -> Result<(), BootFilesError> {
-    let opened = File::options().read(true).custom_flags(OFlags::EXCL.bits() as i32).open(device);
+    let open = || File::options().read(true).custom_flags(OFlags::EXCL.bits() as i32).open(device);
+    let opened = until_free(open, |error| error.kind() == io::ErrorKind::ResourceBusy);
     opened.map(drop).map_err(|source| BootFilesError::Device { device: device.to_owned(), source })
+}
+
+/// A mount ends when its last descriptor is closed, and a process that was just started may have a copy of ours until it executes its
+/// program. As long as it lasts the kernel refuses to mount the same file system in another way: so never is one read through the
+/// cache of the other.
+fn until_free<T, E>(attempt: impl Fn() -> Result<T, E>, is_busy: impl Fn(&E) -> bool) -> Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && begun.elapsed() < BUSY_TIMEOUT => thread::sleep(AGAIN),
+            answer => return answer,
+        }
+    }
 }
 
 impl Mounted {
@@ -56,13 +77,14 @@ impl Mounted {
             .union(Attributes::MOUNT_ATTR_NOEXEC)
             .union(Attributes::MOUNT_ATTR_NOATIME)
             .union(Attributes::MOUNT_ATTR_NOSYMFOLLOW);
-        let mounted = match access {
+        let mount = || match access {
             Access::Read => {
                 let attributes = attributes.union(Attributes::MOUNT_ATTR_RDONLY);
                 new_file_system(kind, &[source, FsOption::Flag("ro")], attributes)
             }
             Access::Write => new_file_system(kind, &[source], attributes),
         };
+        let mounted = until_free(mount, |error| error.source.kind() == io::ErrorKind::ResourceBusy);
         let mount = mounted.map_err(|source| BootFilesError::Mount { device: device.to_owned(), kind, source })?;
         Ok(Mounted { mount, device: device.to_owned() })
     }
