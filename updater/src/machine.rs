@@ -17,8 +17,9 @@
 //! **The rules of the driver.**
 //! 1. If the record differs from what is on the disk, write it *before* doing the action. An action that was cut is done again.
 //! 2. So each action can be done again: what is so already costs nothing and changes nothing.
-//! 3. `Started` is told once in each start of the machine, before any instance starts; `Resumed` when the updater is started again
-//!    in the same start. Both go on where the record and the boot loader say, not where somebody believes to have been.
+//! 3. `Started` is told in each start of the machine, before any instance starts, until the record has what became of it; after that
+//!    `Resumed` when the updater is started again in the same start. Both go on where the record and the boot loader say, not where
+//!    somebody believes to have been.
 //! 4. What the user is refused ([`Step::refused`]) has changed nothing.
 //!
 //! What makes an end real: for a system, the boot loader's one write ([`Action::Confirm`], [`Action::Fail`]); for instances
@@ -98,6 +99,10 @@ pub struct Wait {
     pub may_reboot: bool,
     /// Others have delayed the reboot since.
     pub locked_since: Option<Duration>,
+    /// Why the machine was reset before this start, as long as that is not looked at.
+    pub reset: Option<ResetCause>,
+    /// The confirmed system was watched after a bad start, and is not well.
+    pub is_unwell: bool,
     /// The boot loader cannot be told of a trial that failed: its tries end it.
     pub leave_by_tries: bool,
     /// The trial without a reboot is over then.
@@ -270,7 +275,8 @@ pub enum Action {
         /// The slot that must be tried, where the boot loader is told so by the way of the reboot.
         trial: Option<Slot>,
     },
-    /// Give the instances their new images, with a copy of their layers kept aside: `Switched`.
+    /// Give the instances their new images, and keep image and layer of before aside, marked with the update's number: `Switched`. In a
+    /// rollback the new image and layer are those that are kept aside. What is marked with this number already stays as it is.
     SwitchInstances,
     /// Watch the health until then, after the machine's start: `Healthy`, `Unhealthy`, or at that time `Tick`.
     Watch {
@@ -313,7 +319,8 @@ pub enum Action {
         /// The image.
         image: [u8; 32],
     },
-    /// Give the instances their old images and layers back: `Undone`.
+    /// Exchange image and layer with what is kept aside, where that is marked with the update's number, and take the mark away:
+    /// `Undone`. It may come where nothing was switched.
     UndoInstances,
     /// Write the update into the history, once, and remove what was only for it: `Recorded`.
     End(Box<Ended>),
@@ -414,7 +421,7 @@ pub fn step(state: &State, event: Event, now: Now) -> Step {
         Event::Kept => ending::kept(&mut next, now),
         Event::LogKept => ending::log_kept(&mut next),
         Event::Undone => ending::undone(&mut next, now),
-        Event::Recorded => ending::recorded(&mut next),
+        Event::Recorded => start::recorded(&mut next, now),
         Event::UserConfirms => requests::confirm(&mut next),
         Event::UserRollsBack => requests::roll_back(&mut next, now),
         Event::UserHolds => requests::hold(&mut next, true),

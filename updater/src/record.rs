@@ -313,6 +313,12 @@ impl Record {
         self.blocked.iter().find(|blocked| blocked.release.fingerprint == *fingerprint)
     }
 
+    /// What a rollback would go to is about to be overwritten.
+    pub fn forget_previous(&mut self) {
+        self.previous = None;
+        self.changed = Changed::default();
+    }
+
     /// Remembers a release as blocked; the oldest gives it its place.
     pub fn block(&mut self, release: Release, system: Option<[u8; 32]>, cause: Cause) {
         self.blocked.retain(|other| other.release.fingerprint != release.fingerprint);

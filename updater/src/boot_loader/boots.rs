@@ -147,7 +147,7 @@ impl Boots {
         Ok(boots)
     }
 
-    fn slot_mut(&mut self, slot: Slot) -> &mut SlotState {
+    pub(crate) fn slot_mut(&mut self, slot: Slot) -> &mut SlotState {
         match slot {
             Slot::A => &mut self.a,
             Slot::B => &mut self.b,

@@ -57,17 +57,20 @@ fn action(state: &mut State, now: Now) -> Result<Action, Phase> {
 
 fn idle(state: &State, now: Now) -> Action {
     // The confirmed system had bad starts: if this one is good, they are forgotten.
-    if state.record.bad_starts != 0 && now.since_start < state.limits.trial {
+    if state.record.bad_starts != 0 && !state.wait.is_unwell && now.since_start < state.limits.trial {
         return Action::Watch { until: state.limits.trial };
     }
     Action::Rest
 }
 
-fn staged(state: &State, update: Update, now: Now) -> Result<Action, Phase> {
+fn staged(state: &mut State, update: Update, now: Now) -> Result<Action, Phase> {
     if state.record.is_held && update.kind == Kind::Install {
         return Ok(Action::Rest);
     }
     let Some(slot) = update.slot() else {
+        if update.kind == Kind::Install {
+            state.record.forget_previous();
+        }
         return Err(Phase::Trial { update, arms: 0, starts: 0, is_switched: false });
     };
     let waited = state.wait.locked_since.is_some_and(|since| since + state.limits.lock <= now.since_start);
@@ -121,11 +124,15 @@ fn undoing(state: &mut State, update: Update, cause: Cause, is_log_kept: bool, n
             return Ok(Action::Reboot { trial: None });
         }
     }
-    if !update.instances.is_empty() && cause != Cause::Cancelled {
+    if !update.instances.is_empty() {
         return Ok(Action::UndoInstances);
     }
-    let outcome = if cause == Cause::Cancelled { Outcome::Cancelled } else { Outcome::FellBack(cause) };
-    Err(end(state, update, outcome, now))
+    Err(end(state, update, outcome_of(cause), now))
+}
+
+/// What an update that was taken back has come to.
+pub(super) fn outcome_of(cause: Cause) -> Outcome {
+    if cause == Cause::Cancelled { Outcome::Cancelled } else { Outcome::FellBack(cause) }
 }
 
 /// The image of the release that a user allows again, while the boot loader still has it.

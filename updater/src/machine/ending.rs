@@ -1,5 +1,6 @@
 //! How a trial, a check or a confirmed system is judged, and what an update leaves in the record when it is over.
 
+use super::due::outcome_of;
 use super::start::{leave, undo};
 use super::{Now, Refused, State};
 use crate::boot_state::Slot;
@@ -64,8 +65,18 @@ pub(super) fn healthy(state: &mut State) -> Result<(), Refused> {
 }
 
 pub(super) fn unhealthy(state: &mut State, unwell: Unwell) -> Result<(), Refused> {
-    if let Phase::Trial { update, .. } = &state.record.phase {
-        state.record.phase = judge(update.clone(), Cause::Unwell(unwell));
+    match &state.record.phase {
+        Phase::Trial { update, .. } => state.record.phase = judge(update.clone(), Cause::Unwell(unwell)),
+        Phase::Idle => state.wait.is_unwell = true,
+        Phase::Candidate { .. }
+        | Phase::Checking { .. }
+        | Phase::Staging { .. }
+        | Phase::Staged { .. }
+        | Phase::Armed { .. }
+        | Phase::Judged { .. }
+        | Phase::Confirming { .. }
+        | Phase::Undoing { .. }
+        | Phase::Ended { .. } => {}
     }
     Ok(())
 }
@@ -153,18 +164,10 @@ pub(super) fn undone(state: &mut State, now: Now) -> Result<(), Refused> {
             Some(slot) if slot == state.place.slot || state.boots.is_in_order(slot) => {
                 Phase::Undoing { update, cause, is_log_kept: true, returns }
             }
-            Some(_) | None => end(state, update, Outcome::FellBack(cause), now),
+            Some(_) | None => end(state, update, outcome_of(cause), now),
         },
         other => other,
     };
-    Ok(())
-}
-
-pub(super) fn recorded(state: &mut State) -> Result<(), Refused> {
-    if let Phase::Ended { ended } = &state.record.phase {
-        state.record.next_update = ended.update.number.saturating_add(1);
-        state.record.phase = Phase::Idle;
-    }
     Ok(())
 }
 

@@ -60,6 +60,9 @@ pub(super) fn admitted(state: &mut State, offer: Offer) -> Result<(), Refused> {
     if system.is_none() && instances.is_empty() {
         return Err(Refused::NothingToDo);
     }
+    if system.is_some() {
+        state.record.forget_previous();
+    }
     let update = Update {
         number,
         kind: Kind::Install,
@@ -142,19 +145,19 @@ pub(super) fn roll_back(state: &mut State, now: Now) -> Result<(), Refused> {
     result
 }
 
-/// What goes back to before the last confirmed update; to the other slot of a device that has had none.
+/// What goes back to before the last confirmed update. None: there was none, or what was before is overwritten.
 fn rollback(state: &State, now: Now) -> Option<Update> {
     let other = state.place.slot.other();
     let changed = &state.record.changed;
-    let is_system = changed.system || changed.instances.is_empty();
-    if is_system && !state.boots.is_in_order(other) {
+    let is_nothing = !changed.system && changed.instances.is_empty();
+    if is_nothing || changed.system && !state.boots.is_in_order(other) {
         return None;
     }
     Some(Update {
         number: state.record.next_update,
         kind: Kind::Rollback,
         release: state.record.previous.clone(),
-        system: is_system.then_some(SystemPart { slot: other, fingerprint: None }),
+        system: changed.system.then_some(SystemPart { slot: other, fingerprint: None }),
         instances: changed.instances.clone(),
         needs_uplink: false,
         source: Line::default(),
@@ -171,10 +174,9 @@ pub(super) fn cancel(state: &mut State, now: Now) -> Result<(), Refused> {
     let phase = std::mem::take(&mut state.record.phase);
     let (phase, result) = match phase {
         Phase::Candidate { .. } | Phase::Checking { .. } => (Phase::Idle, Ok(())),
-        Phase::Staging { update, .. } | Phase::Staged { update } => {
-            (end(state, update, Outcome::Cancelled, now), Ok(()))
-        }
-        Phase::Armed { update, .. } => (undo(update, Cause::Cancelled), Ok(())),
+        Phase::Staging { update, .. } => (end(state, update, Outcome::Cancelled, now), Ok(())),
+        // It may have been armed just before the record could say so.
+        Phase::Staged { update } | Phase::Armed { update, .. } => (undo(update, Cause::Cancelled), Ok(())),
         Phase::Trial { .. } | Phase::Judged { .. } | Phase::Confirming { .. } | Phase::Undoing { .. } => {
             (phase, Err(Refused::TooLate))
         }

@@ -18,6 +18,16 @@ pub(super) fn started(state: &mut State, place: Place, reset: ResetCause, now: N
     Ok(())
 }
 
+/// What was over before the machine started does not hide what the start says.
+pub(super) fn recorded(state: &mut State, now: Now) -> Result<(), Refused> {
+    if let Phase::Ended { ended } = &state.record.phase {
+        state.record.next_update = ended.update.number.saturating_add(1);
+        let reset = state.wait.reset.take().unwrap_or(ResetCause::Unknown);
+        state.record.phase = nothing_known(state, reset, now).unwrap_or(Phase::Idle);
+    }
+    Ok(())
+}
+
 fn after_start(state: &mut State, phase: Phase, reset: ResetCause, now: Now) -> Phase {
     match phase {
         Phase::Idle => nothing_known(state, reset, now).unwrap_or_else(|| confirmed_started(state, reset, now)),
@@ -60,7 +70,10 @@ fn after_start(state: &mut State, phase: Phase, reset: ResetCause, now: Now) -> 
                 false => Phase::Undoing { update, cause, is_log_kept, returns },
             }
         }
-        Phase::Ended { .. } => phase,
+        Phase::Ended { .. } => {
+            state.wait.reset = Some(reset);
+            phase
+        }
     }
 }
 
@@ -97,7 +110,7 @@ fn nothing_known(state: &State, reset: ResetCause, now: Now) -> Option<Phase> {
 fn confirmed_started(state: &mut State, reset: ResetCause, now: Now) -> Phase {
     match reset {
         ResetCause::Panic | ResetCause::Watchdog => {
-            state.record.bad_starts = state.record.bad_starts.saturating_add(1)
+            state.record.bad_starts = state.record.bad_starts.saturating_add(1).min(state.limits.bad_starts)
         }
         ResetCause::PowerOn | ResetCause::Asked | ResetCause::Unknown => {}
     }
@@ -141,7 +154,9 @@ fn trial(state: &State, update: Update, arms: u8, starts: u8, is_switched: bool)
             return Phase::Judged { update, cause: Cause::OtherSystem, is_other_bad: false };
         }
     }
-    Phase::Trial { update, arms, starts: starts.saturating_add(1), is_switched }
+    // Its starts are counted by the boot loader; more than it allows mean nothing.
+    let starts = starts.saturating_add(1).min(state.limits.tries.count());
+    Phase::Trial { update, arms, starts, is_switched }
 }
 
 /// What was armed does not run.

@@ -1,6 +1,10 @@
 //! The machine by tables: what each of the usual ways leads to, step by step.
 #![allow(clippy::unwrap_used)]
 
+mod random;
+mod walk;
+mod world;
+
 use super::*;
 use crate::boot_state::Mark;
 use crate::record::{Cause, Kind, Outcome, Phase};

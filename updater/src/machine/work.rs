@@ -1,7 +1,7 @@
 //! What became of an action, and what follows from it. What is told in another phase than that which asked for it changes nothing:
 //! the action that is due is said again.
 
-use super::due::step_after;
+use super::due::{first_step, step_after};
 use super::ending::end;
 use super::{Now, Refused, State};
 use crate::boot_loader::Boots;
@@ -92,9 +92,8 @@ pub(super) fn not_read_back(state: &mut State, reason: Line, now: Now) -> Result
         Phase::Staging { update, rewrites, .. } if MAX_REWRITES <= rewrites => {
             end(state, update, Outcome::Failed(reason), now)
         }
-        Phase::Staging { update, step, failures, rewrites } => {
-            let step = if update.system.is_some() { StagingStep::Write } else { step };
-            Phase::Staging { update, step, failures, rewrites: rewrites + 1 }
+        Phase::Staging { update, step: _, failures, rewrites } => {
+            Phase::Staging { step: first_step(&update), update, failures, rewrites: rewrites + 1 }
         }
         other => other,
     };
