@@ -5,17 +5,29 @@
 //! | back end | what is written | tries |
 //! |---|---|---|
 //! | [`StatePartition`] | two checked copies on the raw partition `state`, for our boot script | counted by the boot script |
+//! | [`UBootEnvironment`] | the copy of U-Boot's redundant environment that is not the newer | counted by U-Boot |
+//! | [`Tryboot`] | `autoboot.txt` of a Raspberry Pi, one sector in place | one, and forgotten |
+//! | [`Efi`] | `BootOrder` and `BootNext`, through efivarfs | one, and forgotten |
+//! | [`StatePartition::in_file`] | a file, which nobody starts by | nobody's |
 //!
 //! Each change can be made again: what is so already is not written.
 
 mod boots;
+mod efi;
+pub mod efi_variable;
+pub mod redundant_environment;
 mod state_partition;
+pub mod tryboot;
+pub mod u_boot_environment;
 
 use crate::boot_state::{Slot, Tries};
 use std::fmt;
 
 pub use boots::{Boots, NotAllowed};
+pub use efi::{EFIVARFS, Efi};
 pub use state_partition::StatePartition;
+pub use tryboot::Tryboot;
+pub use u_boot_environment::UBootEnvironment;
 
 /// How a boot loader ends a trial that never says that it is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

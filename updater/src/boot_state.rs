@@ -117,31 +117,30 @@ impl BootState {
     /// Reads one copy.
     pub fn parse_copy(copy: &[u8; environment::COPY_BYTES]) -> Result<BootState, CopyFault> {
         let mut pairs = environment::parse(copy).map_err(CopyFault::Bytes)?;
-        BootState::take_from(&mut pairs).map_err(CopyFault::Value)
+        BootState::from_pairs(&mut pairs).map_err(CopyFault::Value)
     }
 
     /// The bytes of one copy; both copies are the same.
     pub fn encode(&self) -> Result<[u8; environment::COPY_BYTES], TooLong> {
-        let BootState { sequence, order, a, b, trial, blocked, others } = self;
-        let mut pairs = vec![
-            ("BOOT_ORDER".to_owned(), order.as_str().to_owned()),
-            ("BOOT_A_LEFT".to_owned(), a.left.0.to_string()),
-            ("BOOT_B_LEFT".to_owned(), b.left.0.to_string()),
-            ("BOOT_SEQ".to_owned(), format!("{sequence:x}")),
-        ];
-        if let Some(slot) = trial {
-            pairs.push(("BOOT_TRIAL".to_owned(), slot.to_string()));
-        }
-        for (key, mark) in [("BOOT_A_MARK", a.mark), ("BOOT_B_MARK", b.mark)] {
-            if let Some(mark) = mark {
-                pairs.push((key.to_owned(), mark.as_str().to_owned()));
-            }
-        }
-        if !blocked.0.is_empty() {
-            pairs.push(("BOOT_BLOCKED".to_owned(), blocked.to_string()));
-        }
-        pairs.extend(others.iter().cloned());
+        let own = self.own_pairs().into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let pairs: Vec<(String, String)> = own.chain(self.others.iter().cloned()).collect();
         environment::encode(&pairs).map_err(|bytes| TooLong { bytes })
+    }
+
+    /// The keys that are ours, each with its value; None: it is not there.
+    pub(crate) fn own_pairs(&self) -> [(&'static str, Option<String>); 8] {
+        let BootState { sequence, order, a, b, trial, blocked, others: _ } = self;
+        let mark = |mark: Option<Mark>| mark.map(|mark| mark.as_str().to_owned());
+        [
+            ("BOOT_ORDER", Some(order.as_str().to_owned())),
+            ("BOOT_A_LEFT", Some(a.left.0.to_string())),
+            ("BOOT_B_LEFT", Some(b.left.0.to_string())),
+            ("BOOT_SEQ", Some(format!("{sequence:x}"))),
+            ("BOOT_TRIAL", trial.map(|slot| slot.to_string())),
+            ("BOOT_A_MARK", mark(a.mark)),
+            ("BOOT_B_MARK", mark(b.mark)),
+            ("BOOT_BLOCKED", (!blocked.0.is_empty()).then(|| blocked.to_string())),
+        ]
     }
 
     /// The state of one slot.
@@ -157,7 +156,8 @@ impl BootState {
         self.order.slots().iter().copied().find(|slot| self.slot(*slot).left != Tries::NONE)
     }
 
-    fn take_from(pairs: &mut Vec<(String, String)>) -> Result<BootState, BadValue> {
+    /// Takes what is ours out of `pairs`; all that is left are keys of others.
+    pub(crate) fn from_pairs(pairs: &mut Vec<(String, String)>) -> Result<BootState, BadValue> {
         let order = required(pairs, "BOOT_ORDER", "`A B`, `B A`, `A` or `B`", Order::parse)?;
         let left_a = required(pairs, "BOOT_A_LEFT", "one digit", Tries::parse)?;
         let left_b = required(pairs, "BOOT_B_LEFT", "one digit", Tries::parse)?;
@@ -213,16 +213,21 @@ fn parse_hex(text: &str) -> Option<u32> {
     if text.starts_with('+') { None } else { u32::from_str_radix(text, 16).ok() }
 }
 
+impl fmt::Display for BadValue {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadValue { key, found, expected } = self;
+        match found {
+            Some(found) => write!(out, "{key} is \"{}\", expected {expected}", found.escape_default()),
+            None => write!(out, "{key} is missing, expected {expected}"),
+        }
+    }
+}
+
 impl fmt::Display for CopyFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CopyFault::Bytes(fault) => write!(out, "{fault}"),
-            CopyFault::Value(BadValue { key, found: Some(found), expected }) => {
-                write!(out, "{key} is \"{}\", expected {expected}", found.escape_default())
-            }
-            CopyFault::Value(BadValue { key, found: None, expected }) => {
-                write!(out, "{key} is missing, expected {expected}")
-            }
+            CopyFault::Value(bad) => write!(out, "{bad}"),
         }
     }
 }

@@ -70,6 +70,8 @@ impl Purpose {
                     "crun",
                     "dnsmasq-base",
                     "iproute2",
+                    // fw_printenv and fw_setenv: U-Boot's environment as its own tools see it.
+                    "libubootenv-tool",
                     // The numbers of system calls, as the kernel gives them to programs.
                     "linux-libc-dev",
                     "linux-libc-dev-arm64-cross",

@@ -1,11 +1,12 @@
 //! The raw partition `state`, which our own boot script for U-Boot reads and counts tries in.
 
 use super::{BootLoader, BootLoaderError, Boots, Counting};
-use crate::boot_state::{BootState, PARTITION};
+use crate::boot_state::{BootState, Mark, PARTITION};
 use crate::state_partition;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use yado_sys::named_partition::{self, Disks, SYSFS};
+use yado_sys::replace_file;
 
 /// The partition, open.
 #[derive(Debug)]
@@ -38,6 +39,21 @@ impl StatePartition {
             .open(path)
             .map_err(|error| BootLoaderError::Absent { what: format!("open {}: {error}", path.display()) })?;
         Ok(StatePartition { path: path.to_owned(), device })
+    }
+
+    /// A file of the same bytes, with what a factory writes if it is not there: where no boot loader looks at it, as hosted and in
+    /// tests.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened.
+    pub fn in_file(path: &Path, b: Option<Mark>) -> Result<StatePartition, BootLoaderError> {
+        if !path.exists() {
+            let absent =
+                |reason: String| BootLoaderError::Absent { what: format!("make {}: {reason}", path.display()) };
+            let copy = BootState::factory(b).encode().map_err(|error| absent(error.to_string()))?;
+            replace_file::replace(path, 0o600, &copy.repeat(2)).map_err(|error| absent(error.to_string()))?;
+        }
+        StatePartition::at(path)
     }
 
     fn read_state(&self) -> Result<BootState, BootLoaderError> {
@@ -79,7 +95,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::boot_loader::NotAllowed;
-    use crate::boot_state::{Mark, Slot, Tries};
+    use crate::boot_state::{Slot, Tries};
 
     fn partition(state: &BootState) -> (tempfile::NamedTempFile, StatePartition) {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -109,6 +125,17 @@ mod tests {
         assert_eq!((found().trial, found().next(), found().others), (None, Some(Slot::B), state.others));
         partition.fail(Slot::B, Some(&[9; 32])).unwrap();
         assert_eq!((found().next(), found().blocked.fingerprints().to_vec()), (Some(Slot::A), vec![[9; 32]]));
+    }
+
+    #[test]
+    fn a_file_is_made_once_and_keeps_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut file = StatePartition::in_file(&path, Some(Mark::Empty)).unwrap();
+        assert_eq!(file.read().unwrap(), Boots::factory(Some(Mark::Empty)));
+        file.arm(Slot::B, Tries::FULL).unwrap();
+        let mut again = StatePartition::in_file(&path, Some(Mark::Empty)).unwrap();
+        assert_eq!(again.read().unwrap().trial, Some(Slot::B));
     }
 
     #[test]

@@ -1,0 +1,271 @@
+//! EFI firmware: `BootNext` starts the slot on trial once, `BootOrder` says what starts for good. The firmware forgets `BootNext` before
+//! it starts it, so a trial that fails in any way ends with the first of `BootOrder`.
+//!
+//! The slots' load options are known by their descriptions. Options of others keep their places.
+
+use super::efi_variable as variable;
+use super::{BootLoader, BootLoaderError, Boots, Counting};
+use crate::boot_state::{Blocked, Order, Slot, SlotState, Tries};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel shows the variables.
+pub const EFIVARFS: &str = "/sys/firmware/efi/efivars";
+
+/// The firmware's variables, and the descriptions of the slots' options.
+#[derive(Debug)]
+pub struct Efi {
+    folder: PathBuf,
+    descriptions: [String; 2],
+}
+
+/// What decides, as it is.
+struct Variables {
+    /// The numbers of the options of slot A and slot B.
+    options: [u16; 2],
+    order: Vec<u16>,
+    next: Option<u16>,
+}
+
+impl Efi {
+    /// The variables below this folder, with the descriptions of the options of slot A and slot B.
+    pub fn at(folder: &Path, descriptions: [&str; 2]) -> Efi {
+        Efi { folder: folder.to_owned(), descriptions: descriptions.map(str::to_owned) }
+    }
+
+    fn error(&self, name: &str, reason: impl ToString) -> BootLoaderError {
+        BootLoaderError::Read {
+            object: format!("EFI variable {name} below {}", self.folder.display()),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn numbers(&self, name: &str) -> Result<Vec<u16>, BootLoaderError> {
+        let value = variable::read(&self.folder, name).map_err(|error| self.error(name, error))?;
+        let value = value.unwrap_or_default();
+        variable::parse_numbers(&value).ok_or_else(|| self.error(name, "it is no list of numbers"))
+    }
+
+    fn variables(&self) -> Result<Variables, BootLoaderError> {
+        let all = variable::load_options(&self.folder).map_err(|error| self.error("Boot####", error))?;
+        let number = |description: &String| {
+            let mut of_slot = all.iter().filter(|(_, option)| option.description == *description && option.is_active);
+            match (of_slot.next(), of_slot.next()) {
+                (Some((number, _)), None) => Ok(*number),
+                (None, _) => Err(self.error("Boot####", format!("no active option is named `{description}`"))),
+                (Some(_), Some(_)) => {
+                    Err(self.error("Boot####", format!("more than one active option is named `{description}`")))
+                }
+            }
+        };
+        let options = [number(&self.descriptions[0])?, number(&self.descriptions[1])?];
+        Ok(Variables { options, order: self.numbers("BootOrder")?, next: self.numbers("BootNext")?.first().copied() })
+    }
+
+    fn write_variable(&self, name: &str, numbers: &[u16]) -> Result<(), BootLoaderError> {
+        let error = |reason: String| BootLoaderError::Write {
+            object: format!("EFI variable {name} below {}", self.folder.display()),
+            reason,
+        };
+        let done = match numbers {
+            [] => variable::remove(&self.folder, name),
+            numbers => variable::write(&self.folder, name, &variable::number_bytes(numbers)),
+        };
+        done.map_err(|reason: io::Error| error(reason.to_string()))?;
+        if self.numbers(name)? == numbers {
+            Ok(())
+        } else {
+            Err(error("the firmware gives another value back".to_owned()))
+        }
+    }
+}
+
+impl Variables {
+    fn slot_of(&self, number: u16) -> Option<Slot> {
+        Slot::ALL.into_iter().find(|slot| self.options[*slot as usize] == number)
+    }
+
+    fn boots(&self) -> Option<Boots> {
+        let slots: Vec<Slot> = self.order.iter().filter_map(|number| self.slot_of(*number)).collect();
+        let is_both = slots.contains(&Slot::A) && slots.contains(&Slot::B);
+        let first = *slots.first()?;
+        let trial = self.next.and_then(|number| self.slot_of(number));
+        let order = match trial {
+            // What starts for good without a trial is behind it.
+            Some(slot) if slots.contains(&slot.other()) => Order::both_from(slot),
+            Some(slot) => Order::only(slot),
+            None if is_both => Order::both_from(first),
+            None => Order::only(first),
+        };
+        let state = |slot: Slot| {
+            let is_started = order.slots().contains(&slot);
+            SlotState { left: if is_started { Tries::FULL } else { Tries::NONE }, mark: None }
+        };
+        Some(Boots { order, a: state(Slot::A), b: state(Slot::B), trial, blocked: Blocked::default() })
+    }
+
+    /// The order with these slots in the place of the first of ours, and all others where they were.
+    fn order_of(&self, slots: &[Slot]) -> Vec<u16> {
+        let place = self.order.iter().position(|number| self.slot_of(*number).is_some()).unwrap_or(0);
+        let is_other = |number: &&u16| self.slot_of(**number).is_none();
+        let before = self.order[..place].iter().filter(is_other);
+        let behind = self.order[place..].iter().filter(is_other);
+        let ours = slots.iter().map(|slot| &self.options[*slot as usize]);
+        before.chain(ours).chain(behind).copied().collect()
+    }
+}
+
+impl BootLoader for Efi {
+    fn counting(&self) -> Counting {
+        Counting::Once
+    }
+
+    fn read(&mut self) -> Result<Boots, BootLoaderError> {
+        let variables = self.variables()?;
+        variables.boots().ok_or_else(|| self.error("BootOrder", "none of the slots' options is in it"))
+    }
+
+    /// `BootOrder` first: until `BootNext` is written, what starts is what started before, or what is confirmed, which is on trial
+    /// already.
+    fn write(&mut self, _before: &Boots, boots: &Boots) -> Result<(), BootLoaderError> {
+        let variables = self.variables()?;
+        let slots: Vec<Slot> = match boots.trial {
+            Some(slot) => boots.order.slots().iter().copied().filter(|other| *other != slot).collect(),
+            None => boots.order.slots().to_vec(),
+        };
+        let order = variables.order_of(&slots);
+        if order != variables.order {
+            self.write_variable("BootOrder", &order)?;
+        }
+        let next = boots.trial.map(|slot| variables.options[slot as usize]);
+        // What somebody else wants to start next is not ours to change.
+        let is_others = next.is_none() && variables.next.is_some_and(|number| variables.slot_of(number).is_none());
+        if next != variables.next && !is_others {
+            self.write_variable("BootNext", next.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::boot_state::Mark;
+    use std::fs;
+
+    const GUID: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+    /// `Boot0003` as edk2 writes it for `\EFI\BOOT\A.EFI` on a partition: attributes, length of the path, description in UCS-2,
+    /// a device path of a hard drive, a file and an end, and four bytes of optional data.
+    fn load_option(description: &str) -> Vec<u8> {
+        let hard_drive = [&[4, 1, 42, 0, 1, 0, 0, 0][..], &[0; 34]].concat();
+        let file: Vec<u8> =
+            [4, 4, 12, 0].into_iter().chain("\\A.E".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let path = [&hard_drive[..], &file, &[0x7f, 0xff, 4, 0]].concat();
+        let mut bytes = vec![7, 0, 0, 0, 1, 0, 0, 0];
+        bytes.extend((path.len() as u16).to_le_bytes());
+        bytes.extend(description.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
+        bytes.extend(path);
+        bytes.extend([0xde, 0xad, 0xbe, 0xef]);
+        bytes
+    }
+
+    /// The firmware, by the specification (3.1.1): `BootNext` first, and it is deleted before it is started.
+    fn starts(folder: &Path) -> u16 {
+        let next = folder.join(format!("BootNext-{GUID}"));
+        if let Ok(bytes) = fs::read(&next) {
+            fs::remove_file(next).unwrap();
+            return u16::from_le_bytes([bytes[4], bytes[5]]);
+        }
+        let order = fs::read(folder.join(format!("BootOrder-{GUID}"))).unwrap();
+        u16::from_le_bytes([order[4], order[5]])
+    }
+
+    fn firmware(order: &[u8]) -> (tempfile::TempDir, Efi) {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(format!("{name}-{GUID}")), bytes).unwrap();
+        put("Boot0003", &load_option("Yadokari A"));
+        put("Boot000A", &load_option("Yadokari B"));
+        put("Boot0001", &load_option("UEFI Shell"));
+        put("BootOrder", &[&[7, 0, 0, 0][..], order].concat());
+        put("BootCurrent", &[6, 0, 0, 0, 3, 0]);
+        let efi = Efi::at(folder.path(), ["Yadokari A", "Yadokari B"]);
+        (folder, efi)
+    }
+
+    fn order_of(folder: &Path) -> Vec<u8> {
+        fs::read(folder.join(format!("BootOrder-{GUID}"))).unwrap()
+    }
+
+    #[test]
+    fn the_firmware_tries_the_armed_slot_once_and_keeps_it_when_it_is_confirmed() {
+        let (folder, mut efi) = firmware(&[3, 0, 10, 0, 1, 0]);
+        let folder = folder.path();
+        assert_eq!(efi.read().unwrap(), Boots::factory(None));
+        efi.deny(Slot::B).unwrap();
+        assert_eq!(order_of(folder), [7, 0, 0, 0, 3, 0, 1, 0]);
+        efi.arm(Slot::B, Tries::FULL).unwrap();
+        assert_eq!(efi.read().unwrap().trial, Some(Slot::B));
+        assert_eq!([starts(folder), starts(folder)], [10, 3]);
+        assert_eq!(efi.read().unwrap().order, Order::A);
+        efi.confirm(Slot::B).unwrap();
+        assert_eq!(order_of(folder), [7, 0, 0, 0, 10, 0, 3, 0, 1, 0]);
+        assert_eq!([starts(folder), starts(folder)], [10, 10]);
+        efi.fail(Slot::B, None).unwrap();
+        assert_eq!(starts(folder), 3);
+    }
+
+    #[test]
+    fn options_of_others_keep_their_places() {
+        let (folder, mut efi) = firmware(&[1, 0, 3, 0, 7, 0]);
+        efi.arm(Slot::B, Tries::FULL).unwrap();
+        efi.confirm(Slot::B).unwrap();
+        assert_eq!(order_of(folder.path()), [7, 0, 0, 0, 1, 0, 10, 0, 3, 0, 7, 0]);
+    }
+
+    #[test]
+    fn what_the_trait_changes_is_read_as_it_was_written() {
+        let good = Boots::factory(None);
+        let wishes = [
+            good.clone(),
+            Boots { b: SlotState { left: Tries::NONE, mark: None }, ..Boots::factory(Some(Mark::Empty)) },
+            good.armed(Slot::B, Tries::FULL).unwrap(),
+            good.armed(Slot::A, Tries::FULL).unwrap(),
+            good.confirmed(Slot::B),
+        ];
+        for from in &wishes {
+            for to in &wishes {
+                let (_folder, mut efi) = firmware(&[3, 0, 10, 0]);
+                efi.write(&good, from).unwrap();
+                efi.write(from, to).unwrap();
+                assert_eq!(efi.read().unwrap(), *to, "from {from:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_is_read_as_the_specification_has_it_and_a_cut_one_is_none() {
+        let bytes = &load_option("Yadokari A")[4..];
+        let option = variable::LoadOption { is_active: true, description: "Yadokari A".to_owned() };
+        assert_eq!(variable::LoadOption::parse(bytes), Some(option));
+        // The optional data may be missing, nothing else.
+        for length in 0..bytes.len() - 4 {
+            assert_eq!(variable::LoadOption::parse(&bytes[..length]), None, "{length}");
+        }
+        assert_eq!(variable::parse_numbers(&[1, 0, 2]), None);
+    }
+
+    #[test]
+    fn without_the_slots_options_nothing_is_written() {
+        let (folder, mut efi) = firmware(&[1, 0]);
+        assert!(efi.read().unwrap_err().to_string().contains("none of the slots' options is in it"));
+        fs::remove_file(folder.path().join(format!("Boot000A-{GUID}"))).unwrap();
+        let error = efi.deny(Slot::B).unwrap_err().to_string();
+        assert!(error.contains("no active option is named `Yadokari B`"), "{error}");
+        fs::write(folder.path().join(format!("Boot000B-{GUID}")), load_option("Yadokari A")).unwrap();
+        let error = efi.deny(Slot::B).unwrap_err().to_string();
+        assert!(error.contains("more than one active option is named `Yadokari A`"), "{error}");
+        assert_eq!(order_of(folder.path()), [7, 0, 0, 0, 1, 0]);
+    }
+}
