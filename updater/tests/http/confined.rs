@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use yado_updater::source::fetch_process::FetchProcess;
 
 /// Its folder in proc: the one child of ours that is it. Tests of this program run in threads, so each looks for its server.
-fn process_of(server: &Server) -> PathBuf {
-    let port: u16 = server.address.rsplit(':').next().unwrap().parse().unwrap();
+fn process_of(port: u16) -> PathBuf {
     let remote = format!("0100007F:{port:04X}");
     let tcp = fs::read_to_string("/proc/net/tcp").unwrap();
     let inodes: Vec<&str> = tcp
@@ -40,7 +39,8 @@ fn it_has_no_rights_no_privileges_and_a_filter_and_little_memory() {
     let server = Server::start(|asked, stream| send_range(asked, stream, &vec![7; 8 << 20], ""));
     let mut source: FetchProcess = open(&server.url).unwrap();
     assert_eq!(read(&mut source, IMAGE, 0..8 << 20).unwrap().len(), 8 << 20);
-    let process = process_of(&server);
+    let port = server.address.rsplit(':').next().unwrap().parse().unwrap();
+    let process = process_of(port);
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         let expected =
             if set == "CapBnd" && !is_root() { status(Path::new("/proc/self"), set) } else { "0".repeat(16) };
@@ -52,9 +52,7 @@ fn it_has_no_rights_no_privileges_and_a_filter_and_little_memory() {
         assert_eq!(status(&process, "Uid"), "65533 65533 65533 65533");
         assert_eq!(status(&process, "Groups"), "");
     }
-    let kib: u64 = status(&process, "VmHWM").trim_end_matches(" kB").parse().unwrap();
-    eprintln!("the process that fetches: at most {kib} KiB resident");
-    assert!(kib < 8 << 10, "{kib} KiB");
+    assert_little_memory(port);
     let limits = fs::read_to_string(process.join("limits")).unwrap();
     for (limit, most) in [("Max open files", "16"), ("Max processes", "0"), ("Max file size", "0")] {
         let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
@@ -63,6 +61,13 @@ fn it_has_no_rights_no_privileges_and_a_filter_and_little_memory() {
     // With the source the process goes.
     drop(source);
     assert!(!process.exists());
+}
+
+/// Of the process that is connected to this port.
+pub(crate) fn assert_little_memory(port: u16) {
+    let kib: u64 = status(&process_of(port), "VmHWM").trim_end_matches(" kB").parse().unwrap();
+    eprintln!("the process that fetches: at most {kib} KiB resident");
+    assert!(kib < 8 << 10, "{kib} KiB");
 }
 
 fn is_root() -> bool {

@@ -178,6 +178,8 @@ fn a_server_is_judged_by_its_certificate() {
     };
     let mut source = judged("localhost", "ca.pem").unwrap();
     assert!(read(&mut source, IMAGE, 0..3_000_000).unwrap() == content(3_000_000));
+    super::confined::assert_little_memory(nginx.port);
+    drop(source);
     for (host, authority, why) in
         [("localhost", "other.pem", "UnknownIssuer"), ("127.0.0.1", "ca.pem", "not valid for name")]
     {
@@ -185,6 +187,13 @@ fn a_server_is_judged_by_its_certificate() {
         assert!(error.contains(why), "{host}: {error}");
         assert!(!error.contains("tried"), "it stays wrong: {error}");
     }
+    // As many authorities as a distribution has, of which one is ours.
+    let authorities = [nginx.pem(&["other.pem"]).repeat(150), nginx.pem(&["ca.pem"])].concat();
+    let mut source =
+        FetchProcess::open(HttpOptions { authorities, ..options(&nginx.url("https", "localhost")) }).unwrap();
+    assert!(read(&mut source, IMAGE, 0..3_000_000).unwrap() == content(3_000_000));
+    super::confined::assert_little_memory(nginx.port);
+    drop(source);
     // What time it is: the certificate is good for two days.
     let later = HttpOptions {
         authorities: nginx.pem(&["ca.pem"]),
