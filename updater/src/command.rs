@@ -4,10 +4,10 @@
 use crate::driver::{self, Request};
 use crate::places::Places;
 use crate::source::fetch_process;
-use crate::{check_boot, history, slots, status};
+use crate::{check_boot, exit_codes, history, slots, status};
 use std::ffi::OsString;
 use std::process::ExitCode;
-use yado_wire::update_status::UpdateExit;
+use yado_wire::update_status::MISUSED;
 
 const USAGE: &str = "usage: yado-updater VERB [--format table|json] [--data DIR] [--run DIR] [--state DEVICE]
 
@@ -47,7 +47,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
             }
             Err(message) => {
                 eprintln!("yado-updater: {message}");
-                ExitCode::from(exit_of(verb).code())
+                ExitCode::from(exit_of(verb))
             }
         },
         Err(message) => refuse(&message),
@@ -61,7 +61,7 @@ fn work(request: Request) -> ExitCode {
 
 fn refuse(message: &str) -> ExitCode {
     eprintln!("yado-updater: {message}\n{USAGE}");
-    ExitCode::from(UpdateExit::Usage.code())
+    ExitCode::from(MISUSED)
 }
 
 /// What is asked for.
@@ -89,10 +89,12 @@ fn show(verb: Verb, places: &Places, format: Format) -> Result<String, String> {
     }
 }
 
-fn exit_of(verb: Verb) -> UpdateExit {
+fn exit_of(verb: Verb) -> u8 {
     match verb {
-        Verb::Status | Verb::History => UpdateExit::Failed,
-        Verb::Slots | Verb::CheckBoot => UpdateExit::BootLoader,
+        Verb::Status | Verb::History => exit_codes::FAILED,
+        Verb::Slots | Verb::CheckBoot => {
+            exit_codes::of_rule("boot-loader").map_or(exit_codes::FAILED, |row| row.code)
+        }
     }
 }
 

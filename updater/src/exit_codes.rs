@@ -6,70 +6,7 @@ use crate::machine::Refused;
 use crate::source::SourceError;
 use yado_image::release::ReleaseError;
 
-/// A rule, by its name for programs, its code, and what broke it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExitCode {
-    /// The process ends with it.
-    pub code: u8,
-    /// In JSON.
-    pub rule: &'static str,
-    /// For people.
-    pub meaning: &'static str,
-}
-
-const fn row(code: u8, rule: &'static str, meaning: &'static str) -> ExitCode {
-    ExitCode { code, rule, meaning }
-}
-
-/// What was asked for is done.
-pub const DONE: u8 = 0;
-/// Something went wrong that has no row.
-pub const FAILED: u8 = 1;
-
-/// All of them. 0 is success, 1 anything that has no row, 2 a wrong command line.
-pub const TABLE: &[ExitCode] = &[
-    row(10, "source-missing", "the source has no such file"),
-    row(11, "source-short", "a file of the source ends early"),
-    row(12, "source-order", "a bundle's files are in another order than the release's"),
-    row(13, "source-broken", "the source cannot be read: network, server, disk, stick"),
-    row(20, "release-size", "no release: truncated, or too long"),
-    row(21, "release-header", "no release: its header is not of this format"),
-    row(22, "release-signature", "not signed by enough of the keys that this board trusts"),
-    row(23, "release-manifest", "its manifest is not the one that was signed, or breaks a rule"),
-    row(30, "held", "updates are held"),
-    row(31, "product", "another product's release"),
-    row(32, "architecture", "made for another processor"),
-    row(33, "board", "made for other boards"),
-    row(34, "already", "it runs already"),
-    row(35, "blocked", "it failed here before"),
-    row(36, "security-epoch", "of an older security epoch than what was confirmed"),
-    row(37, "older", "not newer than what was confirmed"),
-    row(38, "stepping-stone", "another release has to be installed first"),
-    row(39, "runtime", "needs a later runtime"),
-    row(40, "instance", "has an image for an instance that is not here"),
-    row(41, "kernel", "the kernel lacks options that it needs"),
-    row(42, "memory", "needs more memory than the board has"),
-    row(43, "no-slot", "there is no second slot"),
-    row(44, "slot-space", "the system is larger than the slot"),
-    row(45, "no-boot-partition", "the slot has no place for boot files"),
-    row(46, "boot-space", "the boot files are larger than the slot's boot partition"),
-    row(47, "data-space", "the data partition has too little room for the images"),
-    row(50, "busy", "another update goes on"),
-    row(51, "trial", "a trial goes on: it has to be confirmed or undone first"),
-    row(52, "nothing-before", "there is nothing to go back to"),
-    row(53, "before-is-bad", "what there is to go back to does not verify"),
-    row(54, "no-trial", "no trial goes on"),
-    row(55, "too-late", "it has been started already: only a rollback helps"),
-    row(56, "nothing-goes-on", "nothing goes on that could be cancelled"),
-    row(57, "not-blocked", "no such release is blocked"),
-    row(60, "device", "it could not be written, or something else is read back"),
-    row(61, "boot-loader", "the boot loader's state cannot be read or written"),
-    row(62, "state", "the data partition does not take what has to be remembered"),
-    row(63, "trust", "the keys that this board trusts cannot be read, or there are none"),
-    row(64, "reboot", "init does not start the machine again"),
-    row(70, "fell-back", "it was tried, and what ran before runs again"),
-    row(71, "cancelled", "somebody stopped it"),
-];
+pub use yado_wire::update_status::{DONE, EXIT_CODES as TABLE, ExitCode, FAILED};
 
 /// The row of this rule.
 pub fn of_rule(rule: &str) -> Option<ExitCode> {

@@ -37,7 +37,8 @@ impl<C: FnMut() -> Duration> LiveStatus<C> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        let (status, samples) = (UpdateStatus::default(), VecDeque::new());
+        let status = UpdateStatus { pid: std::process::id(), ..UpdateStatus::default() };
+        let samples = VecDeque::new();
         let mut live = LiveStatus { path, clock, status, written_at: None, samples };
         live.write()?;
         Ok(live)
@@ -128,6 +129,7 @@ mod tests {
         }
         let status = read(directory.path());
         assert_eq!((status.phase.as_str(), status.stage.as_deref()), ("staging", Some("write")));
+        assert_eq!(status.pid, std::process::id());
         assert_eq!((status.done, status.rate, status.left_s), (20_010_000, 2_000_000, Some(5)));
         live.advance(Stage::ReadBack, 0, 7);
         let status = read(directory.path());

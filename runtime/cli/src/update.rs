@@ -13,7 +13,7 @@ use follow::Follow;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use yado_wire::update_status::UpdateExit;
+use yado_wire::update_status::EXIT_CODES;
 
 #[derive(Debug, Args)]
 #[command(after_help = exit_codes())]
@@ -106,7 +106,9 @@ fn absolute(source: String) -> Result<String, String> {
 }
 
 fn exit_codes() -> String {
-    let lines = UpdateExit::ALL.map(|exit| format!("  {:>3}  {}", exit.code(), exit.meaning()));
+    let usual = [(0, "done"), (1, "something else went wrong"), (2, "the command line is not understood")];
+    let all = usual.into_iter().chain(EXIT_CODES.iter().map(|row| (row.code, row.meaning)));
+    let lines: Vec<String> = all.map(|(code, meaning)| format!("  {code:>3}  {meaning}")).collect();
     format!("Exit codes:\n{}", lines.join("\n"))
 }
 
@@ -126,10 +128,10 @@ mod tests {
     #[test]
     fn the_help_has_every_exit_code() {
         let help = exit_codes();
-        for exit in UpdateExit::ALL {
+        for row in EXIT_CODES {
             assert!(
-                help.lines().any(|line| line.trim_start().starts_with(&format!("{}  ", exit.code()))),
-                "{exit:?}"
+                help.lines().any(|line| line.trim_start() == format!("{}  {}", row.code, row.meaning)),
+                "{row:?}"
             );
         }
     }

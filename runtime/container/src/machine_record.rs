@@ -9,7 +9,8 @@ use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 use yado_wire::{Failure, Step};
 
-/// An empty file, in a directory of which nothing but the socket `notify` is seen inside. A run's directory begins without it.
+/// An empty file, in a directory of which only the socket `notify` and the file `update-lock` are seen inside. A run's directory begins
+/// without it.
 const RECORD: &str = "is-32-bit";
 
 /// Records that the instance is for a machine of 32 bits. `runtime` is its runtime directory.

@@ -8,7 +8,7 @@ use crate::report::{at, at_new};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use yado_spec::launch_request::NOTIFY_SOCKET_NAME;
+use yado_spec::launch_request::{NOTIFY_SOCKET_NAME, UPDATE_LOCK_NAME};
 use yado_sys::mount::{self, Attributes, Depth, FsOption};
 use yado_wire::{Failure, Step};
 
@@ -17,6 +17,9 @@ pub(crate) const NOTIFY_SOCKET: &str = "/run/host/notify";
 
 /// Says what `$container` says, to those who are not told that.
 const CONTAINER_MANAGER: &str = "container-manager";
+
+/// What an instance that may delay the reboot of an update locks for that.
+const UPDATE_LOCK: &str = "/run/yado/update-lock";
 
 /// The instance's `/run`.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl RunDirectory {
     /// Makes it. `runtime` is the instance's runtime directory.
     pub(crate) fn make(base: u32, runtime: &OwnedFd) -> Result<RunDirectory, Failure> {
         let run = new_tmpfs(base, &[])?;
-        let notify = open_notify_socket(runtime)?;
+        let notify = clone_file(runtime, NOTIFY_SOCKET_NAME)?;
         mount::attach_at(&run, StagedTree::Run.name()).map_err(at(Step::Mount, "/run"))?;
         // Two files and a directory.
         let host = new_tmpfs(base, &[("size", "64k"), ("nr_inodes", "8")])?;
@@ -43,6 +46,14 @@ impl RunDirectory {
         mount::attach_below(&host, &run, "host").map_err(at(Step::Mount, "/run/host"))?;
         if let Some(notify) = &notify {
             mount::attach_below(notify, &host, NOTIFY_SOCKET_NAME).map_err(at(Step::Mount, NOTIFY_SOCKET))?;
+        }
+        if let Some(lock) = clone_file(runtime, UPDATE_LOCK_NAME)? {
+            as_ids(base, base, || make_place_of_lock(&run))
+                .map_err(at(Step::Mount, UPDATE_LOCK))?
+                .map_err(at(Step::Mount, UPDATE_LOCK))?;
+            let attributes = Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NOEXEC;
+            mount::set_attributes(&lock, Depth::One, attributes).map_err(at(Step::Mount, UPDATE_LOCK))?;
+            mount::attach_below(&lock, &run, "yado/update-lock").map_err(at(Step::Mount, UPDATE_LOCK))?;
         }
         Ok(RunDirectory { mount: run, has_notify_socket: notify.is_some() })
     }
@@ -72,11 +83,17 @@ fn fill(run: &OwnedFd, host: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::mknodat(host, NOTIFY_SOCKET_NAME, FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
 }
 
-/// The socket, detached. `None`: init made none.
-fn open_notify_socket(runtime: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    match mount::clone_tree(runtime.as_fd(), NOTIFY_SOCKET_NAME, Depth::One) {
+/// What the lock is bound on.
+fn make_place_of_lock(run: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::mkdirat(run, "yado", Mode::from_raw_mode(0o755))?;
+    rustix::fs::mknodat(run, "yado/update-lock", FileType::RegularFile, Mode::from_raw_mode(0o444), 0)
+}
+
+/// A file of init's in the runtime directory, detached. `None`: init made none.
+fn clone_file(runtime: &OwnedFd, name: &'static str) -> Result<Option<OwnedFd>, Failure> {
+    match mount::clone_tree(runtime.as_fd(), name, Depth::One) {
         Ok(mount) => Ok(Some(mount)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::from_io(Step::Mount, NOTIFY_SOCKET_NAME, &error)),
+        Err(error) => Err(Failure::from_io(Step::Mount, name, &error)),
     }
 }

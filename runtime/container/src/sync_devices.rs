@@ -15,7 +15,8 @@ use yado_sys::device_filter::{self, DeviceKind};
 use yado_sys::replace_file;
 use yado_wire::{Failure, Step};
 
-/// The record, in the instance's runtime directory, of which nothing but the socket `notify` is seen inside: one node a line.
+/// The record, in the instance's runtime directory, of which only the socket `notify` and the file `update-lock` are seen inside: one
+/// node a line.
 const RECORD: &str = "devices";
 /// A thousand nodes; more is not ours.
 const MAX_RECORD_BYTES: u64 = 128 * 1024;

@@ -120,6 +120,9 @@ impl Supervisor {
             reason = format!("{reason}; its last status: {status}");
         }
         let failure = Failure::refused(Step::Health, instance.name.as_str(), &reason);
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.unhealthy = instance.unhealthy.saturating_add(1);
+        }
         self.record_failure(id, failure);
     }
 }

@@ -69,6 +69,10 @@ pub(crate) struct Instance {
     pub(crate) refused_forks: Counter,
     /// How often it was started again after it ended by itself.
     pub(crate) restarts: u32,
+    /// How often it was decided that it is not healthy.
+    pub(crate) unhealthy: u32,
+    /// When it became ready, while it is.
+    pub(crate) ready_since: Option<Moment>,
     /// Why it last failed.
     pub(crate) last_failure: Option<Box<Failure>>,
     /// Its last start failed while netd was not up: it is started again when netd is.
@@ -189,6 +193,8 @@ impl Instance {
             oom_kills: Counter::default(),
             refused_forks: Counter::default(),
             restarts: 0,
+            unhealthy: 0,
+            ready_since: None,
             waits_for_netd: false,
             printed: Budget::per_second(PRINTED_BYTES_PER_SECOND, PRINTED_BURST_BYTES),
         }
@@ -413,7 +419,12 @@ pub(crate) mod tests {
                 stop_priority: 0,
                 stop_method: None,
             },
-            health: Health { ready: Readiness::Alive { window: second }, probe: None, watchdog: None },
+            health: Health {
+                ready: Readiness::Alive { window: second },
+                probe: None,
+                watchdog: None,
+                required: true,
+            },
             restart: Restart {
                 policy: RestartPolicy::Never,
                 first_pause: second,

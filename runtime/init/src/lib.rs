@@ -32,6 +32,7 @@ pub mod instance;
 mod instances;
 mod service;
 mod shutdown;
+mod update_health;
 mod updater;
 
 mod apply;

@@ -13,12 +13,13 @@ use crate::launch::{self, Launch, LaunchDescriptors, LaunchId, Limit, MAX_LAUNCH
 use crate::log::Priority;
 use crate::netd;
 use crate::supervisor::Supervisor;
+use crate::update_health;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use yado_spec::instance::Cpus;
-use yado_spec::launch_request::{LaunchPaths, LaunchTask, NOTIFY_SOCKET_NAME};
+use yado_spec::launch_request::{LaunchPaths, LaunchTask, NOTIFY_SOCKET_NAME, UPDATE_LOCK_NAME};
 use yado_spec::{InstanceSpec, LaunchRequest};
 use yado_sys::children;
 use yado_sys::{clock, datagram, machine};
@@ -129,6 +130,9 @@ impl Supervisor {
         // launcher is root, and the instance gets the socket by a mount.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runtime).map_err(|error| at(&runtime, error))?;
         leave_actual(&runtime, &spec);
+        if spec.security.update_lock {
+            update_health::make_lock(&runtime).map_err(|error| at(&runtime.join(UPDATE_LOCK_NAME), error))?;
+        }
         let notify = runtime.join(NOTIFY_SOCKET_NAME);
         let socket = datagram::bind(&notify, 0o666).map_err(|error| at(&notify, error))?;
         run.notify = Some(self.reader.watch_run(socket, self.close_queue.discarded()));

@@ -268,6 +268,7 @@ impl Supervisor {
             return;
         }
         instance.told = shown;
+        instance.ready_since = (shown == InstanceState::Ready).then(clock::since_boot);
         let about = instance.about();
         let name = &about.name;
         self.events.publish(Some(&about), EventKind::State(shown));

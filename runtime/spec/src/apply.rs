@@ -30,6 +30,7 @@ pub fn split(started_with: &InstanceSpec, desired: &InstanceSpec) -> InstanceSpe
         probe,
         // Its init was told the time when it started.
         watchdog: _,
+        required,
     } = health;
     let Limits {
         memory,
@@ -47,6 +48,8 @@ pub fn split(started_with: &InstanceSpec, desired: &InstanceSpec) -> InstanceSpe
         idmap_size: _,
         no_new_privs: _,
         time_namespace: _,
+        // What it locks is mounted when it starts.
+        update_lock: _,
         label: _,
         syscalls_deny_default: _,
         protection_start,
@@ -56,6 +59,7 @@ pub fn split(started_with: &InstanceSpec, desired: &InstanceSpec) -> InstanceSpe
     now.boot.clone_from(boot);
     now.health.ready.clone_from(ready);
     now.health.probe.clone_from(probe);
+    now.health.required = *required;
     now.restart.clone_from(restart);
     now.limits = Limits {
         memory: *memory,

@@ -79,6 +79,8 @@ pub struct HealthDraft {
     pub probe_failures: u32,
     /// `health.watchdog`.
     pub watchdog: Option<Duration>,
+    /// `health.required`.
+    pub required: bool,
 }
 
 /// The words of `health.ready`.
@@ -116,6 +118,7 @@ impl ConfigDraft {
                 probe_timeout: Duration::ZERO,
                 probe_failures: 0,
                 watchdog: None,
+                required: false,
             },
             memory: None,
             is_memory_hard: true,
@@ -147,6 +150,7 @@ impl ConfigDraft {
                 failures: health.probe_failures,
             }),
             watchdog: health.watchdog,
+            required: health.required,
         }
     }
 

@@ -41,8 +41,8 @@ impl ConfigDraft {
 }
 
 fn health(health: &Health, mut draft: HealthDraft) -> HealthDraft {
-    let Health { ready, probe, watchdog } = health.clone();
-    draft.watchdog = watchdog;
+    let Health { ready, probe, watchdog, required } = health.clone();
+    (draft.watchdog, draft.required) = (watchdog, required);
     match ready {
         Readiness::Alive { window } => (draft.ready, draft.window) = (ReadyWord::Alive, window),
         Readiness::Notify { timeout } => (draft.ready, draft.timeout) = (ReadyWord::Notify, timeout),

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Rises whenever `InstanceSpec` changes in a way that changes its bytes. There is no migration: an init of another
 /// schema compiles again.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 
 /// The longest file that is written or read. A spec with every key set is about 4 KiB; the rest is room for
 /// `environment.*`.

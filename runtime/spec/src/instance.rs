@@ -106,6 +106,8 @@ pub struct Health {
     pub probe: Option<Probe>,
     /// `health.watchdog`: the longest time between two `WATCHDOG=1` over `$NOTIFY_SOCKET`.
     pub watchdog: Option<Duration>,
+    /// `health.required`: a release on trial is kept only when this instance is ready.
+    pub required: bool,
 }
 
 /// When an instance counts as ready.
@@ -279,6 +281,8 @@ pub struct Security {
     pub no_new_privs: bool,
     /// `security.time_namespace` (ours): clocks that count from a start count from the instance's.
     pub time_namespace: bool,
+    /// `security.update_lock` (ours): it may delay the reboot of an update.
+    pub update_lock: bool,
     /// `security.label` (ours): the security module's label for all that runs in it; `None`: the launcher's own.
     pub label: Option<String>,
     /// `security.syscalls.deny_default`: the system call filter is on.
@@ -306,6 +310,7 @@ impl Default for Security {
             idmap_size: USUAL_IDS,
             no_new_privs: false,
             time_namespace: false,
+            update_lock: false,
             label: None,
             syscalls_deny_default: true,
             protection_start: false,

@@ -137,6 +137,8 @@ impl Default for CommandUser {
 
 /// In [`LaunchPaths::runtime`], the socket on which init hears what the instance notifies it of (sd_notify(3)).
 pub const NOTIFY_SOCKET_NAME: &str = "notify";
+/// In [`LaunchPaths::runtime`], the file that an instance with `security.update_lock` locks to delay the reboot of an update.
+pub const UPDATE_LOCK_NAME: &str = "update-lock";
 /// The descriptor on which the launcher finds its request (a sealed memfd).
 pub const REQUEST_FD: i32 = 3;
 /// The descriptor on which the launcher reports (`SOCK_SEQPACKET`).

@@ -36,7 +36,12 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             stop_priority: 0,
             stop_method: None,
         },
-        health: Health { ready: Readiness::Alive { window: Duration::from_secs(10) }, probe: None, watchdog: None },
+        health: Health {
+            ready: Readiness::Alive { window: Duration::from_secs(10) },
+            probe: None,
+            watchdog: None,
+            required: true,
+        },
         restart: Restart {
             policy: RestartPolicy::Never,
             first_pause: Duration::from_secs(1),
@@ -50,6 +55,7 @@ fn an_instance_of_which_nothing_is_said_has_the_defaults_of_the_tables() {
             idmap_size: 65_536,
             no_new_privs: false,
             time_namespace: false,
+            update_lock: false,
             label: None,
             syscalls_deny_default: true,
             protection_start: false,
@@ -100,9 +106,9 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
     assert_eq!((autostart, delay, priority), (true, Duration::from_secs(3), -7));
     assert_eq!((after, shutdown_timeout, stop_priority), (vec![], Duration::from_secs(60), 9));
     assert_eq!(stop_method, Some(StopMethod::Command(vec!["/sbin/init".into(), "0".into()])));
-    let Health { ready, probe, watchdog } = health;
+    let Health { ready, probe, watchdog, required } = health;
     assert_eq!(ready, Readiness::Notify { timeout: Duration::from_secs(120) });
-    assert_eq!(watchdog, Some(Duration::from_secs(15)));
+    assert_eq!((watchdog, required), (Some(Duration::from_secs(15)), false));
     let Some(Probe { attempt, interval, timeout, failures }) = probe else { panic!("it has a probe") };
     assert_eq!(attempt, ProbeAttempt::Exec(vec!["/usr/bin/check".into(), "--quick".into()]));
     assert_eq!((interval, timeout, failures), (Duration::from_secs(60), Duration::from_millis(1500), 5));
@@ -120,13 +126,14 @@ fn every_field_of_a_spec_is_reached_by_a_key() {
         idmap_size,
         no_new_privs,
         time_namespace,
+        update_lock,
         label,
         syscalls_deny_default,
         protection_start,
         protection_delete,
     } = security;
     assert!(privileged && nesting && no_new_privs && protection_start && protection_delete && !syscalls_deny_default);
-    assert!(time_namespace);
+    assert!(time_namespace && update_lock);
     assert_eq!((idmap_size, label.as_deref()), (131_072, Some("shellfish")));
 
     let lan = Nic {

@@ -44,6 +44,15 @@ pub fn lock_within(file: &impl AsFd, timeout: Duration) -> io::Result<()> {
     }
 }
 
+/// Whether anybody has locked this file, for itself or together with others. It is locked for a moment, to find out.
+pub fn is_locked(file: &impl AsFd) -> io::Result<bool> {
+    match try_lock(file) {
+        Ok(()) => unlock(file).map(|()| false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Unlocks it before that.
 pub fn unlock(file: &impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::flock(file, FlockOperation::Unlock)?)
@@ -66,6 +75,26 @@ mod tests {
         for name in ["link", "fifo", "."] {
             assert!(open(&at(name)).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_lock_of_any_kind_is_seen_until_its_last_holder_is_gone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let looked_at = File::open(file.path()).unwrap();
+        let (one, other) = (File::open(file.path()).unwrap(), File::open(file.path()).unwrap());
+        assert!(!is_locked(&looked_at).unwrap());
+        for holder in [&one, &other] {
+            rustix::fs::flock(holder, FlockOperation::NonBlockingLockShared).unwrap();
+        }
+        assert!(is_locked(&looked_at).unwrap());
+        drop(one);
+        assert!(is_locked(&looked_at).unwrap());
+        // As a child of the holder has it.
+        let inherited = other.try_clone().unwrap();
+        drop(other);
+        assert!(is_locked(&looked_at).unwrap());
+        drop(inherited);
+        assert!(!is_locked(&looked_at).unwrap());
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub enum Request {
         /// What for.
         reason: Text<200>,
     },
+    /// What a trial is judged by. Answered by one [`Reply::Health`] for each instance, then `Done`.
+    Health,
 }
 
 /// The most words of [`Request::Update`].
@@ -160,6 +162,33 @@ pub enum Reply {
     Refused(Failure),
     /// What became of an instance by [`Request::Apply`].
     Applied(Applied),
+    /// How an instance does.
+    Health(InstanceHealth),
+}
+
+/// How an instance does, for who judges a release on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceHealth {
+    /// Which.
+    pub instance: AboutInstance,
+    /// It starts with the system, and `health.required` is not false.
+    pub is_required: bool,
+    /// Somebody wants it to run.
+    pub is_wanted: bool,
+    /// Where in its life it is.
+    pub state: InstanceState,
+    /// Milliseconds since it became ready, while it is.
+    pub ready_ms: Option<u64>,
+    /// How often it was started again after it ended by itself.
+    pub restarts: u32,
+    /// How often it was decided that it is not healthy.
+    pub unhealthy: u32,
+    /// Somebody in it holds the update lock.
+    pub holds_update: bool,
+    /// Fingerprint of the image that it runs by, or that it would be started by.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Why it last failed.
+    pub last_failure: Option<Failure>,
 }
 
 /// What became of one instance.

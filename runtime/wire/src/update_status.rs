@@ -14,6 +14,8 @@ pub const MAX_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpdateStatus {
+    /// The process that writes it: what another one left is not its word.
+    pub pid: u32,
     /// How far the update is, by the word of the record: `idle`, `candidate`, `checking`, `staging`, `staged`, `armed`, `trial`, `judged`,
     /// `confirming`, `undoing`; and `done`, when what was asked for is.
     pub phase: String,
@@ -45,119 +47,78 @@ pub struct UpdateStatus {
     pub exit: Option<u8>,
 }
 
-/// What the updater and the command that waits for it end with. Numbers are never given another meaning: scripts ask for them.
+/// A rule of updates, by its name for programs, its code, and what broke it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpdateExit {
-    /// It is done.
-    Done,
-    /// Something else went wrong; the error says what.
-    Failed,
-    /// The command line is not understood.
-    Usage,
-    /// There is no newer release at the source, or nothing to do it with.
-    NothingToDo,
-    /// Another update is at work, or on trial.
-    Busy,
-    /// `yado update hold` keeps everything from being installed.
-    Held,
-    /// The source does not give the release: the network, the stick, the server.
-    Source,
-    /// No trusted key has signed it, or it is not what was signed.
-    Signature,
-    /// It is for another product, board or architecture.
-    Incompatible,
-    /// It is older than what this device has accepted, or below a floor.
-    Older,
-    /// It needs another release first, or a newer runtime or kernel.
-    Requires,
-    /// It does not fit: space in the slot, on the data partition, or memory.
-    Space,
-    /// It failed here before, and is not tried again until told.
-    Blocked,
-    /// What was written is not what is read back, or could not be written.
-    Device,
-    /// The boot loader's state cannot be read or written, or does not do what it must.
-    BootLoader,
-    /// It was tried, and what ran before it runs again.
-    FellBack,
-    /// Somebody stopped it.
-    Stopped,
+pub struct ExitCode {
+    /// The process ends with it.
+    pub code: u8,
+    /// In JSON.
+    pub rule: &'static str,
+    /// For people.
+    pub meaning: &'static str,
 }
 
-impl UpdateExit {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [UpdateExit; 17] = [
-        UpdateExit::Done,
-        UpdateExit::Failed,
-        UpdateExit::Usage,
-        UpdateExit::NothingToDo,
-        UpdateExit::Busy,
-        UpdateExit::Held,
-        UpdateExit::Source,
-        UpdateExit::Signature,
-        UpdateExit::Incompatible,
-        UpdateExit::Older,
-        UpdateExit::Requires,
-        UpdateExit::Space,
-        UpdateExit::Blocked,
-        UpdateExit::Device,
-        UpdateExit::BootLoader,
-        UpdateExit::FellBack,
-        UpdateExit::Stopped,
-    ];
-
-    /// The exit code.
-    pub fn code(self) -> u8 {
-        match self {
-            UpdateExit::Done => 0,
-            UpdateExit::Failed => 1,
-            UpdateExit::Usage => 2,
-            UpdateExit::NothingToDo => 3,
-            UpdateExit::Busy => 4,
-            UpdateExit::Held => 5,
-            UpdateExit::Source => 10,
-            UpdateExit::Signature => 11,
-            UpdateExit::Incompatible => 12,
-            UpdateExit::Older => 13,
-            UpdateExit::Requires => 14,
-            UpdateExit::Space => 15,
-            UpdateExit::Blocked => 16,
-            UpdateExit::Device => 20,
-            UpdateExit::BootLoader => 21,
-            UpdateExit::FellBack => 30,
-            UpdateExit::Stopped => 31,
-        }
-    }
-
-    /// What it means, for people.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            UpdateExit::Done => "done",
-            UpdateExit::Failed => "something else went wrong; the error says what",
-            UpdateExit::Usage => "the command line is not understood",
-            UpdateExit::NothingToDo => "nothing to do: no newer release, nothing to confirm, nothing to go back to",
-            UpdateExit::Busy => "another update is at work, or on trial",
-            UpdateExit::Held => "held: yado update unhold",
-            UpdateExit::Source => "the source does not give the release: network, server, stick",
-            UpdateExit::Signature => "no trusted key has signed it, or it is not what was signed",
-            UpdateExit::Incompatible => "for another product, board or architecture",
-            UpdateExit::Older => "older than what this device has accepted, or below a floor",
-            UpdateExit::Requires => "needs another release first, or a newer runtime or kernel",
-            UpdateExit::Space => "does not fit: slot, data partition or memory",
-            UpdateExit::Blocked => "failed here before, and is not tried again until told",
-            UpdateExit::Device => "could not be written, or something else is read back",
-            UpdateExit::BootLoader => "the boot loader's state cannot be read or written",
-            UpdateExit::FellBack => "it was tried, and what ran before runs again",
-            UpdateExit::Stopped => "somebody stopped it",
-        }
-    }
+const fn row(code: u8, rule: &'static str, meaning: &'static str) -> ExitCode {
+    ExitCode { code, rule, meaning }
 }
+
+/// What was asked for is done.
+pub const DONE: u8 = 0;
+/// Something went wrong that has no row.
+pub const FAILED: u8 = 1;
+/// The command line is not understood.
+pub const MISUSED: u8 = 2;
+
+/// All of them. 0 is success, 1 anything that has no row, 2 a wrong command line.
+pub const EXIT_CODES: &[ExitCode] = &[
+    row(10, "source-missing", "the source has no such file"),
+    row(11, "source-short", "a file of the source ends early"),
+    row(12, "source-order", "a bundle's files are in another order than the release's"),
+    row(13, "source-broken", "the source cannot be read: network, server, disk, stick"),
+    row(20, "release-size", "no release: truncated, or too long"),
+    row(21, "release-header", "no release: its header is not of this format"),
+    row(22, "release-signature", "not signed by enough of the keys that this board trusts"),
+    row(23, "release-manifest", "its manifest is not the one that was signed, or breaks a rule"),
+    row(30, "held", "updates are held"),
+    row(31, "product", "another product's release"),
+    row(32, "architecture", "made for another processor"),
+    row(33, "board", "made for other boards"),
+    row(34, "already", "it runs already"),
+    row(35, "blocked", "it failed here before"),
+    row(36, "security-epoch", "of an older security epoch than what was confirmed"),
+    row(37, "older", "not newer than what was confirmed"),
+    row(38, "stepping-stone", "another release has to be installed first"),
+    row(39, "runtime", "needs a later runtime"),
+    row(40, "instance", "has an image for an instance that is not here"),
+    row(41, "kernel", "the kernel lacks options that it needs"),
+    row(42, "memory", "needs more memory than the board has"),
+    row(43, "no-slot", "there is no second slot"),
+    row(44, "slot-space", "the system is larger than the slot"),
+    row(45, "no-boot-partition", "the slot has no place for boot files"),
+    row(46, "boot-space", "the boot files are larger than the slot's boot partition"),
+    row(47, "data-space", "the data partition has too little room for the images"),
+    row(50, "busy", "another update goes on"),
+    row(51, "trial", "a trial goes on: it has to be confirmed or undone first"),
+    row(52, "nothing-before", "there is nothing to go back to"),
+    row(53, "before-is-bad", "what there is to go back to does not verify"),
+    row(54, "no-trial", "no trial goes on"),
+    row(55, "too-late", "it has been started already: only a rollback helps"),
+    row(56, "nothing-goes-on", "nothing goes on that could be cancelled"),
+    row(57, "not-blocked", "no such release is blocked"),
+    row(60, "device", "it could not be written, or something else is read back"),
+    row(61, "boot-loader", "the boot loader's state cannot be read or written"),
+    row(62, "state", "the data partition does not take what has to be remembered"),
+    row(63, "trust", "the keys that this board trusts cannot be read, or there are none"),
+    row(64, "reboot", "init does not start the machine again"),
+    row(70, "fell-back", "it was tried, and what ran before runs again"),
+    row(71, "cancelled", "somebody stopped it"),
+];
 
 /// With what a command ends whose updater ended like this. One that was killed has failed.
 pub fn exit_code(status: ExitStatus) -> u8 {
     match status {
         ExitStatus::Code(code) => code,
-        ExitStatus::Signal(_) => UpdateExit::Failed.code(),
+        ExitStatus::Signal(_) => FAILED,
     }
 }
 
@@ -167,7 +128,7 @@ mod tests {
 
     #[test]
     fn exit_codes_are_different_and_rise() {
-        let codes: Vec<u8> = UpdateExit::ALL.into_iter().map(UpdateExit::code).collect();
+        let codes: Vec<u8> = EXIT_CODES.iter().map(|row| row.code).collect();
         assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{codes:?}");
         // Shells have a meaning of their own for what is above.
         assert!(codes.iter().all(|code| *code < 125), "{codes:?}");

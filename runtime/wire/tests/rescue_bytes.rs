@@ -8,8 +8,8 @@ use frozen::is_frozen;
 use yado_wire::launch::StepTime;
 use yado_wire::names::clipped;
 use yado_wire::rescue::{
-    Applied, ApplyOutcome, Command, CommandUser, Event, EventKind, ExitStatus, InstanceState, InstanceStatus,
-    LogRecord, Mode, Reply, Request, RunEnd, ServiceStatus, SystemStatus, Verify,
+    Applied, ApplyOutcome, Command, CommandUser, Event, EventKind, ExitStatus, InstanceHealth, InstanceState,
+    InstanceStatus, LogRecord, Mode, Reply, Request, RunEnd, ServiceStatus, SystemStatus, Verify,
 };
 use yado_wire::{AboutInstance, Failure, InstanceId, InstanceName, Retry, Step, decode, encode};
 
@@ -45,6 +45,7 @@ fn version_1_requests_are_frozen() {
     is_frozen(&Request::Apply { forget: true }, &[b"\x0a\x01"]);
     is_frozen(&Request::Update { words: vec!["install".into(), "/a".into()] }, &[b"\x0b\x02\x07install\x02/a"]);
     is_frozen(&Request::StopUpdate, &[b"\x0c"]);
+    is_frozen(&Request::Health, &[b"\x0e"]);
     is_frozen(&Request::RebootFor { by: clipped("updater"), reason: clipped("why") }, &[b"\x0d\x07updater\x03why"]);
 }
 
@@ -228,6 +229,35 @@ fn version_1_replies_are_frozen() {
     is_frozen(&applied(ApplyOutcome::Changed), &[b"\x09\xac\x02\x05web-1\x02"]);
     is_frozen(&applied(ApplyOutcome::WaitsForRestart), &[b"\x09\xac\x02\x05web-1\x03"]);
     is_frozen(&applied(ApplyOutcome::Refused(failure())), &[b"\x09\xac\x02\x05web-1\x04", FAILURE]);
+    let stopped = InstanceHealth {
+        instance: about(),
+        is_required: false,
+        is_wanted: false,
+        state: InstanceState::Stopped,
+        ready_ms: None,
+        restarts: 0,
+        unhealthy: 0,
+        holds_update: false,
+        fingerprint: None,
+        last_failure: None,
+    };
+    let ready = InstanceHealth {
+        is_required: true,
+        is_wanted: true,
+        state: InstanceState::Ready,
+        ready_ms: Some(300),
+        restarts: 2,
+        unhealthy: 3,
+        holds_update: true,
+        fingerprint: Some([7; 32]),
+        last_failure: Some(failure()),
+        ..stopped.clone()
+    };
+    is_frozen(&Reply::Health(stopped), &[b"\x0a\xac\x02\x05web-1\x00\x00\x00\x00\x00\x00\x00\x00\x00"]);
+    is_frozen(
+        &Reply::Health(ready),
+        &[b"\x0a\xac\x02\x05web-1\x01\x01\x04\x01\xac\x02\x02\x03\x01\x01", &[7; 32], b"\x01", FAILURE],
+    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ const REASONS: &[(&str, &str)] = &[
     ("boot.autostart.priority", "read when the system starts, from the file itself"),
     ("boot.stop.method", "seen when it is stopped: hosted, `the_key_holds_at_once_on_what_runs`"),
     ("boot.stop.priority", "read when the system ends: hosted, `another_order_of_stopping_holds_at_once`"),
+    ("health.required", "asked by the updater: hosted, `what_a_trial_is_judged_by_is_told_of_each_instance`"),
     (
         "security.protection.delete",
         "nothing deletes an instance but whoever takes its file away, and the key with it",

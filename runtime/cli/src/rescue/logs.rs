@@ -55,7 +55,8 @@ pub(super) fn for_each_record(
             | Reply::Event(_)
             | Reply::Console
             | Reply::Exited(_)
-            | Reply::Applied(_) => return Err(connection.unexpected().into()),
+            | Reply::Applied(_)
+            | Reply::Health(_) => return Err(connection.unexpected().into()),
         }
     }
 }

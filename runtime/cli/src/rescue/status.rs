@@ -105,7 +105,12 @@ pub(super) fn ask(socket: &Path) -> Result<StatusReply, ExchangeError> {
             Reply::Service(status) => services.push(status),
             Reply::Done => break,
             Reply::Refused(failure) => return Err(ExchangeError::Refused(Box::new(failure))),
-            Reply::Log(_) | Reply::Event(_) | Reply::Console | Reply::Exited(_) | Reply::Applied(_) => {
+            Reply::Log(_)
+            | Reply::Event(_)
+            | Reply::Console
+            | Reply::Exited(_)
+            | Reply::Applied(_)
+            | Reply::Health(_) => {
                 return Err(connection.unexpected());
             }
         }

@@ -9,6 +9,8 @@ use yado_wire::rescue::{ExitStatus, Reply, Request};
 /// An updater that was started for us. It goes on when this is dropped.
 pub(crate) struct StartedUpdater {
     connection: Connection<Reply>,
+    /// Its process.
+    pub(crate) pid: Option<i32>,
 }
 
 impl StartedUpdater {
@@ -22,7 +24,7 @@ impl StartedUpdater {
         let connection = Connection::ask_init(socket, &Request::Update { words }, &input)?;
         connection.set_timeout(ANSWER_TIMEOUT)?;
         match connection.next()?.0 {
-            Reply::Service(_) => Ok(StartedUpdater { connection }),
+            Reply::Service(status) => Ok(StartedUpdater { connection, pid: status.pid }),
             Reply::Refused(failure) => Err(ExchangeError::Refused(Box::new(failure))),
             _ => Err(connection.unexpected()),
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use yado_sys::poll::{Interest, PollSet};
 use yado_sys::signals::{self, Signal};
 use yado_wire::rescue::ExitStatus;
-use yado_wire::update_status::{FILE, MAX_BYTES, UpdateExit, UpdateStatus, exit_code};
+use yado_wire::update_status::{FAILED, FILE, MAX_BYTES, UpdateStatus, exit_code};
 
 /// How often it is looked how far it is.
 const LOOK: Duration = Duration::from_millis(250);
@@ -44,9 +44,10 @@ impl Follow<'_> {
         let keys = Keys::open()?;
         loop {
             let ended = updater.wait(LOOK)?;
-            let status = self.read();
+            let status = self.read(updater.pid);
             if let Some(ended) = ended {
-                return screen.finish(status.unwrap_or_default(), ended);
+                let status = status.or_else(|| screen.last.clone()).unwrap_or_default();
+                return screen.finish(status, ended);
             }
             if let Some(status) = status {
                 screen.show(&status)?;
@@ -65,11 +66,10 @@ impl Follow<'_> {
         loop {
             // Asked first: what it wrote last is read after it has ended.
             let running = rescue::running_updater(self.socket)?;
-            // What another one writes is not its word.
-            let status = self.read().filter(|_| running.is_none_or(|running| running == first));
+            let status = self.read(Some(first));
             if running != Some(first) {
                 let status = status.or_else(|| screen.last.clone()).unwrap_or_default();
-                let code = status.exit.unwrap_or(UpdateExit::Failed.code());
+                let code = status.exit.unwrap_or(FAILED);
                 return screen.finish(status, ExitStatus::Code(code));
             }
             if let Some(status) = status {
@@ -82,9 +82,10 @@ impl Follow<'_> {
         }
     }
 
-    /// What the updater says. `None`: nothing yet.
-    fn read(&self) -> Option<UpdateStatus> {
-        read_status(&status_path(self.socket)?)
+    /// What the updater of this process says. `None`: nothing yet.
+    fn read(&self, pid: Option<i32>) -> Option<UpdateStatus> {
+        let is_its = |status: &UpdateStatus| i64::from(status.pid) == pid.map_or(0, i64::from);
+        read_status(&status_path(self.socket)?).filter(is_its)
     }
 }
 

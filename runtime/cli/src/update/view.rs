@@ -36,7 +36,7 @@ pub(super) fn line(status: &UpdateStatus, width: usize) -> String {
         let filled = BAR * usize::from(percent) / 100;
         let bar = format!("[{:<BAR$}]", "#".repeat(filled));
         let amount = format!("{percent:>3}%  {} of {}", bytes(status.done), bytes(status.total));
-        let rate = (status.rate != 0).then(|| format!("  {}/s", bytes(status.rate))).unwrap_or_default();
+        let rate = if status.rate == 0 { String::new() } else { format!("  {}/s", bytes(status.rate)) };
         let left = status.left_s.map(|left| format!("  {} left", duration(Duration::from_secs(left))));
         let amount = format!("{amount}{rate}{}", left.unwrap_or_default());
         // The bar goes first, then the words.

@@ -231,7 +231,12 @@ fn spec(name: &str, image: [u8; 32], command: &[&str]) -> InstanceSpec {
             stop_priority: 0,
             stop_method: None,
         },
-        health: Health { ready: Readiness::Alive { window: Duration::from_secs(10) }, probe: None, watchdog: None },
+        health: Health {
+            ready: Readiness::Alive { window: Duration::from_secs(10) },
+            probe: None,
+            watchdog: None,
+            required: true,
+        },
         restart: Restart {
             policy: RestartPolicy::Never,
             first_pause: Duration::from_secs(1),

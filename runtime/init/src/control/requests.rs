@@ -76,6 +76,7 @@ impl Supervisor {
                 Err(failure) => self.reply(client_id, &Reply::Refused(failure)),
             },
             Request::Update { words } => self.update(client_id, &words, descriptors, now),
+            Request::Health => self.answer_health(client_id, now),
             Request::StopUpdate => {
                 self.set_exchange(client_id, Exchange::StoppingUpdate);
                 self.stop_updater(now);

@@ -265,7 +265,7 @@ mod tests {
     fn probed(ready: Readiness) -> Health {
         let attempt = ProbeAttempt::Exec(vec!["true".to_owned()]);
         let probe = Probe { attempt, interval: s(30), timeout: s(2), failures: 2 };
-        Health { ready, probe: Some(probe), watchdog: None }
+        Health { ready, probe: Some(probe), watchdog: None, required: true }
     }
 
     fn failed() -> Option<Box<Failure>> {
@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn silence_towards_the_watchdog_is_illness_and_a_word_is_health() {
-        let health = Health { ready: Readiness::Notify { timeout: s(9) }, probe: None, watchdog: Some(s(20)) };
+        let health =
+            Health { ready: Readiness::Notify { timeout: s(9) }, probe: None, watchdog: Some(s(20)), required: true };
         let mut watch = Watch::default();
         assert_eq!(watch.due(&health, Phase::Starting, s(0)), HealthAction::Nothing);
         assert_eq!(watch.deadline(), None, "it starts with READY=1");

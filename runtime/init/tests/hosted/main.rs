@@ -26,6 +26,7 @@ mod shutdown;
 mod stalled;
 mod stop_methods;
 mod update_command;
+mod update_health;
 mod updates;
 mod weighed_sockets;
 

@@ -10,18 +10,18 @@ use std::process::{Child, Command, Stdio};
 
 const UPDATER: &str = "\
 echo \"$*\" >>$YADO_RUN/seen
-say() { echo \"$1\" >$YADO_RUN/updater/aside; mv $YADO_RUN/updater/aside $YADO_RUN/updater/status; }
+say() { echo \"{\\\"pid\\\":$$,$1}\" >$YADO_RUN/updater/aside; mv $YADO_RUN/updater/aside $YADO_RUN/updater/status; }
 case \"$1 $2\" in
 'run install')
-    say '{\"phase\":\"staging\",\"release\":2,\"version\":\"1.4.0\",\"slot\":\"B\",\"stage\":\"write\",\"done\":50,\"total\":100}'
+    say '\"phase\":\"staging\",\"release\":2,\"version\":\"1.4.0\",\"slot\":\"B\",\"stage\":\"write\",\"done\":50,\"total\":100'
     [ \"$3\" != - ] || cat >$YADO_RUN/input
     trap 'exit 31' TERM
     while [ ! -e $YADO_RUN/go-on ]; do sleep 0.1; done
     case \"$3\" in
-    *bad) say '{\"phase\":\"candidate\",\"error\":\"release: no trusted key signed it\",\"rule\":\"signature\",\"exit\":11}'; exit 11 ;;
-    *) say '{\"phase\":\"armed\",\"release\":2,\"note\":\"the system reboots\",\"exit\":0}' ;;
+    *bad) say '\"phase\":\"candidate\",\"error\":\"release: no trusted key signed it\",\"rule\":\"signature\",\"exit\":11'; exit 11 ;;
+    *) say '\"phase\":\"armed\",\"release\":2,\"note\":\"the system reboots\",\"exit\":0' ;;
     esac ;;
-'run cancel') say '{\"phase\":\"idle\",\"note\":\"the update is forgotten\",\"exit\":0}' ;;
+'run cancel') say '\"phase\":\"idle\",\"note\":\"the update is forgotten\",\"exit\":0' ;;
 esac
 ";
 

@@ -300,6 +300,15 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
                it. systemd as an instance's init does not say it by itself; a service of its own can.",
     },
     Setting {
+        name: "health.required",
+        value: Value::Bool { get: |draft| Some(draft.health.required), set: |draft, on| draft.health.required = on },
+        default: "true",
+        applies: AtOnce,
+        origin: Origin::Ours,
+        help: "A release on trial is kept only when this instance is ready and stays so, if it starts with the system \
+               (`boot.autostart`). `false`: an update is kept also where this instance fails.",
+    },
+    Setting {
         name: "boot.mode",
         value: Value::Refused { reason: "it is for virtual machines" },
         default: "",

@@ -92,6 +92,20 @@ pub(super) static KEYS: &[Setting<ConfigDraft>] = &[
                Not on 32-bit ARM, whose kernel has no time namespaces.",
     },
     Setting {
+        name: "security.update_lock",
+        value: Value::Bool {
+            get: |draft| Some(draft.security.update_lock),
+            set: |draft, on| draft.security.update_lock = on,
+        },
+        default: "false",
+        applies: AtRestart,
+        origin: Origin::Ours,
+        help: "The instance may delay the reboot of an update: while a process of it holds a lock (flock(2), shared or \
+               exclusive) on the file /run/yado/update-lock, the device does not reboot into a new release, up to a limit of the \
+               updater's. `flock /run/yado/update-lock COMMAND` holds it while the command runs; the end of its holders \
+               releases it.",
+    },
+    Setting {
         name: "security.label",
         value: Value::Parsed {
             what: "an AppArmor profile's name or an SELinux context",
