@@ -226,7 +226,10 @@ fn refuse_unread(places: &Places, sources: &Sources) -> Result<(), Box<dyn Error
     let of_instances = [places.system.join("appliance"), places.data.join("instances")];
     let is_unread = |error: &&SourceError| match error {
         SourceError::Read { path, source: _ } | SourceError::TooMany { path } => of_instances.contains(path),
-        SourceError::TooLong { .. } | SourceError::Name { .. } | SourceError::Alias { .. } => false,
+        SourceError::TooLong { .. }
+        | SourceError::Name { .. }
+        | SourceError::Alias { .. }
+        | SourceError::Pin { .. } => false,
     };
     match sources.left_out.iter().find(is_unread) {
         Some(error) => Err(format!("{error}: nothing was changed").into()),

@@ -99,9 +99,10 @@ fn kind_of(path: &Path) -> Kind {
 
 fn check_directory(system: &Path, data: Option<&Path>) -> (Vec<Problem>, Vec<String>) {
     let sources = read_sources(system, data);
-    let Compiled { instances, networks: _, network_problems, profile_problems } =
+    let Compiled { instances, networks: _, network_problems, profile_problems, passed_over } =
         compile(&sources, &image_facts::read);
     let of_instances = instances.into_iter().filter_map(|(_, spec)| spec.err()).flatten();
+    let of_instances = of_instances.chain(passed_over.into_iter().map(|(_, problem)| problem));
     let problems = network_problems.into_iter().chain(profile_problems).chain(of_instances).collect();
     (problems, sources.left_out.iter().map(ToString::to_string).collect())
 }

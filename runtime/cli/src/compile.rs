@@ -86,7 +86,9 @@ pub(crate) fn lock(out: &Path) -> Result<SpecsLock, String> {
 /// What is compiled as it was said, and does not do all that was said; a line each.
 pub(crate) fn warnings(compiled: &Compiled) -> Vec<String> {
     let good = compiled.instances.iter().filter_map(|(name, spec)| Some((name, spec.as_ref().ok()?.not_enforced()?)));
-    good.map(|(name, (key, reason))| format!("warning: instance {name}: {key}: {reason}")).collect()
+    let not_enforced = good.map(|(name, (key, reason))| format!("warning: instance {name}: {key}: {reason}"));
+    let passed_over = compiled.passed_over.iter();
+    not_enforced.chain(passed_over.map(|(name, problem)| format!("warning: instance {name}: {problem}"))).collect()
 }
 
 /// Writes everything, and removes what is of instances that there are no more; answers with what is wrong, a line each.
@@ -96,7 +98,7 @@ pub(crate) fn write(
     out: &Path,
     _lock: &SpecsLock,
 ) -> Result<Vec<String>, ReplaceError> {
-    let Compiled { instances, networks, network_problems, profile_problems } = compiled;
+    let Compiled { instances, networks, network_problems, profile_problems, passed_over: _ } = compiled;
     let mut lines: Vec<String> =
         network_problems.iter().chain(&profile_problems).map(|problem| problem.to_string()).collect();
     replace(out, &format!("{NETWORKS}.bin"), &networks.encode())?;

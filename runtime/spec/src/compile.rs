@@ -10,9 +10,10 @@ mod order;
 use crate::instance::{InstanceSpec, StopMethod};
 use crate::layer::Located;
 use crate::network::NetworksSpec;
-use crate::parsed_file::{ParsedFile, file_problem, parse_file};
+use crate::parsed_file::{ParsedFile, file_problem, missing_image, parse_file, whole};
 use crate::parsed_layer::ParsedLayer;
 use crate::problem::{Fault, Location, Problem};
+use crate::sources::pins::Pins;
 use crate::sources::{Source, Sources};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ pub struct Compiled {
     pub network_problems: Vec<Problem>,
     /// What is wrong with profiles, also with those that no instance uses.
     pub profile_problems: Vec<Problem>,
+    /// Why instances that have a spec have not the image that an update gave them.
+    pub passed_over: Vec<(InstanceName, Problem)>,
 }
 
 /// What instances are looked at against: the images and networks of the machine that is compiled for.
@@ -63,6 +66,8 @@ pub struct World<'a> {
     pub aliases: &'a BTreeMap<String, [u8; 32]>,
     /// The image file by fingerprint.
     pub images: &'a BTreeMap<[u8; 32], PathBuf>,
+    /// What updates say of images.
+    pub pins: &'a BTreeMap<InstanceName, Pins>,
     /// The networks that nics can be on.
     pub networks: &'a NetworksSpec,
     /// Reads an image.
@@ -98,17 +103,34 @@ pub fn compile(sources: &Sources, facts: &ReadFacts) -> Compiled {
     let (networks, network_problems) = networks::compile(&sources.networks);
     let profiles: BTreeMap<&str, ParsedFile> =
         sources.profiles.iter().map(|(name, source)| (name.as_str(), read_file(FileKind::Profile, source))).collect();
-    let world = World { aliases: &sources.aliases, images: &sources.images, networks: &networks, facts };
+    let Sources { aliases, images, pins, .. } = sources;
+    let world = World { aliases, images, pins, networks: &networks, facts };
+    let mut passed_over = Vec::new();
     let mut instances: BTreeMap<InstanceName, (ParsedFile, Result<InstanceSpec, Vec<Problem>>)> = BTreeMap::new();
     for (name, source) in &sources.instances {
         let parsed = read_file(FileKind::Instance, source);
         let spec = files::compile(name, &source.path.display().to_string(), &parsed, &profiles, &world);
+        let problem = parsed.image.as_ref().and_then(|image| world.passed_over(name, image));
+        passed_over.extend(problem.filter(|_| spec.is_ok()).map(|problem| (name.clone(), problem)));
         instances.insert(name.clone(), (parsed, spec));
     }
     order::check(&mut instances);
     let instances = instances.into_iter().map(|(name, (_, spec))| (name, spec)).collect();
     let profile_problems = profiles.into_values().flat_map(|profile| profile.all_problems()).collect();
-    Compiled { instances, networks, network_problems, profile_problems }
+    Compiled { instances, networks, network_problems, profile_problems, passed_over }
+}
+
+/// The image that an instance's own key means, whatever its pins say: what a pin is made for. The error says why there is none.
+pub fn own_image(sources: &Sources, instance: &InstanceName) -> Result<[u8; 32], Problem> {
+    let missing = |file: &str| file_problem(file, "", Fault::Unknown { what: "instance", nearest: None });
+    let source = sources.instances.get(instance).ok_or_else(|| missing(instance.as_str()))?;
+    let file = source.path.display().to_string();
+    let parsed = read_file(FileKind::Instance, source);
+    if let Some(problem) = parsed.own_problems().first() {
+        return Err(problem.clone());
+    }
+    let image = parsed.image.as_ref().ok_or_else(|| missing_image(whole(&file)))?;
+    expand::find_image(image, &sources.aliases, &sources.images)
 }
 
 /// What is wrong with one file by itself. The profiles, images, networks and instances that it names are not looked for.

@@ -9,15 +9,19 @@
 //! | networks | `appliance/networks/NAME.toml` | `networks/NAME.toml` |
 //! | images | `images/FINGERPRINT/image`, which wins here: a system image is verified | the same |
 //! | aliases | `images/aliases/ALIAS` → `../FINGERPRINT` | the same |
+//! | pins ([`pins`]) | | `images/instances/NAME/OWN` → `../../FINGERPRINT` |
 //!
 //! NAME of an instance is its full name: `PROJECT_NAME` for one of another project than the default. Profiles, networks and images
 //! are shared by all projects.
 //!
 //! The digest of an instance covers, in this order: each profile as `profiles/NAME.toml`, by name; each alias as
-//! `aliases/ALIAS` with its fingerprint in hex, by name; its own file as `instance.toml`. All profiles and all aliases,
-//! because init cannot know which of them a file names.
+//! `aliases/ALIAS` with its fingerprint in hex, by name; each of its own pins as `pins/OWN`; its own file as `instance.toml`. All
+//! profiles and all aliases, because init cannot know which of them a file names.
+
+pub mod pins;
 
 use crate::file::{Digest, sources_digest};
+use pins::{Pins, fingerprint_of};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -46,6 +50,8 @@ pub struct Sources {
     pub networks: BTreeMap<String, Source>,
     /// Fingerprint by alias.
     pub aliases: BTreeMap<String, [u8; 32]>,
+    /// What updates say of the images of instances.
+    pub pins: BTreeMap<InstanceName, Pins>,
     /// The image file by fingerprint. Nothing in it was looked at.
     pub images: BTreeMap<[u8; 32], PathBuf>,
     /// Entries that were left out, and directories that could not be read. A directory that does not exist is empty.
@@ -93,6 +99,11 @@ pub enum SourceError {
         /// The link.
         path: PathBuf,
     },
+    /// A pin that is not named by a fingerprint, or does not point to a directory named by one.
+    Pin {
+        /// The link.
+        path: PathBuf,
+    },
 }
 
 impl core::fmt::Display for SourceError {
@@ -108,6 +119,9 @@ impl core::fmt::Display for SourceError {
             SourceError::Name { path, reason } => write!(out, "{}: {reason}", path.display()),
             SourceError::Alias { path } => {
                 write!(out, "{}: an alias is a link to ../FINGERPRINT of 64 hex digits", path.display())
+            }
+            SourceError::Pin { path } => {
+                write!(out, "{}: a pin is a link from a fingerprint to ../../FINGERPRINT", path.display())
             }
         }
     }
@@ -134,6 +148,7 @@ pub fn read_sources(system: &Path, data: Option<&Path>) -> Sources {
         read_stems(&data.join("profiles"), Some(data), &mut sources.profiles, left_out);
         read_stems(&data.join("networks"), Some(data), &mut sources.networks, left_out);
         sources.read_images(&data.join("images"));
+        sources.read_pins(data);
     }
     sources
 }
@@ -152,10 +167,11 @@ impl Sources {
             .iter()
             .map(|(alias, fingerprint)| (format!("aliases/{alias}"), hex::encode(fingerprint)))
             .collect();
+        let pins = self.pin_sources(instance);
         let own = [("instance.toml", own.content.as_deref().ok()?)];
         let profiles = list.iter().map(|(name, content)| (name.as_str(), *content));
-        let aliases = aliases.iter().map(|(name, content)| (name.as_str(), content.as_bytes()));
-        Some(sources_digest(profiles.chain(aliases).chain(own)))
+        let links = aliases.iter().chain(&pins).map(|(name, content)| (name.as_str(), content.as_bytes()));
+        Some(sources_digest(profiles.chain(links).chain(own)))
     }
 
     fn read_appliance(&mut self, directory: &Path) {
@@ -203,23 +219,12 @@ impl Sources {
     fn read_aliases(&mut self, directory: &Path) {
         for alias in entries(directory, &mut self.left_out) {
             let path = directory.join(&alias);
-            let target = match fs::read_link(&path) {
-                Ok(target) => target,
-                // So the kernel says that it is no link.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    self.left_out.push(SourceError::Alias { path });
-                    continue;
-                }
-                Err(source) => {
-                    self.left_out.push(SourceError::Read { path, source });
-                    continue;
-                }
-            };
-            match target.file_name().and_then(|name| name.to_str()).and_then(hex::parse_digest) {
-                Some(fingerprint) => {
+            match fingerprint_of(&path) {
+                Ok(Some(fingerprint)) => {
                     self.aliases.insert(alias, fingerprint);
                 }
-                None => self.left_out.push(SourceError::Alias { path }),
+                Ok(None) => self.left_out.push(SourceError::Alias { path }),
+                Err(source) => self.left_out.push(SourceError::Read { path, source }),
             }
         }
     }

@@ -31,7 +31,8 @@ fn request(config: &[(&str, &str)], devices: &[(&str, &[(&str, &str)])]) -> Pars
 fn compile(image: Option<&str>, layers: &[&ParsedLayer]) -> Result<InstanceSpec, Vec<Problem>> {
     let (aliases, images) = ([("busybox".to_owned(), BUSYBOX)].into(), [(BUSYBOX, PathBuf::from("image"))].into());
     let networks = NetworksSpec::default_networks();
-    let world = World { aliases: &aliases, images: &images, networks: &networks, facts: &facts };
+    let pins = BTreeMap::new();
+    let world = World { aliases: &aliases, images: &images, pins: &pins, networks: &networks, facts: &facts };
     let name = InstanceName::parse("it").unwrap();
     let image = image.map(|text| Located { location: Location::Request, text: text.to_owned() });
     compile_one(Heading { name: &name, location: &Location::Request, image: image.as_ref() }, layers, &world)

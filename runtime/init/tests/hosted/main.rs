@@ -19,6 +19,7 @@ mod late_netd;
 mod many;
 mod nesting;
 mod own_root;
+mod pinned_images;
 mod projects;
 mod reader;
 mod readme;

@@ -13,6 +13,7 @@ use crate::parsed_layer::{ParsedDevice, ParsedKey, ParsedLayer};
 use crate::problem::{Fault, Location, Problem};
 use crate::sources::is_fingerprint_prefix;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use yado_wire::network::MAX_NICS;
 use yado_wire::{InstanceName, hex};
 
@@ -29,7 +30,7 @@ pub(super) fn spec(
     config.values().for_each(|key| key.effect.apply(&mut draft));
     problems.extend(config_conflicts(&config, &draft));
     let image = match heading.image {
-        Some(source) => world.image(source),
+        Some(source) => world.image(heading.name, source),
         None => Err(missing_image(heading.location.clone())),
     };
     let image = image.map_err(|problem| problems.push(problem)).ok();
@@ -43,39 +44,36 @@ pub(super) fn spec(
 }
 
 impl World<'_> {
-    /// The image by alias, by fingerprint, or by the beginning of one.
-    fn image(&self, source: &Located) -> Result<([u8; 32], ImageFacts), Problem> {
-        let fingerprint = self.find_image(&source.text).map_err(|fault| source.problem("image", fault))?;
-        let refuse = |reason: String| source.problem("image", Fault::Refused { reason });
-        let Some(path) = self.images.get(&fingerprint) else {
-            return Err(refuse(format!("the image {} is not on this machine", hex::encode(&fingerprint))));
-        };
-        let facts = (self.facts)(&fingerprint, path).map_err(refuse)?;
-        match facts.kind {
-            ImageKind::Instance => Ok((fingerprint, facts)),
-            ImageKind::System => {
-                Err(refuse("it is the image of a system; an instance needs one of an instance".to_owned()))
-            }
+    /// The image that the instance gets: that of its pin, or else its own, by alias, by fingerprint, or by the beginning of one.
+    fn image(&self, name: &InstanceName, source: &Located) -> Result<([u8; 32], ImageFacts), Problem> {
+        let own = find_image(source, self.aliases, self.images)?;
+        if let Some(Ok(pinned)) = self.pinned(name, &own) {
+            return Ok(pinned);
         }
+        self.usable(&own).map_err(|reason| source.problem("image", Fault::Refused { reason }))
     }
 
-    fn find_image(&self, text: &str) -> Result<[u8; 32], Fault> {
-        if let Some(fingerprint) = self.aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
-            return Ok(fingerprint);
+    /// Why the instance has its own image and not that of its pin. A device that has lost an image does more with an older one
+    /// than with none.
+    pub(super) fn passed_over(&self, name: &InstanceName, source: &Located) -> Option<Problem> {
+        let own = find_image(source, self.aliases, self.images).ok()?;
+        let reason = self.pinned(name, &own)?.err()?;
+        let reason = format!("an update gave it another image, and it has its own: {reason}");
+        Some(source.problem("image", Fault::Conflict { reason }))
+    }
+
+    fn pinned(&self, name: &InstanceName, own: &[u8; 32]) -> Option<Result<([u8; 32], ImageFacts), String>> {
+        Some(self.usable(self.pins.get(name)?.get(own)?))
+    }
+
+    fn usable(&self, fingerprint: &[u8; 32]) -> Result<([u8; 32], ImageFacts), String> {
+        let path = self.images.get(fingerprint);
+        let path = path.ok_or_else(|| format!("the image {} is not on this machine", hex::encode(fingerprint)))?;
+        let facts = (self.facts)(fingerprint, path)?;
+        match facts.kind {
+            ImageKind::Instance => Ok((*fingerprint, facts)),
+            ImageKind::System => Err("it is the image of a system; an instance needs one of an instance".to_owned()),
         }
-        if is_fingerprint_prefix(text) {
-            let prefix = text.to_ascii_lowercase();
-            let mut matches = self.images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
-            return match (matches.next(), matches.next()) {
-                (Some(one), None) => Ok(*one),
-                (Some(_), Some(_)) => {
-                    Err(Fault::Value { expected: "more digits: several images begin so".to_owned() })
-                }
-                (None, _) => Err(Fault::Unknown { what: "image", nearest: None }),
-            };
-        }
-        let nearest = nearest(text, self.aliases.keys().map(String::as_str)).map(str::to_owned);
-        Err(Fault::Unknown { what: "image", nearest })
     }
 
     fn devices(
@@ -130,6 +128,31 @@ impl World<'_> {
         };
         expected.map(|expected| source.problem(name, "ipv4.address", Fault::Value { expected }))
     }
+}
+
+/// The image that is meant by an alias, a fingerprint, or the beginning of one.
+pub(super) fn find_image(
+    source: &Located,
+    aliases: &BTreeMap<String, [u8; 32]>,
+    images: &BTreeMap<[u8; 32], PathBuf>,
+) -> Result<[u8; 32], Problem> {
+    let text = source.text.as_str();
+    if let Some(fingerprint) = aliases.get(text).copied().or_else(|| hex::parse_digest(text)) {
+        return Ok(fingerprint);
+    }
+    let fault = if is_fingerprint_prefix(text) {
+        let prefix = text.to_ascii_lowercase();
+        let mut matches = images.keys().filter(|fingerprint| hex::encode(*fingerprint).starts_with(&prefix));
+        match (matches.next(), matches.next()) {
+            (Some(one), None) => return Ok(*one),
+            (Some(_), Some(_)) => Fault::Value { expected: "more digits: several images begin so".to_owned() },
+            (None, _) => Fault::Unknown { what: "image", nearest: None },
+        }
+    } else {
+        let nearest = nearest(text, aliases.keys().map(String::as_str)).map(str::to_owned);
+        Fault::Unknown { what: "image", nearest }
+    };
+    Err(source.problem("image", fault))
 }
 
 /// Keys that are right by themselves and not together.
