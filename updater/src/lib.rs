@@ -15,6 +15,7 @@ pub mod boot_loader;
 pub mod boot_state;
 pub mod environment;
 pub mod exit_codes;
+pub mod instances;
 pub mod live_status;
 pub mod machine;
 pub mod progress;

@@ -47,9 +47,7 @@ pub(super) fn disown(data: &Path, configured: &[InstanceName], known: &[Instance
                 break;
             }
         };
-        let Some(id) = path.file_name().and_then(|name| name.to_str()?.parse().ok()).map(InstanceId) else {
-            continue;
-        };
+        let Some(id) = path.file_name().and_then(|name| id_of(name.to_str()?)) else { continue };
         let owner = fs::read_link(path.join(OWNER)).ok();
         let owner = owner.and_then(|owner| InstanceName::parse(owner.to_str()?).ok());
         if known.contains(&id) || owner.as_ref().is_some_and(|owner| configured.contains(owner)) {
@@ -63,6 +61,16 @@ pub(super) fn disown(data: &Path, configured: &[InstanceName], known: &[Instance
         }
     }
     disowned
+}
+
+/// Whose layer has this name: `ID`, or beside it what an update has left of one.
+fn id_of(name: &str) -> Option<InstanceId> {
+    let id = match name.split_once('.') {
+        Some((id, "trial" | "before")) => id,
+        Some(_) => return None,
+        None => name,
+    };
+    id.parse().ok().map(InstanceId)
 }
 
 impl Disowned {
@@ -87,7 +95,14 @@ mod tests {
     fn a_layer_that_does_not_go_holds_up_no_other() {
         let data = tempfile::tempdir().unwrap();
         let layers = data.path().join("layers");
-        for (id, owner) in [("1", "kept"), ("2", "gone"), ("4", "runs")] {
+        for (id, owner) in [
+            ("1", "kept"),
+            ("1.before", "kept"),
+            ("2", "gone"),
+            ("2.trial", "gone"),
+            ("4", "runs"),
+            ("4.before", "runs"),
+        ] {
             fs::create_dir_all(layers.join(id).join("upper")).unwrap();
             symlink(owner, layers.join(id).join(OWNER)).unwrap();
         }
@@ -100,9 +115,11 @@ mod tests {
         assert!(layers.join("2").exists() && fs::read_link(layers.join("2").join(OWNER)).is_err());
         assert_eq!(disowned.problems.len(), 2, "{disowned:?}");
         let deleted: Vec<_> = disowned.delete().collect();
-        assert_eq!(deleted, [Ok("gone's layer 2: deleted, 2 files".to_owned())]);
-        let left: Vec<bool> = (1..=5).map(|id| layers.join(id.to_string()).exists()).collect();
-        assert_eq!(left, [true, false, true, true, true]);
+        let gone = || Ok("gone's layer 2: deleted, 2 files".to_owned());
+        assert_eq!(deleted, [gone(), gone()], "what an update left of it too");
+        let left = ["1", "1.before", "2", "2.trial", "3", "4", "4.before", "5", "aside"]
+            .map(|name| layers.join(name).exists());
+        assert_eq!(left, [true, true, false, false, true, true, true, true, true]);
     }
 
     #[test]

@@ -24,7 +24,6 @@ use yado_wire::rescue::{
 };
 use yado_wire::{AboutInstance, Failure, InstanceName, MAX_FRAME_BYTES};
 
-const INIT: &str = env!("CARGO_BIN_EXE_yado-init");
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Everything is done in a second here; a loaded machine takes its time.
@@ -67,7 +66,7 @@ impl Host {
         let directory = TempDir::new().unwrap();
         // As on a host: others can reach what is below.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let host = Host { directory, yado: Path::new(INIT).with_file_name("yado") };
+        let host = Host { directory, yado: init_program().with_file_name("yado") };
         for directory in ["system/appliance", "system/trust", "system/images/aliases", "data", "run"] {
             fs::create_dir_all(host.path(directory)).unwrap();
         }
@@ -217,7 +216,7 @@ impl Host {
         // Init takes the `yado` beside it.
         let init = self.path("bin/yado-init");
         fs::create_dir(self.path("bin")).unwrap();
-        assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
+        assert!(Command::new("cp").arg(init_program()).arg(&init).status().unwrap().success());
         for name in ["yado-container", "yado-netd"] {
             symlink(&self.yado, self.path("bin").join(name)).unwrap();
         }
@@ -232,7 +231,7 @@ impl Host {
     }
 
     fn start_on(self, mounting: &str) -> Running {
-        let init = spawn(Path::new(INIT), self.directory.path(), mounting);
+        let init = spawn(&init_program(), self.directory.path(), mounting);
         self.with_init(init)
     }
 
@@ -812,7 +811,7 @@ impl Running {
         // Who was killed left it.
         let _ = fs::remove_file(self.host.path("run/init.sock"));
         self.is_over = false;
-        self.init = spawn(Path::new(INIT), self.host.directory.path(), "");
+        self.init = spawn(&init_program(), self.host.directory.path(), "");
         self.wait_until_up();
         self
     }
@@ -1093,7 +1092,7 @@ pub(crate) fn words_without_root() -> String {
     // Where it was built, nobody else may have a look. A child copies it: a descriptor of ours that writes, inherited by what
     // another test starts meanwhile, would keep it from being executed.
     let init = directory.path().join("yado-init");
-    assert!(Command::new("cp").arg(INIT).arg(&init).status().unwrap().success());
+    assert!(Command::new("cp").arg(init_program()).arg(&init).status().unwrap().success());
     let mut command = Command::new(init);
     command.arg("--hosted").arg(directory.path());
     if is_root() {
@@ -1125,7 +1124,11 @@ fn missing() -> Option<String> {
     if !fs::read(BUSYBOX).is_ok_and(|program| program.windows(6).all(|part| part != b"/ld-li" && part != b"/ld-mu")) {
         return Some("needs a static busybox in /bin (package busybox-static)".to_owned());
     }
-    let yado = Path::new(INIT).with_file_name("yado");
+    let init = init_program();
+    if !init.exists() {
+        return Some(format!("needs {} (cargo build -p yado-init)", init.display()));
+    }
+    let yado = init.with_file_name("yado");
     let parts = Command::new(&yado).args(["container", "--help"]).output();
     if !parts.is_ok_and(|output| !String::from_utf8_lossy(&output.stderr).contains("built without")) {
         return Some(format!("needs {} with its part `container` (cargo build -p yado)", yado.display()));
@@ -1133,6 +1136,11 @@ fn missing() -> Option<String> {
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap();
     let absent = ["erofs", "overlay"].into_iter().find(|name| !filesystems.contains(*name));
     absent.map(|name| format!("this kernel has no {name} (or its module is not loaded)"))
+}
+
+/// The init that is built, whoever's tests these are: cargo puts them into a folder beside it.
+fn init_program() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().with_file_name("yado-init")
 }
 
 /// Where cgroup2 is mounted.
