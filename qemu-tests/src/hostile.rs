@@ -6,6 +6,7 @@
 mod appliance;
 mod arena;
 mod attempts;
+mod denied_calls;
 mod failure;
 mod lxc;
 mod machine;
@@ -48,6 +49,11 @@ const STEPS: &[Step] = &[
         take: attempts::boot,
     },
     Step { title: "what is tried inside is refused or bounded", role: Looks, take: attempts::inside },
+    Step {
+        title: "each call that the filter denies is refused, and would not be without it",
+        role: Looks,
+        take: denied_calls::look,
+    },
     Step { title: "what one takes all of, its neighbour still gets", role: Looks, take: attempts::neighbours },
     Step {
         title: "beside one that has taken all it can get, another one starts",
@@ -90,10 +96,11 @@ pub fn run(
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let prepared = Prepared::new(cache, arch, &APPLIANCE)?;
     let lxc = has_lxc(arch).then(|| lxc::stick(cache, &prepared, directory)).transpose()?;
+    let of_32_bits = denied_calls::program_of_32_bits(cache, arch)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     left_behind::clear(directory);
     let switched_on = Instant::now();
-    let mut arena = Arena::new(&prepared, directory, length, lxc);
+    let mut arena = Arena::new(&prepared, directory, length, lxc, of_32_bits);
     let planned = places.len();
     let steps = places.into_iter().map(|place| take(&mut arena, place + 1, all[place])).collect();
     arena.print_table();

@@ -5,6 +5,9 @@ use rustix::io::Errno;
 use std::fmt;
 use yado_sys::hostile::denied_calls::{TRIED_CALLS, TriedCall};
 
+/// The word on the command line of `guest-attack`.
+pub const VERB: &str = "denied-calls";
+
 /// The answer to one of them, in one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {

@@ -7,6 +7,7 @@ use crate::board::host_yado::ImageOptions;
 use crate::board::ingredients::Ingredients;
 use crate::board::system_image::{Appliance, FirstStage, HALT_BUSYBOX, Workshop};
 use crate::board::tree::{Tree, TreeError};
+use qemu_guest::denied_calls::VERB;
 use std::path::Path;
 
 /// Attacks.
@@ -17,6 +18,12 @@ pub(super) const CALM: &str = "calm";
 pub(super) const FUSER: &str = "fuser";
 /// Starts late.
 pub(super) const LATE: &str = "late";
+/// Makes the denied calls as it starts.
+pub(super) const FILTERED: &str = "filtered";
+/// The same, with no filter that would deny them.
+pub(super) const UNFILTERED: &str = "unfiltered";
+/// Where both leave what they got.
+pub(super) const ANSWERS: &str = "/run/denied-calls";
 /// Attack together.
 pub(super) const TEN: [&str; 10] = ["mob0", "mob1", "mob2", "mob3", "mob4", "mob5", "mob6", "mob7", "mob8", "mob9"];
 /// The attacking program, in all of them.
@@ -34,6 +41,8 @@ pub(super) const APPLIANCE: Appliance = Appliance {
         ("forger.toml", include_str!("../../appliance-hostile/forger.toml")),
         ("fuser.toml", include_str!("../../appliance-hostile/fuser.toml")),
         ("late.toml", include_str!("../../appliance-hostile/late.toml")),
+        ("filtered.toml", include_str!("../../appliance-hostile/filtered.toml")),
+        ("unfiltered.toml", include_str!("../../appliance-hostile/unfiltered.toml")),
         ("mob0.toml", IN_THE_CROWD),
         ("mob1.toml", IN_THE_CROWD),
         ("mob2.toml", IN_THE_CROWD),
@@ -55,7 +64,15 @@ pub(super) const APPLIANCE: Appliance = Appliance {
 pub(super) fn lay_out_crowd(root: &Path, ingredients: &Ingredients) -> Result<Tree, TreeError> {
     let tree = lay_out_busybox(root, ingredients)?;
     tree.copy(ATTACK, 0o755, &ingredients.programs.guest_attack)?;
-    tree.file("etc/start", 0o755, format!("#!/bin/sh\nip link set lo up\nip link set eth0 up\n{ATTACK} ready\n"))?;
+    tree.file(
+        "etc/start",
+        0o755,
+        format!(
+            "#!/bin/sh\nip link set lo up\nip link set eth0 up\n\
+             [ -z \"$MAKE_DENIED_CALLS\" ] || {ATTACK} {VERB} > {ANSWERS} 2>&1\n\
+             {ATTACK} ready\n"
+        ),
+    )?;
     Ok(tree)
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Arena<'a> {
     pub(super) length: Length,
     /// The stick with LXC, where there is one.
     pub(super) lxc: Option<PathBuf>,
+    /// A program of 32 bits in base64, where the board is of 64.
+    pub(super) of_32_bits: Option<String>,
     board: Option<Board>,
     /// As it was before the first attempt.
     pub(super) before: Option<Machine>,
@@ -48,9 +50,15 @@ struct Row {
 
 impl<'a> Arena<'a> {
     /// Without a board.
-    pub(super) fn new(prepared: &'a Prepared, directory: &Path, length: Length, lxc: Option<PathBuf>) -> Arena<'a> {
+    pub(super) fn new(
+        prepared: &'a Prepared,
+        directory: &Path,
+        length: Length,
+        lxc: Option<PathBuf>,
+        of_32_bits: Option<String>,
+    ) -> Arena<'a> {
         let directory = directory.to_owned();
-        Arena { prepared, directory, length, lxc, board: None, before: None, rows: Vec::new() }
+        Arena { prepared, directory, length, lxc, of_32_bits, board: None, before: None, rows: Vec::new() }
     }
 
     /// Switches the board on; says how long it took until its agent spoke.

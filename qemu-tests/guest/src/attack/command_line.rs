@@ -1,6 +1,7 @@
 //! The command line of `guest-attack`, for the program of that name and for tests that are the program themselves.
 
 use super::{Attempt, Line, Outcome, Watched};
+use crate::denied_calls;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -45,8 +46,8 @@ pub fn main(words: &[String]) -> ExitCode {
         ["flood", name, seconds] => find(name).and_then(|attempt| flood(attempt, seconds)),
         ["ready"] => super::say_ready().map_err(|error| format!("{error}")),
         ["spare", name] => find(name).map(spare),
-        ["denied-calls"] => {
-            crate::denied_calls::make_all().for_each(|answered| println!("{answered}"));
+        [denied_calls::VERB] => {
+            denied_calls::make_all().for_each(|answered| println!("{answered}"));
             Ok(())
         }
         ["role", "sleep"] => {

@@ -94,7 +94,7 @@ fn denied_calls(fixture: &Fixture) {
 /// What the kernel answers to an instance's init, and to a command in it.
 fn answers(fixture: &Fixture, syscalls_deny_default: bool) -> [String; 2] {
     let program = program();
-    let words = [program.as_str(), "denied-calls"];
+    let words = [program.as_str(), denied_calls::VERB];
     let mut request = fixture.request("denied-calls", &words);
     request.spec.security.syscalls_deny_default = syscalls_deny_default;
     use_the_programs_image(fixture, &mut request);
