@@ -147,10 +147,10 @@ pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), Di
     };
     put("boot", &boot_partition(*arch, kernel_arguments, scratch)?)?;
     write_state(&disk, path, state, extent("state", *data_mib).expect("the name is one of our table"))?;
-    put("boot-a", &kernel_partition(a, &scratch.join("boot-a.ext4"))?)?;
+    put("boot-a", &kernel_partition(Some(a), &scratch.join("boot-a.ext4"))?)?;
     write_slot(&disk, path, extent("slot-a", *data_mib).expect("the name is one of our table"), &a.image)?;
+    put("boot-b", &kernel_partition(b.as_ref(), &scratch.join("boot-b.ext4"))?)?;
     if let Some(b) = b {
-        put("boot-b", &kernel_partition(b, &scratch.join("boot-b.ext4"))?)?;
         write_slot(&disk, path, extent("slot-b", *data_mib).expect("the name is one of our table"), &b.image)?;
     }
     match data {
@@ -227,11 +227,12 @@ fn boot_partition(arch: Arch, kernel_arguments: &str, scratch: &Path) -> Result<
     Ok(part)
 }
 
-/// The ext4 partition with kernel and initramfs of one slot.
-fn kernel_partition(system: &System, part: &Path) -> Result<PathBuf, DiskError> {
+/// The ext4 partition with kernel and initramfs of one slot, or for those of a later release.
+fn kernel_partition(system: Option<&System>, part: &Path) -> Result<PathBuf, DiskError> {
     let tree = part.with_extension("tree");
     let fill = || {
         fs::create_dir_all(&tree)?;
+        let Some(system) = system else { return Ok(0) };
         fs::copy(&system.kernel, tree.join(KERNEL_FILE))?;
         fs::copy(&system.initramfs, tree.join(INITRAMFS_FILE))
     };
