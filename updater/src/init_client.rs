@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 use yado_sys::packet;
+use yado_wire::names::clipped;
 use yado_wire::rescue::{Reply, Request};
 use yado_wire::{Failure, MAX_FRAME_BYTES};
 
@@ -27,8 +28,7 @@ pub(crate) enum AskError {
 
 /// Starts the machine again in order. `why` is shown by the next start.
 pub(crate) fn reboot(places: &Places, why: &str) -> Result<(), AskError> {
-    println!("reboot: {why}");
-    ask(places, &Request::Reboot, |_| {})
+    ask(places, &Request::RebootFor { by: clipped("updater"), reason: clipped(why) }, |_| {})
 }
 
 /// Asks, and gives each reply to `take`, until the exchange is over.

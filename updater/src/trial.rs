@@ -1,11 +1,9 @@
-//! Whether what is on trial is well: each instance that is wanted must have been ready for the policy's window, without having been
-//! started again meanwhile, and netd must run. Pure: what init says and the time in, a verdict out.
+//! Whether what is on trial is well: each required instance must have been ready for the policy's window, without having been started
+//! again meanwhile, and netd must run. Pure: what init says and the time in, a verdict out.
 
 use crate::record::{Line, Unwell};
-use std::collections::BTreeMap;
 use std::time::Duration;
-use yado_wire::InstanceName;
-use yado_wire::rescue::{InstanceState, InstanceStatus, ServiceStatus};
+use yado_wire::rescue::{InstanceHealth, InstanceState, ServiceStatus};
 
 /// So many starts of one instance during a trial are a storm: it never becomes well in time by itself.
 const STORM: u32 = 5;
@@ -17,7 +15,7 @@ const NETD: &str = "netd";
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// All instances.
-    pub(crate) instances: Vec<InstanceStatus>,
+    pub(crate) instances: Vec<InstanceHealth>,
     /// Our own processes.
     pub(crate) services: Vec<ServiceStatus>,
     /// Whether the machine has a way to the outside; asked only if the release needs it.
@@ -40,8 +38,6 @@ pub(crate) enum Verdict {
 pub(crate) struct Trial {
     window: Duration,
     needs_uplink: bool,
-    /// Since when each instance has been ready, and how often it had been started again then.
-    ready: BTreeMap<InstanceName, (Duration, u32)>,
     /// Since when netd runs, with this process.
     netd: Option<(Duration, i32)>,
 }
@@ -49,30 +45,27 @@ pub(crate) struct Trial {
 impl Trial {
     /// Nothing was seen yet.
     pub(crate) fn new(window: Duration, needs_uplink: bool) -> Trial {
-        Trial { window, needs_uplink, ready: BTreeMap::new(), netd: None }
+        Trial { window, needs_uplink, netd: None }
     }
 
     /// What is to be thought now.
     pub(crate) fn judge(&mut self, seen: &Seen, now: Duration) -> Verdict {
-        let wanted = seen.instances.iter().filter(|status| status.state != InstanceState::Stopped);
         // What is not well yet is worth more to tell than what has not been for long.
         let (mut waits_for, mut too_short) = (None, None);
-        for status in wanted {
-            let unwell = |reason: String| Unwell { instance: Some(status.name.clone()), reason: Line::cut(&reason) };
-            if let Some(reason) = hopeless(status) {
+        for health in seen.instances.iter().filter(|health| health.is_required) {
+            let unwell =
+                |reason: String| Unwell { instance: Some(health.instance.name.clone()), reason: Line::cut(&reason) };
+            if let Some(reason) = hopeless(health) {
                 return Verdict::Unhealthy(unwell(reason));
             }
-            if status.state != InstanceState::Ready {
-                self.ready.remove(&status.name);
-                waits_for.get_or_insert_with(|| unwell(format!("it is {}, not ready", status.state.name())));
-                continue;
-            }
-            let (since, restarts) = self.ready.entry(status.name.clone()).or_insert((now, status.restarts));
-            if *restarts != status.restarts {
-                (*since, *restarts) = (now, status.restarts);
-            }
-            if now.saturating_sub(*since) < self.window {
-                too_short.get_or_insert_with(|| unwell("it has not been ready for long enough".to_owned()));
+            match health.ready_ms {
+                None => {
+                    waits_for.get_or_insert_with(|| unwell(format!("it is {}, not ready", health.state.name())));
+                }
+                Some(ms) if Duration::from_millis(ms) < self.window => {
+                    too_short.get_or_insert_with(|| unwell("it has not been ready for long enough".to_owned()));
+                }
+                Some(_) => {}
             }
         }
         let system = |reason: &str| Unwell { instance: None, reason: Line::cut(reason) };
@@ -100,14 +93,14 @@ impl Trial {
 }
 
 /// Why this instance will not become well by itself.
-fn hopeless(status: &InstanceStatus) -> Option<String> {
-    let last = || status.last_failure.as_ref().map_or_else(String::new, |failure| format!(": {failure}"));
-    match status.state {
+fn hopeless(health: &InstanceHealth) -> Option<String> {
+    let last = || health.last_failure.as_ref().map_or_else(String::new, |failure| format!(": {failure}"));
+    match health.state {
         InstanceState::Failed | InstanceState::Unhealthy | InstanceState::Stuck => {
-            Some(format!("it is {}{}", status.state.name(), last()))
+            Some(format!("it is {}{}", health.state.name(), last()))
         }
-        InstanceState::BackingOff | InstanceState::Running | InstanceState::Starting if STORM <= status.restarts => {
-            Some(format!("it was started again {} times{}", status.restarts, last()))
+        InstanceState::BackingOff | InstanceState::Running | InstanceState::Starting if STORM <= health.restarts => {
+            Some(format!("it was started again {} times{}", health.restarts, last()))
         }
         InstanceState::Stopped
         | InstanceState::Waiting
@@ -123,30 +116,26 @@ fn hopeless(status: &InstanceStatus) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use yado_wire::InstanceId;
+    use yado_wire::names::AboutInstance;
     use yado_wire::names::clipped;
+    use yado_wire::{InstanceId, InstanceName};
 
-    fn instance(name: &str, state: InstanceState, restarts: u32) -> InstanceStatus {
-        InstanceStatus {
-            id: InstanceId(1),
-            name: InstanceName::parse(name).unwrap(),
+    fn instance(name: &str, state: InstanceState, ready_s: Option<u64>) -> InstanceHealth {
+        InstanceHealth {
+            instance: AboutInstance { id: InstanceId(1), name: InstanceName::parse(name).unwrap() },
+            is_required: true,
+            is_wanted: true,
             state,
-            pid: None,
+            ready_ms: ready_s.map(|seconds| seconds * 1000),
+            restarts: 0,
+            unhealthy: 0,
+            holds_update: false,
             fingerprint: None,
-            uptime_ms: None,
-            restarts,
-            start_us: None,
-            memory_bytes: None,
-            memory_limit_bytes: None,
-            processes: None,
-            oom_kills: 0,
             last_failure: None,
-            waits_for_restart: false,
-            refused: None,
         }
     }
 
-    fn seen(instances: Vec<InstanceStatus>) -> Seen {
+    fn seen(instances: Vec<InstanceHealth>) -> Seen {
         let netd = ServiceStatus { name: clipped(NETD), pid: Some(7), restarts: 0 };
         Seen { instances, services: vec![netd], has_uplink: false }
     }
@@ -165,31 +154,19 @@ mod tests {
     }
 
     #[test]
-    fn all_must_be_ready_for_the_window_and_none_is_looked_at_that_nobody_wants() {
+    fn all_that_are_required_must_have_been_ready_for_the_window() {
         let mut trial = Trial::new(s(10), false);
-        let ready = || {
-            seen(vec![
-                instance("a", InstanceState::Ready, 0),
-                instance("b", InstanceState::Ready, 0),
-                instance("off", InstanceState::Stopped, 0),
-            ])
+        let ready = |a, b| {
+            let other = InstanceHealth { is_required: false, ..instance("other", InstanceState::Failed, None) };
+            seen(vec![instance("a", InstanceState::Ready, a), instance("b", InstanceState::Ready, b), other])
         };
-        let one = seen(vec![instance("a", InstanceState::Ready, 0), instance("b", InstanceState::Starting, 0)]);
+        let one =
+            seen(vec![instance("a", InstanceState::Ready, Some(1)), instance("b", InstanceState::Starting, None)]);
         assert!(waits(&trial.judge(&one, s(0))).unwrap().starts_with("b: it is starting"));
-        assert!(waits(&trial.judge(&ready(), s(5))).is_some());
-        assert!(waits(&trial.judge(&ready(), s(12))).unwrap().starts_with("b: it has not been ready for long"));
-        assert_eq!(trial.judge(&ready(), s(15)), Verdict::Healthy);
-    }
-
-    #[test]
-    fn who_was_started_again_or_was_not_ready_meanwhile_begins_anew() {
-        let mut trial = Trial::new(s(10), false);
-        let one = |state, restarts| seen(vec![instance("a", state, restarts)]);
-        trial.judge(&one(InstanceState::Ready, 0), s(0));
-        assert!(waits(&trial.judge(&one(InstanceState::Ready, 1), s(20))).is_some());
-        trial.judge(&one(InstanceState::Running, 1), s(25));
-        assert!(waits(&trial.judge(&one(InstanceState::Ready, 1), s(31))).is_some());
-        assert_eq!(trial.judge(&one(InstanceState::Ready, 1), s(41)), Verdict::Healthy);
+        assert!(
+            waits(&trial.judge(&ready(Some(12), Some(9)), s(12))).unwrap().starts_with("b: it has not been ready")
+        );
+        assert_eq!(trial.judge(&ready(Some(13), Some(10)), s(13)), Verdict::Healthy);
     }
 
     #[test]
@@ -202,7 +179,8 @@ mod tests {
         ];
         for (state, restarts, word) in table {
             let mut trial = Trial::new(s(10), false);
-            match trial.judge(&seen(vec![instance("a", state, restarts)]), s(0)) {
+            let one = InstanceHealth { restarts, ..instance("a", state, None) };
+            match trial.judge(&seen(vec![one]), s(0)) {
                 Verdict::Unhealthy(Unwell { instance, reason }) => {
                     assert_eq!(instance, InstanceName::parse("a").ok());
                     assert!(reason.as_str().contains(word), "{reason}");
@@ -211,7 +189,8 @@ mod tests {
             }
         }
         let mut trial = Trial::new(s(10), false);
-        assert!(waits(&trial.judge(&seen(vec![instance("a", InstanceState::BackingOff, 1)]), s(0))).is_some());
+        let once = InstanceHealth { restarts: 1, ..instance("a", InstanceState::BackingOff, None) };
+        assert!(waits(&trial.judge(&seen(vec![once]), s(0))).is_some());
     }
 
     #[test]

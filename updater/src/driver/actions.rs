@@ -1,6 +1,5 @@
 //! Each action of the machine, done.
 
-use super::sources::holder_of_the_lock;
 use super::{Driver, LONGEST_SLEEP, Next, line};
 use crate::boot_loader::{BootLoaderError, Boots};
 use crate::boot_state::{Slot, Tries};
@@ -92,12 +91,22 @@ impl Driver {
     }
 
     fn ask_reboot(&mut self) -> Event {
-        match holder_of_the_lock(&self.places.run) {
-            None => Event::MayReboot,
-            Some(holder) => {
+        let mut holder = None;
+        let asked = ask(&self.places, &Request::Health, |reply| {
+            if let Reply::Health(health) = reply {
+                holder = holder.take().or(health.holds_update.then_some(health.instance.name));
+            }
+        });
+        match (asked, holder) {
+            (Err(error), _) => {
+                self.status.note(&format!("who minds a reboot is not known: {error}"));
+                Event::MustWait
+            }
+            (Ok(()), Some(holder)) => {
                 self.status.note(&format!("the reboot waits for {holder}, which holds the update lock"));
                 Event::MustWait
             }
+            (Ok(()), None) => Event::MayReboot,
         }
     }
 
@@ -144,10 +153,17 @@ impl Driver {
         let mut last = None;
         loop {
             let mut seen = Seen { has_uplink: needs_uplink && has_uplink(), ..Seen::default() };
-            let asked = ask(&self.places, &Request::Status, |reply| match reply {
-                Reply::Instance(status) => seen.instances.push(status),
-                Reply::Service(status) => seen.services.push(status),
-                _ => {}
+            let asked = ask(&self.places, &Request::Health, |reply| {
+                if let Reply::Health(health) = reply {
+                    seen.instances.push(health);
+                }
+            });
+            let asked = asked.and_then(|()| {
+                ask(&self.places, &Request::Status, |reply| {
+                    if let Reply::Service(status) = reply {
+                        seen.services.push(status);
+                    }
+                })
             });
             let at = clock::since_boot();
             let verdict = match asked {

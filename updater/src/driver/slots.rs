@@ -8,11 +8,9 @@ use crate::record::{StagingStep, Update};
 use crate::slot::{
     self, BootFilesError, ImageToWrite, Partitions, Target, WriteImageError, Written, write_boot_files, write_image,
 };
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use yado_image::ImageKind;
-use yado_wire::hex;
 
 impl Driver {
     /// The partitions of a slot that does not run.
@@ -88,11 +86,7 @@ impl Driver {
         let boot = self.free_slot(slot)?.boot;
         let Some(release) = &mut self.release else { return Err("the release is not open".to_owned()) };
         let system = release.release.manifest.system.as_ref();
-        let files: BTreeMap<String, String> = system
-            .into_iter()
-            .flat_map(|system| &system.boot)
-            .map(|(name, file)| (name.clone(), hex::encode(&file.sha256)))
-            .collect();
+        let files = system.map(|system| system.boot.clone()).unwrap_or_default();
         let device = match boot {
             Some(device) => device,
             None if files.is_empty() => return Ok(Event::Staged(StagingStep::BootFiles)),

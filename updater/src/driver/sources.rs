@@ -28,12 +28,3 @@ fn made_at(system: &Path) -> u64 {
     let made = fs::metadata(system).and_then(|found| found.modified()).ok();
     made.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |passed| passed.as_secs())
 }
-
-/// Where instances that hold the reboot say so.
-pub(super) fn holder_of_the_lock(run: &Path) -> Option<String> {
-    let entries = fs::read_dir(run.join("update-locks")).ok()?;
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names.into_iter().next()
-}

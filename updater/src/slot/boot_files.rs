@@ -10,14 +10,14 @@ mod error;
 mod partition;
 
 use crate::progress::{Progress, Stage};
-use crate::source::{FileName, Source, SourceError};
+use crate::source::{FileName, Source};
 use partition::{Access, Mounted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use yado_wire::hex;
+use yado_image::release;
 
 pub use error::BootFilesError;
 
@@ -32,22 +32,17 @@ pub struct BootFilesWritten {
     pub fetched_bytes: u64,
 }
 
-/// Makes the boot partition hold these files, by their names and SHA-256 ([`yado_image::manifest::Manifest::boot`]), and nothing
-/// else.
+/// Makes the boot partition hold these files, by their names, and nothing else.
 ///
 /// # Errors
 /// The slot must stay denied.
 pub fn write_boot_files(
-    files: &BTreeMap<String, String>,
+    files: &BTreeMap<String, release::BootFile>,
     device: &Path,
     source: &mut dyn Source,
     progress: &mut dyn Progress,
 ) -> Result<BootFilesWritten, BootFilesError> {
-    let mut wanted = Vec::new();
-    for (name, digest) in files {
-        let sha256 = hex::parse_digest(digest).ok_or_else(|| BootFilesError::BadDigest { name: name.clone() })?;
-        wanted.push(BootFile { name, sha256 });
-    }
+    let wanted: Vec<BootFile<'_>> = files.iter().map(|(name, file)| BootFile { name, file: *file }).collect();
     partition::refuse_in_use(device)?;
     let before = look(device, &wanted)?;
     let kept_files = (wanted.len() - before.lacking.len()) as u64;
@@ -55,20 +50,18 @@ pub fn write_boot_files(
     if before.is_complete() {
         return Ok(written);
     }
-    let lengths: Vec<Option<u64>> =
-        before.lacking.iter().map(|file| source.length(FileName::Boot(file.sha256))).collect();
-    refuse_too_small(device, &before, &lengths)?;
+    refuse_too_small(device, &before)?;
 
     let mounted = Mounted::mount(device, Access::Write)?;
     for name in &before.others {
         mounted.remove(name)?;
     }
-    let total_bytes = lengths.iter().flatten().sum();
-    for (file, length) in before.lacking.iter().zip(lengths) {
-        mounted.make_room(file.name, length)?;
+    let total_bytes = before.lacking.iter().map(|lacking| lacking.file.bytes).sum();
+    for file in &before.lacking {
+        mounted.make_room(file.name, Some(file.file.bytes))?;
         written.fetched_bytes += fetch(&mounted, file, source, |bytes| {
             let done = written.fetched_bytes + bytes;
-            progress.advance(Stage::BootFiles, done, done.max(total_bytes));
+            progress.advance(Stage::BootFiles, done, total_bytes);
         })?;
         written.fetched_files += 1;
     }
@@ -86,7 +79,7 @@ pub fn write_boot_files(
 #[derive(Debug, Clone, Copy)]
 struct BootFile<'n> {
     name: &'n str,
-    sha256: [u8; 32],
+    file: release::BootFile,
 }
 
 /// What is in the partition.
@@ -113,7 +106,7 @@ fn look<'n>(device: &Path, wanted: &[BootFile<'n>]) -> Result<Found<'n>, BootFil
     let usage = mounted.usage()?;
     let mut lacking = Vec::new();
     for file in wanted {
-        if mounted.sha256(file.name)? != Some(file.sha256) {
+        if mounted.sha256(file.name)? != Some(file.file.sha256) {
             lacking.push(*file);
         }
     }
@@ -132,9 +125,9 @@ fn look<'n>(device: &Path, wanted: &[BootFile<'n>]) -> Result<Found<'n>, BootFil
     Ok(Found { lacking, others, room_bytes, block_bytes: usage.block_bytes })
 }
 
-/// What is not told beforehand is seen when it is written.
-fn refuse_too_small(device: &Path, found: &Found<'_>, lengths: &[Option<u64>]) -> Result<(), BootFilesError> {
-    let needed_bytes = lengths.iter().flatten().map(|bytes| bytes.next_multiple_of(found.block_bytes)).sum::<u64>();
+fn refuse_too_small(device: &Path, found: &Found<'_>) -> Result<(), BootFilesError> {
+    let lengths = found.lacking.iter().map(|lacking| lacking.file.bytes);
+    let needed_bytes = lengths.map(|bytes| bytes.next_multiple_of(found.block_bytes)).sum::<u64>();
     match needed_bytes <= found.room_bytes {
         true => Ok(()),
         false => {
@@ -155,8 +148,8 @@ fn fetch(
     let failed = |source| BootFilesError::Write { name: file.name.to_owned(), source };
     let mut out = File::create(&aside).map_err(failed)?;
     let (mut hash, mut bytes, mut write_error) = (Sha256::new(), 0, None);
-    let name = FileName::Boot(file.sha256);
-    let answer = source.read(name, 0..u64::MAX, &mut |piece| {
+    let name = FileName::Boot(file.file.sha256);
+    let answer = source.read(name, 0..file.file.bytes, &mut |piece| {
         hash.update(piece);
         bytes += piece.len() as u64;
         on_bytes(bytes);
@@ -168,14 +161,9 @@ fn fetch(
     if let Some(error) = write_error {
         return Err(failed(error));
     }
-    match answer {
-        // How long it is was not known: it ends where it ends.
-        Ok(()) => {}
-        Err(SourceError::Short { bytes: end, .. }) if end == bytes => {}
-        Err(error) => return Err(BootFilesError::Source(error)),
-    }
+    answer.map_err(BootFilesError::Source)?;
     let sha256: [u8; 32] = hash.finalize().into();
-    if sha256 != file.sha256 {
+    if sha256 != file.file.sha256 {
         return Err(BootFilesError::WrongBytes { name: file.name.to_owned() });
     }
     out.sync_all().and_then(|()| fs::rename(&aside, &place)).map_err(failed)?;

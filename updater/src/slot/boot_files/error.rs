@@ -9,11 +9,6 @@ use yado_sys::mount::NewMountError;
 /// The slot must stay denied.
 #[derive(Debug)]
 pub enum BootFilesError {
-    /// The manifest names a file by what is no SHA-256.
-    BadDigest {
-        /// Which.
-        name: String,
-    },
     /// The partition cannot be read, or somebody has it mounted.
     Device {
         /// Which.
@@ -77,7 +72,6 @@ pub enum BootFilesError {
 impl fmt::Display for BootFilesError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BootFilesError::BadDigest { name } => write!(out, "boot file {name}: the manifest has no SHA-256 of it"),
             BootFilesError::Device { device, source } => write!(out, "boot partition {}: {source}", device.display()),
             BootFilesError::NoFileSystem { device } => {
                 write!(
