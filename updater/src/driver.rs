@@ -3,6 +3,7 @@
 //! action, so it may be killed at any moment.
 
 mod actions;
+mod instances;
 mod kept_release;
 mod offer;
 mod refusal;

@@ -42,9 +42,9 @@ impl Driver {
                 self.keep_log();
                 Next::Event(Event::LogKept)
             }
-            Action::SwitchInstances => Next::Event(Event::Switched),
-            Action::KeepInstances => Next::Event(Event::Kept),
-            Action::UndoInstances => Next::Event(Event::Undone),
+            Action::SwitchInstances => Next::Event(self.switch_instances()),
+            Action::KeepInstances => self.keep_instances(),
+            Action::UndoInstances => self.undo_instances(),
             Action::End(ended) => self.end(&ended),
         }
     }
@@ -83,7 +83,8 @@ impl Driver {
             return event;
         }
         match step {
-            StagingStep::Deny | StagingStep::Images => Event::Staged(step),
+            StagingStep::Deny => Event::Staged(step),
+            StagingStep::Images => self.stage_images(&update),
             StagingStep::Write => self.write_slot(&update),
             StagingStep::ReadBack => self.read_back(&update),
             StagingStep::BootFiles => self.write_boot_files(&update),

@@ -2,7 +2,7 @@
 
 use super::{Driver, line};
 use crate::admission::{self, Board, KernelOptions, SlotRoom};
-use crate::init_client::ask;
+use crate::instances;
 use crate::machine::{Event, Offer};
 use crate::record;
 use crate::slot;
@@ -14,7 +14,6 @@ use yado_image::release::{Manifest, Release};
 use yado_image::{Architecture, RuntimeVersion, hex};
 use yado_sys::volume;
 use yado_wire::InstanceName;
-use yado_wire::rescue::{Reply, Request};
 
 /// Of the data partition, this stays free for logs and for what instances write.
 const DATA_RESERVE_BYTES: u64 = 4 << 20;
@@ -33,10 +32,6 @@ impl Driver {
             }
         };
         let manifest = &release.manifest;
-        if !manifest.instances.is_empty() {
-            self.exit = self.status.fail("instances", "releases with images of instances cannot be installed yet");
-            return Event::NotAdmitted;
-        }
         self.status.note(&format!(
             "release {} may be installed: {} files, {} bytes at most",
             release.header.release,
@@ -57,20 +52,6 @@ impl Driver {
             instances: manifest.instances.keys().filter(|name| differs(name)).cloned().collect(),
             needs_uplink: manifest.needs_uplink,
         })
-    }
-
-    /// Which image each instance has, by init.
-    fn images_of_instances(&self) -> BTreeMap<InstanceName, Option<[u8; 32]>> {
-        let mut images = BTreeMap::new();
-        let asked = ask(&self.places, &Request::Status, |reply| {
-            if let Reply::Instance(status) = reply {
-                images.insert(status.name, status.fingerprint);
-            }
-        });
-        if let Err(error) = asked {
-            println!("{error}");
-        }
-        images
     }
 
     fn board(&self, manifest: &Manifest, running: &BTreeMap<InstanceName, Option<[u8; 32]>>) -> Board {
@@ -95,12 +76,24 @@ impl Driver {
             blocked: blocked.flatten().collect(),
             slot,
             data_free_bytes: usage.map_or(0, |usage| usage.free_bytes),
-            data_reserve_bytes: DATA_RESERVE_BYTES,
+            data_reserve_bytes: DATA_RESERVE_BYTES.saturating_add(self.layers_bytes(manifest)),
             images: self.images_here(),
             instances: running.keys().cloned().collect(),
             memory_mib: memory_mib().unwrap_or(u32::MAX),
             // IKCONFIG_PROC's file is compressed, and most kernels have none.
             kernel: KernelOptions::Unknown,
+        }
+    }
+
+    /// What the copies of the layers of the release's instances take.
+    fn layers_bytes(&self, manifest: &Manifest) -> u64 {
+        let names: Vec<InstanceName> = manifest.instances.keys().cloned().collect();
+        match instances::layers_size(&self.instance_places(), &names) {
+            Ok(size) => size.bytes,
+            Err(error) => {
+                println!("{error}");
+                0
+            }
         }
     }
 
