@@ -2,6 +2,7 @@
 //! server, keeps the good ones and goes back from the others. What boots is decided by U-Boot, and read on the serial line.
 
 mod appliances;
+mod containers;
 mod fall_back;
 mod install;
 mod power_cuts;
@@ -61,6 +62,11 @@ const STEPS: &[Step] = &[
         title: "release 6 is good, and a user goes back from it all the same",
         role: Follows,
         take: fall_back::on_wish,
+    },
+    Step {
+        title: "releases 7 and 8 are one container's alone: kept, and put back with image and layer, without a restart",
+        role: Follows,
+        take: containers::alone,
     },
     Step {
         title: "power is cut at six moments of an update: each time a whole release runs, and it goes on by itself",

@@ -7,6 +7,7 @@ use crate::cache::Cache;
 use crate::command::{CommandError, Tool};
 use crate::cross;
 use crate::provision::SOURCE_DATE_EPOCH;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -136,6 +137,28 @@ impl HostYado {
             .arg(keys.release_secret())
             .arg("--output")
             .arg(to)
+            .run()
+    }
+
+    /// Builds and signs a release of an image for one instance.
+    pub fn build_release_of_instance(
+        &self,
+        instance: &str,
+        image: &Path,
+        number: u64,
+        keys: &Keys,
+        to: &Path,
+    ) -> Result<(), CommandError> {
+        let number = number.to_string();
+        let mut word = OsString::from(format!("{instance}="));
+        word.push(image);
+        self.tool(&["release", "build", "--name", "yadokari-test-system", "--timestamp", SOURCE_DATE_EPOCH])
+            .args(["--release", &number, "--version", &number])
+            .arg("--key")
+            .arg(keys.release_secret())
+            .arg("--output")
+            .arg(to)
+            .arg(word)
             .run()
     }
 

@@ -2,7 +2,6 @@
 
 use super::StepError;
 use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
-use crate::board::instance;
 use crate::report::{Observer, Witness};
 
 /// The factory's system runs.
@@ -61,10 +60,8 @@ pub(super) fn confirmed(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<
 /// All instances of the board are ready, by init's word and by their pages'.
 pub(super) fn instances_are_ready(roof: &Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
     for name in ["crab", "whelk"] {
+        let pid = roof.wait_ready(name, TIMEOUT)?["pid"].clone();
         let board = roof.board()?;
-        let pid = board.wait_status(&format!("{name} that is ready"), TIMEOUT, |status| {
-            instance(status, name).filter(|status| status["state"] == "ready").map(|status| status["pid"].clone())
-        })?;
         let comm = board.shell(&format!("cat /proc/{pid}/comm"), TIMEOUT)?;
         observer.check(Witness::Kernel, &format!("{name} runs"), format!("pid {pid}, {comm}"), comm == "init")?;
     }

@@ -3,8 +3,9 @@
 
 use super::appliances::{FIRST, HANGS, NEVER_READY, PANICS, SECOND, SIXTH};
 use crate::arch::Arch;
-use crate::board::host_yado::HostYado;
-use crate::board::system_image::{self, Appliance};
+use crate::board::container_images::lay_out_busybox;
+use crate::board::host_yado::{HostYado, ImageOptions};
+use crate::board::system_image::{self, Appliance, HALT_BUSYBOX};
 use crate::board::{BuildError, Prepared};
 use crate::cache::Cache;
 use std::fs;
@@ -39,6 +40,38 @@ impl Releases {
             let number = appliance.release;
             yado.build_release(&system, COMPATIBLE, &prepared.keys, &root.join(format!("release-{number}")))?;
         }
+        for (number, init) in [(7, "/sbin/init"), (8, "/bin/false")] {
+            let image = container_image(&prepared, &yado, number, init, &directory.join(format!("whelk-{number}")))?;
+            let to = root.join(format!("release-{number}"));
+            yado.build_release_of_instance("whelk", &image, number, &prepared.keys, &to)?;
+        }
         Ok(Releases { prepared, root })
     }
+}
+
+/// An image that says in a file of which release it is.
+fn container_image(
+    prepared: &Prepared,
+    yado: &HostYado,
+    number: u64,
+    init: &str,
+    scratch: &Path,
+) -> Result<PathBuf, BuildError> {
+    let tree = lay_out_busybox(scratch, &prepared.ingredients)?;
+    tree.file("etc/release", 0o644, format!("{number}\n"))?;
+    let image = scratch.with_extension("image");
+    let options = ImageOptions {
+        source: tree.root(),
+        kind: "container",
+        architecture: prepared.ingredients.arch.debian(),
+        name: "whelk",
+        release: number,
+        boot_files: &[],
+        key: &prepared.keys.release_secret(),
+        init: Some(init),
+        halt_signal: Some(HALT_BUSYBOX),
+        minimum_runtime: None,
+    };
+    yado.build_image(&options, &image)?;
+    Ok(image)
 }

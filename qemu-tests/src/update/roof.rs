@@ -6,7 +6,7 @@ use super::web_server::WebServer;
 use crate::board::outside::ADDRESS;
 use crate::board::qemu::OnReset;
 use crate::board::volatile_disk::Loss;
-use crate::board::{Board, BoardOptions, BuildError, WriteCache};
+use crate::board::{Board, BoardOptions, BuildError, WriteCache, instance};
 use qemu_guest::Ended;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -175,6 +175,14 @@ impl<'a> Roof<'a> {
         }
     }
 
+    /// Waits until an instance is ready.
+    pub(super) fn wait_ready(&self, name: &str, timeout: Duration) -> Result<Value, StepError> {
+        let found = self.board()?.wait_status(&format!("{name} that is ready"), timeout, |status| {
+            instance(status, name).filter(|status| status["state"] == "ready").cloned()
+        })?;
+        Ok(found)
+    }
+
     /// Waits for what `yado update history` says of the last update to a release.
     pub(super) fn wait_history(&self, release: u64) -> Result<Value, StepError> {
         let board = self.board()?;
@@ -186,6 +194,6 @@ impl<'a> Roof<'a> {
             let mut entries = history.as_array().into_iter().flatten();
             entries.rfind(|entry| entry["release"]["number"] == release).cloned()
         };
-        Ok(board.wait_for(&format!("release {release} in the history"), TIMEOUT, ask, last)?)
+        Ok(board.wait_for(&format!("release {release} in the history"), INSTALL_TIMEOUT, ask, last)?)
     }
 }
