@@ -16,7 +16,7 @@ const USAGE: &str = "usage: yado-updater VERB [--format table|json] [--data DIR]
   history     the updates of this device, and how each ended
   check-boot  prove that the boot loader's state can be changed: write it, read it back, write it as it was
 
-What init starts: `resume`, and `run` with install [SOURCE], confirm, rollback, hold, unhold, cancel, or allow RELEASE.
+What init starts: `resume`, and `run` with install [SOURCE], check [SOURCE], confirm, rollback, hold, unhold, cancel, or allow RELEASE.
 
 DIR is where the data partition is mounted (/data), or init's runtime directory (/run/yado). DEVICE is the raw partition
 of the boot state, or a file of the same bytes; without it, the partition of the system's disk that is named `state`.";
@@ -29,7 +29,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Some((Some("resume"), [])) => return work(Request::Resume),
         Some((Some("run"), words)) => {
             return match driver::parse_request(words, &Places::of_environment()) {
-                Ok(event) => work(Request::Do(event)),
+                Ok(request) => work(request),
                 Err(message) => refuse(&message),
             };
         }

@@ -40,6 +40,8 @@ pub(crate) enum Request {
     Resume,
     /// Something new.
     Do(Event),
+    /// To see whether the release at this source may be installed, and no more.
+    Check(Line),
 }
 
 /// The process.
@@ -131,18 +133,27 @@ impl Driver {
             self.status.set_error("run", &format!("write {}: {error}", begun.display()));
             return FAILED;
         }
-        if let Request::Do(event) = request {
-            action = match self.step(event) {
-                Ok(action) => action,
-                Err(exit) => return exit,
-            };
-            // What was refused is over; what was begun before goes on in a process of its own.
-            if self.exit != DONE {
-                if action != Action::Rest {
-                    self.start_again_in(Duration::ZERO);
-                }
-                return self.exit;
+        let is_over = match request {
+            Request::Resume => false,
+            Request::Check(source) => {
+                self.check(&source);
+                true
             }
+            Request::Do(event) => {
+                let is_wish = matches!(event, Event::UserHolds | Event::UserReleases);
+                action = match self.step(event) {
+                    Ok(action) => action,
+                    Err(exit) => return exit,
+                };
+                is_wish || self.exit != DONE
+            }
+        };
+        // What was begun before goes on in a process of its own.
+        if is_over {
+            if action != Action::Rest {
+                self.start_again_in(Duration::ZERO);
+            }
+            return self.exit;
         }
         loop {
             match self.act(action) {

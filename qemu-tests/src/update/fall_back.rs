@@ -53,8 +53,7 @@ pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
     roof.wait_status("release 6 that is confirmed", INSTALL_TIMEOUT, |status| {
         status["phase"] == "idle" && status["release"] == 6
     })?;
-    let (said, ended) = roof.update(&["rollback"], TIMEOUT)?;
-    observer.check(Witness::OwnWord, "going back is begun", said, ended == Ended::Code(0))?;
+    roof.begin("rollback")?;
     roof.wait_boot(INSTALL_TIMEOUT)?;
     let running = roof.running()?;
     observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;

@@ -20,6 +20,8 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
 pub(super) const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The emulator ends at once when it is told to.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the emulator has told already is there at once.
+const FORGET: Duration = Duration::from_millis(50);
 /// Between looks at a board that may reset at any time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const MEMORY_MIB: u32 = 256;
@@ -114,9 +116,16 @@ impl<'a> Roof<'a> {
     }
 
     /// Begins `yado update install` of a release and does not wait for its end.
-    pub(super) fn begin_install(&self, release: &str) -> Result<(), StepError> {
-        let script = format!("yado update install {} > /run/install.log 2>&1 &", self.address_of(release));
-        self.board()?.shell(&script, TIMEOUT)?;
+    pub(super) fn begin_install(&mut self, release: &str) -> Result<(), StepError> {
+        self.begin(&format!("install {}", self.address_of(release)))
+    }
+
+    /// Begins what the words of `yado update` say, and does not wait for its end.
+    pub(super) fn begin(&mut self, words: &str) -> Result<(), StepError> {
+        // Resets of before are not taken for those that follow.
+        let board = self.board.as_mut().ok_or(StepError::Off)?;
+        while board.qemu.qmp.wait_event("RESET", FORGET).is_ok() {}
+        board.shell(&format!("yado update {words} > /run/update.log 2>&1 &"), TIMEOUT)?;
         Ok(())
     }
 

@@ -84,15 +84,20 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
             let source = absolute(source)?;
             follow.run(&["install"], Some(source), None)
         }
-        Verb::Confirm => follow.run(&["confirm"], None, None),
-        Verb::Rollback => follow.run(&["rollback"], None, None),
-        Verb::Hold => follow.run(&["hold"], None, None),
-        Verb::Unhold => follow.run(&["unhold"], None, None),
-        Verb::Allow { release } => follow.run(&["allow"], Some(release), None),
-        Verb::Cancel => {
-            rescue::stop_updater(&socket)?;
-            follow.run(&["cancel"], None, None)
-        }
+        Verb::Confirm => follow.decide("confirm", None),
+        Verb::Rollback => follow.decide("rollback", None),
+        Verb::Hold => follow.decide("hold", None),
+        Verb::Unhold => follow.decide("unhold", None),
+        Verb::Allow { release } => follow.decide("allow", Some(release)),
+        Verb::Cancel => follow.decide("cancel", None),
+    }
+}
+
+impl Follow<'_> {
+    /// Takes the place of an updater that is at work, watching a trial for instance: what it had begun goes on with the decision known.
+    fn decide(&self, verb: &str, argument: Option<String>) -> Outcome {
+        rescue::stop_updater(self.socket)?;
+        self.run(&[verb], argument, None)
     }
 }
 

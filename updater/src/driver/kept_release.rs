@@ -35,8 +35,7 @@ impl Driver {
 
     /// Fetches the release at this source and verifies it. What is no release of ours is told with its rule.
     pub(super) fn fetch_release(&mut self, address: &Line) -> Result<OpenRelease, Event> {
-        let mut source = self.open_source(address)?;
-        let bytes = read_release(source.as_mut()).map_err(|error| self.source_failed(&error))?;
+        let (bytes, source) = self.fetch(address)?;
         let release = self.verify(&bytes)?;
         // Only now: what stands there was verified once.
         let path = self.kept_path();
@@ -47,6 +46,13 @@ impl Driver {
             });
         }
         Ok(OpenRelease { release, source })
+    }
+
+    /// The bytes of what should be a release, and where they come from.
+    pub(super) fn fetch(&mut self, address: &Line) -> Result<(Vec<u8>, Box<dyn Source>), Event> {
+        let mut source = self.open_source(address)?;
+        let bytes = read_release(source.as_mut()).map_err(|error| self.source_failed(&error))?;
+        Ok((bytes, source))
     }
 
     /// The release that an update began with: kept, or else fetched again.
@@ -86,7 +92,7 @@ impl Driver {
         self.places.remembered().join(NAME)
     }
 
-    fn verify(&mut self, bytes: &[u8]) -> Result<Release, Event> {
+    pub(super) fn verify(&mut self, bytes: &[u8]) -> Result<Release, Event> {
         let keys = self.keys().map_err(|error| {
             self.exit = self.status.fail("trust", &error);
             Event::NotAdmitted

@@ -4,7 +4,7 @@ use super::{Driver, line};
 use crate::admission::{self, Board, KernelOptions, SlotRoom};
 use crate::instances;
 use crate::machine::{Event, Offer};
-use crate::record;
+use crate::record::{self, Line};
 use crate::slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -19,6 +19,16 @@ use yado_wire::InstanceName;
 const DATA_RESERVE_BYTES: u64 = 4 << 20;
 
 impl Driver {
+    /// Says whether the release at this source may be installed.
+    pub(super) fn check(&mut self, source: &Line) {
+        // Who refuses it says so, and with which rule.
+        if let Ok(bytes) = self.fetch(source).map(|(bytes, _)| bytes) {
+            if let Ok(release) = self.verify(&bytes) {
+                self.offer(&release);
+            }
+        }
+    }
+
     /// What the machine is told of a verified release: that it may be installed, and what of it is new; or the one rule that refuses it.
     pub(super) fn offer(&mut self, release: &Release) -> Event {
         let running = self.images_of_instances();
