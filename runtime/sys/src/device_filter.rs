@@ -29,6 +29,10 @@ pub enum DeviceKind {
 /// The most programs that a cgroup can hold: `BPF_CGROUP_MAX_PROGS`.
 const MAX_PROGRAMS: usize = 64;
 
+/// The kernel's verifier gives up with `EAGAIN` when a signal waits (`bpf_check` of kernel/bpf/verifier.c), and a group that is frozen
+/// is one. libbpf tries five times.
+const LOAD_ATTEMPTS: u32 = 5;
+
 // <linux/bpf.h>
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_ATTACH: libc::c_long = 8;
@@ -233,8 +237,20 @@ fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
         ..LoadAttributes::default()
     };
     attributes.name[..12].copy_from_slice(b"yado_devices");
-    // SAFETY: `instructions` and `license` point to live memory of the given length (a C string).
-    let raw = unsafe { bpf(BPF_PROG_LOAD, &mut attributes)? };
+    let mut load = || {
+        // SAFETY: `instructions` and `license` point to live memory of the given length (a C string).
+        unsafe { bpf(BPF_PROG_LOAD, &mut attributes) }
+    };
+    let is_met_by_a_signal =
+        |loaded: &io::Result<i32>| matches!(loaded, Err(error) if error.raw_os_error() == Some(libc::EAGAIN));
+    let mut loaded = load();
+    for _ in 1..LOAD_ATTEMPTS {
+        if !is_met_by_a_signal(&loaded) {
+            break;
+        }
+        loaded = load();
+    }
+    let raw = loaded?;
     // SAFETY: the kernel just gave us `raw`, close-on-exec, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
