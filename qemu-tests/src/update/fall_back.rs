@@ -57,7 +57,13 @@ pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
     roof.wait_boot(INSTALL_TIMEOUT)?;
     let running = roof.running()?;
     observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
-    instances_are_ready(roof, observer)
+    instances_are_ready(roof, observer)?;
+    // That is a trial too.
+    let status = roof.wait_status("a rollback that is confirmed", INSTALL_TIMEOUT, |status| {
+        status["phase"] == "idle" && status["release"].is_number()
+    })?;
+    observer.check(Witness::OwnWord, "it is confirmed", &status["current"], status["trial"].is_null())?;
+    Ok(())
 }
 
 fn falls_back(roof: &mut Roof<'_>, observer: &mut Observer, bad: &Bad) -> Result<String, StepError> {
