@@ -112,7 +112,7 @@ mod tests {
     #[test]
     #[ignore = "restricts its process: the test above runs it in one of its own"]
     fn what_the_other_test_runs() {
-        let Some(path) = std::env::var_os("OUT_OF_REACH") else { return };
+        let Some(path) = std::env::var_os("OUT_OF_REACH").map(std::path::PathBuf::from) else { return };
         let landlock = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let landlock = landlock.handle_access(AccessFs::ReadFile).and_then(|rules| rules.create());
         restrict().unwrap();
