@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use table::{Action, Event, Search, Stage};
 use yado_spec::file::EXIT_SOME_ARE_BAD;
 use yado_sys::children::{Ended, SIGKILL};
+use yado_sys::clock;
 use yado_sys::named_partition::{self, Disks, SYSFS};
-use yado_sys::{clock, code_pages};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, Mode};
 use yado_wire::{Failure, Step};
@@ -223,10 +223,6 @@ impl Supervisor {
         if !self.boot.has_drivers() {
             self.reach(Part::Drivers);
             self.memory_guard.count_drivers(&self.paths);
-            // The start is over: what only that needed goes, and what is needed from now on stays.
-            if let Err(error) = code_pages::unmap_unused().and_then(|_| code_pages::keep_touched()) {
-                self.log.say(Priority::Info, format_args!("keep our code in memory: {error}"));
-            }
             if modules::are_requests_forbidden() {
                 let why = "processes made the kernel ask for modules too often: it asked no more, for parts of drivers either";
                 self.log.say(Priority::Warning, format_args!("{why}"));

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use yado_sys::children::Session;
-use yado_sys::{clock, datagram, machine, reboot, scheduling};
+use yado_sys::{clock, code_pages, datagram, machine, reboot, scheduling};
 use yado_wire::datagrams::DatagramSource;
 
 /// When the processor is short, we, our services and whoever talks to us go before all instances together: the kernel's default
@@ -46,6 +46,9 @@ pub(crate) fn run() -> ExitCode {
     open_file_limit::raise_limit(&mut log);
     if let Err(error) = scheduling::run_before_others() {
         log.say(Priority::Warning, format_args!("be scheduled before all others: {error}"));
+    }
+    if let Err(error) = code_pages::keep_touched() {
+        log.say(Priority::Info, format_args!("keep our code in memory: {error}"));
     }
     prepare(&mut log);
     let paths = Paths::of_system();
