@@ -16,6 +16,18 @@ pub(crate) struct Entry {
     pub(crate) value: TomlValue,
 }
 
+impl Entry {
+    /// What is wrong with it: it stands in this file and has, in the problem, this name.
+    pub(crate) fn problem(&self, file: &str, key: &str, fault: Fault) -> Problem {
+        let value = match &self.value {
+            TomlValue::Text(text) => Some(text.clone()),
+            TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
+        };
+        let location = Location::File { file: file.to_owned(), line: self.line };
+        Problem { location, key: key.to_owned(), value, fault }
+    }
+}
+
 /// After so many problems a file is not worth reading on; it also bounds the work on hostile ones.
 pub(crate) const MAX_PROBLEMS: usize = 50;
 

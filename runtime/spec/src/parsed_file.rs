@@ -218,12 +218,7 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, key: &str, entry: &Entry, fault: Fault) {
-        let value = match &entry.value {
-            TomlValue::Text(text) => Some(text.clone()),
-            TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
-        };
-        let (location, key) = (self.location(entry.line), key.to_owned());
-        self.parsed.problems.push(Problem { location, key, value, fault });
+        self.parsed.problems.push(entry.problem(self.file, key, fault));
     }
 }
 

@@ -3,10 +3,9 @@
 //! otherwise where a row of the table allows that. The keys stand at the top of the file, without a `[config]`.
 
 use crate::document::{MAX_PROBLEMS, TomlValue, parse_document};
-use crate::nearest::nearest;
-use crate::problem::{Fault, Location, Problem};
+use crate::problem::{Fault, Problem};
 use crate::setting::Applies::AtOnce;
-use crate::setting::{Choice, Origin, Setting, Value, effect, find, nearest_setting, set_defaults};
+use crate::setting::{Choice, Effect, Origin, Setting, Value, effect, find, nearest_setting, set_defaults};
 use crate::values::{Expected, parse_path};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -292,35 +291,28 @@ impl UpdatePolicy {
                 continue;
             }
             let key = entry.path.join(".");
-            let (value, outcome) = match &entry.value {
+            let outcome = match &entry.value {
                 // What it holds follows, each with its whole name.
                 TomlValue::Table => continue,
-                TomlValue::Text(text) => (Some(text.clone()), apply(&key, author, text)),
+                TomlValue::Text(text) => parse(&key, author, text),
                 TomlValue::List(texts) => {
                     let texts: Vec<&str> = texts.iter().map(|(text, _)| text.as_str()).collect();
-                    (None, apply(&key, author, &texts.join(",")))
+                    parse(&key, author, &texts.join(","))
                 }
-                TomlValue::Other => {
-                    (None, Err(Fault::Value { expected: "a single value, or a list of texts".to_owned() }))
-                }
+                TomlValue::Other => Err(Fault::Value { expected: "a single value, or a list of texts".to_owned() }),
             };
             match outcome {
                 Ok(effect) => effect.apply(self),
-                Err(fault) => {
-                    let location = Location::File { file: file.to_owned(), line: entry.line };
-                    problems.push(Problem { location, key, value, fault });
-                }
+                Err(fault) => problems.push(entry.problem(file, &key, fault)),
             }
         }
         problems
     }
 }
 
-fn apply(key: &str, author: Author, text: &str) -> Result<crate::setting::Effect<UpdatePolicy>, Fault> {
+fn parse(key: &str, author: Author, text: &str) -> Result<Effect<UpdatePolicy>, Fault> {
     let Some(setting) = find(UPDATE, key) else {
-        let names = UPDATE.iter().map(|setting| setting.name);
-        let nearest = nearest_setting(UPDATE, key).or_else(|| nearest(key, names).map(str::to_owned));
-        return Err(Fault::Unknown { what: "key", nearest });
+        return Err(Fault::Unknown { what: "key", nearest: nearest_setting(UPDATE, key) });
     };
     if author == Author::Administrator && OF_SYSTEM.contains(&setting.name) {
         return Err(Fault::Refused { reason: "only the signed system says it".to_owned() });

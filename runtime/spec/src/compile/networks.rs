@@ -1,6 +1,6 @@
 //! `networks/*.toml` to what netd keeps.
 
-use crate::document::{Entry, MAX_PROBLEMS, TomlValue, parse_document};
+use crate::document::{MAX_PROBLEMS, TomlValue, parse_document};
 use crate::draft::{Ipv4Choice, NetworkDraft};
 use crate::layer::Located;
 use crate::nearest::nearest;
@@ -98,7 +98,7 @@ fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
             break;
         }
         let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
-        let problem = |key: &str, fault| problem_of(file, &entry, key, fault);
+        let problem = |key: &str, fault| entry.problem(file, key, fault);
         match (path.as_slice(), &entry.value) {
             (["config", ..], TomlValue::Table) => {}
             (["config", rest @ ..], TomlValue::Text(text)) if !rest.is_empty() => {
@@ -161,15 +161,6 @@ fn parse_network(file: &str, bytes: &[u8]) -> ParsedNetwork {
     parsed.problems.extend(syntax);
     parsed.problems.sort_by_key(|problem| problem.location.line());
     parsed
-}
-
-fn problem_of(file: &str, entry: &Entry, key: &str, fault: Fault) -> Problem {
-    let value = match &entry.value {
-        TomlValue::Text(text) => Some(text.clone()),
-        TomlValue::List(_) | TomlValue::Other | TomlValue::Table => None,
-    };
-    let location = Location::File { file: file.to_owned(), line: entry.line };
-    Problem { location, key: key.to_owned(), value, fault }
 }
 
 fn table_of(kind: NetworkKind) -> &'static [Setting<NetworkDraft>] {
