@@ -7,6 +7,7 @@ use crate::problem::{Fault, Problem};
 use crate::setting::Applies::AtOnce;
 use crate::setting::{Choice, Effect, Origin, Setting, Value, effect, find, nearest_setting, set_defaults};
 use crate::values::{Expected, parse_path};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -283,6 +284,7 @@ impl UpdatePolicy {
     pub fn add(&mut self, file: &str, author: Author, bytes: &[u8]) -> Vec<Problem> {
         let (entries, mut problems) = parse_document(file, bytes);
         let broken: Vec<usize> = problems.iter().map(|problem| problem.location.line()).collect();
+        let mut said = BTreeSet::new();
         for entry in entries {
             if MAX_PROBLEMS <= problems.len() {
                 break;
@@ -302,7 +304,11 @@ impl UpdatePolicy {
                 TomlValue::Other => Err(Fault::Value { expected: "a single value, or a list of texts".to_owned() }),
             };
             match outcome {
-                Ok(effect) => effect.apply(self),
+                Ok(effect) if said.insert(key.clone()) => effect.apply(self),
+                Ok(_) => {
+                    let reason = "given twice, in quotes and dotted".to_owned();
+                    problems.push(entry.problem(file, &key, Fault::Conflict { reason }));
+                }
                 Err(fault) => problems.push(entry.problem(file, &key, fault)),
             }
         }
@@ -390,6 +396,15 @@ mod tests {
         assert_eq!(dotted.check_interval, Some(Duration::from_secs(6 * 3600)));
         assert_eq!((dotted.check_interval, dotted.source), (table.check_interval, table.source));
         assert_eq!(table.compatible, ["qemu-virt", "acme"]);
+    }
+
+    #[test]
+    fn of_a_key_that_is_given_twice_the_first_holds_and_the_second_is_told() {
+        let (policy, problems) =
+            read(Author::System, "trial.window = \"1m\"\n\"trial.window\" = \"2s\"\ntrial.deadline = \"5m\"");
+        assert_eq!((policy.trial_window, policy.trial_deadline), (MINUTE, 5 * MINUTE));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(&format!("{FILE}:2:")) && problems[0].contains("twice"), "{problems:?}");
     }
 
     #[test]
