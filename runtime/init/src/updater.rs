@@ -23,22 +23,15 @@ const STOP_GRACE: Duration = Duration::from_secs(8);
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
 
-/// What it was started for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Task {
-    /// To go on with what it began.
-    Resume,
-    /// What somebody asked for.
-    Run,
-}
-
 /// Where it is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// It does not run. It is started at `resume_at`, after so many crashes in a row.
     Idle { resume_at: Option<Moment>, crashes: u8 },
-    /// It runs. If nothing else is said, it is started again at `resume_at`.
-    Running { task: Task, resume_at: Option<Moment>, crashes: u8 },
+    /// It goes on with what it began, after so many crashes in a row.
+    Resuming { crashes: u8 },
+    /// It does what somebody asked for. If nothing else is said, it is resumed at `resume_at`.
+    Running { resume_at: Option<Moment> },
     /// It was asked to end.
     Stopping { kill_at: Moment },
 }
@@ -91,33 +84,29 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
     use {Event::*, State::*, Wanted::*};
     let after = |pause| Some(now.saturating_add(pause));
     match (state, wanted, event) {
-        (Idle { resume_at: Some(at), crashes }, Allowed, Wake) if at <= now => {
-            (Running { task: Task::Resume, resume_at: None, crashes }, Action::Resume)
-        }
-        (Idle { resume_at, .. }, _, RunStarted) => (Running { task: Task::Run, resume_at, crashes: 0 }, Action::None),
-        (Running { .. }, Stopped, Wake) | (Running { .. }, _, StopAsked) => {
+        (Idle { resume_at: Some(at), crashes }, Allowed, Wake) if at <= now => (Resuming { crashes }, Action::Resume),
+        (Idle { resume_at, .. }, _, RunStarted) => (Running { resume_at }, Action::None),
+        (Resuming { .. } | Running { .. }, Stopped, Wake) | (Resuming { .. } | Running { .. }, _, StopAsked) => {
             (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Terminate)
         }
-        (Running { task: Task::Resume, crashes, .. }, _, Ended { how: End::Crash, next_start }) => {
-            match (next_start, PAUSES.get(usize::from(crashes))) {
-                (_, Some(pause)) => {
-                    (Idle { resume_at: after(*pause), crashes: crashes.saturating_add(1) }, Action::None)
-                }
-                (_, None) => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
-            }
-        }
-        (Running { resume_at, .. }, _, Ended { next_start, .. }) => {
+        (Resuming { crashes }, _, Ended { how: End::Crash, next_start: _ }) => match PAUSES.get(usize::from(crashes))
+        {
+            Some(pause) => (Idle { resume_at: after(*pause), crashes: crashes.saturating_add(1) }, Action::None),
+            None => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
+        },
+        (Running { resume_at }, _, Ended { next_start, .. }) => {
             (Idle { resume_at: next_start.and_then(after).or(resume_at), crashes: 0 }, Action::None)
         }
-        (Stopping { .. }, _, Ended { next_start, .. }) => {
+        (Resuming { .. }, _, Ended { how: End::Exit, next_start })
+        | (Stopping { .. }, _, Ended { next_start, .. }) => {
             (Idle { resume_at: next_start.and_then(after), crashes: 0 }, Action::None)
         }
         (Stopping { kill_at }, _, Wake) if kill_at <= now => {
             (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Kill)
         }
         (Idle { .. }, _, Wake | StopAsked | Ended { .. })
-        | (Running { .. }, Allowed, Wake)
-        | (Running { .. }, _, RunStarted)
+        | (Resuming { .. } | Running { .. }, Allowed, Wake)
+        | (Resuming { .. } | Running { .. }, _, RunStarted)
         | (Stopping { .. }, _, Wake | RunStarted | StopAsked) => (state, Action::None),
     }
 }
@@ -157,7 +146,7 @@ impl Updater {
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Idle { resume_at, .. } => resume_at,
-            State::Running { .. } => None,
+            State::Resuming { .. } | State::Running { .. } => None,
             State::Stopping { kill_at } => Some(kill_at),
         }
     }
@@ -166,7 +155,7 @@ impl Updater {
     pub(crate) fn is_active(&self) -> bool {
         match self.state {
             State::Idle { .. } => false,
-            State::Running { .. } | State::Stopping { .. } => true,
+            State::Resuming { .. } | State::Running { .. } | State::Stopping { .. } => true,
         }
     }
 }
@@ -229,14 +218,13 @@ mod tests {
         }
         assert_eq!(pauses, [1, 10, 60, 600]);
         // What somebody asked for is not started again.
-        let run = State::Running { task: Task::Run, resume_at: None, crashes: 0 };
+        let run = State::Running { resume_at: None };
         assert_eq!(step(run, Wanted::Allowed, ended(End::Crash, None), s(1)), (IDLE, Action::None));
     }
 
     #[test]
     fn it_is_asked_to_end_then_killed_and_that_is_over_before_the_services_are() {
-        for task in [Task::Run, Task::Resume] {
-            let running = State::Running { task, resume_at: Some(s(500)), crashes: 0 };
+        for running in [State::Running { resume_at: Some(s(500)) }, State::Resuming { crashes: 0 }] {
             assert_eq!(step(running, Wanted::Stopped, Event::StopAsked, s(1)).1, Action::Terminate);
             let (stopping, action) = step(running, Wanted::Stopped, Event::Wake, s(1));
             assert_eq!((stopping, action), (State::Stopping { kill_at: s(9) }, Action::Terminate));
