@@ -48,6 +48,8 @@ pub(crate) enum Wanted {
 pub(crate) enum Event {
     /// Time passed, or what is wanted changed.
     Wake,
+    /// The system has come so far that it can go on with what it began.
+    MayResume,
     /// It was started for somebody.
     RunStarted,
     /// Somebody asks it to end.
@@ -85,6 +87,9 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
     let after = |pause| Some(now.saturating_add(pause));
     match (state, wanted, event) {
         (Idle { resume_at: Some(at), crashes }, Allowed, Wake) if at <= now => (Resuming { crashes }, Action::Resume),
+        (Idle { .. }, _, MayResume) => (Idle { resume_at: Some(now), crashes: 0 }, Action::None),
+        // Somebody was faster: it goes on when that is done.
+        (Running { .. }, _, MayResume) => (Running { resume_at: Some(now) }, Action::None),
         (Idle { resume_at, .. }, _, RunStarted) => (Running { resume_at }, Action::None),
         (Resuming { .. } | Running { .. }, Stopped, Wake) | (Resuming { .. } | Running { .. }, _, StopAsked) => {
             (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Terminate)
@@ -107,7 +112,8 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
         (Idle { .. }, _, Wake | StopAsked | Ended { .. })
         | (Resuming { .. } | Running { .. }, Allowed, Wake)
         | (Resuming { .. } | Running { .. }, _, RunStarted)
-        | (Stopping { .. }, _, Wake | RunStarted | StopAsked) => (state, Action::None),
+        | (Resuming { .. }, _, MayResume)
+        | (Stopping { .. }, _, Wake | MayResume | RunStarted | StopAsked) => (state, Action::None),
     }
 }
 
@@ -198,6 +204,18 @@ mod tests {
         assert_eq!(idle, State::Idle { resume_at: Some(s(3600)), crashes: 0 });
         let (idle, _) = step(running, Wanted::Allowed, ended(End::Crash, Some(5)), s(12));
         assert_eq!(idle, State::Idle { resume_at: Some(s(17)), crashes: 0 });
+    }
+
+    #[test]
+    fn at_boot_it_goes_on_at_once_or_after_what_somebody_asked_for_before() {
+        let due = State::Idle { resume_at: Some(s(5)), crashes: 0 };
+        assert_eq!(step(IDLE, Wanted::Allowed, Event::MayResume, s(5)), (due, Action::None));
+        let (asked, _) = step(IDLE, Wanted::Allowed, Event::RunStarted, s(4));
+        let (asked, action) = step(asked, Wanted::Allowed, Event::MayResume, s(5));
+        assert_eq!(action, Action::None);
+        assert_eq!(step(asked, Wanted::Allowed, Event::Wake, s(6)), (asked, Action::None), "one at a time");
+        let (idle, _) = step(asked, Wanted::Allowed, ended(End::Exit, None), s(7));
+        assert_eq!(step(idle, Wanted::Allowed, Event::Wake, s(7)).1, Action::Resume);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use yado_wire::rescue::{EventKind, ServiceStatus};
 impl Supervisor {
     /// From now on it is started whenever it is due, first now.
     pub(crate) fn begin_updates(&mut self, now: Moment) {
-        self.updater.state = State::Idle { resume_at: Some(now), crashes: 0 };
+        self.step_updater(Event::MayResume, now);
     }
 
     /// Starts it when that is due, and ends it when the system does.
