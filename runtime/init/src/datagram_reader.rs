@@ -39,7 +39,8 @@ const INTERRUPT_PERIOD: Duration = Duration::from_millis(20);
 /// init has gone, or speaks another language.
 struct LinkLost;
 
-/// Runs until init hangs up.
+/// Runs until init hangs up. Not inlined: below the frame of all roles together its stack would begin that much deeper.
+#[inline(never)]
 pub(crate) fn run() -> ExitCode {
     let Ok(link) = inherited::take(LINK_FD) else {
         eprintln!("yado-init: only init starts this");
@@ -84,6 +85,8 @@ impl Reader {
         done
     }
 
+    /// Not inlined: its stack frame holds the longest packet, and would become that of the loop, which is never given back.
+    #[inline(never)]
     fn read_ready(&mut self, set: &PollSet, polled: &[DatagramSource], now: Moment) -> Result<(), LinkLost> {
         for (source, number) in polled.iter().zip(1..) {
             if !set.readiness(number).is_none() {

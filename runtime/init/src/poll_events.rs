@@ -153,7 +153,9 @@ impl PollEvents {
 }
 
 impl Supervisor {
-    /// Looks at what is ready. What an earlier event of the same round took away is simply not found any more.
+    /// Looks at what is ready. What an earlier event of the same round took away is simply not found any more. Not inlined, as
+    /// [`Supervisor::settle`].
+    #[inline(never)]
     pub(crate) fn handle(&mut self, event: Event, readiness: Readiness, now: Moment) {
         match event {
             Event::Signal => self.read_signals(now),

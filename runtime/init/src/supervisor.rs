@@ -127,7 +127,9 @@ impl Supervisor {
         }
     }
 
-    /// Does everything that the tables say is due now.
+    /// Does everything that the tables say is due now. Not inlined: its stack frame, with those of all it calls, would become
+    /// that of the loop, and what the loop itself holds is never given back.
+    #[inline(never)]
     fn settle(&mut self, now: Moment) {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.feed_when_due(&mut self.log, now);
