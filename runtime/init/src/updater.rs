@@ -32,8 +32,8 @@ pub(crate) enum State {
     Resuming { crashes: u8 },
     /// It does what somebody asked for. If nothing else is said, it is resumed at `resume_at`.
     Running { resume_at: Option<Moment> },
-    /// It was asked to end.
-    Stopping { kill_at: Moment },
+    /// It was asked to end. If nothing else is said, it is resumed at `resume_at`.
+    Stopping { kill_at: Moment, resume_at: Option<Moment> },
 }
 
 /// Whether it may run.
@@ -50,6 +50,8 @@ pub(crate) enum Event {
     Wake,
     /// The system has come so far that it can go on with what it began.
     MayResume,
+    /// Somebody wants it for something.
+    RunAsked,
     /// It was started for somebody.
     RunStarted,
     /// Somebody asks it to end.
@@ -92,28 +94,32 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
         (Running { .. }, _, MayResume) => (Running { resume_at: Some(now) }, Action::None),
         (Idle { resume_at, .. }, _, RunStarted) => (Running { resume_at }, Action::None),
         (Resuming { .. } | Running { .. }, Stopped, Wake) | (Resuming { .. } | Running { .. }, _, StopAsked) => {
-            (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Terminate)
+            (Stopping { kill_at: now.saturating_add(STOP_GRACE), resume_at: None }, Action::Terminate)
+        }
+        // What it goes on with by itself can wait: whoever asks does not have to ask again, and it is resumed afterwards.
+        (Resuming { .. }, _, RunAsked) => {
+            (Stopping { kill_at: now.saturating_add(STOP_GRACE), resume_at: Some(now) }, Action::Terminate)
         }
         (Resuming { crashes }, _, Ended { how: End::Crash, next_start: _ }) => match PAUSES.get(usize::from(crashes))
         {
             Some(pause) => (Idle { resume_at: after(*pause), crashes: crashes.saturating_add(1) }, Action::None),
             None => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
         },
-        (Running { resume_at }, _, Ended { next_start, .. }) => {
+        (Running { resume_at } | Stopping { resume_at, .. }, _, Ended { next_start, .. }) => {
             (Idle { resume_at: next_start.and_then(after).or(resume_at), crashes: 0 }, Action::None)
         }
-        (Resuming { .. }, _, Ended { how: End::Exit, next_start })
-        | (Stopping { .. }, _, Ended { next_start, .. }) => {
+        (Resuming { .. }, _, Ended { how: End::Exit, next_start }) => {
             (Idle { resume_at: next_start.and_then(after), crashes: 0 }, Action::None)
         }
-        (Stopping { kill_at }, _, Wake) if kill_at <= now => {
-            (Stopping { kill_at: now.saturating_add(STOP_GRACE) }, Action::Kill)
+        (Stopping { kill_at, resume_at }, _, Wake) if kill_at <= now => {
+            (Stopping { kill_at: now.saturating_add(STOP_GRACE), resume_at }, Action::Kill)
         }
-        (Idle { .. }, _, Wake | StopAsked | Ended { .. })
+        (Idle { .. }, _, Wake | StopAsked | RunAsked | Ended { .. })
         | (Resuming { .. } | Running { .. }, Allowed, Wake)
         | (Resuming { .. } | Running { .. }, _, RunStarted)
+        | (Running { .. }, _, RunAsked)
         | (Resuming { .. }, _, MayResume)
-        | (Stopping { .. }, _, Wake | MayResume | RunStarted | StopAsked) => (state, Action::None),
+        | (Stopping { .. }, _, Wake | MayResume | RunAsked | RunStarted | StopAsked) => (state, Action::None),
     }
 }
 
@@ -153,8 +159,13 @@ impl Updater {
         match self.state {
             State::Idle { resume_at, .. } => resume_at,
             State::Resuming { .. } | State::Running { .. } => None,
-            State::Stopping { kill_at } => Some(kill_at),
+            State::Stopping { kill_at, .. } => Some(kill_at),
         }
+    }
+
+    /// It was asked to end, and has not.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(self.state, State::Stopping { .. })
     }
 
     /// It has not ended.
@@ -219,6 +230,23 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_on_by_itself_makes_way_for_what_somebody_asks_and_is_resumed_afterwards() {
+        let (stopping, action) = step(State::Resuming { crashes: 1 }, Wanted::Allowed, Event::RunAsked, s(5));
+        assert_eq!(action, Action::Terminate);
+        assert_eq!(step(stopping, Wanted::Allowed, Event::Wake, s(13)).1, Action::Kill);
+        let (idle, _) = step(stopping, Wanted::Allowed, ended(End::Crash, None), s(6));
+        let (asked, _) = step(idle, Wanted::Allowed, Event::RunStarted, s(6));
+        let (again, _) = step(asked, Wanted::Allowed, ended(End::Exit, None), s(7));
+        // Also where whoever asked has gone away meanwhile.
+        for idle in [idle, again] {
+            assert_eq!(step(idle, Wanted::Allowed, Event::Wake, s(7)).1, Action::Resume);
+        }
+        // What somebody else asked for does not.
+        let running = State::Running { resume_at: None };
+        assert_eq!(step(running, Wanted::Allowed, Event::RunAsked, s(5)), (running, Action::None));
+    }
+
+    #[test]
     fn one_that_crashes_as_it_goes_on_comes_back_later_each_time_and_not_for_ever() {
         let mut state = State::Idle { resume_at: Some(s(0)), crashes: 0 };
         let (mut now, mut pauses) = (s(0), Vec::new());
@@ -245,7 +273,7 @@ mod tests {
         for running in [State::Running { resume_at: Some(s(500)) }, State::Resuming { crashes: 0 }] {
             assert_eq!(step(running, Wanted::Stopped, Event::StopAsked, s(1)).1, Action::Terminate);
             let (stopping, action) = step(running, Wanted::Stopped, Event::Wake, s(1));
-            assert_eq!((stopping, action), (State::Stopping { kill_at: s(9) }, Action::Terminate));
+            assert_eq!((stopping, action), (State::Stopping { kill_at: s(9), resume_at: None }, Action::Terminate));
             assert_eq!(step(stopping, Wanted::Stopped, Event::Wake, s(8)), (stopping, Action::None));
             assert_eq!(step(stopping, Wanted::Stopped, Event::StopAsked, s(8)), (stopping, Action::None));
             assert_eq!(step(stopping, Wanted::Stopped, Event::Wake, s(9)).1, Action::Kill);

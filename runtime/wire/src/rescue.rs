@@ -65,7 +65,8 @@ pub enum Request {
     },
     /// Starts the updater: `yado-updater run WORDS…`, 1 to [`MAX_UPDATE_WORDS`] of together at most [`MAX_UPDATE_BYTES`]. A descriptor
     /// that travels along is its standard input. Answered by one [`Reply::Service`] when it runs, then by `Exited` when it has
-    /// ended; or by `Refused`, as while another one runs. One that runs goes on when the peer hangs up.
+    /// ended; or by `Refused`, as while it does what somebody else asked for. If it only goes on with what it began, it is first asked
+    /// to end, and is resumed afterwards. One that runs goes on when the peer hangs up.
     Update {
         /// What it is to do.
         words: Vec<String>,

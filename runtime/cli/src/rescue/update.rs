@@ -6,6 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 use yado_wire::rescue::{ExitStatus, Reply, Request};
 
+/// An updater that is to end gets some seconds from init.
+const MAKE_WAY_TIMEOUT: Duration = ANSWER_TIMEOUT.saturating_mul(3);
+
 /// An updater that was started for us. It goes on when this is dropped.
 pub(crate) struct StartedUpdater {
     connection: Connection<Reply>,
@@ -22,7 +25,7 @@ impl StartedUpdater {
     ) -> Result<StartedUpdater, ExchangeError> {
         let input: Vec<BorrowedFd<'_>> = input.into_iter().collect();
         let connection = Connection::ask_init(socket, &Request::Update { words }, &input)?;
-        connection.set_timeout(ANSWER_TIMEOUT)?;
+        connection.set_timeout(MAKE_WAY_TIMEOUT)?;
         match connection.next()?.0 {
             Reply::Service(status) => Ok(StartedUpdater { connection, pid: status.pid }),
             Reply::Refused(failure) => Err(ExchangeError::Refused(Box::new(failure))),
@@ -45,7 +48,7 @@ impl StartedUpdater {
 /// Has init end the updater that runs, if one does, and waits until it has ended: init gives it some seconds.
 pub(crate) fn stop(socket: &Path) -> Result<(), ExchangeError> {
     let connection = Connection::ask_init(socket, &Request::StopUpdate, &[])?;
-    connection.set_timeout(ANSWER_TIMEOUT.saturating_mul(3))?;
+    connection.set_timeout(MAKE_WAY_TIMEOUT)?;
     connection.wait_until_done()
 }
 

@@ -85,6 +85,8 @@ pub(super) enum Exchange {
     Stopping { instance: InstanceId },
     /// Until what it wanted applied is.
     Applying,
+    /// Until another updater has ended, and one is started with these words and this as its standard input.
+    StartingUpdate { words: Vec<String>, input: Option<DeferredClose> },
     /// Until the updater that it started has ended.
     Updating,
     /// Until no updater runs.
@@ -187,6 +189,7 @@ impl Exchange {
             | Exchange::Starting { .. }
             | Exchange::Stopping { .. }
             | Exchange::Applying
+            | Exchange::StartingUpdate { .. }
             | Exchange::Updating
             | Exchange::StoppingUpdate
             | Exchange::Command { .. } => false,
@@ -229,6 +232,7 @@ impl Client {
             | Exchange::Starting { .. }
             | Exchange::Stopping { .. }
             | Exchange::Applying
+            | Exchange::StartingUpdate { .. }
             | Exchange::Updating
             | Exchange::StoppingUpdate
             | Exchange::Command { .. } => {}

@@ -1,9 +1,11 @@
 //! Answers to clients that wait for an event.
 
 use super::client::{Client, Exchange};
+use crate::boot_clock::Moment;
 use crate::instance::Instance;
 use crate::instance::lifecycle::{State, Wanted};
 use crate::supervisor::Supervisor;
+use crate::updater;
 use yado_wire::rescue::{ExitStatus, Reply};
 use yado_wire::{Failure, InstanceId, Step};
 
@@ -20,6 +22,7 @@ impl Supervisor {
                 | Exchange::Logs { .. }
                 | Exchange::Events { .. }
                 | Exchange::Applying
+                | Exchange::StartingUpdate { .. }
                 | Exchange::Updating
                 | Exchange::Command { .. } => None,
             };
@@ -91,6 +94,27 @@ impl Supervisor {
             (Some(failure), _) => client.reply(&Reply::Refused(failure.clone())),
             (None, Some(status)) => client.reply(&Reply::Exited(status)),
             (None, None) => {}
+        }
+    }
+
+    /// Starts the updater for those who asked for it, or tells them why not.
+    pub(crate) fn serve_update_requests(&mut self, now: Moment) {
+        if self.updater.is_stopping() {
+            return;
+        }
+        let asks = |client: &&Client| matches!(client.exchange, Exchange::StartingUpdate { .. });
+        let waiting: Vec<u32> = self.clients.list.iter().filter(asks).map(|client| client.id).collect();
+        for id in waiting {
+            let Some(client) = self.clients.find(id) else { continue };
+            let asked = std::mem::replace(&mut client.exchange, Exchange::Updating);
+            let Exchange::StartingUpdate { words, input } = asked else { continue };
+            match self.run_updater(&words, input.as_ref(), now) {
+                Ok(status) => self.reply(id, &Reply::Service(status)),
+                Err(reason) => {
+                    let refused = Reply::Refused(Failure::refused(Step::Request, updater::NAME, &reason));
+                    self.end_exchange(id, &refused);
+                }
+            }
         }
     }
 

@@ -45,18 +45,18 @@ impl Supervisor {
             return;
         }
         match yado_wire::decode(buffer.get(..received.len).unwrap_or(&[])) {
-            Ok(request) => self.take_request(client_id, request, &received.descriptors, now),
+            Ok(request) => self.take_request(client_id, request, received.descriptors, now),
             Err(error) => client.refuse("request", &error.to_string()),
         }
     }
 
-    fn take_request(&mut self, client_id: u32, request: Request, descriptors: &[DeferredClose], now: Moment) {
+    fn take_request(&mut self, client_id: u32, request: Request, descriptors: Vec<DeferredClose>, now: Moment) {
         match request {
             Request::Status => self.answer_status(client_id, now),
             Request::Logs { instance, follow } => {
                 self.set_exchange(client_id, Exchange::Logs { position: LogPosition::default(), instance, follow });
             }
-            Request::Exec { instance } => self.exec(client_id, &instance, descriptors),
+            Request::Exec { instance } => self.exec(client_id, &instance, &descriptors),
             Request::Start(name) => self.start(client_id, &name, now),
             Request::Stop { instance, timeout_s, force } => {
                 let timeout = match (force, timeout_s) {
@@ -75,7 +75,7 @@ impl Supervisor {
                 Ok(()) => self.set_exchange(client_id, Exchange::Applying),
                 Err(failure) => self.reply(client_id, &Reply::Refused(failure)),
             },
-            Request::Update { words } => self.update(client_id, &words, descriptors, now),
+            Request::Update { words } => self.update(client_id, words, descriptors, now),
             Request::Health => self.answer_health(client_id, now),
             Request::StopUpdate => {
                 self.set_exchange(client_id, Exchange::StoppingUpdate);
@@ -248,25 +248,20 @@ impl Supervisor {
         }
     }
 
-    fn update(&mut self, client_id: u32, words: &[String], descriptors: &[DeferredClose], now: Moment) {
+    fn update(&mut self, client_id: u32, words: Vec<String>, mut descriptors: Vec<DeferredClose>, now: Moment) {
         let bytes = words.iter().fold(0usize, |bytes, word| bytes.saturating_add(word.len()));
         if !(1..=MAX_UPDATE_WORDS).contains(&words.len()) || MAX_UPDATE_BYTES < bytes {
             let reason =
                 format!("it takes 1 to {MAX_UPDATE_WORDS} words of at most {MAX_UPDATE_BYTES} bytes together");
             return self.refuse(client_id, updater::NAME, &reason);
         }
-        let input = match descriptors {
-            [] => None,
-            [input] => Some(input),
-            _ => return self.refuse(client_id, updater::NAME, "it takes one descriptor at most: its standard input"),
-        };
-        match self.run_updater(words, input, now) {
-            Ok(status) => {
-                self.set_exchange(client_id, Exchange::Updating);
-                self.reply(client_id, &Reply::Service(status));
-            }
-            Err(reason) => self.refuse(client_id, updater::NAME, &reason),
+        let input = descriptors.pop();
+        if !descriptors.is_empty() {
+            return self.refuse(client_id, updater::NAME, "it takes one descriptor at most: its standard input");
         }
+        self.set_exchange(client_id, Exchange::StartingUpdate { words, input });
+        self.make_way_for_update(now);
+        self.serve_update_requests(now);
     }
 
     fn end_machine(&mut self, client_id: u32, goal: Goal, asked: Asked, now: Moment) {

@@ -15,7 +15,10 @@ const WEIGHT: u32 = 10;
 /// It starts one more process, for what comes from a network.
 const MAX_PROCESSES: u32 = 16;
 
-/// Makes the group anew. What is left of an earlier run is killed.
+/// So many earlier runs may have left processes that are killed and have not ended.
+const MAX_LEFT: u32 = 8;
+
+/// Makes the group, and in it one for the next run. What is left of an earlier run is killed.
 pub(super) fn make(group: &Path) -> io::Result<File> {
     remove(group);
     match fs::create_dir(group) {
@@ -34,7 +37,21 @@ pub(super) fn make(group: &Path) -> io::Result<File> {
         // Without the controller there is no such file, and no limit.
         let _ = fs::write(group.join(file), value);
     }
-    File::open(group)
+    make_of_run(group)
+}
+
+/// A group that is new: what is started in one that was killed once is killed too, by all kernels since 6.14 and those that took the
+/// change over (`kill_seq` in kernel/cgroup/cgroup.c: clone3(2) compares the count of its caller's group with that of the new one).
+fn make_of_run(group: &Path) -> io::Result<File> {
+    for number in 0..MAX_LEFT {
+        let run = group.join(format!("run-{number}"));
+        match fs::create_dir(&run) {
+            Ok(()) => return File::open(run),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 /// Kills what is in the group, and takes it away if that is gone already; if not, the next start does.

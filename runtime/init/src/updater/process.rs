@@ -1,6 +1,6 @@
 //! The updater's process: starts it, asks it to end, and takes its end.
 
-use super::{Action, End, Event, NAME, State, Wanted, group, next_start};
+use super::{Action, End, Event, NAME, Wanted, group, next_start};
 use crate::boot_clock::Moment;
 use crate::deferred_close::DeferredClose;
 use crate::instance::{cgroup, exit_status};
@@ -24,6 +24,8 @@ impl Supervisor {
 
     /// Starts it when that is due, and ends it when the system does.
     pub(crate) fn advance_updater(&mut self, now: Moment) {
+        // Those who asked come first.
+        self.serve_update_requests(now);
         self.step_updater(Event::Wake, now);
     }
 
@@ -43,6 +45,11 @@ impl Supervisor {
         self.start_updater("run", words, input).map_err(|error| format!("start it: {error}"))?;
         self.step_updater(Event::RunStarted, now);
         self.updater_status().ok_or_else(|| "it has ended".to_owned())
+    }
+
+    /// Somebody wants it: what it goes on with by itself makes way.
+    pub(crate) fn make_way_for_update(&mut self, now: Moment) {
+        self.step_updater(Event::RunAsked, now);
     }
 
     /// Asks it to end.
@@ -70,8 +77,7 @@ impl Supervisor {
             Ended::Code(code) if code != EXIT_NOT_EXECUTED => End::Exit,
             Ended::Code(_) | Ended::Signal(_) => End::Crash,
         };
-        let was_asked = matches!(self.updater.state, State::Stopping { .. });
-        if how == End::Crash && !was_asked {
+        if how == End::Crash && !self.updater.is_stopping() {
             self.log.say(Priority::Error, format_args!("{NAME}: {}", how_it_ended(ended)));
             let kind = EventKind::ServiceExited { service: clipped(NAME), status: exit_status(ended) };
             self.events.publish(None, kind);

@@ -71,7 +71,7 @@ fn one_updater_runs_at_a_time_whoever_hangs_up_and_ends_when_it_is_asked() {
     assert_eq!(updater_of(&host).map(|status| status.pid), Some(started.pid));
     let group = host.group_of_updater();
     let of_group = |file: &str| fs::read_to_string(group.join(file)).unwrap().trim().to_owned();
-    assert!(of_group("cgroup.procs").lines().any(|pid| Some(pid.parse().unwrap()) == started.pid));
+    assert!(of_group("run-0/cgroup.procs").lines().any(|pid| Some(pid.parse().unwrap()) == started.pid));
     if host.has_controller("memory") {
         assert_eq!(of_group("memory.max"), (32 << 20).to_string());
     }
@@ -146,4 +146,28 @@ fn a_request_that_no_updater_could_take_is_refused_and_starts_none() {
     assert_eq!(replies(&socket, Duration::from_secs(60)), [Reply::Done]);
     assert_eq!((seen(&host), updater_of(&host)), (String::new(), None));
     assert!(host.end().success());
+}
+
+#[test]
+fn one_that_only_goes_on_makes_way_for_what_is_asked_and_goes_on_afterwards() {
+    const GOES_ON: &str = "\
+echo \"$*\" >>$YADO_RUN/seen
+case \"$*\" in
+'run soon') echo 0 >$YADO_RUN/updater/next-start ;;
+'run something') exit 5 ;;
+'resume') [ $(grep -c resume $YADO_RUN/seen) = 1 ] || exit 0
+    trap 'echo asked >>$YADO_RUN/seen; exit 3' TERM; sleep 7654303 & wait ;;
+esac
+";
+    let Some(host) = Host::with(&[("one", "")]) else { return };
+    let mut host = host.start_with_updater(GOES_ON);
+    host.ask(&update(&["soon"]));
+    host.wait_until("it goes on", |_| host::count_everywhere("sleep 7654303") == 1);
+    let (input, _writer) = UnixStream::pair().unwrap();
+    let answers = replies(&host.connect(&update(&["something"]), &[input.as_fd()]), Duration::from_secs(60));
+    let [Reply::Service(_), Reply::Exited(ended)] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!(*ended, ExitStatus::Code(5));
+    host.wait_until("it goes on again", |host| seen(host) == "run soon\nresume\nasked\nrun something\nresume\n");
+    assert!(host.end().success());
+    assert_eq!(host.left_over(), [""; 0]);
 }
