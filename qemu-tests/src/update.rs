@@ -114,6 +114,8 @@ enum StepError {
     Board(BoardError),
     /// There is no board that is on.
     Off,
+    /// `yado update` failed and said this, and the board was not reset.
+    UpdateFailed(String),
 }
 
 impl From<NotSo> for StepError {
@@ -146,6 +148,7 @@ impl fmt::Display for StepError {
             StepError::NotSo(not_so) => not_so.fmt(out),
             StepError::Board(error) => error.fmt(out),
             StepError::Off => out.write_str("no board is on: an earlier step failed"),
+            StepError::UpdateFailed(said) => write!(out, "the board was not reset: yado update: {said}"),
         }
     }
 }

@@ -57,7 +57,8 @@ The others: until the command has ended; their root is the same files in a plain
 overlay, and have no nic. crun is Debian's: linked dynamically, and it executes itself once more from a copy in memory.";
 
 /// Makes the namespaces' own tmpfs and control group tree, starts one init per directory (`PROGRAM DIRECTORY`, from `$INITS`),
-/// and runs the race in the foreground. A second later the KiB that init, its reader and netd take are in the directory's `pss`.
+/// and runs the race in the foreground. The KiB that init, its reader and netd take each second after it are in the directory's `pss`,
+/// a line for each second.
 const SCRIPT: &str = r#"set -eu
 mount --make-rprivate /
 mount -t tmpfs run /run
@@ -70,11 +71,14 @@ printf '%s\n' "$INITS" | while read -r init directory; do
 done
 sleep 5
 "$RACE"
-sleep 1
-printf '%s\n' "$INITS" | while read -r init directory; do
-    for process in /proc/[0-9]*; do
-        case "$(readlink "$process/exe")" in "$directory"/*) sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' "$process/smaps_rollup" ;; esac
-    done >"$directory/pss"
+for second in 1 2 3 4 5 6; do
+    sleep 1
+    printf '%s\n' "$INITS" | while read -r init directory; do
+        for process in /proc/[0-9]*; do
+            case "$(readlink "$process/exe")" in "$directory"/*) sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' "$process/smaps_rollup" ;; esac
+        done | tr '\n' ' ' >>"$directory/pss"
+        echo >>"$directory/pss"
+    done
 done
 "#;
 

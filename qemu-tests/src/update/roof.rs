@@ -5,6 +5,7 @@ use super::releases::Releases;
 use super::web_server::WebServer;
 use crate::board::outside::ADDRESS;
 use crate::board::qemu::OnReset;
+use crate::board::qmp::QmpError;
 use crate::board::volatile_disk::Loss;
 use crate::board::{Board, BoardOptions, BuildError, WriteCache, instance};
 use qemu_guest::Ended;
@@ -24,6 +25,10 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(30);
 const FORGET: Duration = Duration::from_millis(50);
 /// Between looks at a board that may reset at any time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A board that ends in order takes less until it resets.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What `yado update` said that was begun last, and with which code it ended.
+const UPDATE_LOG: &str = "/run/update.log";
 const MEMORY_MIB: u32 = 256;
 const DATA_MIB: u64 = 64;
 
@@ -125,17 +130,39 @@ impl<'a> Roof<'a> {
         // Resets of before are not taken for those that follow.
         let board = self.board.as_mut().ok_or(StepError::Off)?;
         while board.qemu.qmp.wait_event("RESET", FORGET).is_ok() {}
-        board.shell(&format!("yado update {words} > /run/update.log 2>&1 &"), TIMEOUT)?;
+        let script = format!("{{ yado update {words}; echo ended: $?; }} > {UPDATE_LOG} 2>&1 &");
+        board.shell(&script, TIMEOUT)?;
         Ok(())
     }
 
     /// Waits for the board's next reset and, where a system comes up, for its agent. What U-Boot and the kernel said since the last
     /// time that was asked.
     pub(super) fn wait_boot(&mut self, timeout: Duration) -> Result<String, StepError> {
-        let board = self.board.as_mut().ok_or(StepError::Off)?;
-        board.qemu.qmp.wait_event("RESET", timeout)?;
-        board.agent.hello(BOOT_TIMEOUT)?;
+        self.wait_reset(timeout)?;
+        self.board()?.agent.hello(BOOT_TIMEOUT)?;
         self.serial_since()
+    }
+
+    /// Waits for the board's next reset. An update that fails instead is told at once, in its own words.
+    fn wait_reset(&mut self, timeout: Duration) -> Result<(), StepError> {
+        let board = self.board.as_mut().ok_or(StepError::Off)?;
+        let mut deadline = Instant::now() + timeout;
+        let mut failed: Option<String> = None;
+        loop {
+            match board.qemu.qmp.wait_event("RESET", LOOK_AGAIN) {
+                Ok(_) => return Ok(()),
+                Err(QmpError::Deadline { .. }) if Instant::now() < deadline => {}
+                Err(error) => return Err(failed.map_or_else(|| error.into(), StepError::UpdateFailed)),
+            }
+            if failed.is_none() {
+                // While it shuts down nobody answers.
+                let said = board.agent.run(&["/bin/cat", UPDATE_LOG], LOOK_AGAIN).map(|ran| ran.stdout);
+                failed = said.ok().filter(|said| said.contains("ended: ") && !said.contains("ended: 0"));
+                if failed.is_some() {
+                    deadline = deadline.min(Instant::now() + SHUTDOWN_TIMEOUT);
+                }
+            }
+        }
     }
 
     /// What was said on the serial line since the last time that was asked.
@@ -170,8 +197,8 @@ impl<'a> Roof<'a> {
     /// Waits until a system has come up whose kernel was given this word, however often the board resets before.
     pub(super) fn wait_boot_of(&mut self, word: &str, timeout: Duration) -> Result<(), StepError> {
         let deadline = Instant::now() + timeout;
-        let board = self.board.as_mut().ok_or(StepError::Off)?;
-        board.qemu.qmp.wait_event("RESET", timeout)?;
+        self.wait_reset(timeout)?;
+        let board = self.board()?;
         loop {
             let said = board.agent.hello(LOOK_AGAIN).and_then(|_| board.agent.read_file("/proc/cmdline"));
             match said {
