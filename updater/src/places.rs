@@ -5,7 +5,7 @@ use crate::boot_state::Slot;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use yado_wire::hex;
+use yado_wire::booted_slot::{self, BootedSlot};
 
 /// Directories of this device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,9 @@ impl Places {
 
     /// The slot and the image that run, as init's first stage has verified and written them.
     pub(crate) fn booted(&self) -> Option<(Slot, [u8; 32])> {
-        parse_booted(&fs::read_to_string(self.run.join("boot")).ok()?)
+        let text = fs::read_to_string(self.run.join(booted_slot::RUNNING_FILE)).ok()?;
+        let BootedSlot { name, fingerprint } = BootedSlot::parse(&text)?;
+        Some((if name == 'A' { Slot::A } else { Slot::B }, fingerprint))
     }
 
     /// Logs that are kept.
@@ -61,28 +63,4 @@ impl Places {
 /// Whether this path is there.
 pub(crate) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
-}
-
-fn parse_booted(text: &str) -> Option<(Slot, [u8; 32])> {
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    let slot = match value("slot")? {
-        "A" => Slot::A,
-        "B" => Slot::B,
-        _ => return None,
-    };
-    Some((slot, hex::parse_digest(value("fingerprint")?)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_runs_is_a_slot_and_a_whole_fingerprint() {
-        let text = format!("slot=B\nfingerprint={}\n", "ab".repeat(32));
-        assert_eq!(parse_booted(&text), Some((Slot::B, [0xab; 32])));
-        for text in ["", "slot=C\nfingerprint=ab\n", "slot=A\n", "slot=A\nfingerprint=ab\n"] {
-            assert_eq!(parse_booted(text), None, "{text:?}");
-        }
-    }
 }

@@ -4,53 +4,29 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use yado_sys::boot_parameter;
+use yado_wire::booted_slot::BootedSlot;
+use yado_wire::last_reset::parse_slot;
 
 /// On the tmpfs that both stages share.
 const FILE: &str = "/run/yado/boot";
 
-/// The slot that the boot loader chose, with the image that the initramfs verified in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BootedSlot {
-    /// `A` or `B`.
-    pub(crate) name: char,
-    /// SHA-256 of the image's header.
-    pub(crate) fingerprint: [u8; 32],
+/// Reads what the initramfs stage wrote. `None`: there was none.
+pub(crate) fn read() -> Option<BootedSlot> {
+    BootedSlot::parse(&fs::read_to_string(FILE).ok()?)
 }
 
-impl BootedSlot {
-    /// Reads what the initramfs stage wrote. `None`: there was none.
-    pub(crate) fn read() -> Option<BootedSlot> {
-        parse_slot(&fs::read_to_string(FILE).ok()?)
+/// Writes it for the system stage.
+pub(crate) fn write(slot: BootedSlot) -> io::Result<()> {
+    let path = Path::new(FILE);
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
     }
-
-    /// Writes it for the system stage.
-    pub(crate) fn write(self) -> io::Result<()> {
-        let path = Path::new(FILE);
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        fs::write(path, self.text())
-    }
-
-    fn text(self) -> String {
-        format!("slot={}\nfingerprint={}\n", self.name, yado_wire::hex::encode(&self.fingerprint))
-    }
+    fs::write(path, slot.text())
 }
 
 /// The slot that the kernel's command line names.
 pub(crate) fn parse_command_line(command_line: &str) -> Option<char> {
-    match boot_parameter::value(command_line, "yado.slot=")? {
-        "A" => Some('A'),
-        "B" => Some('B'),
-        _ => None,
-    }
-}
-
-fn parse_slot(text: &str) -> Option<BootedSlot> {
-    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    let name = parse_command_line(&format!("yado.slot={}", value("slot")?))?;
-    let fingerprint = yado_wire::hex::parse_digest(value("fingerprint")?)?;
-    Some(BootedSlot { name, fingerprint })
+    parse_slot(boot_parameter::value(command_line, "yado.slot=")?)
 }
 
 #[cfg(test)]
@@ -65,8 +41,8 @@ mod tests {
             [format!("slot=A\nfingerprint={hex}\n"), "console=ttyAMA0 quiet yado.slot=B panic=5\n".to_owned()];
         fuzz("slot", &seeds.map(String::into_bytes), &["slot=A", "yado.slot=", "fingerprint="], |bytes| {
             let text = String::from_utf8_lossy(bytes);
-            if let Some(slot) = parse_slot(&text) {
-                assert_eq!(parse_slot(&slot.text()), Some(slot));
+            if let Some(slot) = BootedSlot::parse(&text) {
+                assert_eq!(BootedSlot::parse(&slot.text()), Some(slot));
             }
             assert!(matches!(parse_command_line(&text), Some('A' | 'B') | None));
         });
@@ -77,9 +53,5 @@ mod tests {
         assert_eq!(parse_command_line("console=ttyAMA0 quiet yado.slot=B panic=5"), Some('B'));
         assert_eq!(parse_command_line("console=ttyAMA0 yado.slot=C"), None);
         assert_eq!(parse_command_line("xyado.slot=A"), None);
-        let hex = "ab".repeat(32);
-        let slot = parse_slot(&format!("slot=A\nfingerprint={hex}\n"));
-        assert_eq!(slot, Some(BootedSlot { name: 'A', fingerprint: [0xab; 32] }));
-        assert_eq!(parse_slot("slot=A\nfingerprint=ab\n"), None);
     }
 }

@@ -4,7 +4,7 @@
 //! read. A refusal is told on the console and in the kernel's log. Then the machine restarts: the boot loader counts the tries of
 //! a slot, and changes to the other one.
 
-use crate::booted_slot::{self, BootedSlot};
+use crate::booted_slot;
 use crate::kernel_mounts;
 use crate::log::kmsg;
 use crate::modules::Loader;
@@ -27,6 +27,7 @@ use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
 use yado_sys::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use yado_sys::poll::{Interest, PollSet};
 use yado_sys::{clock, reboot, root, volume};
+use yado_wire::booted_slot::BootedSlot;
 
 /// This file says that we are in an initramfs.
 pub(crate) const MARKER: &str = "/etc/yado/initramfs";
@@ -172,7 +173,8 @@ fn boot() -> Result<Never, BootError> {
         let what = what.to_owned();
         move |source| BootError::HandOver { what, source }
     };
-    BootedSlot { name: slot, fingerprint: image.fingerprint }.write().map_err(at("write the slot's name"))?;
+    let booted = BootedSlot { name: slot, fingerprint: image.fingerprint };
+    booted_slot::write(booted).map_err(at("write the slot's name"))?;
     drop(image);
     hand_over()
 }

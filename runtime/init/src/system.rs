@@ -2,7 +2,7 @@
 
 use crate::apparmor_profiles;
 use crate::boot::parts::Part;
-use crate::booted_slot::BootedSlot;
+use crate::booted_slot;
 use crate::hardware_watchdog::HardwareWatchdog;
 use crate::instance::cgroup;
 use crate::kernel_mounts;
@@ -70,7 +70,7 @@ pub(crate) fn run() -> ExitCode {
             supervisor.reach(Part::System);
             supervisor.open_system_sockets();
             supervisor.memory_guard = MemoryGuard::open(&supervisor.paths.groups, &mut supervisor.log);
-            supervisor.slot = BootedSlot::read();
+            supervisor.slot = booted_slot::read();
             supervisor.watchdog = HardwareWatchdog::arm(&mut supervisor.log);
             apparmor_profiles::load(&mut supervisor.log);
             start_rescue_shell(&mut supervisor.log);

@@ -13,6 +13,7 @@
 )]
 
 pub mod amounts;
+pub mod booted_slot;
 pub mod budget;
 pub mod columns;
 pub mod datagrams;

@@ -1,0 +1,54 @@
+//! A slot with the system image in it, as two lines of text: init's first stage says so which one runs, and the updater which one is
+//! on trial.
+
+use crate::hex;
+use crate::last_reset::parse_slot;
+
+/// In the runtime directory: the one that runs.
+pub const RUNNING_FILE: &str = "boot";
+
+/// Below the folder `state` of the data partition: the one that is on trial, from before it is armed until the trial's end is known.
+pub const TRIAL_FILE: &str = "trial";
+
+/// Nobody writes a longer one.
+pub const MAX_BYTES: usize = 256;
+
+/// A slot, and the image that was verified in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BootedSlot {
+    /// `A` or `B`.
+    pub name: char,
+    /// SHA-256 of the image's header.
+    pub fingerprint: [u8; 32],
+}
+
+impl BootedSlot {
+    /// As the file has it.
+    pub fn text(self) -> String {
+        format!("slot={}\nfingerprint={}\n", self.name, hex::encode(&self.fingerprint))
+    }
+
+    /// Reads the file's text. `None`: it is none of ours, or not whole.
+    pub fn parse(text: &str) -> Option<BootedSlot> {
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        Some(BootedSlot { name: parse_slot(value("slot")?)?, fingerprint: hex::parse_digest(value("fingerprint")?)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_and_a_whole_fingerprint_come_out_the_same_again_and_anything_else_is_none() {
+        let hex = "ab".repeat(32);
+        let text = format!("slot=B\nfingerprint={hex}\n");
+        let slot = BootedSlot { name: 'B', fingerprint: [0xab; 32] };
+        assert_eq!((BootedSlot::parse(&text), slot.text()), (Some(slot), text));
+        for text in
+            ["", "slot=A\n", "slot=A\nfingerprint=ab\n", "fingerprint=ab", &format!("slot=C\nfingerprint={hex}\n")]
+        {
+            assert_eq!(BootedSlot::parse(text), None, "{text:?}");
+        }
+    }
+}
