@@ -16,7 +16,7 @@ use crate::boot_loader::{BootLoader, BootLoaderError, StatePartition};
 use crate::exit_codes::{self, DONE, FAILED};
 use crate::machine::{self, Action, Event, Limits, Now, Place, Refused, ResetCause, State};
 use crate::places::{Places, is_there};
-use crate::record::{self, Line, Outcome, Record};
+use crate::record::{self, Line, Outcome, Phase, Record};
 use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
@@ -24,11 +24,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use yado_spec::update_policy::{self, Author, BootLoaderKind, UpdatePolicy};
-use yado_sys::{clock, file_lock};
+use yado_sys::{clock, file_lock, replace_file};
+use yado_wire::booted_slot::{self, BootedSlot};
 use yado_wire::last_reset;
 
 /// Whoever waits longer than this ends meanwhile, and is started again by init.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
+
+/// Only init reads it.
+const TRIAL_MODE: u32 = 0o600;
 
 /// A policy is some lines of text.
 const MAX_POLICY_BYTES: u64 = 64 * 1024;
@@ -181,11 +185,48 @@ impl Driver {
                 return Err(self.not_remembered(&error));
             }
             self.written = Some(self.state.record.clone());
+            if let Err(error) = self.note_trial() {
+                return Err(self.not_remembered(&error));
+            }
         }
         if is_other_phase {
             self.status.set_phase(&self.state.record.phase);
         }
         Ok(step.action)
+    }
+
+    /// Tells init which slot is on trial, from before it is armed until its end is known: if no updater works in it any more, init
+    /// leaves it.
+    fn note_trial(&self) -> std::io::Result<()> {
+        let path = self.places.remembered().join(booted_slot::TRIAL_FILE);
+        let on_trial = match &self.state.record.phase {
+            Phase::Staged { update }
+            | Phase::Armed { update, .. }
+            | Phase::Trial { update, .. }
+            | Phase::Judged { update, is_other_bad: false, .. }
+            | Phase::Undoing { update, .. } => update.system.as_ref(),
+            Phase::Idle
+            | Phase::Candidate { .. }
+            | Phase::Checking { .. }
+            | Phase::Staging { .. }
+            // There is nothing better.
+            | Phase::Judged { is_other_bad: true, .. }
+            | Phase::Confirming { .. }
+            | Phase::Ended { .. } => None,
+        };
+        match on_trial.and_then(|system| Some((system.slot, system.fingerprint?))) {
+            Some((slot, fingerprint)) => {
+                let text = BootedSlot { name: slot.letter(), fingerprint }.text();
+                if fs::read_to_string(&path).ok().as_deref() == Some(&text) {
+                    return Ok(());
+                }
+                replace_file::replace(&path, TRIAL_MODE, text.as_bytes())
+            }
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
     }
 
     /// The data partition does not take the record. Nothing is done that would have to be remembered; but a trial whose time is over

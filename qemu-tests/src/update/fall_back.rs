@@ -68,6 +68,12 @@ pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
 
 fn falls_back(roof: &mut Roof<'_>, observer: &mut Observer, bad: &Bad) -> Result<String, StepError> {
     roof.begin_install(&format!("release-{}", bad.release))?;
+    if bad.tries == 1 {
+        // It comes up, and is watched. If no updater could work there any more, init would end the trial by this.
+        roof.wait_up(INSTALL_TIMEOUT)?;
+        let noted = roof.board()?.shell("diff /run/yado/boot /data/state/trial && echo same", TIMEOUT)?;
+        observer.check(Witness::OwnWord, "init knows that it is on trial", &noted, noted == "same")?;
+    }
     roof.wait_boot_of("yado.slot=B", FALL_BACK_TIMEOUT)?;
     let serial = roof.serial_since()?;
     let tried: Vec<&str> = serial.lines().filter(|line| line.starts_with("boot: slot ")).collect();

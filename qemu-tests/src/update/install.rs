@@ -48,6 +48,8 @@ pub(super) fn confirmed(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<
     let history = roof.wait_history(2)?;
     let outcome = &history["outcome"];
     observer.check(Witness::OwnWord, "and so does history", outcome, outcome == "confirmed")?;
+    let noted = roof.board()?.shell("ls /data/state/", TIMEOUT)?;
+    observer.check(Witness::OwnWord, "and init", noted.replace('\n', " "), !noted.contains("trial"))?;
     // What the boot loader does from now on is its own word.
     roof.board()?.yado(&["rescue", "reboot"])?;
     let serial = roof.wait_boot(TIMEOUT)?;

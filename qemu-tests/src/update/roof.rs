@@ -138,9 +138,15 @@ impl<'a> Roof<'a> {
     /// Waits for the board's next reset and, where a system comes up, for its agent. What U-Boot and the kernel said since the last
     /// time that was asked.
     pub(super) fn wait_boot(&mut self, timeout: Duration) -> Result<String, StepError> {
+        self.wait_up(timeout)?;
+        self.serial_since()
+    }
+
+    /// Waits for the board's next reset, and for the agent of the system that comes up.
+    pub(super) fn wait_up(&mut self, timeout: Duration) -> Result<(), StepError> {
         self.wait_reset(timeout)?;
         self.board()?.agent.hello(BOOT_TIMEOUT)?;
-        self.serial_since()
+        Ok(())
     }
 
     /// Waits for the board's next reset. An update that fails instead is told at once, in its own words.
