@@ -64,6 +64,11 @@ const STEPS: &[Step] = &[
         take: fall_back::on_wish,
     },
     Step {
+        title: "a block of the running system goes bad: the board leaves it for the other slot's, and says so",
+        role: Follows,
+        take: fall_back::damaged,
+    },
+    Step {
         title: "releases 7 and 8 are one container's alone: kept, and put back with image and layer, without a restart",
         role: Follows,
         take: containers::alone,

@@ -24,6 +24,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use yado_spec::update_policy::{self, Author, BootLoaderKind, UpdatePolicy};
+use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::{clock, file_lock, replace_file};
 use yado_wire::booted_slot::{self, BootedSlot};
 use yado_wire::last_reset;
@@ -136,6 +137,12 @@ impl Driver {
         if let Err(error) = fs::write(&begun, "") {
             self.status.set_error("run", &format!("write {}: {error}", begun.display()));
             return FAILED;
+        }
+        if request == Request::Resume && is_system_damaged() {
+            action = match self.step(Event::Damaged) {
+                Ok(action) => action,
+                Err(exit) => return exit,
+            };
         }
         let is_over = match request {
             Request::Resume => false,
@@ -312,6 +319,15 @@ pub(crate) fn open_loader(kind: BootLoaderKind) -> Result<Box<dyn BootLoader>, B
             Err(BootLoaderError::Absent { what: "this boot loader is not supported yet".to_owned() })
         }
     }
+}
+
+/// A block of the running system was read that is not what was signed.
+fn is_system_damaged() -> bool {
+    let damaged = DeviceMapper::open().and_then(|mapper| mapper.is_damaged(booted_slot::DEVICE));
+    damaged.unwrap_or_else(|error| {
+        println!("whether the running system verifies is not known: {error}");
+        false
+    })
 }
 
 fn read_reset(places: &Places) -> ResetCause {

@@ -43,7 +43,25 @@ pub(super) const HANGS: Appliance =
 /// Another good one.
 pub(super) const SIXTH: Appliance = sound("update-6", 6, files!("whelk", "6"));
 
+/// A file of each system that is found again in its image, because nothing compresses it.
+const BALLAST: &str = "usr/lib/yado/ballast";
+const BALLAST_BYTES: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 4096;
+
+fn ballast() -> Vec<u8> {
+    let mut chance = fastrand::Rng::with_seed(1);
+    std::iter::repeat_with(|| chance.u8(..)).take(BALLAST_BYTES).collect()
+}
+
+/// In which block of an image's bytes, of 4 KiB each, the middle of its ballast lies.
+pub(super) fn ballast_block(image: &[u8]) -> Option<usize> {
+    let ballast = ballast();
+    let middle = ballast.get(BALLAST_BYTES / 2..)?.get(..BLOCK_BYTES)?;
+    image.chunks(BLOCK_BYTES).position(|block| block == middle)
+}
+
 fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    tree.file(BALLAST, 0o644, ballast())?;
     workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
     tree.file("usr/lib/yado/update.toml", 0o644, include_str!("../../appliance-update/update.toml"))?;
     workshop.compile(tree)

@@ -5,6 +5,7 @@ use super::install::instances_are_ready;
 use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
+use serde_json::Value;
 use std::time::Duration;
 
 /// Two boots of a system that does not come up, with the pause of a panic or a watchdog's in each.
@@ -63,6 +64,41 @@ pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
         status["phase"] == "idle" && status["release"].is_number()
     })?;
     observer.check(Witness::OwnWord, "it is confirmed", &status["current"], status["trial"].is_null())?;
+    Ok(())
+}
+
+/// A block of the system that runs is no more what was signed.
+pub(super) fn damaged(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let block = roof.releases.ballast_block;
+    roof.forget_resets()?;
+    let script = format!(
+        "cd /sys/class/block; slot=$(grep -l '^PARTNAME=slot-b$' */uevent); \
+         dd if=/dev/zero of=/dev/${{slot%/uevent}} bs=4096 seek={block} count=1 conv=notrunc,fsync 2>/dev/null; \
+         echo 3 > /proc/sys/vm/drop_caches; cat /usr/lib/yado/ballast 2>&1 >/dev/null; true"
+    );
+    let said = roof.board()?.shell(&script, TIMEOUT)?;
+    observer.check(Witness::Kernel, "a block of slot B goes bad", &said, said.contains("I/O error"))?;
+    roof.wait_boot_of("yado.slot=A", FALL_BACK_TIMEOUT)?;
+    let serial = roof.serial_since()?;
+    let line = serial.lines().rfind(|line| line.starts_with("boot: slot ")).unwrap_or_default();
+    let is_left = line.trim_end() == "boot: slot A, 3 tries left, trial:";
+    observer.check(Witness::Peer, "U-Boot takes slot A, no trial", line, is_left)?;
+    let running = roof.running()?;
+    observer.check(Witness::Kernel, "slot and release that run", &running, running == "A 6")?;
+    instances_are_ready(roof, observer)?;
+    roof.wait_status("an update that is over", INSTALL_TIMEOUT, |status| status["phase"] == "idle")?;
+    let history = roof.board()?.yado(&["update", "history", "--format", "json"])?;
+    let history: Value = serde_json::from_str(history.trim()).unwrap_or_default();
+    let last = history.as_array().and_then(|entries| entries.last()).cloned().unwrap_or_default();
+    let told = format!("{}: {}", last["cause"], last["reason"]);
+    observer.check(Witness::OwnWord, "history tells the cause", &told, last["cause"] == "damaged")?;
+    let kept = roof.board()?.shell("grep -h 'does not verify' /data/log/failed-release-2.log", TIMEOUT)?;
+    observer.check(
+        Witness::OwnWord,
+        "the log of the system that was left says which block",
+        &kept,
+        !kept.is_empty(),
+    )?;
     Ok(())
 }
 

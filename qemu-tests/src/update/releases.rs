@@ -1,7 +1,7 @@
 //! The releases that the board is offered, each built as its maker would: a system image with its boot files, put into a directory
 //! by `yado release build`.
 
-use super::appliances::{FIRST, HANGS, NEVER_READY, PANICS, SECOND, SIXTH};
+use super::appliances::{FIRST, HANGS, NEVER_READY, PANICS, SECOND, SIXTH, ballast_block};
 use crate::arch::Arch;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::{HostYado, ImageOptions};
@@ -9,6 +9,7 @@ use crate::board::system_image::{self, Appliance, HALT_BUSYBOX};
 use crate::board::{BuildError, Prepared};
 use crate::cache::Cache;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the board's releases are made of, and where they are served from.
@@ -18,6 +19,8 @@ pub(super) struct Releases {
     pub(super) prepared: Prepared,
     /// A directory with one for each release: `release-2` and so on.
     pub(super) root: PathBuf,
+    /// Where in the second one's image its ballast lies, in blocks of 4 KiB.
+    pub(super) ballast_block: usize,
 }
 
 /// What the board is called in its `update.toml`.
@@ -35,9 +38,13 @@ impl Releases {
             fs::remove_dir_all(&root).map_err(BuildError::io(&root))?;
         }
         fs::create_dir_all(&root).map_err(BuildError::io(&root))?;
+        let mut ballast = None;
         for appliance in OFFERED {
             let system = system_image::system(cache, &prepared.ingredients, &yado, &prepared.keys, appliance)?;
             let number = appliance.release;
+            if number == SECOND.release {
+                ballast = Some(find_ballast(&system.image).map_err(BuildError::io(&system.image))?);
+            }
             yado.build_release(&system, COMPATIBLE, &prepared.keys, &root.join(format!("release-{number}")))?;
         }
         for (number, init) in [(7, "/sbin/init"), (8, "/bin/false")] {
@@ -45,8 +52,13 @@ impl Releases {
             let to = root.join(format!("release-{number}"));
             yado.build_release_of_instance("whelk", &image, number, &prepared.keys, &to)?;
         }
-        Ok(Releases { prepared, root })
+        Ok(Releases { prepared, root, ballast_block: ballast.unwrap_or_default() })
     }
+}
+
+fn find_ballast(image: &Path) -> io::Result<usize> {
+    ballast_block(&fs::read(image)?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its ballast is not in it as it is"))
 }
 
 /// An image that says in a file of which release it is.

@@ -127,11 +127,16 @@ impl<'a> Roof<'a> {
 
     /// Begins what the words of `yado update` say, and does not wait for its end.
     pub(super) fn begin(&mut self, words: &str) -> Result<(), StepError> {
-        // Resets of before are not taken for those that follow.
+        self.forget_resets()?;
+        let script = format!("{{ yado update {words}; echo ended: $?; }} > {UPDATE_LOG} 2>&1 &");
+        self.board()?.shell(&script, TIMEOUT)?;
+        Ok(())
+    }
+
+    /// Resets of before are not taken for those that follow.
+    pub(super) fn forget_resets(&mut self) -> Result<(), StepError> {
         let board = self.board.as_mut().ok_or(StepError::Off)?;
         while board.qemu.qmp.wait_event("RESET", FORGET).is_ok() {}
-        let script = format!("{{ yado update {words}; echo ended: $?; }} > {UPDATE_LOG} 2>&1 &");
-        board.shell(&script, TIMEOUT)?;
         Ok(())
     }
 

@@ -55,6 +55,9 @@ impl Supervisor {
 
     fn take_uevent(&mut self, bytes: &[u8], now: Moment) {
         let Some(event) = parse_uevent(bytes) else { return };
+        if let Some(block) = event.damaged_block {
+            return self.note_damaged_block(event.path, block, now);
+        }
         // `bind` and `change` matter too: a GPIO chip's or USB device's attributes may only be complete then.
         let is_for_instances = event.node.is_some() || matches!(event.subsystem, "usb" | "gpio");
         let event = match event.modalias {

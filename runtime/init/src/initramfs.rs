@@ -27,7 +27,7 @@ use yado_sys::mount::{Attributes, FsOption, attach_at, new_file_system};
 use yado_sys::named_partition::{self, Disks, SYSFS, SeveralDisks};
 use yado_sys::poll::{Interest, PollSet};
 use yado_sys::{clock, reboot, root, volume};
-use yado_wire::booted_slot::BootedSlot;
+use yado_wire::booted_slot::{BootedSlot, DEVICE};
 
 /// This file says that we are in an initramfs.
 pub(crate) const MARKER: &str = "/etc/yado/initramfs";
@@ -251,7 +251,7 @@ fn map(header: &Header, fingerprint: &str, device: &Path) -> io::Result<PathBuf>
     let parameters = verity::table_parameters(header, &device.to_string_lossy());
     let sectors = header.layout.payload_bytes() / SECTOR_BYTES;
     let mapper = DeviceMapper::open()?;
-    let mapped = mapper.create_read_only("yado-system", fingerprint, "verity", sectors, &parameters)?;
+    let mapped = mapper.create_read_only(DEVICE, fingerprint, "verity", sectors, &parameters)?;
     // Opening it makes sure that there is a node.
     let (_, path) = mapped.open()?;
     Ok(PathBuf::from(path))

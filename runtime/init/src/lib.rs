@@ -39,6 +39,7 @@ mod apply;
 mod booted_slot;
 mod child_exit;
 mod close_queue;
+mod damaged_images;
 mod data_partition;
 mod datagram_reader;
 mod deferred_close;

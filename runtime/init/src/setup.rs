@@ -5,6 +5,7 @@ use crate::boot::progress::Boot;
 use crate::boot_clock::Moment;
 use crate::close_queue::CloseQueue;
 use crate::control::client::Clients;
+use crate::damaged_images::DamagedImages;
 use crate::events::Events;
 use crate::free_space::FreeSpace;
 use crate::hotplug::table::{self as hotplug, Hotplug};
@@ -90,6 +91,7 @@ impl Supervisor {
             slot: None,
             data_failure: None,
             free_space: FreeSpace::default(),
+            damaged_images: DamagedImages::default(),
             memory_guard: MemoryGuard::default(),
             unknown_ends: Vec::new(),
             started: clock::since_boot(),

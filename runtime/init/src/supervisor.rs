@@ -8,6 +8,7 @@ use crate::boot::progress::Boot;
 use crate::boot_clock::Moment;
 use crate::close_queue::{CloseQueue, Pace};
 use crate::control::client::Clients;
+use crate::damaged_images::DamagedImages;
 use crate::events::Events;
 use crate::free_space::FreeSpace;
 use crate::hardware_watchdog::HardwareWatchdog;
@@ -84,6 +85,7 @@ pub(crate) struct Supervisor {
     /// What is wrong with the data partition.
     pub(crate) data_failure: Option<Failure>,
     pub(crate) free_space: FreeSpace,
+    pub(crate) damaged_images: DamagedImages,
     pub(crate) memory_guard: MemoryGuard,
     /// Processes that ended before a launcher could tell whose they were.
     pub(crate) unknown_ends: Vec<(i32, Ended)>,

@@ -15,6 +15,8 @@ pub struct Uevent<'a> {
     pub node: Option<&'a str>,
     /// The partition's GPT name.
     pub partition_name: Option<&'a str>,
+    /// dm-verity read this block of the device, and it is not what was signed.
+    pub damaged_block: Option<u64>,
 }
 
 /// The longest event: the kernel's own buffer is 2 KiB, and the head comes on top.
@@ -24,7 +26,8 @@ pub const MAX_UEVENT_BYTES: usize = 4096;
 pub fn parse_uevent(bytes: &[u8]) -> Option<Uevent<'_>> {
     let mut strings = bytes.split(|&byte| byte == 0);
     let (action, path) = core::str::from_utf8(strings.next()?).ok()?.split_once('@')?;
-    let mut event = Uevent { action, path, subsystem: "", modalias: None, node: None, partition_name: None };
+    let mut event =
+        Uevent { action, path, subsystem: "", modalias: None, node: None, partition_name: None, damaged_block: None };
     for string in strings {
         let Some((name, value)) = core::str::from_utf8(string).ok().and_then(|text| text.split_once('=')) else {
             continue;
@@ -34,6 +37,10 @@ pub fn parse_uevent(bytes: &[u8]) -> Option<Uevent<'_>> {
             "MODALIAS" => event.modalias = Some(value),
             "DEVNAME" => event.node = Some(value),
             "PARTNAME" => event.partition_name = Some(value),
+            // `TYPE,BLOCK`; of hash blocks the kernel counts from the device's beginning too.
+            "DM_VERITY_ERR_BLOCK_NR" => {
+                event.damaged_block = value.split_once(',').and_then(|(_, block)| block.parse().ok());
+            }
             _ => {}
         }
     }
@@ -65,6 +72,22 @@ mod tests {
             event.map(|event| (event.path, event.node, event.partition_name)),
             Some(("/devices/virtual/block/vda/vda7", Some("vda7"), Some("data")))
         );
+    }
+
+    #[test]
+    fn a_block_that_does_not_verify_is_told_with_its_device() {
+        // arm64, 6.12: verity_handle_err() in drivers/md/dm-verity-target.c.
+        let event = b"change@/devices/virtual/block/dm-0\0ACTION=change\0DEVPATH=/devices/virtual/block/dm-0\0\
+            SUBSYSTEM=block\0DM_VERITY_ERR_BLOCK_NR=0,4711\0MAJOR=253\0MINOR=0\0DEVNAME=dm-0\0DEVTYPE=disk\0SEQNUM=9\0";
+        let event = parse_uevent(event);
+        assert_eq!(
+            event.map(|event| (event.path, event.damaged_block)),
+            Some(("/devices/virtual/block/dm-0", Some(4711)))
+        );
+        for value in ["", "0", "0,", "0,x", ",", "1,-1"] {
+            let text = format!("change@/x\0DM_VERITY_ERR_BLOCK_NR={value}\0");
+            assert_eq!(parse_uevent(text.as_bytes()).map(|event| event.damaged_block), Some(None), "{value}");
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ const DM_DEV_REMOVE: u32 = 4;
 const DM_DEV_SUSPEND: u32 = 6;
 const DM_DEV_STATUS: u32 = 7;
 const DM_TABLE_LOAD: u32 = 9;
+const DM_TABLE_STATUS: u32 = 12;
 const DM_READONLY: u32 = 1;
 const DM_ACTIVE_PRESENT: u32 = 1 << 5;
+const DM_NOFLUSH: u32 = 1 << 11;
 const DM_DEFERRED_REMOVE: u32 = 1 << 17;
 /// The oldest interface that has all we use; the kernel accepts any minor up to its own.
 const VERSION: [u32; 3] = [4, 0, 0];
@@ -104,6 +106,18 @@ impl DeviceMapper {
         match self.ask(DM_DEV_STATUS, &mut request) {
             Ok(()) => Ok(Some(request.device())),
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether dm-verity read a block of the device of this name that is not what was signed, since the device was made: `C` in the
+    /// target's status (verity.rst, "Status"). No device is none that is damaged.
+    pub fn is_damaged(&self, name: &str) -> io::Result<bool> {
+        let mut request = Request::new(name)?;
+        request.header.flags = DM_NOFLUSH;
+        match self.ask(DM_TABLE_STATUS, &mut request) {
+            Ok(()) => Ok(request.first_status() == "C"),
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -210,6 +224,15 @@ impl Request {
         Ok(())
     }
 
+    /// What the first target says of itself; of no target nothing.
+    fn first_status(&self) -> String {
+        if self.header.target_count == 0 {
+            return String::new();
+        }
+        let start = (self.header.data_start as usize).saturating_sub(HEADER_BYTES).saturating_add(TARGET_BYTES);
+        text_of(self.data.get(start..).unwrap_or_default())
+    }
+
     fn device(&self) -> Device {
         Device {
             number: (rustix::fs::major(self.header.dev), rustix::fs::minor(self.header.dev)),
@@ -266,6 +289,16 @@ mod tests {
         assert_eq!(&request.data[20..24], &56u32.to_ne_bytes(), "40 + 13, rounded up to 8");
         assert_eq!(&request.data[24..31], b"verity\0");
         assert_eq!(text_of(&request.data[TARGET_BYTES..]), "1 /dev/loop0");
+    }
+
+    #[test]
+    fn a_status_is_the_text_behind_the_first_target() {
+        let mut request = Request::new("yado-0123").unwrap();
+        assert_eq!(request.first_status(), "");
+        request.put_target("verity", 2048, "C").unwrap();
+        assert_eq!(request.first_status(), "C");
+        request.header.data_start = u32::MAX;
+        assert_eq!(request.first_status(), "");
     }
 
     #[test]

@@ -4,6 +4,9 @@
 use crate::hex;
 use crate::last_reset::parse_slot;
 
+/// The name of the device-mapper device from which the running system is read.
+pub const DEVICE: &str = "yado-system";
+
 /// In the runtime directory: the one that runs.
 pub const RUNNING_FILE: &str = "boot";
 

@@ -482,4 +482,11 @@ pub enum EventKind {
     Changed,
     /// It is no longer configured, and nothing of it is left but its layer.
     Removed,
+    /// Blocks of an image that is in use do not verify. Told of the first, the tenth and the hundredth.
+    ImageDamaged {
+        /// The file, or which system.
+        image: Text<200>,
+        /// How many since the start.
+        blocks: u32,
+    },
 }

@@ -298,6 +298,10 @@ fn version_1_events_are_frozen() {
     is_frozen(EventKind::Added, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x01\x0b"]);
     is_frozen(EventKind::Changed, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x01\x0c"]);
     is_frozen(EventKind::Removed, &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x01\x0d"]);
+    is_frozen(
+        EventKind::ImageDamaged { image: clipped("/a"), blocks: 2 },
+        &[b"\x04\xac\x02\x05\x01\xac\x02\x05web-1\x05\x0e\x02/a\x02"],
+    );
 }
 
 #[test]

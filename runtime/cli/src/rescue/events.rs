@@ -68,6 +68,7 @@ fn sentence(kind: &EventKind) -> String {
         EventKind::Added => "is configured".to_owned(),
         EventKind::Changed => "its configuration changed".to_owned(),
         EventKind::Removed => "is no longer configured, and gone".to_owned(),
+        EventKind::ImageDamaged { image, blocks } => format!("{image} is damaged: {blocks} blocks do not verify"),
         EventKind::ServiceExited { service, status } => format!("service {service} {}", exit_sentence(*status)),
     }
 }
@@ -111,6 +112,9 @@ fn kind_json(kind: &EventKind) -> Value {
         EventKind::Added => json!({ "kind": "added" }),
         EventKind::Changed => json!({ "kind": "changed" }),
         EventKind::Removed => json!({ "kind": "removed" }),
+        EventKind::ImageDamaged { image, blocks } => {
+            json!({ "kind": "image-damaged", "image": image.as_str(), "blocks": blocks })
+        }
         EventKind::ServiceExited { service, status } => {
             json!({ "kind": "service-exited", "service": service.as_str(), "exit": exit_json(*status) })
         }

@@ -94,7 +94,8 @@ impl Supervisor {
         if self.shutdown.is_some() { Wanted::Stopped } else { Wanted::Allowed }
     }
 
-    fn step_updater(&mut self, event: Event, now: Moment) {
+    /// Tells the table that something happened, and does what it says.
+    pub(crate) fn step_updater(&mut self, event: Event, now: Moment) {
         let (state, action) = super::step(self.updater.state, self.wanted_updater(), event, now);
         self.updater.state = state;
         match action {
