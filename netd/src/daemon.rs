@@ -25,10 +25,12 @@ use crate::saved::{Attachment, Borrowed, Saved};
 use crate::subnet_move_limit::SubnetMoveLimit;
 use crate::subnets::{Move, SubnetState, assign, moves_seen};
 use crate::uplink::Uplink;
+use futures_util::future::{Either, select};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,6 +66,8 @@ pub enum Event {
         /// The datagram's payload.
         bytes: Vec<u8>,
     },
+    /// Something was done that led to none of these, after memory was given back.
+    Woken,
     /// SIGHUP: read the networks anew.
     Reload,
     /// SIGTERM: end, and leave everything as it is.
@@ -244,9 +248,10 @@ pub(crate) async fn run(arguments: Arguments, idle_memory: IdleMemory) -> Result
     netd.pause.work(Work::Asked, since_boot());
     loop {
         let wait = netd.deadline().map(|at| at.saturating_sub(since_boot()));
+        let next = next_event(&mut incoming, &netd.idle_memory);
         let event = match wait {
-            Some(wait) => timeout(wait, incoming.recv()).await.ok(),
-            None => Some(incoming.recv().await),
+            Some(wait) => timeout(wait, next).await.ok(),
+            None => Some(next.await),
         };
         match event {
             Some(Some(Event::Terminate)) => return Ok(()),
@@ -262,14 +267,24 @@ pub(crate) async fn run(arguments: Arguments, idle_memory: IdleMemory) -> Result
                     | Event::FirewallChanged
                     | Event::Asked { .. }
                     | Event::UplinkHeard { .. }
+                    | Event::Woken
                     | Event::Deaf { .. } => Work::Caused,
                 };
                 netd.pause.work(work, since_boot());
+                netd.idle_memory.note_use();
                 netd.handle(event).await;
             }
             None => {}
         }
         netd.do_what_is_due().await;
+    }
+}
+
+/// `None`: nobody is left who could send one.
+async fn next_event(incoming: &mut mpsc::Receiver<Event>, idle_memory: &IdleMemory) -> Option<Event> {
+    match select(pin!(incoming.recv()), pin!(idle_memory.woken())).await {
+        Either::Left((event, _)) => event,
+        Either::Right(((), _)) => Some(Event::Woken),
     }
 }
 
@@ -301,8 +316,8 @@ impl Netd {
             }
             // Nobody waits for the answer; what fails is in the log.
             Event::Reload => drop(self.reload(now).await),
-            // Ended the loop before they came here.
-            Event::Terminate | Event::Deaf { .. } => {}
+            // The others ended the loop before they came here.
+            Event::Woken | Event::Terminate | Event::Deaf { .. } => {}
         }
     }
 

@@ -1,28 +1,78 @@
 //! Gives memory back to the kernel that is only needed for work, when there is no work.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
+use yado_sys::clock::since_boot;
 use yado_sys::code_pages;
 
 /// A request to give back the pages of our program. It is done by the runtime's thread as the last thing before it sleeps:
 /// any earlier, what it runs on its way to sleep would be mapped again, sixteen pages around each.
+///
+/// Whoever is woken after that maps some again, be it by a timer that leads to nothing: so that is told, and asked for again later.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct IdleMemory(Arc<AtomicBool>);
+pub(crate) struct IdleMemory(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    woken: Notify,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    /// In use, and nobody has asked for it.
+    #[default]
+    Used,
+    /// To be given back.
+    Asked,
+    /// Given back then.
+    Given { at: Duration },
+}
+
+/// The runtime wakes itself once more as it goes to sleep.
+const FALLING_ASLEEP: Duration = Duration::from_millis(20);
 
 impl IdleMemory {
     /// Asks for it.
     pub(crate) fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.set(State::Asked);
+    }
+
+    /// It is in use, which its user knows.
+    pub(crate) fn note_use(&self) {
+        self.set(State::Used);
+    }
+
+    /// Waits until something was woken that nobody noted since it was given back.
+    pub(crate) async fn woken(&self) {
+        self.0.woken.notified().await;
     }
 
     /// Grants it.
     pub(crate) fn before_sleep(&self) {
-        if self.0.swap(false, Ordering::Relaxed) {
-            if let Err(error) = code_pages::unmap_unused() {
-                tracing::warn!("give back memory: {error}");
+        match self.state() {
+            State::Used => {}
+            State::Asked => {
+                if let Err(error) = code_pages::unmap_unused() {
+                    tracing::warn!("give back memory: {error}");
+                }
+                self.set(State::Given { at: since_boot() });
+            }
+            State::Given { at } if since_boot().saturating_sub(at) < FALLING_ASLEEP => {}
+            State::Given { .. } => {
+                self.set(State::Used);
+                self.0.woken.notify_one();
             }
         }
+    }
+
+    fn state(&self) -> State {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
 
@@ -41,7 +91,8 @@ const LONG_REST: Duration = Duration::from_secs(5);
 pub(crate) enum Work {
     /// Asked for by init, its launchers or a command.
     Asked,
-    /// What others can cause as often as they like: a container by a packet or its link, a neighbour on the cable.
+    /// What others can cause as often as they like: a container by a packet or its link, a neighbour on the cable. And what only
+    /// time caused.
     Caused,
 }
 

@@ -173,3 +173,46 @@ fn a_link_that_goes_up_and_down_is_not_looked_at_each_time() {
     let asked = calls["sendto"];
     assert!((3..=3 * (2 * seconds + 2)).contains(&asked), "{seconds} s: {calls:?}");
 }
+
+/// How much of netd's program the kernel has mapped for it, in KiB.
+fn mapped_program(board: &Board) -> u64 {
+    let process = std::path::PathBuf::from(format!("/proc/{}", board.netd_pid()));
+    let program = std::fs::read_link(process.join("exe")).unwrap();
+    let maps = std::fs::read_to_string(process.join("smaps")).unwrap();
+    let mut is_program = false;
+    let mut sum = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Rss:") if is_program => sum += words.next().unwrap().parse::<u64>().unwrap(),
+            Some(word) if !word.ends_with(':') => is_program = line.ends_with(program.to_str().unwrap()),
+            _ => {}
+        }
+    }
+    sum
+}
+
+/// The last pause between looks ends when there is nothing more to look at.
+#[test]
+fn who_is_woken_for_nothing_gives_its_memory_back_again() {
+    if !can_run(&["ip"]) {
+        return;
+    }
+    let board = Board::start(None);
+    let bad = Machine::container();
+    assert_eq!(board.attach("bad", &bad, &[nic("yado0")]), NetReply::Attached);
+    wait_for_quiet(&board);
+    let mut at_rest = mapped_program(&board);
+    for _ in 0..3 {
+        bad.sh(&format!("for i in $(seq {FLAPS}); do ip link set eth0 down; ip link set eth0 up; done"));
+        wait_until("netd has given back what it mapped", || {
+            let now = mapped_program(&board);
+            at_rest = at_rest.min(now);
+            if now * 2 <= at_rest * 3 { Ok(()) } else { Err(format!("{now} KiB, at rest {at_rest}")) }
+        });
+        // It stays so.
+        wait_for_quiet(&board);
+        let now = mapped_program(&board);
+        assert!(now * 2 <= at_rest * 3, "{now} KiB, at rest {at_rest}");
+    }
+}
