@@ -71,7 +71,7 @@ printf '%s\n' "$INITS" | while read -r init directory; do
 done
 sleep 5
 "$RACE"
-for second in 1 2 3 4 5 6; do
+for second in 1 2 3 4 5 6 7 8; do
     sleep 1
     printf '%s\n' "$INITS" | while read -r init directory; do
         for process in /proc/[0-9]*; do

@@ -77,7 +77,7 @@ pub(super) fn damaged(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
          echo 3 > /proc/sys/vm/drop_caches; cat /usr/lib/yado/ballast 2>&1 >/dev/null; true"
     );
     let said = roof.board()?.shell(&script, TIMEOUT)?;
-    observer.check(Witness::Kernel, "a block of slot B goes bad", &said, said.contains("I/O error"))?;
+    observer.check(Witness::Kernel, "a block of slot B goes bad", &said, said.contains("nput/output error"))?;
     roof.wait_boot_of("yado.slot=A", FALL_BACK_TIMEOUT)?;
     let serial = roof.serial_since()?;
     let line = serial.lines().rfind(|line| line.starts_with("boot: slot ")).unwrap_or_default();

@@ -17,7 +17,7 @@ const BUDGET_LAPS: u32 = 30;
 const MIN_BUDGET_ATTEMPTS: usize = 2;
 const MAX_BUDGET_ATTEMPTS: usize = 3;
 
-/// So much init, its reader and netd may take together at rest. That begins within six seconds after work, mostly within one: whoever
+/// So much init, its reader and netd may take together at rest. That begins within eight seconds after work, mostly within two: whoever
 /// caused netd work again and again shortly before, as the last containers of the race, has it rest only after five.
 const MAX_KIB_AT_REST: u64 = 2048;
 
@@ -59,7 +59,7 @@ pub(crate) fn hold_budgets(cache: &Cache, directory: &Path) -> Result<Budgets, B
     let rests = |taken: &&Vec<u64>| taken.len() == 3 && taken.iter().sum::<u64>() <= MAX_KIB_AT_REST;
     let second = taken.iter().position(|taken| rests(&taken)).map(|place| place.saturating_add(1));
     let memory = Promise {
-        what: format!("init, its reader and netd: at most {MAX_KIB_AT_REST} KiB (PSS) six seconds after work"),
+        what: format!("init, its reader and netd: at most {MAX_KIB_AT_REST} KiB (PSS) eight seconds after work"),
         seen: match second {
             Some(second) => format!("after {second} s; each second: {taken:?}"),
             None => format!("each second: {taken:?}"),
