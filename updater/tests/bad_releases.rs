@@ -2,97 +2,20 @@
 //! by the name and the exit code that scripts see, before anything of an image is read.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod workshop;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-use yado_image::erofs::{Compression, Owners};
-use yado_image::manifest::Manifest;
-use yado_image::release::{self, BuildOptions, Built, Part};
-use yado_image::secret::SecretKey;
-use yado_image::{Architecture, ImageKind, Keys, RuntimeVersion, pack};
+use std::path::Path;
+use workshop::{Workshop, key, sha256};
+use yado_image::release::{self, BuildOptions, Part};
+use yado_image::{Architecture, Keys, RuntimeVersion};
 use yado_updater::admission::{self, Board, KernelOptions, SlotRoom};
 use yado_updater::exit_codes;
 use yado_updater::source::bundle::Bundle;
 use yado_updater::source::directory::Directory;
 use yado_updater::source::{FileName, Ranges, Source, SourceError, read_release};
-use yado_wire::{InstanceName, hex};
-
-/// What a release is made of.
-struct Workshop {
-    folder: TempDir,
-    system: PathBuf,
-    boot_files: Vec<PathBuf>,
-    container: PathBuf,
-}
-
-fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed(&[seed; 32], "")
-}
-
-impl Workshop {
-    fn new() -> Workshop {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("root");
-        fs::create_dir(&root).unwrap();
-        fs::write(root.join("file"), [7; 20_000]).unwrap();
-        let mut manifest = Manifest::new("meter", Architecture::Arm64);
-        (manifest.release, manifest.compatible) = (8, vec!["board-1".to_owned()]);
-        let boot_files = ["initrd", "vmlinuz"].map(|name| folder.path().join(name));
-        for (path, byte) in boot_files.iter().zip([1_u8, 2]) {
-            fs::write(path, [byte; 3000]).unwrap();
-            let digest = hex::encode(&sha256(&[byte; 3000]));
-            manifest.boot.insert(path.file_name().unwrap().to_str().unwrap().to_owned(), digest);
-        }
-        let build = |name: &str, kind, manifest: &Manifest| {
-            let output = folder.path().join(name);
-            let options = pack::BuildOptions {
-                source: pack::Source::Directory(root.clone()),
-                output: output.clone(),
-                kind,
-                manifest: manifest.clone(),
-                security_epoch: 3,
-                compression: Compression::None,
-                threads: NonZeroUsize::MIN,
-                owners: Owners::All { uid: 0, gid: 0 },
-                timestamp: Some(0),
-                keys: vec![key(1)],
-                on_progress: |_| (),
-            };
-            pack::build(&options).unwrap();
-            output
-        };
-        let system = build("system", ImageKind::System, &manifest);
-        let container = build("container", ImageKind::Container, &Manifest::new("web", Architecture::Arm64));
-        Workshop { system, container, boot_files: boot_files.to_vec(), folder }
-    }
-
-    fn build(&self, change: impl FnOnce(&mut BuildOptions)) -> Built {
-        let mut options = BuildOptions {
-            system: Some(self.system.clone()),
-            boot_files: self.boot_files.clone(),
-            instances: vec![(InstanceName::parse("web").unwrap(), self.container.clone())],
-            oldest_before: 5,
-            keys: vec![key(1)],
-            ..BuildOptions::default()
-        };
-        change(&mut options);
-        release::build(&options).unwrap()
-    }
-
-    /// A folder of its own with this release.
-    fn lay_out(&self, name: &str, built: &Built) -> PathBuf {
-        let folder = self.folder.path().join(name);
-        built.write_folder(&folder).unwrap();
-        folder
-    }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).into()
-}
+use yado_wire::InstanceName;
 
 fn board() -> Board {
     Board {
@@ -163,7 +86,7 @@ type Case = (&'static str, fn(&mut BuildOptions), fn(&mut Board));
 
 #[test]
 fn a_release_of_another_time_place_or_hand_is_refused_by_its_rule() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new(Architecture::Arm64);
     let good = workshop.lay_out("good", &workshop.build(|_| ()));
     assert_eq!(refusal(&good, &board()), Ok(()));
     let cases: &[Case] = &[
@@ -195,7 +118,7 @@ fn a_release_of_another_time_place_or_hand_is_refused_by_its_rule() {
 
 #[test]
 fn bytes_that_are_not_what_was_signed_are_refused_by_their_rule() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new(Architecture::Arm64);
     let built = workshop.build(|_| ());
     let folder = workshop.lay_out("changed", &built);
     let other = workshop.build(|options| options.release = Some(9)).release;
@@ -226,7 +149,7 @@ fn bytes_that_are_not_what_was_signed_are_refused_by_their_rule() {
 /// The fingerprint says of each file whether it belongs there; here two lie under each other's names.
 #[test]
 fn swapped_and_cut_files_are_told_by_what_was_signed_of_them() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new(Architecture::Arm64);
     let built = workshop.build(|_| ());
     let folder = workshop.lay_out("swapped", &built);
     let parts = built.manifest.parts();
@@ -262,7 +185,7 @@ fn swapped_and_cut_files_are_told_by_what_was_signed_of_them() {
 
 #[test]
 fn a_bundle_has_its_files_in_the_order_of_the_release_and_gives_them_once() {
-    let workshop = Workshop::new();
+    let workshop = Workshop::new(Architecture::Arm64);
     let built = workshop.build(|_| ());
     let mut bytes = Vec::new();
     built.write_bundle(&mut bytes).unwrap();
