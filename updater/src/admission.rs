@@ -17,7 +17,7 @@ use yado_wire::InstanceName;
 /// Facts of a board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Board {
-    /// The product of the release that runs; `None` before the first one.
+    /// The product of the system that runs; `None` if that is not known.
     pub product: Option<String>,
     /// The names by which releases are made for it.
     pub compatible: Vec<String>,
@@ -27,6 +27,8 @@ pub struct Board {
     pub runtime: RuntimeVersion,
     /// The number of the newest release that was confirmed here; 0 before the first one.
     pub accepted_release: u64,
+    /// Before the first one, the number of the system that runs; else 0.
+    pub factory_release: u64,
     /// The highest security epoch that was confirmed here.
     pub accepted_epoch: u32,
     /// The release that runs.
@@ -128,8 +130,9 @@ fn may_follow(release: &Release, board: &Board) -> Result<(), Refusal> {
     if header.security_epoch < board.accepted_epoch {
         return Err(Refusal::OlderEpoch { ours: board.accepted_epoch, theirs: header.security_epoch });
     }
-    if header.release <= board.accepted_release {
-        return Err(Refusal::OlderRelease { ours: board.accepted_release, theirs: header.release });
+    if header.release <= board.accepted_release || header.release < board.factory_release {
+        let ours = board.accepted_release.max(board.factory_release);
+        return Err(Refusal::OlderRelease { ours, theirs: header.release });
     }
     // A board without any confirmed release was made by its factory with what is newest then.
     if 0 < board.accepted_release && board.accepted_release < header.oldest_before {

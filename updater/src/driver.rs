@@ -80,7 +80,7 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
     let lock = places.own_run().join("lock");
     let locked = file_lock::open(&lock).and_then(|file| file_lock::try_lock(&file).map(|()| file));
     let Ok(_lock) = locked else {
-        return status.fail("busy", "another updater is at work");
+        return status.fail_and_end("busy", "another updater is at work");
     };
     let mut driver = match Driver::open(places, status) {
         Ok(driver) => driver,
@@ -94,9 +94,9 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
 impl Driver {
     fn open(places: &Places, mut status: Report) -> Result<Driver, u8> {
         let policy = read_policy(places);
-        let mut loader =
-            open_loader(policy.boot_loader).map_err(|error| status.fail("boot-loader", &error.to_string()))?;
-        let boots = loader.read().map_err(|error| status.fail("boot-loader", &error.to_string()))?;
+        let mut loader = open_loader(policy.boot_loader)
+            .map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
+        let boots = loader.read().map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let written = match record::file::read(&places.remembered()) {
             Ok(written) => written,
             Err(error) => {
@@ -105,7 +105,9 @@ impl Driver {
             }
         };
         let Some((slot, fingerprint)) = places.booted() else {
-            return Err(status.fail("no-slot", "no slot of this machine was booted: there is nothing to update"));
+            return Err(
+                status.fail_and_end("no-slot", "no slot of this machine was booted: there is nothing to update")
+            );
         };
         let place = Place { slot, fingerprint: Some(fingerprint) };
         let record = written.clone().unwrap_or_default();
@@ -250,12 +252,16 @@ impl Driver {
         exit
     }
 
-    /// Who found out why something was not admitted has said it already.
     fn refuse(&mut self, refused: Refused) {
-        match exit_codes::rule_of(refused) {
-            Some(rule) => self.exit = self.status.fail(rule, refusal::words(refused)),
-            None if self.exit == DONE => self.exit = FAILED,
-            None => {}
+        // Of a release that is not installed nothing is kept.
+        if self.state.record.phase == Phase::Idle {
+            self.forget_release();
+        }
+        match (refused, exit_codes::rule_of(refused)) {
+            // Who found out why has said it already.
+            (Refused::NotAdmitted | Refused::SourceGaveNothing, _) if self.exit != DONE => {}
+            (_, Some(rule)) => self.exit = self.status.fail(rule, refusal::words(refused)),
+            (_, None) => self.exit = FAILED,
         }
     }
 
@@ -265,6 +271,8 @@ impl Driver {
             Outcome::Confirmed => DONE,
             Outcome::FellBack(cause) | Outcome::Degraded(cause) => self.status.fail("fell-back", &cause.to_string()),
             Outcome::Cancelled => self.status.fail("cancelled", "it was cancelled"),
+            // Who found out why has said it already, by its rule.
+            Outcome::Failed(_) if self.exit != DONE => self.exit,
             Outcome::Failed(reason) => self.status.fail("device", reason.as_str()),
         };
     }

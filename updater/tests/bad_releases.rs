@@ -24,6 +24,7 @@ fn board() -> Board {
         architecture: Architecture::Arm64,
         runtime: RuntimeVersion::this(),
         accepted_release: 7,
+        factory_release: 0,
         accepted_epoch: 3,
         current: None,
         is_held: false,

@@ -79,6 +79,7 @@ pub const EXIT_CODES: &[ExitCode] = &[
     row(21, "release-header", "no release: its header is not of this format"),
     row(22, "release-signature", "not signed by enough of the keys that this board trusts"),
     row(23, "release-manifest", "its manifest is not the one that was signed, or breaks a rule"),
+    row(24, "release-file", "one of its files is not the one that was signed"),
     row(30, "held", "updates are held"),
     row(31, "product", "another product's release"),
     row(32, "architecture", "made for another processor"),

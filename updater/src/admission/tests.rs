@@ -48,6 +48,7 @@ fn board() -> Board {
         architecture: Architecture::Arm64,
         runtime: RuntimeVersion::parse("0.2.0").unwrap(),
         accepted_release: 7,
+        factory_release: 0,
         accepted_epoch: 3,
         current: Some([0x77; 32]),
         is_held: false,
@@ -111,6 +112,7 @@ fn each_rule_refuses_by_its_name_and_with_its_numbers() {
         ("security-epoch", "security epoch 3, and 4 was confirmed", |_, board| board.accepted_epoch = 4),
         ("older", "release 8 is not newer than 9", |_, board| board.accepted_release = 9),
         ("older", "release 8 is not newer than 8", |_, board| board.accepted_release = 8),
+        ("older", "release 8 is not newer than 9", |_, board| board.factory_release = 9),
         ("stepping-stone", "follows release 5 or later, and 4 was", |_, board| board.accepted_release = 4),
         ("runtime", "needs runtime 0.2.0 or later, and this is 0.1.9", |_, board| {
             board.runtime = RuntimeVersion::parse("0.1.9").unwrap();

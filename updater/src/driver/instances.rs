@@ -81,6 +81,9 @@ impl Driver {
             Ok(()) => Event::Staged(StagingStep::Images),
             Err(StageError::Image(error)) => match *error {
                 ContainerImageError::Write(WriteImageError::Source(error)) => self.source_failed(&error),
+                ContainerImageError::Write(
+                    error @ (WriteImageError::Image(_) | WriteImageError::WrongBytes { .. }),
+                ) => self.wrong_file(&error),
                 error => Event::StageFailed { reason: line(error) },
             },
             Err(StageError::Instances(error)) => Event::StageFailed { reason: line(error) },

@@ -3,7 +3,8 @@
 
 use super::{Driver, line};
 use crate::machine::Event;
-use crate::record::Line;
+use crate::record::{Line, Phase};
+use crate::source::open::STANDARD_INPUT;
 use crate::source::{Source, SourceError, read_release};
 use std::fs;
 use std::io;
@@ -77,9 +78,25 @@ impl Driver {
         self.exit = self.status.fail(error.rule().unwrap_or("device"), &error.to_string());
         let is_final = match error {
             SourceError::Missing { .. } | SourceError::OutOfOrder { .. } => true,
-            SourceError::Short { .. } | SourceError::Broken { .. } | SourceError::Stopped(_) => false,
+            SourceError::Short { .. } | SourceError::Broken { .. } | SourceError::Stopped(_) => self.is_read_once(),
         };
         Event::SourceFailed { reason: line(error), is_final }
+    }
+
+    /// What comes from standard input is gone with this process.
+    pub(super) fn is_read_once(&self) -> bool {
+        let phase = &self.state.record.phase;
+        let source = match phase {
+            Phase::Candidate { source, .. } => Some(source),
+            phase => phase.update().map(|update| &update.source),
+        };
+        source.is_some_and(|source| source.as_str() == STANDARD_INPUT)
+    }
+
+    /// A file of the release is not the one that was signed: the release is refused, and no disk is to blame.
+    pub(super) fn wrong_file(&mut self, error: &dyn std::fmt::Display) -> Event {
+        self.exit = self.status.fail("release-file", &error.to_string());
+        Event::StageFailed { reason: line(error) }
     }
 
     /// Nobody needs it any more.

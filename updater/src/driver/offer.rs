@@ -3,7 +3,7 @@
 use super::{Driver, line};
 use crate::admission::{self, Board, KernelOptions, SlotRoom};
 use crate::instances;
-use crate::machine::{Event, Offer};
+use crate::machine::{Event, Offer, Place};
 use crate::record::{self, Line};
 use crate::slot;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 use yado_image::release::{Manifest, Release};
-use yado_image::{Architecture, RuntimeVersion, hex};
+use yado_image::{Architecture, Header, RuntimeVersion, Wanted, hex, manifest as image, open};
 use yado_sys::volume;
 use yado_wire::InstanceName;
 
@@ -64,23 +64,28 @@ impl Driver {
         })
     }
 
-    fn board(&self, manifest: &Manifest, running: &BTreeMap<InstanceName, Option<[u8; 32]>>) -> Board {
+    fn board(&self, manifest: &Manifest, instances: &BTreeMap<InstanceName, Option<[u8; 32]>>) -> Board {
         let record = &self.state.record;
         let blocked = record.blocked.iter().flat_map(|blocked| [Some(blocked.release.fingerprint), blocked.system]);
         let other = self.state.place.slot.other();
-        let slot = slot::find(other, Some(self.state.place.slot)).ok().and_then(|found| {
+        let found = slot::find(other, Some(self.state.place.slot)).inspect_err(|error| println!("{error}")).ok();
+        let slot = found.and_then(|found| {
             let boot_bytes = found.boot.as_deref().and_then(length_of);
             Some(SlotRoom { bytes: length_of(&found.image)?, boot_bytes })
         });
         let usage = volume::usage(&self.places.data).ok();
+        let running = self.running_system().inspect_err(|error| println!("what runs is not known: {error}")).ok();
+        // Who wipes the data partition does not open what was closed before: the system that runs has numbers of its own.
+        let factory = running.as_ref().filter(|_| record.current.is_none()).map(|(header, _)| header);
         Board {
-            // The product is what the board runs already; before the first release nobody has named it.
-            product: None,
+            // The product is what the board runs already.
+            product: running.as_ref().map(|(_, manifest)| manifest.name.clone()),
             compatible: self.policy.compatible.clone(),
             architecture: own_architecture().unwrap_or(manifest.architecture),
             runtime: RuntimeVersion::this(),
             accepted_release: record.floors.release,
-            accepted_epoch: record.floors.security_epoch,
+            factory_release: factory.map_or(0, |header| header.release),
+            accepted_epoch: record.floors.security_epoch.max(factory.map_or(0, |header| header.security_epoch)),
             current: record.current.as_ref().map(|release| release.fingerprint),
             is_held: record.is_held,
             blocked: blocked.flatten().collect(),
@@ -88,11 +93,23 @@ impl Driver {
             data_free_bytes: usage.map_or(0, |usage| usage.free_bytes),
             data_reserve_bytes: DATA_RESERVE_BYTES.saturating_add(self.layers_bytes(manifest)),
             images: self.images_here(),
-            instances: running.keys().cloned().collect(),
+            instances: instances.keys().cloned().collect(),
             memory_mib: memory_mib().unwrap_or(u32::MAX),
             // IKCONFIG_PROC's file is compressed, and most kernels have none.
             kernel: KernelOptions::Unknown,
         }
+    }
+
+    /// What the image that was booted says of itself.
+    fn running_system(&self) -> Result<(Header, image::Manifest), String> {
+        let Place { slot, fingerprint } = self.state.place;
+        let path = self.slot_device(slot)?;
+        let failed = |error: &dyn std::fmt::Display| format!("slot {slot}, {}: {error}", path.display());
+        let wanted = Wanted { fingerprint, ..Wanted::system() };
+        let trusted = open::open_trusted(&path, &self.keys()?, &wanted).map_err(|error| failed(&error))?;
+        let text = open::read_manifest(&trusted.file, &trusted.header).map_err(|error| failed(&error))?;
+        let manifest = image::Manifest::parse(&text).map_err(|error| failed(&error))?;
+        Ok((trusted.header, manifest))
     }
 
     /// What the copies of the layers of the release's instances take.

@@ -59,6 +59,13 @@ impl Report {
         exit_codes::of_rule(rule).map_or(exit_codes::FAILED, |row| row.code)
     }
 
+    /// As [`Report::fail`], of who ends by it before anything was begun.
+    pub(super) fn fail_and_end(&mut self, rule: &'static str, error: &str) -> u8 {
+        let exit = self.fail(rule, error);
+        self.end(exit);
+        exit
+    }
+
     /// What the process ends with.
     pub(super) fn end(&mut self, exit: u8) {
         self.tell(|status| {

@@ -57,7 +57,13 @@ impl Driver {
                 Ok(Event::Staged(StagingStep::Write))
             }
             Err(WriteImageError::Source(error)) => Ok(self.source_failed(&error)),
-            Err(error @ WriteImageError::Different { .. }) => Ok(Event::NotReadBack { reason: line(error) }),
+            Err(error @ (WriteImageError::Image(_) | WriteImageError::WrongBytes { .. })) => {
+                Ok(self.wrong_file(&error))
+            }
+            // It cannot be written once more where it cannot be read once more.
+            Err(error @ WriteImageError::Different { .. }) if !self.is_read_once() => {
+                Ok(Event::NotReadBack { reason: line(error) })
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -103,6 +109,7 @@ impl Driver {
                 Ok(Event::Staged(StagingStep::BootFiles))
             }
             Err(BootFilesError::Source(error)) => Ok(self.source_failed(&error)),
+            Err(error @ BootFilesError::WrongBytes { .. }) => Ok(self.wrong_file(&error)),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -26,6 +26,9 @@ pub struct Transfer {
     pub not_before_seconds: u64,
 }
 
+/// The source that is a bundle on standard input.
+pub const STANDARD_INPUT: &str = "-";
+
 /// Where Debian and others keep them.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Those of all authorities of the world take a quarter of it.
@@ -34,7 +37,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Opens it. Of a web server that is the first request; nothing of the others is read yet.
 pub fn open(source: &str, transfer: &Transfer) -> Result<Box<dyn Source>, SourceError> {
-    if source == "-" {
+    if source == STANDARD_INPUT {
         return Ok(Box::new(Bundle::new(io::stdin().lock())));
     }
     if source.contains("://") {
