@@ -2,10 +2,9 @@
 
 use clap::ValueEnum;
 use std::io::{self, Write as _};
-use std::time::Duration;
 use yado_wire::{columns, hex};
 
-pub(crate) use yado_wire::amounts::bytes;
+pub(crate) use yado_wire::amounts::{bytes, duration};
 use yado_wire::printable::is_obeyed;
 pub(crate) use yado_wire::printable::printable;
 
@@ -60,29 +59,9 @@ pub(crate) fn short_fingerprint(fingerprint: &[u8; 32]) -> String {
     hex::encode(&fingerprint[..6])
 }
 
-/// `2d 3h`, `3m 12s`, `850ms`: the two largest units.
-pub(crate) fn duration(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0 => format!("{}ms", time.as_millis()),
-        1..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_short() {
-        for (millis, text) in [(12, "12ms"), (5_900, "5s"), (192_000, "3m 12s"), (7_260_000, "2h 1m")] {
-            assert_eq!(duration(Duration::from_millis(millis)), text);
-        }
-        assert_eq!(duration(Duration::from_secs(183_600)), "2d 3h");
-    }
 
     #[test]
     fn json_is_the_same_value_and_nothing_in_it_is_obeyed() {

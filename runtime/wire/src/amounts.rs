@@ -1,5 +1,7 @@
 //! Amounts as people read them; programs are given the exact number.
 
+use core::time::Duration;
+
 /// `1.5 MiB`: two or three digits are enough.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -15,6 +17,18 @@ pub fn bytes(count: u64) -> String {
         ("B", whole) => format!("{whole} B"),
         (_, whole) if 100 <= whole => format!("{whole} {unit}"),
         (_, whole) => format!("{whole}.{} {unit}", tenths % 10),
+    }
+}
+
+/// `2d 3h`, `3m 12s`, `850ms`: the two largest units.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{}ms", time.as_millis()),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
 
@@ -35,5 +49,13 @@ mod tests {
         ] {
             assert_eq!(bytes(count), text);
         }
+    }
+
+    #[test]
+    fn times_are_short() {
+        for (millis, text) in [(12, "12ms"), (5_900, "5s"), (192_000, "3m 12s"), (7_260_000, "2h 1m")] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(duration(Duration::from_secs(183_600)), "2d 3h");
     }
 }
