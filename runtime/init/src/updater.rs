@@ -30,9 +30,9 @@ pub(crate) enum State {
     Idle { resume_at: Option<Moment>, crashes: u8 },
     /// It goes on with what it began, after so many crashes in a row.
     Resuming { crashes: u8 },
-    /// It does what somebody asked for. If nothing else is said, it is resumed at `resume_at`.
+    /// It does what somebody asked for. It is resumed at `resume_at`, or earlier if it says so.
     Running { resume_at: Option<Moment> },
-    /// It was asked to end. If nothing else is said, it is resumed at `resume_at`.
+    /// It was asked to end. It is resumed at `resume_at`, or earlier if it says so.
     Stopping { kill_at: Moment, resume_at: Option<Moment> },
 }
 
@@ -106,7 +106,9 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
             None => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
         },
         (Running { resume_at } | Stopping { resume_at, .. }, _, Ended { next_start, .. }) => {
-            (Idle { resume_at: next_start.and_then(after).or(resume_at), crashes: 0 }, Action::None)
+            // What was due comes no later because it has named another time besides.
+            let named = next_start.and_then(after);
+            (Idle { resume_at: named.into_iter().chain(resume_at).min(), crashes: 0 }, Action::None)
         }
         (Resuming { .. }, _, Ended { how: End::Exit, next_start }) => {
             (Idle { resume_at: next_start.and_then(after), crashes: 0 }, Action::None)
@@ -215,6 +217,8 @@ mod tests {
         assert_eq!(idle, State::Idle { resume_at: Some(s(3600)), crashes: 0 });
         let (idle, _) = step(running, Wanted::Allowed, ended(End::Crash, Some(5)), s(12));
         assert_eq!(idle, State::Idle { resume_at: Some(s(17)), crashes: 0 });
+        let (idle, _) = step(running, Wanted::Allowed, ended(End::Exit, Some(9000)), s(12));
+        assert_eq!(idle, State::Idle { resume_at: Some(s(3600)), crashes: 0 });
     }
 
     #[test]
@@ -237,8 +241,9 @@ mod tests {
         let (idle, _) = step(stopping, Wanted::Allowed, ended(End::Crash, None), s(6));
         let (asked, _) = step(idle, Wanted::Allowed, Event::RunStarted, s(6));
         let (again, _) = step(asked, Wanted::Allowed, ended(End::Exit, None), s(7));
-        // Also where whoever asked has gone away meanwhile.
-        for idle in [idle, again] {
+        // Also where whoever asked has gone away meanwhile, and where it has named a time for something else.
+        let (later, _) = step(stopping, Wanted::Allowed, ended(End::Crash, Some(3600)), s(6));
+        for idle in [idle, again, later] {
             assert_eq!(step(idle, Wanted::Allowed, Event::Wake, s(7)).1, Action::Resume);
         }
         // What somebody else asked for does not.
