@@ -3,6 +3,7 @@
 
 use crate::boot_loader::{BootLoader, Boots, StatePartition};
 use crate::command::Format;
+use crate::driver;
 use crate::places::Places;
 use crate::slots;
 use serde_json::json;
@@ -41,8 +42,8 @@ pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
 }
 
 fn check(places: &Places) -> Vec<Check> {
-    let opened = match &places.state {
-        Some(path) => StatePartition::at(path),
+    let opened = match driver::state_file(places) {
+        Some(path) => StatePartition::at(&path),
         None => StatePartition::of_system(),
     };
     let mut loader = match opened {
@@ -58,7 +59,7 @@ fn check(places: &Places) -> Vec<Check> {
         Check { what: "next boot", result: next(&before) },
         Check { what: "fall back", result: other(&before) },
     ];
-    let sequence = |places: &Places| slots::read_state(places.state.as_deref()).map(|state| state.sequence);
+    let sequence = |places: &Places| slots::read_state(places).map(|state| state.sequence);
     let was = sequence(places);
     let written = loader.write(&before, &before).map_err(|error| error.to_string());
     let is_same = written.and_then(|()| loader.read().map_err(|error| error.to_string())).and_then(|after| {

@@ -83,7 +83,7 @@ pub(crate) enum Format {
 fn show(verb: Verb, places: &Places, format: Format) -> Result<String, String> {
     match verb {
         Verb::Status => status::show(places, format),
-        Verb::Slots => slots::show(places.state.as_deref(), format),
+        Verb::Slots => slots::show(places, format),
         Verb::History => history::show(places, format),
         Verb::CheckBoot => check_boot::show(places, format),
     }

@@ -13,6 +13,7 @@ mod slots;
 mod sources;
 
 use crate::boot_loader::{BootLoader, BootLoaderError, StatePartition};
+use crate::boot_state::Mark;
 use crate::exit_codes::{self, DONE, FAILED};
 use crate::machine::{self, Action, Event, Limits, Now, Place, Refused, ResetCause, State};
 use crate::places::{Places, is_there};
@@ -21,7 +22,7 @@ use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use yado_spec::update_policy::{self, Author, BootLoaderKind, UpdatePolicy};
 use yado_sys::device_mapper::DeviceMapper;
@@ -34,6 +35,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 
 /// Only init reads it.
 const TRIAL_MODE: u32 = 0o600;
+
+/// What a boot loader would read, where none does: hosted, and in tests.
+const STATE_FILE: &str = "boot-state";
 
 /// A policy is some lines of text.
 const MAX_POLICY_BYTES: u64 = 64 * 1024;
@@ -94,7 +98,7 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
 impl Driver {
     fn open(places: &Places, mut status: Report) -> Result<Driver, u8> {
         let policy = read_policy(places);
-        let mut loader = open_loader(policy.boot_loader)
+        let mut loader = open_loader(places, policy.boot_loader)
             .map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let boots = loader.read().map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let written = match record::file::read(&places.remembered()) {
@@ -316,14 +320,21 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Where the boot loader's state is, if it is a file, or a partition that somebody named.
+pub(crate) fn state_file(places: &Places) -> Option<PathBuf> {
+    let is_file = || read_policy(places).boot_loader == BootLoaderKind::File;
+    places.state.clone().or_else(|| is_file().then(|| places.remembered().join(STATE_FILE)))
+}
+
 /// The boot loader that this board has.
-pub(crate) fn open_loader(kind: BootLoaderKind) -> Result<Box<dyn BootLoader>, BootLoaderError> {
+fn open_loader(places: &Places, kind: BootLoaderKind) -> Result<Box<dyn BootLoader>, BootLoaderError> {
     match kind {
+        BootLoaderKind::File => {
+            let path = places.remembered().join(STATE_FILE);
+            Ok(Box::new(StatePartition::in_file(&path, Some(Mark::Empty))?))
+        }
         BootLoaderKind::UBootState => Ok(Box::new(StatePartition::of_system()?)),
-        BootLoaderKind::UBootEnvironment
-        | BootLoaderKind::RaspberryPi
-        | BootLoaderKind::Efi
-        | BootLoaderKind::File => {
+        BootLoaderKind::UBootEnvironment | BootLoaderKind::RaspberryPi | BootLoaderKind::Efi => {
             Err(BootLoaderError::Absent { what: "this boot loader is not supported yet".to_owned() })
         }
     }

@@ -2,6 +2,8 @@
 
 use crate::boot_state::{BootState, PARTITION, Slot};
 use crate::command::Format;
+use crate::driver;
+use crate::places::Places;
 use crate::state_partition;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -9,15 +11,14 @@ use std::path::Path;
 use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_wire::{columns, hex};
 
-/// Shows the slots. `state`: the raw partition, or a file of the same bytes; without it, that of the system's disk.
-pub(crate) fn show(state: Option<&Path>, format: Format) -> Result<String, String> {
-    Ok(render(&read_state(state)?, format))
+pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
+    Ok(render(&read_state(places)?, format))
 }
 
-/// The boot loader's state.
-pub(crate) fn read_state(device: Option<&Path>) -> Result<BootState, String> {
-    let path = match device {
-        Some(path) => path.to_owned(),
+/// The boot loader's state: of the raw partition or the file that is named, or else of the system's disk.
+pub(crate) fn read_state(places: &Places) -> Result<BootState, String> {
+    let path = match driver::state_file(places) {
+        Some(path) => path,
         // As init takes `data`: another disk's partition of that name is not ours.
         None => named_partition::find(Path::new(SYSFS), &[PARTITION], &Disks::of_system(true))
             .map_err(|error| format!("partition `{PARTITION}`: {error}"))?

@@ -27,7 +27,7 @@ struct Shown {
 
 pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
     let shown = Shown {
-        boots: slots::read_state(places.state.as_deref()),
+        boots: slots::read_state(places),
         record: file::read(&places.data.join("state"))
             .map(Option::unwrap_or_default)
             .map_err(|error| error.to_string()),
