@@ -3,6 +3,7 @@
 //! action, so it may be killed at any moment.
 
 mod actions;
+mod check;
 mod instances;
 mod kept_release;
 mod offer;
@@ -11,6 +12,7 @@ mod report;
 mod requests;
 mod slots;
 mod sources;
+mod timer;
 
 use crate::boot_loader::{BootLoader, BootLoaderError, StatePartition};
 use crate::boot_state::Mark;
@@ -24,6 +26,7 @@ pub(crate) use requests::parse_request;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+pub(crate) use timer::next_check;
 use yado_spec::update_policy::{self, Author, BootLoaderKind, UpdatePolicy};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::{clock, file_lock, replace_file};
@@ -45,7 +48,8 @@ const MAX_POLICY_BYTES: u64 = 64 * 1024;
 /// What somebody wants of the updater.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// To go on with what was begun: init asks for it, at each start of the machine and when it was time.
+    /// To go on with what was begun, and to look for a new release if it is time: init asks for it, at each start of the machine and
+    /// when it was time.
     Resume,
     /// Something new.
     Do(Event),
@@ -66,6 +70,8 @@ struct Driver {
     release: Option<OpenRelease>,
     /// The slot was written and read back by this very process.
     is_read_back: bool,
+    /// This process was asked for something, or has found something to do.
+    has_worked: bool,
     /// Why it does not end well, as far as is known.
     exit: u8,
 }
@@ -126,6 +132,7 @@ impl Driver {
             status,
             release: None,
             is_read_back: false,
+            has_worked: false,
             exit: DONE,
         })
     }
@@ -144,6 +151,8 @@ impl Driver {
             self.status.set_error("run", &format!("write {}: {error}", begun.display()));
             return FAILED;
         }
+        self.keep_timer();
+        self.has_worked = request != Request::Resume;
         if request == Request::Resume && is_system_damaged() {
             action = match self.step(Event::Damaged) {
                 Ok(action) => action,
@@ -153,7 +162,8 @@ impl Driver {
         let is_over = match request {
             Request::Resume => false,
             Request::Check(source) => {
-                self.check(&source);
+                // What it comes to is the exit code.
+                let _ = self.check(&source);
                 true
             }
             Request::Do(event) => {
@@ -167,7 +177,9 @@ impl Driver {
         };
         // What was begun before goes on in a process of its own.
         if is_over {
-            if action != Action::Rest {
+            if action == Action::Rest {
+                self.keep_timer();
+            } else {
                 self.start_again_in(Duration::ZERO);
             }
             return self.exit;
@@ -176,6 +188,7 @@ impl Driver {
             match self.act(action) {
                 Next::End => return self.exit,
                 Next::Event(event) => {
+                    self.has_worked = true;
                     action = match self.step(event) {
                         Ok(action) => action,
                         Err(exit) => return exit,
@@ -281,9 +294,9 @@ impl Driver {
         };
     }
 
-    /// init starts us again after so long.
+    /// init starts us again after so long. Rounded up: whoever comes early has to come again.
     fn start_again_in(&self, pause: Duration) {
-        let seconds = format!("{}\n", pause.as_secs());
+        let seconds = format!("{}\n", pause.as_millis().div_ceil(1000));
         if let Err(error) = fs::write(self.places.own_run().join("next-start"), seconds) {
             eprintln!("next-start: {error}: nobody goes on before the next start of the machine");
         }

@@ -5,6 +5,7 @@ mod command;
 mod driver;
 mod history;
 mod init_client;
+mod last_check;
 mod places;
 mod slots;
 mod status;

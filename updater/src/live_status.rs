@@ -44,6 +44,11 @@ impl<C: FnMut() -> Duration> LiveStatus<C> {
         Ok(live)
     }
 
+    /// What it says.
+    pub fn status(&self) -> &UpdateStatus {
+        &self.status
+    }
+
     /// Changes what is said in words, and tells it at once. A file that cannot be written keeps nobody from working.
     pub fn tell(&mut self, change: impl FnOnce(&mut UpdateStatus)) {
         change(&mut self.status);

@@ -3,6 +3,8 @@
 
 use crate::boot_state::BootState;
 use crate::command::Format;
+use crate::driver;
+use crate::last_check::LastCheck;
 use crate::places::Places;
 use crate::record::{Blocked, Phase, Record, Release, Update, file};
 use crate::slots;
@@ -10,6 +12,9 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
+use yado_sys::clock;
+use yado_wire::amounts;
 use yado_wire::hex;
 use yado_wire::last_reset;
 use yado_wire::update_status::{FILE, MAX_BYTES, UpdateStatus};
@@ -23,9 +28,16 @@ struct Shown {
     live: Option<UpdateStatus>,
     /// Why the system was started, by init.
     reset: Option<last_reset::LastReset>,
+    /// What the last check has found.
+    check: Option<LastCheck>,
+    /// When the next one is due, since the boot.
+    next_check: Option<Duration>,
+    /// The time since the boot.
+    now: Duration,
 }
 
 pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
+    let now = clock::since_boot();
     let shown = Shown {
         boots: slots::read_state(places),
         record: file::read(&places.data.join("state"))
@@ -34,6 +46,9 @@ pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
         live: read_bounded(&places.run.join(FILE), MAX_BYTES).and_then(|text| serde_json::from_str(&text).ok()),
         reset: read_bounded(&places.run.join(last_reset::FILE), last_reset::MAX_BYTES)
             .and_then(|text| last_reset::LastReset::parse(&text)),
+        check: LastCheck::read(places, now),
+        next_check: driver::next_check(places),
+        now,
     };
     Ok(match format {
         Format::Table => shown.table(),
@@ -80,6 +95,14 @@ impl Shown {
             let note = live.note.as_ref().map_or_else(String::new, |note| format!(", {note}"));
             lines.push(format!("at work:  {stage}{bytes}{note} (`yado update status --follow` shows it live)"));
         }
+        if let Some(check) = &self.check {
+            lines.push(format!("last check: {}", check.words(self.now)));
+        }
+        if let Some(next) = self.next_check {
+            let left = Duration::from_secs(next.saturating_sub(self.now).as_secs());
+            let when = if left.is_zero() { "now".to_owned() } else { format!("in {}", amounts::duration(left)) };
+            lines.push(format!("next check: {when}"));
+        }
         if let Some(reset) = &self.reset {
             lines.push(format!("last reset: {}", reset.cause.name()));
         }
@@ -94,7 +117,7 @@ impl Shown {
 
     /// The boot state's own keys stand at the top, as they always have.
     fn json(&self) -> Value {
-        let Shown { boots, record, live, reset } = self;
+        let Shown { boots, record, live, reset, check, next_check, now } = self;
         let mut value = boots.as_ref().map_or_else(|_| json!({}), slots::json_of);
         value["boot_state_error"] = json!(boots.as_ref().err());
         value["record_error"] = json!(record.as_ref().err());
@@ -117,6 +140,11 @@ impl Shown {
             record.blocked.iter().map(blocked).collect::<Vec<_>>()
         }));
         value["last_reset"] = json!(reset.as_ref().map(|reset| reset.cause.name()));
+        value["last_check"] = json!(check);
+        if let Some(check) = check {
+            value["last_check"]["ago_s"] = json!(now.as_secs().saturating_sub(check.at_s));
+        }
+        value["next_check_s"] = json!(next_check.map(|next| next.saturating_sub(*now).as_secs()));
         value["work"] = json!(live.as_ref().filter(|live| live.exit.is_none()));
         value
     }
@@ -182,7 +210,15 @@ mod tests {
     }
 
     fn shown(record: Record) -> Shown {
-        Shown { boots: Ok(BootState::factory(Some(Mark::Empty))), record: Ok(record), live: None, reset: None }
+        Shown {
+            boots: Ok(BootState::factory(Some(Mark::Empty))),
+            record: Ok(record),
+            live: None,
+            reset: None,
+            check: None,
+            next_check: None,
+            now: Duration::from_secs(500),
+        }
     }
 
     fn staging() -> Record {
@@ -211,8 +247,23 @@ mod tests {
     #[test]
     fn people_see_what_runs_what_goes_on_and_what_comes_next() {
         let live = UpdateStatus { stage: Some("write".to_owned()), done: 3, total: 9, ..UpdateStatus::default() };
-        let shown_live = Shown { live: Some(live), ..shown(staging()) };
-        assert_eq!(shown_live.json()["work"]["total"], 9);
+        let check = LastCheck {
+            at_s: 300,
+            unix: 7,
+            source: "http://host/next/".to_owned(),
+            release: Some(4),
+            rule: Some("stepping-stone".to_owned()),
+            says: "release 3 has to be installed first".to_owned(),
+        };
+        let next_check = Some(Duration::from_secs(3800));
+        let shown_live = Shown { live: Some(live), check: Some(check), next_check, ..shown(staging()) };
+        let value = shown_live.json();
+        assert_eq!((&value["work"]["total"], &value["next_check_s"]), (&json!(9), &json!(3300)));
+        let check = &value["last_check"];
+        assert_eq!(
+            (&check["at_s"], &check["ago_s"], &check["rule"]),
+            (&json!(300), &json!(200), &json!("stepping-stone"))
+        );
         let table = shown_live.table();
         let expected = "\
 release:  2 (1.4.0)
@@ -221,6 +272,8 @@ update:   staging, release 3 (1.5.0), slot B, from http://host/release-3/
 held:     nothing is installed until `yado update unhold`
 blocked:  9 (x): instance web: not ready in time; `yado update allow` lets it be tried again
 at work:  write, 3 of 9 bytes (`yado update status --follow` shows it live)
+last check: 3m 20s ago, http://host/next/: release 3 has to be installed first (rule stepping-stone)
+next check: in 55m 0s
 
 SLOT  ORDER  TRIES  STATE
 A     1      3      good

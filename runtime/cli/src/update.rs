@@ -30,23 +30,24 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show what runs, what is installed, and how far an update is
+    /// Show what runs, what is installed, how far an update is, and what the last check has found
     Status {
         /// Go on until the update that is at work has ended
         #[arg(long, short)]
         follow: bool,
     },
-    /// Ask a source what it has, and whether it could be installed; nothing is written
+    /// Ask a source what it has, and whether it could be installed; status shows what was found
     Check {
-        /// As of install; by default the one of the last update
+        /// As of install; by default `source` of update.toml
         #[arg(value_name = "SOURCE")]
         source: Option<String>,
     },
     /// Install a release, start it on trial, and keep it when it is healthy
     Install {
-        /// Where it is: http://… or https://…, a directory, a bundle, or `-` for a bundle on standard input
+        /// Where it is: http://… or https://…, a directory, a bundle, or `-` for a bundle on standard input; by default `source`
+        /// of update.toml
         #[arg(value_name = "SOURCE")]
-        source: String,
+        source: Option<String>,
     },
     /// Keep what is on trial, without waiting for its health any longer
     Confirm,
@@ -75,15 +76,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Verb::Status { follow: true } => follow.watch(),
         Verb::Status { follow: false } => part::show_updater("status", &socket, format),
         Verb::History => part::show_updater("history", &socket, format),
-        Verb::Check { source } => follow.run(&["check"], source, None),
-        Verb::Install { source } if source == "-" => {
-            let input = io::stdin();
-            follow.run(&["install"], Some(source), Some(input.as_fd()))
-        }
-        Verb::Install { source } => {
-            let source = absolute(source)?;
-            follow.run(&["install"], Some(source), None)
-        }
+        Verb::Check { source } => follow.ask("check", source),
+        Verb::Install { source } => follow.ask("install", source),
         Verb::Confirm => follow.decide("confirm", None),
         Verb::Rollback => follow.decide("rollback", None),
         Verb::Hold => follow.decide("hold", None),
@@ -94,6 +88,15 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
 }
 
 impl Follow<'_> {
+    /// Does it with the release of this source, or of that which update.toml names.
+    fn ask(&self, verb: &str, source: Option<String>) -> Outcome {
+        if source.as_deref() == Some("-") {
+            let input = io::stdin();
+            return self.run(&[verb], source, Some(input.as_fd()));
+        }
+        self.run(&[verb], source.map(absolute).transpose()?, None)
+    }
+
     /// Takes the place of an updater that is at work, watching a trial for instance: what it had begun goes on with the decision known.
     fn decide(&self, verb: &str, argument: Option<String>) -> Outcome {
         rescue::stop_updater(self.socket)?;

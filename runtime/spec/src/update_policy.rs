@@ -23,7 +23,7 @@ pub struct UpdatePolicy {
     pub boot_loader: BootLoaderKind,
     /// Where new releases are looked for, if nothing else is said: an HTTP address or a directory.
     pub source: Option<String>,
-    /// How often; `None`: only when asked.
+    /// How often, a tenth more or less; `None`: only when asked.
     pub check_interval: Option<Duration>,
     /// Whether a release that was found is installed without being asked.
     pub is_automatic: bool,
@@ -150,7 +150,8 @@ pub static UPDATE: &[Setting<UpdatePolicy>] = &[
         default: "",
         applies: AtOnce,
         origin: Origin::Ours,
-        help: "How often the board looks for a new release. Without it: only when asked.",
+        help: "How often the board looks at `source` for a new release: a tenth more or less each time, so that not all boards ask at \
+               once, and first within five minutes of a boot. Without it: only when asked.",
     },
     Setting {
         name: "install.automatic",
@@ -158,7 +159,8 @@ pub static UPDATE: &[Setting<UpdatePolicy>] = &[
         default: "false",
         applies: AtOnce,
         origin: Origin::Ours,
-        help: "Whether a new release that a check has found is installed at once.",
+        help: "Whether a new release that the board has found by itself (`check.interval`) is installed at once. Held updates \
+               (`yado update hold`) are only looked at.",
     },
     Setting {
         name: "sticks",

@@ -24,7 +24,7 @@ const LOG_MODE: u32 = 0o600;
 impl Driver {
     pub(super) fn act(&mut self, action: Action) -> Next {
         match action {
-            Action::Rest => Next::End,
+            Action::Rest => self.rest(),
             Action::Wait { until } => self.wait(until),
             Action::Admit { source } => Next::Event(self.admit(&source)),
             Action::Stage(step) => Next::Event(self.stage(step)),

@@ -4,7 +4,7 @@ use super::{Driver, line};
 use crate::admission::{self, Board, KernelOptions, SlotRoom};
 use crate::instances;
 use crate::machine::{Event, Offer, Place};
-use crate::record::{self, Line};
+use crate::record;
 use crate::slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -19,39 +19,40 @@ use yado_wire::InstanceName;
 const DATA_RESERVE_BYTES: u64 = 4 << 20;
 
 impl Driver {
-    /// Says whether the release at this source may be installed.
-    pub(super) fn check(&mut self, source: &Line) {
-        // Who refuses it says so, and with which rule.
-        if let Ok(bytes) = self.fetch(source).map(|(bytes, _)| bytes) {
-            if let Ok(release) = self.verify(&bytes) {
-                self.offer(&release);
+    /// What the machine is told of a verified release: that it may be installed, and what of it is new; or the one rule that refuses it.
+    pub(super) fn offer(&mut self, release: &Release) -> Event {
+        match self.judge(release, self.state.record.is_held) {
+            Some((offer, words)) => {
+                self.status.note(&words);
+                Event::Admitted(offer)
             }
+            None => Event::NotAdmitted,
         }
     }
 
-    /// What the machine is told of a verified release: that it may be installed, and what of it is new; or the one rule that refuses it.
-    pub(super) fn offer(&mut self, release: &Release) -> Event {
+    /// What of a verified release is new, and in words that it may be installed. `None`: the rule that refuses it is said.
+    pub(super) fn judge(&mut self, release: &Release, is_held: bool) -> Option<(Offer, String)> {
         let running = self.images_of_instances();
-        let board = self.board(&release.manifest, &running);
+        let board = Board { is_held, ..self.board(&release.manifest, &running) };
         let admitted = match admission::admit(release, &board) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 self.exit = refusal.exit_code();
                 self.status.set_error(refusal.rule(), &refusal.to_string());
-                return Event::NotAdmitted;
+                return None;
             }
         };
         let manifest = &release.manifest;
-        self.status.note(&format!(
+        let words = format!(
             "release {} may be installed: {} files, {} bytes at most",
             release.header.release,
             admitted.parts.len(),
             admitted.bytes
-        ));
+        );
         let differs = |name: &InstanceName| {
             manifest.instances.get(name).map(|image| image.fingerprint) != running.get(name).copied().flatten()
         };
-        Event::Admitted(Offer {
+        let offer = Offer {
             release: record::Release {
                 fingerprint: release.fingerprint,
                 number: release.header.release,
@@ -61,7 +62,8 @@ impl Driver {
             system: manifest.system.as_ref().map(|system| system.fingerprint),
             instances: manifest.instances.keys().filter(|name| differs(name)).cloned().collect(),
             needs_uplink: manifest.needs_uplink,
-        })
+        };
+        Some((offer, words))
     }
 
     fn board(&self, manifest: &Manifest, instances: &BTreeMap<InstanceName, Option<[u8; 32]>>) -> Board {

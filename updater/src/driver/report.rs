@@ -4,7 +4,7 @@ use crate::exit_codes;
 use crate::live_status::LiveStatus;
 use crate::places::Places;
 use crate::progress::{Progress, Stage};
-use crate::record::Phase;
+use crate::record::{Line, Phase};
 use std::time::Duration;
 use yado_sys::clock;
 use yado_wire::update_status::UpdateStatus;
@@ -39,6 +39,24 @@ impl Report {
             }
             (status.stage, status.done, status.total, status.rate, status.left_s) = (None, 0, 0, 0, None);
         });
+    }
+
+    /// A source is looked at: what was said before is not about it.
+    pub(super) fn begin_check(&mut self, phase: &Phase, source: &Line) {
+        println!("looks at {source}");
+        self.tell(|status| {
+            (status.phase, status.source) = (phase.as_str().to_owned(), Some(source.to_string()));
+            (status.note, status.rule, status.error) = (None, None, None);
+        });
+    }
+
+    /// What went wrong, and by which rule; or else the note. `None`: neither, or nobody can look.
+    pub(super) fn last_word(&self) -> Option<(Option<String>, String)> {
+        let status = self.live.as_ref()?.status();
+        match &status.error {
+            Some(error) => Some((status.rule.clone(), error.clone())),
+            None => status.note.clone().map(|note| (None, note)),
+        }
     }
 
     /// What is worth knowing and no error.

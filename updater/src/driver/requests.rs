@@ -49,7 +49,8 @@ fn source_of(rest: &[&str], places: &Places) -> Result<Line, String> {
     }
 }
 
-fn source(text: &str) -> Result<Line, String> {
+/// The source that these words name.
+pub(super) fn source(text: &str) -> Result<Line, String> {
     let is_source = text == "-" || ["/", "http://", "https://"].iter().any(|start| text.starts_with(start));
     match Line::parse(text).filter(|_| is_source) {
         Some(source) => Ok(source),

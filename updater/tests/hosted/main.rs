@@ -6,3 +6,4 @@
 #[path = "../../../runtime/init/tests/hosted/host.rs"]
 mod host;
 mod instance_updates;
+mod timed_checks;
