@@ -97,7 +97,7 @@ impl Supervisor {
     pub(crate) fn finish_shutdown(&mut self, now: Moment) -> bool {
         // Each round is one stage further.
         while let Some(shutdown) = &self.shutdown {
-            let (goal, before) = (shutdown.goal, shutdown.stage);
+            let (goal, before) = (shutdown.goal.clone(), shutdown.stage);
             let left = self.left();
             let (stage, action) = sequence::step(before, left, self.paths.mode, now);
             if stage == before {
@@ -127,13 +127,13 @@ impl Supervisor {
                     self.signal_others(&[SIGKILL]);
                 }
                 Action::Flush => self.start_flush(now),
-                Action::End => match (goal, self.paths.mode) {
-                    (Goal::Exit, _) | (Goal::Reboot | Goal::PowerOff, Mode::Hosted) => {
+                Action::End => match (&goal, self.paths.mode) {
+                    (Goal::Exit, _) | (Goal::Reboot | Goal::RebootWith(_) | Goal::PowerOff, Mode::Hosted) => {
                         self.leave_host();
                         return true;
                     }
-                    (Goal::Reboot | Goal::PowerOff, Mode::System) => {
-                        self.end_machine_now(goal, now);
+                    (Goal::Reboot | Goal::RebootWith(_) | Goal::PowerOff, Mode::System) => {
+                        self.end_machine_now(&goal, now);
                         return false;
                     }
                 },
@@ -210,7 +210,7 @@ impl Supervisor {
         let ended = self
             .shutdown
             .as_ref()
-            .map(|shutdown| Ended { goal: shutdown.goal.into(), asked: shutdown.asked.clone() });
+            .map(|shutdown| Ended { goal: (&shutdown.goal).into(), asked: shutdown.asked.clone() });
         let mark = Mark { slot: self.slot.map(|slot| slot.name), ended }.to_text();
         self.start_job(Job::Unmount { clock: self.clock_file(), mark }, now);
     }
@@ -226,17 +226,27 @@ impl Supervisor {
         self.log.say(Priority::Notice, format_args!("ended"));
     }
 
-    fn end_machine_now(&mut self, goal: Goal, now: Moment) {
+    fn end_machine_now(&mut self, goal: &Goal, now: Moment) {
         // It stays armed: a machine that hangs on its way down is reset.
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.feed(&mut self.log, now);
         }
-        let (word, ended) = match goal {
-            Goal::Reboot => ("reboot", reboot::restart as fn() -> std::io::Result<()>),
-            Goal::PowerOff | Goal::Exit => ("power off", reboot::power_off as fn() -> std::io::Result<()>),
+        let word = match goal {
+            Goal::Reboot | Goal::RebootWith(_) => "reboot",
+            Goal::PowerOff | Goal::Exit => "power off",
         };
         self.log.say(Priority::Notice, format_args!("{word}"));
-        if let Err(error) = ended() {
+        if let Goal::RebootWith(argument) = goal {
+            if let Err(error) = reboot::restart_with(argument) {
+                self.log.say(Priority::Error, format_args!("{word} with \"{}\": {error}", argument.escape_debug()));
+            }
+        }
+        // Where the kernel does not take the argument the machine restarts all the same: what was on trial then does not start.
+        let ended = match goal {
+            Goal::Reboot | Goal::RebootWith(_) => reboot::restart(),
+            Goal::PowerOff | Goal::Exit => reboot::power_off(),
+        };
+        if let Err(error) = ended {
             self.log.say(Priority::Error, format_args!("{word}: {error}"));
         }
     }

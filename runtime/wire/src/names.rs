@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 /// Text of at most `N` bytes.
 pub type Text<const N: usize> = heapless::String<N>;
 
+/// What the restart of a machine says to its boot loader: a Raspberry Pi takes its other system once by `0 tryboot`. The kernel takes
+/// up to 255 bytes.
+pub type RebootArgument = Text<63>;
+
 /// As much of `text` as fits, cut at a character boundary; a message about a failure must never itself fail.
 pub fn clipped<const N: usize>(text: &str) -> Text<N> {
     let mut end = text.len().min(N);

@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use crate::frame::{DecodeError, VERSION};
 use crate::launch::StepTimes;
-use crate::names::{AboutInstance, InstanceId, InstanceName, Text};
+use crate::names::{AboutInstance, InstanceId, InstanceName, RebootArgument, Text};
 use serde::{Deserialize, Serialize};
 
 /// The longest command, all its words and variables together, as [`Command::encode`] writes it.
@@ -73,8 +73,7 @@ pub enum Request {
     },
     /// Asks the updater that runs to end (SIGTERM), and kills it if it does not. Answered by `Done` when none runs.
     StopUpdate,
-    /// As [`Request::Reboot`], by somebody who says who asks and why: the next boot finds both in
-    /// [`last_reset`](crate::last_reset).
+    /// As [`Request::Reboot`], by somebody who says who asks and why, for the next boot: [`last_reset`](crate::last_reset).
     RebootFor {
         /// Who asks: `updater`.
         by: Text<31>,
@@ -83,6 +82,15 @@ pub enum Request {
     },
     /// What a trial is judged by. Answered by one [`Reply::Health`] for each instance, then `Done`.
     Health,
+    /// As [`Request::RebootFor`], with an argument for the boot loader (`LINUX_REBOOT_CMD_RESTART2` of reboot(2)).
+    RebootWith {
+        /// Who asks: `updater`.
+        by: Text<31>,
+        /// What for.
+        reason: Text<200>,
+        /// What the kernel passes on.
+        argument: RebootArgument,
+    },
 }
 
 /// The most words of [`Request::Update`].

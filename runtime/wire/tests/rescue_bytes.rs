@@ -47,6 +47,9 @@ fn version_1_requests_are_frozen() {
     is_frozen(&Request::StopUpdate, &[b"\x0c"]);
     is_frozen(&Request::Health, &[b"\x0e"]);
     is_frozen(&Request::RebootFor { by: clipped("updater"), reason: clipped("why") }, &[b"\x0d\x07updater\x03why"]);
+    let tryboot =
+        Request::RebootWith { by: clipped("updater"), reason: clipped("why"), argument: clipped("0 tryboot") };
+    is_frozen(&tryboot, &[b"\x0f\x07updater\x03why\x090 tryboot"]);
 }
 
 #[test]

@@ -71,6 +71,9 @@ impl Supervisor {
             Request::Reboot => self.end_machine(client_id, Goal::Reboot, Asked::by("yado rescue"), now),
             Request::Poweroff => self.end_machine(client_id, Goal::PowerOff, Asked::by("yado rescue"), now),
             Request::RebootFor { by, reason } => self.end_machine(client_id, Goal::Reboot, Asked { by, reason }, now),
+            Request::RebootWith { by, reason, argument } => {
+                self.end_machine(client_id, Goal::RebootWith(argument), Asked { by, reason }, now);
+            }
             Request::Apply { forget } => match self.begin_apply(client_id, forget, now) {
                 Ok(()) => self.set_exchange(client_id, Exchange::Applying),
                 Err(failure) => self.reply(client_id, &Reply::Refused(failure)),

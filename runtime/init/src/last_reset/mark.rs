@@ -38,10 +38,10 @@ pub(crate) enum Goal {
     PowerOff,
 }
 
-impl From<sequence::Goal> for Goal {
-    fn from(goal: sequence::Goal) -> Goal {
+impl From<&sequence::Goal> for Goal {
+    fn from(goal: &sequence::Goal) -> Goal {
         match goal {
-            sequence::Goal::Reboot => Goal::Reboot,
+            sequence::Goal::Reboot | sequence::Goal::RebootWith(_) => Goal::Reboot,
             sequence::Goal::PowerOff | sequence::Goal::Exit => Goal::PowerOff,
         }
     }

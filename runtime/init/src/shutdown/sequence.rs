@@ -5,6 +5,7 @@ use crate::boot_clock::Moment;
 use crate::last_reset::Asked;
 use crate::process::KILLED_LIMIT;
 use std::time::Duration;
+use yado_wire::names::RebootArgument;
 use yado_wire::rescue::Mode;
 
 /// All instances together have no longer than this to end by themselves, however long each might take: a board that was
@@ -28,9 +29,11 @@ pub(crate) const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 const END_AGAIN: Duration = Duration::from_secs(20);
 
 /// What is wanted in the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Goal {
     Reboot,
+    /// With this argument for the boot loader.
+    RebootWith(RebootArgument),
     PowerOff,
     /// The process ends (hosted).
     Exit,
