@@ -184,12 +184,8 @@ const FLOORS: &[Floor] = &[
 /// The second one of each begins with the first, if both are run, and is waited for in its own turn. What boards are made of comes
 /// over the network while compilers work. None of the others judges times that the other makes longer: a demo that took too long
 /// beside other work is not judged, and attacked and measured boards have a clock that stands still while they wait.
-const BESIDE: [(&str, &str); 4] = [
-    ("style", "provision"),
-    ("arm64", "armhf"),
-    ("update-arm64", "broken-arm64"),
-    ("broken-armhf", "hostile-arm64"),
-];
+const BESIDE: [(&str, &str); 4] =
+    [("style", "provision"), ("arm64", "armhf"), ("update-arm64", "broken-arm64"), ("broken-armhf", "hostile-arm64")];
 
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]

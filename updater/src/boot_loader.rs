@@ -10,11 +10,14 @@
 //! | [`Efi`] | `BootOrder` and `BootNext`, through efivarfs | one, and forgotten |
 //! | [`StatePartition::in_file`] | a file, which nobody starts by | nobody's |
 //!
-//! Each change can be made again: what is so already is not written.
+//! Each change can be made again: what is so already is not written. Which of them a board has, and where it is, says its policy
+//! ([`open()`]).
 
 mod boots;
 mod efi;
 pub mod efi_variable;
+pub mod fat_file;
+mod open;
 pub mod redundant_environment;
 mod state_partition;
 pub mod tryboot;
@@ -24,7 +27,8 @@ use crate::boot_state::{Slot, Tries};
 use std::fmt;
 
 pub use boots::{Boots, NotAllowed};
-pub use efi::{EFIVARFS, Efi};
+pub use efi::Efi;
+pub use open::{Board, open};
 pub use state_partition::StatePartition;
 pub use tryboot::Tryboot;
 pub use u_boot_environment::UBootEnvironment;
@@ -54,6 +58,25 @@ pub trait BootLoader {
     /// # Errors
     /// When it is not on the medium: what was there before is whole.
     fn write(&mut self, before: &Boots, boots: &Boots) -> Result<(), BootLoaderError>;
+
+    /// Writes what changes nothing, durably, and reads it back: so a change will reach the medium. Says what was written.
+    ///
+    /// # Errors
+    /// When a change would not be on the medium: what was there before is whole.
+    fn prove_write(&mut self) -> Result<String, BootLoaderError>;
+
+    /// How many changes were made, where that is counted.
+    ///
+    /// # Errors
+    /// As [`BootLoader::read`].
+    fn changes(&mut self) -> Result<Option<u32>, BootLoaderError> {
+        Ok(None)
+    }
+
+    /// What the restart of the machine must say for the armed slot to be tried: the argument of `LINUX_REBOOT_CMD_RESTART2`, reboot(2).
+    fn restart_argument(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Takes a slot out of the order before its first byte changes.
     ///

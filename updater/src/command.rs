@@ -14,12 +14,12 @@ const USAGE: &str = "usage: yado-updater VERB [--format table|json] [--data DIR]
   status      the release that runs, the update that goes on, and what the boot loader does next
   slots       the slots, and what the boot loader does next
   history     the updates of this device, and how each ended
-  check-boot  prove that the boot loader's state can be changed: write it, read it back, write it as it was
+  check-boot  prove that the boot loader's state can be changed: write what changes nothing, and read it back
 
 What init starts: `resume`, and `run` with install [SOURCE], check [SOURCE], confirm, rollback, hold, unhold, cancel, or allow RELEASE.
 
 DIR is where the data partition is mounted (/data), or init's runtime directory (/run/yado). DEVICE is the raw partition
-of the boot state, or a file of the same bytes; without it, the partition of the system's disk that is named `state`.";
+of the boot state, or a file of the same bytes; without it, the boot loader is that of update.toml (`yado help keys`).";
 
 /// The part; `args` without the program's name.
 pub fn main(args: &[OsString]) -> ExitCode {

@@ -14,8 +14,7 @@ mod slots;
 mod sources;
 mod timer;
 
-use crate::boot_loader::{BootLoader, BootLoaderError, StatePartition};
-use crate::boot_state::Mark;
+use crate::boot_loader::{self, Board, BootLoader, BootLoaderError, StatePartition};
 use crate::exit_codes::{self, DONE, FAILED};
 use crate::machine::{self, Action, Event, Limits, Now, Place, Refused, ResetCause, State};
 use crate::places::{Places, is_there};
@@ -24,10 +23,10 @@ use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) use timer::next_check;
-use yado_spec::update_policy::{self, Author, BootLoaderKind, UpdatePolicy};
+use yado_spec::update_policy::{self, Author, UpdatePolicy};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::{clock, file_lock, replace_file};
 use yado_wire::booted_slot::{self, BootedSlot};
@@ -38,9 +37,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 
 /// Only init reads it.
 const TRIAL_MODE: u32 = 0o600;
-
-/// What a boot loader would read, where none does: hosted, and in tests.
-const STATE_FILE: &str = "boot-state";
 
 /// A policy is some lines of text.
 const MAX_POLICY_BYTES: u64 = 64 * 1024;
@@ -104,8 +100,8 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
 impl Driver {
     fn open(places: &Places, mut status: Report) -> Result<Driver, u8> {
         let policy = read_policy(places);
-        let mut loader = open_loader(places, policy.boot_loader)
-            .map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
+        let mut loader =
+            open_loader(&policy, places).map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let boots = loader.read().map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let written = match record::file::read(&places.remembered()) {
             Ok(written) => written,
@@ -333,23 +329,11 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where the boot loader's state is, if it is a file, or a partition that somebody named.
-pub(crate) fn state_file(places: &Places) -> Option<PathBuf> {
-    let is_file = || read_policy(places).boot_loader == BootLoaderKind::File;
-    places.state.clone().or_else(|| is_file().then(|| places.remembered().join(STATE_FILE)))
-}
-
-/// The boot loader that this board has.
-fn open_loader(places: &Places, kind: BootLoaderKind) -> Result<Box<dyn BootLoader>, BootLoaderError> {
-    match kind {
-        BootLoaderKind::File => {
-            let path = places.remembered().join(STATE_FILE);
-            Ok(Box::new(StatePartition::in_file(&path, Some(Mark::Empty))?))
-        }
-        BootLoaderKind::UBootState => Ok(Box::new(StatePartition::of_system()?)),
-        BootLoaderKind::UBootEnvironment | BootLoaderKind::RaspberryPi | BootLoaderKind::Efi => {
-            Err(BootLoaderError::Absent { what: "this boot loader is not supported yet".to_owned() })
-        }
+/// The boot loader that this board has, or the state that somebody names instead.
+pub(crate) fn open_loader(policy: &UpdatePolicy, places: &Places) -> Result<Box<dyn BootLoader>, BootLoaderError> {
+    match &places.state {
+        Some(path) => Ok(Box::new(StatePartition::at(path)?)),
+        None => boot_loader::open(policy, &Board::of_system(&places.data)),
     }
 }
 

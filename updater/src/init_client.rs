@@ -26,9 +26,14 @@ pub(crate) enum AskError {
     Refused(Box<Failure>),
 }
 
-/// Starts the machine again in order. `why` is shown by the next start.
-pub(crate) fn reboot(places: &Places, why: &str) -> Result<(), AskError> {
-    ask(places, &Request::RebootFor { by: clipped("updater"), reason: clipped(why) }, |_| {})
+/// Starts the machine again in order, with an argument for the boot loader if it needs one. `why` is shown by the next start.
+pub(crate) fn reboot(places: &Places, why: &str, argument: Option<&str>) -> Result<(), AskError> {
+    let (by, reason) = (clipped("updater"), clipped(why));
+    let request = match argument {
+        Some(argument) => Request::RebootWith { by, reason, argument: clipped(argument) },
+        None => Request::RebootFor { by, reason },
+    };
+    ask(places, &request, |_| {})
 }
 
 /// Asks, and gives each reply to `take`, until the exchange is over.

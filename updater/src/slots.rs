@@ -1,81 +1,88 @@
-//! `yado-updater slots`: the boot state, as a few lines for people or as JSON. It reads, and changes nothing.
+//! `yado-updater slots`: what the boot loader keeps of the slots, as a few lines for people or as JSON. It reads, and changes nothing.
 
-use crate::boot_state::{BootState, PARTITION, Slot};
+use crate::boot_loader::Boots;
+use crate::boot_state::Slot;
 use crate::command::Format;
-use crate::driver;
+use crate::driver::{open_loader, read_policy};
 use crate::places::Places;
-use crate::state_partition;
 use serde_json::{Value, json};
-use std::fs::File;
-use std::path::Path;
-use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_wire::{columns, hex};
 
+/// What the boot loader will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SlotStates {
+    pub(crate) boots: Boots,
+    /// How often that was changed, where it is counted.
+    pub(crate) changes: Option<u32>,
+}
+
+/// Shows the slots.
 pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
-    Ok(render(&read_state(places)?, format))
+    Ok(render(&read(places)?, format))
 }
 
-/// The boot loader's state: of the raw partition or the file that is named, or else of the system's disk.
-pub(crate) fn read_state(places: &Places) -> Result<BootState, String> {
-    let path = match driver::state_file(places) {
-        Some(path) => path,
-        // As init takes `data`: another disk's partition of that name is not ours.
-        None => named_partition::find(Path::new(SYSFS), &[PARTITION], &Disks::of_system(true))
-            .map_err(|error| format!("partition `{PARTITION}`: {error}"))?
-            .ok_or_else(|| format!("no partition is named `{PARTITION}`; name its device or a file with --state"))?,
+/// What the boot loader that the board's policy names will do.
+pub(crate) fn read(places: &Places) -> Result<SlotStates, String> {
+    let read = || {
+        let mut loader = open_loader(&read_policy(places), places)?;
+        Ok(SlotStates { boots: loader.read()?, changes: loader.changes()? })
     };
-    let file = File::open(&path).map_err(|error| format!("open {}: {error}", path.display()))?;
-    state_partition::read(&file).map_err(|error| format!("{}: {error}", path.display()))
+    read().map_err(|error: crate::boot_loader::BootLoaderError| error.to_string())
 }
 
-fn render(state: &BootState, format: Format) -> String {
+fn render(states: &SlotStates, format: Format) -> String {
     match format {
-        Format::Table => render_table(state),
-        Format::Json => format!("{}\n", json_of(state)),
+        Format::Table => render_table(states),
+        Format::Json => format!("{}\n", json_of(states)),
     }
 }
 
-pub(crate) fn render_table(state: &BootState) -> String {
+pub(crate) fn render_table(SlotStates { boots, changes }: &SlotStates) -> String {
     let rows = Slot::ALL.into_iter().map(|slot| {
-        let order = state.order.slots().iter().position(|other| *other == slot);
+        let order = boots.order.slots().iter().position(|other| *other == slot);
         let order = order.map_or("-".to_owned(), |at| (at + 1).to_string());
-        vec![slot.to_string(), order, state.slot(slot).left.count().to_string(), word_for(state, slot).to_owned()]
+        vec![slot.to_string(), order, boots.slot(slot).left.count().to_string(), word_for(boots, slot).to_owned()]
     });
     let mut out = columns::text(&["SLOT", "ORDER", "TRIES", "STATE"], rows);
-    let next = state.next().map_or("the boot script refills the tries".to_owned(), |slot| format!("slot {slot}"));
-    out.push_str(&format!("next boot: {next}\nchanges so far: {}\n", state.sequence));
-    for fingerprint in state.blocked.fingerprints() {
+    let next = boots.next().map_or("the boot script refills the tries".to_owned(), |slot| format!("slot {slot}"));
+    out.push_str(&format!("next boot: {next}\n"));
+    if let Some(changes) = changes {
+        out.push_str(&format!("changes so far: {changes}\n"));
+    }
+    for fingerprint in boots.blocked.fingerprints() {
         out.push_str(&format!("blocked image: {}\n", hex::encode(fingerprint)));
     }
     out
 }
 
 /// As a value, to which others add.
-pub(crate) fn json_of(state: &BootState) -> Value {
+pub(crate) fn json_of(SlotStates { boots, changes }: &SlotStates) -> Value {
     let slot = |slot: Slot| {
         json!({
             "name": slot.to_string(),
-            "in_order": state.order.slots().contains(&slot),
-            "tries_left": state.slot(slot).left.count(),
-            "state": word_for(state, slot),
+            "in_order": boots.is_in_order(slot),
+            "tries_left": boots.slot(slot).left.count(),
+            "state": word_for(boots, slot),
         })
     };
     let name = |slot: Option<Slot>| slot.map(|slot| slot.to_string());
-    let blocked = state.blocked.fingerprints().iter().map(|fingerprint| hex::encode(fingerprint));
+    let blocked = boots.blocked.fingerprints().iter().map(|fingerprint| hex::encode(fingerprint));
     json!({
-        "sequence": state.sequence,
-        "order": state.order.slots().iter().map(Slot::to_string).collect::<Vec<_>>(),
-        "next": name(state.next()),
-        "trial": name(state.trial),
+        "sequence": changes,
+        "order": boots.order.slots().iter().map(Slot::to_string).collect::<Vec<_>>(),
+        "next": name(boots.next()),
+        "trial": name(boots.trial),
         "slots": Slot::ALL.map(slot),
         "blocked": blocked.collect::<Vec<_>>(),
     })
 }
 
-fn word_for(state: &BootState, slot: Slot) -> &'static str {
-    match state.slot(slot).mark {
+fn word_for(boots: &Boots, slot: Slot) -> &'static str {
+    match boots.slot(slot).mark {
         Some(mark) => mark.as_str(),
-        None if state.trial == Some(slot) => "trial",
+        None if boots.trial == Some(slot) => "trial",
+        // Not every boot loader has a place for why.
+        None if !boots.is_in_order(slot) => "unused",
         None => "good",
     }
 }
@@ -88,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_fresh_device_with_one_system_reads_as_such() {
-        let state = BootState::factory(Some(Mark::Empty));
+        let state = SlotStates { boots: Boots::factory(Some(Mark::Empty)), changes: Some(1) };
         assert_eq!(
             render(&state, Format::Table),
             "SLOT  ORDER  TRIES  STATE\nA     1      3      good\nB     -      0      empty\n\

@@ -1,13 +1,12 @@
 //! `yado-updater status`: the release that runs, the update that goes on, and what the boot loader does next. It reads, and changes
 //! nothing; what cannot be read is said, and the rest is shown.
 
-use crate::boot_state::BootState;
 use crate::command::Format;
 use crate::driver;
 use crate::last_check::LastCheck;
 use crate::places::Places;
 use crate::record::{Blocked, Phase, Record, Release, Update, file};
-use crate::slots;
+use crate::slots::{self, SlotStates};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +21,7 @@ use yado_wire::update_status::{FILE, MAX_BYTES, UpdateStatus};
 /// All that is shown.
 #[derive(Debug)]
 struct Shown {
-    boots: Result<BootState, String>,
+    boots: Result<SlotStates, String>,
     record: Result<Record, String>,
     /// What the updater says that is at work.
     live: Option<UpdateStatus>,
@@ -39,7 +38,7 @@ struct Shown {
 pub(crate) fn show(places: &Places, format: Format) -> Result<String, String> {
     let now = clock::since_boot();
     let shown = Shown {
-        boots: slots::read_state(places),
+        boots: slots::read(places),
         record: file::read(&places.data.join("state"))
             .map(Option::unwrap_or_default)
             .map_err(|error| error.to_string()),
@@ -201,6 +200,7 @@ fn update_words(phase: &Phase) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::boot_loader::Boots;
     use crate::boot_state::{Mark, Slot};
     use crate::record::{Cause, Kind, Line, StagingStep, SystemPart, Unwell};
     use yado_wire::InstanceName;
@@ -210,8 +210,9 @@ mod tests {
     }
 
     fn shown(record: Record) -> Shown {
+        let boots = SlotStates { boots: Boots::factory(Some(Mark::Empty)), changes: Some(1) };
         Shown {
-            boots: Ok(BootState::factory(Some(Mark::Empty))),
+            boots: Ok(boots),
             record: Ok(record),
             live: None,
             reset: None,

@@ -20,8 +20,8 @@ pub(crate) fn show_updater(verb: &str, socket: &Path, format: Format) -> Outcome
     updater.arg0("yado-updater").args([verb, "--format", format]);
     // Hosted, all of an init's is in one directory.
     if let Some(run) = run.filter(|run| run != Path::new(RUN)) {
-        updater.env("YADO_SYSTEM", run.with_file_name("system"));
-        updater.env("YADO_DATA", run.with_file_name("data")).env("YADO_RUN", run);
+        updater.env("YADO_SYSTEM", run.with_file_name("system")).env("YADO_DATA", run.with_file_name("data"));
+        updater.env("YADO_RUN", run);
     }
     Err(format!("become yado-updater: {}", updater.exec()).into())
 }

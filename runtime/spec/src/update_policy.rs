@@ -2,6 +2,8 @@
 //! judges one that is on trial. `update.toml` of the signed system says it; a file of the same name on the data partition may say
 //! otherwise where a row of the table allows that. The keys stand at the top of the file, without a `[config]`.
 
+mod boot;
+
 use crate::document::{MAX_PROBLEMS, TomlValue, parse_document};
 use crate::problem::{Fault, Problem};
 use crate::setting::Applies::AtOnce;
@@ -10,6 +12,8 @@ use crate::values::{Expected, parse_path};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use boot::{BootLoaderKind, BootPlaces};
 
 /// The file's name, in the system and on the data partition.
 pub const FILE: &str = "update.toml";
@@ -21,6 +25,8 @@ pub struct UpdatePolicy {
     pub compatible: Vec<String>,
     /// What decides which slot boots.
     pub boot_loader: BootLoaderKind,
+    /// Where that keeps what it starts next.
+    pub boot: BootPlaces,
     /// Where new releases are looked for, if nothing else is said: an HTTP address or a directory.
     pub source: Option<String>,
     /// How often, a tenth more or less; `None`: only when asked.
@@ -45,21 +51,6 @@ pub struct UpdatePolicy {
     pub proxy: Option<String>,
 }
 
-/// What decides which slot boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BootLoaderKind {
-    /// U-Boot with our boot script, which reads the partition `state`.
-    UBootState,
-    /// U-Boot with its own redundant environment.
-    UBootEnvironment,
-    /// A Raspberry Pi's firmware.
-    RaspberryPi,
-    /// UEFI firmware.
-    Efi,
-    /// A file: for tests, and where nothing boots.
-    File,
-}
-
 /// Whose file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Author {
@@ -70,7 +61,8 @@ pub enum Author {
 }
 
 /// What only the signed system may say.
-const OF_SYSTEM: &[&str] = &["compatible", "boot.loader"];
+const OF_SYSTEM: &[&str] =
+    &["compatible", "boot.loader", "boot.environment", "boot.autoboot", "boot.options", "boot.file"];
 
 /// The most names of a board; each is compared with each of a release's.
 const MAX_NAMES: usize = 32;
@@ -127,6 +119,10 @@ pub static UPDATE: &[Setting<UpdatePolicy>] = &[
         origin: Origin::Ours,
         help: "What decides which slot boots. Only the signed system says it.",
     },
+    boot::ENVIRONMENT,
+    boot::AUTOBOOT,
+    boot::OPTIONS,
+    boot::FILE,
     Setting {
         name: "source",
         value: Value::Parsed {
@@ -266,6 +262,7 @@ impl UpdatePolicy {
         let mut policy = UpdatePolicy {
             compatible: Vec::new(),
             boot_loader: BootLoaderKind::UBootState,
+            boot: BootPlaces::default(),
             source: None,
             check_interval: None,
             is_automatic: false,
@@ -360,68 +357,4 @@ fn is_plain(rest: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn read(author: Author, text: &str) -> (UpdatePolicy, Vec<String>) {
-        let mut policy = UpdatePolicy::usual();
-        let problems = policy.add(FILE, author, text.as_bytes());
-        (policy, problems.iter().map(ToString::to_string).collect())
-    }
-
-    #[test]
-    fn without_a_file_nothing_is_done_without_being_asked() {
-        let policy = UpdatePolicy::usual();
-        assert_eq!((policy.check_interval, policy.is_automatic, policy.takes_sticks), (None, false, false));
-        assert_eq!((policy.trial_window, policy.trial_deadline), (Duration::from_secs(30), Duration::from_secs(600)));
-    }
-
-    #[test]
-    fn each_default_is_a_value_of_its_key() {
-        for setting in UPDATE.iter().filter(|setting| !setting.default.is_empty()) {
-            assert!(setting.parse(setting.name, setting.default).is_ok(), "{}", setting.name);
-        }
-    }
-
-    #[test]
-    fn tables_and_dotted_keys_say_the_same() {
-        let (dotted, problems) = read(
-            Author::System,
-            "compatible = [\"qemu-virt\", \"acme,panel\"]\ncheck.interval = \"6h\"\nsource = \"http://10.0.2.2:8080/x\"",
-        );
-        assert_eq!(problems, Vec::<String>::new());
-        let (table, _) = read(
-            Author::System,
-            "compatible = \"qemu-virt, acme\"\nsource = \"http://10.0.2.2:8080/x\"\n[check]\ninterval = \"6h\"",
-        );
-        assert_eq!(dotted.check_interval, Some(Duration::from_secs(6 * 3600)));
-        assert_eq!((dotted.check_interval, dotted.source), (table.check_interval, table.source));
-        assert_eq!(table.compatible, ["qemu-virt", "acme"]);
-    }
-
-    #[test]
-    fn of_a_key_that_is_given_twice_the_first_holds_and_the_second_is_told() {
-        let (policy, problems) =
-            read(Author::System, "trial.window = \"1m\"\n\"trial.window\" = \"2s\"\ntrial.deadline = \"5m\"");
-        assert_eq!((policy.trial_window, policy.trial_deadline), (MINUTE, 5 * MINUTE));
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].starts_with(&format!("{FILE}:2:")) && problems[0].contains("twice"), "{problems:?}");
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_and_the_rest_holds() {
-        let (policy, problems) = read(
-            Author::Administrator,
-            "compatible = \"other\"\ntrial.windw = 3\nsource = \"ftp://x\"\ntrial.deadline = \"5m\"\nsticks = [1]",
-        );
-        assert_eq!(policy.trial_deadline, Duration::from_secs(300));
-        assert_eq!((policy.compatible.len(), policy.source, policy.takes_sticks), (0, None, false));
-        let expected = ["only the signed system", "trial.window", "http://", "single value"];
-        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
-        for (line, (problem, part)) in problems.iter().zip(expected).enumerate() {
-            let place = format!("{FILE}:{}:", [1, 2, 3, 5][line]);
-            assert!(problem.starts_with(&place) && problem.contains(part), "{problem}");
-        }
-    }
-}
+mod tests;

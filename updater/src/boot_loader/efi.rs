@@ -3,20 +3,24 @@
 //!
 //! The slots' load options are known by their descriptions. Options of others keep their places.
 
-use super::efi_variable as variable;
+use super::efi_variable::{self as variable, Name};
 use super::{BootLoader, BootLoaderError, Boots, Counting};
 use crate::boot_state::{Blocked, Order, Slot, SlotState, Tries};
+use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-/// Where the kernel shows the variables.
-pub const EFIVARFS: &str = "/sys/firmware/efi/efivars";
+use yado_sys::mount::{Attributes, new_file_system};
 
 /// The firmware's variables, and the descriptions of the slots' options.
 #[derive(Debug)]
 pub struct Efi {
     folder: PathBuf,
+    /// As people know it.
+    shown: String,
     descriptions: [String; 2],
+    /// What `folder` is on, if it was mounted for this alone.
+    _mount: Option<OwnedFd>,
 }
 
 /// What decides, as it is.
@@ -29,19 +33,53 @@ struct Variables {
 
 impl Efi {
     /// The variables below this folder, with the descriptions of the options of slot A and slot B.
-    pub fn at(folder: &Path, descriptions: [&str; 2]) -> Efi {
-        Efi { folder: folder.to_owned(), descriptions: descriptions.map(str::to_owned) }
+    pub fn at(folder: &Path, descriptions: &[String; 2]) -> Efi {
+        let shown = folder.display().to_string();
+        Efi { folder: folder.to_owned(), shown, descriptions: descriptions.clone(), _mount: None }
+    }
+
+    /// The firmware's own, where the kernel shows them below this `/sys`, with the descriptions of the options of slot A and slot B.
+    /// Where nobody has mounted them they are mounted where nobody sees it, and as long as this lives.
+    ///
+    /// # Errors
+    /// When no EFI firmware started this system, or the kernel shows no variables.
+    pub(super) fn of_firmware(sysfs: &Path, descriptions: &[String; 2]) -> Result<Efi, BootLoaderError> {
+        let absent = |what| BootLoaderError::Absent { what };
+        let firmware = sysfs.join("firmware/efi");
+        // Documentation/filesystems/efivarfs.rst: the place to mount it at is there whenever firmware of this kind is.
+        let folder = firmware.join("efivars");
+        let mut entries = fs::read_dir(&folder).map_err(|error| {
+            absent(format!("{}: {error}: no EFI firmware with variables started this system", folder.display()))
+        })?;
+        if entries.next().is_some() {
+            return Ok(Efi::at(&folder, descriptions));
+        }
+        let attributes =
+            Attributes::MOUNT_ATTR_NOSUID.union(Attributes::MOUNT_ATTR_NODEV).union(Attributes::MOUNT_ATTR_NOEXEC);
+        let mount = new_file_system("efivarfs", &[], attributes).map_err(|error| {
+            absent(format!(
+                "{} is empty, and efivarfs cannot be mounted: {error} (CONFIG_EFIVAR_FS, or its module in modules-load.d)",
+                folder.display()
+            ))
+        })?;
+        let place = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        Ok(Efi {
+            folder: place,
+            shown: folder.display().to_string(),
+            _mount: Some(mount),
+            ..Efi::at(&folder, descriptions)
+        })
     }
 
     fn error(&self, name: &str, reason: impl ToString) -> BootLoaderError {
         BootLoaderError::Read {
-            object: format!("EFI variable {name} below {}", self.folder.display()),
+            object: format!("EFI variable {name} below {}", self.shown),
             reason: reason.to_string(),
         }
     }
 
     fn numbers(&self, name: &str) -> Result<Vec<u16>, BootLoaderError> {
-        let value = variable::read(&self.folder, name).map_err(|error| self.error(name, error))?;
+        let value = variable::read(&self.folder, Name::global(name)).map_err(|error| self.error(name, error))?;
         let value = value.unwrap_or_default();
         variable::parse_numbers(&value).ok_or_else(|| self.error(name, "it is no list of numbers"))
     }
@@ -64,12 +102,12 @@ impl Efi {
 
     fn write_variable(&self, name: &str, numbers: &[u16]) -> Result<(), BootLoaderError> {
         let error = |reason: String| BootLoaderError::Write {
-            object: format!("EFI variable {name} below {}", self.folder.display()),
+            object: format!("EFI variable {name} below {}", self.shown),
             reason,
         };
         let done = match numbers {
-            [] => variable::remove(&self.folder, name),
-            numbers => variable::write(&self.folder, name, &variable::number_bytes(numbers)),
+            [] => variable::remove(&self.folder, Name::global(name)),
+            numbers => variable::write(&self.folder, Name::global(name), &variable::number_bytes(numbers)),
         };
         done.map_err(|reason: io::Error| error(reason.to_string()))?;
         if self.numbers(name)? == numbers {
@@ -145,6 +183,26 @@ impl BootLoader for Efi {
         }
         Ok(())
     }
+
+    /// A variable that nobody reads is made and removed: firmware may take none once a system runs (UEFI specification 2.10, 8.2,
+    /// `EFI_RT_SUPPORTED_SET_VARIABLE`), and what decides is not touched for the question.
+    fn prove_write(&mut self) -> Result<String, BootLoaderError> {
+        const VALUE: &[u8] = b"check-boot";
+        let error = |reason: String| BootLoaderError::Write {
+            object: format!("an EFI variable of ours below {}", self.shown),
+            reason,
+        };
+        let said = |reason: io::Error| error(reason.to_string());
+        variable::write(&self.folder, variable::PROOF, VALUE).map_err(said)?;
+        let found = variable::read(&self.folder, variable::PROOF).map_err(said)?;
+        variable::remove(&self.folder, variable::PROOF).map_err(said)?;
+        let after = variable::read(&self.folder, variable::PROOF).map_err(said)?;
+        match (found.as_deref() == Some(VALUE), after) {
+            (true, None) => Ok("a variable was made, read back and removed".to_owned()),
+            (true, Some(_)) => Err(error("the firmware does not remove it".to_owned())),
+            (false, _) => Err(error("the firmware gives another value back".to_owned())),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +210,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::boot_state::Mark;
-    use std::fs;
 
     const GUID: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
@@ -190,7 +247,7 @@ mod tests {
         put("Boot0001", &load_option("UEFI Shell"));
         put("BootOrder", &[&[7, 0, 0, 0][..], order].concat());
         put("BootCurrent", &[6, 0, 0, 0, 3, 0]);
-        let efi = Efi::at(folder.path(), ["Yadokari A", "Yadokari B"]);
+        let efi = Efi::at(folder.path(), &["Yadokari A", "Yadokari B"].map(str::to_owned));
         (folder, efi)
     }
 
@@ -242,6 +299,18 @@ mod tests {
                 assert_eq!(efi.read().unwrap(), *to, "from {from:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_proof_leaves_every_variable_as_it_was() {
+        let (folder, mut efi) = firmware(&[3, 0, 10, 0, 1, 0]);
+        let all = || {
+            let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let before = all();
+        assert_eq!(efi.prove_write().unwrap(), "a variable was made, read back and removed");
+        assert_eq!(all(), before);
     }
 
     #[test]

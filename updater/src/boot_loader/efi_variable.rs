@@ -8,10 +8,29 @@ use std::path::{Path, PathBuf};
 
 /// `EFI_GLOBAL_VARIABLE`.
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// Of variables that are ours alone: the firmware takes none but its own below [`GLOBAL`].
+const OURS: &str = "5c2a1d1e-8f5b-4a0e-9d0c-7a3f3b8e6c41";
 /// Kept without power, and seen by the firmware and by us: what these variables must have.
 const ATTRIBUTES: u32 = 0x1 | 0x2 | 0x4;
 /// Longer than any load option that a firmware makes.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// The variable that proves that the firmware takes one from a running system. Nobody reads it.
+pub const PROOF: Name<'_> = Name { word: "YadoCheckBoot", vendor: OURS };
+
+/// A variable's name, with the number of whoever defined it.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'n> {
+    word: &'n str,
+    vendor: &'static str,
+}
+
+impl<'n> Name<'n> {
+    /// One of the specification's own.
+    pub fn global(word: &'n str) -> Name<'n> {
+        Name { word, vendor: GLOBAL }
+    }
+}
 
 /// What of a load option tells which one it is. The path and what follows are the firmware's, and are not looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +73,7 @@ pub fn number_bytes(numbers: &[u16]) -> Vec<u8> {
 ///
 /// # Errors
 /// What the kernel says, and when it is too short or too long.
-pub fn read(folder: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+pub fn read(folder: &Path, name: Name<'_>) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path_of(folder, name)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -72,7 +91,7 @@ pub fn read(folder: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// What the kernel says: the old value is there.
-pub fn write(folder: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+pub fn write(folder: &Path, name: Name<'_>, value: &[u8]) -> io::Result<()> {
     let path = path_of(folder, name);
     make_mutable(&path)?;
     let bytes = [&ATTRIBUTES.to_le_bytes(), value].concat();
@@ -90,7 +109,7 @@ pub fn write(folder: &Path, name: &str, value: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn remove(folder: &Path, name: &str) -> io::Result<()> {
+pub fn remove(folder: &Path, name: Name<'_>) -> io::Result<()> {
     let path = path_of(folder, name);
     make_mutable(&path)?;
     match fs::remove_file(&path) {
@@ -113,15 +132,15 @@ pub fn load_options(folder: &Path) -> io::Result<Vec<(u16, LoadOption)>> {
         let number =
             number.filter(|digits| digits.len() == 4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
         let Some(number) = number else { continue };
-        let value = read(folder, &format!("Boot{number:04X}"))?;
+        let value = read(folder, Name::global(&format!("Boot{number:04X}")))?;
         found.extend(value.and_then(|value| LoadOption::parse(&value)).map(|option| (number, option)));
     }
     found.sort_unstable_by_key(|(number, _)| *number);
     Ok(found)
 }
 
-fn path_of(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}-{GLOBAL}"))
+fn path_of(folder: &Path, Name { word, vendor }: Name<'_>) -> PathBuf {
+    folder.join(format!("{word}-{vendor}"))
 }
 
 /// efivarfs makes files immutable, so that `rm -r` does not destroy a machine (Documentation/filesystems/efivarfs.rst).

@@ -1,11 +1,10 @@
 //! The raw partition `state`, which our own boot script for U-Boot reads and counts tries in.
 
-use super::{BootLoader, BootLoaderError, Boots, Counting};
+use super::{Board, BootLoader, BootLoaderError, Boots, Counting};
 use crate::boot_state::{BootState, Mark, PARTITION};
 use crate::state_partition;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use yado_sys::named_partition::{self, Disks, SYSFS};
 use yado_sys::replace_file;
 
 /// The partition, open.
@@ -16,16 +15,12 @@ pub struct StatePartition {
 }
 
 impl StatePartition {
-    /// The partition of that name on the disk that the running system is on: another disk's partition of that name is not ours.
+    /// The partition of that name on the system's disk.
     ///
     /// # Errors
     /// When there is none, or more than one disk has one, or it cannot be opened.
-    pub fn of_system() -> Result<StatePartition, BootLoaderError> {
-        let absent = |what| BootLoaderError::Absent { what };
-        let path = named_partition::find(Path::new(SYSFS), &[PARTITION], &Disks::of_system(true))
-            .map_err(|error| absent(format!("partition `{PARTITION}`: {error}")))?
-            .ok_or_else(|| absent(format!("no partition of the system's disk is named `{PARTITION}`")))?;
-        StatePartition::at(&path)
+    pub fn on(board: &Board) -> Result<StatePartition, BootLoaderError> {
+        StatePartition::at(&board.partition(&[PARTITION])?)
     }
 
     /// This device, or a file of the same bytes.
@@ -72,6 +67,24 @@ impl BootLoader for StatePartition {
     fn read(&mut self) -> Result<Boots, BootLoaderError> {
         let BootState { order, a, b, trial, blocked, sequence: _, others: _ } = self.read_state()?;
         Ok(Boots { order, a, b, trial, blocked })
+    }
+
+    fn prove_write(&mut self) -> Result<String, BootLoaderError> {
+        let before = self.read_state()?;
+        let boots = self.read()?;
+        self.write(&boots, &boots)?;
+        let after = self.read_state()?;
+        match (before.sequence.checked_add(1) == Some(after.sequence), self.read()? == boots) {
+            (true, true) => Ok(format!("change {} was written and read back", after.sequence)),
+            (_, _) => Err(BootLoaderError::Write {
+                object: self.path.display().to_string(),
+                reason: format!("change {} was read back after {}", after.sequence, before.sequence),
+            }),
+        }
+    }
+
+    fn changes(&mut self) -> Result<Option<u32>, BootLoaderError> {
+        Ok(Some(self.read_state()?.sequence))
     }
 
     fn write(&mut self, _before: &Boots, boots: &Boots) -> Result<(), BootLoaderError> {

@@ -1,13 +1,17 @@
 //! The Raspberry Pi's boot loader: `autoboot.txt` on the first partition says which partition it starts from, and which one instead,
 //! once, when the reboot was asked for with `0 tryboot`. It counts nothing and falls back by forgetting.
 //!
-//! The file is one sector, is overwritten in place and never grows: so a power cut leaves the old or the new. A comment in it has what
-//! the firmware does not know: which slots are good, and why one is not.
+//! The file is one sector, is overwritten in place through the block device and never grows: so a power cut leaves the old or the new,
+//! and nothing else of the file system is written. A comment in it has what the firmware does not know: which slots are good, and why
+//! one is not.
 
-use super::{BootLoader, BootLoaderError, Boots, Counting};
+use super::fat_file::{self, FatFile};
+use super::{Board, BootLoader, BootLoaderError, Boots, Counting};
 use crate::boot_state::{Blocked, Mark, Order, Slot, SlotState, Tries};
+use rustix::fs::OFlags;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a disk writes at once, and the firmware's own limit for this file.
@@ -16,20 +20,50 @@ pub const FILE_BYTES: usize = 512;
 /// What the comment begins with. A version that is not known is as no comment.
 const COMMENT: &str = "# yado 1 ";
 
+/// What `prove_write` adds to it for a moment: a comment, to the firmware and to us.
+const PROOF: &str = "# yado check-boot\n";
+
+/// The file, as a FAT has its name.
+const NAME: &[u8; 11] = b"AUTOBOOTTXT";
+
 /// The argument of the reboot that starts the trial (`LINUX_REBOOT_CMD_RESTART2`).
 pub const REBOOT_ARGUMENT: &str = "0 tryboot";
 
-/// The file, and the numbers of the partitions that the slots' boot files are on.
+/// The FAT file system with the file, and the numbers of the partitions that the slots' boot files are on.
 #[derive(Debug)]
 pub struct Tryboot {
-    path: PathBuf,
+    device: PathBuf,
     partitions: [u8; 2],
 }
 
 impl Tryboot {
-    /// The file, with the number of the boot partition of slot A and that of slot B.
-    pub fn at(path: &Path, partitions: [u8; 2]) -> Tryboot {
-        Tryboot { path: path.to_owned(), partitions }
+    /// A block device, or a file of the same bytes, with the number of the boot partition of slot A and that of slot B.
+    pub fn at(device: &Path, partitions: [u8; 2]) -> Tryboot {
+        Tryboot { device: device.to_owned(), partitions }
+    }
+
+    /// On the partition of this name; the slots' boot files are where an update writes them.
+    ///
+    /// # Errors
+    /// When one of them is not on the system's disk, or the firmware would look for the file elsewhere.
+    pub(super) fn on(board: &Board, name: &str) -> Result<Tryboot, BootLoaderError> {
+        let autoboot = board.partition(&[name])?;
+        let number = board.number_of(&autoboot)?;
+        let a = board.number_of(&board.partition(&["boot-a", "boot-A"])?)?;
+        let b = board.number_of(&board.partition(&["boot-b", "boot-B"])?)?;
+        if a.min(b) <= number {
+            return Err(BootLoaderError::Absent {
+                what: format!(
+                    "partition `{name}` is number {number} and those of the slots are {a} and {b}: the firmware looks for \
+                     autoboot.txt on the first FAT partition only"
+                ),
+            });
+        }
+        Ok(Tryboot::at(&autoboot, [a, b]))
+    }
+
+    fn object(&self) -> String {
+        format!("autoboot.txt on {}", self.device.display())
     }
 
     fn partition(&self, slot: Slot) -> u8 {
@@ -87,29 +121,41 @@ impl Tryboot {
         Ok(Boots { order, a: slot(Slot::A, mark_a), b: slot(Slot::B, mark_b), trial, blocked: Blocked::default() })
     }
 
-    fn read_text(&self) -> Result<String, BootLoaderError> {
-        let error = |reason: String| BootLoaderError::Read { object: self.path.display().to_string(), reason };
-        let file = File::open(&self.path).map_err(|reason| error(reason.to_string()))?;
+    /// The file's place in the file system, and its bytes.
+    fn read_sector(&self) -> Result<(u64, [u8; FILE_BYTES]), BootLoaderError> {
+        let error = |reason: String| BootLoaderError::Read { object: self.object(), reason };
+        let device = File::open(&self.device).map_err(|reason| error(reason.to_string()))?;
         // Not from memory: what was written would be found there even if the disk did not take it.
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-        let bytes = file.metadata().map_err(|reason| error(reason.to_string()))?.len();
-        if bytes != FILE_BYTES as u64 {
+        let _ = rustix::fs::fadvise(&device, 0, None, rustix::fs::Advice::DontNeed);
+        let found = fat_file::find(NAME, |offset, bytes| device.read_exact_at(bytes, offset));
+        let FatFile { offset, bytes } = found.map_err(|reason| error(reason.to_string()))?;
+        if bytes as usize != FILE_BYTES {
             return Err(error(format!(
                 "it has {bytes} bytes, and must have {FILE_BYTES} to be overwritten in one piece"
             )));
         }
         let mut sector = [0; FILE_BYTES];
-        file.read_exact_at(&mut sector, 0).map_err(|reason| error(reason.to_string()))?;
-        String::from_utf8(sector.to_vec()).map_err(|_| error("it is no text".to_owned()))
+        device.read_exact_at(&mut sector, offset).map_err(|reason| error(reason.to_string()))?;
+        Ok((offset, sector))
     }
-}
 
-/// The file as a factory writes it: the text, and line ends up to a whole sector.
-///
-/// # Errors
-/// What the kernel says.
-pub fn create(path: &Path, partitions: [u8; 2], boots: &Boots) -> std::io::Result<()> {
-    std::fs::write(path, sector_of(&Tryboot::at(path, partitions).text(boots)))
+    /// Returns when it is on the disk.
+    fn write_sector(&self, sector: &[u8; FILE_BYTES]) -> Result<(), BootLoaderError> {
+        let error = |reason: String| BootLoaderError::Write { object: self.object(), reason };
+        // It must be there, in one sector: nothing is begun that could leave half a file.
+        let (offset, _) = self.read_sector()?;
+        let write = || -> io::Result<()> {
+            // Whoever has mounted it would not see what changes below.
+            let device = File::options().write(true).custom_flags(OFlags::EXCL.bits() as i32).open(&self.device)?;
+            device.write_all_at(sector, offset)?;
+            device.sync_data()
+        };
+        write().map_err(|reason| error(reason.to_string()))?;
+        match self.read_sector()?.1 == *sector {
+            true => Ok(()),
+            false => Err(error("the disk gives other bytes back".to_owned())),
+        }
+    }
 }
 
 /// Empty lines mean nothing to the firmware.
@@ -153,35 +199,49 @@ impl BootLoader for Tryboot {
     }
 
     fn read(&mut self) -> Result<Boots, BootLoaderError> {
-        self.parse(&self.read_text()?)
-            .map_err(|reason| BootLoaderError::Read { object: self.path.display().to_string(), reason })
+        let error = |reason: String| BootLoaderError::Read { object: self.object(), reason };
+        let (_, sector) = self.read_sector()?;
+        let text = std::str::from_utf8(&sector).map_err(|_| error("it is no text".to_owned()))?;
+        self.parse(text).map_err(error)
     }
 
     fn write(&mut self, _before: &Boots, boots: &Boots) -> Result<(), BootLoaderError> {
-        let error = |reason: String| BootLoaderError::Write { object: self.path.display().to_string(), reason };
-        // It must be there, in one sector: nothing is begun that could leave half a file.
-        self.read_text()?;
-        let sector = sector_of(&self.text(boots));
-        File::options()
-            .write(true)
-            .open(&self.path)
-            .and_then(|file| file.write_all_at(&sector, 0).and_then(|()| file.sync_data()))
-            .map_err(|reason| error(reason.to_string()))?;
-        let found = self.read_text()?;
-        if found.as_bytes() == sector { Ok(()) } else { Err(error("the disk gives other bytes back".to_owned())) }
+        self.write_sector(&sector_of(&self.text(boots)))
+    }
+
+    fn prove_write(&mut self) -> Result<String, BootLoaderError> {
+        let (offset, before) = self.read_sector()?;
+        let text = String::from_utf8_lossy(&before);
+        let proof = format!("{}\n{PROOF}", text.trim_end());
+        if FILE_BYTES < proof.len() {
+            let reason = format!("it has no room for a comment: {FILE_BYTES} bytes are full");
+            return Err(BootLoaderError::Write { object: self.object(), reason });
+        }
+        self.write_sector(&sector_of(&proof))?;
+        self.write_sector(&before)?;
+        Ok(format!("the sector at byte {offset} of {} was written twice and read back", self.device.display()))
+    }
+
+    fn restart_argument(&self) -> Option<&'static str> {
+        Some(REBOOT_ARGUMENT)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::fat_file::has_tools;
     use super::*;
     use std::fs;
+    use std::process::Command;
+
+    /// What a board's maker writes, as the README says it: it starts slot A, and knows nothing of us.
+    const MAKERS: &str = "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=2\n";
 
     /// The firmware, as its documentation has it (config.txt, "autoboot.txt" and "tryboot"): written from that, not from the code
     /// above. Its one-shot flag is a file here, a register there.
     struct Firmware {
-        autoboot: PathBuf,
+        partition: PathBuf,
         flag: PathBuf,
     }
 
@@ -192,12 +252,19 @@ mod tests {
             }
         }
 
+        /// Another reader of FAT than ours.
+        fn autoboot(&self) -> String {
+            let read = Command::new("mtype").arg("-i").arg(&self.partition).arg("::autoboot.txt").output().unwrap();
+            assert!(read.status.success(), "{read:?}");
+            String::from_utf8(read.stdout).unwrap()
+        }
+
         /// The partition that it starts from. The flag is gone with that.
         fn start(&self) -> u8 {
             let is_trial = fs::remove_file(&self.flag).is_ok();
             let mut applies = true;
             let mut partition = 1;
-            for line in fs::read_to_string(&self.autoboot).unwrap().lines() {
+            for line in self.autoboot().lines() {
                 match line {
                     "[all]" => applies = true,
                     "[tryboot]" => applies = is_trial,
@@ -210,16 +277,30 @@ mod tests {
         }
     }
 
-    fn device(boots: &Boots) -> (tempfile::TempDir, Firmware, Tryboot) {
+    /// A partition with this file, as mkfs.fat(8) and mcopy(1) make it.
+    fn partition(autoboot: &[u8]) -> (tempfile::TempDir, Firmware, Tryboot) {
         let folder = tempfile::tempdir().unwrap();
-        let autoboot = folder.path().join("autoboot.txt");
-        create(&autoboot, [2, 3], boots).unwrap();
-        let firmware = Firmware { autoboot: autoboot.clone(), flag: folder.path().join("flag") };
-        (folder, firmware, Tryboot::at(&autoboot, [2, 3]))
+        let (partition, file) = (folder.path().join("autoboot"), folder.path().join("file"));
+        File::create(&partition).unwrap().set_len(4 << 20).unwrap();
+        fs::write(&file, autoboot).unwrap();
+        let run = |command: &mut Command| assert!(command.output().unwrap().status.success(), "{command:?}");
+        run(Command::new("mkfs.fat").arg(&partition));
+        run(Command::new("mcopy").arg("-i").arg(&partition).arg(&file).arg("::autoboot.txt"));
+        let loader = Tryboot::at(&partition, [2, 3]);
+        let flag = folder.path().join("flag");
+        (folder, Firmware { partition, flag }, loader)
+    }
+
+    fn device(boots: &Boots) -> (tempfile::TempDir, Firmware, Tryboot) {
+        let text = Tryboot::at(Path::new(""), [2, 3]).text(boots);
+        partition(&sector_of(&text))
     }
 
     #[test]
     fn the_firmware_tries_the_armed_slot_once_and_keeps_it_when_it_is_confirmed() {
+        if !has_tools() {
+            return;
+        }
         let (_folder, firmware, mut loader) = device(&Boots::factory(Some(Mark::Empty)));
         assert_eq!(firmware.start(), 2);
         assert_eq!(loader.deny(Slot::B).unwrap().b.mark, Some(Mark::Writing));
@@ -241,6 +322,9 @@ mod tests {
 
     #[test]
     fn every_wish_is_read_as_it_was_written_and_stays_one_sector() {
+        if !has_tools() {
+            return;
+        }
         let marks = [None, Some(Mark::Empty), Some(Mark::Writing), Some(Mark::Failed)];
         let mut all = Vec::new();
         for mark in marks {
@@ -254,22 +338,60 @@ mod tests {
             let (_folder, firmware, mut loader) = device(&good);
             loader.write(&good, boots).unwrap();
             assert_eq!(loader.read().unwrap(), *boots);
-            assert_eq!(fs::metadata(&firmware.autoboot).unwrap().len(), FILE_BYTES as u64);
+            assert_eq!(firmware.autoboot().len(), FILE_BYTES);
         }
     }
 
     #[test]
     fn a_file_that_is_not_one_sector_or_names_no_slot_is_left_alone() {
-        let good = Boots::factory(None);
-        let (_folder, firmware, mut loader) = device(&good);
-        fs::write(&firmware.autoboot, "[all]\nboot_partition=2\n").unwrap();
-        let error = loader.deny(Slot::B).unwrap_err().to_string();
+        if !has_tools() {
+            return;
+        }
+        let denied = |autoboot: &[u8]| partition(autoboot).2.deny(Slot::B).unwrap_err().to_string();
+        let error = denied(b"[all]\nboot_partition=2\n");
         assert!(error.contains("it has 23 bytes, and must have 512"), "{error}");
-        fs::write(&firmware.autoboot, sector_of("[all]\nboot_partition=7\n[tryboot]\nboot_partition=3\n")).unwrap();
-        let error = loader.deny(Slot::B).unwrap_err().to_string();
+        let error = denied(&sector_of("[all]\nboot_partition=7\n[tryboot]\nboot_partition=3\n"));
         assert!(error.ends_with("boot_partition=7 is no slot's"), "{error}");
+        let error = denied(&[0xff; FILE_BYTES]);
+        assert!(error.ends_with("it is no text"), "{error}");
         // A comment that somebody else wrote, or none: the firmware's own words count.
-        fs::write(&firmware.autoboot, sector_of("[all]\nboot_partition=3\n[tryboot]\nboot_partition=3\n")).unwrap();
-        assert_eq!(loader.read().unwrap().order, Order::B);
+        let (_folder, _, mut loader) = partition(&sector_of(MAKERS));
+        assert_eq!(loader.read().unwrap().order, Order::A);
+    }
+
+    #[test]
+    fn the_file_that_a_boards_maker_writes_takes_a_whole_update() {
+        if !has_tools() {
+            return;
+        }
+        let (_folder, firmware, mut loader) = partition(&sector_of(MAKERS));
+        assert_eq!(firmware.start(), 2);
+        loader.deny(Slot::B).unwrap();
+        loader.arm(Slot::B, Tries::FULL).unwrap();
+        firmware.reboot(loader.restart_argument());
+        assert_eq!(firmware.start(), 3);
+        loader.confirm(Slot::B).unwrap();
+        assert_eq!(firmware.start(), 3);
+    }
+
+    #[test]
+    fn the_proof_writes_and_leaves_every_byte_of_the_file_system_as_it_was() {
+        if !has_tools() {
+            return;
+        }
+        let (_folder, firmware, mut loader) = partition(&sector_of(MAKERS));
+        let before = fs::read(&firmware.partition).unwrap();
+        let said = loader.prove_write().unwrap();
+        assert!(said.contains("was written twice and read back"), "{said}");
+        assert_eq!(fs::read(&firmware.partition).unwrap(), before);
+        // And an update nothing but the file's own sector.
+        loader.arm(Slot::B, Tries::FULL).unwrap();
+        loader.confirm(Slot::B).unwrap();
+        let after = fs::read(&firmware.partition).unwrap();
+        let changed: Vec<usize> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+        let (first, last) = (changed[0], changed[changed.len() - 1]);
+        assert_eq!(first / FILE_BYTES, last / FILE_BYTES, "{first} to {last}");
+        let (_folder, _, mut full) = partition(&[b'#'; FILE_BYTES]);
+        assert!(full.prove_write().unwrap_err().to_string().ends_with("512 bytes are full"));
     }
 }

@@ -6,8 +6,13 @@ use super::{BootLoader, BootLoaderError, Boots, Counting};
 use crate::boot_state::BootState;
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
+use yado_sys::regular_file;
+
+/// `fw_env.config` is two lines, and what its author says about them.
+const MAX_CONFIG_BYTES: u64 = 16 * 1024;
 
 /// Where one copy is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +107,24 @@ impl UBootEnvironment {
         UBootEnvironment { places }
     }
 
+    /// The environment that the board's `fw_env.config` leads to.
+    ///
+    /// # Errors
+    /// When that says no two places, or one of them is none that can be written.
+    pub fn configured(config: &Path) -> Result<UBootEnvironment, BootLoaderError> {
+        let places = Places::read(config)?;
+        for place in [&places.first, &places.second] {
+            let error = |reason: String| BootLoaderError::Absent {
+                what: format!("{} names {}: {reason}", config.display(), place.path.display()),
+            };
+            let kind = std::fs::metadata(&place.path).map_err(|reason| error(reason.to_string()))?.file_type();
+            if !kind.is_file() && !kind.is_block_device() {
+                return Err(error(NO_STORAGE.to_owned()));
+            }
+        }
+        Ok(UBootEnvironment::at(places))
+    }
+
     fn find(&self) -> Result<Found, BootLoaderError> {
         let read = |copy| read_place(self.places.of(copy));
         let (first, second) = (read(Copy::First), read(Copy::Second));
@@ -135,6 +158,27 @@ impl UBootEnvironment {
 impl BootLoader for UBootEnvironment {
     fn counting(&self) -> Counting {
         Counting::Tries
+    }
+
+    fn prove_write(&mut self) -> Result<String, BootLoaderError> {
+        let before = self.find()?;
+        let boots = self.read()?;
+        self.write(&boots, &boots)?;
+        let after = self.find()?;
+        let is_next = after.newer == before.newer.other() && after.count == before.count.wrapping_add(1);
+        let is_same = after.texts == before.texts && self.read()? == boots;
+        let place = self.places.of(after.newer);
+        let object = format!("U-Boot's environment on {} at byte {}", place.path.display(), place.offset);
+        match (is_next, is_same) {
+            (true, true) => Ok(format!("{object}: copy {} was written and read back", after.count)),
+            (true, false) => {
+                Err(BootLoaderError::Write { object, reason: "it says other things than before".to_owned() })
+            }
+            (false, _) => {
+                let reason = format!("copy {} is the newer one after copy {}", after.count, before.count);
+                Err(BootLoaderError::Write { object, reason })
+            }
+        }
     }
 
     fn read(&mut self) -> Result<Boots, BootLoaderError> {
@@ -180,14 +224,14 @@ fn read_place(place: &Place) -> Result<Vec<u8>, BootLoaderError> {
     Ok(bytes)
 }
 
+const NO_STORAGE: &str = "it is no file and no block device: flash without one must be erased first";
+
 /// Returns when it is on the disk.
 fn write_place(place: &Place, copy: &[u8]) -> std::io::Result<()> {
     let file = File::options().write(true).open(&place.path)?;
     let kind = file.metadata()?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
-        return Err(std::io::Error::other(
-            "it is no file and no block device: flash without one must be erased first",
-        ));
+        return Err(std::io::Error::other(NO_STORAGE));
     }
     file.write_all_at(copy, place.offset)?;
     file.sync_data()
@@ -200,7 +244,13 @@ impl Places {
     /// When it is not there, or does not say where the copies are.
     pub fn read(path: &Path) -> Result<Places, BootLoaderError> {
         let error = |reason: String| BootLoaderError::Read { object: path.display().to_string(), reason };
-        let text = std::fs::read_to_string(path).map_err(|reason| error(reason.to_string()))?;
+        let mut text = String::new();
+        let mut file =
+            regular_file::open(path).map_err(|reason| error(reason.to_string()))?.take(MAX_CONFIG_BYTES + 1);
+        file.read_to_string(&mut text).map_err(|reason| error(reason.to_string()))?;
+        if MAX_CONFIG_BYTES < text.len() as u64 {
+            return Err(error(format!("it is longer than {MAX_CONFIG_BYTES} bytes")));
+        }
         Places::parse(&text).map_err(|reason| error(reason.to_string()))
     }
 }
@@ -208,9 +258,11 @@ impl Places {
 impl fmt::Display for PlacesError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PlacesError::NotTwo { lines } => {
-                write!(out, "{lines} copies are named, and without two a power cut loses the environment")
-            }
+            PlacesError::NotTwo { lines: 1 } => out.write_str(
+                "one copy is named, so the environment is not redundant: a power cut while it is written would lose it; U-Boot needs \
+                 CONFIG_SYS_REDUNDAND_ENVIRONMENT, and this file a second line",
+            ),
+            PlacesError::NotTwo { lines } => write!(out, "{lines} copies are named, and there must be two"),
             PlacesError::Line { number } => {
                 write!(out, "line {number}: expected DEVICE OFFSET SIZE, with a size from 0x40 to 0x100000")
             }

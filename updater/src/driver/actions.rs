@@ -30,7 +30,7 @@ impl Driver {
             Action::Stage(step) => Next::Event(self.stage(step)),
             Action::AskReboot => Next::Event(self.ask_reboot()),
             Action::Arm { slot, tries } => Next::Event(self.arm(slot, tries)),
-            Action::Reboot { trial: _ } => self.reboot_now(),
+            Action::Reboot { trial } => self.reboot_now(trial),
             Action::Watch { until } => Next::Event(self.watch(until)),
             Action::Verify { slot } => Next::Event(self.verify_slot(slot)),
             Action::Confirm { slot } => Next::Event(self.change(|loader| loader.confirm(slot))),
@@ -129,19 +129,25 @@ impl Driver {
         }
     }
 
-    fn reboot_now(&mut self) -> Next {
+    fn reboot_now(&mut self, trial: Option<Slot>) -> Next {
         let why = match self.state.record.phase.update() {
             Some(update) => format!("update {} is {}", update.number, self.state.record.phase.as_str()),
             None => "an update".to_owned(),
         };
-        self.reboot(&why);
+        // Only a trial is asked for by it: whatever else restarts takes what is good.
+        let argument = trial.and(self.loader.restart_argument());
+        self.restart(&why, argument);
         Next::End
     }
 
     /// Asks init for it; if that does not help, tries again when init starts us again.
     pub(super) fn reboot(&mut self, why: &str) {
+        self.restart(why, None);
+    }
+
+    fn restart(&mut self, why: &str, argument: Option<&str>) {
         self.status.note(&format!("the machine is started again: {why}"));
-        if let Err(error) = init_client::reboot(&self.places, why) {
+        if let Err(error) = init_client::reboot(&self.places, why, argument) {
             self.status.set_error("reboot", &error.to_string());
             self.start_again_in(LONGEST_SLEEP);
         }
