@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use yado_sys::clock::since_boot;
-use yado_sys::code_pages;
+use yado_sys::{code_pages, stack};
 
 /// A request to give back the pages of our program. It is done by the runtime's thread as the last thing before it sleeps:
 /// any earlier, what it runs on its way to sleep would be mapped again, sixteen pages around each.
@@ -54,6 +54,8 @@ impl IdleMemory {
         match self.state() {
             State::Used => {}
             State::Asked => {
+                // A look at all links goes deep.
+                stack::give_back_unused();
                 if let Err(error) = code_pages::unmap_unused() {
                     tracing::warn!("give back memory: {error}");
                 }
