@@ -203,13 +203,14 @@ impl Driver {
             self.refuse(refused);
         }
         if self.written.as_ref() != Some(&self.state.record) {
-            if let Err(error) = record::file::write(&self.places.remembered(), &self.state.record) {
+            // In this order: a cut in between leaves a confirmed system without the note, and never one with it.
+            let remembered = self.note_trial();
+            let remembered =
+                remembered.and_then(|()| record::file::write(&self.places.remembered(), &self.state.record));
+            if let Err(error) = remembered {
                 return Err(self.not_remembered(&error));
             }
             self.written = Some(self.state.record.clone());
-            if let Err(error) = self.note_trial() {
-                return Err(self.not_remembered(&error));
-            }
         }
         if is_other_phase {
             self.status.set_phase(&self.state.record.phase);
