@@ -202,11 +202,17 @@ fn median_steps(events: &[Value]) -> Vec<StepTime> {
     let starts =
         events.iter().filter(|event| event["instance"] == ONCE).filter_map(|event| event["steps"].as_array());
     let mut steps: Vec<(String, Vec<u64>)> = Vec::new();
-    for step in starts.flatten() {
-        let (Some(name), Some(micros)) = (step["step"].as_str(), step["micros"].as_u64()) else { continue };
-        match steps.iter_mut().find(|(known, _)| known == name) {
-            Some((_, all)) => all.push(micros),
-            None => steps.push((name.to_owned(), vec![micros])),
+    for (lap, start) in starts.enumerate() {
+        for step in start {
+            let (Some(name), Some(micros)) = (step["step"].as_str(), step["micros"].as_u64()) else { continue };
+            let index = steps.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+                steps.push((name.to_owned(), Vec::new()));
+                steps.len() - 1
+            });
+            // A step that a start takes more than once is told as one.
+            let all = &mut steps[index].1;
+            all.resize(lap + 1, 0);
+            all[lap] += micros;
         }
     }
     medians(steps)
