@@ -267,7 +267,7 @@ impl Supervisor {
         self.instances =
             Instances::new(configured.into_iter().filter_map(|one| Instance::of(one, identities)).collect());
         self.events.keep_for(self.instances.count());
-        for instance in self.instances.iter() {
+        for instance in self.instances.in_order() {
             if let Err(failure) = &instance.spec {
                 self.log.say(Priority::Error, format_args!("{}: {failure}", instance.name));
             }

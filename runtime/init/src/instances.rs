@@ -49,8 +49,13 @@ impl Instances {
     }
 
     /// All, in boot order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Instance> {
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Instance> {
         self.order.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// All, by id: each turn of the loop asks several times.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Instance> {
+        self.list.iter()
     }
 
     /// All, by id.

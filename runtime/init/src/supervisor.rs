@@ -319,7 +319,7 @@ impl Supervisor {
     /// Lets instances start in boot order: each when the delay of the one before is over.
     fn release_queued(&mut self, now: Moment) {
         while self.is_turn_open() && self.next_turn <= now {
-            let Some(next) = self.instances.iter().find(|instance| instance.is_queued).map(|next| next.id) else {
+            let Some(next) = self.instances.in_order().find(|instance| instance.is_queued).map(|next| next.id) else {
                 return;
             };
             let Some(instance) = self.instances.get_mut(next) else { return };

@@ -20,7 +20,7 @@ impl Supervisor {
     /// Tells a client how each instance does.
     pub(crate) fn answer_health(&mut self, client_id: u32, now: Moment) {
         let all: Vec<InstanceHealth> =
-            self.instances.iter().map(|instance| health_of(instance, &self.paths, now)).collect();
+            self.instances.in_order().map(|instance| health_of(instance, &self.paths, now)).collect();
         for health in all {
             self.reply(client_id, &Reply::Health(health));
         }

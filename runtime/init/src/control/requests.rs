@@ -114,7 +114,7 @@ impl Supervisor {
         let updater = self.updater_status();
         let Some(client) = self.clients.list.iter_mut().find(|client| client.id == client_id) else { return };
         client.reply(&Reply::System(system));
-        for instance in self.instances.iter() {
+        for instance in self.instances.in_order() {
             client.reply(&Reply::Instance(instance.status(&self.paths.group(&instance.directory_name()), now)));
         }
         for service in &self.services {
