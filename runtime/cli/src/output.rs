@@ -1,12 +1,13 @@
 //! How the command shows what it knows: tables for people, JSON for programs, and texts of others made safe to print.
 
 use clap::ValueEnum;
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use yado_wire::{columns, hex};
 
 pub(crate) use yado_wire::amounts::{bytes, duration};
-use yado_wire::printable::is_obeyed;
 pub(crate) use yado_wire::printable::printable;
+use yado_wire::printable::{is_obeyed, is_plain};
 
 /// `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,7 +42,10 @@ pub(crate) fn print_json_line(value: &serde_json::Value) -> io::Result<()> {
 
 /// JSON must escape ASCII's control characters only. It may escape all others, and a terminal obeys more of them: the value
 /// stays the same, for they stand in strings only.
-fn printable_json(json: &str) -> String {
+fn printable_json(json: &str) -> Cow<'_, str> {
+    if is_plain(json) {
+        return Cow::Borrowed(json);
+    }
     let mut out = String::with_capacity(json.len());
     for char in json.chars() {
         if is_obeyed(char) && char != '\n' {
@@ -51,7 +55,7 @@ fn printable_json(json: &str) -> String {
             out.push(char);
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 /// The first 12 digits of a fingerprint: what LXD shows.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// `text` with all that a terminal would obey, or that would show it in another order than it has, written out: `\u{1b}`.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_obeyed) {
+    if is_plain(text) || !text.chars().any(is_obeyed) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -16,6 +16,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// Whether it is printable ASCII throughout, as most texts are: nothing in it is [obeyed](is_obeyed).
+pub fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Whether a terminal would do something else with it than show it where it stands: control characters of ASCII (but the tab)
@@ -58,6 +63,7 @@ mod tests {
         for char in '\0'..=char::MAX {
             let is_in = ranges.iter().any(|(first, last)| (*first..=*last).contains(&char));
             assert_eq!(is_obeyed(char), is_in, "{}", char.escape_unicode());
+            assert!(!(is_in && is_plain(&char.to_string())), "{}", char.escape_unicode());
         }
     }
 }
