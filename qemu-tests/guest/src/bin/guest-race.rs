@@ -119,6 +119,9 @@ fn ask(socket: &str, instance: &str) -> Result<(), String> {
     }
 }
 
+/// sched(7), "The nice value".
+const LEAST_PRIORITY: i32 = 19;
+
 /// Init's events as they come. They carry init's own time, on the clock that we read: how late we hear of one costs nothing.
 struct Events {
     child: Child,
@@ -130,6 +133,10 @@ impl Events {
         let (program, arguments) = argv.split_first().ok_or("no program is named")?;
         let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| format!("run {program}: {error}"))?;
+        // It is part of no start, and must take the processor from none.
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::setpriority_process(Some(pid), LEAST_PRIORITY)
+            .map_err(|error| format!("the priority of {program}: {error}"))?;
         let stdout = child.stdout.take().ok_or("no pipe from the events")?;
         Ok(Events { child, lines: BufReader::new(stdout) })
     }
