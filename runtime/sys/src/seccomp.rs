@@ -1,8 +1,11 @@
 //! The system call filter: a classic BPF program that answers some calls with an error, for every architecture whose
 //! programs this kernel can run, so that a 32-bit program inside a 64-bit container is no way round it.
 
+mod worker_calls;
+
 use rustix::io::Errno;
 use std::io;
+pub use worker_calls::{MOUNTING, NEVER_CALLED, NO_OTHER_KINDS};
 
 /// What is done about one system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,12 +229,15 @@ const SOCKETCALL: SystemCall = SystemCall { i386: 102, x86_64: NO_CALL, aarch64:
 const NO_CALL: u32 = u32::MAX;
 
 const SOCKET: SystemCall = SystemCall { x86_64: 41, i386: 359, aarch64: 198, arm: 281 };
+/// The flags are the first argument of all of them.
+const CLONE: SystemCall = SystemCall { x86_64: 56, i386: 120, aarch64: 220, arm: 120 };
 const SETSOCKOPT: SystemCall = SystemCall { x86_64: 54, i386: 366, aarch64: 208, arm: 294 };
 
 /// The one flag of umount2(2) that reaches the file system's server rather than the mount.
 const MNT_FORCE: u32 = 1;
 
 // <linux/socket.h>, <linux/if_packet.h>
+const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
@@ -330,16 +336,30 @@ impl Filter {
         Filter::of_calls(calls, deny(Errno::NOSYS))
     }
 
+    /// The opposite: these calls are answered with `ENOSYS`, and all others are allowed under its own architecture. Under another one
+    /// whoever calls anything is killed.
+    pub fn answer_all_but(calls: &[libc::c_long]) -> Filter {
+        Filter::of_own(calls, deny(Errno::NOSYS), statement(RETURN, ALLOW))
+    }
+
     fn of_calls(calls: &[libc::c_long], other: libc::sock_filter) -> Filter {
-        let own = Abi::OF_THIS_KERNEL.first().map_or(0, |abi| abi.audit_number());
-        let (kill, allow) = (statement(RETURN, KILL_PROCESS), statement(RETURN, ALLOW));
-        let mut program = vec![statement(LOAD_WORD, ARCHITECTURE_AT), jump(JUMP_IF_EQUAL, own, 1, 0), kill];
+        Filter::of_own(calls, statement(RETURN, ALLOW), other)
+    }
+
+    fn of_own(calls: &[libc::c_long], these: libc::sock_filter, others: libc::sock_filter) -> Filter {
+        let own = Abi::OF_THIS_KERNEL.first();
+        let kill = statement(RETURN, KILL_PROCESS);
+        let number = own.map_or(0, |abi| abi.audit_number());
+        let mut program = vec![statement(LOAD_WORD, ARCHITECTURE_AT), jump(JUMP_IF_EQUAL, number, 1, 0), kill];
         program.push(statement(LOAD_WORD, NUMBER_AT));
-        // A call of x32 has another number than any of these.
-        for call in calls {
-            program.extend([jump(JUMP_IF_EQUAL, *call as u32, 0, 1), allow]);
+        if own == Some(&Abi::X86_64) {
+            // Calls of x32 have other numbers than these.
+            program.extend([jump(JUMP_IF_BITS, X32_BIT, 0, 1), kill]);
         }
-        program.push(other);
+        for call in calls {
+            program.extend([jump(JUMP_IF_EQUAL, *call as u32, 0, 1), these]);
+        }
+        program.push(others);
         Filter(program)
     }
 
@@ -706,6 +726,49 @@ mod tests {
         }
         for way_to_send in [libc::SYS_sendmsg, libc::SYS_sendmmsg, libc::SYS_io_uring_setup] {
             assert!(!READER_CALLS.contains(&way_to_send));
+        }
+    }
+
+    #[test]
+    fn what_a_worker_never_calls_is_answered_and_the_rest_is_allowed_under_its_own_architecture() {
+        let filter = Filter::answer_all_but(&[7, 9]);
+        let own = Abi::OF_THIS_KERNEL[0].audit_number();
+        let answers = [6, 7, 8, 9].map(|call| run(&filter, own, call, [0; 3]));
+        assert_eq!(answers, [ALLOW, errno(Errno::NOSYS), ALLOW, errno(Errno::NOSYS)]);
+        if Abi::OF_THIS_KERNEL[0] == Abi::X86_64 {
+            assert_eq!(run(&filter, own, 6 | X32_BIT, [0; 3]), KILL_PROCESS);
+        }
+        for other in EVERY_ABI.into_iter().filter(|other| other.audit_number() != own) {
+            assert_eq!(run(&filter, other.audit_number(), 6, [0; 3]), KILL_PROCESS, "{other:?}");
+        }
+        // What it needs is not among them.
+        let needed = [libc::SYS_clone, libc::SYS_execve, libc::SYS_socket, libc::SYS_openat, libc::SYS_openat2];
+        for call in READER_CALLS.iter().chain(CLIENT_CALLS).chain(&needed) {
+            assert!(!NEVER_CALLED.contains(call) && !MOUNTING.contains(call), "{call}");
+        }
+    }
+
+    #[test]
+    fn a_worker_has_no_other_sockets_and_makes_no_namespaces() {
+        let filter = Filter::for_abis(&EVERY_ABI, NO_OTHER_KINDS);
+        let (packet, netlink, vsock, thread, vfork) = (17, 16, 40, 0x3d_0f00, 0x4111);
+        // <linux/sched.h>: of mounts, control groups, names, IPC, users, processes, network.
+        let namespaces = [0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
+        for (at, abi) in EVERY_ABI.into_iter().enumerate() {
+            let (socket, clone) = ([41, 359, 198, 281][at], [56, 120, 220, 120][at]);
+            let run = |call, argument| run(&filter, abi.audit_number(), call, [argument, 0, 0]);
+            for family in [AF_UNIX, AF_INET, AF_INET6] {
+                assert_eq!(run(socket, family), ALLOW, "{abi:?} {family}");
+            }
+            for family in [packet, netlink, vsock] {
+                assert_eq!(run(socket, family), errno(Errno::AFNOSUPPORT), "{abi:?} {family}");
+            }
+            for flags in [thread, vfork] {
+                assert_eq!(run(clone, flags), ALLOW, "{abi:?} {flags:#x}");
+            }
+            for namespace in namespaces {
+                assert_eq!(run(clone, namespace | 17), errno(Errno::PERM), "{abi:?} {namespace:#x}");
+            }
         }
     }
 
