@@ -25,6 +25,7 @@ pub mod u_boot_environment;
 
 use crate::boot_state::{Slot, Tries};
 use std::fmt;
+use std::path::PathBuf;
 
 pub use boots::{Boots, NotAllowed};
 pub use efi::Efi;
@@ -46,6 +47,9 @@ pub enum Counting {
 pub trait BootLoader {
     /// How it ends a trial.
     fn counting(&self) -> Counting;
+
+    /// The files, devices and directories that it opens to read and to write.
+    fn places(&self) -> Vec<PathBuf>;
 
     /// What it will do at the next start.
     ///

@@ -15,10 +15,12 @@ mod sources;
 mod timer;
 
 use crate::boot_loader::{self, Board, BootLoader, BootLoaderError, StatePartition};
+use crate::confinement::{self, Needed};
 use crate::exit_codes::{self, DONE, FAILED};
 use crate::machine::{self, Action, Event, Limits, Now, Place, Refused, ResetCause, State};
 use crate::places::{Places, is_there};
 use crate::record::{self, Line, Outcome, Phase, Record};
+use crate::slot::{self, BootFilesProcess};
 use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
@@ -53,6 +55,16 @@ pub(crate) enum Request {
     Check(Line),
 }
 
+impl Request {
+    /// The source that is named.
+    fn source(&self) -> Option<&str> {
+        match self {
+            Request::Do(Event::Asked { source }) | Request::Check(source) => Some(source.as_str()),
+            Request::Resume | Request::Do(_) => None,
+        }
+    }
+}
+
 /// The process.
 struct Driver {
     places: Places,
@@ -64,8 +76,12 @@ struct Driver {
     status: Report,
     /// The release that is worked on, if it has been opened.
     release: Option<OpenRelease>,
+    /// `None`: there is no boot partition for the slot that does not run.
+    boot_files: Option<BootFilesProcess>,
     /// The slot was written and read back by this very process.
     is_read_back: bool,
+    /// A block of the running system was read that is not what was signed.
+    is_damaged: bool,
     /// This process was asked for something, or has found something to do.
     has_worked: bool,
     /// Why it does not end well, as far as is known.
@@ -88,7 +104,7 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
     let Ok(_lock) = locked else {
         return status.fail_and_end("busy", "another updater is at work");
     };
-    let mut driver = match Driver::open(places, status) {
+    let mut driver = match Driver::open(places, &request, status) {
         Ok(driver) => driver,
         Err(exit) => return exit,
     };
@@ -98,11 +114,11 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
 }
 
 impl Driver {
-    fn open(places: &Places, mut status: Report) -> Result<Driver, u8> {
+    /// From here on the process is confined.
+    fn open(places: &Places, request: &Request, mut status: Report) -> Result<Driver, u8> {
         let policy = read_policy(places);
         let mut loader =
             open_loader(&policy, places).map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
-        let boots = loader.read().map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let written = match record::file::read(&places.remembered()) {
             Ok(written) => written,
             Err(error) => {
@@ -110,13 +126,22 @@ impl Driver {
                 None
             }
         };
-        let Some((slot, fingerprint)) = places.booted() else {
+        let record = written.clone().unwrap_or_default();
+        let booted = places.booted();
+        let is_damaged = *request == Request::Resume && is_system_damaged();
+        let mut boot_files = None;
+        if let Some((booted, _)) = booted {
+            let source = request.source();
+            let needed = Needed { places, policy: &policy, loader: loader.as_ref(), booted, record: &record, source };
+            boot_files = confine(&needed).map_err(|error| status.fail_and_end("confinement", &error))?;
+        }
+        let boots = loader.read().map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
+        let Some((slot, fingerprint)) = booted else {
             return Err(
                 status.fail_and_end("no-slot", "no slot of this machine was booted: there is nothing to update")
             );
         };
         let place = Place { slot, fingerprint: Some(fingerprint) };
-        let record = written.clone().unwrap_or_default();
         let limits = Limits { trial: policy.trial_deadline, lock: policy.lock_limit, ..Limits::default() };
         let state = State::new(record, boots, loader.counting(), place, limits);
         Ok(Driver {
@@ -127,7 +152,9 @@ impl Driver {
             written,
             status,
             release: None,
+            boot_files,
             is_read_back: false,
+            is_damaged,
             has_worked: false,
             exit: DONE,
         })
@@ -149,7 +176,7 @@ impl Driver {
         }
         self.keep_timer();
         self.has_worked = request != Request::Resume;
-        if request == Request::Resume && is_system_damaged() {
+        if self.is_damaged {
             action = match self.step(Event::Damaged) {
                 Ok(action) => action,
                 Err(exit) => return exit,
@@ -298,6 +325,15 @@ impl Driver {
             eprintln!("next-start: {error}: nobody goes on before the next start of the machine");
         }
     }
+}
+
+/// Forks who writes boot files, if there is a partition for them, and confines this process.
+fn confine(needed: &Needed<'_>) -> Result<Option<BootFilesProcess>, String> {
+    let boot = slot::find(needed.booted.other(), Some(needed.booted)).ok().and_then(|found| found.boot);
+    let process = boot.map(|device| BootFilesProcess::start(&device, confinement::confine_mounting)).transpose();
+    let process = process.map_err(|error| format!("start a process that writes boot files: {error}"))?;
+    confinement::confine(needed).map_err(|error| error.to_string())?;
+    Ok(process)
 }
 
 fn now() -> Now {

@@ -2,7 +2,9 @@
 
 mod check_boot;
 mod command;
+mod confinement;
 mod driver;
+mod file_rules;
 mod history;
 mod init_client;
 mod last_check;

@@ -18,6 +18,7 @@ mod storage;
 mod write_image;
 mod writer;
 
+pub(crate) use boot_files::process::BootFilesProcess;
 pub use boot_files::{BootFilesError, BootFilesWritten, write_boot_files};
 pub use container_image::{ContainerImageError, write_container_image};
 pub use error::WriteImageError;

@@ -111,6 +111,7 @@ pub const EXIT_CODES: &[ExitCode] = &[
     row(62, "state", "the data partition does not take what has to be remembered"),
     row(63, "trust", "the keys that this board trusts cannot be read, or there are none"),
     row(64, "reboot", "init does not start the machine again"),
+    row(65, "confinement", "the updater could not give up what it does not need"),
     row(70, "fell-back", "it was tried, and what ran before runs again"),
     row(71, "cancelled", "somebody stopped it"),
 ];

@@ -158,6 +158,10 @@ impl BootLoader for Efi {
         Counting::Once
     }
 
+    fn places(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone()]
+    }
+
     fn read(&mut self) -> Result<Boots, BootLoaderError> {
         let variables = self.variables()?;
         variables.boots().ok_or_else(|| self.error("BootOrder", "none of the slots' options is in it"))

@@ -64,6 +64,10 @@ impl BootLoader for StatePartition {
         Counting::Tries
     }
 
+    fn places(&self) -> Vec<PathBuf> {
+        vec![self.path.clone()]
+    }
+
     fn read(&mut self) -> Result<Boots, BootLoaderError> {
         let BootState { order, a, b, trial, blocked, sequence: _, others: _ } = self.read_state()?;
         Ok(Boots { order, a, b, trial, blocked })

@@ -198,6 +198,10 @@ impl BootLoader for Tryboot {
         Counting::Once
     }
 
+    fn places(&self) -> Vec<PathBuf> {
+        vec![self.device.clone()]
+    }
+
     fn read(&mut self) -> Result<Boots, BootLoaderError> {
         let error = |reason: String| BootLoaderError::Read { object: self.object(), reason };
         let (_, sector) = self.read_sector()?;

@@ -160,6 +160,10 @@ impl BootLoader for UBootEnvironment {
         Counting::Tries
     }
 
+    fn places(&self) -> Vec<PathBuf> {
+        [&self.places.first, &self.places.second].map(|place| place.path.clone()).to_vec()
+    }
+
     fn prove_write(&mut self) -> Result<String, BootLoaderError> {
         let before = self.find()?;
         let boots = self.read()?;

@@ -5,9 +5,7 @@ use super::{Driver, line};
 use crate::boot_state::Slot;
 use crate::machine::Event;
 use crate::record::{StagingStep, Update};
-use crate::slot::{
-    self, BootFilesError, ImageToWrite, Partitions, Target, WriteImageError, Written, write_boot_files, write_image,
-};
+use crate::slot::{self, BootFilesError, ImageToWrite, Partitions, Target, WriteImageError, Written, write_image};
 use std::fs::File;
 use std::path::PathBuf;
 use yado_image::ImageKind;
@@ -100,7 +98,10 @@ impl Driver {
                 return Err(format!("there is no boot partition for slot {slot}, and the release has boot files"));
             }
         };
-        match write_boot_files(&files, &device, release.source.as_mut(), &mut self.status) {
+        let Some(process) = self.boot_files.as_mut().filter(|process| process.device() == device) else {
+            return Err(format!("{}: it was not there when this process began", device.display()));
+        };
+        match process.write(&files, release.source.as_mut(), &mut self.status) {
             Ok(written) => {
                 self.status.note(&format!(
                     "boot files of slot {slot}: {} were there, {} were fetched with {} bytes",

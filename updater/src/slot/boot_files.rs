@@ -8,6 +8,7 @@
 
 mod error;
 mod partition;
+pub(crate) mod process;
 
 use crate::progress::{Progress, Stage};
 use crate::source::{FileName, Source};
@@ -59,6 +60,7 @@ pub fn write_boot_files(
     let total_bytes = before.lacking.iter().map(|lacking| lacking.file.bytes).sum();
     for file in &before.lacking {
         mounted.make_room(file.name, Some(file.file.bytes))?;
+        progress.advance(Stage::BootFiles, written.fetched_bytes, total_bytes);
         written.fetched_bytes += fetch(&mounted, file, source, |bytes| {
             let done = written.fetched_bytes + bytes;
             progress.advance(Stage::BootFiles, done, total_bytes);

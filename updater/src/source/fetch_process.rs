@@ -10,8 +10,8 @@ pub(crate) use child::main;
 
 use super::http::longest;
 use super::{FileName, Ranges, Source, SourceError};
-use messages::{Ask, Failure, HEAD_BYTES, Kind, MAX_ANSWER_BYTES, Reply, Setup, decode, encode, parse_head};
-use std::io::{self, Read, Write};
+use messages::{Ask, Failure, Kind, MAX_ANSWER_BYTES, Reply, Setup, decode, encode};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -164,12 +164,7 @@ impl FetchProcess {
     /// `None`: no message of ours.
     fn message(&mut self) -> io::Result<Option<(Kind, Vec<u8>)>> {
         let Some(Running { child: _, link }) = &mut self.running else { return Ok(None) };
-        let mut head = [0; HEAD_BYTES];
-        link.read_exact(&mut head)?;
-        let Some((kind, bytes)) = parse_head(head, MAX_ANSWER_BYTES) else { return Ok(None) };
-        let mut body = vec![0; bytes];
-        link.read_exact(&mut body)?;
-        Ok(Some((kind, body)))
+        messages::read(link, MAX_ANSWER_BYTES)
     }
 
     /// It is not spoken to any more.

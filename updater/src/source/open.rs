@@ -30,7 +30,7 @@ pub struct Transfer {
 pub const STANDARD_INPUT: &str = "-";
 
 /// Where Debian and others keep them.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Those of all authorities of the world take a quarter of it.
 const MAX_PEM_BYTES: u64 = 900 << 10;
 const WINDOW: Duration = Duration::from_secs(60);

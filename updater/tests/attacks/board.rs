@@ -196,7 +196,7 @@ impl Board {
     /// The folders, and what the signed system and the first stage have put there.
     fn lay_out_system(&self) {
         let _ = fs::remove_dir_all(self.path("system"));
-        for folder in ["system/trust", "data/state", "data/images", "data/log", "run", "tmp"] {
+        for folder in ["system/trust", "data/state", "data/images", "data/layers", "data/log", "run", "tmp"] {
             fs::create_dir_all(self.path(folder)).unwrap();
         }
         fs::write(self.path("system/trust/release.pub"), key(1).public().to_text()).unwrap();

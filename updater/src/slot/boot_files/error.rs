@@ -67,6 +67,11 @@ pub enum BootFilesError {
         /// Which file.
         name: String,
     },
+    /// The process that writes them says what is wrong, or does not answer.
+    Process {
+        /// In words.
+        reason: String,
+    },
 }
 
 impl fmt::Display for BootFilesError {
@@ -97,6 +102,7 @@ impl fmt::Display for BootFilesError {
             BootFilesError::Different { device, name } => {
                 write!(out, "boot partition {}: {name} reads back as something else", device.display())
             }
+            BootFilesError::Process { reason } => out.write_str(reason),
         }
     }
 }

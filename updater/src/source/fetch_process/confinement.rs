@@ -1,10 +1,7 @@
 //! What the fetching process gives up before it reads its first byte from a network: everything but sockets of the Internet and the
 //! files by which a C library looks a name up.
 
-use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    Scope,
-};
+use crate::file_rules::{self, AccessFs, Moves};
 use std::io;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::identity;
@@ -57,29 +54,17 @@ fn limit(name: &str, most: u64) -> io::Result<()> {
     }
 }
 
-/// By Landlock, as far as this kernel has it: not before 5.13, and not where it was left out. Then there is what root left us.
 fn forbid_files() -> Result<(), landlock::RulesetError> {
-    let abi = ABI::V6;
-    let mut rules = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))?
-        .scope(Scope::from_all(abi))?
-        .create()?;
-    for (paths, access) in
-        [(RESOLVER_FILES, AccessFs::ReadFile.into()), (RESOLVER_FOLDERS, AccessFs::ReadFile | AccessFs::Execute)]
-    {
-        // One that is not there cannot be read anyhow.
-        for path in paths.iter().filter_map(|path| PathFd::new(path).ok()) {
-            rules = rules.add_rule(PathBeneath::new(path, access))?;
-        }
-    }
-    rules.restrict_self().map(drop)
+    let files = RESOLVER_FILES.iter().map(|path| (path, AccessFs::ReadFile.into()));
+    let folders = RESOLVER_FOLDERS.iter().map(|path| (path, AccessFs::ReadFile | AccessFs::Execute));
+    file_rules::allow_only(files.chain(folders), Moves::None).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr};
     use std::fs::File;
     use std::net::UdpSocket;
     use std::os::unix::net::UnixDatagram;

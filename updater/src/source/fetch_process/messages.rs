@@ -4,6 +4,7 @@
 use crate::source::http::Limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::io::{self, Read};
 
 /// The most bytes of a file in one message.
 pub(crate) const MAX_DATA_BYTES: usize = 32 << 10;
@@ -93,6 +94,16 @@ pub(crate) fn parse_head(head: [u8; HEAD_BYTES], max_message_bytes: usize) -> Op
         1 if bytes <= max_message_bytes => Some((Kind::Message, bytes)),
         _ => None,
     }
+}
+
+/// Reads the next one. `None`: no message of ours.
+pub(crate) fn read(link: &mut impl Read, max_message_bytes: usize) -> io::Result<Option<(Kind, Vec<u8>)>> {
+    let mut head = [0; HEAD_BYTES];
+    link.read_exact(&mut head)?;
+    let Some((kind, bytes)) = parse_head(head, max_message_bytes) else { return Ok(None) };
+    let mut body = vec![0; bytes];
+    link.read_exact(&mut body)?;
+    Ok(Some((kind, body)))
 }
 
 /// A message with its head.
