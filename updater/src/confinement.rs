@@ -206,3 +206,6 @@ impl fmt::Display for ConfineError {
         write!(out, "give up what no update needs: {}: {}", self.step, self.source)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,8 @@ use crate::slot::{self, BootFilesProcess};
 use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) use timer::next_check;
 use yado_spec::update_policy::{self, Author, UpdatePolicy};
@@ -101,10 +101,17 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
     let mut status = Report::begin(places);
     let lock = places.own_run().join("lock");
     let locked = file_lock::open(&lock).and_then(|file| file_lock::try_lock(&file).map(|()| file));
-    let Ok(_lock) = locked else {
+    let Ok(lock) = locked else {
         return status.fail_and_end("busy", "another updater is at work");
     };
-    let mut driver = match Driver::open(places, &request, status) {
+    let mut lock = Some(lock);
+    let boot_files = match start_boot_files(places, &mut lock) {
+        Ok(process) => process,
+        Err(error) => {
+            return status.fail_and_end("confinement", &format!("start the process that writes boot files: {error}"));
+        }
+    };
+    let mut driver = match Driver::open(places, &request, boot_files, status) {
         Ok(driver) => driver,
         Err(exit) => return exit,
     };
@@ -115,7 +122,12 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
 
 impl Driver {
     /// From here on the process is confined.
-    fn open(places: &Places, request: &Request, mut status: Report) -> Result<Driver, u8> {
+    fn open(
+        places: &Places,
+        request: &Request,
+        boot_files: Option<BootFilesProcess>,
+        mut status: Report,
+    ) -> Result<Driver, u8> {
         let policy = read_policy(places);
         let mut loader =
             open_loader(&policy, places).map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
@@ -129,11 +141,11 @@ impl Driver {
         let record = written.clone().unwrap_or_default();
         let booted = places.booted();
         let is_damaged = *request == Request::Resume && is_system_damaged();
-        let mut boot_files = None;
         if let Some((booted, _)) = booted {
             let source = request.source();
             let needed = Needed { places, policy: &policy, loader: loader.as_ref(), booted, record: &record, source };
-            boot_files = confine(&needed).map_err(|error| status.fail_and_end("confinement", &error))?;
+            let confined = confinement::confine(&needed);
+            confined.map_err(|error| status.fail_and_end("confinement", &error.to_string()))?;
         }
         let boots = loader.read().map_err(|error| status.fail_and_end("boot-loader", &error.to_string()))?;
         let Some((slot, fingerprint)) = booted else {
@@ -327,13 +339,17 @@ impl Driver {
     }
 }
 
-/// Forks who writes boot files, if there is a partition for them, and confines this process.
-fn confine(needed: &Needed<'_>) -> Result<Option<BootFilesProcess>, String> {
-    let boot = slot::find(needed.booted.other(), Some(needed.booted)).ok().and_then(|found| found.boot);
-    let process = boot.map(|device| BootFilesProcess::start(&device, confinement::confine_mounting)).transpose();
-    let process = process.map_err(|error| format!("start a process that writes boot files: {error}"))?;
-    confinement::confine(needed).map_err(|error| error.to_string())?;
-    Ok(process)
+/// Forks who writes boot files, if there is a partition for them. It has nothing open that is ours: the lock ends with us.
+fn start_boot_files(places: &Places, lock: &mut Option<File>) -> std::io::Result<Option<BootFilesProcess>> {
+    let Some((booted, _)) = places.booted() else { return Ok(None) };
+    let device = slot::find(booted.other(), Some(booted)).ok().and_then(|found| found.boot);
+    let start = |device: PathBuf| {
+        BootFilesProcess::start(&device, || {
+            drop(lock.take());
+            confinement::confine_mounting()
+        })
+    };
+    device.map(start).transpose()
 }
 
 fn now() -> Now {

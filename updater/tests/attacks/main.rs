@@ -27,6 +27,7 @@ macro_rules! attacks {
 
 mod board;
 mod bundles;
+mod confined;
 mod disks;
 mod files;
 mod releases;

@@ -27,7 +27,7 @@ fn server(board: &Board, answer: impl Fn(&Asked, &mut TcpStream, &[u8]) -> bool 
 }
 
 /// Of its files, the release is given honestly.
-fn honest_about_the_release(
+pub(crate) fn honest_about_the_release(
     board: &Board,
     answer: impl Fn(&Asked, &mut TcpStream, &[u8]) -> bool + Send + Sync + 'static,
 ) -> Attempt {
