@@ -87,7 +87,7 @@ pub(crate) fn confine(needed: &Needed<'_>) -> Result<(), ConfineError> {
         kept |= Capabilities::MAC_ADMIN;
     }
     drop_rights(kept)?;
-    let rules = file_rules::allow_only(rules(needed), Moves::Needed);
+    let rules = file_rules::allow_only(&rules(needed), Moves::Needed);
     let status = rules.map_err(io::Error::other).map_err(at("Landlock"))?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::FullyEnforced, _) => {}
@@ -136,42 +136,53 @@ fn rules(needed: &Needed<'_>) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     // Instances make these in their layers, and a copy has them.
     let copy = write | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeFifo | AccessFs::MakeSock;
 
-    let mut rules: Vec<(PathBuf, BitFlags<AccessFs>)> = READ.iter().map(|path| (path.into(), read)).collect();
-    rules.extend(LIBRARIES.iter().map(|path| (path.into(), execute)));
-    rules.push(("/proc/self/exe".into(), execute));
-    rules.push(("/dev/null".into(), write_device));
-    rules.extend([&places.system, &places.data, &places.run].map(|path| (path.clone(), read)));
-    for path in ["/etc/resolv.conf", SYSTEM_AUTHORITIES].map(Path::new).into_iter().chain(policy_files(policy)) {
-        rules.push((path.to_owned(), AccessFs::ReadFile.into()));
+    let mut rules: Vec<(PathBuf, BitFlags<AccessFs>)> = Vec::new();
+    let mut allow = |path: &Path, access: BitFlags<AccessFs>| rules.push((path.to_owned(), access));
+    for (paths, access) in
+        [(READ, read), (LIBRARIES, execute), (&["/proc/self/exe"], execute), (&["/dev/null"], write_device)]
+    {
+        for path in paths {
+            allow(Path::new(path), access);
+        }
     }
-    let sources = [*source, policy.source.as_deref(), source_of(&record.phase)];
-    rules.extend(
-        sources.into_iter().flatten().filter(|source| source.starts_with('/')).map(|source| (source.into(), read)),
-    );
+    for place in [&places.system, &places.data, &places.run] {
+        allow(place, read);
+    }
+    // Links may lead to them from elsewhere.
+    for path in ["/etc/resolv.conf", SYSTEM_AUTHORITIES] {
+        allow(Path::new(path), AccessFs::ReadFile.into());
+    }
+    for path in [&policy.authorities, &policy.certificate].into_iter().flatten() {
+        allow(path, AccessFs::ReadFile.into());
+    }
+    let sources = [*source, policy.source.as_deref(), source_of(&record.phase)].into_iter().flatten();
+    for folder in sources.filter(|source| source.starts_with('/')) {
+        allow(Path::new(folder), read);
+    }
 
     make_missing(places);
     for name in WRITTEN {
-        rules.push((places.data.join(name), if name == "layers" { copy } else { write }));
+        allow(&places.data.join(name), if name == "layers" { copy } else { write });
     }
-    rules.push((places.own_run(), write));
+    allow(&places.own_run(), write);
     // What `yado apply` writes.
-    rules.push((places.run.join("specs"), write));
-    rules.push((places.run.join("apply.lock"), AccessFs::WriteFile.into()));
+    allow(&places.run.join("specs"), write);
+    allow(&places.run.join("apply.lock"), AccessFs::WriteFile.into());
 
-    rules.extend(loader.places().into_iter().map(|path| (path, write)));
-    if let Ok(found) = slot::find(booted.other(), Some(*booted)) {
-        rules.push((found.image, write_device));
-        // How long it is.
-        rules.extend(found.boot.map(|boot| (boot, AccessFs::ReadFile.into())));
+    for place in loader.places() {
+        allow(&place, write);
     }
-    if let Ok(found) = slot::find(*booted, None) {
-        rules.push((found.image, AccessFs::ReadFile.into()));
+    if let Ok(other) = slot::find(booted.other(), Some(*booted)) {
+        allow(&other.image, write_device);
+        if let Some(boot) = other.boot {
+            // How long it is.
+            allow(&boot, AccessFs::ReadFile.into());
+        }
+    }
+    if let Ok(running) = slot::find(*booted, None) {
+        allow(&running.image, AccessFs::ReadFile.into());
     }
     rules
-}
-
-fn policy_files(policy: &UpdatePolicy) -> impl Iterator<Item = &Path> {
-    [&policy.authorities, &policy.certificate].into_iter().flatten().map(PathBuf::as_path)
 }
 
 /// Where what goes on comes from.

@@ -5,7 +5,7 @@ use landlock::{
     ABI, Access, CompatLevel, Compatible, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use std::path::Path;
+use std::path::PathBuf;
 
 pub(crate) use landlock::{AccessFs, BitFlags, LandlockStatus, RulesetStatus};
 
@@ -24,7 +24,7 @@ pub(crate) enum Moves {
 /// From now on this process and all that it starts may use these files, and what is below these directories, as it says here, and no
 /// others: of a path that is not there, nothing. Nor does it reach abstract sockets of others, or send them signals.
 pub(crate) fn allow_only(
-    rules: impl IntoIterator<Item = (impl AsRef<Path>, BitFlags<AccessFs>)>,
+    rules: &[(PathBuf, BitFlags<AccessFs>)],
     moves: Moves,
 ) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default();
@@ -38,8 +38,8 @@ pub(crate) fn allow_only(
         .create()?;
     for (path, access) in rules {
         // One that is not there cannot be used anyhow.
-        let Ok(opened) = PathFd::new(&path) else { continue };
-        let access = if path.as_ref().is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
+        let Ok(opened) = PathFd::new(path) else { continue };
+        let access = if path.is_dir() { *access } else { *access & AccessFs::from_file(KNOWN) };
         created = created.add_rule(PathBeneath::new(opened, access))?;
     }
     created.restrict_self()

@@ -54,7 +54,7 @@ fn what_an_update_needs_is_there_and_nothing_else_is() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
-        println!("SKIPPED: capabilities need root");
+        println!("SKIPPED: needs root for its capabilities");
     }
     let has_landlock = !said.contains("landlock: Err");
     if !has_landlock {

@@ -167,10 +167,13 @@ fn serve(link: &UnixStream, device: &Path) -> io::Result<()> {
             message => message?.ok_or_else(no_message)?,
         };
         let Wanted(files) = decode(&body).filter(|_| kind == Kind::Message).ok_or_else(no_message)?;
-        let files = files.into_iter().map(|(name, sha256, bytes)| (name, BootFile { bytes, sha256 })).collect();
+        let mut wanted = BTreeMap::new();
+        for (name, sha256, bytes) in files {
+            wanted.insert(name, BootFile { bytes, sha256 });
+        }
         let reached = Cell::new((0, 0));
         let mut updater = Updater { link, reached: &reached };
-        let said = match write_boot_files(&files, device, &mut updater, &mut Reached(&reached)) {
+        let said = match write_boot_files(&wanted, device, &mut updater, &mut Reached(&reached)) {
             Ok(BootFilesWritten { kept_files, fetched_files, fetched_bytes }) => {
                 Said::Written { kept_files, fetched_files, fetched_bytes }
             }

@@ -3,6 +3,7 @@
 
 use crate::file_rules::{self, AccessFs, Moves};
 use std::io;
+use std::path::PathBuf;
 use yado_sys::capabilities::{self, Capabilities};
 use yado_sys::identity;
 use yado_sys::rlimit::KernelResource;
@@ -55,9 +56,13 @@ fn limit(name: &str, most: u64) -> io::Result<()> {
 }
 
 fn forbid_files() -> Result<(), landlock::RulesetError> {
-    let files = RESOLVER_FILES.iter().map(|path| (path, AccessFs::ReadFile.into()));
-    let folders = RESOLVER_FOLDERS.iter().map(|path| (path, AccessFs::ReadFile | AccessFs::Execute));
-    file_rules::allow_only(files.chain(folders), Moves::None).map(drop)
+    let mut rules = Vec::new();
+    for (paths, access) in
+        [(RESOLVER_FILES, AccessFs::ReadFile.into()), (RESOLVER_FOLDERS, AccessFs::ReadFile | AccessFs::Execute)]
+    {
+        rules.extend(paths.iter().map(|path| (PathBuf::from(path), access)));
+    }
+    file_rules::allow_only(&rules, Moves::None).map(drop)
 }
 
 #[cfg(test)]
