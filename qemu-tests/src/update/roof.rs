@@ -92,10 +92,22 @@ impl<'a> Roof<'a> {
 
     /// How far the update is, if anybody can tell.
     pub(super) fn phase_now(&self) -> String {
-        let asked = self.board().and_then(|board| Ok(board.yado(&["update", "status", "--format", "json"])?));
-        let status: Value = asked.ok().and_then(|said| serde_json::from_str(said.trim()).ok()).unwrap_or_default();
+        let status = self.status_now();
         let stage = status["work"]["stage"].as_str().unwrap_or("-");
         format!("{} ({stage})", status["phase"].as_str().unwrap_or("not known"))
+    }
+
+    /// Whether a slot is armed or on trial, and has no tries left after this boot.
+    pub(super) fn is_on_last_try(&self) -> bool {
+        let status = self.status_now();
+        let is_tried = status["phase"] == "armed" || status["phase"] == "trial";
+        let slots = status["slots"].as_array().map(Vec::as_slice).unwrap_or_default();
+        is_tried && slots.iter().any(|slot| slot["tries_left"] == 0)
+    }
+
+    fn status_now(&self) -> Value {
+        let asked = self.board().and_then(|board| Ok(board.yado(&["update", "status", "--format", "json"])?));
+        asked.ok().and_then(|said| serde_json::from_str(said.trim()).ok()).unwrap_or_default()
     }
 
     /// The board that is on.
