@@ -1,5 +1,5 @@
-//! Devices that come and go: loads drivers for new devices, and updates instances that may have them. The decisions are in
-//! `table`. On a host no drivers are loaded: its udev does that.
+//! Devices that come and go: loads drivers for new devices, updates instances that may have them, and has the updater look at sticks.
+//! The decisions are in `table`. On a host no drivers are loaded: its udev does that.
 
 pub(crate) mod table;
 
@@ -9,7 +9,8 @@ use crate::job::{Job, Lane};
 use crate::launch::{Task, TaskKind};
 use crate::log::Priority;
 use crate::supervisor::Supervisor;
-use crate::uevent::{MAX_UEVENT_BYTES, parse_uevent};
+use crate::uevent::{MAX_UEVENT_BYTES, Uevent, parse_uevent};
+use crate::updater;
 use std::time::Duration;
 use table::{Action, DEBOUNCE, Event, MayLoad, step};
 use yado_sys::uevent::{self, Received};
@@ -62,6 +63,7 @@ impl Supervisor {
         let is_for_instances = event.node.is_some() || matches!(event.subsystem, "usb" | "gpio");
         let event = match event.modalias {
             Some(alias) if event.action == "add" => Event::Added { alias, is_for_instances },
+            None if is_stick(&event) => Event::StickCame,
             Some(_) | None => Event::Changed { is_for_instances },
         };
         self.step_hotplug(event, now);
@@ -78,7 +80,7 @@ impl Supervisor {
     /// Tells the table that something happened, and does what it says.
     fn step_hotplug(&mut self, event: Event<'_>, now: Moment) {
         let mut event = event;
-        // Each action removes one thing that was due, and there are at most two.
+        // Each action removes one thing that was due, and there are at most three.
         loop {
             let may_load = self.may_load_drivers();
             let (state, action) = step(std::mem::take(&mut self.hotplug), may_load, event, now);
@@ -87,6 +89,11 @@ impl Supervisor {
                 Action::None => return,
                 Action::Load(aliases) => self.start_job(Job::Drivers(aliases), now),
                 Action::LoadAll => self.start_job(Job::AllDrivers, now),
+                // Where none was started yet, the first looks at what is there; and without a slot there is nothing to update.
+                Action::TellUpdater if self.slot.is_some() && self.updater.has_run() => {
+                    self.step_updater(updater::Event::StickCame, now);
+                }
+                Action::TellUpdater => {}
                 Action::TellInstances => {
                     for &id in self.instances.ids().iter() {
                         self.note_devices_changed(id, now);
@@ -155,6 +162,47 @@ impl Supervisor {
         if let Some(run) = self.instances.run_mut(id) {
             run.devices_pause = run.devices_pause.saturating_mul(2).clamp(TRY_AGAIN, LONGEST_PAUSE);
             run.devices_due.get_or_insert(now.saturating_add(run.devices_pause));
+        }
+    }
+}
+
+/// Whether a disk came, or a partition, that hangs on USB: below a root hub, which the kernel calls `usb1`, `usb2`, …. What may be
+/// a source of updates is for the updater to say.
+fn is_stick(event: &Uevent<'_>) -> bool {
+    let is_root_hub = |part: &str| part.strip_prefix("usb").is_some_and(|number| number.parse::<u16>().is_ok());
+    event.action == "add" && event.subsystem == "block" && event.path.split('/').any(is_root_hub)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stick_is_a_disk_or_partition_that_comes_on_usb_and_nothing_else_is() {
+        // arm64, 6.1, QEMU: usb-storage on xhci.
+        const STICK: &str = "/devices/platform/4010000000.pcie/pci0000:00/0000:00:02.0/usb1/1-1/1-1:1.0/host0/target0:0:0/\
+            0:0:0:0/block/sda";
+        let cases = [
+            ("add", "block", STICK.to_owned(), true),
+            ("add", "block", format!("{STICK}/sda1"), true),
+            ("remove", "block", format!("{STICK}/sda1"), false),
+            ("change", "block", STICK.to_owned(), false),
+            ("add", "bdi", STICK.replace("block", "bdi"), false),
+            ("add", "usb", STICK.split("/host0").next().unwrap().to_owned(), false),
+            (
+                "add",
+                "block",
+                "/devices/platform/soc/fe340000.mmc/mmc_host/mmc0/mmc0:0001/block/mmcblk0".to_owned(),
+                false,
+            ),
+            ("add", "block", "/devices/virtual/block/dm-0".to_owned(), false),
+            // A controller is no bus.
+            ("add", "block", "/devices/platform/usb@fe800000/usbphy/usb/block/sda".to_owned(), false),
+        ];
+        for (action, subsystem, path, expected) in cases {
+            let bytes = format!("{action}@{path}\0SUBSYSTEM={subsystem}\0DEVNAME=sda\0SEQNUM=1030\0");
+            assert_eq!(is_stick(&parse_uevent(bytes.as_bytes()).unwrap()), expected, "{action} {subsystem} {path}");
         }
     }
 }

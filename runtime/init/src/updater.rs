@@ -28,8 +28,8 @@ const PAUSES: [Duration; 4] =
 pub(crate) enum State {
     /// It does not run. It is started at `resume_at`, after so many crashes in a row.
     Idle { resume_at: Option<Moment>, crashes: u8 },
-    /// It goes on with what it began, after so many crashes in a row.
-    Resuming { crashes: u8 },
+    /// It goes on with what it began, after so many crashes in a row. It is resumed once more at `resume_at`, or earlier if it says so.
+    Resuming { crashes: u8, resume_at: Option<Moment> },
     /// It does what somebody asked for. It is resumed at `resume_at`, or earlier if it says so.
     Running { resume_at: Option<Moment> },
     /// It was asked to end. It is resumed at `resume_at`, or earlier if it says so.
@@ -50,6 +50,8 @@ pub(crate) enum Event {
     Wake,
     /// The system has come so far that it can go on with what it began.
     MayResume,
+    /// A stick was plugged in, which may be a source.
+    StickCame,
     /// Somebody wants it for something.
     RunAsked,
     /// It was started for somebody.
@@ -88,10 +90,16 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
     use {Event::*, State::*, Wanted::*};
     let after = |pause| Some(now.saturating_add(pause));
     match (state, wanted, event) {
-        (Idle { resume_at: Some(at), crashes }, Allowed, Wake) if at <= now => (Resuming { crashes }, Action::Resume),
+        (Idle { resume_at: Some(at), crashes }, Allowed, Wake) if at <= now => {
+            (Resuming { crashes, resume_at: None }, Action::Resume)
+        }
         (Idle { .. }, _, MayResume) => (Idle { resume_at: Some(now), crashes: 0 }, Action::None),
+        (Idle { crashes: 0, .. }, _, StickCame) => (Idle { resume_at: Some(now), crashes: 0 }, Action::None),
         // Somebody was faster: it goes on when that is done.
-        (Running { .. }, _, MayResume) => (Running { resume_at: Some(now) }, Action::None),
+        (Running { .. }, _, MayResume | StickCame) => (Running { resume_at: Some(now) }, Action::None),
+        // It may have looked already.
+        (Resuming { crashes, .. }, _, StickCame) => (Resuming { crashes, resume_at: Some(now) }, Action::None),
+        (Stopping { kill_at, .. }, Allowed, StickCame) => (Stopping { kill_at, resume_at: Some(now) }, Action::None),
         (Idle { resume_at, .. }, _, RunStarted) => (Running { resume_at }, Action::None),
         (Resuming { .. } | Running { .. }, Stopped, Wake) | (Resuming { .. } | Running { .. }, _, StopAsked) => {
             (Stopping { kill_at: now.saturating_add(STOP_GRACE), resume_at: None }, Action::Terminate)
@@ -100,28 +108,28 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
         (Resuming { .. }, _, RunAsked) => {
             (Stopping { kill_at: now.saturating_add(STOP_GRACE), resume_at: Some(now) }, Action::Terminate)
         }
-        (Resuming { crashes }, _, Ended { how: End::Crash, next_start: _ }) => match PAUSES.get(usize::from(crashes))
-        {
+        (Resuming { crashes, .. }, _, Ended { how: End::Crash, .. }) => match PAUSES.get(usize::from(crashes)) {
             Some(pause) => (Idle { resume_at: after(*pause), crashes: crashes.saturating_add(1) }, Action::None),
             None => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
         },
-        (Running { resume_at } | Stopping { resume_at, .. }, _, Ended { next_start, .. }) => {
+        (Running { resume_at } | Stopping { resume_at, .. }, _, Ended { next_start, .. })
+        | (Resuming { resume_at, .. }, _, Ended { how: End::Exit, next_start }) => {
             // What was due comes no later because it has named another time besides.
             let named = next_start.and_then(after);
             (Idle { resume_at: named.into_iter().chain(resume_at).min(), crashes: 0 }, Action::None)
         }
-        (Resuming { .. }, _, Ended { how: End::Exit, next_start }) => {
-            (Idle { resume_at: next_start.and_then(after), crashes: 0 }, Action::None)
-        }
         (Stopping { kill_at, resume_at }, _, Wake) if kill_at <= now => {
             (Stopping { kill_at: now.saturating_add(STOP_GRACE), resume_at }, Action::Kill)
         }
-        (Idle { .. }, _, Wake | StopAsked | RunAsked | Ended { .. })
+        // After a crash its pause is kept, whatever comes: it looks then.
+        (Idle { .. }, _, StickCame | Wake | StopAsked | RunAsked | Ended { .. })
         | (Resuming { .. } | Running { .. }, Allowed, Wake)
         | (Resuming { .. } | Running { .. }, _, RunStarted)
         | (Running { .. }, _, RunAsked)
         | (Resuming { .. }, _, MayResume)
-        | (Stopping { .. }, _, Wake | MayResume | RunAsked | RunStarted | StopAsked) => (state, Action::None),
+        | (Stopping { .. }, _, Wake | MayResume | StickCame | RunAsked | RunStarted | StopAsked) => {
+            (state, Action::None)
+        }
     }
 }
 
@@ -168,6 +176,11 @@ impl Updater {
     /// It was asked to end, and has not.
     pub(crate) fn is_stopping(&self) -> bool {
         matches!(self.state, State::Stopping { .. })
+    }
+
+    /// It was started since init was.
+    pub(crate) fn has_run(&self) -> bool {
+        self.starts != 0
     }
 
     /// It has not ended.
@@ -235,7 +248,8 @@ mod tests {
 
     #[test]
     fn what_goes_on_by_itself_makes_way_for_what_somebody_asks_and_is_resumed_afterwards() {
-        let (stopping, action) = step(State::Resuming { crashes: 1 }, Wanted::Allowed, Event::RunAsked, s(5));
+        let (stopping, action) =
+            step(State::Resuming { crashes: 1, resume_at: None }, Wanted::Allowed, Event::RunAsked, s(5));
         assert_eq!(action, Action::Terminate);
         assert_eq!(step(stopping, Wanted::Allowed, Event::Wake, s(13)).1, Action::Kill);
         let (idle, _) = step(stopping, Wanted::Allowed, ended(End::Crash, None), s(6));
@@ -249,6 +263,34 @@ mod tests {
         // What somebody else asked for does not.
         let running = State::Running { resume_at: None };
         assert_eq!(step(running, Wanted::Allowed, Event::RunAsked, s(5)), (running, Action::None));
+    }
+
+    #[test]
+    fn a_stick_is_looked_at_at_once_or_after_what_goes_on_and_shortens_no_pause_of_one_that_crashed() {
+        let due = State::Idle { resume_at: Some(s(5)), crashes: 0 };
+        let later = State::Idle { resume_at: Some(s(3600)), crashes: 0 };
+        for idle in [IDLE, later] {
+            assert_eq!(step(idle, Wanted::Allowed, Event::StickCame, s(5)), (due, Action::None));
+        }
+        let going_on = [State::Resuming { crashes: 0, resume_at: None }, State::Running { resume_at: None }];
+        let stopping = step(going_on[0], Wanted::Allowed, Event::StopAsked, s(4)).0;
+        for at_work in [going_on[0], going_on[1], stopping] {
+            let (at_work, action) = step(at_work, Wanted::Allowed, Event::StickCame, s(5));
+            assert_eq!(action, Action::None);
+            let (idle, _) = step(at_work, Wanted::Allowed, ended(End::Exit, Some(3600)), s(6));
+            assert_eq!(idle, due, "{at_work:?}");
+        }
+        // What somebody asks for comes first all the same.
+        let (resuming, _) = step(going_on[0], Wanted::Allowed, Event::StickCame, s(5));
+        let (stopping, action) = step(resuming, Wanted::Allowed, Event::RunAsked, s(5));
+        assert_eq!(action, Action::Terminate);
+        let (idle, _) = step(stopping, Wanted::Allowed, ended(End::Exit, None), s(6));
+        let (asked, _) = step(idle, Wanted::Allowed, Event::RunStarted, s(6));
+        assert_eq!(asked, State::Running { resume_at: Some(s(5)) });
+        let crashed = State::Idle { resume_at: Some(s(600)), crashes: 3 };
+        assert_eq!(step(crashed, Wanted::Allowed, Event::StickCame, s(5)), (crashed, Action::None));
+        let (idle, _) = step(resuming, Wanted::Allowed, ended(End::Crash, None), s(6));
+        assert_eq!(idle, State::Idle { resume_at: Some(s(7)), crashes: 1 });
     }
 
     #[test]
@@ -275,7 +317,7 @@ mod tests {
 
     #[test]
     fn it_is_asked_to_end_then_killed_and_that_is_over_before_the_services_are() {
-        for running in [State::Running { resume_at: Some(s(500)) }, State::Resuming { crashes: 0 }] {
+        for running in [State::Running { resume_at: Some(s(500)) }, State::Resuming { crashes: 0, resume_at: None }] {
             assert_eq!(step(running, Wanted::Stopped, Event::StopAsked, s(1)).1, Action::Terminate);
             let (stopping, action) = step(running, Wanted::Stopped, Event::Wake, s(1));
             assert_eq!((stopping, action), (State::Stopping { kill_at: s(9), resume_at: None }, Action::Terminate));

@@ -1,4 +1,5 @@
-//! What follows when devices come and go, as one table: which drivers are loaded, and when instances are updated.
+//! What follows when devices come and go, as one table: which drivers are loaded, when instances are updated, and when the updater
+//! looks at sticks.
 
 use crate::boot_clock::Moment;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(crate) struct Hotplug {
     drivers: Drivers,
     /// When instances are updated.
     due: Option<Moment>,
+    /// Before instances are: a stick came, which may be a source of updates.
+    has_stick: bool,
     /// For loading drivers.
     loads: Budget,
     /// For telling instances.
@@ -70,6 +73,8 @@ pub(super) enum Event<'a> {
     Added { alias: &'a str, is_for_instances: bool },
     /// A device came without one, went, or changed.
     Changed { is_for_instances: bool },
+    /// A disk came that hangs on USB, or one of its partitions.
+    StickCame,
     /// The kernel dropped events (`ENOBUFS`): which devices came is unknown.
     Lost,
 }
@@ -83,46 +88,52 @@ pub(super) enum Action {
     Load(Vec<String>),
     /// Load drivers for all devices.
     LoadAll,
+    /// The updater is told that a stick came.
+    TellUpdater,
     /// Instances are told that devices have changed.
     TellInstances,
 }
 
 /// The table. Ask it again after an action: there may be another.
 pub(super) fn step(state: Hotplug, may_load: MayLoad, event: Event<'_>, now: Moment) -> (Hotplug, Action) {
-    let Hotplug { drivers, due, mut loads, mut tells } = state;
+    let Hotplug { drivers, due, has_stick, mut loads, mut tells } = state;
     let has_budget = loads.paused(now).is_none();
     match (event, may_load, drivers) {
         (Event::Wake, MayLoad::Now, Drivers::For(aliases)) if has_budget => {
             loads.spend(1, now);
-            (Hotplug { drivers: Drivers::None, due, loads, tells }, Action::Load(aliases))
+            (Hotplug { drivers: Drivers::None, due, has_stick, loads, tells }, Action::Load(aliases))
         }
         (Event::Wake, MayLoad::Now, Drivers::ForAll) if has_budget => {
             loads.spend(LOAD_ALL_COST, now);
-            (Hotplug { drivers: Drivers::None, due, loads, tells }, Action::LoadAll)
+            (Hotplug { drivers: Drivers::None, due, has_stick, loads, tells }, Action::LoadAll)
         }
         (Event::Wake, MayLoad::Now | MayLoad::Later | MayLoad::Never, drivers) => match due {
+            // It has the budget of the instances, which are told then.
+            Some(at) if at <= now && has_stick => {
+                (Hotplug { drivers, due, has_stick: false, loads, tells }, Action::TellUpdater)
+            }
             Some(at) if at <= now => {
                 tells.spend(1, now);
-                (Hotplug { drivers, due: None, loads, tells }, Action::TellInstances)
+                (Hotplug { drivers, due: None, has_stick, loads, tells }, Action::TellInstances)
             }
-            Some(_) | None => (Hotplug { drivers, due, loads, tells }, Action::None),
+            Some(_) | None => (Hotplug { drivers, due, has_stick, loads, tells }, Action::None),
         },
         (Event::Added { alias, is_for_instances }, MayLoad::Now | MayLoad::Later, drivers) => {
             let due = due_after(due, is_for_instances, &tells, now);
-            (Hotplug { drivers: drivers.and(alias), due, loads, tells }, Action::None)
+            (Hotplug { drivers: drivers.and(alias), due, has_stick, loads, tells }, Action::None)
         }
         (Event::Added { is_for_instances, .. }, MayLoad::Never, drivers)
         | (Event::Changed { is_for_instances }, MayLoad::Now | MayLoad::Later | MayLoad::Never, drivers) => {
             let due = due_after(due, is_for_instances, &tells, now);
-            (Hotplug { drivers, due, loads, tells }, Action::None)
+            (Hotplug { drivers, due, has_stick, loads, tells }, Action::None)
         }
         (Event::Lost, MayLoad::Now | MayLoad::Later, _) => {
             let due = due_after(due, true, &tells, now);
-            (Hotplug { drivers: Drivers::ForAll, due, loads, tells }, Action::None)
+            (Hotplug { drivers: Drivers::ForAll, due, has_stick: true, loads, tells }, Action::None)
         }
-        (Event::Lost, MayLoad::Never, drivers) => {
+        (Event::Lost, MayLoad::Never, drivers) | (Event::StickCame, _, drivers) => {
             let due = due_after(due, true, &tells, now);
-            (Hotplug { drivers, due, loads, tells }, Action::None)
+            (Hotplug { drivers, due, has_stick: true, loads, tells }, Action::None)
         }
     }
 }
@@ -155,7 +166,7 @@ impl Default for Hotplug {
     fn default() -> Hotplug {
         let loads = Budget::each(LOADS_BURST, LOADS_INTERVAL);
         let tells = Budget::each(TELLS_BURST, TELLS_INTERVAL);
-        Hotplug { drivers: Drivers::None, due: None, loads, tells }
+        Hotplug { drivers: Drivers::None, due: None, has_stick: false, loads, tells }
     }
 }
 
@@ -217,15 +228,33 @@ mod tests {
 
     #[test]
     fn on_a_host_nothing_is_ever_loaded_and_instances_hear_of_devices_all_the_same() {
-        let events = [CAMERA, Event::Lost, Event::Changed { is_for_instances: false }, Event::Wake];
+        let events = [CAMERA, Event::Changed { is_for_instances: false }, Event::Wake];
         let seen = after(Hotplug::default(), MayLoad::Never, &events);
         assert_eq!(seen, Hotplug { due: Some(DEBOUNCE), ..Hotplug::default() });
         assert_eq!(step(seen, MayLoad::Never, Event::Wake, DEBOUNCE).1, Action::TellInstances);
     }
 
+    #[test]
+    fn the_updater_hears_of_a_stick_once_and_of_one_that_may_have_come() {
+        let plugged_in = [CAMERA, Event::StickCame, Event::StickCame, Event::Wake];
+        for (events, may_load) in [
+            (&plugged_in[..], MayLoad::Never),
+            (&plugged_in, MayLoad::Later),
+            (&[Event::Lost], MayLoad::Never),
+            (&[Event::Lost], MayLoad::Later),
+        ] {
+            let seen = after(Hotplug::default(), may_load, events);
+            assert_eq!(step(seen.clone(), may_load, Event::Wake, ms(149)).1, Action::None);
+            let (seen, action) = step(seen, may_load, Event::Wake, DEBOUNCE);
+            assert_eq!(action, Action::TellUpdater, "{events:?}");
+            let (seen, action) = step(seen, may_load, Event::Wake, DEBOUNCE);
+            assert_eq!((action, seen.due), (Action::TellInstances, None), "{events:?}");
+        }
+    }
+
     /// How often drivers were loaded and instances told from `from` to `until` if each `event` came again every 10 ms.
     fn done(state: &mut Hotplug, event: Event<'_>, from: Moment, until: Moment) -> (u32, u32) {
-        let (mut loads, mut tells, mut now) = (0, 0, from);
+        let (mut loads, mut tells, mut sticks, mut now) = (0, 0, 0, from);
         while now < until {
             let mut next = event;
             loop {
@@ -236,21 +265,25 @@ mod tests {
                     Action::None => {}
                     Action::Load(_) | Action::LoadAll => loads += 1,
                     Action::TellInstances => tells += 1,
+                    Action::TellUpdater => sticks += 1,
                 }
                 next = Event::Wake;
             }
             now = now.saturating_add(ms(10));
         }
+        // The updater hears of sticks no more often than instances do.
+        assert_eq!(sticks, if matches!(event, Event::StickCame | Event::Lost) { tells } else { 0 });
         (loads, tells)
     }
 
     #[test]
     fn a_device_that_comes_and_goes_without_end_costs_little_and_a_quiet_time_makes_good_for_it() {
-        let (mut reset, mut lost) = (Hotplug::default(), Hotplug::default());
+        let (mut reset, mut lost, mut stick) = (Hotplug::default(), Hotplug::default(), Hotplug::default());
         let (first, hour) = (ms(60_000), ms(3_600_000));
         // At first as soon as ever; then drivers every two seconds, or all every twenty, and instances every five.
         assert!(matches!(done(&mut reset, CAMERA, ms(0), first), (60..=92, 60..=73)));
         assert!(matches!(done(&mut lost, Event::Lost, ms(0), first), (6..=10, 60..=73)));
+        assert!(matches!(done(&mut stick, Event::StickCame, ms(0), first), (0, 60..=73)));
         assert!(matches!(done(&mut reset, CAMERA, first, hour), (1700..=1800, 700..=720)));
         assert!(matches!(done(&mut lost, Event::Lost, first, hour), (170..=180, 700..=720)));
         // What waits is done when there is budget again, though nothing comes.
