@@ -24,8 +24,8 @@ use crate::slot::{self, BootFilesProcess};
 use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) use timer::next_check;
 use yado_spec::update_policy::{self, Author, UpdatePolicy};
@@ -101,11 +101,10 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
     let mut status = Report::begin(places);
     let lock = places.own_run().join("lock");
     let locked = file_lock::open(&lock).and_then(|file| file_lock::try_lock(&file).map(|()| file));
-    let Ok(lock) = locked else {
+    let Ok(_lock) = locked else {
         return status.fail_and_end("busy", "another updater is at work");
     };
-    let mut lock = Some(lock);
-    let boot_files = match start_boot_files(places, &mut lock) {
+    let boot_files = match start_boot_files(places) {
         Ok(process) => process,
         Err(error) => {
             return status.fail_and_end("confinement", &format!("start the process that writes boot files: {error}"));
@@ -339,17 +338,11 @@ impl Driver {
     }
 }
 
-/// Forks who writes boot files, if there is a partition for them. It has nothing open that is ours: the lock ends with us.
-fn start_boot_files(places: &Places, lock: &mut Option<File>) -> std::io::Result<Option<BootFilesProcess>> {
+/// Forks who writes boot files, if there is a partition for them.
+fn start_boot_files(places: &Places) -> std::io::Result<Option<BootFilesProcess>> {
     let Some((booted, _)) = places.booted() else { return Ok(None) };
     let device = slot::find(booted.other(), Some(booted)).ok().and_then(|found| found.boot);
-    let start = |device: PathBuf| {
-        BootFilesProcess::start(&device, || {
-            drop(lock.take());
-            confinement::confine_mounting()
-        })
-    };
-    device.map(start).transpose()
+    device.map(|device| BootFilesProcess::start(&device, confinement::confine_mounting)).transpose()
 }
 
 fn now() -> Now {

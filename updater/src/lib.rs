@@ -5,6 +5,7 @@ mod command;
 mod confinement;
 mod driver;
 mod file_rules;
+mod forked_process;
 mod history;
 mod init_client;
 mod last_check;

@@ -7,6 +7,7 @@ pub mod fetch_process;
 mod http;
 pub mod open;
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -14,7 +15,7 @@ use yado_image::release::{MAX_RELEASE_BYTES, Part};
 use yado_wire::hex;
 
 /// A file of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FileName {
     /// The signed release itself: `release`.
     Release,

@@ -10,7 +10,7 @@ pub(crate) use child::main;
 
 use super::http::longest;
 use super::{FileName, Ranges, Source, SourceError};
-use messages::{Ask, Failure, Kind, MAX_ANSWER_BYTES, Reply, Setup, decode, encode};
+use messages::{AnswerError, Ask, Reply, Setup, encode};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
@@ -99,7 +99,7 @@ impl FetchProcess {
     }
 
     fn look(&mut self, file: FileName) -> Result<(bool, Option<u64>), SourceError> {
-        self.ask(file, &Ask::Look { name: file.to_string() }, 1)?;
+        self.ask(file, &Ask::Look { file }, 1)?;
         match self.answer(file, 0, &mut |_| Ok(()))? {
             Reply::Seen { gives_ranges, bytes } => Ok((gives_ranges, bytes)),
             Reply::Done | Reply::Failed(_) => Err(self.give_up(file, "it answered another question")),
@@ -129,42 +129,21 @@ impl FetchProcess {
         most_bytes: u64,
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<Reply, SourceError> {
-        let mut left = most_bytes;
-        loop {
-            let (kind, body) = match self.message() {
-                Ok(Some(message)) => message,
-                Ok(None) => return Err(self.give_up(file, "its answer is none")),
-                Err(error) if is_timeout(&error) => return Err(self.give_up(file, "it does not answer")),
-                Err(error) => return Err(self.give_up(file, &error.to_string())),
-            };
-            match kind {
-                Kind::Data => {
-                    left = match left.checked_sub(body.len() as u64) {
-                        Some(left) => left,
-                        None => return Err(self.give_up(file, "it gives more than was asked for")),
-                    };
-                    if let Err(error) = take(&body) {
-                        // What is still under way is not waited for.
-                        self.stop();
-                        return Err(SourceError::Stopped(error));
-                    }
-                }
-                Kind::Message => {
-                    return match decode(&body) {
-                        Some(Reply::Failed(failure)) => Err(of_failure(file, failure)),
-                        Some(Reply::Done) if 0 < left => Err(self.give_up(file, "it gives less than it says")),
-                        Some(reply) => Ok(reply),
-                        None => Err(self.give_up(file, "its answer is none")),
-                    };
-                }
+        let Some(Running { child: _, link }) = &mut self.running else {
+            return Err(self.give_up(file, "it has ended"));
+        };
+        let mut left_bytes = most_bytes;
+        match messages::read_answer(link, &mut left_bytes, take) {
+            Ok(Reply::Failed(failure)) => Err(failure.about(file)),
+            Ok(Reply::Done) if 0 < left_bytes => Err(self.give_up(file, "it gives less than it says")),
+            Ok(reply) => Ok(reply),
+            Err(AnswerError::Stopped(error)) => {
+                // What is still under way is not waited for.
+                self.stop();
+                Err(SourceError::Stopped(error))
             }
+            Err(error) => Err(self.give_up(file, &error.to_string())),
         }
-    }
-
-    /// `None`: no message of ours.
-    fn message(&mut self) -> io::Result<Option<(Kind, Vec<u8>)>> {
-        let Some(Running { child: _, link }) = &mut self.running else { return Ok(None) };
-        messages::read(link, MAX_ANSWER_BYTES)
     }
 
     /// It is not spoken to any more.
@@ -209,7 +188,7 @@ impl Source for FetchProcess {
         if range.is_empty() {
             return Ok(());
         }
-        let ask = Ask::Read { name: file.to_string(), start: range.start, end: range.end };
+        let ask = Ask::Read { file, start: range.start, end: range.end };
         self.ask(file, &ask, range.end)?;
         match self.answer(file, range.end - range.start, take)? {
             Reply::Done => Ok(()),
@@ -248,21 +227,8 @@ fn start(options: &HttpOptions) -> io::Result<Running> {
     }
 }
 
-fn of_failure(file: FileName, failure: Failure) -> SourceError {
-    match failure {
-        Failure::Missing => SourceError::Missing { file },
-        Failure::Short { bytes } => SourceError::Short { file, bytes },
-        // It is shown to people, and what a server says may be in it.
-        Failure::Broken { reason } => SourceError::Broken { file, reason: messages::clipped(&reason) },
-    }
-}
-
 fn broken(file: FileName, reason: String) -> SourceError {
     SourceError::Broken { file, reason }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]

@@ -3,24 +3,19 @@
 //! and asks the updater for the bytes of files, which the updater has from a source. It compares each with its SHA-256 all the same.
 
 use super::{BootFilesError, BootFilesWritten, write_boot_files};
+use crate::forked_process::ForkedProcess;
 use crate::progress::{Progress, Stage};
-use crate::source::fetch_process::messages::{
-    self, Kind, MAX_ANSWER_BYTES, MAX_DATA_BYTES, MAX_MESSAGE_BYTES, clipped, decode, encode, head,
-};
+use crate::source::fetch_process::messages::{self, MAX_MESSAGE_BYTES, clipped};
 use crate::source::{FileName, Source, SourceError};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use yado_image::release::BootFile;
-use yado_sys::clone::{self, Forked, Namespaces, Parent};
-use yado_sys::stream;
 
 /// What it is told to write: name, SHA-256 and length of each file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,33 +53,17 @@ enum Given {
 #[derive(Debug)]
 pub(crate) struct BootFilesProcess {
     device: PathBuf,
-    /// `None`: it was told to end.
-    link: Option<UnixStream>,
-    pidfd: OwnedFd,
+    process: ForkedProcess,
 }
 
 impl BootFilesProcess {
-    /// Forks it, for the boot partition of a slot that does not run. `confine` is the first that it does. We have no other thread.
+    /// Forks it, for the boot partition of a slot that does not run.
     pub(crate) fn start<E: fmt::Display>(
         device: &Path,
         confine: impl FnOnce() -> Result<(), E>,
     ) -> io::Result<BootFilesProcess> {
-        let (ours, theirs) = stream::pair()?;
-        match clone::fork(Namespaces::empty(), Parent::Caller, None)? {
-            Forked::Child => {
-                drop(ours);
-                let served = confine().map_err(|error| error.to_string());
-                let served =
-                    served.and_then(|()| serve(&UnixStream::from(theirs), device).map_err(|error| error.to_string()));
-                if let Err(error) = &served {
-                    eprintln!("boot files: {error}");
-                }
-                std::process::exit(served.is_err().into())
-            }
-            Forked::Caller { pid: _, pidfd } => {
-                Ok(BootFilesProcess { device: device.to_owned(), link: Some(UnixStream::from(ours)), pidfd })
-            }
-        }
+        let process = ForkedProcess::start("boot files", confine, |link| serve(link, device))?;
+        Ok(BootFilesProcess { device: device.to_owned(), process })
     }
 
     /// The partition that it works on.
@@ -99,28 +78,25 @@ impl BootFilesProcess {
         source: &mut dyn Source,
         progress: &mut dyn Progress,
     ) -> Result<BootFilesWritten, BootFilesError> {
-        let link = self.link.as_mut().ok_or_else(|| broken(&"it has ended"))?;
+        let link = self.process.link();
         let files = files.iter().map(|(name, file)| (name.clone(), file.sha256, file.bytes));
-        let wanted = encode(&Wanted(files.collect())).ok_or_else(|| broken(&"too many files"))?;
-        link.write_all(&wanted).map_err(|error| broken(&error))?;
+        messages::send(link, &Wanted(files.collect())).map_err(|error| broken(&error))?;
         let mut source_error = None;
         loop {
-            let (kind, body) = messages::read(link, MAX_ANSWER_BYTES)
-                .map_err(|error| broken(&error))?
-                .ok_or_else(|| broken(&"it says nothing that is known"))?;
-            let said = decode::<Said>(&body).filter(|_| kind == Kind::Message);
-            match said.ok_or_else(|| broken(&"it says nothing that is known"))? {
+            // Of itself it gives no data.
+            let said = messages::read_answer(link, &mut 0, &mut |_| Ok(()));
+            match said.map_err(|error| broken(&error))? {
                 Said::Needs { sha256, bytes, done, total } => {
                     let name = FileName::Boot(sha256);
                     let mut passed = 0;
                     let read = source.read(name, 0..bytes, &mut |piece| {
                         passed += piece.len() as u64;
                         progress.advance(Stage::BootFiles, done.saturating_add(passed).min(total), total);
-                        give(link, piece)
+                        messages::send_data(link, piece)
                     });
                     let given = if read.is_ok() { Given::All } else { Given::NotAll };
                     source_error = read.err();
-                    link.write_all(&encode(&given).unwrap_or_default()).map_err(|error| broken(&error))?;
+                    messages::send(link, &given).map_err(|error| broken(&error))?;
                 }
                 Said::Written { kept_files, fetched_files, fetched_bytes } => {
                     return Ok(BootFilesWritten { kept_files, fetched_files, fetched_bytes });
@@ -138,35 +114,13 @@ impl BootFilesProcess {
     }
 }
 
-impl Drop for BootFilesProcess {
-    /// It ends when nobody can ask it any more. Whoever comes next finds the partition free.
-    fn drop(&mut self) {
-        self.link = None;
-        let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-    }
-}
-
-fn give(link: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
-    for piece in bytes.chunks(MAX_DATA_BYTES) {
-        link.write_all(&head(Kind::Data, piece.len()))?;
-        link.write_all(piece)?;
-    }
-    Ok(())
-}
-
 fn broken(why: &dyn fmt::Display) -> BootFilesError {
     BootFilesError::Process { reason: format!("the process that writes boot files: {why}") }
 }
 
-/// Does what it is told until the updater hangs up. With the updater it ends at once, as what the updater does itself.
-fn serve(link: &UnixStream, device: &Path) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    loop {
-        let (kind, body) = match messages::read(&mut &*link, MAX_MESSAGE_BYTES) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            message => message?.ok_or_else(no_message)?,
-        };
-        let Wanted(files) = decode(&body).filter(|_| kind == Kind::Message).ok_or_else(no_message)?;
+/// Does what it is told until the updater hangs up.
+fn serve(mut link: &UnixStream, device: &Path) -> io::Result<()> {
+    while let Some(Wanted(files)) = messages::receive(&mut link, MAX_MESSAGE_BYTES)? {
         let mut wanted = BTreeMap::new();
         for (name, sha256, bytes) in files {
             wanted.insert(name, BootFile { bytes, sha256 });
@@ -181,8 +135,9 @@ fn serve(link: &UnixStream, device: &Path) -> io::Result<()> {
             Err(BootFilesError::WrongBytes { name }) => Said::Failed(Failure::WrongBytes { name: clipped(&name) }),
             Err(error) => Said::Failed(Failure::Other { reason: clipped(&error.to_string()) }),
         };
-        (&*link).write_all(&encode(&said).ok_or_else(no_message)?)?;
+        messages::send(&mut link, &said)?;
     }
+    Ok(())
 }
 
 /// The updater, as the source of files.
@@ -215,25 +170,12 @@ impl Source for Updater<'_> {
         let FileName::Boot(sha256) = file else { return Err(SourceError::Missing { file }) };
         let broken = |error: io::Error| SourceError::Broken { file, reason: error.to_string() };
         let (done, total) = self.reached.get();
-        let needs = encode(&Said::Needs { sha256, bytes: range.end, done, total }).unwrap_or_default();
-        (&mut self.link).write_all(&needs).map_err(broken)?;
-        let mut taken = Ok(());
-        loop {
-            match messages::read(&mut self.link, MAX_ANSWER_BYTES).map_err(broken)? {
-                Some((Kind::Data, bytes)) if taken.is_ok() => taken = take(&bytes),
-                Some((Kind::Data, _)) => {}
-                Some((Kind::Message, body)) => {
-                    return match decode(&body) {
-                        Some(Given::All) => taken.map_err(SourceError::Stopped),
-                        Some(Given::NotAll) | None => Err(broken(no_message())),
-                    };
-                }
-                None => return Err(broken(no_message())),
-            }
+        messages::send(&mut self.link, &Said::Needs { sha256, bytes: range.end, done, total }).map_err(broken)?;
+        match messages::read_whole_answer(&mut self.link, &mut { range.end }, take) {
+            Ok((Given::All, None)) => Ok(()),
+            Ok((Given::All, Some(error))) => Err(SourceError::Stopped(error)),
+            Ok((Given::NotAll, _)) => Err(broken(io::Error::other("not all of it was given"))),
+            Err(error) => Err(broken(io::Error::other(error.to_string()))),
         }
     }
-}
-
-fn no_message() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "no message of ours")
 }

@@ -4,7 +4,7 @@
 use super::confinement::restrict;
 use super::messages::{
     Ask, Failure, HEAD_BYTES, Kind, MAX_DATA_BYTES, MAX_MESSAGE_BYTES, Reply, Setup, clipped, decode, encode, head,
-    parse_head,
+    no_message, parse_head,
 };
 use crate::source::http::{Client, Sink};
 use std::io;
@@ -41,11 +41,11 @@ async fn serve(mut link: Link) -> io::Result<()> {
     while let Some(ask) = link.receive().await? {
         let answer = match (&mut client, ask) {
             (Err(reason), _) => Err(Failure::Broken { reason: reason.clone() }),
-            (Ok(client), Ask::Look { name }) => {
-                client.look(&name).await.map(|(gives_ranges, bytes)| Reply::Seen { gives_ranges, bytes })
+            (Ok(client), Ask::Look { file }) => {
+                client.look(&file.to_string()).await.map(|(gives_ranges, bytes)| Reply::Seen { gives_ranges, bytes })
             }
-            (Ok(client), Ask::Read { name, start, end }) => {
-                client.fetch(&name, start..end, &mut link).await.map(|_| Reply::Done)
+            (Ok(client), Ask::Read { file, start, end }) => {
+                client.fetch(&file.to_string(), start..end, &mut link).await.map(|_| Reply::Done)
             }
         };
         link.send(&answer.unwrap_or_else(|failure| Reply::Failed(short(failure)))).await?;
@@ -81,10 +81,6 @@ impl Link {
     async fn send(&mut self, reply: &Reply) -> io::Result<()> {
         self.0.write_all(&encode(reply).ok_or_else(no_message)?).await
     }
-}
-
-fn no_message() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "no message of ours")
 }
 
 impl Sink for Link {

@@ -1,10 +1,13 @@
-//! What the updater and its fetching process say to each other, over a stream socket: a byte for the kind, four for the length, and
-//! that many bytes. Both are one program of one version; the updater does not trust what comes from there all the same.
+//! What the updater and its processes that fetch, that read sticks and that write boot files say to each other, over a stream socket:
+//! a byte for the kind, four for the length, and that many bytes. All are one program of one version; the updater does not trust what
+//! comes from there all the same.
 
 use crate::source::http::Limits;
+use crate::source::{FileName, SourceError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read};
+use std::fmt;
+use std::io::{self, Read, Write};
 
 /// The most bytes of a file in one message.
 pub(crate) const MAX_DATA_BYTES: usize = 32 << 10;
@@ -35,10 +38,10 @@ pub(crate) struct Setup {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    /// Whether the server gives parts of this file, and how long it is.
-    Look { name: String },
+    /// Whether the source gives parts of this file, and how long it is.
+    Look { file: FileName },
     /// These bytes of this file: data, and then an answer.
-    Read { name: String, start: u64, end: u64 },
+    Read { file: FileName, start: u64, end: u64 },
 }
 
 /// What is answered, after the data.
@@ -61,6 +64,19 @@ pub(crate) enum Failure {
     Short { bytes: u64 },
     /// Anything else, in words.
     Broken { reason: String },
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub(crate) enum AnswerError {
+    /// The other has ended, or the time for it is over.
+    Link(io::Error),
+    /// What came is no message of ours.
+    NotOurs,
+    /// More bytes of the file than were asked for.
+    TooMuch,
+    /// Whoever takes the bytes has stopped it; more of them may be under way.
+    Stopped(io::Error),
 }
 
 /// What is in a message.
@@ -106,6 +122,68 @@ pub(crate) fn read(link: &mut impl Read, max_message_bytes: usize) -> io::Result
     Ok(Some((kind, body)))
 }
 
+/// Gives the data that comes to `take`, never more than `left_bytes`, until an answer comes.
+pub(crate) fn read_answer<M: DeserializeOwned>(
+    link: &mut impl Read,
+    left_bytes: &mut u64,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<M, AnswerError> {
+    loop {
+        let message = read(link, MAX_ANSWER_BYTES).map_err(AnswerError::Link)?;
+        match message.ok_or(AnswerError::NotOurs)? {
+            (Kind::Data, bytes) => {
+                *left_bytes = left_bytes.checked_sub(bytes.len() as u64).ok_or(AnswerError::TooMuch)?;
+                take(&bytes).map_err(AnswerError::Stopped)?;
+            }
+            (Kind::Message, body) => return decode(&body).ok_or(AnswerError::NotOurs),
+        }
+    }
+}
+
+/// The same, for who asks again afterwards: what is under way is read to its end, also if the taker stopped it by this error.
+pub(crate) fn read_whole_answer<M: DeserializeOwned>(
+    link: &mut impl Read,
+    left_bytes: &mut u64,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(M, Option<io::Error>), AnswerError> {
+    let mut stopped = None;
+    let mut take_or_pass = |bytes: &[u8]| {
+        if stopped.is_none() {
+            stopped = take(bytes).err();
+        }
+        Ok(())
+    };
+    let answer = read_answer(link, left_bytes, &mut take_or_pass)?;
+    Ok((answer, stopped))
+}
+
+/// What whoever serves is told next. `None`: the other has hung up.
+pub(crate) fn receive<M: DeserializeOwned>(link: &mut impl Read, max_message_bytes: usize) -> io::Result<Option<M>> {
+    match read(link, max_message_bytes) {
+        Ok(Some((Kind::Message, body))) => decode(&body).map(Some).ok_or_else(no_message),
+        Ok(Some((Kind::Data, _)) | None) => Err(no_message()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn send(link: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    link.write_all(&encode(message).ok_or_else(no_message)?)
+}
+
+/// Bytes of a file.
+pub(crate) fn send_data(link: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    for piece in bytes.chunks(MAX_DATA_BYTES) {
+        link.write_all(&head(Kind::Data, piece.len()))?;
+        link.write_all(piece)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn no_message() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "no message of ours")
+}
+
 /// A message with its head.
 pub(crate) fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
     let body = postcard::to_allocvec(message).ok().filter(|body| body.len() <= MAX_MESSAGE_BYTES)?;
@@ -115,6 +193,32 @@ pub(crate) fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
 /// The message of this body, which has no other bytes.
 pub(crate) fn decode<M: DeserializeOwned>(body: &[u8]) -> Option<M> {
     postcard::take_from_bytes(body).ok().filter(|(_, rest)| rest.is_empty()).map(|(message, _)| message)
+}
+
+impl Failure {
+    /// As whoever asked for the file has it. The reason is shown to people, and what a server says may be in it.
+    pub(crate) fn about(self, file: FileName) -> SourceError {
+        match self {
+            Failure::Missing => SourceError::Missing { file },
+            Failure::Short { bytes } => SourceError::Short { file, bytes },
+            Failure::Broken { reason } => SourceError::Broken { file, reason: clipped(&reason) },
+        }
+    }
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnswerError::Link(error) if is_timeout(error) => out.write_str("it does not answer"),
+            AnswerError::Link(error) | AnswerError::Stopped(error) => error.fmt(out),
+            AnswerError::NotOurs => out.write_str("its answer is none"),
+            AnswerError::TooMuch => out.write_str("it gives more than was asked for"),
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// A text that an answer has room for.
