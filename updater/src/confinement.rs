@@ -10,8 +10,9 @@
 //! | `LINUX_IMMUTABLE`, where EFI starts the board | efivarfs' files are immutable |
 //! | `SETUID`, `SETGID`, `SETPCAP`, `KILL` | the process that fetches becomes another user, has nothing in its bounding set, and is ended |
 //!
-//! Boot partitions are mounted by a process that was forked before (`slot/boot_files/process.rs`): of a file system that is mounted
-//! later no rule of Landlock can speak.
+//! Boot partitions and sticks are mounted by processes that were forked before (`slot/boot_files/process.rs`,
+//! `source/stick/process.rs`): no rule of Landlock can allow the files of a file system that is mounted later. To forbid all writing
+//! needs no rule, and that is what who reads sticks has.
 
 use crate::boot_loader::BootLoader;
 use crate::boot_state::Slot;
@@ -102,8 +103,15 @@ pub(crate) fn confine(needed: &Needed<'_>) -> Result<(), ConfineError> {
 }
 
 /// The same for the process that mounts boot partitions and does nothing else.
-pub(crate) fn confine_mounting() -> Result<(), ConfineError> {
+pub(crate) fn confine_writer_of_boot_files() -> Result<(), ConfineError> {
     drop_rights(Capabilities::SYS_ADMIN | Capabilities::DAC_OVERRIDE)?;
+    filter(NEVER_CALLED)
+}
+
+/// The same for the process that mounts sticks, whose files may be anybody's, and only reads.
+pub(crate) fn confine_reader_of_sticks() -> Result<(), ConfineError> {
+    drop_rights(Capabilities::SYS_ADMIN | Capabilities::DAC_READ_SEARCH)?;
+    file_rules::forbid_writing().map_err(io::Error::other).map_err(at("Landlock"))?;
     filter(NEVER_CALLED)
 }
 
@@ -186,7 +194,7 @@ fn rules(needed: &Needed<'_>) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
 }
 
 /// Where what goes on comes from.
-fn source_of(phase: &Phase) -> Option<&str> {
+pub(crate) fn source_of(phase: &Phase) -> Option<&str> {
     match phase {
         Phase::Candidate { source, .. } => Some(source.as_str()),
         phase => phase.update().map(|update| update.source.as_str()),

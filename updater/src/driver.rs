@@ -12,6 +12,7 @@ mod report;
 mod requests;
 mod slots;
 mod sources;
+mod sticks;
 mod timer;
 
 use crate::boot_loader::{self, Board, BootLoader, BootLoaderError, StatePartition};
@@ -21,6 +22,7 @@ use crate::machine::{self, Action, Event, Limits, Now, Place, Refused, ResetCaus
 use crate::places::{Places, is_there};
 use crate::record::{self, Line, Outcome, Phase, Record};
 use crate::slot::{self, BootFilesProcess};
+use crate::source::stick::process::{PluggedIn, StickProcess};
 use kept_release::OpenRelease;
 use report::Report;
 pub(crate) use requests::parse_request;
@@ -78,6 +80,10 @@ struct Driver {
     release: Option<OpenRelease>,
     /// `None`: there is no boot partition for the slot that does not run.
     boot_files: Option<BootFilesProcess>,
+    /// `None`: no stick can be needed.
+    sticks: Option<StickProcess>,
+    /// The stick that was looked at: the source `usb` is this one.
+    stick: Option<PluggedIn>,
     /// The slot was written and read back by this very process.
     is_read_back: bool,
     /// A block of the running system was read that is not what was signed.
@@ -140,6 +146,7 @@ impl Driver {
         let record = written.clone().unwrap_or_default();
         let booted = places.booted();
         let is_damaged = *request == Request::Resume && is_system_damaged();
+        let sticks = sticks::start_if_needed(places, request, &policy, &record);
         if let Some((booted, _)) = booted {
             let source = request.source();
             let needed = Needed { places, policy: &policy, loader: loader.as_ref(), booted, record: &record, source };
@@ -164,6 +171,8 @@ impl Driver {
             status,
             release: None,
             boot_files,
+            sticks,
+            stick: None,
             is_read_back: false,
             is_damaged,
             has_worked: false,
@@ -342,7 +351,7 @@ impl Driver {
 fn start_boot_files(places: &Places) -> std::io::Result<Option<BootFilesProcess>> {
     let Some((booted, _)) = places.booted() else { return Ok(None) };
     let device = slot::find(booted.other(), Some(booted)).ok().and_then(|found| found.boot);
-    device.map(|device| BootFilesProcess::start(&device, confinement::confine_mounting)).transpose()
+    device.map(|device| BootFilesProcess::start(&device, confinement::confine_writer_of_boot_files)).transpose()
 }
 
 fn now() -> Now {

@@ -44,3 +44,14 @@ pub(crate) fn allow_only(
     }
     created.restrict_self()
 }
+
+/// From now on this process writes, makes and removes no file anywhere, also of what it mounts itself; it reads as before. For mounts
+/// that are moved to a place or taken away there is Landlock's own refusal.
+pub(crate) fn forbid_writing() -> Result<RestrictionStatus, RulesetError> {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_write(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?
+        .restrict_self()
+}

@@ -6,6 +6,7 @@ pub mod directory;
 pub mod fetch_process;
 mod http;
 pub mod open;
+pub mod stick;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

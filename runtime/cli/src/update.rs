@@ -44,8 +44,8 @@ enum Verb {
     },
     /// Install a release, start it on trial, and keep it when it is healthy
     Install {
-        /// Where it is: http://… or https://…, a directory, a bundle, or `-` for a bundle on standard input; by default `source`
-        /// of update.toml
+        /// Where it is: http://… or https://…, a directory, a bundle, `usb` for a stick, or `-` for a bundle on standard input; by
+        /// default `source` of update.toml
         #[arg(value_name = "SOURCE")]
         source: Option<String>,
     },
@@ -104,9 +104,12 @@ impl Follow<'_> {
     }
 }
 
+/// Of the updater's sources that which has no address. A directory of this name is `./usb`.
+const USB_STICK: &str = "usb";
+
 /// The updater works in another directory.
 fn absolute(source: String) -> Result<String, String> {
-    if source.contains("://") {
+    if source.contains("://") || source == USB_STICK {
         return Ok(source);
     }
     let path = std::path::absolute(&source).map_err(|error| format!("{source}: {error}"))?;
@@ -129,6 +132,7 @@ mod tests {
     fn a_source_means_the_same_wherever_the_updater_works() {
         assert_eq!(absolute("http://host/release-2/".to_owned()).unwrap(), "http://host/release-2/");
         assert_eq!(absolute("/media/stick".to_owned()).unwrap(), "/media/stick");
+        assert_eq!(absolute("usb".to_owned()).unwrap(), "usb");
         let here = std::env::current_dir().unwrap();
         assert_eq!(absolute("release-2".to_owned()).unwrap(), here.join("release-2").to_str().unwrap());
     }

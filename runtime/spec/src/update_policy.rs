@@ -33,7 +33,7 @@ pub struct UpdatePolicy {
     pub check_interval: Option<Duration>,
     /// Whether a release that was found is installed without being asked.
     pub is_automatic: bool,
-    /// Whether a stick that is plugged in is a source.
+    /// Whether a USB stick that is plugged in is a source, from which is installed without being asked.
     pub takes_sticks: bool,
     /// Each required instance must have been ready for so long.
     pub trial_window: Duration,
@@ -164,7 +164,9 @@ pub static UPDATE: &[Setting<UpdatePolicy>] = &[
         default: "false",
         applies: AtOnce,
         origin: Origin::Ours,
-        help: "Whether a USB stick that is plugged in, with a release on it, is a source.",
+        help: "Whether a release in the folder `yado-release` of a USB stick is installed when that is plugged in. The kernel then reads the \
+               file system of any stick, whoever made it. Not of one that an instance has; held updates (`yado update hold`) are \
+               only looked at.",
     },
     Setting {
         name: "trial.window",

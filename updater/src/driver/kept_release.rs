@@ -61,7 +61,7 @@ impl Driver {
         if self.release.is_some() {
             return Ok(());
         }
-        let kept = read_kept(&self.kept_path()).ok().flatten();
+        let kept = self.kept();
         let opened = match kept {
             Some(bytes) => {
                 let release = self.verify(&bytes)?;
@@ -103,6 +103,11 @@ impl Driver {
     pub(super) fn forget_release(&mut self) {
         self.release = None;
         let _ = fs::remove_file(self.kept_path());
+    }
+
+    /// The bytes of the release that is worked on, once they were verified.
+    pub(super) fn kept(&self) -> Option<Vec<u8>> {
+        read_kept(&self.kept_path()).ok().flatten()
     }
 
     fn kept_path(&self) -> PathBuf {

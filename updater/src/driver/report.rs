@@ -13,13 +13,16 @@ use yado_wire::update_status::UpdateStatus;
 pub(super) struct Report {
     /// `None`: init's runtime directory cannot be written, and nobody can look.
     live: Option<LiveStatus<fn() -> Duration>>,
+    /// Nothing is said in the log: somebody else says it, if it is new.
+    pub(super) is_silent: bool,
 }
 
 impl Report {
     /// Begins with nothing known.
     pub(super) fn begin(places: &Places) -> Report {
         let live = LiveStatus::begin(&places.run, clock::since_boot as fn() -> Duration);
-        Report { live: live.map_err(|error| eprintln!("{}: {error}", places.own_run().display())).ok() }
+        let live = live.map_err(|error| eprintln!("{}: {error}", places.own_run().display())).ok();
+        Report { live, is_silent: false }
     }
 
     /// How far the update is by the record.
@@ -43,7 +46,9 @@ impl Report {
 
     /// A source is looked at: what was said before is not about it.
     pub(super) fn begin_check(&mut self, phase: &Phase, source: &Line) {
-        println!("looks at {source}");
+        if !self.is_silent {
+            println!("looks at {source}");
+        }
         self.tell(|status| {
             (status.phase, status.source) = (phase.as_str().to_owned(), Some(source.to_string()));
             (status.note, status.rule, status.error) = (None, None, None);
@@ -61,13 +66,17 @@ impl Report {
 
     /// What is worth knowing and no error.
     pub(super) fn note(&mut self, note: &str) {
-        println!("{note}");
+        if !self.is_silent {
+            println!("{note}");
+        }
         self.tell(|status| status.note = Some(note.to_owned()));
     }
 
     /// What went wrong, by which rule.
     pub(super) fn set_error(&mut self, rule: &str, error: &str) {
-        eprintln!("{error} (rule {rule})");
+        if !self.is_silent {
+            eprintln!("{error} (rule {rule})");
+        }
         self.tell(|status| (status.rule, status.error) = (Some(rule.to_owned()), Some(error.to_owned())));
     }
 

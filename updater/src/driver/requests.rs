@@ -4,6 +4,8 @@ use super::{Request, read_policy};
 use crate::machine::Event;
 use crate::places::Places;
 use crate::record::Line;
+use crate::source::open::STANDARD_INPUT;
+use crate::source::stick;
 use std::ffi::OsString;
 use yado_wire::hex;
 
@@ -51,11 +53,12 @@ fn source_of(rest: &[&str], places: &Places) -> Result<Line, String> {
 
 /// The source that these words name.
 pub(super) fn source(text: &str) -> Result<Line, String> {
-    let is_source = text == "-" || ["/", "http://", "https://"].iter().any(|start| text.starts_with(start));
+    let is_source = [STANDARD_INPUT, stick::ADDRESS].contains(&text)
+        || ["/", "http://", "https://"].iter().any(|start| text.starts_with(start));
     match Line::parse(text).filter(|_| is_source) {
         Some(source) => Ok(source),
         None => Err(format!(
-            "\"{}\" is no source: http://…, https://…, a directory by its whole path, or - for standard input",
+            "\"{}\" is no source: http://…, https://…, a directory by its whole path, usb for a stick, or - for standard input",
             text.escape_default()
         )),
     }
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_understood_or_refused_with_a_reason() {
-        for text in ["http://10.0.2.2:8080/release-2/", "https://x/", "/media/stick", "-"] {
+        for text in ["http://10.0.2.2:8080/release-2/", "https://x/", "/media/stick", "-", "usb"] {
             let source = Line::parse(text).unwrap();
             assert_eq!(parsed(&["install", text]), Ok(Request::Do(Event::Asked { source: source.clone() })));
             assert_eq!(parsed(&["check", text]), Ok(Request::Check(source)));

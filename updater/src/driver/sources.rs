@@ -5,6 +5,7 @@ use crate::machine::Event;
 use crate::record::Line;
 use crate::source::Source;
 use crate::source::open::{self, Transfer};
+use crate::source::stick;
 use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -12,6 +13,9 @@ use std::time::UNIX_EPOCH;
 impl Driver {
     /// Opens what the user has named.
     pub(super) fn open_source(&mut self, address: &Line) -> Result<Box<dyn Source>, Event> {
+        if address.as_str() == stick::ADDRESS {
+            return self.open_stick().map_err(|error| self.source_failed(&error));
+        }
         let transfer = Transfer {
             authorities: self.policy.authorities.clone(),
             certificate: self.policy.certificate.clone(),

@@ -2,6 +2,7 @@
 //! from then on about every `check.interval` of `update.toml`. Nobody waits for it: the moment is kept in the run directory, the process
 //! ends, and init starts another. All goes by the time since the boot, which no clock's jump changes.
 
+use super::sticks::Looked;
 use super::{Driver, Next, check, requests};
 use crate::exit_codes::DONE;
 use crate::machine::Event;
@@ -57,14 +58,25 @@ pub(crate) fn next_check(places: &Places) -> Option<Duration> {
 }
 
 impl Driver {
-    /// There is nothing to do. A check that is due is made, but by a process that has done nothing else: what it says is the check's.
+    /// There is nothing to do. A stick is looked at, or a check that is due is made, but by a process that has done nothing else: what
+    /// it says is the check's.
     pub(super) fn rest(&mut self) -> Next {
-        if !self.has_worked {
-            if let Some(source) = self.check_if_due() {
-                return Next::Event(Event::Asked { source });
-            }
+        let found = match self.has_worked {
+            true => None,
+            false => match self.look_at_sticks() {
+                Looked::Found(source) => Some(source),
+                Looked::Else => None,
+                Looked::Nothing => self.check_if_due(),
+            },
+        };
+        if let Some(source) = found {
+            return Next::Event(Event::Asked { source });
         }
         self.keep_timer();
+        // One came while something else went on.
+        if self.has_worked && self.has_new_stick() {
+            self.start_again_in(Duration::ZERO);
+        }
         Next::End
     }
 

@@ -1,19 +1,27 @@
-//! A source in a folder: a stick that is plugged in, or a file system of another machine.
+//! A source in a folder: that of a stick, or a file system of another machine.
 
 use super::{FileName, Ranges, Source, SourceError};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use yado_sys::regular_file;
 
 /// A folder with `release`, `images` and `boot`.
 #[derive(Debug)]
 pub struct Directory {
-    folder: PathBuf,
+    folder: Folder,
     /// The file that was read last: it is mostly the next one too.
     open: Option<(FileName, File)>,
     buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Folder {
+    At(PathBuf),
+    /// Of a file system that somebody else has made: nothing leads out of it.
+    Below(OwnedFd),
 }
 
 /// Of one read; what is taken from a file at a time.
@@ -22,7 +30,16 @@ const PIECE_BYTES: usize = 128 << 10;
 impl Directory {
     /// Nothing is read yet.
     pub fn new(folder: &Path) -> Directory {
-        Directory { folder: folder.to_owned(), open: None, buffer: vec![0; PIECE_BYTES] }
+        Directory::of(Folder::At(folder.to_owned()))
+    }
+
+    /// The folder that this is open on, where no link is followed.
+    pub fn below(folder: OwnedFd) -> Directory {
+        Directory::of(Folder::Below(folder))
+    }
+
+    fn of(folder: Folder) -> Directory {
+        Directory { folder, open: None, buffer: vec![0; PIECE_BYTES] }
     }
 
     /// Whoever made the folder may have put a device or a pipe there, which would keep us for ever: only files are opened.
@@ -30,8 +47,12 @@ impl Directory {
         if let Some((_, open)) = self.open.take().filter(|(name, _)| *name == file) {
             return Ok(open);
         }
-        let path = self.folder.join(file.to_string());
-        regular_file::open_linked(&path).map_err(|error| match error.kind() {
+        let name = file.to_string();
+        let opened = match &self.folder {
+            Folder::At(path) => regular_file::open_linked(&path.join(name)),
+            Folder::Below(folder) => regular_file::open_below(folder, Path::new(&name)),
+        };
+        opened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SourceError::Missing { file },
             _ => broken(file, &error),
         })

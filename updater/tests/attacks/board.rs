@@ -57,6 +57,10 @@ pub(crate) struct Board {
     pub(crate) partitions: Vec<Partition>,
     /// The root of the running system is on this disk; `None`: in memory.
     pub(crate) system_disk: Option<&'static str>,
+    /// What `/sys` shows besides: files by their paths, links by where they lead, and nodes of `/dev` by what they are.
+    pub(crate) files: BTreeMap<String, String>,
+    pub(crate) links: BTreeMap<String, PathBuf>,
+    pub(crate) nodes: BTreeMap<String, PathBuf>,
     /// The image in slot A.
     running: [u8; 32],
     folder: TempDir,
@@ -110,6 +114,9 @@ impl Board {
             workshop,
             partitions: Vec::new(),
             system_disk: Some(EMMC),
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             running: [0; 32],
             folder,
             _place: Place::take(),
@@ -264,12 +271,17 @@ impl Board {
 
     /// Calls the updater as init does, where `/sys` shows this board's disks.
     pub(crate) fn run(&self, words: &[&str], input: Option<&Path>) -> Ended {
+        self.start(&[&["run"], words].concat(), input)
+    }
+
+    /// As [`Board::run`], with all words.
+    pub(crate) fn start(&self, words: &[&str], input: Option<&Path>) -> Ended {
         self.lay_out_sysfs();
         let input = input.map_or(Stdio::null(), |path| File::open(path).unwrap().into());
         let output = Command::new("timeout")
             .args(["--kill-after=5", "120", "unshare", "--mount", "--propagation", "private", "sh", "-euc"])
             .args([self.script(), "sh".to_owned(), self.path("yado-updater").display().to_string()])
-            .args([&["run"], words].concat())
+            .args(words)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("TMPDIR", self.path("tmp"))
@@ -297,7 +309,8 @@ impl Board {
         let partitions = self.partitions.iter().filter(|partition| !partition.is_hidden);
         let partitions = partitions.map(|partition| (partition.path().to_owned(), partition.device.clone()));
         let mut script = format!("mount --bind {} /sys\n", self.path("sysfs").display());
-        for (from, name) in own.into_iter().chain(partitions) {
+        let nodes = self.nodes.iter().map(|(name, from)| (from.clone(), name.clone()));
+        for (from, name) in own.into_iter().chain(partitions).chain(nodes) {
             let to = dev.join(name);
             File::create(&to).unwrap();
             script.push_str(&format!("mount --bind {} {}\n", from.display(), to.display()));
@@ -318,6 +331,14 @@ impl Board {
             let uevent = format!("DEVNAME={device}\nDEVTYPE=partition\nPARTNAME={name}\n");
             fs::write(folder.join("uevent"), uevent).unwrap();
             symlink(format!("../../{disk}/{device}"), by_name.join(device)).unwrap();
+        }
+        for (path, content) in &self.files {
+            let path = sysfs.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        for (path, target) in &self.links {
+            symlink(target, sysfs.join(path)).unwrap();
         }
         if let Some(disk) = self.system_disk {
             let root = fs::metadata("/").unwrap().dev();

@@ -1,0 +1,282 @@
+//! What is done with a stick that was plugged in, where the policy takes sticks: it is looked at once, and a release on it is installed
+//! as from any source. What was found is kept until the next boot, so that one that is plugged in again and again is told once, and
+//! is not installed in vain without end.
+
+use super::{Driver, Request, check};
+use crate::confinement::{self, source_of};
+use crate::exit_codes::DONE;
+use crate::machine::Event;
+use crate::places::Places;
+use crate::record::{Line, Phase, Record};
+use crate::source::stick::ADDRESS;
+use crate::source::stick::process::{OpenStick, PluggedIn, StickProcess};
+use crate::source::{FileName, Source, SourceError, read_release};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read};
+use yado_spec::update_policy::UpdatePolicy;
+use yado_sys::replace_file;
+use yado_wire::hex;
+
+/// So often a release that is plugged in is installed in vain; after that only when somebody asks for it.
+const MAX_TRIES: u8 = 3;
+
+/// In the updater's run directory: what was looked at.
+const FILE: &str = "sticks";
+const MODE: u32 = 0o600;
+const MAX_BYTES: u64 = 16 * 1024;
+/// The oldest are forgotten.
+const MAX_RELEASES: usize = 16;
+const MAX_LOOKED_AT: usize = 64;
+
+/// What came of a look.
+pub(super) enum Looked {
+    /// There is no stick that was not looked at before.
+    Nothing,
+    /// Something that is told, and not installed.
+    Else,
+    /// This may be installed.
+    Found(Line),
+}
+
+/// What is kept.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Memory {
+    /// Sticks, each by the number of its plugging in.
+    looked_at: Vec<String>,
+    releases: Vec<Release>,
+}
+
+/// A release that was found on a stick.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Release {
+    /// SHA-256 of its bytes.
+    sha256: String,
+    /// The rule by which it was refused, if it was.
+    rule: Option<String>,
+    /// So often it was begun to be installed.
+    tries: u8,
+}
+
+/// Forks who reads sticks, if one can be needed: something names it as the source, or one that is plugged in may have to be looked at.
+/// Without it no stick is read; what goes on besides does not need it.
+pub(super) fn start_if_needed(
+    places: &Places,
+    request: &Request,
+    policy: &UpdatePolicy,
+    record: &Record,
+) -> Option<StickProcess> {
+    if !may_be_needed(request, policy, record) {
+        return None;
+    }
+    let specs = [&places.run, &places.system].map(|place| place.join("specs"));
+    let process = StickProcess::start(&specs, confinement::confine_reader_of_sticks);
+    process.inspect_err(|error| eprintln!("start the process that reads sticks: {error}")).ok()
+}
+
+fn may_be_needed(request: &Request, policy: &UpdatePolicy, record: &Record) -> bool {
+    let is_named = [request.source(), policy.source.as_deref(), source_of(&record.phase)].contains(&Some(ADDRESS));
+    let comes_to_rest = match request {
+        Request::Resume => true,
+        // A wish is noted, and no more.
+        Request::Do(event) => !matches!(event, Event::UserHolds | Event::UserReleases),
+        Request::Check(_) => false,
+    };
+    is_named || policy.takes_sticks && comes_to_rest
+}
+
+impl Driver {
+    /// Looks at sticks that were not looked at before, up to one with a release that may be installed.
+    pub(super) fn look_at_sticks(&mut self) -> Looked {
+        let mut looked = Looked::Nothing;
+        for stick in self.new_sticks() {
+            let mut memory = Memory::read(&self.places);
+            memory.add_looked_at(id(&stick));
+            // Before it is mounted: what makes us crash is not looked at again.
+            if !memory.write(&self.places) {
+                return Looked::Else;
+            }
+            looked = Looked::Else;
+            let name = stick.name.clone();
+            match self.mount(&stick) {
+                Err(error) => println!("stick {name}: {error}"),
+                Ok(mut source) => match read_release(&mut source) {
+                    Err(error) => println!("stick {name}: {error}"),
+                    Ok(bytes) => {
+                        drop(source);
+                        self.stick = Some(stick);
+                        if let Some(source) = self.judge_stick(&name, &bytes, memory) {
+                            return Looked::Found(source);
+                        }
+                        self.stick = None;
+                    }
+                },
+            }
+        }
+        looked
+    }
+
+    /// A stick is there that was not looked at, and it is wanted to be.
+    pub(super) fn has_new_stick(&mut self) -> bool {
+        !self.new_sticks().is_empty()
+    }
+
+    fn new_sticks(&mut self) -> Vec<PluggedIn> {
+        if !self.policy.takes_sticks || self.state.record.phase != Phase::Idle {
+            return Vec::new();
+        }
+        let memory = Memory::read(&self.places);
+        let sticks = self.plugged_in().into_iter();
+        sticks.filter(|stick| !memory.looked_at.contains(&id(stick))).collect()
+    }
+
+    fn plugged_in(&mut self) -> Vec<PluggedIn> {
+        let listed = self.sticks.as_mut().map_or(Ok(Vec::new()), StickProcess::list);
+        listed.inspect_err(|error| eprintln!("{error}")).unwrap_or_default()
+    }
+
+    fn mount(&mut self, stick: &PluggedIn) -> Result<OpenStick, String> {
+        match &mut self.sticks {
+            Some(process) => process.open(stick),
+            None => Err("there is no process that reads sticks".to_owned()),
+        }
+    }
+
+    /// Checks the release on this stick as any other, and tells what came of it unless that was told before.
+    fn judge_stick(&mut self, name: &str, bytes: &[u8], mut memory: Memory) -> Option<Line> {
+        let address = Line::parse(ADDRESS)?;
+        self.status.is_silent = true;
+        let found = self.check(&address);
+        self.status.is_silent = false;
+        let (rule, says) = self.status.last_word().unwrap_or_default();
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let known = memory.release(hex::encode(&sha256));
+        let is_new = known.tries == 0 && known.rule.is_none() || known.rule != rule;
+        known.rule = rule;
+        let is_tried = found.is_ok() && MAX_TRIES <= known.tries;
+        match &known.rule {
+            _ if is_tried => {
+                println!("stick {name}: {says}, but it was installed {MAX_TRIES} times in vain: only when asked");
+            }
+            Some(rule) if is_new => println!("stick {name}: {says} (rule {rule})"),
+            Some(_) => {}
+            None => println!("stick {name}: {says}"),
+        }
+        let is_taken = found.is_ok() && !is_tried;
+        if is_taken {
+            known.tries += 1;
+        }
+        if found == Err(check::already()) {
+            self.exit = DONE;
+        }
+        (memory.write(&self.places) && is_taken).then_some(address)
+    }
+
+    /// The source `usb`: the stick that was looked at, or else the first one with a release; with the release that is worked on, where
+    /// one is.
+    pub(super) fn open_stick(&mut self) -> Result<Box<dyn Source>, SourceError> {
+        let failed = |reason: String| SourceError::Broken { file: FileName::Release, reason };
+        if let Some(stick) = self.stick.clone() {
+            let opened = self.mount(&stick).map_err(|error| failed(format!("stick {}: {error}", stick.name)))?;
+            return Ok(Box::new(opened));
+        }
+        let wanted = self.state.record.phase.update().and_then(|_| self.kept());
+        let mut reasons = String::new();
+        for stick in self.plugged_in() {
+            match self.mount_with(&stick, wanted.as_deref()) {
+                Ok(source) => return Ok(Box::new(source)),
+                Err(error) => reasons.push_str(&format!("; {}: {error}", stick.name)),
+            }
+        }
+        Err(failed(format!("no stick with it is plugged in{reasons}")))
+    }
+
+    /// With these bytes of a release, if any are given.
+    fn mount_with(&mut self, stick: &PluggedIn, wanted: Option<&[u8]>) -> Result<OpenStick, String> {
+        let mut source = self.mount(stick)?;
+        match wanted {
+            Some(wanted) if !read_release(&mut source).is_ok_and(|bytes| bytes == wanted) => {
+                Err("it has another release, or one that cannot be read".to_owned())
+            }
+            Some(_) | None => Ok(source),
+        }
+    }
+}
+
+/// Of this plugging in, and no other.
+fn id(stick: &PluggedIn) -> String {
+    format!("{} {}", stick.plug, stick.name)
+}
+
+impl Memory {
+    /// One that cannot be read is as none.
+    fn read(places: &Places) -> Memory {
+        let mut bytes = Vec::new();
+        let read =
+            File::open(places.own_run().join(FILE)).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+        read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    fn add_looked_at(&mut self, id: String) {
+        self.looked_at.push(id);
+        let surplus = self.looked_at.len().saturating_sub(MAX_LOOKED_AT);
+        self.looked_at.drain(..surplus);
+    }
+
+    fn release(&mut self, sha256: String) -> &mut Release {
+        let known = self.releases.iter().position(|release| release.sha256 == sha256);
+        let release = known.map_or(Release { sha256, rule: None, tries: 0 }, |at| self.releases.remove(at));
+        if MAX_RELEASES <= self.releases.len() {
+            self.releases.remove(0);
+        }
+        self.releases.push(release);
+        let last = self.releases.len() - 1;
+        &mut self.releases[last]
+    }
+
+    /// False: it could not be kept, and was told.
+    fn write(&self, places: &Places) -> bool {
+        let path = places.own_run().join(FILE);
+        let written = serde_json::to_vec(self).map_err(io::Error::other);
+        let written = written.and_then(|bytes| replace_file::replace_unsynced(&path, MODE, &bytes));
+        written.inspect_err(|error| eprintln!("{}: {error}: no stick is looked at", path.display())).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_kept_within_bounds_and_what_is_torn_is_as_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().to_owned();
+        let places = Places { system: run.clone(), data: run.clone(), run, state: None };
+        assert_eq!(Memory::read(&places), Memory::default());
+        std::fs::create_dir(places.own_run()).unwrap();
+        let mut memory = Memory::default();
+        for number in 0..200_u32 {
+            memory.add_looked_at(format!("{}{number} sdaaa128", u64::MAX));
+            let release = memory.release(hex::encode(&[number as u8; 32]));
+            (release.rule, release.tries) = (Some("\"".repeat(30)), MAX_TRIES);
+        }
+        // The one that was used last is the last to be forgotten.
+        memory.release(hex::encode(&[190; 32]));
+        for number in 200..200 + MAX_RELEASES as u8 - 1 {
+            assert_eq!(memory.release(hex::encode(&[number; 32])).tries, 0);
+        }
+        assert_eq!(memory.release(hex::encode(&[190; 32])).tries, MAX_TRIES);
+        assert_eq!((memory.looked_at.len(), memory.releases.len()), (MAX_LOOKED_AT, MAX_RELEASES));
+        assert!(memory.write(&places));
+        assert_eq!(Memory::read(&places), memory);
+        let path = places.own_run().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        assert!((whole.len() as u64) < MAX_BYTES, "{}", whole.len());
+        for torn in [&b""[..], b"{}", b"7", &whole[..whole.len() / 2], &[b' '; 20_000]] {
+            std::fs::write(&path, torn).unwrap();
+            assert_eq!(Memory::read(&places), Memory::default());
+        }
+    }
+}

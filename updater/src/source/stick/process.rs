@@ -1,0 +1,336 @@
+//! The process that reads sticks: it finds them, mounts one, and gives the updater the bytes of its files. The updater itself may
+//! mount nothing once it is confined, so this process is forked before. What it says is trusted no more than a web server: who breaks
+//! it by a stick can delay an update and spoil a read.
+
+use super::{OpenError, Selected, Stick, StickSource, plugged_in};
+use crate::forked_process::ForkedProcess;
+use crate::source::fetch_process::messages::{self, AnswerError, Ask, Failure, MAX_ANSWER_BYTES, Reply, clipped};
+use crate::source::{FileName, Ranges, Source, SourceError};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use yado_sys::named_partition::{Disks, SYSFS};
+
+/// So much is asked for at a time: what is under way is read to its end, also if nobody wants it any more.
+const MAX_READ_BYTES: u64 = 1 << 20;
+
+/// `DISK_NAME_LEN` of <linux/blkdev.h>.
+const MAX_NAME_BYTES: usize = 32;
+
+/// A stick, by the name that the kernel has for it and the number of this plugging in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluggedIn {
+    pub(crate) name: String,
+    pub(crate) plug: u64,
+}
+
+/// What it is told.
+#[derive(Debug, Serialize, Deserialize)]
+enum Wanted {
+    /// Which sticks there are: it answers with a list of [`PluggedIn`], and with a [`Reply`] to all others.
+    List,
+    /// To mount this one, and to look for the folder of a release.
+    Open(PluggedIn),
+    /// To unmount it.
+    Close,
+    /// Of the one that is open.
+    File(Ask),
+}
+
+/// The process, as the updater has it.
+#[derive(Debug)]
+pub(crate) struct StickProcess(ForkedProcess);
+
+/// A stick that it has open. One is at a time.
+#[derive(Debug)]
+pub(crate) struct OpenStick {
+    link: UnixStream,
+}
+
+impl StickProcess {
+    /// Forks it. It leaves sticks to instances whose specs are in these folders.
+    pub(crate) fn start<E: fmt::Display>(
+        specs: &[PathBuf],
+        confine: impl FnOnce() -> Result<(), E>,
+    ) -> io::Result<StickProcess> {
+        ForkedProcess::start("sticks", confine, |link| serve(link, specs)).map(StickProcess)
+    }
+
+    /// All that are there, also those that it does not take: to open one says why.
+    pub(crate) fn list(&mut self) -> Result<Vec<PluggedIn>, String> {
+        list(self.0.link())
+    }
+
+    /// Mounts this one.
+    pub(crate) fn open(&mut self, stick: &PluggedIn) -> Result<OpenStick, String> {
+        let link = self.0.link();
+        match ask(link, &Wanted::Open(stick.clone()), 0, &mut |_| Ok(())).map_err(|error| give_up(link, &error))? {
+            (Reply::Done, _) => Ok(OpenStick { link: link.try_clone().map_err(|error| error.to_string())? }),
+            (Reply::Failed(Failure::Broken { reason }), _) => Err(clipped(&reason)),
+            (Reply::Failed(_) | Reply::Seen { .. }, _) => Err(give_up(link, &OTHER_QUESTION)),
+        }
+    }
+}
+
+const OTHER_QUESTION: &str = "it answered another question";
+
+fn list(link: &mut UnixStream) -> Result<Vec<PluggedIn>, String> {
+    let listed = ask::<Vec<PluggedIn>>(link, &Wanted::List, 0, &mut |_| Ok(()));
+    let (sticks, _) = listed.map_err(|error| give_up(link, &error))?;
+    // They are shown to people, and remembered.
+    let is_name =
+        |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if sticks.iter().all(|stick| is_name(&stick.name)) {
+        Ok(sticks)
+    } else {
+        Err(give_up(link, &AnswerError::NotOurs))
+    }
+}
+
+/// What it answers, and why the taker stopped if it did.
+fn ask<M: serde::de::DeserializeOwned>(
+    mut link: &UnixStream,
+    wanted: &Wanted,
+    bytes: u64,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(M, Option<io::Error>), AnswerError> {
+    messages::send(&mut link, wanted).map_err(AnswerError::Link)?;
+    let mut left_bytes = bytes;
+    messages::read_whole_answer(&mut link, &mut left_bytes, take)
+}
+
+/// It is not spoken to any more: what else it says would be taken for the answer to something else.
+fn give_up(link: &UnixStream, why: &dyn fmt::Display) -> String {
+    let _ = link.shutdown(Shutdown::Both);
+    format!("the process that reads sticks: {why}")
+}
+
+impl OpenStick {
+    fn ask(
+        &mut self,
+        file: FileName,
+        ask_for: Ask,
+        bytes: u64,
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<Reply, SourceError> {
+        let mut given = 0;
+        let answer = ask(&self.link, &Wanted::File(ask_for), bytes, &mut |piece| {
+            given += piece.len() as u64;
+            take(piece)
+        });
+        match answer {
+            Ok((_, Some(error))) => Err(SourceError::Stopped(error)),
+            Ok((Reply::Failed(failure), None)) => Err(failure.about(file)),
+            Ok((Reply::Done, None)) if given < bytes => Err(self.give_up(file, &"it gives less than it says")),
+            Ok((reply, None)) => Ok(reply),
+            Err(error) => Err(self.give_up(file, &error)),
+        }
+    }
+
+    fn give_up(&self, file: FileName, why: &dyn fmt::Display) -> SourceError {
+        SourceError::Broken { file, reason: give_up(&self.link, why) }
+    }
+}
+
+impl Source for OpenStick {
+    fn ranges(&self) -> Ranges {
+        Ranges::Any
+    }
+
+    fn length(&mut self, file: FileName) -> Option<u64> {
+        match self.ask(file, Ask::Look { file }, 0, &mut |_| Ok(())) {
+            Ok(Reply::Seen { gives_ranges: _, bytes }) => bytes,
+            Ok(Reply::Done | Reply::Failed(_)) | Err(_) => None,
+        }
+    }
+
+    fn read(
+        &mut self,
+        file: FileName,
+        range: Range<u64>,
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), SourceError> {
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start.saturating_add(MAX_READ_BYTES));
+            match self.ask(file, Ask::Read { file, start, end }, end - start, take)? {
+                Reply::Done => start = end,
+                Reply::Seen { .. } | Reply::Failed(_) => return Err(self.give_up(file, &OTHER_QUESTION)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OpenStick {
+    /// When this is over it is unmounted, and can be opened again.
+    fn drop(&mut self) {
+        if let Err(error) = ask::<Reply>(&self.link, &Wanted::Close, 0, &mut |_| Ok(())) {
+            give_up(&self.link, &error);
+        }
+    }
+}
+
+/// Does what it is told until the updater hangs up.
+fn serve(mut link: &UnixStream, specs: &[PathBuf]) -> io::Result<()> {
+    let mut opened: Option<StickSource> = None;
+    while let Some(wanted) = messages::receive(&mut link, MAX_ANSWER_BYTES)? {
+        let answer = match (wanted, &mut opened) {
+            (Wanted::List, _) => {
+                let sticks = find(specs).into_iter().map(|Stick { name, plug, .. }| PluggedIn { name, plug });
+                messages::send(&mut link, &sticks.collect::<Vec<_>>())?;
+                continue;
+            }
+            (Wanted::Open(_), Some(_)) => Err(failed(&"another one is open")),
+            (Wanted::Open(PluggedIn { name, plug }), None) => {
+                let found = find(specs).into_iter().find(|stick| stick.name == name && stick.plug == plug);
+                match found.ok_or_else(|| failed(&"it is not plugged in any more")).and_then(open) {
+                    Ok(source) => {
+                        opened = Some(source);
+                        Ok(Reply::Done)
+                    }
+                    Err(failure) => Err(failure),
+                }
+            }
+            (Wanted::Close, _) => {
+                opened = None;
+                Ok(Reply::Done)
+            }
+            (Wanted::File(_), None) => Err(failed(&"no stick is open")),
+            (Wanted::File(Ask::Look { file }), Some(source)) => {
+                Ok(Reply::Seen { gives_ranges: true, bytes: source.length(file) })
+            }
+            (Wanted::File(Ask::Read { file, start, end }), Some(source)) => {
+                let given = source.read(file, start..end, &mut |bytes| messages::send_data(&mut link, bytes));
+                given.map(|()| Reply::Done).map_err(of_error)
+            }
+        };
+        messages::send(&mut link, &answer.unwrap_or_else(Reply::Failed))?;
+    }
+    Ok(())
+}
+
+fn find(specs: &[PathBuf]) -> Vec<Stick> {
+    plugged_in(Path::new(SYSFS), &Disks::of_system(true), &Selected::read(specs))
+}
+
+fn open(stick: Stick) -> Result<StickSource, Failure> {
+    stick.open().map_err(|error: OpenError| failed(&error))
+}
+
+fn of_error(error: SourceError) -> Failure {
+    match error {
+        SourceError::Missing { .. } => Failure::Missing,
+        SourceError::Short { bytes, .. } => Failure::Short { bytes },
+        SourceError::Broken { reason, .. } => failed(&reason),
+        error @ (SourceError::OutOfOrder { .. } | SourceError::Stopped(_)) => failed(&error),
+    }
+}
+
+fn failed(why: &dyn fmt::Display) -> Failure {
+    Failure::Broken { reason: clipped(&why.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::source::fetch_process::messages::{Kind, encode, head};
+    use std::io::{Read, Write};
+
+    const FILE: FileName = FileName::Image([1; 32]);
+
+    /// Who answers this to whatever is asked, and then hangs up.
+    fn peer(answer: Vec<u8>) -> (UnixStream, std::thread::JoinHandle<()>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let peer = std::thread::spawn(move || {
+            let mut head = [0; messages::HEAD_BYTES];
+            theirs.read_exact(&mut head).unwrap();
+            let mut body = vec![0; head[1].into()];
+            theirs.read_exact(&mut body).unwrap();
+            let _ = theirs.write_all(&answer);
+        });
+        (ours, peer)
+    }
+
+    fn data(bytes: usize) -> Vec<u8> {
+        [&head(Kind::Data, bytes)[..], &vec![7; bytes]].concat()
+    }
+
+    #[test]
+    fn what_it_says_beyond_an_answer_is_an_error_and_it_is_not_spoken_to_again() {
+        let done = encode(&Reply::Done).unwrap();
+        let seen = encode(&Reply::Seen { gives_ranges: true, bytes: None }).unwrap();
+        let more = [data(9), data(2), done.clone()].concat();
+        let less = [data(9), done.clone()].concat();
+        for (answer, words) in [
+            (more, "more than was asked for"),
+            (less, "less than it says"),
+            (seen, "another question"),
+            (vec![9; 64], "its answer is none"),
+            (head(Kind::Message, MAX_ANSWER_BYTES + 1).to_vec(), "its answer is none"),
+            (head(Kind::Data, messages::MAX_DATA_BYTES + 1).to_vec(), "its answer is none"),
+            (data(3), "fill whole buffer"),
+            (Vec::new(), "fill whole buffer"),
+        ] {
+            let (link, peer) = peer(answer);
+            let mut stick = OpenStick { link };
+            let mut taken = 0;
+            let mut read = |stick: &mut OpenStick| {
+                stick.read(FILE, 0..10, &mut |bytes| {
+                    taken += bytes.len();
+                    Ok(())
+                })
+            };
+            let error = read(&mut stick).unwrap_err().to_string();
+            assert!(error.contains("the process that reads sticks: ") && error.contains(words), "{words}: {error}");
+            assert!(matches!(read(&mut stick), Err(SourceError::Broken { .. })), "{words}");
+            assert!(taken <= 10, "{words}");
+            drop(stick);
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn names_that_are_none_are_no_sticks() {
+        let of = |name: &str| vec![PluggedIn { name: name.to_owned(), plug: 1 }];
+        for (sticks, is_taken) in [
+            (of("sda1"), true),
+            (of(""), false),
+            (of("a b"), false),
+            (of("\u{1b}[2J"), false),
+            (of(&"a".repeat(33)), false),
+        ] {
+            let (mut link, peer) = peer(encode(&sticks).unwrap());
+            assert_eq!(list(&mut link).is_ok(), is_taken, "{sticks:?}");
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn who_stops_taking_can_ask_again() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let served = std::thread::spawn(move || serve(&theirs, &[]).unwrap());
+        let mut stick = OpenStick { link: ours.try_clone().unwrap() };
+        let error = stick.read(FILE, 0..1, &mut |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("no stick is open"), "{error}");
+        assert_eq!(stick.length(FILE), None);
+        drop(stick);
+        drop(ours);
+        served.join().unwrap();
+        let (ours, peer) = peer([data(9), data(1), encode(&Reply::Done).unwrap()].concat());
+        let mut stick = OpenStick { link: ours };
+        let mut taken = 0;
+        let stopped = stick.read(FILE, 0..10, &mut |_| {
+            taken += 1;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(matches!(stopped, Err(SourceError::Stopped(_))) && taken == 1);
+        drop(stick);
+        peer.join().unwrap();
+    }
+}
