@@ -227,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn any_first_bytes_of_a_stick_are_looked_at_without_harm() {
+        let mut ext4 = vec![0; 2048];
+        ext4[1080..1082].copy_from_slice(&[0x53, 0xef]);
+        let mut fat = vec![0; 512];
+        fat[510..].copy_from_slice(&[0x55, 0xaa]);
+        crate::fuzzing::fuzz("stick", &[ext4, fat], &["EXFAT   ", "FAT", "CD001"], |start| {
+            let kind = kind_of(start).map(|kind| kind.name);
+            let in_use = is_in_use(start);
+            assert!(kind.is_none() || start.len() > 500, "{kind:?} {in_use}");
+        });
+    }
+
+    #[test]
     fn the_two_that_no_program_makes_here_are_known_by_their_standards_and_nothing_else_is_known() {
         let mut start = vec![0; START_BYTES];
         assert_eq!(kind_of(&start).map(|kind| kind.name), None);
