@@ -198,6 +198,75 @@ fn what_the_other_test_runs() {
     say("low port", std::net::TcpListener::bind("127.0.0.1:7"));
 }
 
+const READER_INSIDE: &str = "confinement::tests::what_the_test_of_the_reader_runs";
+
+/// The same for the process that reads sticks: it mounts, reads what is anybody's, and changes nothing.
+#[test]
+fn who_reads_sticks_mounts_and_reads_and_writes_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("SKIPPED: needs root to mount");
+    }
+    let board = board();
+    let secret = board.path().join("other/secret");
+    std::os::unix::fs::chown(&secret, Some(1_000_000), Some(1_000_000)).unwrap();
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    let arguments = ["--exact", READER_INSIDE, "--ignored", "--nocapture", "--test-threads=1"];
+    let itself = std::env::current_exe().unwrap();
+    let output = Command::new(itself).args(arguments).env("YADO_CONFINED", board.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let says = |line: &str| {
+        assert!(said.contains(&format!("\n{line}\n")), "{line}:\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let refused = |errno: Errno| format!("Err({})", errno.raw_os_error());
+    for needed in ["a file system of its own", "read of anybody's file"] {
+        says(&format!("{needed}: Ok"));
+    }
+    for denied in ["mount at a place", "namespace", "file by its number"] {
+        says(&format!("{denied}: {}", refused(Errno::NOSYS)));
+    }
+    if said.contains("landlock: Err") {
+        return println!("SKIPPED: this kernel has no Landlock");
+    }
+    for denied in
+        ["file written", "file made", "file removed", "device made", "device written", "file made where it mounts"]
+    {
+        says(&format!("{denied}: {}", refused(Errno::ACCESS)));
+    }
+}
+
+#[test]
+#[ignore = "confines its process: the test above runs it in one of its own"]
+fn what_the_test_of_the_reader_runs() {
+    let Some(board) = std::env::var_os("YADO_CONFINED").map(PathBuf::from) else { return };
+    let at = |name: &str| board.join(name);
+    let landlock = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let landlock = landlock.handle_access(AccessFs::from_all(ABI::V2)).and_then(|rules| rules.create());
+    println!("\nlandlock: {:?}", landlock.map(drop));
+    let top = File::open(at("data/state")).unwrap();
+    confine_reader_of_sticks().unwrap();
+    println!();
+
+    let attributes = yado_sys::mount::Attributes::empty();
+    let mounted = yado_sys::mount::new_file_system("tmpfs", &[], attributes).map_err(|error| error.source);
+    if let Ok(mounted) = &mounted {
+        let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+        say("file made where it mounts", rustix::fs::openat(mounted, "file", flags, Mode::RUSR));
+    }
+    say("a file system of its own", mounted);
+    say("read of anybody's file", File::open(at("other/secret")));
+    say("mount at a place", yado_sys::mount::make_all_private());
+    say("namespace", yado_sys::clone::unshare(yado_sys::clone::Namespaces::NEWNS));
+    say("file by its number", hostile::open_by_handle(&top));
+    say(
+        "device made",
+        rustix::fs::mknodat(CWD, at("null"), FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 3)),
+    );
+    say("file written", fs::write(at("run/boot"), "y"));
+    say("file made", fs::write(at("data/state/new"), "y"));
+    say("file removed", fs::remove_file(at("run/boot")));
+    say("device written", File::options().write(true).open("/dev/zero"));
+}
+
 /// What the kernel answered, on a line of its own.
 fn say<T>(what: &str, answer: Result<T, impl Into<io::Error>>) {
     match answer {

@@ -276,9 +276,22 @@ impl Board {
 
     /// As [`Board::run`], with all words.
     pub(crate) fn start(&self, words: &[&str], input: Option<&Path>) -> Ended {
-        self.lay_out_sysfs();
         let input = input.map_or(Stdio::null(), |path| File::open(path).unwrap().into());
-        let output = Command::new("timeout")
+        let output = self.command(words).stdin(input).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let status = fs::read(self.path("run/updater/status")).unwrap_or_default();
+        Ended {
+            code: output.status.code(),
+            status: serde_json::from_slice(&status).unwrap_or_default(),
+            said: String::from_utf8_lossy(&said).into_owned(),
+        }
+    }
+
+    /// What is not started yet.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.lay_out_sysfs();
+        let mut command = Command::new("timeout");
+        command
             .args(["--kill-after=5", "120", "unshare", "--mount", "--propagation", "private", "sh", "-euc"])
             .args([self.script(), "sh".to_owned(), self.path("yado-updater").display().to_string()])
             .args(words)
@@ -289,16 +302,8 @@ impl Board {
                 [("YADO_SYSTEM", "system"), ("YADO_DATA", "data"), ("YADO_RUN", "run")]
                     .map(|(key, name)| (key, self.path(name))),
             )
-            .stdin(input)
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let status = fs::read(self.path("run/updater/status")).unwrap_or_default();
-        Ended {
-            code: output.status.code(),
-            status: serde_json::from_slice(&status).unwrap_or_default(),
-            said: String::from_utf8_lossy(&said).into_owned(),
-        }
+            .stdin(Stdio::null());
+        command
     }
 
     /// Gives whoever is executed a `/sys` and a `/dev` with this board's disks.

@@ -31,6 +31,7 @@ mod confined;
 mod disks;
 mod files;
 mod releases;
+mod rights;
 #[path = "../http/server.rs"]
 #[allow(dead_code, reason = "the tests of sources use the rest")]
 mod server;

@@ -5,7 +5,10 @@
 #[path = "../attacks/board.rs"]
 #[allow(dead_code, reason = "the attacks use the rest")]
 mod board;
+mod confined;
 mod instance;
+#[path = "../attacks/rights.rs"]
+mod rights;
 mod stick;
 #[path = "../workshop/mod.rs"]
 mod workshop;
