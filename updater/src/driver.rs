@@ -6,6 +6,7 @@ mod actions;
 mod check;
 mod instances;
 mod kept_release;
+mod kept_wait;
 mod offer;
 mod refusal;
 mod report;
@@ -24,6 +25,7 @@ use crate::record::{self, Line, Outcome, Phase, Record};
 use crate::slot::{self, BootFilesProcess};
 use crate::source::stick::process::{PluggedIn, StickProcess};
 use kept_release::OpenRelease;
+use kept_wait::Kept;
 use report::Report;
 pub(crate) use requests::parse_request;
 use std::fs;
@@ -84,6 +86,8 @@ struct Driver {
     sticks: Option<StickProcess>,
     /// The stick that was looked at: the source `usb` is this one.
     stick: Option<PluggedIn>,
+    /// What stands in the run directory of what is waited for.
+    kept_wait: Kept,
     /// The slot was written and read back by this very process.
     is_read_back: bool,
     /// A block of the running system was read that is not what was signed.
@@ -173,6 +177,7 @@ impl Driver {
             boot_files,
             sticks,
             stick: None,
+            kept_wait: Kept::default(),
             is_read_back: false,
             is_damaged,
             has_worked: false,
@@ -183,7 +188,10 @@ impl Driver {
     fn drive(&mut self, request: Request) -> u8 {
         let begun = self.places.own_run().join("begun");
         let first = match is_there(&begun) {
-            true => Event::Resumed,
+            true => {
+                self.restore_wait();
+                Event::Resumed
+            }
             false => Event::Started { place: self.state.place, reset: read_reset(&self.places) },
         };
         let mut action = match self.step(first) {
@@ -211,6 +219,10 @@ impl Driver {
             }
             Request::Do(event) => {
                 let is_wish = matches!(event, Event::UserHolds | Event::UserReleases);
+                if !is_wish {
+                    // Nobody who asks for something waits for what was done in vain.
+                    self.state.wait.again_at = None;
+                }
                 action = match self.step(event) {
                     Ok(action) => action,
                     Err(exit) => return exit,
@@ -259,6 +271,7 @@ impl Driver {
             }
             self.written = Some(self.state.record.clone());
         }
+        self.keep_wait();
         if is_other_phase {
             self.status.set_phase(&self.state.record.phase);
         }

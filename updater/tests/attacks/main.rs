@@ -36,6 +36,7 @@ mod rights;
 #[allow(dead_code, reason = "the tests of sources use the rest")]
 mod server;
 mod servers;
+mod waiting;
 #[path = "../workshop/mod.rs"]
 mod workshop;
 
