@@ -92,6 +92,12 @@ pub(crate) fn confine(needed: &Needed<'_>) -> Result<(), ConfineError> {
     let status = rules.map_err(io::Error::other).map_err(at("Landlock"))?;
     match (status.ruleset, status.landlock) {
         (RulesetStatus::FullyEnforced, _) => {}
+        (RulesetStatus::NotEnforced, LandlockStatus::Available { .. }) => {
+            println!(
+                "this kernel's Landlock cannot let files be moved (Linux 5.19 can): which files an update reaches is up to its \
+                 capabilities"
+            );
+        }
         (_, LandlockStatus::Available { effective_abi, .. }) => {
             println!("this kernel has an old Landlock ({effective_abi:?}): some of it is missing");
         }

@@ -117,15 +117,25 @@ pub(crate) fn run(places: &Places, request: Request) -> u8 {
     let boot_files = match start_boot_files(places) {
         Ok(process) => process,
         Err(error) => {
-            return status.fail_and_end("confinement", &format!("start the process that writes boot files: {error}"));
+            let reason = format!("start the process that writes boot files: {error}");
+            return end_unopened(places, &request, status.fail_and_end("confinement", &reason));
         }
     };
     let mut driver = match Driver::open(places, &request, boot_files, status) {
         Ok(driver) => driver,
-        Err(exit) => return exit,
+        Err(exit) => return end_unopened(places, &request, exit),
     };
     let exit = driver.drive(request);
     driver.status.end(exit);
+    exit
+}
+
+/// A system on trial in which no updater can work is left by init after so many crashes of it. An exit code would be an answer, and the
+/// trial go on for ever.
+fn end_unopened(places: &Places, request: &Request, exit: u8) -> u8 {
+    if *request == Request::Resume && is_there(&places.remembered().join(booted_slot::TRIAL_FILE)) {
+        std::process::abort();
+    }
     exit
 }
 

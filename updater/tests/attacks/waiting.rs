@@ -57,3 +57,19 @@ fn a_source_that_gives_nothing_is_not_asked_each_time_that_the_updater_is_starte
     board.run(&["cancel"], None);
     assert_eq!(board.record().phase, Phase::Idle);
 }
+
+/// By so many crashes init leaves a trial; an exit code would be an answer, and end it here.
+#[test]
+fn an_updater_that_cannot_work_on_a_trial_crashes() {
+    let Some(mut board) = Board::new() else { return };
+    // The boot loader's state is on no disk.
+    board.hide("state");
+    let ended = board.start(&["resume"], None);
+    assert_eq!((ended.code, ended.status.rule.as_deref()), (Some(61), Some("boot-loader")), "{ended:?}");
+    fs::write(board.path("data/state/trial"), "A\n").unwrap();
+    let ended = board.start(&["resume"], None);
+    // By a signal, which timeout(1) then sends itself.
+    assert_eq!((ended.code, ended.status.rule.as_deref()), (None, Some("boot-loader")), "{ended:?}");
+    let ended = board.run(&["hold"], None);
+    assert_eq!(ended.code, Some(61), "who asks is answered: {ended:?}");
+}
