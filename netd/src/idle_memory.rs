@@ -1,13 +1,13 @@
 //! Gives memory back to the kernel that is only needed for work, when there is no work.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use yado_sys::clock::since_boot;
-use yado_sys::{code_pages, stack};
+use yado_sys::{code_pages::Unmapper, stack};
 
-/// A request to give back the pages of our program. It is done by the runtime's thread as the last thing before it sleeps:
-/// any earlier, what it runs on its way to sleep would be mapped again, sixteen pages around each.
+/// A request to give back the pages of our program. It is done when the runtime's thread sleeps: any earlier, what it runs on its way
+/// to sleep would be mapped again, sixteen pages around each.
 ///
 /// Whoever is woken after that maps some again, be it by a timer that leads to nothing: so that is told, and asked for again later.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub(crate) struct IdleMemory(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     woken: Notify,
+    /// Started when it is first needed, with the rights that we have then.
+    unmapper: Mutex<Option<Unmapper>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +43,9 @@ impl IdleMemory {
 
     /// It is in use, which its user knows.
     pub(crate) fn note_use(&self) {
+        if let Some(unmapper) = &*self.unmapper() {
+            unmapper.withdraw();
+        }
         self.set(State::Used);
     }
 
@@ -56,8 +61,8 @@ impl IdleMemory {
             State::Asked => {
                 // A look at all links goes deep.
                 stack::give_back_unused();
-                if let Err(error) = code_pages::unmap_unused() {
-                    tracing::warn!("give back memory: {error}");
+                if let Err(error) = self.unmap_asleep() {
+                    tell(&error);
                 }
                 self.set(State::Given { at: since_boot() });
             }
@@ -69,6 +74,18 @@ impl IdleMemory {
         }
     }
 
+    fn unmap_asleep(&self) -> std::io::Result<()> {
+        match &mut *self.unmapper() {
+            Some(unmapper) => unmapper.ask(),
+            none => none.insert(Unmapper::start(|error| tell(&error))?).ask(),
+        }
+        Ok(())
+    }
+
+    fn unmapper(&self) -> MutexGuard<'_, Option<Unmapper>> {
+        self.0.unmapper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> State {
         *self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,6 +93,10 @@ impl IdleMemory {
     fn set(&self, state: State) {
         *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
+}
+
+fn tell(error: &std::io::Error) {
+    tracing::warn!("give back memory: {error}");
 }
 
 /// After so long without an event netd takes no more memory than waiting needs. A second after work it is given back, also where the

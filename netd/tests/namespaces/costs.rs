@@ -206,13 +206,11 @@ fn who_is_woken_for_nothing_gives_its_memory_back_again() {
     for _ in 0..3 {
         bad.sh(&format!("for i in $(seq {FLAPS}); do ip link set eth0 down; ip link set eth0 up; done"));
         wait_until("netd has given back what it mapped", || {
+            // Who wakes it soon after has it wait for longer each time, up to five seconds.
+            wait_for_quiet(&board);
             let now = mapped_program(&board);
             at_rest = at_rest.min(now);
             if now * 2 <= at_rest * 3 { Ok(()) } else { Err(format!("{now} KiB, at rest {at_rest}")) }
         });
-        // It stays so.
-        wait_for_quiet(&board);
-        let now = mapped_program(&board);
-        assert!(now * 2 <= at_rest * 3, "{now} KiB, at rest {at_rest}");
     }
 }

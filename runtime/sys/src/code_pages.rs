@@ -4,25 +4,100 @@
 //! that is touched, so a process that did much once shows most of a large binary as its own for ever.
 
 use rustix::mm::{Advice, MlockFlags, madvise, mlock_with};
+use rustix::thread::futex;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// Unmaps what this process has mapped of its program's file, code and constants; what is needed again comes back from the
 /// page cache at its next use. Returns how many bytes were mapped.
 pub fn unmap_unused() -> io::Result<usize> {
-    let mut unmapped = 0_usize;
-    // What runs after the last of them is mapped again, sixteen pages around each: so nothing is left to be freed then.
-    for mapping in find_mappings()?.into_iter().flatten() {
-        let start = std::ptr::with_exposed_provenance_mut(mapping.start);
-        // SAFETY: the kernel just told us that this range is a mapping of our program's file, that it cannot be written to,
-        // and that no page of it differs from the file. So every page that is dropped is read again with the same bytes.
-        unsafe { madvise(start, mapping.len, Advice::LinuxDontNeed)? };
-        unmapped = mapping.resident.saturating_add(unmapped);
-    }
-    Ok(unmapped)
+    let mappings = find_mappings()?;
+    unmap(&mappings)?;
+    Ok(mappings.iter().flatten().map(|mapping| mapping.resident).fold(0, usize::saturating_add))
 }
 
+/// What runs after the last of them is mapped again, sixteen pages around each: so nothing is left to be freed then.
+fn unmap(mappings: &Mappings) -> io::Result<()> {
+    for mapping in mappings.iter().flatten() {
+        let start = std::ptr::with_exposed_provenance_mut(mapping.start);
+        // SAFETY: the kernel told us that this range is a mapping of our program's file, that it cannot be written to,
+        // and that no page of it differs from the file. So every page that is dropped is read again with the same bytes.
+        unsafe { madvise(start, mapping.len, Advice::LinuxDontNeed)? };
+    }
+    Ok(())
+}
+
+/// Unmaps as [`unmap_unused`] does, when the others of this process sleep, and from a thread of its own. Who does that by itself
+/// maps again what it runs on its way to sleep, and an event loop runs code of many places.
+#[derive(Debug)]
+pub struct Unmapper {
+    /// 1: somebody has asked.
+    asked: Arc<AtomicU32>,
+}
+
+/// Whoever asks is asleep by then.
+const FALLING_ASLEEP: Duration = Duration::from_millis(50);
+
+/// It reads a file and cuts it into lines.
+const STACK_BYTES: usize = 64 * 1024;
+
+impl Unmapper {
+    /// Starts the thread, which lives as long as the process. `failed` is told, in that thread, what the kernel refuses.
+    pub fn start(failed: impl Fn(io::Error) + Send + 'static) -> io::Result<Unmapper> {
+        let asked = Arc::new(AtomicU32::new(0));
+        let word = asked.clone();
+        let serve = move || {
+            loop {
+                wait(&word);
+                if let Err(error) = find_mappings().and_then(|mappings| unmap_and_wait(&mappings, &word)) {
+                    word.store(0, Ordering::Release);
+                    failed(error);
+                }
+            }
+        };
+        thread::Builder::new().name("unmapper".to_owned()).stack_size(STACK_BYTES).spawn(serve)?;
+        Ok(Unmapper { asked })
+    }
+
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.asked.store(1, Ordering::Release);
+        // That nobody waits is no error.
+        let _ = futex::wake(&self.asked, futex::Flags::PRIVATE, 1);
+    }
+
+    /// There is work again: it is not to be done, if it was not yet.
+    pub fn withdraw(&self) {
+        self.asked.store(0, Ordering::Release);
+    }
+}
+
+/// The last that runs before all sleep: as little, and in as few places, as can be.
+#[inline(never)]
+fn unmap_and_wait(mappings: &Mappings, asked: &AtomicU32) -> io::Result<()> {
+    thread::sleep(FALLING_ASLEEP);
+    if asked.swap(0, Ordering::AcqRel) == 1 {
+        unmap(mappings)?;
+    }
+    wait(asked);
+    Ok(())
+}
+
+/// Until somebody has asked.
+fn wait(asked: &AtomicU32) {
+    while asked.load(Ordering::Acquire) == 0 {
+        // Who is woken in vain, or by a signal, looks at the word again.
+        let _ = futex::wait(asked, futex::Flags::PRIVATE, 0, None);
+    }
+}
+
+type Mappings = [Option<Mapping>; 4];
+
 /// The first few; a program has two.
-fn find_mappings() -> io::Result<[Option<Mapping>; 4]> {
+fn find_mappings() -> io::Result<Mappings> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let smaps = std::fs::read_to_string("/proc/self/smaps")?;
     let mut found = parse_mappings(&smaps, &program.to_string_lossy()).into_iter();
@@ -153,8 +228,22 @@ VmFlags: rd mr mw me
         });
     }
 
+    /// How much of this program the kernel has mapped for this process.
+    fn mapped() -> usize {
+        find_mappings().unwrap().iter().flatten().map(|mapping| mapping.resident).sum()
+    }
+
     #[test]
     fn a_process_goes_on_without_noticing() {
+        let unmapper = Unmapper::start(|error| panic!("{error}")).unwrap();
+        let before = mapped();
+        // What runs meanwhile, and there are other tests, is mapped again.
+        let is_unmapped = (0..100).any(|_| {
+            unmapper.ask();
+            thread::sleep(FALLING_ASLEEP * 2);
+            mapped() < before
+        });
+        assert!(is_unmapped);
         let table: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
         assert!(0 < unmap_unused().unwrap());
         assert_eq!(table.concat().len(), 190);
