@@ -1,7 +1,7 @@
 //! Which sticks are plugged in, as sysfs says, and which of them are taken. What a stick says of itself, by labels and names of
 //! partitions, is not looked at.
 
-use super::selected::{Numbers, Selected, UsbDevice};
+use super::selected::{Plug, Selected, UsbDevice};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,12 +86,20 @@ fn read(sysfs: &Path, link: &Path, system: &Disks, selected: &Selected) -> Optio
         return None;
     }
     let blocks = partitions.iter().map(PathBuf::as_path).chain([disk]).filter_map(number_of).collect();
-    let usb = UsbDevice::read(usb_directory, Numbers { blocks, character: number_of(usb_directory) })?;
+    let above =
+        usb_directory.ancestors().skip(1).take_while(|above| *above != sysfs).filter(|above| is_usb_device(above));
+    let plug = Plug {
+        usb: UsbDevice::read(usb_directory)?,
+        // Whoever has a hub has all that is below it.
+        above: above.map(UsbDevice::read).collect::<Option<_>>()?,
+        blocks,
+        character: number_of(usb_directory),
+    };
     let facts = Facts {
         is_systems: is_systems(system, disk.strip_prefix(sysfs).ok()?.to_str()?),
         is_built_in: attribute(usb_directory, "removable").is_some_and(|word| word == "fixed"),
         is_removable: attribute(disk, "removable").is_some_and(|word| word == "1"),
-        instance: selected.owner(&usb).cloned(),
+        instance: selected.owner(&plug).cloned(),
     };
     Some(Stick {
         name: own.file_name()?.to_str()?.to_owned(),
@@ -199,14 +207,15 @@ mod tests {
 
         fn usb(&self, place: &str, attributes: &[(&str, &str)]) -> String {
             let directory = format!("{HUB}/{place}");
+            let name = place.rsplit('/').next().unwrap();
             let ids =
                 [("idVendor", "46f4"), ("idProduct", "0001"), ("busnum", "1"), ("devnum", "2"), ("dev", "189:1")];
-            for (directory, is_device) in [(directory.clone(), true), (format!("{directory}/{place}:1.0"), false)] {
+            for (directory, is_device) in [(directory.clone(), true), (format!("{directory}/{name}:1.0"), false)] {
                 self.write(&directory, if is_device { &ids } else { &[] });
                 symlink(self.0.path().join("bus/usb"), self.0.path().join(&directory).join("subsystem")).unwrap();
             }
             self.write(&directory, attributes);
-            format!("{directory}/{place}:1.0/host0/target0:0:0/0:0:0:0/block")
+            format!("{directory}/{name}:1.0/host0/target0:0:0/0:0:0:0/block")
         }
 
         fn block(&self, directory: &str, attributes: &[(&str, &str)]) {
@@ -287,5 +296,31 @@ mod tests {
         }
         assert!(!taken(hotplug(&UsbMatch::default(), Some("block"))));
         assert!(taken(hotplug(&UsbMatch::default(), Some("tty"))));
+        assert!(taken(hotplug(&qemu, Some("usb"))), "its own node is not below it");
+    }
+
+    #[test]
+    fn what_is_below_a_hub_of_an_instance_is_the_instances() {
+        let sysfs = Sysfs::new();
+        let hub = UsbMatch { vendor: Some(0x0409), ..UsbMatch::default() };
+        sysfs.usb("1-1", &[("idVendor", "0409"), ("devnum", "2")]);
+        sysfs.stick("1-1/1-1.1", "sda", 0, &[("devnum", "3")]);
+        sysfs.stick("1-2", "sdb", 16, &[("devnum", "4")]);
+        let web = InstanceName::parse("web").unwrap();
+        let hotplug = |subsystem: Option<&str>| DeviceSelect::Hotplug {
+            usb: hub.clone(),
+            subsystem: subsystem.map(str::to_owned),
+        };
+        for (select, is_owner) in [
+            (DeviceSelect::Usb(hub.clone()), true),
+            (hotplug(None), true),
+            (hotplug(Some("block")), true),
+            (hotplug(Some("usb")), true),
+            (hotplug(Some("tty")), false),
+        ] {
+            let found = sysfs.found(&Disks::Any, &Selected::new([(web.clone(), select.clone())]));
+            let owner = is_owner.then(|| NotTaken::Instance(web.clone()));
+            assert_eq!(found, [("sda".to_owned(), owner), ("sdb".to_owned(), None)], "{select:?}");
+        }
     }
 }

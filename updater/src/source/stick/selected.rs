@@ -18,7 +18,20 @@ const OF_A_STICK: [&str; 3] = ["block", "bsg", "scsi_generic"];
 #[derive(Debug, Default)]
 pub struct Selected(Vec<(InstanceName, DeviceSelect)>);
 
-/// A USB device with a disk, as far as selections ask for it.
+/// Where a disk is plugged in.
+#[derive(Debug)]
+pub(super) struct Plug {
+    /// The USB device that has the disk.
+    pub(super) usb: UsbDevice,
+    /// Hubs, up to the root's.
+    pub(super) above: Vec<UsbDevice>,
+    /// Numbers of the disk and its partitions.
+    pub(super) blocks: Vec<(u32, u32)>,
+    /// Of `/dev/bus/usb/BBB/DDD`.
+    pub(super) character: Option<(u32, u32)>,
+}
+
+/// A USB device, as far as selections ask for it.
 #[derive(Debug)]
 pub(super) struct UsbDevice {
     vendor: u16,
@@ -26,20 +39,10 @@ pub(super) struct UsbDevice {
     serial: Option<String>,
     bus: u16,
     device: u16,
-    numbers: Numbers,
-}
-
-/// Of its nodes.
-#[derive(Debug)]
-pub(super) struct Numbers {
-    /// The disk's and its partitions'.
-    pub(super) blocks: Vec<(u32, u32)>,
-    /// `/dev/bus/usb/BBB/DDD`.
-    pub(super) character: Option<(u32, u32)>,
 }
 
 impl UsbDevice {
-    pub(super) fn read(directory: &Path, numbers: Numbers) -> Option<UsbDevice> {
+    pub(super) fn read(directory: &Path) -> Option<UsbDevice> {
         let hexadecimal = |name: &str| u16::from_str_radix(&attribute(directory, name)?, 16).ok();
         let decimal = |name: &str| attribute(directory, name)?.parse().ok();
         Some(UsbDevice {
@@ -48,7 +51,6 @@ impl UsbDevice {
             serial: attribute(directory, "serial"),
             bus: decimal("busnum")?,
             device: decimal("devnum")?,
-            numbers,
         })
     }
 
@@ -83,20 +85,23 @@ impl Selected {
     }
 
     /// Whose it is, if it is an instance's.
-    pub(super) fn owner(&self, usb: &UsbDevice) -> Option<&InstanceName> {
-        self.0.iter().find(|(_, select)| is_selected(select, usb)).map(|(name, _)| name)
+    pub(super) fn owner(&self, plug: &Plug) -> Option<&InstanceName> {
+        self.0.iter().find(|(_, select)| is_selected(select, plug)).map(|(name, _)| name)
     }
 }
 
-fn is_selected(select: &DeviceSelect, usb: &UsbDevice) -> bool {
+fn is_selected(select: &DeviceSelect, plug: &Plug) -> bool {
     match select {
-        DeviceSelect::Usb(wanted) => usb.is_meant(wanted),
+        DeviceSelect::Usb(wanted) => plug.usb.is_meant(wanted) || plug.above.iter().any(|hub| hub.is_meant(wanted)),
         DeviceSelect::Hotplug { usb: wanted, subsystem } => {
-            usb.is_meant(wanted) && subsystem.as_deref().is_none_or(|subsystem| OF_A_STICK.contains(&subsystem))
+            let is_of = |all: &[&str]| subsystem.as_deref().is_none_or(|subsystem| all.contains(&subsystem));
+            // Below a hub is also the node of the stick itself.
+            plug.usb.is_meant(wanted) && is_of(&OF_A_STICK)
+                || plug.above.iter().any(|hub| hub.is_meant(wanted)) && (is_of(&OF_A_STICK) || is_of(&["usb"]))
         }
         DeviceSelect::Node { kind, source, path: _ } => match (kind, node(source)) {
-            (NodeKind::Block, Some((NodeKind::Block, number))) => usb.numbers.blocks.contains(&number),
-            (NodeKind::Char, Some((NodeKind::Char, number))) => usb.numbers.character == Some(number),
+            (NodeKind::Block, Some((NodeKind::Block, number))) => plug.blocks.contains(&number),
+            (NodeKind::Char, Some((NodeKind::Char, number))) => plug.character == Some(number),
             (NodeKind::Block | NodeKind::Char, _) => false,
         },
         DeviceSelect::Gpio { .. } => false,
