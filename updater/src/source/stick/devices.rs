@@ -1,15 +1,18 @@
 //! Which sticks are plugged in, as sysfs says, and which of them are taken. What a stick says of itself, by labels and names of
 //! partitions, is not looked at.
 
-use super::selected::{Plug, Selected, UsbDevice};
+use super::selected::{Node, Plug, Selected, UsbDevice};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use yado_spec::instance::NodeKind;
 use yado_sys::named_partition::Disks;
 use yado_wire::InstanceName;
 
 /// More partitions on USB than anybody plugs in.
 const MAX_STICKS: usize = 16;
+/// Below one USB device, in sysfs. A disk has about 50, each of its partitions 6.
+const MAX_DIRECTORIES: usize = 16 << 10;
 
 /// A partition, or a disk that has none, on USB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,15 +88,13 @@ fn read(sysfs: &Path, link: &Path, system: &Disks, selected: &Selected) -> Optio
     if !is_partition && !partitions.is_empty() || attribute(&own, "size")? == "0" {
         return None;
     }
-    let blocks = partitions.iter().map(PathBuf::as_path).chain([disk]).filter_map(number_of).collect();
     let above =
         usb_directory.ancestors().skip(1).take_while(|above| *above != sysfs).filter(|above| is_usb_device(above));
     let plug = Plug {
         usb: UsbDevice::read(usb_directory)?,
         // Whoever has a hub has all that is below it.
         above: above.map(UsbDevice::read).collect::<Option<_>>()?,
-        blocks,
-        character: number_of(usb_directory),
+        nodes: nodes_below(usb_directory)?,
     };
     let facts = Facts {
         is_systems: is_systems(system, disk.strip_prefix(sysfs).ok()?.to_str()?),
@@ -114,6 +115,30 @@ fn read(sysfs: &Path, link: &Path, system: &Disks, selected: &Selected) -> Optio
 fn is_usb_device(directory: &Path) -> bool {
     let subsystem = fs::read_link(directory.join("subsystem")).ok();
     subsystem.is_some_and(|bus| bus.ends_with("bus/usb")) && directory.join("idVendor").exists()
+}
+
+/// All nodes that the device's drivers made, and its own: a stick's bytes are also read and written by its SCSI commands (`/dev/sg0`,
+/// `/dev/bsg/…`). `None`: there are more than any device has.
+fn nodes_below(usb_directory: &Path) -> Option<Vec<Node>> {
+    let (mut nodes, mut seen) = (Vec::new(), 0);
+    let mut left = vec![usb_directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        seen += 1;
+        if MAX_DIRECTORIES < seen {
+            return None;
+        }
+        if let Some(number) = number_of(&directory) {
+            let is_block =
+                directory.strip_prefix(usb_directory).is_ok_and(|below| below.iter().any(|part| part == "block"));
+            nodes.push((if is_block { NodeKind::Block } else { NodeKind::Char }, number));
+        }
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        // Links lead elsewhere.
+        left.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
+    }
+    Some(nodes)
 }
 
 fn partitions_of(disk: &Path) -> Vec<PathBuf> {
@@ -297,6 +322,27 @@ mod tests {
         assert!(!taken(hotplug(&UsbMatch::default(), Some("block"))));
         assert!(taken(hotplug(&UsbMatch::default(), Some("tty"))));
         assert!(taken(hotplug(&qemu, Some("usb"))), "its own node is not below it");
+    }
+
+    #[test]
+    fn who_has_a_node_by_which_the_sticks_bytes_are_reached_has_the_stick() {
+        let sysfs = Sysfs::new();
+        let sda = sysfs.stick("1-1", "sda", 0, &[]);
+        let scsi = sda.strip_suffix("/block/sda").unwrap();
+        let web = InstanceName::parse("web").unwrap();
+        let select = DeviceSelect::Node { kind: NodeKind::Char, source: "/dev/null".to_owned(), path: String::new() };
+        let selected = Selected::new([(web.clone(), select)]);
+        let found = || sysfs.found(&Disks::Any, &selected);
+        sysfs.write(&format!("{sda}/sda1"), &[("partition", "1"), ("dev", "1:3")]);
+        sysfs.block(&format!("{sda}/sda1"), &[]);
+        assert_eq!(found(), [("sda1".to_owned(), None)], "a block device of this number is another");
+        for node in ["bsg/0:0:0:0", "scsi_generic/sg0"] {
+            // By its number, `/dev/null`.
+            sysfs.write(&format!("{scsi}/{node}"), &[("dev", "1:3")]);
+            assert_eq!(found(), [("sda1".to_owned(), Some(NotTaken::Instance(web.clone())))], "{node}");
+            fs::remove_dir_all(sysfs.0.path().join(scsi).join(node)).unwrap();
+        }
+        assert_eq!(found(), [("sda1".to_owned(), None)]);
     }
 
     #[test]

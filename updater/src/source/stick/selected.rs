@@ -25,11 +25,12 @@ pub(super) struct Plug {
     pub(super) usb: UsbDevice,
     /// Hubs, up to the root's.
     pub(super) above: Vec<UsbDevice>,
-    /// Numbers of the disk and its partitions.
-    pub(super) blocks: Vec<(u32, u32)>,
-    /// Of `/dev/bus/usb/BBB/DDD`.
-    pub(super) character: Option<(u32, u32)>,
+    /// Those of that device and of all below it.
+    pub(super) nodes: Vec<Node>,
 }
+
+/// What is in `/dev`: of which kind, and its number.
+pub(super) type Node = (NodeKind, (u32, u32));
 
 /// A USB device, as far as selections ask for it.
 #[derive(Debug)]
@@ -99,17 +100,15 @@ fn is_selected(select: &DeviceSelect, plug: &Plug) -> bool {
             plug.usb.is_meant(wanted) && is_of(&OF_A_STICK)
                 || plug.above.iter().any(|hub| hub.is_meant(wanted)) && (is_of(&OF_A_STICK) || is_of(&["usb"]))
         }
-        DeviceSelect::Node { kind, source, path: _ } => match (kind, node(source)) {
-            (NodeKind::Block, Some((NodeKind::Block, number))) => plug.blocks.contains(&number),
-            (NodeKind::Char, Some((NodeKind::Char, number))) => plug.character == Some(number),
-            (NodeKind::Block | NodeKind::Char, _) => false,
-        },
+        DeviceSelect::Node { kind, source, path: _ } => {
+            node(source).is_some_and(|node| node.0 == *kind && plug.nodes.contains(&node))
+        }
         DeviceSelect::Gpio { .. } => false,
     }
 }
 
 /// What kind of node is at this path, and its number.
-fn node(path: &str) -> Option<(NodeKind, (u32, u32))> {
+fn node(path: &str) -> Option<Node> {
     let found = fs::metadata(path).ok()?;
     let number = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
     let kind = found.file_type();
