@@ -2,6 +2,7 @@
 //! partitions, is not looked at.
 
 use super::selected::{Node, Plug, Selected, UsbDevice};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use yado_sys::named_partition::Disks;
 use yado_wire::InstanceName;
 
 /// More partitions on USB than anybody plugs in.
-const MAX_STICKS: usize = 16;
+const MAX_STICKS: usize = 32;
+/// Of one USB device, so that one with many leaves room for the others.
+const MAX_OF_A_DEVICE: usize = 8;
 /// Below one USB device, in sysfs. A disk has about 50, each of its partitions 6.
 const MAX_DIRECTORIES: usize = 16 << 10;
 
@@ -64,17 +67,34 @@ fn judge(facts: Facts) -> Option<NotTaken> {
     }
 }
 
-/// All that there are now, in the order of their names. `system`: the disks that the system runs from.
+/// All that there are now, those that are taken first, and else in the order of their names. `system`: the disks that the system runs
+/// from.
 pub fn plugged_in(sysfs: &Path, system: &Disks, selected: &Selected) -> Vec<Stick> {
     let entries = fs::read_dir(sysfs.join("class/block")).into_iter().flatten().flatten();
-    let mut found: Vec<Stick> = entries.filter_map(|entry| read(sysfs, &entry.path(), system, selected)).collect();
-    found.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    found.truncate(MAX_STICKS);
-    found
+    let mut plugs = BTreeMap::new();
+    let mut read = |link: &Path| read(sysfs, link, system, selected, &mut plugs);
+    let mut found: Vec<(PathBuf, Stick)> = entries.filter_map(|entry| read(&entry.path())).collect();
+    found.sort_by(|(_, one), (_, other)| {
+        (one.not_taken.is_some(), &one.name).cmp(&(other.not_taken.is_some(), &other.name))
+    });
+    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    found.retain(|(usb_directory, _)| {
+        let count = counts.entry(usb_directory.clone()).or_default();
+        *count += 1;
+        *count <= MAX_OF_A_DEVICE
+    });
+    found.into_iter().map(|(_, stick)| stick).take(MAX_STICKS).collect()
 }
 
-/// `None`: not on USB, gone, without a medium, or only the disk of partitions.
-fn read(sysfs: &Path, link: &Path, system: &Disks, selected: &Selected) -> Option<Stick> {
+/// With the directory of its USB device. `None`: not on USB, gone, without a medium, or only the disk of partitions. `plugs`: what was
+/// read of USB devices, which have many partitions.
+fn read(
+    sysfs: &Path,
+    link: &Path,
+    system: &Disks,
+    selected: &Selected,
+    plugs: &mut BTreeMap<PathBuf, Option<Plug>>,
+) -> Option<(PathBuf, Stick)> {
     let path = fs::read_link(link).ok()?.to_str()?.strip_prefix("../../")?.to_owned();
     // Most are not, and are not looked at further.
     if !path.contains("/usb") {
@@ -88,26 +108,31 @@ fn read(sysfs: &Path, link: &Path, system: &Disks, selected: &Selected) -> Optio
     if !is_partition && !partitions.is_empty() || attribute(&own, "size")? == "0" {
         return None;
     }
-    let above =
-        usb_directory.ancestors().skip(1).take_while(|above| *above != sysfs).filter(|above| is_usb_device(above));
-    let plug = Plug {
-        usb: UsbDevice::read(usb_directory)?,
-        // Whoever has a hub has all that is below it.
-        above: above.map(UsbDevice::read).collect::<Option<_>>()?,
-        nodes: nodes_below(usb_directory)?,
-    };
+    let read_plug = || plug_of(sysfs, usb_directory);
+    let plug = plugs.entry(usb_directory.to_owned()).or_insert_with(read_plug).as_ref()?;
     let facts = Facts {
         is_systems: is_systems(system, disk.strip_prefix(sysfs).ok()?.to_str()?),
         is_built_in: attribute(usb_directory, "removable").is_some_and(|word| word == "fixed"),
         is_removable: attribute(disk, "removable").is_some_and(|word| word == "1"),
-        instance: selected.owner(&plug).cloned(),
+        instance: selected.owner(plug).cloned(),
     };
-    Some(Stick {
+    let stick = Stick {
         name: own.file_name()?.to_str()?.to_owned(),
         plug: attribute(disk, "diskseq")?.parse().ok()?,
         not_taken: judge(facts),
         number: number_of(&own)?,
         sysfs: own.clone(),
+    };
+    Some((usb_directory.to_owned(), stick))
+}
+
+fn plug_of(sysfs: &Path, usb_directory: &Path) -> Option<Plug> {
+    let above = usb_directory.ancestors().skip(1).take_while(|above| *above != sysfs);
+    Some(Plug {
+        usb: UsbDevice::read(usb_directory)?,
+        // Whoever has a hub has all that is below it.
+        above: above.filter(|above| is_usb_device(above)).map(UsbDevice::read).collect::<Option<_>>()?,
+        nodes: nodes_below(usb_directory)?,
     })
 }
 
@@ -287,8 +312,31 @@ mod tests {
         let system = Some(NotTaken::System);
         for disks in [Disks::Only(sda), Disks::At("1-1".to_owned())] {
             let found = sysfs.found(&disks, &none);
-            assert_eq!(found[..3], [name("sda1", system.clone()), name("sda2", system.clone()), name("sdb", None)]);
+            assert_eq!(found[..3], [name("sdb", None), name("sda1", system.clone()), name("sda2", system.clone())]);
         }
+    }
+
+    #[test]
+    fn a_disk_with_many_partitions_hides_no_stick() {
+        let sysfs = Sysfs::new();
+        let web = InstanceName::parse("web").unwrap();
+        let serial = UsbMatch { serial: Some("WEB".to_owned()), ..UsbMatch::default() };
+        let selected = Selected::new([(web.clone(), DeviceSelect::Usb(serial))]);
+        for (place, disk, attributes) in
+            [("1-1", "sda", &[("serial", "WEB")][..]), ("1-2", "sdb", &[]), ("1-3", "sdc", &[]), ("1-4", "sdd", &[])]
+        {
+            let path = sysfs.stick(place, disk, 0, attributes);
+            for number in 1..if disk == "sdd" { 2 } else { 40 } {
+                let partition = format!("{path}/{disk}{number}");
+                sysfs.block(&partition, &[("partition", "1"), ("dev", &format!("8:{number}"))]);
+            }
+        }
+        let found = sysfs.found(&Disks::Any, &selected);
+        let count = |disk: &str| found.iter().filter(|(name, _)| name.starts_with(disk)).count();
+        assert_eq!([count("sda"), count("sdb"), count("sdc"), count("sdd")], [8, 8, 8, 1], "{found:?}");
+        let (taken, not) = found.split_at(17);
+        assert!(taken.iter().all(|(_, why)| why.is_none()), "{found:?}");
+        assert!(not.iter().all(|(_, why)| *why == Some(NotTaken::Instance(web.clone()))), "{found:?}");
     }
 
     #[test]
@@ -366,7 +414,10 @@ mod tests {
         ] {
             let found = sysfs.found(&Disks::Any, &Selected::new([(web.clone(), select.clone())]));
             let owner = is_owner.then(|| NotTaken::Instance(web.clone()));
-            assert_eq!(found, [("sda".to_owned(), owner), ("sdb".to_owned(), None)], "{select:?}");
+            assert_eq!(found.len(), 2, "{found:?}");
+            for expected in [("sda".to_owned(), owner), ("sdb".to_owned(), None)] {
+                assert!(found.contains(&expected), "{select:?}: {found:?}");
+            }
         }
     }
 }
