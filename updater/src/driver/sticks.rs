@@ -8,8 +8,8 @@ use crate::exit_codes::DONE;
 use crate::machine::Event;
 use crate::places::Places;
 use crate::record::{Line, Phase, Record};
-use crate::source::stick::ADDRESS;
-use crate::source::stick::process::{OpenStick, PluggedIn, StickProcess};
+use crate::source::stick::process::{Listed, OpenStick, PluggedIn, StickProcess};
+use crate::source::stick::{ADDRESS, Specs};
 use crate::source::{FileName, Source, SourceError, read_release};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -46,6 +46,8 @@ struct Memory {
     /// Sticks, each by the number of its plugging in.
     looked_at: Vec<String>,
     releases: Vec<Release>,
+    /// Why it was told that no stick is looked at.
+    unread: Option<String>,
 }
 
 /// A release that was found on a stick.
@@ -70,7 +72,8 @@ pub(super) fn start_if_needed(
     if !may_be_needed(request, policy, record) {
         return None;
     }
-    let specs = [&places.run, &places.system].map(|place| place.join("specs"));
+    let compiled = [&places.run, &places.system].map(|place| place.join("specs")).to_vec();
+    let specs = Specs { compiled, running: places.run.join("instances") };
     let process = StickProcess::start(&specs, confinement::confine_reader_of_sticks);
     process.inspect_err(|error| eprintln!("start the process that reads sticks: {error}")).ok()
 }
@@ -126,13 +129,25 @@ impl Driver {
         if !self.policy.takes_sticks || self.state.record.phase != Phase::Idle {
             return Vec::new();
         }
-        let memory = Memory::read(&self.places);
-        let sticks = self.plugged_in().into_iter();
-        sticks.filter(|stick| !memory.looked_at.contains(&id(stick))).collect()
+        let mut memory = Memory::read(&self.places);
+        let Listed { sticks, unread } = self.plugged_in();
+        let new: Vec<_> = sticks.into_iter().filter(|stick| !memory.looked_at.contains(&id(stick))).collect();
+        match unread {
+            // Who asks for a stick says that it may be had.
+            Some(reason) if !new.is_empty() => {
+                if memory.unread.as_ref() != Some(&reason) {
+                    println!("no stick is looked at: which of them instances have is not known: {reason}");
+                    memory.unread = Some(reason);
+                    memory.write(&self.places);
+                }
+                Vec::new()
+            }
+            Some(_) | None => new,
+        }
     }
 
-    fn plugged_in(&mut self) -> Vec<PluggedIn> {
-        let listed = self.sticks.as_mut().map_or(Ok(Vec::new()), StickProcess::list);
+    fn plugged_in(&mut self) -> Listed {
+        let listed = self.sticks.as_mut().map_or(Ok(Listed::default()), StickProcess::list);
         listed.inspect_err(|error| eprintln!("{error}")).unwrap_or_default()
     }
 
@@ -183,7 +198,7 @@ impl Driver {
         }
         let wanted = self.state.record.phase.update().and_then(|_| self.kept());
         let mut reasons = String::new();
-        for stick in self.plugged_in() {
+        for stick in self.plugged_in().sticks {
             match self.mount_with(&stick, wanted.as_deref()) {
                 Ok(source) => return Ok(Box::new(source)),
                 Err(error) => reasons.push_str(&format!("; {}: {error}", stick.name)),

@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 
 pub use devices::{NotTaken, Stick, plugged_in};
 pub use file_system::MountError;
-pub use selected::Selected;
+pub use selected::{Selected, Specs};
 
 /// What people write for it, and what is remembered.
 pub const ADDRESS: &str = "usb";

@@ -238,6 +238,47 @@ fn what_an_instance_has_is_not_taken_and_neither_is_a_disk() {
 }
 
 #[test]
+fn what_an_instance_runs_by_counts_and_where_it_is_not_known_no_stick_is_looked_at() {
+    let Some(mut board) = board(TAKES_STICKS) else { return };
+    let content = folder(&board, &good(&board));
+    let Some(mut stick) = Stick::make(&board, Format::Ext4, &content) else { return };
+    // Its configuration has an error by now: there is no compiled spec, but it runs.
+    let runtime = board.path("run/instances/web");
+    let usb = UsbMatch { vendor: Some(0x46f4), ..UsbMatch::default() };
+    instance::compiled(&runtime, "web", DeviceSelect::Usb(usb));
+    fs::rename(runtime.join("web.bin"), runtime.join(yado_spec::file::ACTUAL)).unwrap();
+    stick.plug_in(&mut board);
+    let ended = resume(&board);
+    assert!(ended.said.contains("a device of instance web selects it"), "{ended:?}");
+    stick.pull(&mut board);
+    fs::remove_dir_all(&runtime).unwrap();
+
+    // It runs by nobody knows what; a compiled one that is torn.
+    let torn = board.path("run/specs/web.bin");
+    fs::create_dir_all(torn.parent().unwrap()).unwrap();
+    stick.plug_in(&mut board);
+    for (at, path) in [&runtime.join(yado_spec::file::ACTUAL), &torn].into_iter().enumerate() {
+        match at {
+            0 => fs::create_dir_all(&runtime).unwrap(),
+            _ => fs::write(path, "YADOSPEC").unwrap(),
+        }
+        for start in 0..2 {
+            let ended = resume(&board);
+            let words =
+                format!("no stick is looked at: which of them instances have is not known: {}", path.display());
+            assert_eq!(ended.said.contains(&words), start == 0, "{start}: {ended:?}");
+            assert!(!is_written(&board));
+        }
+        // Who asks decides.
+        assert_eq!(board.run(&["check", "usb"], None).code, Some(0));
+        let _ = fs::remove_dir_all(&runtime);
+    }
+    fs::remove_file(&torn).unwrap();
+    resume(&board);
+    assert!(is_armed(&board) && is_written(&board));
+}
+
+#[test]
 fn a_stick_with_the_partition_names_of_the_system_is_a_source_and_no_slot() {
     let Some(mut board) = board(TAKES_STICKS) else { return };
     let content = folder(&board, &good(&board));

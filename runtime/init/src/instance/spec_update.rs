@@ -99,6 +99,6 @@ impl Instance {
 /// Leaves the spec that an instance runs by in its runtime directory, where whoever asks finds it for the time that it runs.
 pub(crate) fn leave_actual(runtime: &Path, spec: &InstanceSpec) {
     let Ok(bytes) = file::encode(spec, file::Digest([0; 32])) else { return };
-    // It is looked at by people only, who are then shown what is configured.
+    // People are shown what is configured then, and the updater takes no stick by itself, as it might be this instance's.
     let _ = replace_file::replace_unsynced(&runtime.join(file::ACTUAL), 0o600, &bytes);
 }

@@ -2,7 +2,7 @@
 //! mount nothing once it is confined, so this process is forked before. What it says is trusted no more than a web server: who breaks
 //! it by a stick can delay an update and spoil a read.
 
-use super::{OpenError, Selected, Stick, StickSource, plugged_in};
+use super::{OpenError, Selected, Specs, Stick, StickSource, plugged_in};
 use crate::forked_process::ForkedProcess;
 use crate::source::fetch_process::messages::{self, AnswerError, Ask, Failure, MAX_ANSWER_BYTES, Reply, clipped};
 use crate::source::{FileName, Ranges, Source, SourceError};
@@ -12,7 +12,7 @@ use std::io;
 use std::net::Shutdown;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use yado_sys::named_partition::{Disks, SYSFS};
 
 /// So much is asked for at a time: what is under way is read to its end, also if nobody wants it any more.
@@ -28,10 +28,19 @@ pub(crate) struct PluggedIn {
     pub(crate) plug: u64,
 }
 
+/// What is plugged in.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    /// Also those that it does not take: to open one says why.
+    pub(crate) sticks: Vec<PluggedIn>,
+    /// Why it is not known which of them instances have, if it is not.
+    pub(crate) unread: Option<String>,
+}
+
 /// What it is told.
 #[derive(Debug, Serialize, Deserialize)]
 enum Wanted {
-    /// Which sticks there are: it answers with a list of [`PluggedIn`], and with a [`Reply`] to all others.
+    /// Which sticks there are: it answers with [`Listed`], and with a [`Reply`] to all others.
     List,
     /// To mount this one, and to look for the folder of a release.
     Open(PluggedIn),
@@ -52,16 +61,16 @@ pub(crate) struct OpenStick {
 }
 
 impl StickProcess {
-    /// Forks it. It leaves sticks to instances whose specs are in these folders.
+    /// Forks it. It leaves sticks to instances, by their specs.
     pub(crate) fn start<E: fmt::Display>(
-        specs: &[PathBuf],
+        specs: &Specs,
         confine: impl FnOnce() -> Result<(), E>,
     ) -> io::Result<StickProcess> {
         ForkedProcess::start("sticks", confine, |link| serve(link, specs)).map(StickProcess)
     }
 
-    /// All that are there, also those that it does not take: to open one says why.
-    pub(crate) fn list(&mut self) -> Result<Vec<PluggedIn>, String> {
+    /// All that are there.
+    pub(crate) fn list(&mut self) -> Result<Listed, String> {
         list(self.0.link())
     }
 
@@ -78,14 +87,14 @@ impl StickProcess {
 
 const OTHER_QUESTION: &str = "it answered another question";
 
-fn list(link: &mut UnixStream) -> Result<Vec<PluggedIn>, String> {
-    let listed = ask::<Vec<PluggedIn>>(link, &Wanted::List, 0, &mut |_| Ok(()));
-    let (sticks, _) = listed.map_err(|error| give_up(link, &error))?;
+fn list(link: &mut UnixStream) -> Result<Listed, String> {
+    let listed = ask::<Listed>(link, &Wanted::List, 0, &mut |_| Ok(()));
+    let (Listed { sticks, unread }, _) = listed.map_err(|error| give_up(link, &error))?;
     // They are shown to people, and remembered.
     let is_name =
         |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
     if sticks.iter().all(|stick| is_name(&stick.name)) {
-        Ok(sticks)
+        Ok(Listed { sticks, unread: unread.map(|reason| clipped(&reason)) })
     } else {
         Err(give_up(link, &AnswerError::NotOurs))
     }
@@ -176,18 +185,19 @@ impl Drop for OpenStick {
 }
 
 /// Does what it is told until the updater hangs up.
-fn serve(mut link: &UnixStream, specs: &[PathBuf]) -> io::Result<()> {
+fn serve(mut link: &UnixStream, specs: &Specs) -> io::Result<()> {
     let mut opened: Option<StickSource> = None;
     while let Some(wanted) = messages::receive(&mut link, MAX_ANSWER_BYTES)? {
         let answer = match (wanted, &mut opened) {
             (Wanted::List, _) => {
-                let sticks = find(specs).into_iter().map(|Stick { name, plug, .. }| PluggedIn { name, plug });
-                messages::send(&mut link, &sticks.collect::<Vec<_>>())?;
+                let (sticks, unread) = find(specs);
+                let sticks = sticks.into_iter().map(|Stick { name, plug, .. }| PluggedIn { name, plug }).collect();
+                messages::send(&mut link, &Listed { sticks, unread: unread.map(|reason| clipped(&reason)) })?;
                 continue;
             }
             (Wanted::Open(_), Some(_)) => Err(failed(&"another one is open")),
             (Wanted::Open(PluggedIn { name, plug }), None) => {
-                let found = find(specs).into_iter().find(|stick| stick.name == name && stick.plug == plug);
+                let found = find(specs).0.into_iter().find(|stick| stick.name == name && stick.plug == plug);
                 match found.ok_or_else(|| failed(&"it is not plugged in any more")).and_then(open) {
                     Ok(source) => {
                         opened = Some(source);
@@ -214,8 +224,10 @@ fn serve(mut link: &UnixStream, specs: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-fn find(specs: &[PathBuf]) -> Vec<Stick> {
-    plugged_in(Path::new(SYSFS), &Disks::of_system(true), &Selected::read(specs))
+/// Those that are plugged in, and which spec could not be read.
+fn find(specs: &Specs) -> (Vec<Stick>, Option<String>) {
+    let selected = Selected::read(specs);
+    (plugged_in(Path::new(SYSFS), &Disks::of_system(true), &selected), selected.unread)
 }
 
 fn open(stick: Stick) -> Result<StickSource, Failure> {
@@ -297,7 +309,7 @@ mod tests {
 
     #[test]
     fn names_that_are_none_are_no_sticks() {
-        let of = |name: &str| vec![PluggedIn { name: name.to_owned(), plug: 1 }];
+        let of = |name: &str| Listed { sticks: vec![PluggedIn { name: name.to_owned(), plug: 1 }], unread: None };
         for (sticks, is_taken) in [
             (of("sda1"), true),
             (of(""), false),
@@ -314,7 +326,7 @@ mod tests {
     #[test]
     fn who_stops_taking_can_ask_again() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let served = std::thread::spawn(move || serve(&theirs, &[]).unwrap());
+        let served = std::thread::spawn(move || serve(&theirs, &Specs::default()).unwrap());
         let mut stick = OpenStick { link: ours.try_clone().unwrap() };
         let error = stick.read(FILE, 0..1, &mut |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("no stick is open"), "{error}");
