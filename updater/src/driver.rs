@@ -200,6 +200,7 @@ impl Driver {
         let first = match is_there(&begun) {
             true => {
                 self.restore_wait();
+                self.go_on_with_new_stick();
                 Event::Resumed
             }
             false => Event::Started { place: self.state.place, reset: read_reset(&self.places) },

@@ -15,12 +15,20 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 use yado_spec::update_policy::UpdatePolicy;
-use yado_sys::replace_file;
+use yado_sys::{clock, replace_file};
 use yado_wire::hex;
 
 /// So often a release that is plugged in is installed in vain; after that only when somebody asks for it.
 const MAX_TRIES: u8 = 3;
+
+/// Sticks are not looked at again by themselves before: one that comes and goes all the time keeps nobody busy.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// In the updater's run directory: when sticks were looked at, in seconds since the boot.
+const LAST_LOOK: &str = "last-stick-look";
+const MAX_TIME_BYTES: u64 = 24;
 
 /// In the updater's run directory: what was looked at.
 const FILE: &str = "sticks";
@@ -29,16 +37,8 @@ const MAX_BYTES: u64 = 16 * 1024;
 /// The oldest are forgotten.
 const MAX_RELEASES: usize = 16;
 const MAX_LOOKED_AT: usize = 64;
-
-/// What came of a look.
-pub(super) enum Looked {
-    /// There is no stick that was not looked at before.
-    Nothing,
-    /// Something that is told, and not installed.
-    Else,
-    /// This may be installed.
-    Found(Line),
-}
+/// Characters of why a stick is not taken.
+const MAX_TOLD: usize = 120;
 
 /// What is kept.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,17 +90,20 @@ fn may_be_needed(request: &Request, policy: &UpdatePolicy, record: &Record) -> b
 }
 
 impl Driver {
-    /// Looks at sticks that were not looked at before, up to one with a release that may be installed.
-    pub(super) fn look_at_sticks(&mut self) -> Looked {
-        let mut looked = Looked::Nothing;
-        for stick in self.new_sticks() {
+    /// Looks at sticks that were not looked at before, up to one with a release that may be installed: its address.
+    pub(super) fn look_at_sticks(&mut self) -> Option<Line> {
+        self.tell_others();
+        let new = self.new_sticks();
+        if new.is_empty() || !self.pause_is_over() {
+            return None;
+        }
+        for stick in new {
             let mut memory = Memory::read(&self.places);
             memory.add_looked_at(id(&stick));
             // Before it is mounted: what makes us crash is not looked at again.
             if !memory.write(&self.places) {
-                return Looked::Else;
+                return None;
             }
-            looked = Looked::Else;
             let name = stick.name.clone();
             match self.mount(&stick) {
                 Err(error) => println!("stick {name}: {error}"),
@@ -110,19 +113,74 @@ impl Driver {
                         drop(source);
                         self.stick = Some(stick);
                         if let Some(source) = self.judge_stick(&name, &bytes, memory) {
-                            return Looked::Found(source);
+                            return Some(source);
                         }
                         self.stick = None;
                     }
                 },
             }
         }
-        looked
+        None
     }
 
-    /// A stick is there that was not looked at, and it is wanted to be.
-    pub(super) fn has_new_stick(&mut self) -> bool {
-        !self.new_sticks().is_empty()
+    /// When a stick that is there is to be looked at, which was not: after this time.
+    pub(super) fn next_look_at_sticks(&mut self) -> Option<Duration> {
+        if self.new_sticks().is_empty() {
+            return None;
+        }
+        Some(self.pause_left())
+    }
+
+    fn pause_left(&self) -> Duration {
+        let mut text = String::new();
+        let opened = File::open(self.places.own_run().join(LAST_LOOK));
+        let read = opened.and_then(|file| file.take(MAX_TIME_BYTES).read_to_string(&mut text));
+        let last = read.ok().and_then(|_| text.trim().parse().ok()).map(Duration::from_secs);
+        pause_left(last, clock::since_boot())
+    }
+
+    /// Sticks may be looked at now. The pause begins anew then.
+    fn pause_is_over(&self) -> bool {
+        let path = self.places.own_run().join(LAST_LOOK);
+        let now = format!("{}\n", clock::since_boot().as_secs());
+        let is_over = self.pause_left().is_zero();
+        let written = if is_over { replace_file::replace_unsynced(&path, MODE, now.as_bytes()) } else { Ok(()) };
+        is_over
+            && written.inspect_err(|error| eprintln!("{}: {error}: no stick is looked at", path.display())).is_ok()
+    }
+
+    /// Those that are not taken are told, each with its reason once, however often it is plugged in.
+    fn tell_others(&mut self) {
+        if !self.policy.takes_sticks || self.state.record.phase != Phase::Idle {
+            return;
+        }
+        for stick in self.plugged_in().others {
+            let Err(error) = self.mount(&stick) else { continue };
+            let mut memory = Memory::read(&self.places);
+            let told: String = format!("{}: {error}", stick.name).chars().take(MAX_TOLD).collect();
+            if !memory.looked_at.contains(&told) {
+                println!("stick {told}");
+                memory.add_looked_at(told);
+                memory.write(&self.places);
+            }
+        }
+    }
+
+    /// An update waits for a stick to be plugged in again, and one came: it need not wait any longer.
+    pub(super) fn go_on_with_new_stick(&mut self) {
+        let is_fetched = matches!(self.state.record.phase, Phase::Candidate { .. } | Phase::Staging { .. });
+        if !is_fetched || source_of(&self.state.record.phase) != Some(ADDRESS) || self.state.wait.again_at.is_none() {
+            return;
+        }
+        let mut memory = Memory::read(&self.places);
+        let mut came = self.plugged_in().sticks;
+        came.retain(|stick| !memory.looked_at.contains(&id(stick)));
+        if !came.is_empty() && self.pause_is_over() {
+            came.iter().for_each(|stick| memory.add_looked_at(id(stick)));
+            if memory.write(&self.places) {
+                self.state.wait.again_at = None;
+            }
+        }
     }
 
     fn new_sticks(&mut self) -> Vec<PluggedIn> {
@@ -130,7 +188,7 @@ impl Driver {
             return Vec::new();
         }
         let mut memory = Memory::read(&self.places);
-        let Listed { sticks, unread } = self.plugged_in();
+        let Listed { sticks, others: _, unread } = self.plugged_in();
         let new: Vec<_> = sticks.into_iter().filter(|stick| !memory.looked_at.contains(&id(stick))).collect();
         match unread {
             // Who asks for a stick says that it may be had.
@@ -198,7 +256,8 @@ impl Driver {
         }
         let wanted = self.state.record.phase.update().and_then(|_| self.kept());
         let mut reasons = String::new();
-        for stick in self.plugged_in().sticks {
+        let Listed { sticks, others, .. } = self.plugged_in();
+        for stick in sticks.into_iter().chain(others) {
             match self.mount_with(&stick, wanted.as_deref()) {
                 Ok(source) => return Ok(Box::new(source)),
                 Err(error) => reasons.push_str(&format!("; {}: {error}", stick.name)),
@@ -216,6 +275,15 @@ impl Driver {
             }
             Some(_) | None => Ok(source),
         }
+    }
+}
+
+/// What is left of the pause after the last look.
+fn pause_left(last: Option<Duration>, now: Duration) -> Duration {
+    match last {
+        Some(last) if last <= now => last.saturating_add(PAUSE).saturating_sub(now),
+        // It is of another boot.
+        Some(_) | None => Duration::ZERO,
     }
 }
 
@@ -263,6 +331,23 @@ impl Memory {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn sticks_are_looked_at_once_in_a_pause() {
+        let s = Duration::from_secs;
+        for (last, now, left) in [
+            (None, 20, 0),
+            (Some(20), 20, 30),
+            (Some(20), 49, 1),
+            (Some(20), 50, 0),
+            (Some(20), 7000, 0),
+            // Of another boot.
+            (Some(7000), 20, 0),
+            (Some(u64::MAX), 20, 0),
+        ] {
+            assert_eq!(pause_left(last.map(s), s(now)), s(left), "{last:?} {now}");
+        }
+    }
 
     #[test]
     fn what_was_found_is_kept_within_bounds_and_what_is_torn_is_as_none() {

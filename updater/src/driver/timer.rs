@@ -2,7 +2,6 @@
 //! from then on about every `check.interval` of `update.toml`. Nobody waits for it: the moment is kept in the run directory, the process
 //! ends, and init starts another. All goes by the time since the boot, which no clock's jump changes.
 
-use super::sticks::Looked;
 use super::{Driver, Next, check, requests};
 use crate::exit_codes::DONE;
 use crate::machine::Event;
@@ -58,24 +57,22 @@ pub(crate) fn next_check(places: &Places) -> Option<Duration> {
 }
 
 impl Driver {
-    /// There is nothing to do. A stick is looked at, or a check that is due is made, but by a process that has done nothing else: what
-    /// it says is the check's.
+    /// There is nothing to do. A stick is looked at, and if that leads to nothing a check that is due is made, but by a process that has
+    /// done nothing else: what it says is the check's.
     pub(super) fn rest(&mut self) -> Next {
         let found = match self.has_worked {
             true => None,
-            false => match self.look_at_sticks() {
-                Looked::Found(source) => Some(source),
-                Looked::Else => None,
-                Looked::Nothing => self.check_if_due(),
-            },
+            // Sticks that come and go do not keep the check from being made.
+            false => self.look_at_sticks().or_else(|| self.check_if_due()),
         };
         if let Some(source) = found {
             return Next::Event(Event::Asked { source });
         }
         self.keep_timer();
-        // One came while something else went on.
-        if self.has_worked && self.has_new_stick() {
-            self.start_again_in(Duration::ZERO);
+        // One came while something else went on, or too soon after another.
+        if let Some(pause) = self.next_look_at_sticks().filter(|pause| self.has_worked || !pause.is_zero()) {
+            let due = self.timer().and_then(|_| next_check(&self.places));
+            self.start_again_in(due.map_or(pause, |due| pause.min(due.saturating_sub(clock::since_boot()))));
         }
         Next::End
     }

@@ -44,8 +44,13 @@ fn folder(board: &Board, built: &Built) -> PathBuf {
     folder
 }
 
-/// As init starts it when something was plugged in.
+/// As init starts it when something was plugged in, long after the one before.
 fn resume(board: &Board) -> Ended {
+    let _ = fs::remove_file(board.path("run/updater/last-stick-look"));
+    resume_at_once(board)
+}
+
+fn resume_at_once(board: &Board) -> Ended {
     let ended = board.start(&["resume"], None);
     println!("{}", ended.said);
     assert!(!ended.said.contains("panicked") && board.processes().is_empty(), "{ended:?}");
@@ -211,6 +216,30 @@ fn a_release_that_is_installed_in_vain_again_and_again_is_left_until_somebody_as
 }
 
 #[test]
+fn a_stick_that_comes_and_goes_all_the_time_is_looked_at_now_and_then_and_keeps_no_check_from_being_made() {
+    let Some(mut board) = board(&format!("{TAKES_STICKS}check.interval = \"1h\"\n")) else { return };
+    let content = folder(&board, &board.workshop.build(|options| options.keys = vec![key(2)]));
+    // A check of this is due, which finds nothing to install.
+    let policy = format!("{TAKES_STICKS}check.interval = \"1h\"\nsource = \"{}\"\n", content.display());
+    fs::write(board.path("data/update.toml"), policy).unwrap();
+    let Some(mut stick) = Stick::make(&board, Format::Ext4, &content) else { return };
+    fs::create_dir_all(board.path("run/updater")).unwrap();
+    fs::write(board.path("run/updater/next-check"), "0\n").unwrap();
+    for plug in 0..4 {
+        stick.plug_in(&mut board);
+        let ended = resume_at_once(&board);
+        let is_looked_at = ended.said.contains(&format!("stick {}: ", stick.name()));
+        let is_checked = ended.said.contains(&format!("looks at {}", content.display()));
+        assert_eq!((is_looked_at, is_checked), (plug == 0, plug == 0), "{plug}: {ended:?}");
+        let next: u64 = fs::read_to_string(board.path("run/updater/next-start")).unwrap().trim().parse().unwrap();
+        // By then the one that is plugged in now is looked at.
+        assert_eq!((1..=30).contains(&next), 0 < plug, "{plug}: {next}");
+        stick.pull(&mut board);
+    }
+    assert!(board.record().phase == Phase::Idle && !is_written(&board));
+}
+
+#[test]
 fn what_an_instance_has_is_not_taken_and_neither_is_a_disk() {
     let Some(mut board) = board(TAKES_STICKS) else { return };
     let content = folder(&board, &good(&board));
@@ -219,9 +248,17 @@ fn what_an_instance_has_is_not_taken_and_neither_is_a_disk() {
     for select in [DeviceSelect::Usb(usb.clone()), DeviceSelect::Hotplug { usb, subsystem: Some("block".to_owned()) }]
     {
         instance::compiled(&board.path("run/specs"), "web", select);
-        stick.plug_in(&mut board);
-        let ended = resume(&board);
-        assert!(ended.said.contains("a device of instance web selects it"), "{ended:?}");
+        // Told once, however often it is plugged in, and no reason to start again.
+        let _ = fs::remove_file(board.path("run/updater/sticks"));
+        for plug in 0..2 {
+            stick.plug_in(&mut board);
+            let ended = resume_at_once(&board);
+            assert_eq!(ended.said.contains("a device of instance web selects it"), plug == 0, "{ended:?}");
+            assert!(!board.path("run/updater/last-stick-look").exists());
+            if plug == 0 {
+                stick.pull(&mut board);
+            }
+        }
         let ended = board.run(&["check", "usb"], None);
         let error = ended.status.error.unwrap();
         assert!(error.contains("a device of instance web selects it"), "{error}");

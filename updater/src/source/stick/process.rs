@@ -28,11 +28,20 @@ pub(crate) struct PluggedIn {
     pub(crate) plug: u64,
 }
 
+impl From<Stick> for PluggedIn {
+    fn from(stick: Stick) -> PluggedIn {
+        let Stick { name, plug, .. } = stick;
+        PluggedIn { name, plug }
+    }
+}
+
 /// What is plugged in.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listed {
-    /// Also those that it does not take: to open one says why.
+    /// Those that it takes.
     pub(crate) sticks: Vec<PluggedIn>,
+    /// All others: to open one says why.
+    pub(crate) others: Vec<PluggedIn>,
     /// Why it is not known which of them instances have, if it is not.
     pub(crate) unread: Option<String>,
 }
@@ -89,12 +98,12 @@ const OTHER_QUESTION: &str = "it answered another question";
 
 fn list(link: &mut UnixStream) -> Result<Listed, String> {
     let listed = ask::<Listed>(link, &Wanted::List, 0, &mut |_| Ok(()));
-    let (Listed { sticks, unread }, _) = listed.map_err(|error| give_up(link, &error))?;
+    let (Listed { sticks, others, unread }, _) = listed.map_err(|error| give_up(link, &error))?;
     // They are shown to people, and remembered.
     let is_name =
         |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-    if sticks.iter().all(|stick| is_name(&stick.name)) {
-        Ok(Listed { sticks, unread: unread.map(|reason| clipped(&reason)) })
+    if sticks.iter().chain(&others).all(|stick| is_name(&stick.name)) {
+        Ok(Listed { sticks, others, unread: unread.map(|reason| clipped(&reason)) })
     } else {
         Err(give_up(link, &AnswerError::NotOurs))
     }
@@ -190,9 +199,12 @@ fn serve(mut link: &UnixStream, specs: &Specs) -> io::Result<()> {
     while let Some(wanted) = messages::receive(&mut link, MAX_ANSWER_BYTES)? {
         let answer = match (wanted, &mut opened) {
             (Wanted::List, _) => {
-                let (sticks, unread) = find(specs);
-                let sticks = sticks.into_iter().map(|Stick { name, plug, .. }| PluggedIn { name, plug }).collect();
-                messages::send(&mut link, &Listed { sticks, unread: unread.map(|reason| clipped(&reason)) })?;
+                let (found, unread) = find(specs);
+                let (sticks, others) = found.into_iter().partition::<Vec<_>, _>(|stick| stick.not_taken.is_none());
+                let [sticks, others] =
+                    [sticks, others].map(|sticks| sticks.into_iter().map(PluggedIn::from).collect());
+                let unread = unread.map(|reason| clipped(&reason));
+                messages::send(&mut link, &Listed { sticks, others, unread })?;
                 continue;
             }
             (Wanted::Open(_), Some(_)) => Err(failed(&"another one is open")),
@@ -309,7 +321,8 @@ mod tests {
 
     #[test]
     fn names_that_are_none_are_no_sticks() {
-        let of = |name: &str| Listed { sticks: vec![PluggedIn { name: name.to_owned(), plug: 1 }], unread: None };
+        let of =
+            |name: &str| Listed { sticks: vec![PluggedIn { name: name.to_owned(), plug: 1 }], ..Listed::default() };
         for (sticks, is_taken) in [
             (of("sda1"), true),
             (of(""), false),
