@@ -110,7 +110,8 @@ pub(crate) fn step(state: State, wanted: Wanted, event: Event, now: Moment) -> (
         }
         (Resuming { crashes, .. }, _, Ended { how: End::Crash, .. }) => match PAUSES.get(usize::from(crashes)) {
             Some(pause) => (Idle { resume_at: after(*pause), crashes: crashes.saturating_add(1) }, Action::None),
-            None => (Idle { resume_at: None, crashes: 0 }, Action::TellGivenUp),
+            // Kept, so that no stick that comes starts it.
+            None => (Idle { resume_at: None, crashes: crashes.saturating_add(1) }, Action::TellGivenUp),
         },
         (Running { resume_at } | Stopping { resume_at, .. }, _, Ended { next_start, .. })
         | (Resuming { resume_at, .. }, _, Ended { how: End::Exit, next_start }) => {
@@ -205,6 +206,10 @@ mod tests {
     }
 
     const IDLE: State = State::Idle { resume_at: None, crashes: 0 };
+
+    const fn due(at: Moment) -> State {
+        State::Idle { resume_at: Some(at), crashes: 0 }
+    }
 
     #[test]
     fn it_is_started_when_its_time_has_come_and_not_before() {
@@ -303,7 +308,12 @@ mod tests {
             // What it left for its next start does not make it come sooner, or at all.
             let (idle, action) = step(running, Wanted::Allowed, ended(End::Crash, Some(0)), now);
             let State::Idle { resume_at: Some(at), .. } = idle else {
-                assert_eq!((idle, action), (IDLE, Action::TellGivenUp));
+                assert_eq!(action, Action::TellGivenUp);
+                // A stick does not start it, and a request does.
+                assert_eq!(step(idle, Wanted::Allowed, Event::StickCame, now), (idle, Action::None));
+                let (asked, _) = step(idle, Wanted::Allowed, Event::RunStarted, now);
+                assert_eq!(step(asked, Wanted::Allowed, ended(End::Exit, None), now).0, IDLE);
+                assert_eq!(step(IDLE, Wanted::Allowed, Event::StickCame, now).0, due(now));
                 break;
             };
             pauses.push((at - now).as_secs());
