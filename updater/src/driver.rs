@@ -86,6 +86,8 @@ struct Driver {
     sticks: Option<StickProcess>,
     /// The stick that was looked at: the source `usb` is this one.
     stick: Option<PluggedIn>,
+    /// Fingerprint of the release that the last check has verified.
+    checked: Option<[u8; 32]>,
     /// What stands in the run directory of what is waited for.
     kept_wait: Kept,
     /// The slot was written and read back by this very process.
@@ -187,6 +189,7 @@ impl Driver {
             boot_files,
             sticks,
             stick: None,
+            checked: None,
             kept_wait: Kept::default(),
             is_read_back: false,
             is_damaged,
@@ -230,6 +233,9 @@ impl Driver {
             }
             Request::Do(event) => {
                 let is_wish = matches!(event, Event::UserHolds | Event::UserReleases);
+                if matches!(event, Event::Asked { .. }) {
+                    sticks::choose_any(&self.places);
+                }
                 if !is_wish {
                     // Nobody who asks for something waits for what was done in vain.
                     self.state.wait.again_at = None;

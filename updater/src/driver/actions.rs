@@ -1,6 +1,6 @@
 //! Each action of the machine, done.
 
-use super::{Driver, LONGEST_SLEEP, Next, line};
+use super::{Driver, LONGEST_SLEEP, Next, line, sticks};
 use crate::boot_loader::{BootLoaderError, Boots};
 use crate::boot_state::{Slot, Tries};
 use crate::init_client::{self, ask};
@@ -62,6 +62,11 @@ impl Driver {
 
     fn admit(&mut self, source: &Line) -> Event {
         match self.fetch_release(source) {
+            Ok(opened) if !sticks::is_chosen(&self.places, source, &opened.release.fingerprint) => {
+                let words = "the stick gives another release than it gave when it was checked";
+                self.exit = self.status.fail("source-broken", words);
+                Event::NotAdmitted
+            }
             Ok(opened) => {
                 let event = self.offer(&opened.release);
                 self.release = Some(opened);

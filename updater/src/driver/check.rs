@@ -15,6 +15,7 @@ impl Driver {
     /// The exit code of why it may not be installed.
     pub(super) fn check(&mut self, source: &Line) -> Result<(), u8> {
         self.exit = DONE;
+        self.checked = None;
         self.status.begin_check(&self.state.record.phase, source);
         let release = self.look(source);
         if let Some((rule, says)) = self.status.last_word() {
@@ -32,6 +33,7 @@ impl Driver {
     fn look(&mut self, source: &Line) -> Option<u64> {
         let (bytes, _) = self.fetch(source).ok()?;
         let release = self.verify(&bytes).ok()?;
+        self.checked = Some(release.fingerprint);
         // Also while updates are held: what is there is worth knowing.
         if let Some((offer, words)) = self.judge(&release, false) {
             match self.would_refuse(source, offer) {

@@ -23,6 +23,9 @@ use yado_wire::hex;
 /// So often a release that is plugged in is installed in vain; after that only when somebody asks for it.
 const MAX_TRIES: u8 = 3;
 
+/// So many are installed without being asked until the next boot, whichever: a stick may have another one each time.
+const MAX_INSTALLS: u8 = 8;
+
 /// Sticks are not looked at again by themselves before: one that comes and goes all the time keeps nobody busy.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -48,12 +51,16 @@ struct Memory {
     releases: Vec<Release>,
     /// Why it was told that no stick is looked at.
     unread: Option<String>,
+    /// So many were begun to be installed.
+    installs: u8,
+    /// Fingerprint of the release that is installed without being asked.
+    chosen: Option<String>,
 }
 
 /// A release that was found on a stick.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Release {
-    /// SHA-256 of its bytes.
+    /// Its fingerprint where it verifies, and else the SHA-256 of its bytes.
     sha256: String,
     /// The rule by which it was refused, if it was.
     rule: Option<String>,
@@ -174,9 +181,11 @@ impl Driver {
         }
         let mut memory = Memory::read(&self.places);
         let mut came = self.plugged_in().sticks;
-        came.retain(|stick| !memory.looked_at.contains(&id(stick)));
+        // Whatever else is on it is looked at when the update is over.
+        let waited_for = |stick: &PluggedIn| format!("+{}", id(stick));
+        came.retain(|stick| ![id(stick), waited_for(stick)].iter().any(|id| memory.looked_at.contains(id)));
         if !came.is_empty() && self.pause_is_over() {
-            came.iter().for_each(|stick| memory.add_looked_at(id(stick)));
+            came.iter().for_each(|stick| memory.add_looked_at(waited_for(stick)));
             if memory.write(&self.places) {
                 self.state.wait.again_at = None;
             }
@@ -223,7 +232,9 @@ impl Driver {
         let found = self.check(&address);
         self.status.is_silent = false;
         let (rule, says) = self.status.last_word().unwrap_or_default();
-        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        // The check has read it again, and a stick may give something else each time: what it has verified counts.
+        let sha256 = self.checked.unwrap_or_else(|| Sha256::digest(bytes).into());
+        let are_too_many = found.is_ok() && MAX_INSTALLS <= memory.installs;
         let known = memory.release(hex::encode(&sha256));
         let is_new = known.tries == 0 && known.rule.is_none() || known.rule != rule;
         known.rule = rule;
@@ -232,13 +243,18 @@ impl Driver {
             _ if is_tried => {
                 println!("stick {name}: {says}, but it was installed {MAX_TRIES} times in vain: only when asked");
             }
+            _ if are_too_many => {
+                println!("stick {name}: {says}, but {MAX_INSTALLS} were installed since the boot: only when asked");
+            }
             Some(rule) if is_new => println!("stick {name}: {says} (rule {rule})"),
             Some(_) => {}
             None => println!("stick {name}: {says}"),
         }
-        let is_taken = found.is_ok() && !is_tried;
+        let is_taken = found.is_ok() && !is_tried && !are_too_many;
         if is_taken {
             known.tries += 1;
+            memory.installs += 1;
+            memory.chosen = Some(hex::encode(&sha256));
         }
         if found == Err(check::already()) {
             self.exit = DONE;
@@ -276,6 +292,20 @@ impl Driver {
             Some(_) | None => Ok(source),
         }
     }
+}
+
+/// Whoever asks for a release of a stick's, or a check that is due, takes the one that is there.
+pub(super) fn choose_any(places: &Places) {
+    let memory = Memory::read(places);
+    if memory.chosen.is_some() {
+        Memory { chosen: None, ..memory }.write(places);
+    }
+}
+
+/// What is installed without being asked is the release that was checked.
+pub(super) fn is_chosen(places: &Places, source: &Line, fingerprint: &[u8; 32]) -> bool {
+    let chosen = Memory::read(places).chosen.filter(|_| source.as_str() == ADDRESS);
+    chosen.is_none_or(|chosen| chosen == hex::encode(fingerprint))
 }
 
 /// What is left of the pause after the last look.

@@ -2,7 +2,7 @@
 //! from then on about every `check.interval` of `update.toml`. Nobody waits for it: the moment is kept in the run directory, the process
 //! ends, and init starts another. All goes by the time since the boot, which no clock's jump changes.
 
-use super::{Driver, Next, check, requests};
+use super::{Driver, Next, check, requests, sticks};
 use crate::exit_codes::DONE;
 use crate::machine::Event;
 use crate::places::Places;
@@ -110,7 +110,11 @@ impl Driver {
         if found == Err(check::already()) {
             self.exit = DONE;
         }
-        (found.is_ok() && self.policy.is_automatic).then_some(source)
+        let is_taken = found.is_ok() && self.policy.is_automatic;
+        if is_taken {
+            sticks::choose_any(&self.places);
+        }
+        is_taken.then_some(source)
     }
 
     /// How often who is asked, if the policy says both.

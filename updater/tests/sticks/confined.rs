@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use yado_updater::record::Phase;
 
 /// <linux/capability.h>: `DAC_READ_SEARCH`, `SYS_ADMIN`.
 const READER_OF_STICKS: [u32; 2] = [2, 21];
@@ -20,6 +21,41 @@ fn lockstep() -> (File, File) {
     let (said, says) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).unwrap();
     rustix::pipe::fcntl_setpipe_size(&says, 4096).unwrap();
     (said.into(), says.into())
+}
+
+#[test]
+fn what_is_installed_is_the_release_that_was_checked() {
+    let Some(mut board) = board(TAKES_STICKS) else { return };
+    let other = board.workshop.build(|options| {
+        options.instances.clear();
+        options.release = Some(9);
+    });
+    let content = folder(&board, &other);
+    let Some(other) = Stick::make(&board, Format::Ext4, &content) else { return };
+    let content = folder(&board, &good(&board));
+    let Some(mut stick) = Stick::make(&board, Format::Ext4, &content) else { return };
+    stick.plug_in(&mut board);
+    let (mut said, says) = lockstep();
+    let mut update = board.command(&["resume"]).stdout(says.try_clone().unwrap()).stderr(says).spawn().unwrap();
+    let (mut line, mut all) = ([0; 4096], String::new());
+    loop {
+        let length = said.read(&mut line).unwrap();
+        if length == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line[..length]).into_owned();
+        // The release was read for the check; there is room for the line that it may be installed, and no further until that is read.
+        if text.contains("ask init") && !all.contains("ask init") {
+            stick.become_like(&other);
+        }
+        all.push_str(&text);
+    }
+    update.wait().unwrap();
+    assert!(all.contains("another release than it gave when it was checked (rule source-broken)"), "{all}");
+    assert!(board.record().phase == Phase::Idle && !is_armed(&board) && !is_written(&board), "{all}");
+    // Who asks takes what is there.
+    board.run(&["install", "usb"], None);
+    assert!(is_armed(&board) && is_written(&board));
 }
 
 #[test]

@@ -216,6 +216,33 @@ fn a_release_that_is_installed_in_vain_again_and_again_is_left_until_somebody_as
 }
 
 #[test]
+fn of_ever_other_releases_that_are_installed_in_vain_eight_are_until_the_next_boot() {
+    let Some(mut board) = board(TAKES_STICKS) else { return };
+    for number in 8..17 {
+        let content = folder(
+            &board,
+            &board.workshop.build(|options| {
+                options.instances.clear();
+                options.release = Some(number);
+            }),
+        );
+        let image = fs::read_dir(content.join("images")).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = fs::read(&image).unwrap();
+        bytes[5000] ^= 1;
+        // It is a link to the workshop's.
+        fs::remove_file(&image).unwrap();
+        fs::write(&image, bytes).unwrap();
+        let Some(mut stick) = Stick::make(&board, Format::Ext4, &content) else { return };
+        stick.plug_in(&mut board);
+        let ended = resume(&board);
+        assert_eq!(ended.status.rule.as_deref() == Some("release-file"), number < 16, "{number}: {ended:?}");
+        assert_eq!(ended.said.contains("8 were installed since the boot"), number == 16, "{number}: {ended:?}");
+        assert!(board.record().phase == Phase::Idle && !is_armed(&board), "{number}");
+        stick.pull(&mut board);
+    }
+}
+
+#[test]
 fn a_stick_that_comes_and_goes_all_the_time_is_looked_at_now_and_then_and_keeps_no_check_from_being_made() {
     let Some(mut board) = board(&format!("{TAKES_STICKS}check.interval = \"1h\"\n")) else { return };
     let content = folder(&board, &board.workshop.build(|options| options.keys = vec![key(2)]));

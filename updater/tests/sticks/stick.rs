@@ -3,6 +3,7 @@
 use crate::board::{Board, STICK};
 use rustix::fs::OFlags;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -177,6 +178,13 @@ impl Stick {
     /// Of all its bytes, as they are on it.
     pub(crate) fn sha256(&self) -> [u8; 32] {
         crate::workshop::sha256(&fs::read(&self.image).unwrap())
+    }
+
+    /// While it is plugged in it has the bytes of another.
+    pub(crate) fn become_like(&self, other: &Stick) {
+        let mut device = File::options().write(true).open(&self.device.as_ref().unwrap().path).unwrap();
+        device.write_all(&fs::read(&other.image).unwrap()).unwrap();
+        device.sync_all().unwrap();
     }
 
     /// Nobody has it mounted.
