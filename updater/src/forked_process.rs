@@ -35,6 +35,11 @@ impl ForkedProcess {
         }
     }
 
+    /// Ends it in the middle of what it does.
+    pub(crate) fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
     /// To it.
     pub(crate) fn link(&mut self) -> &mut UnixStream {
         &mut self.link

@@ -8,7 +8,8 @@ use crate::exit_codes::DONE;
 use crate::machine::Event;
 use crate::places::Places;
 use crate::record::{Line, Phase, Record};
-use crate::source::stick::process::{Listed, OpenStick, PluggedIn, StickProcess};
+use crate::source::open::WINDOW;
+use crate::source::stick::process::{Floor, Listed, OpenStick, PluggedIn, StickProcess};
 use crate::source::stick::{ADDRESS, Specs};
 use crate::source::{FileName, Source, SourceError, read_release};
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,9 @@ pub(super) fn start_if_needed(
     }
     let compiled = [&places.run, &places.system].map(|place| place.join("specs")).to_vec();
     let specs = Specs { compiled, running: places.run.join("instances") };
-    let process = StickProcess::start(&specs, confinement::confine_reader_of_sticks);
+    let bytes_in_window = u64::from(policy.speed_floor).saturating_mul(WINDOW.as_secs());
+    let floor = Floor { window: WINDOW, bytes_in_window };
+    let process = StickProcess::start(&specs, floor, confinement::confine_reader_of_sticks);
     process.inspect_err(|error| eprintln!("start the process that reads sticks: {error}")).ok()
 }
 

@@ -33,7 +33,8 @@ pub const STANDARD_INPUT: &str = "-";
 pub(crate) const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Those of all authorities of the world take a quarter of it.
 const MAX_PEM_BYTES: u64 = 900 << 10;
-const WINDOW: Duration = Duration::from_secs(60);
+/// The speed of a source is measured over so much of waiting for it.
+pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
 /// Opens it. Of a web server that is the first request; nothing of the others is read yet.
 pub fn open(source: &str, transfer: &Transfer) -> Result<Box<dyn Source>, SourceError> {

@@ -13,6 +13,7 @@ use std::net::Shutdown;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use yado_sys::named_partition::{Disks, SYSFS};
 
 /// So much is asked for at a time: what is under way is read to its end, also if nobody wants it any more.
@@ -61,33 +62,55 @@ enum Wanted {
 
 /// The process, as the updater has it.
 #[derive(Debug)]
-pub(crate) struct StickProcess(ForkedProcess);
+pub(crate) struct StickProcess {
+    process: ForkedProcess,
+    floor: Floor,
+}
+
+/// How slow a stick may be: one that answers each read just before the kernel gives up would hold the updater for hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// In each such time of waiting for bytes ...
+    pub(crate) window: Duration,
+    /// ... so many come at least. Whatever else is asked is answered within it.
+    pub(crate) bytes_in_window: u64,
+}
 
 /// A stick that it has open. One is at a time.
 #[derive(Debug)]
 pub(crate) struct OpenStick {
     link: UnixStream,
+    floor: Floor,
+    /// Of this window.
+    waited: Duration,
+    bytes: u64,
 }
 
 impl StickProcess {
     /// Forks it. It leaves sticks to instances, by their specs.
     pub(crate) fn start<E: fmt::Display>(
         specs: &Specs,
+        floor: Floor,
         confine: impl FnOnce() -> Result<(), E>,
     ) -> io::Result<StickProcess> {
-        ForkedProcess::start("sticks", confine, |link| serve(link, specs)).map(StickProcess)
+        let mut process = ForkedProcess::start("sticks", confine, |link| serve(link, specs))?;
+        process.link().set_read_timeout(Some(floor.window))?;
+        Ok(StickProcess { process, floor })
     }
 
     /// All that are there.
     pub(crate) fn list(&mut self) -> Result<Listed, String> {
-        list(self.0.link())
+        list(self.process.link())
     }
 
     /// Mounts this one.
     pub(crate) fn open(&mut self, stick: &PluggedIn) -> Result<OpenStick, String> {
-        let link = self.0.link();
+        let link = self.process.link();
         match ask(link, &Wanted::Open(stick.clone()), 0, &mut |_| Ok(())).map_err(|error| give_up(link, &error))? {
-            (Reply::Done, _) => Ok(OpenStick { link: link.try_clone().map_err(|error| error.to_string())? }),
+            (Reply::Done, _) => {
+                let link = link.try_clone().map_err(|error| error.to_string())?;
+                Ok(OpenStick::new(link, self.floor))
+            }
             (Reply::Failed(Failure::Broken { reason }), _) => Err(clipped(&reason)),
             (Reply::Failed(_) | Reply::Seen { .. }, _) => Err(give_up(link, &OTHER_QUESTION)),
         }
@@ -118,7 +141,19 @@ fn ask<M: serde::de::DeserializeOwned>(
 ) -> Result<(M, Option<io::Error>), AnswerError> {
     messages::send(&mut link, wanted).map_err(AnswerError::Link)?;
     let mut left_bytes = bytes;
-    messages::read_whole_answer(&mut link, &mut left_bytes, take)
+    messages::read_whole_answer(&mut link, &mut left_bytes, take).map_err(|error| match error {
+        AnswerError::Link(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            AnswerError::Link(io::Error::other("too slow: there was no answer"))
+        }
+        error => error,
+    })
+}
+
+impl Drop for StickProcess {
+    /// It only reads: nothing is lost, and a slow stick is not waited for.
+    fn drop(&mut self) {
+        self.process.kill();
+    }
 }
 
 /// It is not spoken to any more: what else it says would be taken for the answer to something else.
@@ -128,6 +163,24 @@ fn give_up(link: &UnixStream, why: &dyn fmt::Display) -> String {
 }
 
 impl OpenStick {
+    fn new(link: UnixStream, floor: Floor) -> OpenStick {
+        OpenStick { link, floor, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// These bytes came after that time of waiting. The error says why that is too slow.
+    fn keep_pace(&mut self, waited: Duration, bytes: usize) -> Result<(), String> {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < self.floor.window {
+            return Ok(());
+        }
+        let (waited, bytes) = (std::mem::take(&mut self.waited), std::mem::take(&mut self.bytes));
+        match bytes < self.floor.bytes_in_window {
+            true => Err(format!("too slow: {bytes} bytes in {} s", waited.as_secs())),
+            false => Ok(()),
+        }
+    }
+
     fn ask(
         &mut self,
         file: FileName,
@@ -135,11 +188,22 @@ impl OpenStick {
         bytes: u64,
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<Reply, SourceError> {
-        let mut given = 0;
-        let answer = ask(&self.link, &Wanted::File(ask_for), bytes, &mut |piece| {
+        let (mut given, mut too_slow, mut since) = (0, None, Instant::now());
+        let link = self.link.try_clone().map_err(|error| self.give_up(file, &error))?;
+        let answer = ask(&link, &Wanted::File(ask_for), bytes, &mut |piece| {
             given += piece.len() as u64;
-            take(piece)
+            if let Err(reason) = self.keep_pace(since.elapsed(), piece.len()) {
+                // What is under way is not waited for.
+                give_up(&link, &reason);
+                too_slow = Some(reason);
+            }
+            let taken = take(piece);
+            since = Instant::now();
+            taken
         });
+        if let Some(reason) = too_slow {
+            return Err(self.give_up(file, &reason));
+        }
         match answer {
             Ok((_, Some(error))) => Err(SourceError::Stopped(error)),
             Ok((Reply::Failed(failure), None)) => Err(failure.about(file)),
@@ -267,6 +331,7 @@ mod tests {
     use std::io::{Read, Write};
 
     const FILE: FileName = FileName::Image([1; 32]);
+    const FLOOR: Floor = Floor { window: Duration::from_secs(60), bytes_in_window: 1000 };
 
     /// Who answers this to whatever is asked, and then hangs up.
     fn peer(answer: Vec<u8>) -> (UnixStream, std::thread::JoinHandle<()>) {
@@ -302,7 +367,7 @@ mod tests {
             (Vec::new(), "fill whole buffer"),
         ] {
             let (link, peer) = peer(answer);
-            let mut stick = OpenStick { link };
+            let mut stick = OpenStick::new(link, FLOOR);
             let mut taken = 0;
             let mut read = |stick: &mut OpenStick| {
                 stick.read(FILE, 0..10, &mut |bytes| {
@@ -337,10 +402,38 @@ mod tests {
     }
 
     #[test]
+    fn a_stick_that_gives_little_or_nothing_is_too_slow() {
+        let floor = Floor { window: Duration::from_millis(200), bytes_in_window: 1000 };
+        for drip_bytes in [0, 1, 1000] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            ours.set_read_timeout(Some(floor.window)).unwrap();
+            let peer = std::thread::spawn(move || {
+                // Until nobody listens.
+                while drip_bytes != 0 && theirs.write_all(&data(drip_bytes)).is_ok() {
+                    std::thread::park_timeout(Duration::from_millis(10));
+                }
+                let _ = theirs.read_to_end(&mut Vec::new());
+            });
+            let mut stick = OpenStick::new(ours, floor);
+            let begun = Instant::now();
+            let error = stick.read(FILE, 0..100_000, &mut |_| Ok(())).unwrap_err().to_string();
+            // One that is fast enough is stopped by what it has too much.
+            let words = if drip_bytes < 1000 { "too slow: " } else { "more than was asked for" };
+            assert!(error.contains(words), "{drip_bytes}: {error}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{drip_bytes}");
+            if drip_bytes < 1000 {
+                assert!(matches!(stick.read(FILE, 0..1, &mut |_| Ok(())), Err(SourceError::Broken { .. })));
+            }
+            drop(stick);
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
     fn who_stops_taking_can_ask_again() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let served = std::thread::spawn(move || serve(&theirs, &Specs::default()).unwrap());
-        let mut stick = OpenStick { link: ours.try_clone().unwrap() };
+        let mut stick = OpenStick::new(ours.try_clone().unwrap(), FLOOR);
         let error = stick.read(FILE, 0..1, &mut |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("no stick is open"), "{error}");
         assert_eq!(stick.length(FILE), None);
@@ -348,7 +441,7 @@ mod tests {
         drop(ours);
         served.join().unwrap();
         let (ours, peer) = peer([data(9), data(1), encode(&Reply::Done).unwrap()].concat());
-        let mut stick = OpenStick { link: ours };
+        let mut stick = OpenStick::new(ours, FLOOR);
         let mut taken = 0;
         let stopped = stick.read(FILE, 0..10, &mut |_| {
             taken += 1;
