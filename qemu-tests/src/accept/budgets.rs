@@ -10,14 +10,14 @@ struct Budget {
     program: &'static str,
     /// On armv7, as design.md 9 has it.
     armhf_kib: u64,
-    /// arm64 has no code as dense as Thumb-2, and its own budget: what was measured (660 and 3831 KiB, of which 1.2 MiB came with HTTP
+    /// arm64 has no code as dense as Thumb-2, and its own budget: what was measured (663 and 3979 KiB, of which 1.2 MiB came with HTTP
     /// and TLS for updates) and a little room.
     arm64_kib: u64,
 }
 
 const BUDGETS: [Budget; 2] = [
     Budget { program: "yado-init", armhf_kib: 512, arm64_kib: 672 },
-    Budget { program: "yado", armhf_kib: 3 * 1024, arm64_kib: 3968 },
+    Budget { program: "yado", armhf_kib: 3 * 1024, arm64_kib: 4096 },
 ];
 
 /// The budget of a shipped program. The developer's own architecture has none.

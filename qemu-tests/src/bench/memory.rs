@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// design.md 9.
 const INIT_PSS_KIB: u64 = 1024;
-const ALL_PSS_KIB: u64 = 2048;
+const ALL_PSS_KIB: u64 = 1536;
 const ONE_MORE_KIB: f64 = 64.0;
 /// Our processes rest when nobody wanted anything from them for so long.
 const REST: Duration = Duration::from_secs(10);

@@ -5,20 +5,20 @@ use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
 use crate::report::{Observer, Witness};
 
 /// What an update may take of the board's memory, all its processes together.
-const MAX_RSS_KIB: u64 = 8 << 10;
+const MAX_PSS_KIB: u64 = 8 << 10;
 
 /// On the data partition, so that it is there after the restart: the sum in KiB, then each process with its own.
 const PEAKS: &str = "/data/updater-memory";
 
-/// Writes down the most memory that the processes in the updater's control group had, by `VmHWM` of proc_pid_status(5). What one
-/// of them shares with another, such as the program, counts for both.
+/// Writes down the most memory that the processes in the updater's control group took, by `Pss` of proc_pid_smaps(5): what they share
+/// with each other counts once.
 const WATCH_MEMORY: &str = "\
 (most=0
 while sleep 1; do
     sum=0; each=
     for pid in $(cat /sys/fs/cgroup/updater/run-*/cgroup.procs); do
-        peak=$(sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status)
-        sum=$((sum + ${peak:-0})); each=\"$each $pid:${peak:-0}\"
+        now=$(sed -n 's/^Pss:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/smaps_rollup)
+        sum=$((sum + ${now:-0})); each=\"$each $pid:${now:-0}\"
     done
     if [ $most -lt $sum ]; then most=$sum; echo \"$sum$each\" > /data/updater-memory; fi
 done) > /dev/null 2>&1 &";
@@ -57,8 +57,8 @@ pub(super) fn second(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(),
     observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
     let peaks = roof.board()?.shell(&format!("cat {PEAKS}"), TIMEOUT)?;
     let total = peaks.split_whitespace().next().and_then(|kib| kib.parse().ok());
-    let has_room = total.is_some_and(|kib: u64| 0 < kib && kib <= MAX_RSS_KIB);
-    let what = format!("the updater's processes had at most {MAX_RSS_KIB} KiB, each counted whole");
+    let has_room = total.is_some_and(|kib: u64| 0 < kib && kib <= MAX_PSS_KIB);
+    let what = format!("the updater's processes together took at most {MAX_PSS_KIB} KiB");
     observer.check(Witness::Kernel, &what, peaks.replace('\n', " "), has_room)?;
     Ok(())
 }
