@@ -73,9 +73,20 @@ impl Qmp {
 
     /// Waits for an event of this name and gives back its data. Older events of other names are kept.
     pub fn wait_event(&mut self, name: &str, timeout: Duration) -> Result<Value, QmpError> {
+        self.wait_event_of(name, timeout, |_| true)
+    }
+
+    /// The same, of those whose data is so.
+    fn wait_event_of(
+        &mut self,
+        name: &str,
+        timeout: Duration,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value, QmpError> {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(at) = self.events.iter().position(|event| event["event"] == name) {
+            let is_it = |event: &Value| event["event"] == name && is_so(&event["data"]);
+            if let Some(at) = self.events.iter().position(is_it) {
                 return Ok(self.events.remove(at).map_or(Value::Null, |mut event| event["data"].take()));
             }
             let message = self.message(deadline, name)?;
@@ -135,7 +146,8 @@ impl Qmp {
     /// Pulls the stick out, and returns when it is gone.
     pub fn unplug(&mut self, stick: &UsbStick) -> Result<(), QmpError> {
         self.execute("device_del", json!({ "id": stick.id }))?;
-        self.wait_event("DEVICE_DELETED", ANSWER_TIMEOUT)?;
+        // The disk inside it goes with an event of its own, which names no device.
+        self.wait_event_of("DEVICE_DELETED", ANSWER_TIMEOUT, |data| data["device"] == *stick.id)?;
         self.execute("blockdev-del", json!({ "node-name": format!("{}-content", stick.id) }))?;
         Ok(())
     }
