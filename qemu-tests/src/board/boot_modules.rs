@@ -58,6 +58,8 @@ pub const SYSTEM: &[&str] = &[
     "fuse",
     "autofs4",
     "nls_utf8",
+    "nls_ascii",
+    "nls_cp437",
     "vfat",
 ];
 

@@ -50,9 +50,15 @@ impl Unmapper {
         let asked = Arc::new(AtomicU32::new(0));
         let word = asked.clone();
         let serve = move || {
+            // They stay as they are: nobody of ours makes code writable.
+            let mut found = None;
             loop {
                 wait(&word);
-                if let Err(error) = find_mappings().and_then(|mappings| unmap_and_wait(&mappings, &word)) {
+                let unmapped = match &found {
+                    Some(mappings) => unmap_and_wait(mappings, &word),
+                    None => find_mappings().and_then(|mappings| unmap_and_wait(found.insert(mappings), &word)),
+                };
+                if let Err(error) = unmapped {
                     word.store(0, Ordering::Release);
                     failed(error);
                 }
