@@ -17,6 +17,7 @@ pub mod kernel_table_share;
 pub mod launch_request;
 pub mod network;
 pub mod sources;
+pub mod usb_device;
 
 #[cfg(feature = "compile")]
 pub mod changes;

@@ -4,6 +4,7 @@
 use super::NodeSource;
 use std::fs;
 use std::path::{Path, PathBuf};
+use yado_spec::usb_device;
 use yado_sys::device_filter::DeviceKind;
 
 /// One reading of sysfs.
@@ -20,11 +21,8 @@ pub(super) struct Sysfs {
 pub(super) struct UsbDevice {
     /// Its directory in sysfs, links resolved.
     pub(super) path: String,
-    pub(super) vendor: u16,
-    pub(super) product: u16,
-    pub(super) serial: Option<String>,
-    pub(super) bus: u16,
-    pub(super) device: u16,
+    /// What it is.
+    pub(super) is: usb_device::UsbDevice,
     /// `/dev/bus/usb/BUS/DEVICE`, which every USB device has.
     pub(super) node: NodeSource,
 }
@@ -77,15 +75,8 @@ fn entries(directory: &str) -> Vec<PathBuf> {
 }
 
 fn read_usb(directory: &Path) -> Option<UsbDevice> {
-    // Interfaces stand beside the devices and have no idVendor.
-    let hexadecimal = |name: &str| u16::from_str_radix(&attribute(directory, name)?, 16).ok();
-    let decimal = |name: &str| attribute(directory, name)?.parse().ok();
     Some(UsbDevice {
-        vendor: hexadecimal("idVendor")?,
-        product: hexadecimal("idProduct")?,
-        serial: attribute(directory, "serial"),
-        bus: decimal("busnum")?,
-        device: decimal("devnum")?,
+        is: usb_device::UsbDevice::parse(|name| attribute(directory, name))?,
         node: parse_number(DeviceKind::Char, &attribute(directory, "dev")?)?,
         path: resolved(directory)?,
     })

@@ -6,7 +6,7 @@ use yado_spec::instance::UsbMatch;
 
 /// `usb`: the device's own node, `bus/usb/BBB/DDD`.
 pub(super) fn nodes(sysfs: &Sysfs, wanted: &UsbMatch) -> Vec<(String, NodeSource)> {
-    matching(sysfs, wanted).map(|usb| (format!("bus/usb/{:03}/{:03}", usb.bus, usb.device), usb.node)).collect()
+    matching(sysfs, wanted).map(|usb| (format!("bus/usb/{:03}/{:03}", usb.is.bus, usb.is.device), usb.node)).collect()
 }
 
 /// `unix-hotplug`: the nodes that the drivers of the device and its interfaces made, in one subsystem or in all.
@@ -25,19 +25,13 @@ pub(super) fn nodes_below(sysfs: &Sysfs, wanted: &UsbMatch, subsystem: Option<&s
 }
 
 fn matching<'a>(sysfs: &'a Sysfs, wanted: &'a UsbMatch) -> impl Iterator<Item = &'a UsbDevice> {
-    sysfs.usb.iter().filter(|usb| {
-        let UsbMatch { vendor, product, serial, bus, device } = wanted;
-        vendor.is_none_or(|vendor| vendor == usb.vendor)
-            && product.is_none_or(|product| product == usb.product)
-            && serial.as_ref().is_none_or(|serial| Some(serial) == usb.serial.as_ref())
-            && bus.is_none_or(|bus| bus == usb.bus)
-            && device.is_none_or(|device| device == usb.device)
-    })
+    sysfs.usb.iter().filter(|usb| usb.is.is_meant(wanted))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use yado_spec::usb_device;
     use yado_sys::device_filter::DeviceKind;
 
     const fn char(major: u32, minor: u32) -> NodeSource {
@@ -51,11 +45,13 @@ mod tests {
     fn usb(path: &str, ids: (u16, u16), serial: Option<&str>, device: u16) -> UsbDevice {
         UsbDevice {
             path: path.to_owned(),
-            vendor: ids.0,
-            product: ids.1,
-            serial: serial.map(str::to_owned),
-            bus: 1,
-            device,
+            is: usb_device::UsbDevice {
+                vendor: ids.0,
+                product: ids.1,
+                serial: serial.map(str::to_owned),
+                bus: 1,
+                device,
+            },
             node: char(189, u32::from(device) - 1),
         }
     }

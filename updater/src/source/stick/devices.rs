@@ -1,12 +1,13 @@
 //! Which sticks are plugged in, as sysfs says, and which of them are taken. What a stick says of itself, by labels and names of
 //! partitions, is not looked at.
 
-use super::selected::{Node, Plug, Selected, UsbDevice};
+use super::selected::{Node, Plug, Selected};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use yado_spec::instance::NodeKind;
+use yado_spec::usb_device::UsbDevice;
 use yado_sys::named_partition::Disks;
 use yado_wire::InstanceName;
 
@@ -127,11 +128,12 @@ fn read(
 }
 
 fn plug_of(sysfs: &Path, usb_directory: &Path) -> Option<Plug> {
+    let read = |directory: &Path| UsbDevice::parse(|name| attribute(directory, name));
     let above = usb_directory.ancestors().skip(1).take_while(|above| *above != sysfs);
     Some(Plug {
-        usb: UsbDevice::read(usb_directory)?,
+        usb: read(usb_directory)?,
         // Whoever has a hub has all that is below it.
-        above: above.filter(|above| is_usb_device(above)).map(UsbDevice::read).collect::<Option<_>>()?,
+        above: above.filter(|above| is_usb_device(above)).map(read).collect::<Option<_>>()?,
         nodes: nodes_below(usb_directory)?,
     })
 }
@@ -181,7 +183,7 @@ fn is_systems(system: &Disks, disk: &str) -> bool {
 }
 
 /// The text of an attribute, without the line's end.
-pub(super) fn attribute(directory: &Path, name: &str) -> Option<String> {
+fn attribute(directory: &Path, name: &str) -> Option<String> {
     Some(fs::read_to_string(directory.join(name)).ok()?.trim_end().to_owned())
 }
 

@@ -1,7 +1,6 @@
 //! What instances have of USB devices and disks, by their compiled specs and by those that they run by: whether they run or not, it is
 //! theirs.
 
-use super::devices::attribute;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,7 +10,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use yado_spec::InstanceSpec;
 use yado_spec::file::{ACTUAL, MAX_FILE_BYTES};
-use yado_spec::instance::{DeviceSelect, NodeKind, UsbMatch};
+use yado_spec::instance::{DeviceSelect, NodeKind};
+use yado_spec::usb_device::UsbDevice;
 use yado_sys::regular_file;
 use yado_wire::{InstanceName, MAX_INSTANCES};
 
@@ -54,39 +54,6 @@ pub(super) struct Plug {
 
 /// What is in `/dev`: of which kind, and its number.
 pub(super) type Node = (NodeKind, (u32, u32));
-
-/// A USB device, as far as selections ask for it.
-#[derive(Debug)]
-pub(super) struct UsbDevice {
-    vendor: u16,
-    product: u16,
-    serial: Option<String>,
-    bus: u16,
-    device: u16,
-}
-
-impl UsbDevice {
-    pub(super) fn read(directory: &Path) -> Option<UsbDevice> {
-        let hexadecimal = |name: &str| u16::from_str_radix(&attribute(directory, name)?, 16).ok();
-        let decimal = |name: &str| attribute(directory, name)?.parse().ok();
-        Some(UsbDevice {
-            vendor: hexadecimal("idVendor")?,
-            product: hexadecimal("idProduct")?,
-            serial: attribute(directory, "serial"),
-            bus: decimal("busnum")?,
-            device: decimal("devnum")?,
-        })
-    }
-
-    fn is_meant(&self, wanted: &UsbMatch) -> bool {
-        let UsbMatch { vendor, product, serial, bus, device } = wanted;
-        vendor.is_none_or(|vendor| vendor == self.vendor)
-            && product.is_none_or(|product| product == self.product)
-            && serial.as_ref().is_none_or(|serial| Some(serial) == self.serial.as_ref())
-            && bus.is_none_or(|bus| bus == self.bus)
-            && device.is_none_or(|device| device == self.device)
-    }
-}
 
 impl Selected {
     /// These.
