@@ -9,6 +9,7 @@ mod forked_process;
 mod history;
 mod init_client;
 mod last_check;
+mod messages;
 mod places;
 mod slots;
 mod status;

@@ -4,13 +4,12 @@
 
 mod child;
 mod confinement;
-pub(crate) mod messages;
 
 pub(crate) use child::main;
 
 use super::http::longest;
 use super::{FileName, Ranges, Source, SourceError};
-use messages::{AnswerError, Ask, Reply, Setup, encode};
+use crate::messages::{self, AnswerError, Ask, Reply, Setup, encode};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;

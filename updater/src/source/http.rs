@@ -10,7 +10,7 @@ mod attempts;
 mod connection;
 mod tls;
 
-use super::fetch_process::messages::{Failure, Setup};
+use crate::messages::{Failure, Setup};
 use address::{Address, AddressError};
 use answer::{Answer, Known, judge};
 use attempts::Attempts;

@@ -4,8 +4,8 @@
 
 use super::{BootFilesError, BootFilesWritten, write_boot_files};
 use crate::forked_process::ForkedProcess;
+use crate::messages::{self, MAX_MESSAGE_BYTES, clipped};
 use crate::progress::{Progress, Stage};
-use crate::source::fetch_process::messages::{self, MAX_MESSAGE_BYTES, clipped};
 use crate::source::{FileName, Source, SourceError};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;

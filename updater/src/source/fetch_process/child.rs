@@ -2,7 +2,7 @@
 //! do, hears what to fetch, and ends when the updater hangs up.
 
 use super::confinement::restrict;
-use super::messages::{
+use crate::messages::{
     Ask, Failure, HEAD_BYTES, Kind, MAX_DATA_BYTES, MAX_MESSAGE_BYTES, Reply, Setup, clipped, decode, encode, head,
     no_message, parse_head,
 };

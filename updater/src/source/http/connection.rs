@@ -3,7 +3,7 @@
 use super::address::{Address, Origin, Security};
 use super::tls::Tls;
 use super::{NoBody, with_causes};
-use crate::source::fetch_process::messages::Setup;
+use crate::messages::Setup;
 use base64ct::{Base64, Encoding};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;

@@ -4,7 +4,7 @@
 use super::address::Origin;
 use super::connection::ConnectError;
 use super::with_causes;
-use crate::source::fetch_process::messages::Setup;
+use crate::messages::Setup;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;

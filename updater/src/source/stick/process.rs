@@ -4,7 +4,7 @@
 
 use super::{OpenError, Selected, Specs, Stick, StickSource, plugged_in};
 use crate::forked_process::ForkedProcess;
-use crate::source::fetch_process::messages::{self, AnswerError, Ask, Failure, MAX_ANSWER_BYTES, Reply, clipped};
+use crate::messages::{self, AnswerError, Ask, Failure, MAX_ANSWER_BYTES, Reply, clipped};
 use crate::source::{FileName, Ranges, Source, SourceError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -327,7 +327,7 @@ fn failed(why: &dyn fmt::Display) -> Failure {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::source::fetch_process::messages::{Kind, encode, head};
+    use crate::messages::{Kind, encode, head};
     use std::io::{Read, Write};
 
     const FILE: FileName = FileName::Image([1; 32]);

@@ -2,7 +2,7 @@
 //! a byte for the kind, four for the length, and that many bytes. All are one program of one version; the updater does not trust what
 //! comes from there all the same.
 
-use crate::source::http::Limits;
+use crate::source::fetch_process::Limits;
 use crate::source::{FileName, SourceError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
