@@ -18,7 +18,7 @@ use crate::boot_loader::BootLoader;
 use crate::boot_state::Slot;
 use crate::file_rules::{self, AccessFs, BitFlags, LandlockStatus, Moves, RulesetStatus};
 use crate::places::Places;
-use crate::record::{Phase, Record};
+use crate::record::{Line, Record};
 use crate::slot;
 use crate::source::open::SYSTEM_AUTHORITIES;
 use std::fmt;
@@ -169,7 +169,7 @@ fn rules(needed: &Needed<'_>) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     for path in [&policy.authorities, &policy.certificate].into_iter().flatten() {
         allow(path, AccessFs::ReadFile.into());
     }
-    let sources = [*source, policy.source.as_deref(), source_of(&record.phase)].into_iter().flatten();
+    let sources = [*source, policy.source.as_deref(), record.phase.source().map(Line::as_str)].into_iter().flatten();
     for folder in sources.filter(|source| source.starts_with('/')) {
         allow(Path::new(folder), read);
     }
@@ -197,14 +197,6 @@ fn rules(needed: &Needed<'_>) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
         allow(&running.image, AccessFs::ReadFile.into());
     }
     rules
-}
-
-/// Where what goes on comes from.
-pub(crate) fn source_of(phase: &Phase) -> Option<&str> {
-    match phase {
-        Phase::Candidate { source, .. } => Some(source.as_str()),
-        phase => phase.update().map(|update| update.source.as_str()),
-    }
 }
 
 /// Directories that are made when they are first needed would be out of reach by then, and so would the lock that `yado apply` makes,

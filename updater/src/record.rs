@@ -347,6 +347,14 @@ impl Phase {
         }
     }
 
+    /// Where what goes on comes from.
+    pub fn source(&self) -> Option<&Line> {
+        match self {
+            Phase::Candidate { source, .. } => Some(source),
+            phase => phase.update().map(|update| &update.source),
+        }
+    }
+
     /// The update that goes on, as soon as it is known what it does.
     pub fn update(&self) -> Option<&Update> {
         match self {

@@ -3,7 +3,7 @@
 //! is not installed in vain without end.
 
 use super::{Driver, Request, check};
-use crate::confinement::{self, source_of};
+use crate::confinement;
 use crate::exit_codes::DONE;
 use crate::machine::Event;
 use crate::places::Places;
@@ -89,7 +89,8 @@ pub(super) fn start_if_needed(
 }
 
 fn may_be_needed(request: &Request, policy: &UpdatePolicy, record: &Record) -> bool {
-    let is_named = [request.source(), policy.source.as_deref(), source_of(&record.phase)].contains(&Some(ADDRESS));
+    let is_named = [request.source(), policy.source.as_deref(), record.phase.source().map(Line::as_str)]
+        .contains(&Some(ADDRESS));
     let comes_to_rest = match request {
         Request::Resume => true,
         // A wish is noted, and no more.
@@ -102,8 +103,12 @@ fn may_be_needed(request: &Request, policy: &UpdatePolicy, record: &Record) -> b
 impl Driver {
     /// Looks at sticks that were not looked at before, up to one with a release that may be installed: its address.
     pub(super) fn look_at_sticks(&mut self) -> Option<Line> {
-        self.tell_others();
-        let new = self.new_sticks();
+        if !self.may_look() {
+            return None;
+        }
+        let Listed { sticks, others, unread } = self.plugged_in();
+        self.tell_others(&others);
+        let new = self.not_looked_at(sticks, unread);
         if new.is_empty() || !self.pause_is_over() {
             return None;
         }
@@ -135,10 +140,11 @@ impl Driver {
 
     /// When a stick that is there is to be looked at, which was not: after this time.
     pub(super) fn next_look_at_sticks(&mut self) -> Option<Duration> {
-        if self.new_sticks().is_empty() {
+        if !self.may_look() {
             return None;
         }
-        Some(self.pause_left())
+        let Listed { sticks, others: _, unread } = self.plugged_in();
+        (!self.not_looked_at(sticks, unread).is_empty()).then(|| self.pause_left())
     }
 
     fn pause_left(&self) -> Duration {
@@ -160,12 +166,9 @@ impl Driver {
     }
 
     /// Those that are not taken are told, each with its reason once, however often it is plugged in.
-    fn tell_others(&mut self) {
-        if !self.policy.takes_sticks || self.state.record.phase != Phase::Idle {
-            return;
-        }
-        for stick in self.plugged_in().others {
-            let Err(error) = self.mount(&stick) else { continue };
+    fn tell_others(&mut self, others: &[PluggedIn]) {
+        for stick in others {
+            let Err(error) = self.mount(stick) else { continue };
             let mut memory = Memory::read(&self.places);
             let told: String = format!("{}: {error}", stick.name).chars().take(MAX_TOLD).collect();
             if !memory.looked_at.contains(&told) {
@@ -179,7 +182,8 @@ impl Driver {
     /// An update waits for a stick to be plugged in again, and one came: it need not wait any longer.
     pub(super) fn go_on_with_new_stick(&mut self) {
         let is_fetched = matches!(self.state.record.phase, Phase::Candidate { .. } | Phase::Staging { .. });
-        if !is_fetched || source_of(&self.state.record.phase) != Some(ADDRESS) || self.state.wait.again_at.is_none() {
+        let is_from_stick = self.state.record.phase.source().is_some_and(|source| source.as_str() == ADDRESS);
+        if !is_fetched || !is_from_stick || self.state.wait.again_at.is_none() {
             return;
         }
         let mut memory = Memory::read(&self.places);
@@ -195,12 +199,14 @@ impl Driver {
         }
     }
 
-    fn new_sticks(&mut self) -> Vec<PluggedIn> {
-        if !self.policy.takes_sticks || self.state.record.phase != Phase::Idle {
-            return Vec::new();
-        }
+    /// The policy wants it, and nothing goes on.
+    fn may_look(&self) -> bool {
+        self.policy.takes_sticks && self.state.record.phase == Phase::Idle
+    }
+
+    /// Those of these sticks that are new; none, if there is a reason not to know whose they are.
+    fn not_looked_at(&self, sticks: Vec<PluggedIn>, unread: Option<String>) -> Vec<PluggedIn> {
         let mut memory = Memory::read(&self.places);
-        let Listed { sticks, others: _, unread } = self.plugged_in();
         let new: Vec<_> = sticks.into_iter().filter(|stick| !memory.looked_at.contains(&id(stick))).collect();
         match unread {
             // Who asks for a stick says that it may be had.
