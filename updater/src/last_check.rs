@@ -3,18 +3,14 @@
 
 use crate::places::Places;
 use crate::record::Line;
+use crate::run_file::RunFile;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::time::Duration;
-use yado_sys::replace_file;
 use yado_wire::amounts;
 
-const FILE: &str = "last-check";
-const MODE: u32 = 0o644;
-
 /// Three lines, in which a quotation mark takes two bytes.
-const MAX_BYTES: usize = 8 * 1024;
+const FILE: RunFile = RunFile { name: "last-check", mode: 0o644, max_bytes: 8 * 1024 };
 
 /// The last check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,15 +33,12 @@ impl LastCheck {
     /// Replaces what the check before has found.
     pub(crate) fn write(&self, places: &Places) -> io::Result<()> {
         let line = serde_json::to_string(self).map_err(io::Error::other)?;
-        replace_file::replace_unsynced(&places.own_run().join(FILE), MODE, format!("{line}\n").as_bytes())
+        FILE.write(places, format!("{line}\n").as_bytes())
     }
 
     /// What the last check of this boot has found.
     pub(crate) fn read(places: &Places, now: Duration) -> Option<LastCheck> {
-        let mut bytes = Vec::new();
-        let file = File::open(places.own_run().join(FILE)).ok()?;
-        file.take(MAX_BYTES as u64).read_to_end(&mut bytes).ok()?;
-        LastCheck::parse(&bytes).filter(|check| check.at_s <= now.as_secs())
+        LastCheck::parse(&FILE.read(places)?).filter(|check| check.at_s <= now.as_secs())
     }
 
     /// Nothing in it is longer than what we write, and nothing is obeyed by a terminal.
@@ -97,7 +90,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let places = places(directory.path());
         std::fs::create_dir(places.own_run()).unwrap();
-        let path = places.own_run().join(FILE);
+        let path = FILE.path(&places);
         let now = Duration::from_secs(100);
         assert_eq!(LastCheck::read(&places, now), None);
         let longest =

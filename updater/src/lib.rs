@@ -11,6 +11,7 @@ mod init_client;
 mod last_check;
 mod messages;
 mod places;
+mod run_file;
 mod slots;
 mod status;
 mod trial;

@@ -6,14 +6,12 @@ use super::Driver;
 use crate::machine::Wait;
 use crate::places::Places;
 use crate::record::Phase;
-use std::fs::{self, File};
-use std::io::Read;
+use crate::run_file::RunFile;
+use std::fs;
 use std::time::Duration;
-use yado_sys::replace_file;
 
 /// In the updater's run directory.
-const FILE: &str = "wait";
-const MODE: u32 = 0o644;
+const FILE: RunFile = RunFile { name: "wait", mode: 0o644, max_bytes: MAX_BYTES };
 
 /// What stands for no time.
 const NONE: &str = "-";
@@ -55,17 +53,15 @@ impl Kept {
     }
 
     fn read(places: &Places) -> Kept {
-        let mut text = String::new();
-        let read =
-            File::open(places.own_run().join(FILE)).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
-        read.ok().and_then(|_| Kept::parse(&text)).unwrap_or_default()
+        let text = FILE.read(places).and_then(|bytes| String::from_utf8(bytes).ok());
+        text.and_then(|text| Kept::parse(&text)).unwrap_or_default()
     }
 
     fn write(self, places: &Places) {
-        let path = places.own_run().join(FILE);
+        let path = FILE.path(places);
         let written = match self == Kept::default() {
             true => fs::remove_file(&path),
-            false => replace_file::replace_unsynced(&path, MODE, self.to_text().as_bytes()),
+            false => FILE.write(places, self.to_text().as_bytes()),
         };
         if let Err(error) = written {
             eprintln!("{}: {error}: the next process waits anew", path.display());
@@ -118,7 +114,7 @@ mod tests {
             }
         }
         Kept::default().write(&places);
-        assert!(!places.own_run().join(FILE).exists());
+        assert!(!FILE.path(&places).exists());
         for torn in ["", "-", "1 2", "1 2 3 4", "1 -2 3", "a b c", "99999999999999999999 - -"] {
             assert_eq!(Kept::parse(torn), None, "{torn}");
         }

@@ -8,17 +8,17 @@ use crate::exit_codes::DONE;
 use crate::machine::Event;
 use crate::places::Places;
 use crate::record::{Line, Phase, Record};
+use crate::run_file::RunFile;
 use crate::source::open::WINDOW;
 use crate::source::stick::process::{Floor, Listed, OpenStick, PluggedIn, StickProcess};
 use crate::source::stick::{ADDRESS, Specs};
 use crate::source::{FileName, Source, SourceError, read_release};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::time::Duration;
 use yado_spec::update_policy::UpdatePolicy;
-use yado_sys::{clock, replace_file};
+use yado_sys::clock;
 use yado_wire::hex;
 
 /// So often a release that is plugged in is installed in vain; after that only when somebody asks for it.
@@ -31,13 +31,11 @@ const MAX_INSTALLS: u8 = 8;
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// In the updater's run directory: when sticks were looked at, in seconds since the boot.
-const LAST_LOOK: &str = "last-stick-look";
-const MAX_TIME_BYTES: u64 = 24;
+const LAST_LOOK: RunFile = RunFile { name: "last-stick-look", mode: MODE, max_bytes: RunFile::TIME_BYTES };
 
 /// In the updater's run directory: what was looked at.
-const FILE: &str = "sticks";
+const FILE: RunFile = RunFile { name: "sticks", mode: MODE, max_bytes: 16 * 1024 };
 const MODE: u32 = 0o600;
-const MAX_BYTES: u64 = 16 * 1024;
 /// The oldest are forgotten.
 const MAX_RELEASES: usize = 16;
 const MAX_LOOKED_AT: usize = 64;
@@ -148,21 +146,13 @@ impl Driver {
     }
 
     fn pause_left(&self) -> Duration {
-        let mut text = String::new();
-        let opened = File::open(self.places.own_run().join(LAST_LOOK));
-        let read = opened.and_then(|file| file.take(MAX_TIME_BYTES).read_to_string(&mut text));
-        let last = read.ok().and_then(|_| text.trim().parse().ok()).map(Duration::from_secs);
-        pause_left(last, clock::since_boot())
+        pause_left(LAST_LOOK.read_time(&self.places), clock::since_boot())
     }
 
     /// Sticks may be looked at now. The pause begins anew then.
     fn pause_is_over(&self) -> bool {
-        let path = self.places.own_run().join(LAST_LOOK);
-        let now = format!("{}\n", clock::since_boot().as_secs());
-        let is_over = self.pause_left().is_zero();
-        let written = if is_over { replace_file::replace_unsynced(&path, MODE, now.as_bytes()) } else { Ok(()) };
-        is_over
-            && written.inspect_err(|error| eprintln!("{}: {error}: no stick is looked at", path.display())).is_ok()
+        self.pause_left().is_zero()
+            && is_written(&self.places, LAST_LOOK, LAST_LOOK.write_time(&self.places, clock::since_boot()))
     }
 
     /// Those that are not taken are told, each with its reason once, however often it is plugged in.
@@ -317,6 +307,12 @@ pub(super) fn is_chosen(places: &Places, source: &Line, fingerprint: &[u8; 32]) 
     chosen.is_none_or(|chosen| chosen == hex::encode(fingerprint))
 }
 
+/// False: it could not be kept, and was told.
+fn is_written(places: &Places, file: RunFile, written: io::Result<()>) -> bool {
+    let tell = |error: &io::Error| eprintln!("{}: {error}: no stick is looked at", file.path(places).display());
+    written.inspect_err(tell).is_ok()
+}
+
 /// What is left of the pause after the last look.
 fn pause_left(last: Option<Duration>, now: Duration) -> Duration {
     match last {
@@ -334,10 +330,7 @@ fn id(stick: &PluggedIn) -> String {
 impl Memory {
     /// One that cannot be read is as none.
     fn read(places: &Places) -> Memory {
-        let mut bytes = Vec::new();
-        let read =
-            File::open(places.own_run().join(FILE)).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
-        read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        FILE.read(places).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     fn add_looked_at(&mut self, id: String) {
@@ -359,10 +352,8 @@ impl Memory {
 
     /// False: it could not be kept, and was told.
     fn write(&self, places: &Places) -> bool {
-        let path = places.own_run().join(FILE);
-        let written = serde_json::to_vec(self).map_err(io::Error::other);
-        let written = written.and_then(|bytes| replace_file::replace_unsynced(&path, MODE, &bytes));
-        written.inspect_err(|error| eprintln!("{}: {error}: no stick is looked at", path.display())).is_ok()
+        let bytes = serde_json::to_vec(self).map_err(io::Error::other);
+        is_written(places, FILE, bytes.and_then(|bytes| FILE.write(places, &bytes)))
     }
 }
 
@@ -410,9 +401,9 @@ mod tests {
         assert_eq!((memory.looked_at.len(), memory.releases.len()), (MAX_LOOKED_AT, MAX_RELEASES));
         assert!(memory.write(&places));
         assert_eq!(Memory::read(&places), memory);
-        let path = places.own_run().join(FILE);
+        let path = FILE.path(&places);
         let whole = std::fs::read(&path).unwrap();
-        assert!((whole.len() as u64) < MAX_BYTES, "{}", whole.len());
+        assert!((whole.len() as u64) < FILE.max_bytes, "{}", whole.len());
         for torn in [&b""[..], b"{}", b"7", &whole[..whole.len() / 2], &[b' '; 20_000]] {
             std::fs::write(&path, torn).unwrap();
             assert_eq!(Memory::read(&places), Memory::default());

@@ -7,20 +7,16 @@ use crate::exit_codes::DONE;
 use crate::machine::Event;
 use crate::places::Places;
 use crate::record::{Line, Phase};
-use std::fs::{self, File};
-use std::io::Read;
+use crate::run_file::RunFile;
+use std::fs;
 use std::time::Duration;
-use yado_sys::{clock, random, replace_file};
+use yado_sys::{clock, random};
 
 /// The first check after a boot is made within this time, or within the interval if that is shorter.
 const FIRST_WITHIN: Duration = Duration::from_secs(300);
 
 /// In the updater's run directory: when the next check is due, in seconds since the boot.
-const FILE: &str = "next-check";
-const MODE: u32 = 0o644;
-
-/// A number, and the end of its line.
-const MAX_BYTES: u64 = 24;
+const FILE: RunFile = RunFile { name: "next-check", mode: 0o644, max_bytes: RunFile::TIME_BYTES };
 
 /// What the timer says. Times are since the boot, in whole seconds as they are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +47,7 @@ fn share(time: Duration, chance: u32) -> Duration {
 
 /// When the next check is due, if that is known.
 pub(crate) fn next_check(places: &Places) -> Option<Duration> {
-    let mut text = String::new();
-    File::open(places.own_run().join(FILE)).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    FILE.read_time(places)
 }
 
 impl Driver {
@@ -126,10 +120,10 @@ impl Driver {
 
     /// False: it could not be kept. The next process then takes it for the first of this boot.
     fn keep_next_check(&self, next: Duration) -> bool {
-        let path = self.places.own_run().join(FILE);
-        match replace_file::replace_unsynced(&path, MODE, format!("{}\n", next.as_secs()).as_bytes()) {
+        match FILE.write_time(&self.places, next) {
             Ok(()) => true,
             Err(error) => {
+                let path = FILE.path(&self.places);
                 eprintln!("{}: {error}", path.display());
                 let _ = fs::remove_file(&path);
                 false
