@@ -12,16 +12,20 @@ const PEAKS: &str = "/data/updater-memory";
 
 /// Writes down the most memory that the processes in the updater's control group took, by `Pss` of proc_pid_smaps(5): what they share
 /// with each other counts once.
-const WATCH_MEMORY: &str = "\
+fn watch_memory() -> String {
+    format!(
+        "\
 (most=0
 while sleep 1; do
     sum=0; each=
     for pid in $(cat /sys/fs/cgroup/updater/run-*/cgroup.procs); do
         now=$(sed -n 's/^Pss:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/smaps_rollup)
-        sum=$((sum + ${now:-0})); each=\"$each $pid:${now:-0}\"
+        sum=$((sum + ${{now:-0}})); each=\"$each $pid:${{now:-0}}\"
     done
-    if [ $most -lt $sum ]; then most=$sum; echo \"$sum$each\" > /data/updater-memory; fi
-done) > /dev/null 2>&1 &";
+    if [ $most -lt $sum ]; then most=$sum; echo \"$sum$each\" > {PEAKS}; fi
+done) > /dev/null 2>&1 &"
+    )
+}
 
 /// The factory's system runs.
 pub(super) fn first(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
@@ -39,7 +43,7 @@ pub(super) fn first(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), 
 /// Fetched, written, armed: until the board restarts by itself.
 pub(super) fn second(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let before = roof.server.requests().lines().count();
-    roof.board()?.shell(WATCH_MEMORY, TIMEOUT)?;
+    roof.board()?.shell(&watch_memory(), TIMEOUT)?;
     roof.begin_install("release-2")?;
     let shown = roof.wait_status("an install that is under way", TIMEOUT, |status| {
         status["work"]["total"].as_u64().is_some_and(|total| 0 < total)

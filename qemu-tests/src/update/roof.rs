@@ -7,7 +7,7 @@ use crate::board::outside::ADDRESS;
 use crate::board::qemu::OnReset;
 use crate::board::qmp::QmpError;
 use crate::board::volatile_disk::Loss;
-use crate::board::{Board, BoardOptions, BuildError, WriteCache, instance};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, WriteCache, instance};
 use qemu_guest::Ended;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -106,8 +106,7 @@ impl<'a> Roof<'a> {
     }
 
     fn status_now(&self) -> Value {
-        let asked = self.board().and_then(|board| Ok(board.yado(&["update", "status", "--format", "json"])?));
-        asked.ok().and_then(|said| serde_json::from_str(said.trim()).ok()).unwrap_or_default()
+        self.board().and_then(|board| Ok(update_status(board)?)).unwrap_or_default()
     }
 
     /// The board that is on.
@@ -204,11 +203,7 @@ impl<'a> Roof<'a> {
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<Value, StepError> {
         let board = self.board()?;
-        let ask = || {
-            let said = board.yado(&["update", "status", "--format", "json"])?;
-            Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
-        };
-        Ok(board.wait_for(what, timeout, ask, |status| is_so(status).then(|| status.clone()))?)
+        Ok(board.wait_for(what, timeout, || update_status(board), |status| is_so(status).then(|| status.clone()))?)
     }
 
     /// The slot that the kernel was told, and the release that is written in the image it runs from.
@@ -255,4 +250,10 @@ impl<'a> Roof<'a> {
         };
         Ok(board.wait_for(&format!("release {release} in the history"), INSTALL_TIMEOUT, ask, last)?)
     }
+}
+
+/// What `yado update status` says; what is no JSON as a text.
+fn update_status(board: &Board) -> Result<Value, BoardError> {
+    let said = board.yado(&["update", "status", "--format", "json"])?;
+    Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
 }
