@@ -8,6 +8,7 @@ mod install;
 mod power_cuts;
 mod releases;
 mod roof;
+mod sticks;
 mod web_server;
 
 use crate::arch::Arch;
@@ -17,7 +18,7 @@ use crate::board::qmp::QmpError;
 use crate::board::{BoardError, BuildError, left_behind};
 use crate::cache::Cache;
 use crate::report::{NotSo, Observer, Report, StepReport};
-use crate::steps::Role::{self, Boots, Follows, Prepares};
+use crate::steps::Role::{self, Boots, Follows, Looks, Prepares};
 use crate::steps::Wanted;
 use roof::Roof;
 use std::fmt;
@@ -74,6 +75,11 @@ const STEPS: &[Step] = &[
         take: containers::alone,
     },
     Step {
+        title: "release 9 comes on a stick with the partition names of the system; one by another signer is refused",
+        role: Looks,
+        take: sticks::plugged_in,
+    },
+    Step {
         title: "power is cut at six moments of an update: each time a whole release runs, and it goes on by itself",
         role: Boots,
         take: power_cuts::at_any_moment,
@@ -119,6 +125,8 @@ enum StepError {
     Board(BoardError),
     /// There is no board that is on.
     Off,
+    /// A stick could not be made.
+    Stick(BuildError),
     /// `yado update` failed and said this, and the board was not reset.
     UpdateFailed(String),
 }
@@ -141,6 +149,12 @@ impl From<AgentError> for StepError {
     }
 }
 
+impl From<BuildError> for StepError {
+    fn from(error: BuildError) -> StepError {
+        StepError::Stick(error)
+    }
+}
+
 impl From<QmpError> for StepError {
     fn from(error: QmpError) -> StepError {
         StepError::Board(BoardError::Qemu(QemuError::Qmp(error)))
@@ -152,6 +166,7 @@ impl fmt::Display for StepError {
         match self {
             StepError::NotSo(not_so) => not_so.fmt(out),
             StepError::Board(error) => error.fmt(out),
+            StepError::Stick(error) => error.fmt(out),
             StepError::Off => out.write_str("no board is on: an earlier step failed"),
             StepError::UpdateFailed(said) => write!(out, "the board was not reset: yado update: {said}"),
         }

@@ -125,6 +125,17 @@ impl HostYado {
         keys: &Keys,
         to: &Path,
     ) -> Result<(), CommandError> {
+        self.build_release_by(system, compatible, &keys.release_secret(), to)
+    }
+
+    /// The same, signed by another key.
+    pub fn build_release_by(
+        &self,
+        system: &System,
+        compatible: &str,
+        key: &Path,
+        to: &Path,
+    ) -> Result<(), CommandError> {
         let System { image, kernel, initramfs } = system;
         self.tool(&["release", "build", "--compatible", compatible, "--timestamp", SOURCE_DATE_EPOCH])
             .arg("--system")
@@ -134,7 +145,7 @@ impl HostYado {
             .arg("--boot-file")
             .arg(initramfs)
             .arg("--key")
-            .arg(keys.release_secret())
+            .arg(key)
             .arg("--output")
             .arg(to)
             .run()

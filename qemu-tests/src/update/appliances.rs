@@ -43,6 +43,9 @@ pub(super) const HANGS: Appliance =
 /// Another good one.
 pub(super) const SIXTH: Appliance = sound("update-6", 6, files!("whelk", "6"));
 
+/// A good one that comes on a stick.
+pub(super) const NINTH: Appliance = sound("update-9", 9, files!("whelk", "9"));
+
 /// A file of each system that is found again in its image, because nothing compresses it.
 const BALLAST: &str = "usr/lib/yado/ballast";
 const BALLAST_BYTES: usize = 256 * 1024;

@@ -1,7 +1,7 @@
 //! The releases that the board is offered, each built as its maker would: a system image with its boot files, put into a directory
 //! by `yado release build`.
 
-use super::appliances::{FIRST, HANGS, NEVER_READY, PANICS, SECOND, SIXTH, ballast_block};
+use super::appliances::{FIRST, HANGS, NEVER_READY, NINTH, PANICS, SECOND, SIXTH, ballast_block};
 use crate::arch::Arch;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::{HostYado, ImageOptions};
@@ -19,6 +19,9 @@ pub(super) struct Releases {
     pub(super) prepared: Prepared,
     /// A directory with one for each release: `release-2` and so on.
     pub(super) root: PathBuf,
+    /// Two that come on sticks, each a folder `yado-release` in this directory: `good`, and `strangers`, signed by nobody whom the
+    /// board trusts.
+    pub(super) sticks: PathBuf,
     /// Where in the second one's image its ballast lies, in blocks of 4 KiB.
     pub(super) ballast_block: usize,
 }
@@ -47,12 +50,20 @@ impl Releases {
             }
             yado.build_release(&system, COMPATIBLE, &prepared.keys, &root.join(format!("release-{number}")))?;
         }
+        let sticks = root.join("sticks");
+        let ninth = system_image::system(cache, &prepared.ingredients, &yado, &prepared.keys, &NINTH)?;
+        for (name, key) in [("good", prepared.keys.release_secret()), ("strangers", prepared.keys.stranger_secret())]
+        {
+            let folder = sticks.join(name);
+            fs::create_dir_all(&folder).map_err(BuildError::io(&folder))?;
+            yado.build_release_by(&ninth, COMPATIBLE, &key, &folder.join("yado-release"))?;
+        }
         for (number, init) in [(7, "/sbin/init"), (8, "/bin/false")] {
             let image = container_image(&prepared, &yado, number, init, &directory.join(format!("whelk-{number}")))?;
             let to = root.join(format!("release-{number}"));
             yado.build_release_of_instance("whelk", &image, number, &prepared.keys, &to)?;
         }
-        Ok(Releases { prepared, root, ballast_block: ballast.unwrap_or_default() })
+        Ok(Releases { prepared, root, sticks, ballast_block: ballast.unwrap_or_default() })
     }
 }
 

@@ -5,7 +5,7 @@ use super::releases::Releases;
 use super::web_server::WebServer;
 use crate::board::outside::ADDRESS;
 use crate::board::qemu::OnReset;
-use crate::board::qmp::QmpError;
+use crate::board::qmp::{QmpError, UsbStick};
 use crate::board::volatile_disk::Loss;
 use crate::board::{Board, BoardError, BoardOptions, BuildError, WriteCache, instance};
 use qemu_guest::Ended;
@@ -37,7 +37,7 @@ const DATA_MIB: u64 = 64;
 pub(super) struct Roof<'a> {
     pub(super) releases: &'a Releases,
     pub(super) server: WebServer,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     board: Option<Board>,
     /// Of a board whose power is cut.
     options: Option<BoardOptions>,
@@ -142,6 +142,21 @@ impl<'a> Roof<'a> {
         let script = format!("{{ yado update {words}; echo ended: $?; }} > {UPDATE_LOG} 2>&1 &");
         self.board()?.shell(&script, TIMEOUT)?;
         Ok(())
+    }
+
+    /// Plugs a stick in: what the board does then, it does by itself.
+    pub(super) fn plug(&mut self, stick: &UsbStick) -> Result<(), StepError> {
+        self.forget_resets()?;
+        // What somebody asked for earlier has ended, well or not.
+        self.board()?.shell(&format!("rm -f {UPDATE_LOG}"), TIMEOUT)?;
+        let board = self.board.as_mut().ok_or(StepError::Off)?;
+        Ok(board.qemu.qmp.plug(stick)?)
+    }
+
+    /// Pulls it out.
+    pub(super) fn unplug(&mut self, stick: &UsbStick) -> Result<(), StepError> {
+        let board = self.board.as_mut().ok_or(StepError::Off)?;
+        Ok(board.qemu.qmp.unplug(stick)?)
     }
 
     /// Resets of before are not taken for those that follow.
