@@ -120,6 +120,12 @@ const FLOORS: &[Floor] = &[
         when: When::Always,
     },
     Floor {
+        name: "hostile-arm64",
+        about: "attacks from inside containers on the arm64 board",
+        run: Run::Steps(|cache, tally, steps| boards::hostile(cache, tally, Arch::Arm64, steps)),
+        when: When::Always,
+    },
+    Floor {
         name: "armhf",
         about: "the armhf board in QEMU",
         run: Run::Steps(|cache, tally, steps| boards::demo(cache, tally, Arch::Armhf, steps)),
@@ -150,12 +156,6 @@ const FLOORS: &[Floor] = &[
         when: When::Always,
     },
     Floor {
-        name: "hostile-arm64",
-        about: "attacks from inside containers on the arm64 board",
-        run: Run::Steps(|cache, tally, steps| boards::hostile(cache, tally, Arch::Arm64, steps)),
-        when: When::Always,
-    },
-    Floor {
         name: "bench",
         about: "budgets of memory and size, measured on the arm64 board",
         run: Run::Tests { run: budgets_on_board, least: 12 },
@@ -181,11 +181,15 @@ const FLOORS: &[Floor] = &[
     },
 ];
 
-/// The second one of each begins with the first, if both are run, and is waited for in its own turn. What boards are made of comes
-/// over the network while compilers work. None of the others judges times that the other makes longer: a demo that took too long
-/// beside other work is not judged, and attacked and measured boards have a clock that stands still while they wait.
-const BESIDE: [(&str, &str); 4] =
-    [("style", "provision"), ("arm64", "armhf"), ("update-arm64", "broken-arm64"), ("broken-armhf", "hostile-arm64")];
+/// Those on the right begin with the one on the left, one after the other, if both are run, and are waited for when it is the first one's
+/// turn. What boards are made of comes over the network while compilers work, and compilers work while tests wait. None of them judges
+/// times that others make longer: a demo that took too long beside other work is not judged, and attacked and measured boards have a
+/// clock that stands still while they wait.
+const BESIDE: &[(&str, &[&str])] = &[
+    ("style", &["provision"]),
+    ("unit", &["oldest", "cross"]),
+    ("arm64", &["armhf", "update-arm64", "broken-arm64", "broken-armhf"]),
+];
 
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]
@@ -249,17 +253,24 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
     let length = if long { Length::Long } else { Length::Short };
     let mut total = Tally::new(length);
-    let mut running: Option<Beside> = None;
+    let mut running: Vec<Beside> = Vec::new();
+    let mut finished: Vec<&str> = Vec::new();
     let is_wanted = |of: &str| names.is_empty() || names.iter().any(|name| name == of);
     for floor in FLOORS.iter().filter(|floor| is_wanted(floor.name)) {
-        if let Some(beside) = running.take_if(|beside| beside.is(floor.name)) {
+        if finished.contains(&floor.name) {
+            continue;
+        }
+        if let Some(place) = running.iter().position(|beside| beside.names().contains(&floor.name)) {
+            let beside = running.remove(place);
+            finished.extend(beside.names());
             total.add(beside.finish(length));
             continue;
         }
-        let other = BESIDE.iter().find(|(first, second)| *first == floor.name && is_wanted(second));
-        if let Some((_, second)) = other.filter(|_| has_two_processors()) {
-            // If it cannot be started here, its turn comes.
-            running = Beside::begin(second, if long { &["--long"] } else { &[] }).ok();
+        let others = BESIDE.iter().find(|(first, _)| *first == floor.name).map_or(&[][..], |(_, others)| *others);
+        let others: Vec<&str> = others.iter().copied().filter(|other| is_wanted(other)).collect();
+        if !others.is_empty() && has_two_processors() {
+            // If they cannot be started here, their turn comes.
+            running.extend(Beside::begin(others, if long { &["--long"] } else { &[] }));
         }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
@@ -367,5 +378,30 @@ fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
     count_budgets(tally, &measured.budgets);
     for failure in &measured.failures {
         tally.fail("measured", failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a floor is in the order of all.
+    fn place(name: &str) -> Option<usize> {
+        FLOORS.iter().position(|floor| floor.name == name)
+    }
+
+    #[test]
+    fn what_runs_beside_a_floor_is_a_floor_of_later_and_runs_once() {
+        let mut all: Vec<&str> = Vec::new();
+        for (first, others) in BESIDE {
+            let places: Vec<_> = std::iter::once(first).chain(*others).map(|name| place(name)).collect();
+            assert!(places.iter().all(Option::is_some), "{first}: {places:?}");
+            assert!(places.is_sorted(), "{first}: in the order in which they are shown: {places:?}");
+            all.extend(*others);
+        }
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 }

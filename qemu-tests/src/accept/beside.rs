@@ -1,5 +1,5 @@
-//! A floor in a process of its own, beside another one. An emulated board has one processor, so that two of them take little longer
-//! than one; what was said is shown when the other floor has ended.
+//! Floors in a process of their own, one after the other, beside those of this process. An emulated board has one processor, so that two
+//! of them take little longer than one, and tests wait more than they compute; what was said is shown when it is their turn here.
 
 use super::tally::Tally;
 use crate::length::Length;
@@ -7,37 +7,39 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, Stdio};
 
-/// A floor that runs.
+/// Floors that run.
 #[derive(Debug)]
 pub(super) struct Beside {
-    name: &'static str,
+    names: Vec<&'static str>,
     child: Child,
     /// What it says.
     output: File,
 }
 
 impl Beside {
-    /// Starts this program again, for one floor.
-    pub(super) fn begin(name: &'static str, arguments: &[&str]) -> io::Result<Beside> {
+    /// Starts this program again, for these floors.
+    pub(super) fn begin(names: Vec<&'static str>, arguments: &[&str]) -> io::Result<Beside> {
         let output = tempfile::tempfile()?;
         let child = Command::new(std::env::current_exe()?)
-            .args(["accept", name])
+            .arg("accept")
+            .args(&names)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output.try_clone()?)
             .spawn()?;
-        Ok(Beside { name, child, output })
+        Ok(Beside { names, child, output })
     }
 
-    /// Whether it is this floor.
-    pub(super) fn is(&self, name: &str) -> bool {
-        self.name == name
+    /// Which floors.
+    pub(super) fn names(&self) -> &[&'static str] {
+        &self.names
     }
 
-    /// Waits for its end, shows what it has said, and counts it.
+    /// Waits for their end, shows what they have said, and counts it.
     pub(super) fn finish(self, length: Length) -> Tally {
-        let Beside { name, mut child, mut output } = self;
+        let Beside { names, mut child, mut output } = self;
+        let name = &names.join(", ");
         let mut tally = Tally::new(length);
         let mut text = Vec::new();
         let status = child.wait();
