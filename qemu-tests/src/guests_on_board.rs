@@ -2,11 +2,12 @@
 //! started, stopped, rebooted and powered off, one after the other in one boot. Init's hosted tests judge the same roots, and more
 //! often; what is looked for is one table, `expected.rs`.
 
+mod appliance;
 mod bench;
-#[expect(dead_code, reason = "some of it is for the hosted tests")]
 mod expected;
 mod failure;
 mod images;
+mod inner_init;
 mod judge;
 mod nested;
 mod nesting;
@@ -18,10 +19,11 @@ use crate::cache::Cache;
 use crate::report::{Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Follows, Looks};
 use crate::steps::Wanted;
+use appliance::APPLIANCE;
 use bench::Bench;
 use expected::Guest;
 use failure::GuestError;
-use images::{APPLIANCE, OnStick};
+use images::OnStick;
 use std::path::Path;
 use std::time::Instant;
 
@@ -64,6 +66,9 @@ const STEPS: &[Step] = &[
     },
     judged("busybox, and nothing else", &expected::BUSYBOX),
     judged("Debian 12 with systemd", &expected::SYSTEMD),
+    judged("Debian 11 with systemd", &expected::BULLSEYE),
+    judged("Debian sid with systemd", &expected::SID),
+    judged("Debian 12 with systemd, ssh, cron and rsyslog", &expected::FULL),
     judged("sysvinit", &expected::SYSVINIT),
     judged("OpenRC, started by init of SysV", &expected::OPENRC),
     judged("OpenRC with its own init", &expected::OPENRC_INIT),
@@ -79,17 +84,29 @@ const STEPS: &[Step] = &[
     follows("bubblewrap runs a container inside", |bench, observer| nesting::run(bench, observer, "bwrap")),
     follows("bubblewrap runs one for a user", |bench, observer| nesting::run(bench, observer, "bwrap of a user")),
     follows("crun runs one", |bench, observer| nesting::run(bench, observer, "crun")),
-    // With a network it wants iptables' modules of the kernel, and a user's wants tun: this board does not load them.
     follows("podman runs one without a network", |bench, observer| {
         nesting::run(bench, observer, "podman without a network")
     }),
     follows("podman runs one for a user", |bench, observer| {
         nesting::run(bench, observer, "podman of a user, without a network")
     }),
+    follows("podman runs one with a network of its own", |bench, observer| {
+        nesting::run(bench, observer, "podman")?;
+        nesting::reaches_outside(bench, observer, nesting::Whose::Root)
+    }),
+    follows("podman runs one for a user with a network of its own", |bench, observer| {
+        nesting::run(bench, observer, "podman of a user")?;
+        nesting::reaches_outside(bench, observer, nesting::Whose::Users)
+    }),
     follows("a limit that podman sets is held by the board's kernel", |bench, observer| {
         nesting::limit(bench, observer)
     }),
     follows("what nests is stopped whole", |bench, observer| nesting::end(bench, observer)),
+    Step {
+        title: "an init of ours in a privileged instance keeps one of its own, whose limit holds",
+        role: Looks,
+        take: Take::Board(|bench, observer| inner_init::run(bench, observer)),
+    },
     Step {
         title: "the board is powered off in time with guests running",
         role: Looks,

@@ -178,6 +178,12 @@ impl Workshop<'_> {
         boot_modules::choose(kernel, names)?.lay_out(tree, more.as_slice())
     }
 
+    /// Adds modules to a tree that has the others, and lists them to be loaded at boot, as modules-load.d(5) says.
+    pub fn add_modules(&self, tree: &Tree, list: &str, names: &[&str]) -> Result<(), BuildError> {
+        boot_modules::choose(&self.ingredients.kernel, names.iter().copied())?.lay_out(tree, &[])?;
+        Ok(tree.file(&format!("usr/lib/modules-load.d/{list}.conf"), 0o644, names.join("\n"))?)
+    }
+
     /// Compiles the instances that the tree has, into its cache of specs.
     pub fn compile(&self, tree: &Tree) -> Result<(), BuildError> {
         let system = tree.root().join("usr/lib/yado");

@@ -3,6 +3,7 @@
 use super::failure::GuestError;
 use super::images::OnStick;
 use crate::board::outside::Outside;
+use crate::board::qemu::Speed;
 use crate::board::qmp::UsbStick;
 use crate::board::{self, Board, BoardOptions, Prepared, Seen};
 use crate::report::{Observer, Witness};
@@ -18,7 +19,7 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(240);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) const MEMORY_MIB: u32 = 512;
 /// All images, and what each guest writes.
-const DATA_MIB: u64 = 2048;
+const DATA_MIB: u64 = 4096;
 /// Where the stick is mounted.
 pub(super) const STICK: &str = "/run/stick";
 
@@ -49,7 +50,9 @@ impl<'a> Bench<'a> {
 
     /// Switches the board on, and says how long it took until its agent spoke.
     pub(super) fn switch_on(&mut self) -> Result<String, GuestError> {
-        let options = BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB);
+        let usual = BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB);
+        // How long a stop takes is judged.
+        let options = BoardOptions { speed: Speed::Defined, ..usual };
         let (board, hello) = Board::boot(self.prepared, options, BOOT_TIMEOUT)?;
         let said = board.introduced(&hello);
         self.board = Some(board);
@@ -87,6 +90,11 @@ impl<'a> Bench<'a> {
     pub(super) fn yado(&self, words: &[&str]) -> Result<String, GuestError> {
         let argv = [&["/usr/bin/yado"], words].concat();
         Ok(self.board()?.agent.output(&argv, TIMEOUT)?.trim().to_owned())
+    }
+
+    /// Since when the board's kernel runs, by its own clock.
+    pub(super) fn uptime(&self) -> Result<Duration, GuestError> {
+        Ok(uptime(&self.board()?.agent.read_file("/proc/uptime")?).unwrap_or_default())
     }
 
     /// Runs a command in an instance to its end, whatever that is.
@@ -144,4 +152,20 @@ impl<'a> Bench<'a> {
 /// How a command ended, and what it printed.
 pub(super) fn shown_end(ran: &Ran) -> String {
     format!("{:?} {}{}", ran.ended, ran.stdout.trim(), ran.stderr.trim())
+}
+
+/// The first number of /proc/uptime, in seconds: proc(5).
+fn uptime(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_since_the_kernel_runs_is_the_first_number() {
+        assert_eq!(uptime("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
+        assert_eq!(uptime("\n"), None);
+    }
 }

@@ -4,7 +4,6 @@ use super::expected::Guest;
 use crate::arch::Arch;
 use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::keys::Keys;
-use crate::board::system_image::{Appliance, FirstStage, Workshop};
 use crate::board::tree::Tree;
 use crate::board::{BuildError, Prepared};
 use crate::cache::{Cache, Key};
@@ -25,27 +24,6 @@ pub(super) struct OnStick {
     pub(super) arch: Arch,
     /// More of its configuration, after the devices.
     pub(super) more: &'static str,
-}
-
-/// Whom the guests ask, and who stays when they come and go.
-pub(super) const NEIGHBOUR: &str = "neighbour";
-
-/// The neighbour of `qemu-tests/appliance-guests/`.
-pub(super) const APPLIANCE: Appliance = Appliance {
-    name: "guests",
-    files: &[
-        ("profiles/default.toml", include_str!("../../appliance-guests/profiles/default.toml")),
-        ("neighbour.toml", include_str!("../../appliance-guests/neighbour.toml")),
-    ],
-    recipe: "one busybox",
-    release: 1,
-    first_stage: FirstStage::Ours,
-    fill,
-};
-
-fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
-    workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
-    workshop.compile(tree)
 }
 
 /// An emulated board takes long to stop what stops in seconds elsewhere; a guest that hears nothing is killed only then.

@@ -5,7 +5,7 @@ pub(crate) const FUSE: &str = "[devices.fuse]\ntype = \"unix-char\"\nsource = \"
 
 /// Makes the user, and of busybox an image without a registry.
 pub(crate) const PREPARE: &str = "useradd -m user && mkdir -p /bundle/rootfs/bin && cp /bin/busybox /bundle/rootfs/bin \
-    && ln -s busybox /bundle/rootfs/bin/cat && ln -s busybox /bundle/rootfs/bin/sleep \
+    && cd /bundle/rootfs/bin && ln -s busybox cat && ln -s busybox sleep && ln -s busybox wget && cd / \
     && tar -C /bundle/rootfs -cf /image.tar . && podman import -q /image.tar box \
     && su - user -c 'podman import -q /image.tar box'";
 

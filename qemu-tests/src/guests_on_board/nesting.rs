@@ -6,6 +6,7 @@ use super::failure::GuestError;
 use super::images::OnStick;
 use super::nested::{CONTAINERS, LIMITED, PREPARE, words_of_map};
 use crate::board::Seen;
+use crate::board::outside::{ADDRESS, PAGE};
 use crate::report::{Observer, Witness};
 use qemu_guest::{Ended, Ran};
 
@@ -36,6 +37,32 @@ pub(super) fn run(bench: &Bench<'_>, observer: &mut Observer, what: &str) -> Res
     let holds = ran.ended == Ended::Code(0) && words_of_map(&ran.stdout) == wanted;
     observer.check(Witness::Peer, &format!("its ids are {}", wanted.replace('\n', ", ")), shown_end(&ran), holds)?;
     Ok(())
+}
+
+/// Runs one that asks the server outside, on a network that podman makes for root or for a user.
+pub(super) fn reaches_outside(bench: &Bench<'_>, observer: &mut Observer, whose: Whose) -> Result<(), GuestError> {
+    let ask = format!("wget -q -O - http://{ADDRESS}:{}/", bench.outside.port());
+    let line = match whose {
+        Whose::Root => format!("podman run --rm --pids-limit=0 box {ask}"),
+        // slirp4netns' own addresses are otherwise those that QEMU gives the board, and the server's among them.
+        Whose::Users => {
+            format!("su - user -c 'podman run --rm --pids-limit=0 --network=slirp4netns:cidr=10.77.0.0/24 box {ask}'")
+        }
+    };
+    let before = bench.outside.answered();
+    let ran = inside(bench, &line)?;
+    let holds = ran.ended == Ended::Code(0) && ran.stdout.contains(PAGE);
+    observer.check(Witness::Peer, "it prints the page of a server outside", shown_end(&ran), holds)?;
+    let came = bench.outside.answered() - before;
+    observer.check(Witness::OtherEnd, "that server was asked once", came.to_string(), came == 1)?;
+    Ok(())
+}
+
+/// Whose container.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whose {
+    Root,
+    Users,
 }
 
 /// The board's kernel holds the limit, in the group of what podman runs.

@@ -1,8 +1,8 @@
 //! The board before the first guest, and after the last one.
 
+use super::appliance::NEIGHBOUR;
 use super::bench::{Bench, MEMORY_MIB, STICK, TIMEOUT};
 use super::failure::GuestError;
-use super::images::NEIGHBOUR;
 use crate::board::BoardError;
 use crate::command::Tool;
 use crate::report::{Observer, Witness};
