@@ -144,6 +144,12 @@ const FLOORS: &[Floor] = &[
         when: When::Long,
     },
     Floor {
+        name: "update-writes",
+        about: "an update on the arm64 board whose power goes away after any of its writes",
+        run: Run::Steps(boards::update_writes),
+        when: When::Long,
+    },
+    Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
         run: Run::Steps(|cache, tally, steps| boards::broken(cache, tally, Arch::Arm64, steps)),

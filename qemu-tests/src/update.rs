@@ -1,6 +1,7 @@
 //! `cargo demo --update` and the floors `update-ARCH`: one board with one disk takes one release after the other from a web
 //! server, keeps the good ones and goes back from the others. What boots is decided by U-Boot, and read on the serial line.
 
+mod any_write;
 mod appliances;
 mod containers;
 mod fall_back;
@@ -17,6 +18,7 @@ use crate::board::qemu::QemuError;
 use crate::board::qmp::QmpError;
 use crate::board::{BoardError, BuildError, left_behind};
 use crate::cache::Cache;
+use crate::length::Length;
 use crate::report::{NotSo, Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Follows, Looks, Prepares};
 use crate::steps::Wanted;
@@ -86,20 +88,57 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// The floor `update-writes`: what is left of an update whose power goes away after any of its writes.
+const WRITES: &[Step] = &[
+    Step { title: "each write of an update from release 1 to 2 is noted", role: Boots, take: any_write::noted },
+    Step {
+        title: "power goes away after any write that is not of an image or a kernel: a whole release runs",
+        role: Follows,
+        take: any_write::after_each_small_one,
+    },
+    Step {
+        title: "power goes away after sampled writes of images and kernels, torn and reordered: a whole release runs",
+        role: Looks,
+        take: any_write::after_some_of_data,
+    },
+];
+
 /// Builds the releases, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
 pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
-    let places = wanted.places(STEPS.iter().map(|step| (step.title, step.role)))?;
+    take_steps(STEPS, cache, arch, directory, Length::Short, wanted)
+}
+
+/// As [`run`], for the power that goes away after any write; with more of them where the run may take long.
+pub fn run_writes(
+    cache: &Cache,
+    arch: Arch,
+    directory: &Path,
+    length: Length,
+    wanted: &Wanted,
+) -> Result<Report, BuildError> {
+    take_steps(WRITES, cache, arch, directory, length, wanted)
+}
+
+fn take_steps(
+    all: &[Step],
+    cache: &Cache,
+    arch: Arch,
+    directory: &Path,
+    length: Length,
+    wanted: &Wanted,
+) -> Result<Report, BuildError> {
+    let places = wanted.places(all.iter().map(|step| (step.title, step.role)))?;
     let began = Instant::now();
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
     let releases = releases::Releases::build(cache, arch, directory)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     left_behind::clear(directory);
     let switched_on = Instant::now();
-    let mut roof = Roof::new(&releases, directory)?;
+    let mut roof = Roof::new(&releases, directory, length)?;
     let planned = places.len();
     let mut steps: Vec<StepReport> = Vec::new();
     for place in places {
-        let Step { title, take, .. } = &STEPS[place];
+        let Step { title, take, .. } = &all[place];
         let taken = Observer::observe(place + 1, title, |observer| take(&mut roof, observer));
         let is_failed = taken.failure.is_some();
         if is_failed {
@@ -125,8 +164,8 @@ enum StepError {
     Board(BoardError),
     /// There is no board that is on.
     Off,
-    /// A stick could not be made.
-    Stick(BuildError),
+    /// What a step needs could not be made.
+    Build(BuildError),
     /// `yado update` failed and said this, and the board was not reset.
     UpdateFailed(String),
 }
@@ -151,7 +190,7 @@ impl From<AgentError> for StepError {
 
 impl From<BuildError> for StepError {
     fn from(error: BuildError) -> StepError {
-        StepError::Stick(error)
+        StepError::Build(error)
     }
 }
 
@@ -166,7 +205,7 @@ impl fmt::Display for StepError {
         match self {
             StepError::NotSo(not_so) => not_so.fmt(out),
             StepError::Board(error) => error.fmt(out),
-            StepError::Stick(error) => error.fmt(out),
+            StepError::Build(error) => error.fmt(out),
             StepError::Off => out.write_str("no board is on: an earlier step failed"),
             StepError::UpdateFailed(said) => write!(out, "the board was not reset: yado update: {said}"),
         }

@@ -30,6 +30,12 @@ pub(super) fn update(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Wante
     count_steps(tally, "update", arch, |directory| update::run(cache, arch, directory, steps));
 }
 
+pub(super) fn update_writes(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
+    let (arch, length) = (Arch::Arm64, tally.length());
+    let run = |directory: &Path| update::run_writes(cache, arch, directory, length, steps);
+    count_steps(tally, "update-writes", arch, run);
+}
+
 pub(super) fn guests(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
     count_steps(tally, "guests", Arch::Arm64, |directory| guests_on_board::run(cache, directory, steps));
 }

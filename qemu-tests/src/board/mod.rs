@@ -23,7 +23,11 @@ pub mod system_image;
 pub mod tamper;
 pub mod tree;
 pub mod volatile_disk;
+pub mod write_log;
 
 pub use failure::BuildError;
-pub use running::{Board, BoardError, BoardOptions, Prepared, Slots, WriteCache, instance, remove_disk, serial_log};
+pub use running::{
+    Board, BoardError, BoardOptions, Prepared, Slots, WriteCache, disk_path, flash_path, instance, remove_disk,
+    serial_log, write_log_path,
+};
 pub use seen_by_kernel::{Seen, has_inside, own_addresses};

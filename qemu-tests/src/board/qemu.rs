@@ -5,6 +5,7 @@
 
 use crate::arch::Arch;
 use crate::board::qmp::{Qmp, QmpError};
+use crate::board::write_log::SECTOR_BYTES;
 use qemu_guest::PORT_NAME;
 use std::fmt;
 use std::fs::File;
@@ -54,6 +55,13 @@ pub enum Disk {
     File(PathBuf),
     /// At a server of NBD's on this socket.
     Nbd(PathBuf),
+    /// In this file, raw, and each write and flush of the board noted in another one.
+    Logged {
+        /// The content.
+        file: PathBuf,
+        /// The [`crate::board::write_log`]; it is there, and empty.
+        log: PathBuf,
+    },
 }
 
 /// How fast the board's processors are.
@@ -246,6 +254,16 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
                     escaped(socket)
                 ),
             );
+        }
+        Disk::Logged { file, log } => {
+            for (name, path) in [("content", file), ("log", log)] {
+                add(
+                    "-blockdev",
+                    format!("driver=file,node-name={name},cache.no-flush=on,filename={}", escaped(path)),
+                );
+            }
+            let noted = format!("log-sector-size={SECTOR_BYTES},log-super-update-interval=1");
+            add("-blockdev", format!("driver=blklogwrites,node-name=disk,file=content,log=log,{noted}"));
         }
     }
     add("-device", "virtio-blk-pci,drive=disk".to_owned());

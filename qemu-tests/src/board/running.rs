@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use yado_updater::boot_state::{BootState, Mark, Slot};
@@ -96,6 +96,8 @@ pub enum WriteCache {
     Kept,
     /// It is lost, or torn, by chance.
     Volatile,
+    /// It stays, and each write and flush is noted in a [`crate::board::write_log`].
+    Logged,
 }
 
 /// A running board.
@@ -238,6 +240,11 @@ impl Board {
                 let socket = sockets.path().join("disk");
                 let served = VolatileDisk::serve(&path, &socket);
                 (Disk::Nbd(socket), Some(served.map_err(|source| BoardError::Serve { path, source })?))
+            }
+            WriteCache::Logged => {
+                let log = write_log_path(directory);
+                File::create(&log).map_err(|source| BoardError::Serve { path: log.clone(), source })?;
+                (Disk::Logged { file: path, log }, None)
             }
         };
         let qemu_options = QemuOptions {
@@ -400,6 +407,11 @@ pub fn serial_log(directory: &Path) -> PathBuf {
     directory.join("serial.log")
 }
 
+/// Where the writes of the board in this directory are noted, if they are.
+pub fn write_log_path(directory: &Path) -> PathBuf {
+    directory.join("writes.log")
+}
+
 /// The entry of one instance in a status.
 pub fn instance<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
     status["instances"].as_array()?.iter().find(|instance| instance["name"] == name)
@@ -407,7 +419,7 @@ pub fn instance<'v>(status: &'v Value, name: &str) -> Option<&'v Value> {
 
 /// Removes the disk of a board that is off, what it was made of, and `more` files beside it; logs stay.
 pub fn remove_disk(directory: &Path, more: &[&str]) {
-    let disks = [disk_path(directory), flash_path(directory), directory.join("data.part")];
+    let disks = [disk_path(directory), flash_path(directory), write_log_path(directory), directory.join("data.part")];
     for path in disks.into_iter().chain(more.iter().map(|name| directory.join(name))) {
         // What cannot be removed is overwritten by the next run.
         let _ = fs::remove_file(path);
@@ -415,11 +427,13 @@ pub fn remove_disk(directory: &Path, more: &[&str]) {
     let _ = fs::remove_dir_all(directory.join("parts"));
 }
 
-fn disk_path(directory: &Path) -> PathBuf {
+/// Where the disk of the board in this directory is.
+pub fn disk_path(directory: &Path) -> PathBuf {
     directory.join("disk.img")
 }
 
-fn flash_path(directory: &Path) -> PathBuf {
+/// Where the content of its second flash is.
+pub fn flash_path(directory: &Path) -> PathBuf {
     directory.join("flash.img")
 }
 

@@ -1,16 +1,20 @@
 //! The board on the roof: it stays on one disk, is reached by its agent, and restarts when it likes.
 
 use super::StepError;
+use super::any_write::Noted;
 use super::releases::Releases;
 use super::web_server::WebServer;
 use crate::board::outside::ADDRESS;
 use crate::board::qemu::OnReset;
 use crate::board::qmp::{QmpError, UsbStick};
 use crate::board::volatile_disk::Loss;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, WriteCache, instance};
+use crate::board::write_log::copy_sparse;
+use crate::board::{Board, BoardError, BoardOptions, BuildError, WriteCache, disk_path, instance};
+use crate::length::Length;
 use qemu_guest::Ended;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a board may take until its agent speaks; a loaded machine needs many times the usual 5 to 10 s.
@@ -30,26 +34,46 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 /// What `yado update` said that was begun last, and with which code it ended.
 const UPDATE_LOG: &str = "/run/update.log";
 const MEMORY_MIB: u32 = 256;
-const DATA_MIB: u64 = 64;
+pub(super) const DATA_MIB: u64 = 64;
 
 /// The board, and the server it is updated from.
 #[derive(Debug)]
 pub(super) struct Roof<'a> {
     pub(super) releases: &'a Releases,
-    pub(super) server: WebServer,
+    pub(super) server: Arc<WebServer>,
     pub(super) directory: PathBuf,
     board: Option<Board>,
     /// Of a board whose power is cut.
     options: Option<BoardOptions>,
+    /// How long a run may take.
+    pub(super) length: Length,
+    /// What another board wrote while it was updated.
+    pub(super) noted: Option<Noted>,
     /// So much of the serial log was looked at by earlier steps.
     seen: usize,
 }
 
 impl<'a> Roof<'a> {
     /// The server runs, the board is off.
-    pub(super) fn new(releases: &'a Releases, directory: &Path) -> Result<Roof<'a>, BuildError> {
-        let server = WebServer::start(&releases.root, &directory.join("web"))?;
-        Ok(Roof { releases, server, directory: directory.to_owned(), board: None, options: None, seen: 0 })
+    pub(super) fn new(releases: &'a Releases, directory: &Path, length: Length) -> Result<Roof<'a>, BuildError> {
+        let server = Arc::new(WebServer::start(&releases.root, &directory.join("web"))?);
+        let directory = directory.to_owned();
+        Ok(Roof { releases, server, directory, board: None, options: None, length, noted: None, seen: 0 })
+    }
+
+    /// Another board that is off, beside this one and with the same server. Its disk and its flash are in the directory.
+    pub(super) fn beside(&self, directory: &Path) -> Roof<'a> {
+        let usual = BoardOptions::usual(directory, MEMORY_MIB, DATA_MIB);
+        Roof {
+            releases: self.releases,
+            server: Arc::clone(&self.server),
+            directory: directory.to_owned(),
+            board: None,
+            options: Some(BoardOptions { on_reset: OnReset::BootAgain, ..usual }),
+            length: self.length,
+            noted: None,
+            seen: 0,
+        }
     }
 
     /// Switches on the board as the factory made it; says how long it took until its agent spoke.
@@ -72,6 +96,18 @@ impl<'a> Roof<'a> {
         let said = board.introduced(&hello);
         (self.board, self.options) = (Some(board), Some(options));
         Ok(said)
+    }
+
+    /// Switches on another board as the factory made it, whose writes are noted. A copy of its disk as it was before is made at
+    /// `begin`.
+    pub(super) fn switch_on_logged(&mut self, directory: &Path, begin: &Path) -> Result<(), StepError> {
+        self.board = None;
+        let usual = BoardOptions::usual(directory, MEMORY_MIB, DATA_MIB);
+        let options = BoardOptions { on_reset: OnReset::BootAgain, write_cache: WriteCache::Logged, ..usual };
+        Board::assemble(&self.releases.prepared, &options)?;
+        copy_sparse(&disk_path(directory), begin).map_err(BuildError::io(begin))?;
+        self.options = Some(options);
+        self.switch_on_again()
     }
 
     /// Takes the power away.
@@ -105,7 +141,8 @@ impl<'a> Roof<'a> {
         is_tried && slots.iter().any(|slot| slot["tries_left"] == 0)
     }
 
-    fn status_now(&self) -> Value {
+    /// What `yado update status` says, if anybody can tell.
+    pub(super) fn status_now(&self) -> Value {
         self.board().and_then(|board| Ok(update_status(board)?)).unwrap_or_default()
     }
 
