@@ -35,7 +35,7 @@ pub(crate) use timer::next_check;
 use yado_spec::update_policy::{self, Author, UpdatePolicy};
 use yado_sys::device_mapper::DeviceMapper;
 use yado_sys::{clock, file_lock, replace_file};
-use yado_wire::booted_slot::{self, BootedSlot};
+use yado_wire::booted_slot::{self, BootedSlot, Trial};
 use yado_wire::last_reset;
 
 /// Whoever waits longer than this ends meanwhile, and is started again by init.
@@ -295,8 +295,8 @@ impl Driver {
         Ok(step.action)
     }
 
-    /// Tells init which slot is on trial, from before it is armed until its end is known: if no updater works in it any more, init
-    /// leaves it.
+    /// Tells init which slot is on trial, and for how long, from before it is armed until its end is known: if no updater works in it
+    /// any more, init leaves it.
     fn note_trial(&self) -> std::io::Result<()> {
         let path = self.places.remembered().join(booted_slot::TRIAL_FILE);
         let on_trial = match &self.state.record.phase {
@@ -316,7 +316,8 @@ impl Driver {
         };
         match on_trial.and_then(|system| Some((system.slot, system.fingerprint?))) {
             Some((slot, fingerprint)) => {
-                let text = BootedSlot { name: slot.letter(), fingerprint }.text();
+                let slot = BootedSlot { name: slot.letter(), fingerprint };
+                let text = Trial { slot, judged_after: self.policy.trial_deadline }.text();
                 if fs::read_to_string(&path).ok().as_deref() == Some(&text) {
                     return Ok(());
                 }

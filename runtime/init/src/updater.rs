@@ -5,6 +5,7 @@
 pub(crate) mod group;
 mod next_start;
 mod process;
+mod trial;
 
 use crate::boot_clock::Moment;
 use crate::process::Output;
@@ -142,6 +143,8 @@ pub(crate) struct Updater {
     pub(crate) process: Option<(i32, OwnedFd)>,
     /// What it prints, which becomes lines of the log.
     pub(crate) output: Option<Output>,
+    /// When the trial of the system that runs must be over.
+    trial_ends: Option<Moment>,
     /// How often it was started since init was.
     starts: u32,
     /// Its words, for who asks while it runs.
@@ -155,6 +158,7 @@ impl Updater {
             state: State::Idle { resume_at: None, crashes: 0 },
             process: None,
             output: None,
+            trial_ends: None,
             starts: 0,
             words: String::new(),
         }
@@ -167,11 +171,12 @@ impl Updater {
 
     /// When it wants to be woken.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        match self.state {
+        let of_process = match self.state {
             State::Idle { resume_at, .. } => resume_at,
             State::Resuming { .. } | State::Running { .. } => None,
             State::Stopping { kill_at, .. } => Some(kill_at),
-        }
+        };
+        of_process.into_iter().chain(self.trial_ends).min()
     }
 
     /// It was asked to end, and has not.

@@ -4,25 +4,22 @@ use super::{Action, End, Event, NAME, Wanted, group, next_start};
 use crate::boot_clock::Moment;
 use crate::deferred_close::DeferredClose;
 use crate::instance::{cgroup, exit_status};
-use crate::last_reset::Asked;
 use crate::log::Priority;
 use crate::process::{Output, Start, how_it_ended};
-use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use yado_sys::children::{self, EXIT_NOT_EXECUTED, Ended, SIGKILL, SIGTERM, Session};
-use yado_sys::regular_file;
-use yado_wire::booted_slot::{self, BootedSlot};
 use yado_wire::names::clipped;
 use yado_wire::rescue::{EventKind, ServiceStatus};
 
 impl Supervisor {
     /// From now on it is started whenever it is due, first now.
     pub(crate) fn begin_updates(&mut self, now: Moment) {
+        self.updater.trial_ends = self.trial_end();
         self.step_updater(Event::MayResume, now);
     }
 
@@ -30,6 +27,7 @@ impl Supervisor {
     pub(crate) fn advance_updater(&mut self, now: Moment) {
         // Those who asked come first.
         self.serve_update_requests(now);
+        self.end_late_trial(now);
         self.step_updater(Event::Wake, now);
     }
 
@@ -114,22 +112,8 @@ impl Supervisor {
             Action::TellGivenUp => {
                 let reason = "it crashed too often, and is not started again by itself before the next boot";
                 self.log.say(Priority::Error, format_args!("{NAME}: {reason}"));
-                self.leave_trial(now);
+                self.leave_trial("it crashed too often in a system that is on trial", now);
             }
-        }
-    }
-
-    /// Nobody is left to judge the running system. If it is on trial, the boot loader's tries end it: they count starts.
-    fn leave_trial(&mut self, now: Moment) {
-        let path = self.paths.data.join("state").join(booted_slot::TRIAL_FILE);
-        if self.slot.is_some() && read_trial(&path) == self.slot {
-            self.log.say(
-                Priority::Error,
-                format_args!("{NAME}: the system is on trial, and nobody can judge it: reboot"),
-            );
-            let asked =
-                Asked { by: clipped(NAME), reason: clipped("it crashed too often in a system that is on trial") };
-            self.begin_shutdown(Goal::Reboot, asked, now);
         }
     }
 
@@ -177,32 +161,5 @@ impl Supervisor {
     /// Where it shows what it does, and says when it is to be started again.
     fn updater_directory(&self) -> PathBuf {
         self.paths.run.join(NAME)
-    }
-}
-
-/// The slot that is on trial, by the updater's word. Unreadable, it is none: a confirmed system stays.
-fn read_trial(path: &Path) -> Option<BootedSlot> {
-    let mut text = String::new();
-    regular_file::open(path).ok()?.take(booted_slot::MAX_BYTES as u64).read_to_string(&mut text).ok()?;
-    BootedSlot::parse(&text)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_on_trial_is_read_and_anything_else_is_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("trial");
-        assert_eq!(read_trial(&path), None);
-        let slot = BootedSlot { name: 'B', fingerprint: [7; 32] };
-        fs::write(&path, slot.text()).unwrap();
-        assert_eq!(read_trial(&path), Some(slot));
-        for text in [&b"slot=B\n"[..], &[0xff; 1000], b""] {
-            fs::write(&path, text).unwrap();
-            assert_eq!(read_trial(&path), None);
-        }
     }
 }
