@@ -9,6 +9,8 @@ pub(crate) struct Guest {
     /// When it is ready: keys of its configuration.
     pub(crate) health: &'static str,
     pub(crate) commands: Commands,
+    /// The name by which it asks for the board's neighbour.
+    pub(crate) neighbour: &'static str,
     /// What runs inside when all has been started.
     pub(crate) programs: &'static [&'static str],
     /// What runs for as long as it still boots, on a board for a minute: OpenRC that is asked to stop then waits a minute for each
@@ -28,10 +30,14 @@ pub(crate) const SYSTEMD: Guest = Guest {
     name: "systemd",
     health: NOTIFIES,
     commands: Commands::Systemd,
+    neighbour: "neighbour",
     programs: &["systemd", "systemd-journal", "systemd-network"],
     boots_by: &[],
     may_fail: &[],
 };
+
+/// It asks by systemd-resolved, which sends no name without a dot to a server.
+const RESOLVED: Guest = Guest { neighbour: "neighbour.lxd", ..SYSTEMD };
 
 /// systemd before 248 gives up a unit with `ProtectProc=` where it may not mount a second /proc, which takes nesting.
 pub(crate) const BULLSEYE: Guest = Guest {
@@ -39,12 +45,12 @@ pub(crate) const BULLSEYE: Guest = Guest {
     health: NOTIFIES_NESTING,
     // The kernel gives no container its audit messages; later versions do not ask in one.
     may_fail: &["systemd-journald-audit.socket"],
-    ..SYSTEMD
+    ..RESOLVED
 };
 
-pub(crate) const SID: Guest = Guest { name: "sid", ..SYSTEMD };
+pub(crate) const SID: Guest = Guest { name: "sid", ..RESOLVED };
 
-pub(crate) const FULL: Guest = Guest { name: "full", programs: &["systemd", "sshd", "cron", "rsyslogd"], ..SYSTEMD };
+pub(crate) const FULL: Guest = Guest { name: "full", programs: &["systemd", "sshd", "cron", "rsyslogd"], ..RESOLVED };
 
 /// Runs containers of its own.
 pub(crate) const NESTING: Guest = Guest { name: "nesting", health: NOTIFIES_NESTING, ..SYSTEMD };
@@ -53,6 +59,7 @@ pub(crate) const SYSVINIT: Guest = Guest {
     name: "sysvinit",
     health: "health.window = \"1s\"\n",
     commands: Commands::Shell,
+    neighbour: "neighbour",
     programs: &["init", "dhclient"],
     boots_by: &["openrc", "openrc-run", "rc", "startpar"],
     may_fail: &[

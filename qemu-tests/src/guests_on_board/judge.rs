@@ -1,7 +1,6 @@
 //! What every guest must do on the board, as the hosted tests of init ask it of the same roots on this machine. It comes by
 //! `yado image add` and `yado apply`, and goes on the same board when the next one comes.
 
-use super::appliance::NEIGHBOUR;
 use super::bench::{Bench, TIMEOUT, shown_end};
 use super::failure::GuestError;
 use super::images::OnStick;
@@ -122,7 +121,7 @@ impl Judged<'_> {
         let is_that = leased.split('/').next() == Some(&address);
         let shown = format!("{leased}; inside {address}");
         observer.check(Witness::Kernel, "it has the address that it was leased", shown, is_that)?;
-        let said = self.fetch(NEIGHBOUR, 80, &greeting("busybox"))?;
+        let said = self.fetch(self.guest.guest.neighbour, 80, &greeting("busybox"))?;
         observer.check(Witness::Peer, "a neighbour answers, asked by its name", &said, true)?;
         let before = bench.outside.answered();
         let said = self.fetch(ADDRESS, bench.outside.port(), PAGE)?;
