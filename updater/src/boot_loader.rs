@@ -7,7 +7,7 @@
 //! | [`StatePartition`] | two checked copies on the raw partition `state`, for our boot script | counted by the boot script |
 //! | [`UBootEnvironment`] | the copy of U-Boot's redundant environment that is not the newer | counted by U-Boot |
 //! | [`Tryboot`] | `autoboot.txt` of a Raspberry Pi, one sector in place | one, and forgotten |
-//! | [`Efi`] | `BootOrder` and `BootNext`, through efivarfs | one, and forgotten |
+//! | [`Efi`] | `BootOrder`, `BootNext`, and which slots' options are active, through efivarfs | one, and forgotten |
 //! | [`StatePartition::in_file`] | a file, which nobody starts by | nobody's |
 //!
 //! Each change can be made again: what is so already is not written. Which of them a board has, and where it is, says its policy

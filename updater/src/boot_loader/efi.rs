@@ -1,6 +1,9 @@
 //! EFI firmware: `BootNext` starts the slot on trial once, `BootOrder` says what starts for good. The firmware forgets `BootNext` before
 //! it starts it, so a trial that fails in any way ends with the first of `BootOrder`.
 //!
+//! Both slots' options stay in `BootOrder` whatever becomes of a slot: one that must not start is made inactive. Firmware gives what it
+//! finds new the lowest number that is not in `BootOrder` (edk2's `BmGetFreeOptionNumber`), and overwrites the option that had it.
+//!
 //! The slots' load options are known by their descriptions. Options of others keep their places.
 
 use super::efi_variable::{self as variable, Name};
@@ -27,6 +30,8 @@ pub struct Efi {
 struct Variables {
     /// The numbers of the options of slot A and slot B.
     options: [u16; 2],
+    /// Whether the firmware starts them by itself.
+    active: [bool; 2],
     order: Vec<u16>,
     next: Option<u16>,
 }
@@ -86,25 +91,45 @@ impl Efi {
 
     fn variables(&self) -> Result<Variables, BootLoaderError> {
         let all = variable::load_options(&self.folder).map_err(|error| self.error("Boot####", error))?;
-        let number = |description: &String| {
-            let mut of_slot = all.iter().filter(|(_, option)| option.description == *description && option.is_active);
+        let option = |description: &String| {
+            let mut of_slot = all.iter().filter(|(_, option)| option.description == *description);
             match (of_slot.next(), of_slot.next()) {
-                (Some((number, _)), None) => Ok(*number),
-                (None, _) => Err(self.error("Boot####", format!("no active option is named `{description}`"))),
+                (Some((number, option)), None) => Ok((*number, option.is_active)),
+                (None, _) => Err(self.error("Boot####", format!("no option is named `{description}`"))),
                 (Some(_), Some(_)) => {
-                    Err(self.error("Boot####", format!("more than one active option is named `{description}`")))
+                    Err(self.error("Boot####", format!("more than one option is named `{description}`")))
                 }
             }
         };
-        let options = [number(&self.descriptions[0])?, number(&self.descriptions[1])?];
-        Ok(Variables { options, order: self.numbers("BootOrder")?, next: self.numbers("BootNext")?.first().copied() })
+        let [(a, is_a_active), (b, is_b_active)] = [option(&self.descriptions[0])?, option(&self.descriptions[1])?];
+        Ok(Variables {
+            options: [a, b],
+            active: [is_a_active, is_b_active],
+            order: self.numbers("BootOrder")?,
+            next: self.numbers("BootNext")?.first().copied(),
+        })
+    }
+
+    /// Lets the firmware start the options of these slots by itself, or forbids it.
+    fn set_active(&self, variables: &Variables, slots: &[Slot], is_active: bool) -> Result<(), BootLoaderError> {
+        for slot in slots.iter().filter(|slot| variables.active[**slot as usize] != is_active) {
+            let number = variables.options[*slot as usize];
+            let error = |reason: String| self.write_error(&format!("Boot{number:04X}"), reason);
+            let set = variable::set_active(&self.folder, number, is_active);
+            set.map_err(|reason| error(reason.to_string()))?;
+            if self.variables()?.active[*slot as usize] != is_active {
+                return Err(error("the firmware gives another value back".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_error(&self, name: &str, reason: String) -> BootLoaderError {
+        BootLoaderError::Write { object: format!("EFI variable {name} below {}", self.shown), reason }
     }
 
     fn write_variable(&self, name: &str, numbers: &[u16]) -> Result<(), BootLoaderError> {
-        let error = |reason: String| BootLoaderError::Write {
-            object: format!("EFI variable {name} below {}", self.shown),
-            reason,
-        };
+        let error = |reason: String| self.write_error(name, reason);
         let done = match numbers {
             [] => variable::remove(&self.folder, Name::global(name)),
             numbers => variable::write(&self.folder, Name::global(name), &variable::number_bytes(numbers)),
@@ -124,7 +149,8 @@ impl Variables {
     }
 
     fn boots(&self) -> Option<Boots> {
-        let slots: Vec<Slot> = self.order.iter().filter_map(|number| self.slot_of(*number)).collect();
+        let is_active = |slot: &Slot| self.active[*slot as usize];
+        let slots: Vec<Slot> = self.ours().into_iter().filter(is_active).collect();
         let is_both = slots.contains(&Slot::A) && slots.contains(&Slot::B);
         let first = *slots.first()?;
         let trial = self.next.and_then(|number| self.slot_of(number));
@@ -142,8 +168,16 @@ impl Variables {
         Some(Boots { order, a: state(Slot::A), b: state(Slot::B), trial, blocked: Blocked::default() })
     }
 
+    /// The slots in `BootOrder`.
+    fn ours(&self) -> Vec<Slot> {
+        self.order.iter().filter_map(|number| self.slot_of(*number)).collect()
+    }
+
     /// The order with these slots in the place of the first of ours, and all others where they were.
     fn order_of(&self, slots: &[Slot]) -> Vec<u16> {
+        if self.ours() == slots {
+            return self.order.clone();
+        }
         let place = self.order.iter().position(|number| self.slot_of(*number).is_some()).unwrap_or(0);
         let is_other = |number: &&u16| self.slot_of(**number).is_none();
         let before = self.order[..place].iter().filter(is_other);
@@ -167,15 +201,19 @@ impl BootLoader for Efi {
         variables.boots().ok_or_else(|| self.error("BootOrder", "none of the slots' options is in it"))
     }
 
-    /// `BootOrder` first: until `BootNext` is written, what starts is what started before, or what is confirmed, which is on trial
-    /// already.
+    /// Until the last of these writes that matters, what starts is what started before, or what is confirmed, which is on trial
+    /// already: a slot is made active before it is first or next, and inactive when it is neither any more.
     fn write(&mut self, _before: &Boots, boots: &Boots) -> Result<(), BootLoaderError> {
         let variables = self.variables()?;
-        let slots: Vec<Slot> = match boots.trial {
-            Some(slot) => boots.order.slots().iter().copied().filter(|other| *other != slot).collect(),
-            None => boots.order.slots().to_vec(),
+        let started = boots.order.slots();
+        let first = match boots.trial {
+            // What starts for good without a trial is behind it.
+            Some(slot) if started.contains(&slot.other()) => slot.other(),
+            Some(slot) => slot,
+            None => started[0],
         };
-        let order = variables.order_of(&slots);
+        self.set_active(&variables, started, true)?;
+        let order = variables.order_of(&[first, first.other()]);
         if order != variables.order {
             self.write_variable("BootOrder", &order)?;
         }
@@ -185,7 +223,8 @@ impl BootLoader for Efi {
         if next != variables.next && !is_others {
             self.write_variable("BootNext", next.as_slice())?;
         }
-        Ok(())
+        let others: Vec<Slot> = Slot::ALL.into_iter().filter(|slot| !started.contains(slot)).collect();
+        self.set_active(&variables, &others, false)
     }
 
     /// A variable that nobody reads is made and removed: firmware may take none once a system runs (UEFI specification 2.10, 8.2,
@@ -232,20 +271,43 @@ mod tests {
         bytes
     }
 
-    /// The firmware, by the specification (3.1.1): `BootNext` first, and it is deleted before it is started.
+    fn numbers_of(folder: &Path, name: &str) -> Vec<u16> {
+        let bytes = fs::read(folder.join(format!("{name}-{GUID}"))).unwrap_or_default();
+        bytes.chunks(2).skip(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
+    }
+
+    fn put(folder: &Path, name: &str, bytes: &[u8]) {
+        fs::write(folder.join(format!("{name}-{GUID}")), bytes).unwrap();
+    }
+
+    fn is_active(folder: &Path, number: u16) -> bool {
+        fs::read(folder.join(format!("Boot{number:04X}-{GUID}"))).is_ok_and(|bytes| bytes[4] & 1 != 0)
+    }
+
+    /// The firmware, by the specification (3.1.1 and 3.1.3): `BootNext` first, and it is deleted before it is started; else the first
+    /// active one of `BootOrder`.
     fn starts(folder: &Path) -> u16 {
-        let next = folder.join(format!("BootNext-{GUID}"));
-        if let Ok(bytes) = fs::read(&next) {
-            fs::remove_file(next).unwrap();
-            return u16::from_le_bytes([bytes[4], bytes[5]]);
+        let next = numbers_of(folder, "BootNext");
+        if let Some(number) = next.first() {
+            fs::remove_file(folder.join(format!("BootNext-{GUID}"))).unwrap();
+            return *number;
         }
-        let order = fs::read(folder.join(format!("BootOrder-{GUID}"))).unwrap();
-        u16::from_le_bytes([order[4], order[5]])
+        numbers_of(folder, "BootOrder").into_iter().find(|number| is_active(folder, *number)).unwrap()
+    }
+
+    /// Somebody has plugged in a disk or a network card: edk2 adds an option for it, by `BmGetFreeOptionNumber` and
+    /// `BmAddOptionNumberToOrderVariable`. By then `BootNext` is deleted.
+    fn finds_something_new(folder: &Path) {
+        let mut order = numbers_of(folder, "BootOrder");
+        let free = (0..=u16::MAX).find(|number| !order.contains(number)).unwrap();
+        put(folder, &format!("Boot{free:04X}"), &load_option("UEFI Misc Device"));
+        order.push(free);
+        put(folder, "BootOrder", &[&[7, 0, 0, 0][..], &variable::number_bytes(&order)].concat());
     }
 
     fn firmware(order: &[u8]) -> (tempfile::TempDir, Efi) {
         let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(format!("{name}-{GUID}")), bytes).unwrap();
+        let put = |name: &str, bytes: &[u8]| put(folder.path(), name, bytes);
         put("Boot0003", &load_option("Yadokari A"));
         put("Boot000A", &load_option("Yadokari B"));
         put("Boot0001", &load_option("UEFI Shell"));
@@ -265,16 +327,42 @@ mod tests {
         let folder = folder.path();
         assert_eq!(efi.read().unwrap(), Boots::factory(None));
         efi.deny(Slot::B).unwrap();
-        assert_eq!(order_of(folder), [7, 0, 0, 0, 3, 0, 1, 0]);
-        efi.arm(Slot::B, Tries::FULL).unwrap();
-        assert_eq!(efi.read().unwrap().trial, Some(Slot::B));
-        assert_eq!([starts(folder), starts(folder)], [10, 3]);
         assert_eq!(efi.read().unwrap().order, Order::A);
+        assert_eq!((order_of(folder), is_active(folder, 10)), (vec![7, 0, 0, 0, 3, 0, 10, 0, 1, 0], false));
+        efi.arm(Slot::B, Tries::FULL).unwrap();
+        assert_eq!((efi.read().unwrap().trial, is_active(folder, 10)), (Some(Slot::B), true));
+        assert_eq!([starts(folder), starts(folder)], [10, 3]);
+        // A slot that was armed verifies: the firmware may take it where it cannot load the other.
+        assert_eq!(efi.read().unwrap().order, Order::AThenB);
         efi.confirm(Slot::B).unwrap();
         assert_eq!(order_of(folder), [7, 0, 0, 0, 10, 0, 3, 0, 1, 0]);
         assert_eq!([starts(folder), starts(folder)], [10, 10]);
         efi.fail(Slot::B, None).unwrap();
-        assert_eq!(starts(folder), 3);
+        assert_eq!((starts(folder), is_active(folder, 10)), (3, false));
+    }
+
+    #[test]
+    fn what_the_firmware_finds_new_never_takes_the_number_of_a_slot() {
+        // An empty slot B, as the board's maker leaves it: in the order, and inactive.
+        let (folder, mut efi) = firmware(&[3, 0, 10, 0]);
+        let folder = folder.path();
+        efi.keep_only(Slot::A).unwrap();
+        let mut change = |change: &dyn Fn(&mut Efi), started: u16| {
+            change(&mut efi);
+            let started_next = starts(folder);
+            for _ in 0..12 {
+                finds_something_new(folder);
+            }
+            assert_eq!(started_next, started);
+            efi.read().unwrap()
+        };
+        assert_eq!(change(&|_| (), 3).order, Order::A);
+        assert_eq!(change(&|efi| drop(efi.deny(Slot::B).unwrap()), 3).order, Order::A);
+        assert_eq!(change(&|efi| drop(efi.arm(Slot::B, Tries::FULL).unwrap()), 10).trial, None);
+        assert_eq!(change(&|efi| drop(efi.fail(Slot::B, None).unwrap()), 3).order, Order::A);
+        assert_eq!(change(&|efi| drop(efi.arm(Slot::B, Tries::FULL).unwrap()), 10).trial, None);
+        assert_eq!(change(&|efi| drop(efi.confirm(Slot::B).unwrap()), 10).order, Order::BThenA);
+        assert_eq!(change(&|efi| drop(efi.keep_only(Slot::B).unwrap()), 10).order, Order::B);
     }
 
     #[test]
@@ -335,10 +423,10 @@ mod tests {
         assert!(efi.read().unwrap_err().to_string().contains("none of the slots' options is in it"));
         fs::remove_file(folder.path().join(format!("Boot000A-{GUID}"))).unwrap();
         let error = efi.deny(Slot::B).unwrap_err().to_string();
-        assert!(error.contains("no active option is named `Yadokari B`"), "{error}");
+        assert!(error.contains("no option is named `Yadokari B`"), "{error}");
         fs::write(folder.path().join(format!("Boot000B-{GUID}")), load_option("Yadokari A")).unwrap();
         let error = efi.deny(Slot::B).unwrap_err().to_string();
-        assert!(error.contains("more than one active option is named `Yadokari A`"), "{error}");
+        assert!(error.contains("more than one option is named `Yadokari A`"), "{error}");
         assert_eq!(order_of(folder.path()), [7, 0, 0, 0, 1, 0]);
     }
 }

@@ -12,6 +12,8 @@ const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 const OURS: &str = "5c2a1d1e-8f5b-4a0e-9d0c-7a3f3b8e6c41";
 /// Kept without power, and seen by the firmware and by us: what these variables must have.
 const ATTRIBUTES: u32 = 0x1 | 0x2 | 0x4;
+/// `LOAD_OPTION_ACTIVE`, of the attributes that a load option begins with (3.1.3).
+const ACTIVE: u8 = 1;
 /// Longer than any load option that a firmware makes.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -54,7 +56,10 @@ impl LoadOption {
         if rest.len() < path_at + path_bytes {
             return None;
         }
-        Some(LoadOption { is_active: attributes & 1 != 0, description: String::from_utf16(&units).ok()? })
+        Some(LoadOption {
+            is_active: attributes & u32::from(ACTIVE) != 0,
+            description: String::from_utf16(&units).ok()?,
+        })
     }
 }
 
@@ -103,6 +108,18 @@ pub fn write(folder: &Path, name: Name<'_>, value: &[u8]) -> io::Result<()> {
         file.set_len(bytes.len() as u64)?;
     }
     if written == bytes.len() { Ok(()) } else { Err(io::Error::other("the firmware took only a part")) }
+}
+
+/// Makes a load option one that the firmware starts by itself, or one that it does not. All else of it stays, by one write.
+///
+/// # Errors
+/// As [`read`] and [`write`], and when there is none of this number.
+pub fn set_active(folder: &Path, number: u16, is_active: bool) -> io::Result<()> {
+    let name = format!("Boot{number:04X}");
+    let mut value = read(folder, Name::global(&name))?.unwrap_or_default();
+    let attributes = value.first_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    *attributes = if is_active { *attributes | ACTIVE } else { *attributes & !ACTIVE };
+    write(folder, Name::global(&name), &value)
 }
 
 /// Takes a variable away.

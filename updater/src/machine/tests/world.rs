@@ -366,8 +366,9 @@ impl Loader {
     fn with(&self, boots: &Boots) -> Loader {
         match self {
             Loader::Tries(_) => Loader::Tries(boots.clone()),
+            // What is on trial stays behind what is good: the firmware takes it where that cannot be loaded.
             Loader::Once { .. } => Loader::Once {
-                order: boots.trial.map_or(boots.order, |slot| Order::only(slot.other())),
+                order: boots.trial.map_or(boots.order, |slot| Order::both_from(slot.other())),
                 next: boots.trial,
             },
         }
