@@ -150,6 +150,12 @@ const FLOORS: &[Floor] = &[
         when: When::Long,
     },
     Floor {
+        name: "update-efi",
+        about: "releases on an arm64 board that EDK II starts",
+        run: Run::Steps(boards::update_efi),
+        when: When::Long,
+    },
+    Floor {
         name: "broken-arm64",
         about: "what breaks on the arm64 board, and does not matter",
         run: Run::Steps(|cache, tally, steps| boards::broken(cache, tally, Arch::Arm64, steps)),

@@ -1,9 +1,11 @@
 //! `cargo demo --update` and the floors `update-ARCH`: one board with one disk takes one release after the other from a web
-//! server, keeps the good ones and goes back from the others. What boots is decided by U-Boot, and read on the serial line.
+//! server, keeps the good ones and goes back from the others. What boots is decided by U-Boot, and read on the serial line. On the floor
+//! `update-efi` it is decided by EDK II, and read there and in its flash.
 
 mod any_write;
 mod appliances;
 mod containers;
+mod edk2;
 mod fall_back;
 mod install;
 mod power_cuts;
@@ -16,12 +18,14 @@ use crate::arch::Arch;
 use crate::board::agent::AgentError;
 use crate::board::qemu::QemuError;
 use crate::board::qmp::QmpError;
-use crate::board::{BoardError, BuildError, left_behind};
+use crate::board::{BoardError, BuildError, Firmware, left_behind};
 use crate::cache::Cache;
 use crate::length::Length;
+use crate::provision;
 use crate::report::{NotSo, Observer, Report, StepReport};
 use crate::steps::Role::{self, Boots, Follows, Looks, Prepares};
 use crate::steps::Wanted;
+use releases::Releases;
 use roof::Roof;
 use std::fmt;
 use std::path::Path;
@@ -103,9 +107,50 @@ const WRITES: &[Step] = &[
     },
 ];
 
+/// Those of a board that EDK II starts.
+const STEPS_BY_EDK2: &[Step] = &[
+    Step {
+        title: "EDK II starts release 1 from slot A, and takes a variable from the running system",
+        role: Boots,
+        take: edk2::first,
+    },
+    Step {
+        title: "release 2 is written into slot B and armed by BootNext, and boots on trial",
+        role: Prepares,
+        take: edk2::second,
+    },
+    Step {
+        title: "its containers become healthy, and it is confirmed: BootOrder has slot B first",
+        role: Prepares,
+        take: edk2::confirmed,
+    },
+    Step {
+        title: "release 4 panics before its PID 1 is up: EDK II forgets it each time, and release 2 comes back",
+        role: Follows,
+        take: edk2::panics,
+    },
+    Step {
+        title: "release 6 is good, and a user goes back from it all the same: BootOrder follows",
+        role: Follows,
+        take: edk2::on_wish,
+    },
+];
+
 /// Builds the releases, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
 pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
-    take_steps(STEPS, cache, arch, directory, Length::Short, wanted)
+    let build = || {
+        let releases = Releases::build(cache, arch, &releases::BY_U_BOOT, directory)?;
+        releases.add_others(cache, directory)?;
+        Ok(releases)
+    };
+    take_steps(STEPS, build, Firmware::UBoot, directory, Length::Short, wanted)
+}
+
+/// The same for a board that EDK II starts.
+pub fn run_by_edk2(cache: &Cache, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
+    let firmware = Firmware::Edk2(provision::edk2(cache)?);
+    let build = || Releases::build(cache, Arch::Arm64, &releases::BY_EDK2, directory);
+    take_steps(STEPS_BY_EDK2, build, firmware, directory, Length::Short, wanted)
 }
 
 /// As [`run`], for the power that goes away after any write; with more of them where the run may take long.
@@ -116,13 +161,14 @@ pub fn run_writes(
     length: Length,
     wanted: &Wanted,
 ) -> Result<Report, BuildError> {
-    take_steps(WRITES, cache, arch, directory, length, wanted)
+    let build = || Releases::build(cache, arch, &releases::BY_U_BOOT, directory);
+    take_steps(WRITES, build, Firmware::UBoot, directory, length, wanted)
 }
 
 fn take_steps(
     all: &[Step],
-    cache: &Cache,
-    arch: Arch,
+    build: impl FnOnce() -> Result<Releases, BuildError>,
+    firmware: Firmware,
     directory: &Path,
     length: Length,
     wanted: &Wanted,
@@ -130,11 +176,11 @@ fn take_steps(
     let places = wanted.places(all.iter().map(|step| (step.title, step.role)))?;
     let began = Instant::now();
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
-    let releases = releases::Releases::build(cache, arch, directory)?;
+    let releases = build()?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     left_behind::clear(directory);
     let switched_on = Instant::now();
-    let mut roof = Roof::new(&releases, directory, length)?;
+    let mut roof = Roof::new(&releases, firmware, directory, length)?;
     let planned = places.len();
     let mut steps: Vec<StepReport> = Vec::new();
     for place in places {
@@ -150,9 +196,7 @@ fn take_steps(
             break;
         }
     }
-    let kernel = Some(releases.prepared.ingredients.kernel.release.clone());
-    let board_seconds = switched_on.elapsed().as_secs_f64();
-    Ok(Report { arch, kernel, prepare_seconds, board_seconds, time: None, planned, steps })
+    Ok(Report::ended(&releases.prepared.ingredients, prepare_seconds, switched_on, planned, steps))
 }
 
 /// Why a step ended early.

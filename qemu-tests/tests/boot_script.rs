@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use qemu_tests::arch::Arch;
-use qemu_tests::board::disk::{self, DataPartition, DiskContent, System};
+use qemu_tests::board::disk::{self, DataPartition, DiskContent, Firmware, System};
 use qemu_tests::board::qemu::{Disk, OnReset, Qemu, QemuOptions, Speed};
 use qemu_tests::cache::Cache;
 use qemu_tests::provision;
@@ -34,6 +34,7 @@ fn boot(arch: Arch, state: &BootState, spoil: impl Fn(&File)) -> Option<Told> {
     let empty = System { image: at("nothing"), kernel: at("nothing"), initramfs: at("nothing") };
     let content = DiskContent {
         arch,
+        firmware: Firmware::UBoot,
         a: empty.clone(),
         b: Some(empty),
         state: state.clone(),
@@ -48,8 +49,8 @@ fn boot(arch: Arch, state: &BootState, spoil: impl Fn(&File)) -> Option<Told> {
         arch,
         memory_mib: 256,
         processors: 1,
-        uboot,
-        environment: at("flash"),
+        firmware: uboot,
+        flash: at("flash"),
         disk: Disk::File(at("disk")),
         speed: Speed::OfThisMachine,
         on_reset: OnReset::End,

@@ -36,6 +36,10 @@ pub(super) fn update_writes(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
     count_steps(tally, "update-writes", arch, run);
 }
 
+pub(super) fn update_efi(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
+    count_steps(tally, "update-efi", Arch::Arm64, |directory| update::run_by_edk2(cache, directory, steps));
+}
+
 pub(super) fn guests(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
     count_steps(tally, "guests", Arch::Arm64, |directory| guests_on_board::run(cache, directory, steps));
 }

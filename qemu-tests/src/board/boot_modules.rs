@@ -61,6 +61,8 @@ pub const SYSTEM: &[&str] = &[
     "nls_ascii",
     "nls_cp437",
     "vfat",
+    // Where EFI firmware starts the board.
+    "efivarfs",
 ];
 
 /// What depmod(8) starts from, besides the modules.

@@ -17,6 +17,9 @@ pub const KERNEL_FILE: &str = "vmlinuz";
 /// The initramfs' name there.
 pub const INITRAMFS_FILE: &str = "initrd";
 
+/// The size of a slot's boot partition.
+const KERNEL_PARTITION_MIB: u64 = 64;
+
 /// The header of an image, which a slot repeats at its end.
 const HEADER_BYTES: u64 = 4096;
 
@@ -27,11 +30,22 @@ const UBOOT_ENVIRONMENT: &str = include_str!("../../data/u-boot.env");
 /// `CONFIG_ENV_SIZE` of U-Boot for QEMU's ARM boards.
 const UBOOT_ENVIRONMENT_BYTES: u64 = 256 * 1024;
 
+/// What starts a board's kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firmware {
+    /// U-Boot, by the boot script on the disk.
+    UBoot,
+    /// EDK II, which is this file: by load options in its flash.
+    Edk2(PathBuf),
+}
+
 /// What goes onto a disk.
 #[derive(Debug, Clone)]
 pub struct DiskContent {
     /// The board's processor.
     pub arch: Arch,
+    /// What starts its kernel.
+    pub firmware: Firmware,
     /// Slot A.
     pub a: System,
     /// Slot B, if it holds a system.
@@ -58,12 +72,12 @@ pub enum DataPartition {
     Missing,
 }
 
-/// One system: its signed image, and what U-Boot needs of it.
+/// One system: its signed image, and what the boot loader needs of it.
 #[derive(Debug, Clone)]
 pub struct System {
     /// The signed image.
     pub image: PathBuf,
-    /// The kernel, as U-Boot takes it.
+    /// The kernel, as the boot loader takes it.
     pub kernel: PathBuf,
     /// The initramfs.
     pub initramfs: PathBuf,
@@ -115,12 +129,18 @@ fn partitions(data_mib: u64) -> [Partition; 7] {
     [
         Partition { name: "boot", mib: 16, kind: "ef00" },
         Partition { name: "state", mib: 1, kind: linux },
-        Partition { name: "boot-a", mib: 64, kind: linux },
-        Partition { name: "boot-b", mib: 64, kind: linux },
+        Partition { name: "boot-a", mib: KERNEL_PARTITION_MIB, kind: linux },
+        Partition { name: "boot-b", mib: KERNEL_PARTITION_MIB, kind: linux },
         Partition { name: "slot-a", mib: 384, kind: linux },
         Partition { name: "slot-b", mib: 384, kind: linux },
         Partition { name: "data", mib: data_mib, kind: linux },
     ]
+}
+
+/// The number of a partition in the table of such a disk.
+pub fn number(name: &str) -> Option<u32> {
+    let place = partitions(0).iter().position(|partition| partition.name == name)?;
+    u32::try_from(place + 1).ok()
 }
 
 /// Where a partition lies on a disk made by [`make`].
@@ -139,17 +159,24 @@ pub fn extent(name: &str, data_mib: u64) -> Option<Extent> {
 
 /// Makes the disk at `path`; `scratch` is an existing directory for its parts.
 pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), DiskError> {
-    let DiskContent { arch, a, b, state, kernel_arguments, data_mib, data } = content;
+    let DiskContent { arch, firmware, a, b, state, kernel_arguments, data_mib, data } = content;
     let disk = create_with_table(path, *data_mib, data)?;
     let put = |name: &str, part: &Path| -> Result<(), DiskError> {
         let extent = extent(name, *data_mib).expect("the name is one of our table");
         copy_to(&disk, path, extent.offset, part)
     };
-    put("boot", &boot_partition(*arch, kernel_arguments, scratch)?)?;
-    write_state(&disk, path, state, extent("state", *data_mib).expect("the name is one of our table"))?;
-    put("boot-a", &kernel_partition(Some(a), &scratch.join("boot-a.ext4"))?)?;
+    let kernel_partition = match firmware {
+        Firmware::UBoot => {
+            put("boot", &boot_partition(*arch, kernel_arguments, scratch)?)?;
+            write_state(&disk, path, state, extent("state", *data_mib).expect("the name is one of our table"))?;
+            ext4_kernel_partition
+        }
+        // What it needs besides is in its flash.
+        Firmware::Edk2(_) => fat_kernel_partition,
+    };
+    put("boot-a", &kernel_partition(Some(a), &scratch.join("boot-a.part"))?)?;
     write_slot(&disk, path, extent("slot-a", *data_mib).expect("the name is one of our table"), &a.image)?;
-    put("boot-b", &kernel_partition(b.as_ref(), &scratch.join("boot-b.ext4"))?)?;
+    put("boot-b", &kernel_partition(b.as_ref(), &scratch.join("boot-b.part"))?)?;
     if let Some(b) = b {
         write_slot(&disk, path, extent("slot-b", *data_mib).expect("the name is one of our table"), &b.image)?;
     }
@@ -218,17 +245,14 @@ fn boot_partition(arch: Arch, kernel_arguments: &str, scratch: &Path) -> Result<
     }
     let compile = Tool::new("mkimage").args(["-A", arch.mkimage(), "-T", "script", "-C", "none", "-d"]);
     compile.arg(&source).arg(&script).run().map_err(DiskError::Tool)?;
-    let _ = fs::remove_file(&part);
-    let kib = partitions(0)[0].mib * 1024;
-    let format = Tool::new("mkfs.vfat").args(["-n", "BOOT", "-C"]).arg(&part).arg(kib.to_string());
-    format.run().map_err(DiskError::Tool)?;
+    format_fat(&part, "BOOT", partitions(0)[0].mib)?;
     let copy = Tool::new("mcopy").arg("-i").arg(&part).arg(&script).arg(&environment).arg("::");
     copy.run().map_err(DiskError::Tool)?;
     Ok(part)
 }
 
 /// The ext4 partition with kernel and initramfs of one slot, or for those of a later release.
-fn kernel_partition(system: Option<&System>, part: &Path) -> Result<PathBuf, DiskError> {
+fn ext4_kernel_partition(system: Option<&System>, part: &Path) -> Result<PathBuf, DiskError> {
     let tree = part.with_extension("tree");
     let fill = || {
         fs::create_dir_all(&tree)?;
@@ -242,10 +266,28 @@ fn kernel_partition(system: Option<&System>, part: &Path) -> Result<PathBuf, Dis
         .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
         .arg(&tree)
         .arg(part)
-        .arg("64M")
+        .arg(format!("{KERNEL_PARTITION_MIB}M"))
         .run()
         .map_err(DiskError::Tool)?;
     Ok(part.to_owned())
+}
+
+/// The same as FAT, which firmware reads.
+fn fat_kernel_partition(system: Option<&System>, part: &Path) -> Result<PathBuf, DiskError> {
+    format_fat(part, "KERNEL", KERNEL_PARTITION_MIB)?;
+    for (file, name) in
+        system.into_iter().flat_map(|system| [(&system.kernel, KERNEL_FILE), (&system.initramfs, INITRAMFS_FILE)])
+    {
+        let copy = Tool::new("mcopy").arg("-i").arg(part).arg(file).arg(format!("::{name}"));
+        copy.run().map_err(DiskError::Tool)?;
+    }
+    Ok(part.to_owned())
+}
+
+fn format_fat(part: &Path, label: &str, mib: u64) -> Result<(), DiskError> {
+    let _ = fs::remove_file(part);
+    let format = Tool::new("mkfs.vfat").args(["-n", label, "-C"]).arg(part).arg((mib * 1024).to_string());
+    format.run().map(drop).map_err(DiskError::Tool)
 }
 
 fn write_state(disk: &File, path: &Path, state: &BootState, at: Extent) -> Result<(), DiskError> {

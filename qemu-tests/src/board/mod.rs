@@ -5,6 +5,7 @@ pub mod boot_modules;
 pub mod container_images;
 pub mod cpio;
 pub mod disk;
+pub mod efi_flash;
 mod failure;
 pub mod gpio_chip;
 pub mod host_yado;
@@ -25,6 +26,7 @@ pub mod tree;
 pub mod volatile_disk;
 pub mod write_log;
 
+pub use disk::Firmware;
 pub use failure::BuildError;
 pub use running::{
     Board, BoardError, BoardOptions, Prepared, Slots, WriteCache, disk_path, flash_path, instance, remove_disk,

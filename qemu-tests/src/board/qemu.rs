@@ -1,7 +1,7 @@
 //! One QEMU process: its command line, its sockets, its end. It never outlives the value that stands for it.
 //!
 //! The serial line is a socket with a log file beside it, so every byte is kept whether or not anybody looks; QMP and the
-//! agent have a socket each. What the board boots is on its disk: U-Boot comes from the board's flash, as on a real one.
+//! agent have a socket each. What the board boots is on its disk: the boot loader comes from the board's flash, as on a real one.
 
 use crate::arch::Arch;
 use crate::board::qmp::{Qmp, QmpError};
@@ -30,10 +30,10 @@ pub struct QemuOptions {
     pub processors: u32,
     /// How fast they are.
     pub speed: Speed,
-    /// U-Boot, in the first flash.
-    pub uboot: PathBuf,
-    /// U-Boot's environment, in the second flash: an image of exactly [`FLASH_BYTES`].
-    pub environment: PathBuf,
+    /// U-Boot or EDK II, in the first flash.
+    pub firmware: PathBuf,
+    /// What it keeps, in the second flash: an image of exactly [`FLASH_BYTES`].
+    pub flash: PathBuf,
     /// Its one disk.
     pub disk: Disk,
     /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
@@ -220,8 +220,8 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
         memory_mib,
         processors,
         speed,
-        uboot,
-        environment,
+        firmware,
+        flash,
         disk,
         clock,
         has_watchdog,
@@ -241,8 +241,8 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
     }
     add("-m", format!("{memory_mib}M"));
     add("-display", "none".to_owned());
-    add("-bios", uboot.display().to_string());
-    add("-drive", format!("if=pflash,unit=1,format=raw,file={}", escaped(environment)));
+    add("-bios", firmware.display().to_string());
+    add("-drive", format!("if=pflash,unit=1,format=raw,file={}", escaped(flash)));
     match disk {
         Disk::File(file) => add("-drive", format!("if=none,id=disk,format=raw,cache=unsafe,file={}", escaped(file))),
         // With a write cache, that the board has to flush.
@@ -267,7 +267,7 @@ fn arguments(options: &QemuOptions) -> Vec<String> {
         }
     }
     add("-device", "virtio-blk-pci,drive=disk".to_owned());
-    // Without its ROM: Debian's QEMU does not bring ipxe, and U-Boot does not want it.
+    // Without its ROM: Debian's QEMU does not bring ipxe, and no boot loader here wants it.
     add("-netdev", "user,id=uplink".to_owned());
     add("-device", "virtio-net-pci,netdev=uplink,romfile=".to_owned());
     add("-device", "qemu-xhci,id=xhci".to_owned());
@@ -328,8 +328,8 @@ mod tests {
             memory_mib: 128,
             processors: 1,
             speed: Speed::OfThisMachine,
-            uboot: "/u,boot.bin".into(),
-            environment: "/env".into(),
+            firmware: "/u,boot.bin".into(),
+            flash: "/env".into(),
             disk: Disk::File("/a,b".into()),
             clock: None,
             has_watchdog: false,

@@ -2,7 +2,8 @@
 
 use crate::arch::Arch;
 use crate::board::agent::{Agent, AgentError, Hello};
-use crate::board::disk::{self, DataPartition, DiskContent, DiskError, System};
+use crate::board::disk::{self, DataPartition, DiskContent, DiskError, Firmware, System};
+use crate::board::efi_flash::{self, BootVariables};
 use crate::board::failure::BuildError;
 use crate::board::host_yado::HostYado;
 use crate::board::ingredients::{self, Ingredients};
@@ -40,6 +41,8 @@ pub struct BoardOptions {
     pub processors: u32,
     /// How fast they are.
     pub speed: Speed,
+    /// What starts its kernel.
+    pub firmware: Firmware,
     /// What becomes of what it has written and not flushed when the power goes away.
     pub write_cache: WriteCache,
     /// What is in its two slots.
@@ -67,6 +70,7 @@ impl BoardOptions {
             memory_mib,
             processors: 1,
             speed: Speed::OfThisMachine,
+            firmware: Firmware::UBoot,
             write_cache: WriteCache::Kept,
             slots: Slots::OnlyA,
             data_mib,
@@ -124,6 +128,13 @@ pub enum BoardError {
         /// Which.
         path: PathBuf,
         /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// EDK II's flash could not be made or read.
+    Flash {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered, or what is wrong with it.
         source: std::io::Error,
     },
     /// A slot of it could not be spoilt.
@@ -194,7 +205,7 @@ impl Board {
 
     /// Makes the disk of a board that is not switched on yet.
     pub fn assemble(prepared: &Prepared, options: &BoardOptions) -> Result<(), BoardError> {
-        let BoardOptions { slots, data_mib, data, kernel_arguments, directory, .. } = options;
+        let BoardOptions { firmware, slots, data_mib, data, kernel_arguments, directory, .. } = options;
         let scratch = directory.join("parts");
         fs::create_dir_all(&scratch).map_err(|source| BoardError::Directory { path: scratch.clone(), source })?;
         let (b, state) = match slots {
@@ -206,6 +217,7 @@ impl Board {
         };
         let content = DiskContent {
             arch: prepared.ingredients.arch,
+            firmware: firmware.clone(),
             a: prepared.system.clone(),
             b,
             state,
@@ -213,8 +225,17 @@ impl Board {
             data_mib: *data_mib,
             data: data.clone(),
         };
-        disk::make(&disk_path(directory), &content, &scratch).map_err(BoardError::Disk)?;
-        disk::make_flash(&flash_path(directory), &scratch).map_err(BoardError::Disk)
+        let (disk, flash) = (disk_path(directory), flash_path(directory));
+        disk::make(&disk, &content, &scratch).map_err(BoardError::Disk)?;
+        match firmware {
+            Firmware::UBoot => disk::make_flash(&flash, &scratch).map_err(BoardError::Disk),
+            Firmware::Edk2(_) => {
+                let partitions =
+                    ["boot-a", "boot-b"].map(|name| disk::number(name).expect("one of the disk's table"));
+                let made = efi_flash::make(&flash, &disk, partitions, &content.state, kernel_arguments);
+                made.map_err(|source| BoardError::Flash { path: flash, source })
+            }
+        }
     }
 
     /// Spoils the system in slot A of a board that is off.
@@ -227,7 +248,16 @@ impl Board {
     /// Starts the emulator with the disk that an earlier board left in the same directory. Its serial log is replaced.
     pub fn power_on_again(prepared: &Prepared, options: BoardOptions) -> Result<Board, BoardError> {
         let BoardOptions {
-            memory_mib, processors, speed, write_cache, clock, has_watchdog, on_reset, directory, ..
+            memory_mib,
+            processors,
+            speed,
+            firmware,
+            write_cache,
+            clock,
+            has_watchdog,
+            on_reset,
+            directory,
+            ..
         } = &options;
         let sockets = tempfile::Builder::new()
             .prefix("yado-board-")
@@ -252,8 +282,11 @@ impl Board {
             memory_mib: *memory_mib,
             processors: *processors,
             speed: *speed,
-            uboot: prepared.ingredients.uboot.clone(),
-            environment: flash_path(directory),
+            firmware: match firmware {
+                Firmware::UBoot => prepared.ingredients.uboot.clone(),
+                Firmware::Edk2(program) => program.clone(),
+            },
+            flash: flash_path(directory),
             disk,
             clock: clock.clone(),
             has_watchdog: *has_watchdog,
@@ -392,6 +425,12 @@ impl Board {
         qemu::serial_socket(self.sockets.path())
     }
 
+    /// What EDK II's flash says at this moment of what starts next.
+    pub fn boot_variables(&self) -> Result<BootVariables, BoardError> {
+        let path = flash_path(&self.options.directory);
+        efi_flash::read(&path).map_err(|source| BoardError::Flash { path, source })
+    }
+
     /// Copies a partition of a board that is off into a file, and says where.
     pub fn partition(&self, name: &str) -> Result<PathBuf, BoardError> {
         let BoardOptions { directory, data_mib, .. } = &self.options;
@@ -446,6 +485,7 @@ impl fmt::Display for BoardError {
         match self {
             BoardError::Disk(error) => error.fmt(out),
             BoardError::Directory { path, source } => write!(out, "create {}: {source}", path.display()),
+            BoardError::Flash { path, source } => write!(out, "{}: {source}", path.display()),
             BoardError::Spoil { path, source } => write!(out, "spoil a slot of {}: {source}", path.display()),
             BoardError::Serve { path, source } => write!(out, "serve {} to the board: {source}", path.display()),
             BoardError::Qemu(error) => error.fmt(out),

@@ -1,19 +1,39 @@
-//! What else of Debian a board carries, unpacked and not installed: the boot loader, busybox, the ext4 tools that the
+//! What else of Debian a board carries, unpacked and not installed: the boot loaders, busybox, the ext4 tools that the
 //! system image formats and checks the data partition with, and the tool that tells the tests what a device is made of.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::apt::{PrivateApt, Suite};
 use super::failure::ProvisionError;
 use super::host_packages::{self, Purpose};
 use crate::arch::Arch;
-use crate::cache::Cache;
+use crate::cache::{Cache, Key};
 
 /// U-Boot for the board, as QEMU's `-bios` takes it.
 pub fn uboot(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
     // The package holds all boards and is of no architecture.
     let tree = unpacked(cache, "u-boot", Arch::Amd64, &["u-boot-qemu"])?;
     in_tree(tree, &format!("usr/lib/u-boot/{}/u-boot.bin", arch.uboot_folder()))
+}
+
+/// EDK II for 64-bit ARM boards, as QEMU's `-bios` takes it.
+pub fn edk2(cache: &Cache) -> Result<PathBuf, ProvisionError> {
+    const PLACE: &str = "usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
+    host_packages::ensure(cache, &[Purpose::Fetching])?;
+    let apt = PrivateApt::open(cache, Suite::Main)?;
+    // The package is of no architecture. It holds the same once more, filled up to the size of a flash, and flashes with variables.
+    let stanzas = apt.look_up(Arch::Amd64, &["qemu-efi-aarch64"])?;
+    let key = stanzas.iter().fold(Key::new("edk2 1"), |key, stanza| key.with(&stanza.sha256));
+    let folder = cache.entry("edk2-arm64", &key, |aside| {
+        fs::create_dir(aside).map_err(ProvisionError::io("create", aside))?;
+        let tree = aside.join("tree");
+        apt.unpack_into("edk2", &stanzas, &tree)?;
+        let from = in_tree(tree.clone(), PLACE)?;
+        fs::rename(&from, aside.join("QEMU_EFI.fd")).map_err(ProvisionError::io("move", &from))?;
+        fs::remove_dir_all(&tree).map_err(ProvisionError::io("remove", &tree))
+    })?;
+    in_tree(folder, "QEMU_EFI.fd")
 }
 
 /// A static busybox: the small container's whole user land.

@@ -33,7 +33,7 @@ enum What {
     Packages,
     /// The board's kernel and its modules
     Kernel,
-    /// The boot loader
+    /// The boot loaders
     Uboot,
     /// Busybox, and the tools that make and mend ext4
     Busybox,
@@ -93,6 +93,9 @@ fn make_ready(cache: &Cache, what: What, arch: Option<Arch>) -> Result<(), Provi
         }
         if wants(What::Uboot) {
             print_place("uboot", arch, &super::uboot(cache, arch)?);
+            if arch == Arch::Arm64 {
+                print_place("edk2", arch, &super::edk2(cache)?);
+            }
         }
         if wants(What::Busybox) {
             print_place("busybox", arch, &super::busybox(cache, arch)?);

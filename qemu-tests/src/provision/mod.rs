@@ -17,7 +17,7 @@ mod rootfs;
 
 pub use apparmor::apparmor_parser;
 pub(crate) use apt::{PrivateApt, Suite};
-pub use board_files::{busybox, debian_tools, uboot};
+pub use board_files::{busybox, debian_tools, edk2, uboot};
 pub use command_line::{board_parts, main};
 pub use failure::ProvisionError;
 pub use gpio_sim::gpio_sim;

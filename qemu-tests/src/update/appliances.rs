@@ -22,10 +22,18 @@ const RECIPE: &str = concat!(
     include_str!("../../appliance-update/hangs")
 );
 
+/// What a board that EDK II starts says of that.
+const BY_EDK2: &str = concat!(include_str!("../../appliance-update/update.toml"), "boot.loader = \"efi\"\n");
+
 type Files = &'static [(&'static str, &'static str)];
 
 const fn sound(name: &'static str, release: u64, files: Files) -> Appliance {
     Appliance { name, files, recipe: RECIPE, release, first_stage: FirstStage::Ours, fill }
+}
+
+/// The same for a board that EDK II starts.
+const fn by_edk2(name: &'static str, appliance: Appliance) -> Appliance {
+    Appliance { name, fill: fill_by_edk2, ..appliance }
 }
 
 /// What the factory wrote.
@@ -45,6 +53,15 @@ pub(super) const SIXTH: Appliance = sound("update-6", 6, files!("whelk", "6"));
 
 /// A good one that comes on a stick.
 pub(super) const NINTH: Appliance = sound("update-9", 9, files!("whelk", "9"));
+
+/// As [`FIRST`].
+pub(super) const FIRST_BY_EDK2: Appliance = by_edk2("update-1-edk2", FIRST);
+/// As [`SECOND`].
+pub(super) const SECOND_BY_EDK2: Appliance = by_edk2("update-2-edk2", SECOND);
+/// As [`PANICS`].
+pub(super) const PANICS_BY_EDK2: Appliance = by_edk2("update-4-edk2", PANICS);
+/// As [`SIXTH`].
+pub(super) const SIXTH_BY_EDK2: Appliance = by_edk2("update-6-edk2", SIXTH);
 
 /// A file of each system that is found again in its image, because nothing compresses it.
 const BALLAST: &str = "usr/lib/yado/ballast";
@@ -68,6 +85,12 @@ fn fill(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
     workshop.add_image(tree, "busybox", &workshop.busybox_image()?)?;
     tree.file("usr/lib/yado/update.toml", 0o644, include_str!("../../appliance-update/update.toml"))?;
     workshop.compile(tree)
+}
+
+fn fill_by_edk2(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    fill(workshop, tree)?;
+    tree.file("usr/lib/yado/update.toml", 0o644, BY_EDK2)?;
+    Ok(tree.file("etc/modules-load.d/efivarfs.conf", 0o644, "efivarfs\n")?)
 }
 
 fn fill_with_hanging_init(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {

@@ -1,7 +1,7 @@
 //! Releases that must not stay: the board comes back to the one before, and says why.
 
 use super::StepError;
-use super::install::instances_are_ready;
+use super::install::{instances_are_ready, runs};
 use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
 use crate::report::{Observer, Witness};
 use qemu_guest::Ended;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Two boots of a system that does not come up, with the pause of a panic or a watchdog's in each.
-const FALL_BACK_TIMEOUT: Duration = Duration::from_secs(900);
+pub(super) const FALL_BACK_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// What is installed, and what the board then says of it.
 struct Bad {
@@ -49,15 +49,13 @@ pub(super) fn hangs(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), 
 pub(super) fn on_wish(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
     roof.begin_install("release-6")?;
     roof.wait_boot(INSTALL_TIMEOUT)?;
-    let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "A 6")?;
+    runs(roof, observer, "A 6")?;
     roof.wait_status("release 6 that is confirmed", INSTALL_TIMEOUT, |status| {
         status["phase"] == "idle" && status["release"] == 6
     })?;
     roof.begin("rollback")?;
     roof.wait_boot(INSTALL_TIMEOUT)?;
-    let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
+    runs(roof, observer, "B 2")?;
     instances_are_ready(roof, observer)?;
     // That is a trial too.
     let status = roof.wait_status("a rollback that is confirmed", INSTALL_TIMEOUT, |status| {
@@ -83,8 +81,7 @@ pub(super) fn damaged(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<()
     let line = serial.lines().rfind(|line| line.starts_with("boot: slot ")).unwrap_or_default();
     let is_left = line.trim_end() == "boot: slot A, 3 tries left, trial:";
     observer.check(Witness::Peer, "U-Boot takes slot A, no trial", line, is_left)?;
-    let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "A 6")?;
+    runs(roof, observer, "A 6")?;
     instances_are_ready(roof, observer)?;
     roof.wait_status("an update that is over", INSTALL_TIMEOUT, |status| status["phase"] == "idle")?;
     let history = roof.board()?.yado(&["update", "history", "--format", "json"])?;
@@ -119,11 +116,15 @@ fn falls_back(roof: &mut Roof<'_>, observer: &mut Observer, bad: &Bad) -> Result
     observer.check(Witness::Peer, "U-Boot tries slot A, and takes slot B again", tried.join("; "), is_tried)?;
     let end = serial.lines().find(|line| line.contains(bad.end)).unwrap_or_default();
     observer.check(bad.witness, "how the trial ended", end, !end.is_empty())?;
-    let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
+    is_back(roof, observer, bad.release, bad.cause)
+}
+
+/// Release 2 runs again, and history says by which cause the other one was left. Its own words.
+pub(super) fn is_back(roof: &Roof<'_>, observer: &mut Observer, left: u64, cause: &str) -> Result<String, StepError> {
+    runs(roof, observer, "B 2")?;
     instances_are_ready(roof, observer)?;
-    let history = roof.wait_history(bad.release)?;
+    let history = roof.wait_history(left)?;
     let told = format!("{}: {}", history["cause"], history["reason"]);
-    observer.check(Witness::OwnWord, "history tells the cause", &told, history["cause"] == bad.cause)?;
+    observer.check(Witness::OwnWord, "history tells the cause", &told, history["cause"] == cause)?;
     Ok(told)
 }

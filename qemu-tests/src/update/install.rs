@@ -35,30 +35,17 @@ pub(super) fn first(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), 
     let told = "boot: slot A, 3 tries left, trial: ";
     let line = serial.lines().find(|line| line.starts_with("boot: ")).unwrap_or_default();
     observer.check(Witness::Peer, "U-Boot takes slot A, no trial", line, line.trim_end() == told.trim_end())?;
-    let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "A 1")?;
+    runs(roof, observer, "A 1")?;
     instances_are_ready(roof, observer)
 }
 
 /// Fetched, written, armed: until the board restarts by itself.
 pub(super) fn second(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let before = roof.server.requests().lines().count();
-    roof.board()?.shell(&watch_memory(), TIMEOUT)?;
-    roof.begin_install("release-2")?;
-    let shown = roof.wait_status("an install that is under way", TIMEOUT, |status| {
-        status["work"]["total"].as_u64().is_some_and(|total| 0 < total)
-    })?;
-    observer.note("meanwhile a second terminal sees", &shown["work"]);
-    let serial = roof.wait_boot(INSTALL_TIMEOUT)?;
-    let asked: Vec<String> = roof.server.requests().lines().skip(before).map(str::to_owned).collect();
-    let is_asked = asked.iter().any(|line| line.contains("GET /release-2/release "));
-    let bytes = format!("{} requests, the last: {}", asked.len(), asked.last().map_or("", String::as_str));
-    observer.check(Witness::Peer, "nginx was asked for the release and its parts", bytes, is_asked)?;
+    let serial = until_restart(roof, observer, "release-2")?;
     let line = serial.lines().find(|line| line.starts_with("boot: slot ")).unwrap_or_default();
     let is_trial = line.trim_end() == "boot: slot B, 2 tries left, trial: B";
     observer.check(Witness::Peer, "U-Boot takes slot B on trial", line, is_trial)?;
-    let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
+    runs(roof, observer, "B 2")?;
     let peaks = roof.board()?.shell(&format!("cat {PEAKS}"), TIMEOUT)?;
     let total = peaks.split_whitespace().next().and_then(|kib| kib.parse().ok());
     let has_room = total.is_some_and(|kib: u64| 0 < kib && kib <= MAX_PSS_KIB);
@@ -67,8 +54,39 @@ pub(super) fn second(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(),
     Ok(())
 }
 
+/// Installs a release, until another system is up. What the serial line said meanwhile.
+pub(super) fn until_restart(
+    roof: &mut Roof<'_>,
+    observer: &mut Observer,
+    release: &str,
+) -> Result<String, StepError> {
+    let before = roof.server.requests().lines().count();
+    roof.board()?.shell(&watch_memory(), TIMEOUT)?;
+    roof.begin_install(release)?;
+    let shown = roof.wait_status("an install that is under way", TIMEOUT, |status| {
+        status["work"]["total"].as_u64().is_some_and(|total| 0 < total)
+    })?;
+    observer.note("meanwhile a second terminal sees", &shown["work"]);
+    let serial = roof.wait_boot(INSTALL_TIMEOUT)?;
+    let asked: Vec<String> = roof.server.requests().lines().skip(before).map(str::to_owned).collect();
+    let is_asked = asked.iter().any(|line| line.contains(&format!("GET /{release}/release ")));
+    let bytes = format!("{} requests, the last: {}", asked.len(), asked.last().map_or("", String::as_str));
+    observer.check(Witness::Peer, "nginx was asked for the release and its parts", bytes, is_asked)?;
+    Ok(serial)
+}
+
 /// Its containers are healthy, so it is kept.
 pub(super) fn confirmed(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
+    let serial = until_started_again(roof, observer)?;
+    let line = serial.lines().find(|line| line.starts_with("boot: slot ")).unwrap_or_default();
+    let is_kept = line.trim_end() == "boot: slot B, 3 tries left, trial:";
+    observer.check(Witness::Peer, "U-Boot takes slot B again, no trial any more", line, is_kept)?;
+    Ok(())
+}
+
+/// Release 2 is confirmed, and the board started again: what its boot loader does from now on is its own word. What the serial line
+/// said of that.
+pub(super) fn until_started_again(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<String, StepError> {
     instances_are_ready(roof, observer)?;
     let status = roof.wait_status("a release that is confirmed", INSTALL_TIMEOUT, |status| {
         status["phase"] == "idle" && status["release"] == 2
@@ -79,12 +97,14 @@ pub(super) fn confirmed(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<
     observer.check(Witness::OwnWord, "and so does history", outcome, outcome == "confirmed")?;
     let noted = roof.board()?.shell("ls /data/state/", TIMEOUT)?;
     observer.check(Witness::OwnWord, "and init", noted.replace('\n', " "), !noted.contains("trial"))?;
-    // What the boot loader does from now on is its own word.
     roof.board()?.yado(&["rescue", "reboot"])?;
-    let serial = roof.wait_boot(TIMEOUT)?;
-    let line = serial.lines().find(|line| line.starts_with("boot: slot ")).unwrap_or_default();
-    let is_kept = line.trim_end() == "boot: slot B, 3 tries left, trial:";
-    observer.check(Witness::Peer, "U-Boot takes slot B again, no trial any more", line, is_kept)?;
+    roof.wait_boot(TIMEOUT)
+}
+
+/// This slot and this release run.
+pub(super) fn runs(roof: &Roof<'_>, observer: &mut Observer, expected: &str) -> Result<(), StepError> {
+    let running = roof.running()?;
+    observer.check(Witness::Kernel, "slot and release that run", &running, running == expected)?;
     Ok(())
 }
 

@@ -1,7 +1,10 @@
 //! The releases that the board is offered, each built as its maker would: a system image with its boot files, put into a directory
 //! by `yado release build`.
 
-use super::appliances::{FIRST, HANGS, NEVER_READY, NINTH, PANICS, SECOND, SIXTH, ballast_block};
+use super::appliances::{
+    FIRST, FIRST_BY_EDK2, HANGS, NEVER_READY, NINTH, PANICS, PANICS_BY_EDK2, SECOND, SECOND_BY_EDK2, SIXTH,
+    SIXTH_BY_EDK2, ballast_block,
+};
 use crate::arch::Arch;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::{HostYado, ImageOptions};
@@ -29,12 +32,28 @@ pub(super) struct Releases {
 /// What the board is called in its `update.toml`.
 const COMPATIBLE: &str = "qemu-virt";
 
-const OFFERED: [&Appliance; 5] = [&SECOND, &NEVER_READY, &PANICS, &HANGS, &SIXTH];
+/// The systems of one board.
+pub(super) struct Systems {
+    /// What the factory wrote.
+    first: &'static Appliance,
+    /// What it is offered one after the other.
+    offered: &'static [&'static Appliance],
+}
+
+pub(super) const BY_U_BOOT: Systems =
+    Systems { first: &FIRST, offered: &[&SECOND, &NEVER_READY, &PANICS, &HANGS, &SIXTH] };
+pub(super) const BY_EDK2: Systems =
+    Systems { first: &FIRST_BY_EDK2, offered: &[&SECOND_BY_EDK2, &PANICS_BY_EDK2, &SIXTH_BY_EDK2] };
 
 impl Releases {
     /// Builds all of them; systems that were built before are taken from the cache.
-    pub(super) fn build(cache: &Cache, arch: Arch, directory: &Path) -> Result<Releases, BuildError> {
-        let prepared = Prepared::new(cache, arch, &FIRST)?;
+    pub(super) fn build(
+        cache: &Cache,
+        arch: Arch,
+        systems: &Systems,
+        directory: &Path,
+    ) -> Result<Releases, BuildError> {
+        let prepared = Prepared::new(cache, arch, systems.first)?;
         let yado = HostYado::build(cache)?;
         let root = directory.join("releases");
         if root.exists() {
@@ -42,7 +61,7 @@ impl Releases {
         }
         fs::create_dir_all(&root).map_err(BuildError::io(&root))?;
         let mut ballast = None;
-        for appliance in OFFERED {
+        for appliance in systems.offered {
             let system = system_image::system(cache, &prepared.ingredients, &yado, &prepared.keys, appliance)?;
             let number = appliance.release;
             if number == SECOND.release {
@@ -51,6 +70,13 @@ impl Releases {
             yado.build_release(&system, COMPATIBLE, &prepared.keys, &root.join(format!("release-{number}")))?;
         }
         let sticks = root.join("sticks");
+        Ok(Releases { prepared, root, sticks, ballast_block: ballast.unwrap_or_default() })
+    }
+
+    /// Builds what comes on sticks, and what is one container's alone.
+    pub(super) fn add_others(&self, cache: &Cache, directory: &Path) -> Result<(), BuildError> {
+        let Releases { prepared, root, sticks, ballast_block: _ } = self;
+        let yado = HostYado::build(cache)?;
         let ninth = system_image::system(cache, &prepared.ingredients, &yado, &prepared.keys, &NINTH)?;
         for (name, key) in [("good", prepared.keys.release_secret()), ("strangers", prepared.keys.stranger_secret())]
         {
@@ -59,11 +85,11 @@ impl Releases {
             yado.build_release_by(&ninth, COMPATIBLE, &key, &folder.join("yado-release"))?;
         }
         for (number, init) in [(7, "/sbin/init"), (8, "/bin/false")] {
-            let image = container_image(&prepared, &yado, number, init, &directory.join(format!("whelk-{number}")))?;
+            let image = container_image(prepared, &yado, number, init, &directory.join(format!("whelk-{number}")))?;
             let to = root.join(format!("release-{number}"));
             yado.build_release_of_instance("whelk", &image, number, &prepared.keys, &to)?;
         }
-        Ok(Releases { prepared, root, sticks, ballast_block: ballast.unwrap_or_default() })
+        Ok(())
     }
 }
 

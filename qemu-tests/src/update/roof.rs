@@ -9,7 +9,7 @@ use crate::board::qemu::OnReset;
 use crate::board::qmp::{QmpError, UsbStick};
 use crate::board::volatile_disk::Loss;
 use crate::board::write_log::copy_sparse;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, WriteCache, disk_path, instance};
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Firmware, WriteCache, disk_path, instance};
 use crate::length::Length;
 use qemu_guest::Ended;
 use serde_json::Value;
@@ -33,6 +33,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 /// What `yado update` said that was begun last, and with which code it ended.
 const UPDATE_LOG: &str = "/run/update.log";
+/// So much of a serial log is shown where it did not say what was waited for; all of it is kept.
+const MAX_SHOWN_LINES: usize = 5;
 const MEMORY_MIB: u32 = 256;
 pub(super) const DATA_MIB: u64 = 64;
 
@@ -42,6 +44,7 @@ pub(super) struct Roof<'a> {
     pub(super) releases: &'a Releases,
     pub(super) server: Arc<WebServer>,
     pub(super) directory: PathBuf,
+    firmware: Firmware,
     board: Option<Board>,
     /// Of a board whose power is cut.
     options: Option<BoardOptions>,
@@ -55,10 +58,15 @@ pub(super) struct Roof<'a> {
 
 impl<'a> Roof<'a> {
     /// The server runs, the board is off.
-    pub(super) fn new(releases: &'a Releases, directory: &Path, length: Length) -> Result<Roof<'a>, BuildError> {
+    pub(super) fn new(
+        releases: &'a Releases,
+        firmware: Firmware,
+        directory: &Path,
+        length: Length,
+    ) -> Result<Roof<'a>, BuildError> {
         let server = Arc::new(WebServer::start(&releases.root, &directory.join("web"))?);
         let directory = directory.to_owned();
-        Ok(Roof { releases, server, directory, board: None, options: None, length, noted: None, seen: 0 })
+        Ok(Roof { releases, server, directory, firmware, board: None, options: None, length, noted: None, seen: 0 })
     }
 
     /// Another board that is off, beside this one and with the same server. Its disk and its flash are in the directory.
@@ -68,6 +76,7 @@ impl<'a> Roof<'a> {
             releases: self.releases,
             server: Arc::clone(&self.server),
             directory: directory.to_owned(),
+            firmware: self.firmware.clone(),
             board: None,
             options: Some(BoardOptions { on_reset: OnReset::BootAgain, ..usual }),
             length: self.length,
@@ -79,7 +88,8 @@ impl<'a> Roof<'a> {
     /// Switches on the board as the factory made it; says how long it took until its agent spoke.
     pub(super) fn switch_on(&mut self) -> Result<String, StepError> {
         let usual = BoardOptions::usual(&self.directory, MEMORY_MIB, DATA_MIB);
-        let options = BoardOptions { on_reset: OnReset::BootAgain, has_watchdog: true, ..usual };
+        let firmware = self.firmware.clone();
+        let options = BoardOptions { firmware, on_reset: OnReset::BootAgain, has_watchdog: true, ..usual };
         let (board, hello) = Board::boot(&self.releases.prepared, options, BOOT_TIMEOUT)?;
         let said = board.introduced(&hello);
         self.board = Some(board);
@@ -203,8 +213,8 @@ impl<'a> Roof<'a> {
         Ok(())
     }
 
-    /// Waits for the board's next reset and, where a system comes up, for its agent. What U-Boot and the kernel said since the last
-    /// time that was asked.
+    /// Waits for the board's next reset and, where a system comes up, for its agent. What boot loader and kernel said since the
+    /// last time that was asked.
     pub(super) fn wait_boot(&mut self, timeout: Duration) -> Result<String, StepError> {
         self.wait_up(timeout)?;
         self.serial_since()
@@ -237,6 +247,29 @@ impl<'a> Roof<'a> {
                 }
             }
         }
+    }
+
+    /// Waits until the board has been reset, and the serial line has said what it should since the last time that was asked: then for
+    /// the agent of the system that comes up.
+    pub(super) fn wait_said(
+        &mut self,
+        what: &str,
+        timeout: Duration,
+        is_so: impl Fn(&str) -> bool,
+    ) -> Result<String, StepError> {
+        let deadline = Instant::now() + timeout;
+        self.wait_reset(timeout)?;
+        while !is_so(self.board()?.serial().get(self.seen..).unwrap_or_default()) {
+            if deadline <= Instant::now() {
+                let serial = self.serial_since()?;
+                let last_seen = serial.lines().rev().take(MAX_SHOWN_LINES).collect::<Vec<_>>();
+                let last_seen = last_seen.into_iter().rev().collect::<Vec<_>>().join("\n");
+                return Err(BoardError::Deadline { waited_for: what.to_owned(), last_seen }.into());
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.board()?.agent.hello(BOOT_TIMEOUT)?;
+        self.serial_since()
     }
 
     /// What was said on the serial line since the last time that was asked.
