@@ -45,6 +45,8 @@ enum What {
     Rootfs,
     /// crun and LXC, which the benchmark measures beside us
     Peers,
+    /// The root of a board with RAUC and SWUpdate, and what makes bundles for it
+    Updaters,
     /// Roots with other inits, for this machine if no board is named
     Guests,
 }
@@ -110,6 +112,11 @@ fn make_ready(cache: &Cache, what: What, arch: Option<Arch>) -> Result<(), Provi
         if wants(What::Peers) {
             print_place("peers", arch, &super::peers(cache, arch)?);
         }
+    }
+    if wants(What::Updaters) {
+        let arch = arch.unwrap_or(Arch::Arm64);
+        print_place("updaters", arch, &super::updaters_root(cache, arch)?);
+        super::rauc_bundler(cache)?;
     }
     if wants(What::Guests) {
         let arch = arch.unwrap_or(Arch::Amd64);

@@ -13,6 +13,7 @@ mod host_packages;
 mod kernel;
 mod packages_index;
 mod peers;
+mod rauc;
 mod rootfs;
 
 pub use apparmor::apparmor_parser;
@@ -26,5 +27,6 @@ pub use host_packages::{Purpose, ensure as ensure_packages};
 pub use kernel::{Kernel, kernel, newer_kernel};
 pub(crate) use packages_index::Stanza;
 pub use peers::peers;
+pub use rauc::{RaucBundler, rauc_bundler};
 pub(crate) use rootfs::SOURCE_DATE_EPOCH;
-pub use rootfs::{debian_root, lxc_host_root};
+pub use rootfs::{debian_root, lxc_host_root, updaters_root};

@@ -1,6 +1,6 @@
-//! Roots of Debian as tars, by mmdebstrap: the container's, a minimal bookworm with systemd, networkd and resolved; and that of a
-//! board with systemd and LXC, which ours is compared with. One takes minutes for a foreign architecture and is then kept until
-//! Debian publishes a new point release.
+//! Roots of Debian as tars, by mmdebstrap: the container's, a minimal bookworm with systemd, networkd and resolved; and those of
+//! boards that ours is compared with, one with LXC and one with other updaters. One takes minutes for a foreign architecture and is
+//! then kept until Debian publishes a new point release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,26 @@ const LXC_HOST: Recipe<'_> = Recipe {
     setup: include_str!("../../data/lxc_host.sh"),
 };
 
+/// A board's with systemd as its PID 1, and the updaters that Debian has.
+const UPDATERS: Recipe<'_> = Recipe {
+    name: "updaters-root",
+    version: "updaters root 1",
+    packages: &[
+        "usr-is-merged",
+        "systemd",
+        "systemd-sysv",
+        "udev",
+        "kmod",
+        "dbus",
+        "rauc",
+        "rauc-service",
+        "swupdate",
+        "cryptsetup-bin",
+        "openssl",
+    ],
+    setup: include_str!("../../data/updaters_root.sh"),
+};
+
 /// mmdebstrap's own hook that makes `/bin` and its like links before the first package.
 pub(super) const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
 
@@ -78,6 +98,11 @@ pub fn debian_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError>
 /// A Debian 12 root file system with systemd and LXC for a board, as a tar. A kernel's modules are not in it.
 pub fn lxc_host_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
     make(cache, arch, &LXC_HOST)
+}
+
+/// A Debian 12 root file system with systemd, RAUC and SWUpdate for a board, as a tar. A kernel's modules are not in it.
+pub fn updaters_root(cache: &Cache, arch: Arch) -> Result<PathBuf, ProvisionError> {
+    make(cache, arch, &UPDATERS)
 }
 
 fn make(cache: &Cache, arch: Arch, recipe: &Recipe<'_>) -> Result<PathBuf, ProvisionError> {
