@@ -31,7 +31,7 @@ use crate::length::Length;
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report;
 use crate::steps::Wanted;
-use crate::{bench, cross};
+use crate::{bench, cross, update_peers};
 use beside::Beside;
 use tally::Tally;
 
@@ -180,6 +180,12 @@ const FLOORS: &[Floor] = &[
         when: When::Long,
     },
     Floor {
+        name: "update-peers",
+        about: "an update beside RAUC's and SWUpdate's, measured on the arm64 board",
+        run: Run::Tests { run: update_beside_peers, least: 9 },
+        when: When::Long,
+    },
+    Floor {
         name: "guests-arm64",
         about: "roots with the inits that there are, on the arm64 board",
         run: Run::Steps(boards::guests),
@@ -212,7 +218,7 @@ struct Arguments {
     #[arg(value_name = "FLOOR")]
     words: Vec<String>,
     /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, a board at
-    /// rest for an hour instead of ten seconds, users' roots on the arm64 board, a build for each mutation, and guided fuzzing
+    /// rest for an hour instead of ten seconds, users' roots on the arm64 board, an update beside others', a build for each mutation, and guided fuzzing
     #[arg(long)]
     long: bool,
 }
@@ -388,7 +394,22 @@ fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
     let Some(measured) = measured else { return };
     tally.check("its report is written", || measured.write(&directory.join("report.json")));
     count_budgets(tally, &measured.budgets);
-    for failure in &measured.failures {
+    count_failures(tally, &measured.failures);
+}
+
+fn update_beside_peers(cache: &Cache, tally: &mut Tally) {
+    let arch = Arch::Arm64;
+    let directory = report::directory("update-peers", arch);
+    let measured =
+        tally.check("the board with all updaters is prepared", || update_peers::run(cache, arch, &directory));
+    let Some(measured) = measured else { return };
+    tally.check("its report is written", || measured.write(&directory.join("report.json")));
+    count_budgets(tally, &measured.budgets);
+    count_failures(tally, &measured.failures);
+}
+
+fn count_failures(tally: &mut Tally, failures: &[String]) {
+    for failure in failures {
         tally.fail("measured", failure);
     }
 }

@@ -22,3 +22,4 @@ pub mod provision;
 pub mod report;
 pub mod steps;
 pub mod update;
+pub mod update_peers;

@@ -7,6 +7,7 @@
 pub mod attack;
 pub mod contest;
 pub mod denied_calls;
+pub mod turn;
 
 use serde::{Deserialize, Serialize};
 

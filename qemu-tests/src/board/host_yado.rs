@@ -137,18 +137,33 @@ impl HostYado {
         to: &Path,
     ) -> Result<(), CommandError> {
         let System { image, kernel, initramfs } = system;
-        self.tool(&["release", "build", "--compatible", compatible, "--timestamp", SOURCE_DATE_EPOCH])
-            .arg("--system")
-            .arg(image)
+        self.release_of_system(image, compatible, key, to)
             .arg("--boot-file")
             .arg(kernel)
             .arg("--boot-file")
             .arg(initramfs)
+            .run()
+    }
+
+    /// The same for a system's image that names no boot files.
+    pub fn build_release_without_boot_files(
+        &self,
+        image: &Path,
+        compatible: &str,
+        key: &Path,
+        to: &Path,
+    ) -> Result<(), CommandError> {
+        self.release_of_system(image, compatible, key, to).run()
+    }
+
+    fn release_of_system(&self, image: &Path, compatible: &str, key: &Path, to: &Path) -> Tool {
+        self.tool(&["release", "build", "--compatible", compatible, "--timestamp", SOURCE_DATE_EPOCH])
+            .arg("--system")
+            .arg(image)
             .arg("--key")
             .arg(key)
             .arg("--output")
             .arg(to)
-            .run()
     }
 
     /// Builds and signs a release of an image for one instance.

@@ -47,6 +47,8 @@ pub struct Programs {
     pub guest_log: PathBuf,
     /// The benchmark's stopwatch on the board.
     pub guest_race: PathBuf,
+    /// What measures one command there.
+    pub guest_turn: PathBuf,
 }
 
 /// Fetches and builds them, or finds them in the cache.
@@ -90,5 +92,6 @@ fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {
         guest_attack: path("guest-attack")?,
         guest_log: path("guest-log")?,
         guest_race: path("guest-race")?,
+        guest_turn: path("guest-turn")?,
     })
 }

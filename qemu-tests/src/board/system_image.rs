@@ -355,7 +355,16 @@ impl Ingredients {
         for path in [&kernel.modules, busybox, debian_tools, debian].into_iter().chain(gpio_sim) {
             key = key.with(path.as_os_str().as_encoded_bytes());
         }
-        let Programs { yado_init, yado, guest_agent, guest_tool, guest_log, guest_attack, guest_race: _ } = programs;
+        let Programs {
+            yado_init,
+            yado,
+            guest_agent,
+            guest_tool,
+            guest_log,
+            guest_attack,
+            guest_race: _,
+            guest_turn: _,
+        } = programs;
         for program in [yado_init, yado, guest_agent, guest_tool, guest_log, guest_attack] {
             key = key.with(read(program)?);
         }
