@@ -71,7 +71,9 @@ pub(super) fn run(bench: &Bench<'_>, observer: &mut Observer) -> Result<(), Gues
         observer.note("the init inside", shown_end(&init.ran()?));
         return Err(error);
     }
-    bench.inside(OUTER, &["pkill", "-TERM", "yado-init"].map(str::to_owned))?;
+    let words = ["/bin/sh", "-c", "kill -TERM $(pidof yado-init)"].map(str::to_owned);
+    let asked = bench.inside(OUTER, &words)?;
+    observer.check(Witness::Peer, "it is told to end", shown_end(&asked), asked.ended == Ended::Code(0))?;
     let ended = init.ran()?;
     observer.check(
         Witness::Peer,
