@@ -218,7 +218,8 @@ struct Arguments {
     #[arg(value_name = "FLOOR")]
     words: Vec<String>,
     /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, a board at
-    /// rest for an hour instead of ten seconds, users' roots on the arm64 board, an update beside others', a build for each mutation, and guided fuzzing
+    /// rest for an hour instead of ten seconds, users' roots on the arm64 board, updates on the armhf board, by EFI firmware,
+    /// without power after any write and beside others', a build for each mutation, and guided fuzzing
     #[arg(long)]
     long: bool,
 }
@@ -393,8 +394,7 @@ fn budgets_on_board(cache: &Cache, tally: &mut Tally) {
     let measured = tally.check("the board to be measured is prepared", || bench::run(cache, arch, &directory));
     let Some(measured) = measured else { return };
     tally.check("its report is written", || measured.write(&directory.join("report.json")));
-    count_budgets(tally, &measured.budgets);
-    count_failures(tally, &measured.failures);
+    count_measured(tally, &measured.budgets, &measured.failures);
 }
 
 fn update_beside_peers(cache: &Cache, tally: &mut Tally) {
@@ -404,11 +404,11 @@ fn update_beside_peers(cache: &Cache, tally: &mut Tally) {
         tally.check("the board with all updaters is prepared", || update_peers::run(cache, arch, &directory));
     let Some(measured) = measured else { return };
     tally.check("its report is written", || measured.write(&directory.join("report.json")));
-    count_budgets(tally, &measured.budgets);
-    count_failures(tally, &measured.failures);
+    count_measured(tally, &measured.budgets, &measured.failures);
 }
 
-fn count_failures(tally: &mut Tally, failures: &[String]) {
+fn count_measured(tally: &mut Tally, budgets: &[Promise], failures: &[String]) {
+    count_budgets(tally, budgets);
     for failure in failures {
         tally.fail("measured", failure);
     }

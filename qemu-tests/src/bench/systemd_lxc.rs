@@ -11,14 +11,14 @@ use super::first_payload::{self, TRACED};
 use super::rivals::{MAP, Rivals};
 use super::{BOOT_TIMEOUT, BenchError, BenchReport, MEMORY_MIB};
 use crate::board::container_images::lay_out_busybox;
-use crate::board::disk::{DataPartition, System};
-use crate::board::host_yado::{HostYado, ImageOptions};
+use crate::board::disk::{self, DataPartition, System};
+use crate::board::host_yado::HostYado;
 use crate::board::qemu::Speed;
+use crate::board::systemd_system::SystemdSystem;
 use crate::board::tree::Tree;
-use crate::board::{Board, BoardOptions, BuildError, Prepared, boot_modules, system_image};
-use crate::cache::{Cache, Key};
+use crate::board::{Board, BoardOptions, BuildError, Prepared};
+use crate::cache::Cache;
 use crate::command::Tool;
-use crate::progress::Step;
 use crate::provision;
 use serde::Serialize;
 use std::fs;
@@ -29,13 +29,6 @@ const MAX_RATIO_TO_SYSTEMD_LXC: f64 = 0.3;
 
 /// Where, on their data partition, the container is.
 const PLACE: &str = "lxc/first";
-
-/// Starts the agent when all else is started: it takes no part in what is measured.
-const AGENT_UNIT: &str = "[Unit]\nDescription=The tests' agent\nAfter=lxc.service\n\
-    [Service]\nExecStart=/usr/bin/guest-agent\nType=exec\nStandardOutput=null\nRestart=on-failure\n";
-
-/// The initramfs had itself called for modules.
-const SYSCTL: &str = "kernel.modprobe = /sbin/modprobe\n";
 
 /// From PID 1's first instruction to the first payload's.
 #[derive(Debug, Serialize)]
@@ -93,59 +86,17 @@ impl Rival {
 }
 
 fn image(cache: &Cache, ours: &Prepared) -> Result<PathBuf, BuildError> {
-    let ingredients = &ours.ingredients;
-    let arch = ingredients.arch;
-    let yado = HostYado::build(cache)?;
-    let root = provision::lxc_host_root(cache, arch)?;
-    let agent = &ingredients.programs.guest_agent;
-    let key = Key::new("systemd lxc system").with(include_str!("systemd_lxc.rs"));
-    let key = key.with(include_str!("../board/boot_modules.rs")).with(root.as_os_str().as_encoded_bytes());
-    let key = key.with(ingredients.kernel.modules.as_os_str().as_encoded_bytes());
-    let key = key.with(fs::read(agent).map_err(BuildError::io(agent))?).with(ours.keys.identity()?);
-    let key = key.with(HostYado::packer()?);
-    cache.entry(&format!("system-lxc-{arch}"), &key, |aside| {
-        let step = Step::begin(format!("system image for {arch}, systemd with LXC"));
-        let scratch = aside.with_extension("parts");
-        fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
-        let over = lay_out_over_root(&scratch, ours)?;
-        let merged = scratch.join("root.tar");
-        system_image::merge(&root, &over, &merged)?;
-        let options = ImageOptions {
-            source: &merged,
-            kind: "system",
-            architecture: arch.debian(),
-            name: "systemd-lxc",
-            release: 1,
-            boot_files: &[],
-            key: &ours.keys.release_secret(),
-            init: None,
-            halt_signal: None,
-            minimum_runtime: None,
-        };
-        yado.build_image(&options, aside)?;
-        fs::remove_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
-        step.done();
-        Ok::<(), BuildError>(())
-    })
-}
-
-/// What takes init's place, the modules that our system has, and the agent.
-fn lay_out_over_root(scratch: &Path, ours: &Prepared) -> Result<Tree, BuildError> {
-    let modules = Tree::create(&scratch.join("modules"))?;
-    let names = boot_modules::INITRAMFS.iter().chain(boot_modules::SYSTEM).copied();
-    boot_modules::choose(&ours.ingredients.kernel, names)?.lay_out(&modules, &[])?;
-    let tree = Tree::create(&scratch.join("over"))?;
-    // Debian's `/lib` and `/sbin` are links.
-    tree.copy_tree("usr/lib/modules", &modules.root().join("lib/modules"))?;
-    tree.symlink("usr/sbin/yado-init", "../lib/systemd/systemd")?;
-    tree.copy("usr/bin/guest-agent", 0o755, &ours.ingredients.programs.guest_agent)?;
-    tree.file("etc/sysctl.d/modprobe.conf", 0o644, SYSCTL)?;
-    tree.file("etc/systemd/system/guest-agent.service", 0o644, AGENT_UNIT)?;
-    tree.symlink(
-        "etc/systemd/system/multi-user.target.wants/guest-agent.service",
-        "/etc/systemd/system/guest-agent.service",
-    )?;
-    Ok(tree)
+    let system = SystemdSystem {
+        name: "systemd-lxc",
+        what: "systemd with LXC",
+        root: &provision::lxc_host_root(cache, ours.ingredients.arch)?,
+        modules: &[],
+        agent_after: "lxc.service",
+        fill: &|_| Ok(()),
+        recipe: "nothing else",
+        programs: &[],
+    };
+    system.image(cache, ours, &HostYado::build(cache)?)
 }
 
 /// Their data partition: the container's configuration, and its root, which belongs to the container's root.
@@ -156,10 +107,7 @@ fn data_partition(ours: &Prepared, directory: &Path) -> Result<PathBuf, BuildErr
     tree.file(&format!("{PLACE}/config"), 0o644, Rivals::autostarted(&format!("/data/{PLACE}"), FIRST_PAYLOAD))?;
     tree.file(&format!("{PLACE}/seccomp"), 0o644, super::rivals::lxc_seccomp())?;
     let part = directory.join("data.ext4");
-    // That there is none yet is as good.
-    let _ = fs::remove_file(&part);
-    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
-    format.arg(tree.root()).arg(&part).arg(format!("{DATA_MIB}M")).run()?;
+    disk::format_ext4(tree.root(), &part, DATA_MIB)?;
     // Who is not root cannot make files of others; in a file system it is only a number.
     let mut script = String::new();
     give_away(&tree.root().join(&root), &format!("/{root}"), &mut script)?;

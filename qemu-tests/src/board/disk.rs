@@ -200,6 +200,21 @@ pub fn make_flash(path: &Path, scratch: &Path) -> Result<(), DiskError> {
     grow().map_err(|source| DiskError::Io { path: path.to_owned(), source })
 }
 
+/// Makes an ext4 of a tree, in which all is root's: a file of this size, in place of what was there.
+pub fn format_ext4(tree: &Path, part: &Path, mib: u64) -> Result<(), CommandError> {
+    // That there is none yet is as good.
+    let _ = fs::remove_file(part);
+    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
+    format.arg(tree).arg(part).arg(format!("{mib}M")).run()
+}
+
+/// Copies a file; what nobody wrote takes no room in the copy either.
+pub fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, to) = (File::open(from)?, File::create(to)?);
+    to.set_len(from.metadata()?.len())?;
+    write_sparse(&mut from, &to, 0)
+}
+
 /// Copies one partition out of a disk, for tools that want a file.
 pub fn extract(disk: &Path, extent: Extent, to: &Path) -> Result<(), DiskError> {
     let copy = || {

@@ -21,6 +21,7 @@ mod running;
 mod seen_by_kernel;
 pub mod spoilt_slot;
 pub mod system_image;
+pub mod systemd_system;
 pub mod tamper;
 pub mod tree;
 pub mod volatile_disk;

@@ -1,6 +1,7 @@
 //! What the kernel of a board shows of what init or netd says: processes by their group and their name space, addresses by their
 //! link. It is asked by programs that are not under test.
 
+use crate::board::agent::AgentError;
 use crate::board::{Board, BoardError};
 use serde_json::Value;
 use std::time::Duration;
@@ -43,6 +44,13 @@ impl Board {
         let argv = ["/bin/sh", "-c", REMAINS, "remains", instance];
         let said = self.agent.output(&argv, TIMEOUT).map_err(BoardError::Agent)?;
         Ok(said.trim().to_owned())
+    }
+
+    /// How long its kernel has run, by its own clock.
+    pub fn uptime(&self) -> Result<Duration, BoardError> {
+        const FILE: &str = "/proc/uptime";
+        let text = self.agent.read_file(FILE).map_err(BoardError::Agent)?;
+        uptime(&text).ok_or(BoardError::Agent(AgentError::Failed { what: FILE.to_owned(), reason: text }))
     }
 
     /// Waits for the address that netd says an instance's interface was leased.
@@ -103,6 +111,11 @@ fn addresses(link: &Value, said: &str) -> Seen {
     }
 }
 
+/// The first number of /proc/uptime, in seconds: proc(5).
+fn uptime(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +156,11 @@ mod tests {
         assert!(!holds(json!(["10.0.2.15/24", "10.0.2.16/24"])));
         assert!(!holds(json!([])));
         assert!(!holds(Value::Null));
+    }
+
+    #[test]
+    fn the_time_since_the_kernel_runs_is_the_first_number() {
+        assert_eq!(uptime("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
+        assert_eq!(uptime("\n"), None);
     }
 }

@@ -340,7 +340,8 @@ pub fn root_hash(image: &Path) -> Result<String, BuildError> {
     Ok(yado_image::hex::encode(&header(image)?.root_hash))
 }
 
-fn header(image: &Path) -> Result<Header, BuildError> {
+/// What an image says of itself.
+pub(crate) fn header(image: &Path) -> Result<Header, BuildError> {
     let file = File::open(image).map_err(BuildError::io(image))?;
     let (header, _) = yado_image::open::read_header(&file)
         .map_err(|error| BuildError::io(image)(io::Error::other(error.to_string())))?;

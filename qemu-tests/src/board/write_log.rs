@@ -4,6 +4,7 @@
 //! The format is that of the kernel's dm-log-writes: Documentation/admin-guide/device-mapper/log-writes.rst, with the structures and
 //! flags of drivers/md/dm-log-writes.c. All numbers are little-endian; each entry begins a sector, and its data the next one.
 
+use super::disk::copy_sparse;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -190,12 +191,6 @@ impl Manner {
             },
         }
     }
-}
-
-/// Copies a file; what nobody wrote takes no room in the copy either.
-pub fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
-    let copy = crate::command::Tool::new("cp").args(["--sparse=always", "--"]).arg(from).arg(to);
-    copy.run().map_err(io::Error::other)
 }
 
 fn count(log: &File) -> io::Result<u64> {

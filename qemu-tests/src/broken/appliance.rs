@@ -3,12 +3,11 @@
 
 use super::bench::DATA_MIB;
 use super::failure::BrokenError;
-use crate::board::BuildError;
 use crate::board::container_images::lay_out_busybox;
 use crate::board::host_yado::ImageOptions;
 use crate::board::system_image::{Appliance, FirstStage, HALT_BUSYBOX, Workshop};
 use crate::board::tree::Tree;
-use crate::command::Tool;
+use crate::board::{BuildError, disk};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -146,8 +145,6 @@ pub(super) fn data_with_bad_files(directory: &Path) -> Result<PathBuf, BrokenErr
         fs::write(&file, text).map_err(BrokenError::io(&file))?;
     }
     let part = directory.join("data.ext4");
-    let _ = fs::remove_file(&part);
-    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
-    format.arg(&tree).arg(&part).arg(format!("{DATA_MIB}M")).run()?;
+    disk::format_ext4(&tree, &part, DATA_MIB)?;
     Ok(part)
 }

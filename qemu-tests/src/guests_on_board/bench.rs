@@ -94,7 +94,7 @@ impl<'a> Bench<'a> {
 
     /// Since when the board's kernel runs, by its own clock.
     pub(super) fn uptime(&self) -> Result<Duration, GuestError> {
-        Ok(uptime(&self.board()?.agent.read_file("/proc/uptime")?).unwrap_or_default())
+        Ok(self.board()?.uptime()?)
     }
 
     /// Runs a command in an instance to its end, whatever that is.
@@ -152,20 +152,4 @@ impl<'a> Bench<'a> {
 /// How a command ended, and what it printed.
 pub(super) fn shown_end(ran: &Ran) -> String {
     format!("{:?} {}{}", ran.ended, ran.stdout.trim(), ran.stderr.trim())
-}
-
-/// The first number of /proc/uptime, in seconds: proc(5).
-fn uptime(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.split_whitespace().next()?.parse().ok()?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_since_the_kernel_runs_is_the_first_number() {
-        assert_eq!(uptime("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
-        assert_eq!(uptime("\n"), None);
-    }
 }

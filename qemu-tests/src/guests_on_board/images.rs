@@ -5,9 +5,8 @@ use crate::arch::Arch;
 use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::keys::Keys;
 use crate::board::tree::Tree;
-use crate::board::{BuildError, Prepared};
+use crate::board::{BuildError, Prepared, disk};
 use crate::cache::{Cache, Key};
-use crate::command::Tool;
 use crate::progress::Step;
 use crate::provision::{self, GUESTS};
 use std::fs;
@@ -50,12 +49,9 @@ pub(super) fn stick(
         tree.file(&format!("{instance}.toml"), 0o644, format!("image = \"{instance}\"\n{keys}{nic}{more}"))?;
     }
     let stick = directory.join("guests.stick");
-    // That there is none yet is as good.
-    let _ = fs::remove_file(&stick);
     // With room for what the file system has of its own.
     let mib = bytes * 11 / 10 / 1024 / 1024 + 32;
-    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
-    format.arg(tree.root()).arg(&stick).arg(format!("{mib}M")).run()?;
+    disk::format_ext4(tree.root(), &stick, mib)?;
     fs::remove_dir_all(tree.root()).map_err(BuildError::io(tree.root()))?;
     fs::canonicalize(&stick).map_err(BuildError::io(&stick))
 }

@@ -173,11 +173,7 @@ impl<'a> Arena<'a> {
 
     /// How long the board has been on, by its own clock.
     pub(super) fn uptime(&self) -> Result<Duration, HostileError> {
-        let text = self.board()?.agent.read_file("/proc/uptime")?;
-        let seconds = text.split(' ').next().and_then(|seconds| seconds.parse().ok());
-        seconds
-            .map(Duration::from_secs_f64)
-            .ok_or(HostileError::Lacks { place: "/proc/uptime", wanted: "seconds".to_owned() })
+        Ok(self.board()?.uptime()?)
     }
 
     /// The machine as it is now.

@@ -7,9 +7,8 @@ use super::failure::HostileError;
 use crate::bench::appliance::lay_out_peers;
 use crate::board::qmp::UsbStick;
 use crate::board::tree::Tree;
-use crate::board::{BuildError, Prepared};
+use crate::board::{BuildError, Prepared, disk};
 use crate::cache::Cache;
-use crate::command::Tool;
 use crate::provision;
 use crate::report::{Observer, Witness};
 use qemu_guest::attack::{self, Line, Watched};
@@ -46,10 +45,7 @@ pub(super) fn stick(cache: &Cache, prepared: &Prepared, directory: &Path) -> Res
     tree.file("lxc.conf", 0o644, lines.join("\n") + "\n")?;
     tree.copy("common.seccomp", 0o644, &shipped.join("common.seccomp"))?;
     let stick = directory.join("lxc.stick");
-    // That there is none yet is as good.
-    let _ = fs::remove_file(&stick);
-    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
-    format.arg(tree.root()).arg(&stick).arg(format!("{STICK_MIB}M")).run()?;
+    disk::format_ext4(tree.root(), &stick, STICK_MIB)?;
     fs::canonicalize(&stick).map_err(BuildError::io(&stick))
 }
 

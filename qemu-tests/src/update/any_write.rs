@@ -4,8 +4,9 @@
 use super::StepError;
 use super::install::instances_are_ready;
 use super::roof::{DATA_MIB, INSTALL_TIMEOUT, Roof, TIMEOUT};
-use crate::board::write_log::{Cut, Entry, Manner, Replay, WriteLog, copy_sparse};
-use crate::board::{BuildError, disk, disk_path, flash_path, write_log_path};
+use crate::board::disk::{self, copy_sparse};
+use crate::board::write_log::{Cut, Entry, Manner, Replay, WriteLog};
+use crate::board::{BuildError, disk_path, flash_path, write_log_path};
 use crate::command::Tool;
 use crate::length::Length;
 use crate::report::{Observer, Witness};
@@ -15,8 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// So many writes of data are sampled, and where a run may take long.
-const SAMPLES: [usize; 2] = [40, 1000];
+/// So many writes of data are sampled.
+const fn samples(length: Length) -> usize {
+    match length {
+        Length::Short => 40,
+        Length::Long => 1000,
+    }
+}
 /// Of every so many boards one is watched until it has nothing more to do.
 const WATCHED: usize = 8;
 /// A board has one processor, and this machine two at least.
@@ -114,21 +120,19 @@ pub(super) fn noted(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), 
 
 /// All of the boot state, the slot's header, the data partition and the partition table.
 pub(super) fn after_each_small_one(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let noted = roof.noted.take().ok_or(StepError::Off)?;
+    let noted = roof.noted.as_ref().ok_or(StepError::Off)?;
     let mut manners = vec![Manner::Whole];
     if roof.length == Length::Long {
         manners.extend([Manner::Torn(1), Manner::Reordered(1)]);
     }
     let places = noted.writes().filter(|(_, place)| !matches!(place, Place::Image | Place::BootFiles));
     let cuts = places.flat_map(|(after, _)| manners.iter().map(move |&manner| Cut { after, manner })).collect();
-    let judged = judge_all(roof, &noted, cuts, observer);
-    roof.noted = Some(noted);
-    judged
+    judge_all(roof, noted, cuts, observer)
 }
 
 /// Some, with what was not flushed lost or torn in two of three.
 pub(super) fn after_some_of_data(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let noted = roof.noted.take().ok_or(StepError::Off)?;
+    let noted = roof.noted.as_ref().ok_or(StepError::Off)?;
     let seed = fastrand::u64(..);
     observer.note("the writes follow from the number", seed);
     let mut chance = fastrand::Rng::with_seed(seed);
@@ -142,11 +146,8 @@ pub(super) fn after_some_of_data(roof: &mut Roof<'_>, observer: &mut Observer) -
         };
         Cut { after: places[chance.usize(..places.len())], manner }
     };
-    let count = SAMPLES[usize::from(roof.length == Length::Long)];
-    let cuts = (0..count).map(&mut cut).collect();
-    let judged = judge_all(roof, &noted, cuts, observer);
-    roof.noted = Some(noted);
-    judged
+    let cuts = (0..samples(roof.length)).map(&mut cut).collect();
+    judge_all(roof, noted, cuts, observer)
 }
 
 /// Boots a board after each cut; what they did is one table.

@@ -3,8 +3,8 @@
 use super::StepError;
 use super::install::instances_are_ready;
 use super::roof::{INSTALL_TIMEOUT, Roof, TIMEOUT};
-use crate::board::BuildError;
 use crate::board::qmp::UsbStick;
+use crate::board::{BuildError, disk};
 use crate::command::Tool;
 use crate::report::{Observer, Witness};
 use serde_json::Value;
@@ -19,7 +19,7 @@ const SPARE_MIB: u64 = 24;
 
 /// One by another signer, twice, and then a good one; of its partition the name is a slot's.
 pub(super) fn plugged_in(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
-    let (good, strangers) = (stick(roof, "good", fat_in_slot_b)?, stick(roof, "strangers", ext4)?);
+    let (good, strangers) = (stick(roof, "good", fat_in_slot_b)?, stick(roof, "strangers", whole_ext4)?);
     let before = roof.running()?;
     roof.board()?.shell("echo 'sticks = true' > /data/update.toml", TIMEOUT)?;
 
@@ -95,9 +95,8 @@ fn stick(
 }
 
 /// The whole stick is an ext4.
-fn ext4(top: &Path, mib: u64, path: &Path) -> Result<(), BuildError> {
-    let make = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"]);
-    Ok(make.arg(top).arg(path).arg(format!("{mib}M")).run()?)
+fn whole_ext4(top: &Path, mib: u64, path: &Path) -> Result<(), BuildError> {
+    Ok(disk::format_ext4(top, path, mib)?)
 }
 
 /// A GPT with one partition, called like a slot and formatted as FAT.

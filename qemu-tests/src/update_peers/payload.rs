@@ -4,7 +4,7 @@
 use super::peer_board::PRODUCT;
 use crate::board::host_yado::{HostYado, ImageOptions};
 use crate::board::tree::Tree;
-use crate::board::{BuildError, Prepared};
+use crate::board::{BuildError, Prepared, system_image};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,15 +93,8 @@ impl Image {
         let release = directory.join(format!("release-{name}"));
         yado.build_release_without_boot_files(&path, PRODUCT, &prepared.keys.release_secret(), &release)?;
         let bytes = fs::metadata(&path).map_err(BuildError::io(&path))?.len();
-        Ok(Image { name, bytes, header: read_header(&path)?, path, release })
+        Ok(Image { name, bytes, header: system_image::header(&path)?, path, release })
     }
-}
-
-fn read_header(path: &Path) -> Result<Header, BuildError> {
-    let file = fs::File::open(path).map_err(BuildError::io(path))?;
-    let read = yado_image::open::read_header(&file);
-    let (header, _) = read.map_err(|error| BuildError::io(path)(std::io::Error::other(error.to_string())))?;
-    Ok(header)
 }
 
 fn random_bytes(chance: &mut Rng, count: usize) -> Vec<u8> {

@@ -4,14 +4,14 @@
 use super::bundles::{Signer, rauc_configuration};
 use super::payload::{Image, Payload};
 use crate::arch::Arch;
-use crate::board::disk::{DataPartition, System};
-use crate::board::host_yado::{HostYado, ImageOptions};
+use crate::board::disk::{self, DataPartition, System};
+use crate::board::host_yado::HostYado;
 use crate::board::qemu::Speed;
-use crate::board::system_image::{self, Appliance, FirstStage};
+use crate::board::system_image::{Appliance, FirstStage};
+use crate::board::systemd_system::SystemdSystem;
 use crate::board::tree::Tree;
-use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared, boot_modules};
-use crate::cache::{Cache, Key};
-use crate::command::Tool;
+use crate::board::{Board, BoardError, BoardOptions, BuildError, Prepared};
+use crate::cache::Cache;
 use crate::progress::Step;
 use crate::provision;
 use std::fs;
@@ -44,13 +44,6 @@ const FIRST_STAGE: Appliance = Appliance {
 
 /// Besides those of our own system: RAUC's bundles are file systems of this kind.
 const MODULES: [&str; 1] = ["squashfs"];
-
-/// Starts the agent when all else is started.
-const AGENT_UNIT: &str = "[Unit]\nDescription=The tests' agent\nAfter=dbus.service data.mount\n\
-    [Service]\nExecStart=/usr/bin/guest-agent\nType=exec\nStandardOutput=null\nRestart=on-failure\n";
-
-/// The initramfs had itself called for modules.
-const SYSCTL: &str = "kernel.modprobe = /sbin/modprobe\n";
 
 /// Nobody holds a lock that would delay a restart.
 const POLICY: &str = "compatible = [\"update-peers\"]\nreboot.lock_limit = \"0s\"\n";
@@ -94,64 +87,24 @@ impl PeerBoard {
 }
 
 fn image(cache: &Cache, ours: &Prepared, yado: &HostYado) -> Result<PathBuf, BuildError> {
-    let ingredients = &ours.ingredients;
-    let arch = ingredients.arch;
-    let root = provision::updaters_root(cache, arch)?;
-    let mut key = Key::new("update peers system").with(include_str!("peer_board.rs"));
-    key = key.with(include_str!("../board/boot_modules.rs")).with(root.as_os_str().as_encoded_bytes());
-    key = key.with(ingredients.kernel.modules.as_os_str().as_encoded_bytes()).with(ours.keys.identity()?);
-    for program in [&ingredients.programs.guest_agent, &ingredients.programs.yado] {
-        key = key.with(fs::read(program).map_err(BuildError::io(program))?);
-    }
-    key = key.with(HostYado::packer()?);
-    cache.entry(&format!("system-update-peers-{arch}"), &key, |aside| {
-        let step = Step::begin(format!("system image for {arch}, systemd with updaters"));
-        let scratch = aside.with_extension("parts");
-        fs::create_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
-        let over = lay_out_over_root(&scratch, ours)?;
-        let merged = scratch.join("root.tar");
-        system_image::merge(&root, &over, &merged)?;
-        let options = ImageOptions {
-            source: &merged,
-            kind: "system",
-            architecture: arch.debian(),
-            name: PRODUCT,
-            release: 1,
-            boot_files: &[],
-            key: &ours.keys.release_secret(),
-            init: None,
-            halt_signal: None,
-            minimum_runtime: None,
-        };
-        yado.build_image(&options, aside)?;
-        fs::remove_dir_all(&scratch).map_err(BuildError::io(&scratch))?;
-        step.done();
-        Ok::<(), BuildError>(())
-    })
-}
-
-/// What takes init's place, the modules that our system has, our updater with what it trusts, and the agent.
-fn lay_out_over_root(scratch: &Path, ours: &Prepared) -> Result<Tree, BuildError> {
-    let programs = &ours.ingredients.programs;
-    let modules = Tree::create(&scratch.join("modules"))?;
-    let names = boot_modules::INITRAMFS.iter().chain(boot_modules::SYSTEM).chain(&MODULES).copied();
-    boot_modules::choose(&ours.ingredients.kernel, names)?.lay_out(&modules, &[])?;
-    let tree = Tree::create(&scratch.join("over"))?;
-    // Debian's `/lib` and `/sbin` are links.
-    tree.copy_tree("usr/lib/modules", &modules.root().join("lib/modules"))?;
-    tree.symlink("usr/sbin/yado-init", "../lib/systemd/systemd")?;
-    tree.copy("usr/bin/yado", 0o755, &programs.yado)?;
-    tree.symlink("usr/bin/yado-updater", "yado")?;
-    tree.copy("usr/lib/yado/trust/release.pub", 0o644, &ours.keys.release_public())?;
-    tree.file("usr/lib/yado/update.toml", 0o644, POLICY)?;
-    tree.copy("usr/bin/guest-agent", 0o755, &programs.guest_agent)?;
-    tree.file("etc/sysctl.d/modprobe.conf", 0o644, SYSCTL)?;
-    tree.file("etc/systemd/system/guest-agent.service", 0o644, AGENT_UNIT)?;
-    tree.symlink(
-        "etc/systemd/system/multi-user.target.wants/guest-agent.service",
-        "/etc/systemd/system/guest-agent.service",
-    )?;
-    Ok(tree)
+    let program = &ours.ingredients.programs.yado;
+    let system = SystemdSystem {
+        name: PRODUCT,
+        what: "systemd with updaters",
+        root: &provision::updaters_root(cache, ours.ingredients.arch)?,
+        modules: &MODULES,
+        agent_after: "dbus.service data.mount",
+        // Our updater, with what it trusts.
+        fill: &|tree| {
+            tree.copy("usr/bin/yado", 0o755, program)?;
+            tree.symlink("usr/bin/yado-updater", "yado")?;
+            tree.copy("usr/lib/yado/trust/release.pub", 0o644, &ours.keys.release_public())?;
+            Ok(tree.file("usr/lib/yado/update.toml", 0o644, POLICY)?)
+        },
+        recipe: include_str!("peer_board.rs"),
+        programs: &[program],
+    };
+    system.image(cache, ours, yado)
 }
 
 /// Both updates for each updater, what they are configured by, and what measures them.
@@ -175,9 +128,6 @@ fn data_partition(
         }
     }
     let part = directory.join("data.ext4");
-    // That there is none yet is as good.
-    let _ = fs::remove_file(&part);
-    let format = Tool::new("mke2fs").args(["-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=0", "-d"]);
-    format.arg(tree.root()).arg(&part).arg(format!("{DATA_MIB}M")).run()?;
+    disk::format_ext4(tree.root(), &part, DATA_MIB)?;
     Ok(part)
 }
