@@ -11,7 +11,7 @@ const WITHOUT_A_NAME: &str = "acpid adjtimex ar arch arp arping ascii ash bc blk
      cpio crc32 crond crontab cttyhack dc deallocvt depmod devmem diff dnsdomainname dos2unix dpkg dpkg-deb dumpkmap \
      dumpleases ed egrep expand factor fallocate fatattr fdisk fgrep findfs fold freeramdisk fsfreeze fstrim ftpget \
      ftpput getopt getty groups gunzip gzip halt hostid httpd hwclock i2cdetect i2cdump i2cget i2cset i2ctransfer ifdown \
-     ifup ionice ipcalc ipneigh killall klogd last link linux32 linux64 linuxrc loadfont loadkmap logger login logname \
+     ifup ionice ipcalc ipneigh klogd last link linux32 linux64 linuxrc loadfont loadkmap logger login logname \
      logread losetup lsscsi lzcat lzma lzop mdev microcom mim mkdosfs mke2fs mkfifo mkpasswd mkswap mktemp modinfo mt \
      nameif nl nologin nproc nsenter nuke openvt partprobe passwd paste patch pidof ping6 pivot_root rdate realpath \
      renice reset resume rev rmmod rpm rpm2cpio run-init run-parts setkeycodes setpriv setsid sha1sum sha3sum sha512sum \

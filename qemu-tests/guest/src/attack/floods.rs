@@ -160,7 +160,7 @@ fn link_flaps() -> Outcome {
     let outcome = flood_with("changes", |number| netlink::send(&socket, &set_link(index, number % 2 == 1)));
     let _ = netlink::send(&socket, &set_link(index, true));
     // A link that was down has lost its routes: the client asks for its lease again.
-    let _ = Command::new("pkill").args(["-USR1", "udhcpc"]).status();
+    let _ = Command::new("killall").args(["-USR1", "udhcpc"]).status();
     let until = Instant::now() + Duration::from_secs(5);
     while gateway().is_none() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
