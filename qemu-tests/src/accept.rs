@@ -199,15 +199,17 @@ const FLOORS: &[Floor] = &[
     },
 ];
 
-/// Those on the right begin with the one on the left, one after the other, if both are run, and are waited for when it is the first one's
-/// turn. What boards are made of comes over the network while compilers work, and compilers work while tests wait. None of them judges
-/// times that others make longer: a demo that took too long beside other work is not judged, and attacked and measured boards have a
-/// clock that stands still while they wait.
-const BESIDE: &[(&str, &[&str])] = &[
-    ("style", &["provision"]),
-    ("unit", &["oldest", "cross"]),
-    ("arm64", &["armhf", "update-arm64", "broken-arm64", "broken-armhf"]),
-];
+/// The second lane: these run one after the other, beside all others but those that are [`ALONE`]. What boards are made of comes over the
+/// network while compilers work, compilers work while tests wait, and an emulated board keeps one processor busy. None of the two lanes
+/// judges times that the other makes longer: a demo that took too long beside other work is not judged, and attacked and measured boards
+/// have a clock that stands still while they wait.
+const BESIDE: &[&str] = &["provision", "oldest", "cross", "armhf", "update-arm64", "broken-arm64", "broken-armhf"];
+
+/// What all others need, of the second lane too.
+const FIRST: &str = "packages";
+
+/// Those that judge times of this machine: they run when all others are over.
+const ALONE: &[&str] = &["native"];
 
 /// Sets up what it needs and runs every test.
 #[derive(Debug, Parser)]
@@ -272,24 +274,19 @@ pub fn main(args: &[OsString]) -> ExitCode {
     }
     let length = if long { Length::Long } else { Length::Short };
     let mut total = Tally::new(length);
-    let mut running: Vec<Beside> = Vec::new();
-    let mut finished: Vec<&str> = Vec::new();
-    let is_wanted = |of: &str| names.is_empty() || names.iter().any(|name| name == of);
-    for floor in FLOORS.iter().filter(|floor| is_wanted(floor.name)) {
-        if finished.contains(&floor.name) {
-            continue;
+    let is_wanted = |floor: &&Floor| names.is_empty() || names.iter().any(|name| name == floor.name);
+    let is_beside = |floor: &&Floor| BESIDE.contains(&floor.name);
+    let (mut beside, mut here): (Vec<&Floor>, Vec<&Floor>) = FLOORS.iter().filter(is_wanted).partition(is_beside);
+    if here.iter().all(|floor| floor.name == FIRST) || !has_two_processors() {
+        (beside, here) = (Vec::new(), FLOORS.iter().filter(is_wanted).collect());
+    }
+    let mut lane = None;
+    for floor in here {
+        if floor.name != FIRST && !beside.is_empty() {
+            lane = begin(std::mem::take(&mut beside), &mut total);
         }
-        if let Some(place) = running.iter().position(|beside| beside.names().contains(&floor.name)) {
-            let beside = running.remove(place);
-            finished.extend(beside.names());
-            total.add(beside.finish(length));
-            continue;
-        }
-        let others = BESIDE.iter().find(|(first, _)| *first == floor.name).map_or(&[][..], |(_, others)| *others);
-        let others: Vec<&str> = others.iter().copied().filter(|other| is_wanted(other)).collect();
-        if !others.is_empty() && has_two_processors() {
-            // If they cannot be started here, their turn comes.
-            running.extend(Beside::begin(others, if long { &["--long"] } else { &[] }));
+        if ALONE.contains(&floor.name) {
+            finish(lane.take(), &mut total);
         }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
@@ -307,9 +304,24 @@ pub fn main(args: &[OsString]) -> ExitCode {
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
         total.add(tally);
     }
+    finish(lane, &mut total);
     total.print_failures_and_skips();
     println!("accept: {total}");
     if total.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// These floors begin in a lane of their own.
+fn begin(floors: Vec<&Floor>, total: &mut Tally) -> Option<Beside> {
+    let names: Vec<&str> = floors.iter().map(|floor| floor.name).collect();
+    let what = format!("{} beside the other floors", names.join(", "));
+    Beside::begin(&names, total.length()).map_err(|error| total.fail(&what, &error.to_string())).ok()
+}
+
+/// Waits for the end of that lane, if there is one.
+fn finish(lane: Option<Beside>, total: &mut Tally) {
+    if let Some(lane) = lane {
+        total.add(lane.finish(total.length()));
+    }
 }
 
 /// Fewer tests than a floor has at least means that some were not run, and nobody would notice.
@@ -424,17 +436,13 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_beside_a_floor_is_a_floor_of_later_and_runs_once() {
-        let mut all: Vec<&str> = Vec::new();
-        for (first, others) in BESIDE {
-            let places: Vec<_> = std::iter::once(first).chain(*others).map(|name| place(name)).collect();
-            assert!(places.iter().all(Option::is_some), "{first}: {places:?}");
-            assert!(places.is_sorted(), "{first}: in the order in which they are shown: {places:?}");
-            all.extend(*others);
+    fn lanes_have_floors_of_every_run_and_what_one_of_the_second_needs_comes_before_it() {
+        let beside: Vec<_> = BESIDE.iter().map(|name| place(name).unwrap()).collect();
+        assert!(beside.is_sorted(), "in the order in which they run without a second lane");
+        assert!(beside.iter().all(|place| FLOORS[*place].when == When::Always), "who names a floor has it run");
+        assert_eq!(place(FIRST), Some(0));
+        for name in ALONE {
+            assert!(beside.iter().all(|beside| *beside < place(name).unwrap()) && !BESIDE.contains(name), "{name}");
         }
-        let count = all.len();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), count);
     }
 }

@@ -1,5 +1,5 @@
 //! Floors in a process of their own, one after the other, beside those of this process. An emulated board has one processor, so that two
-//! of them take little longer than one, and tests wait more than they compute; what was said is shown when it is their turn here.
+//! of them take little longer than one, and tests wait more than they compute; what was said is shown at their end.
 
 use super::tally::Tally;
 use crate::length::Length;
@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 /// Floors that run.
 #[derive(Debug)]
 pub(super) struct Beside {
-    names: Vec<&'static str>,
+    /// Which.
+    names: String,
     child: Child,
     /// What it says.
     output: File,
@@ -18,33 +19,31 @@ pub(super) struct Beside {
 
 impl Beside {
     /// Starts this program again, for these floors.
-    pub(super) fn begin(names: Vec<&'static str>, arguments: &[&str]) -> io::Result<Beside> {
+    pub(super) fn begin(names: &[&str], length: Length) -> io::Result<Beside> {
         let output = tempfile::tempfile()?;
+        let long: &[&str] = match length {
+            Length::Short => &[],
+            Length::Long => &["--long"],
+        };
         let child = Command::new(std::env::current_exe()?)
             .arg("accept")
-            .args(&names)
-            .args(arguments)
+            .args(names)
+            .args(long)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output.try_clone()?)
             .spawn()?;
-        Ok(Beside { names, child, output })
-    }
-
-    /// Which floors.
-    pub(super) fn names(&self) -> &[&'static str] {
-        &self.names
+        Ok(Beside { names: names.join(", "), child, output })
     }
 
     /// Waits for their end, shows what they have said, and counts it.
     pub(super) fn finish(self, length: Length) -> Tally {
-        let Beside { names, mut child, mut output } = self;
-        let name = &names.join(", ");
+        let Beside { names: name, mut child, mut output } = self;
         let mut tally = Tally::new(length);
         let mut text = Vec::new();
         let status = child.wait();
         if let Err(error) = output.rewind().and_then(|()| output.read_to_end(&mut text)) {
-            tally.fail(name, &format!("read what it has said: {error}"));
+            tally.fail(&name, &format!("read what it has said: {error}"));
         }
         for line in String::from_utf8_lossy(&text).lines() {
             if !is_summary(line) {
@@ -53,9 +52,9 @@ impl Beside {
             }
         }
         match status {
-            Ok(status) if !status.success() && tally.is_green() => tally.fail(name, &status.to_string()),
+            Ok(status) if !status.success() && tally.is_green() => tally.fail(&name, &status.to_string()),
             Ok(_) => {}
-            Err(error) => tally.fail(name, &error.to_string()),
+            Err(error) => tally.fail(&name, &error.to_string()),
         }
         tally
     }
