@@ -199,14 +199,14 @@ const FLOORS: &[Floor] = &[
     },
 ];
 
-/// The second lane: these run one after the other, beside all others but those that are [`ALONE`]. What boards are made of comes over the
-/// network while compilers work, compilers work while tests wait, and an emulated board keeps one processor busy. None of the two lanes
-/// judges times that the other makes longer: a demo that took too long beside other work is not judged, and attacked and measured boards
-/// have a clock that stands still while they wait.
-const BESIDE: &[&str] = &["provision", "oldest", "cross", "armhf", "update-arm64", "broken-arm64", "broken-armhf"];
-
-/// What all others need, of the second lane too.
-const FIRST: &str = "packages";
+/// Lanes: when the floor on the left is over, those on the right begin in a process of their own, one after the other. What boards are
+/// made of comes over the network while compilers work, compilers work while tests wait, and an emulated board keeps at most one
+/// processor busy. No floor judges times that another lane makes longer: a demo that took too long beside other work is not judged, and
+/// attacked and measured boards have a clock that stands still while they wait.
+const LANES: &[(&str, &[&str])] = &[
+    ("packages", &["provision", "oldest", "cross", "hostile-arm64", "armhf", "update-arm64", "bench"]),
+    ("cross", &["hostile-arm64", "bench"]),
+];
 
 /// Those that judge times of this machine: they run when all others are over.
 const ALONE: &[&str] = &["native"];
@@ -275,18 +275,12 @@ pub fn main(args: &[OsString]) -> ExitCode {
     let length = if long { Length::Long } else { Length::Short };
     let mut total = Tally::new(length);
     let is_wanted = |floor: &&Floor| names.is_empty() || names.iter().any(|name| name == floor.name);
-    let is_beside = |floor: &&Floor| BESIDE.contains(&floor.name);
-    let (mut beside, mut here): (Vec<&Floor>, Vec<&Floor>) = FLOORS.iter().filter(is_wanted).partition(is_beside);
-    if here.iter().all(|floor| floor.name == FIRST) || !has_two_processors() {
-        (beside, here) = (Vec::new(), FLOORS.iter().filter(is_wanted).collect());
-    }
-    let mut lane = None;
+    let floors: Vec<&Floor> = FLOORS.iter().filter(is_wanted).collect();
+    let (here, lanes) = if has_two_processors() { split(floors) } else { (floors, Vec::new()) };
+    let mut running = Vec::new();
     for floor in here {
-        if floor.name != FIRST && !beside.is_empty() {
-            lane = begin(std::mem::take(&mut beside), &mut total);
-        }
         if ALONE.contains(&floor.name) {
-            finish(lane.take(), &mut total);
+            finish(std::mem::take(&mut running), &mut total);
         }
         println!("── {}: {}", floor.name, floor.about);
         let began = Instant::now();
@@ -303,23 +297,39 @@ pub fn main(args: &[OsString]) -> ExitCode {
         }
         println!("── {}: {tally} in {:.0} s\n", floor.name, began.elapsed().as_secs_f64());
         total.add(tally);
+        for (_, names) in lanes.iter().filter(|(after, _)| *after == floor.name) {
+            running.extend(begin(names, &mut total));
+        }
     }
-    finish(lane, &mut total);
+    finish(running, &mut total);
     total.print_failures_and_skips();
     println!("accept: {total}");
     if total.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// These floors begin in a lane of their own.
-fn begin(floors: Vec<&Floor>, total: &mut Tally) -> Option<Beside> {
-    let names: Vec<&str> = floors.iter().map(|floor| floor.name).collect();
-    let what = format!("{} beside the other floors", names.join(", "));
-    Beside::begin(&names, total.length()).map_err(|error| total.fail(&what, &error.to_string())).ok()
+/// The floors that run in this process, and the lanes that begin from it.
+fn split(mut here: Vec<&Floor>) -> (Vec<&Floor>, Vec<(&'static str, Vec<&'static str>)>) {
+    let mut lanes = Vec::new();
+    for (after, names) in LANES {
+        if here.iter().any(|floor| floor.name == *after) {
+            let (lane, others): (Vec<_>, Vec<_>) = here.into_iter().partition(|floor| names.contains(&floor.name));
+            lanes.push((*after, lane.iter().map(|floor| floor.name).collect::<Vec<_>>()));
+            here = others;
+        }
+    }
+    lanes.retain(|(_, names)| !names.is_empty());
+    (here, lanes)
 }
 
-/// Waits for the end of that lane, if there is one.
-fn finish(lane: Option<Beside>, total: &mut Tally) {
-    if let Some(lane) = lane {
+/// These floors begin in a lane of their own.
+fn begin(names: &[&str], total: &mut Tally) -> Option<Beside> {
+    let what = format!("{} beside other floors", names.join(", "));
+    Beside::begin(names, total.length()).map_err(|error| total.fail(&what, &error.to_string())).ok()
+}
+
+/// Waits for the ends of lanes.
+fn finish(lanes: Vec<Beside>, total: &mut Tally) {
+    for lane in lanes {
         total.add(lane.finish(total.length()));
     }
 }
@@ -436,13 +446,31 @@ mod tests {
     }
 
     #[test]
-    fn lanes_have_floors_of_every_run_and_what_one_of_the_second_needs_comes_before_it() {
-        let beside: Vec<_> = BESIDE.iter().map(|name| place(name).unwrap()).collect();
-        assert!(beside.is_sorted(), "in the order in which they run without a second lane");
-        assert!(beside.iter().all(|place| FLOORS[*place].when == When::Always), "who names a floor has it run");
-        assert_eq!(place(FIRST), Some(0));
-        for name in ALONE {
-            assert!(beside.iter().all(|beside| *beside < place(name).unwrap()) && !BESIDE.contains(name), "{name}");
+    fn each_floor_runs_once_in_one_of_the_lanes_and_after_what_it_needs() {
+        let mut waiting = vec![FLOORS.iter().collect::<Vec<_>>()];
+        let mut run: Vec<&str> = Vec::new();
+        while let Some(floors) = waiting.pop() {
+            let (here, lanes) = split(floors);
+            for (after, names) in lanes {
+                let after = place(after).unwrap();
+                assert!(names.iter().all(|name| after < place(name).unwrap()), "{names:?}");
+                waiting.push(FLOORS.iter().filter(|floor| names.contains(&floor.name)).collect());
+            }
+            run.extend(here.iter().map(|floor| floor.name));
+        }
+        run.sort_by_key(|name| place(name));
+        assert_eq!(run, FLOORS.iter().map(|floor| floor.name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_lane_has_what_every_run_has_and_nothing_that_must_be_alone() {
+        for name in LANES.iter().flat_map(|(_, names)| names.iter()) {
+            let floor = &FLOORS[place(name).unwrap()];
+            assert!(
+                floor.when == When::Always,
+                "{name}: a lane names its floors, and who names a long one has it run"
+            );
+            assert!(!ALONE.contains(name), "{name}");
         }
     }
 }
