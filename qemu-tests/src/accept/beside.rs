@@ -25,7 +25,8 @@ impl Beside {
             Length::Short => &[],
             Length::Long => &["--long"],
         };
-        let child = Command::new(std::env::current_exe()?)
+        // Also where cargo has built another one by this name meanwhile.
+        let child = Command::new("/proc/self/exe")
             .arg("accept")
             .args(names)
             .args(long)

@@ -24,6 +24,8 @@ pub(super) fn run(cache: &Cache, tally: &mut Tally) {
         // What the instrumentation would write at the end, of build scripts too.
         ("LLVM_PROFILE_FILE", Path::new("/dev/null")),
         ("CARGO_TARGET_DIR", &target),
+        // Here it is worth the time to build it.
+        ("CARGO_PROFILE_DEV_OPT_LEVEL", Path::new("1")),
         ("YADO_FUZZ_SECONDS", Path::new(SECONDS_EACH)),
         ("YADO_FUZZ_CORPUS", &corpus),
         // What one target reaches is counted for the whole process.

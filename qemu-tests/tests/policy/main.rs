@@ -2,6 +2,7 @@
 //! file may be. A change that breaks one of these is wrong, or changes the rule here and says why.
 #![allow(clippy::unwrap_used)]
 
+mod built_once;
 mod commands;
 mod contributing;
 mod dependencies;
