@@ -205,7 +205,7 @@ const FLOORS: &[Floor] = &[
 /// attacked and measured boards have a clock that stands still while they wait.
 const LANES: &[(&str, &[&str])] = &[
     ("packages", &["provision", "oldest", "cross", "hostile-arm64", "armhf", "update-arm64", "bench"]),
-    ("cross", &["hostile-arm64", "bench"]),
+    ("cross", &["hostile-arm64"]),
 ];
 
 /// Those that judge times of this machine: they run when all others are over.
