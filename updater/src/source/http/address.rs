@@ -3,6 +3,7 @@
 use hyper::Uri;
 use hyper::http::uri::{Authority, Scheme};
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// `http://HOST[:PORT]/PATH` or `https://…`, without a user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +100,13 @@ impl Origin {
             ("", Security::Tls) => 443,
             _ => authority.port_u16().ok_or(AddressError::NotAnAddress)?,
         };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || port == 0 {
+        let name = authority.host();
+        let in_brackets = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let (host, is_one) = match in_brackets {
+            Some(host) => (host, host.parse::<Ipv6Addr>().is_ok()),
+            None => (name, !name.is_empty() && !name.contains(['[', ']', ':'])),
+        };
+        if !is_one || port == 0 {
             return Err(AddressError::NotAnAddress);
         }
         Ok(Origin { security, host: host.to_ascii_lowercase(), port })
@@ -182,6 +188,9 @@ mod tests {
             ("http://h:99999/", AddressError::NotAnAddress),
             ("http://h/a b", AddressError::NotAnAddress),
             ("http://h/\r\nX: y", AddressError::NotAnAddress),
+            ("http://h[x]/", AddressError::NotAnAddress),
+            ("http://[x]/", AddressError::NotAnAddress),
+            ("http://[h/", AddressError::NotAnAddress),
         ] {
             assert_eq!(Address::parse(text), Err(error), "{text:?}");
         }

@@ -276,6 +276,7 @@ mod tests {
             b"200content-length: 1000\nlast-modified: Mon".to_vec(),
             b"416content-range: bytes */50".to_vec(),
             b"302location: //h/x".to_vec(),
+            b"302location: //[::1]:8/x".to_vec(),
         ];
         let words =
             ["18446744073709551615", "bytes ", "-", "/*", "content-encoding: gzip", "\n", "503retry-after: 9"];
