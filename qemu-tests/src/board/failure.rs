@@ -1,7 +1,9 @@
-//! Why a board could not be put together.
+//! Why a board could not be put together, and why one did not do what was asked.
 
+use crate::board::agent::AgentError;
 use crate::board::boot_modules::ModulesError;
 use crate::board::disk::DiskError;
+use crate::board::qemu::QemuError;
 use crate::board::tree::TreeError;
 use crate::cache::CacheError;
 use crate::command::CommandError;
@@ -86,3 +88,74 @@ from! {
     DiskError => Disk,
     NoSuchStep => Step,
 }
+
+/// Why a board did not boot, or did not do what was asked.
+#[derive(Debug)]
+pub enum BoardError {
+    /// Its disk could not be made.
+    Disk(DiskError),
+    /// A directory of it could not be made.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// EDK II's flash could not be made or read.
+    Flash {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel answered, or what is wrong with it.
+        source: io::Error,
+    },
+    /// A slot of it could not be spoilt.
+    Spoil {
+        /// Its disk.
+        path: PathBuf,
+        /// What the kernel answered, or what is wrong with the image in the slot.
+        source: io::Error,
+    },
+    /// Its disk could not be served, or its content after a loss of power not be written.
+    Serve {
+        /// Its disk.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The emulator failed.
+    Qemu(QemuError),
+    /// The agent failed.
+    Agent(AgentError),
+    /// A command answered with something that is no JSON.
+    NotJson {
+        /// Which command.
+        what: String,
+        /// What it said.
+        said: String,
+    },
+    /// What was waited for did not come.
+    Deadline {
+        /// What was waited for.
+        waited_for: String,
+        /// What was seen last.
+        last_seen: String,
+    },
+}
+
+impl fmt::Display for BoardError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BoardError::Disk(error) => error.fmt(out),
+            BoardError::Directory { path, source } => write!(out, "create {}: {source}", path.display()),
+            BoardError::Flash { path, source } => write!(out, "{}: {source}", path.display()),
+            BoardError::Spoil { path, source } => write!(out, "spoil a slot of {}: {source}", path.display()),
+            BoardError::Serve { path, source } => write!(out, "serve {} to the board: {source}", path.display()),
+            BoardError::Qemu(error) => error.fmt(out),
+            BoardError::Agent(error) => error.fmt(out),
+            BoardError::NotJson { what, said } => write!(out, "{what}: not JSON: {said}"),
+            BoardError::Deadline { waited_for, last_seen } => write!(out, "no {waited_for}; last seen: {last_seen}"),
+        }
+    }
+}
+
+impl std::error::Error for BoardError {}

@@ -2,20 +2,19 @@
 
 use crate::arch::Arch;
 use crate::board::agent::{Agent, AgentError, Hello};
-use crate::board::disk::{self, DataPartition, DiskContent, DiskError, Firmware, System};
+use crate::board::disk::{self, DataPartition, DiskContent, Firmware, System};
 use crate::board::efi_flash::{self, BootVariables};
-use crate::board::failure::BuildError;
+use crate::board::failure::{BoardError, BuildError};
 use crate::board::host_yado::HostYado;
 use crate::board::ingredients::{self, Ingredients};
 use crate::board::keys::Keys;
-use crate::board::qemu::{self, Disk, OnReset, Qemu, QemuError, QemuOptions, Speed};
+use crate::board::qemu::{self, Disk, OnReset, Qemu, QemuOptions, Speed};
 use crate::board::spoilt_slot::Spoiling;
 use crate::board::system_image::{self, Appliance};
 use crate::board::volatile_disk::{Loss, VolatileDisk};
 use crate::cache::Cache;
 use qemu_guest::Ran;
 use serde_json::Value;
-use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -116,59 +115,6 @@ pub struct Board {
     disk: Option<VolatileDisk>,
     // Last: the sockets in it are in use until the others are gone.
     sockets: tempfile::TempDir,
-}
-
-/// Why a board did not boot, or did not do what was asked.
-#[derive(Debug)]
-pub enum BoardError {
-    /// Its disk could not be made.
-    Disk(DiskError),
-    /// A directory of it could not be made.
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// What the kernel answered.
-        source: std::io::Error,
-    },
-    /// EDK II's flash could not be made or read.
-    Flash {
-        /// Which.
-        path: PathBuf,
-        /// What the kernel answered, or what is wrong with it.
-        source: std::io::Error,
-    },
-    /// A slot of it could not be spoilt.
-    Spoil {
-        /// Its disk.
-        path: PathBuf,
-        /// What the kernel answered, or what is wrong with the image in the slot.
-        source: std::io::Error,
-    },
-    /// Its disk could not be served, or its content after a loss of power not be written.
-    Serve {
-        /// Its disk.
-        path: PathBuf,
-        /// What the kernel answered.
-        source: std::io::Error,
-    },
-    /// The emulator failed.
-    Qemu(QemuError),
-    /// The agent failed.
-    Agent(AgentError),
-    /// A command answered with something that is no JSON.
-    NotJson {
-        /// Which command.
-        what: String,
-        /// What it said.
-        said: String,
-    },
-    /// What was waited for did not come.
-    Deadline {
-        /// What was waited for.
-        waited_for: String,
-        /// What was seen last.
-        last_seen: String,
-    },
 }
 
 /// A command of ours on the board answers in well under a second, the emulator being busy in a few.
@@ -479,21 +425,3 @@ pub fn flash_path(directory: &Path) -> PathBuf {
 fn exec_argv<'a>(instance: &'a str, command: &[&'a str]) -> Vec<&'a str> {
     [&["/usr/bin/yado", "rescue", "exec", "--no-tty", instance, "--"], command].concat()
 }
-
-impl fmt::Display for BoardError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BoardError::Disk(error) => error.fmt(out),
-            BoardError::Directory { path, source } => write!(out, "create {}: {source}", path.display()),
-            BoardError::Flash { path, source } => write!(out, "{}: {source}", path.display()),
-            BoardError::Spoil { path, source } => write!(out, "spoil a slot of {}: {source}", path.display()),
-            BoardError::Serve { path, source } => write!(out, "serve {} to the board: {source}", path.display()),
-            BoardError::Qemu(error) => error.fmt(out),
-            BoardError::Agent(error) => error.fmt(out),
-            BoardError::NotJson { what, said } => write!(out, "{what}: not JSON: {said}"),
-            BoardError::Deadline { waited_for, last_seen } => write!(out, "no {waited_for}; last seen: {last_seen}"),
-        }
-    }
-}
-
-impl std::error::Error for BoardError {}

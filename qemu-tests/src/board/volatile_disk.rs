@@ -1,17 +1,23 @@
 //! The board's disk as one with a volatile write cache, as SD cards and eMMC have one: when the power goes away, what was written
-//! and not flushed since is there, is not there, or is torn, write by write.
+//! and not flushed since is there, is not there, or is torn, write by write. A part of it can be broken, too ([`Fault`]).
 //!
 //! It is a server of QEMU's NBD client over a Unix socket, a thread of ours that ends with the emulator. The protocol is the
 //! "newstyle fixed" one of NBD's doc/proto.md, with the options and commands that QEMU uses.
 
+mod bad_part;
+
+use bad_part::{Answer, BadPart};
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use bad_part::Fault;
 
 /// What is torn is torn between two of these.
 const SECTOR_BYTES: usize = 512;
@@ -45,6 +51,7 @@ struct Content {
     /// Oldest first.
     unflushed: VecDeque<Unflushed>,
     unflushed_bytes: usize,
+    bad: Option<BadPart>,
     /// Without power nothing is read or written any more.
     is_on: bool,
 }
@@ -61,8 +68,7 @@ impl VolatileDisk {
         let file = File::options().read(true).write(true).open(file)?;
         let bytes = file.metadata()?.len();
         let listener = UnixListener::bind(socket)?;
-        let content = Content { file, unflushed: VecDeque::new(), unflushed_bytes: 0, is_on: true };
-        let content = Arc::new(Mutex::new(content));
+        let content = Arc::new(Mutex::new(Content::of(file)));
         let served = Arc::clone(&content);
         std::thread::Builder::new().name("disk".to_owned()).spawn(move || {
             let outcome = listener.accept().and_then(|(stream, _)| serve(stream, bytes, &served));
@@ -72,6 +78,16 @@ impl VolatileDisk {
             }
         })?;
         Ok(VolatileDisk { content })
+    }
+
+    /// Breaks a part of the disk; one that was broken before is whole again.
+    pub fn break_part(&self, extent: Range<u64>, fault: Fault) {
+        locked(&self.content).bad = Some(BadPart { extent, fault, met: 0 });
+    }
+
+    /// The disk is whole again. How many requests did not get what they should have, by what was broken.
+    pub fn mend(&self) -> u64 {
+        locked(&self.content).bad.take().map_or(0, |bad| bad.met)
     }
 
     /// Takes the power away: of each write that was not flushed, all, nothing, or the beginning is on the disk from now on.
@@ -104,7 +120,24 @@ impl fmt::Display for Loss {
 }
 
 impl Content {
-    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn of(file: File) -> Content {
+        Content { file, unflushed: VecDeque::new(), unflushed_bytes: 0, bad: None, is_on: true }
+    }
+
+    /// As the board is told.
+    fn read(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        match self.bad.as_mut().map_or(Answer::Usual, |bad| bad.answer_to_read(offset, length)) {
+            Answer::Usual => self.read_as_it_is(offset, length),
+            Answer::Error => Err(broken()),
+            Answer::Spoilt(part) => {
+                let mut read = self.read_as_it_is(offset, length)?;
+                read[part].iter_mut().for_each(|byte| *byte = !*byte);
+                Ok(read)
+            }
+        }
+    }
+
+    fn read_as_it_is(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut read = vec![0; length];
         self.file.read_exact_at(&mut read, offset)?;
         let end = offset + length as u64;
@@ -118,7 +151,15 @@ impl Content {
         Ok(read)
     }
 
-    fn write(&mut self, offset: u64, data: Vec<u8>) -> io::Result<()> {
+    fn write(&mut self, offset: u64, mut data: Vec<u8>) -> io::Result<()> {
+        match self.bad.as_mut().map_or(Answer::Usual, |bad| bad.answer_to_write(offset, data.len())) {
+            Answer::Usual => {}
+            Answer::Error => return Err(broken()),
+            Answer::Spoilt(part) => {
+                let old = self.read_as_it_is(offset, data.len())?;
+                data[part.clone()].copy_from_slice(&old[part]);
+            }
+        }
         self.unflushed_bytes += data.len();
         self.unflushed.push_back(Unflushed { offset, data });
         self.write_down_to(MAX_UNFLUSHED_BYTES)
@@ -146,6 +187,11 @@ impl Drop for Content {
             let _ = self.flush();
         }
     }
+}
+
+/// QEMU is answered with EIO for any error.
+fn broken() -> io::Error {
+    io::Error::other("this part of the disk is broken")
 }
 
 fn locked(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
@@ -306,7 +352,38 @@ mod tests {
         let path = directory.join("disk");
         std::fs::write(&path, vec![0; 64 * SECTOR_BYTES]).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        (Content { file, unflushed: VecDeque::new(), unflushed_bytes: 0, is_on: true }, path)
+        (Content::of(file), path)
+    }
+
+    #[test]
+    fn what_is_broken_is_broken_there_and_nowhere_else_until_it_is_mended() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = [2; 3 * SECTOR_BYTES];
+        for (fault, is_written, read) in [
+            (Fault::Dead, false, None),
+            (Fault::RefusesWrites, false, Some([1, 1, 1])),
+            (Fault::ForgetsWrites, true, Some([2, 1, 2])),
+            (Fault::GivesOtherBytes, true, Some([2, !2, 2])),
+        ] {
+            let (mut content, _) = disk(directory.path());
+            content.write(0, vec![1; 4 * SECTOR_BYTES]).unwrap();
+            let disk = VolatileDisk { content: Arc::new(Mutex::new(content)) };
+            disk.break_part(SECTOR_BYTES as u64..2 * SECTOR_BYTES as u64, fault);
+            let met = {
+                let mut content = locked(&disk.content);
+                assert_eq!(content.write(0, write.to_vec()).is_ok(), is_written, "{fault:?}");
+                let found = content.read(0, 3 * SECTOR_BYTES).ok();
+                let found = found.map(|found| [found[0], found[SECTOR_BYTES], found[2 * SECTOR_BYTES]]);
+                assert_eq!(found, read, "{fault:?}");
+                content.write(3 * SECTOR_BYTES as u64, vec![3; SECTOR_BYTES]).unwrap();
+                assert_eq!(content.read(3 * SECTOR_BYTES as u64, 1).unwrap(), [3], "{fault:?}");
+                content.bad.as_ref().map(|bad| bad.met)
+            };
+            assert!(met.is_some_and(|met| 0 < met) && Some(disk.mend()) == met, "{fault:?}");
+            let mut content = locked(&disk.content);
+            content.write(0, write.to_vec()).unwrap();
+            assert_eq!(content.read(0, 3 * SECTOR_BYTES).unwrap(), write, "{fault:?}");
+        }
     }
 
     #[test]
