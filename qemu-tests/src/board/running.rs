@@ -2,7 +2,7 @@
 
 use crate::arch::Arch;
 use crate::board::agent::{Agent, AgentError, Hello};
-use crate::board::disk::{self, DataPartition, DiskContent, Firmware, System};
+use crate::board::disk::{self, DataPartition, DiskContent, DiskError, Extent, Firmware, System};
 use crate::board::efi_flash::{self, BootVariables};
 use crate::board::failure::{BoardError, BuildError};
 use crate::board::host_yado::HostYado;
@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use qemu_guest::Ran;
 use serde_json::Value;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use yado_updater::boot_state::{BootState, Mark, Slot};
@@ -377,12 +378,30 @@ impl Board {
         efi_flash::read(&path).map_err(|source| BoardError::Flash { path, source })
     }
 
+    /// Its disk as the medium that it is, where that can lose something and be broken.
+    pub fn medium(&self) -> Option<&VolatileDisk> {
+        self.disk.as_ref()
+    }
+
+    /// Where a partition lies on its disk.
+    pub fn extent(&self, partition: &str) -> Extent {
+        disk::extent(partition, self.options.data_mib).expect("the name is one of the disk's table")
+    }
+
+    /// What stands at the beginning of a partition, by the file that is its disk: without what was not flushed yet.
+    pub fn on_disk(&self, partition: &str, bytes: u64) -> Result<Vec<u8>, BoardError> {
+        let path = disk_path(&self.options.directory);
+        let mut read = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        let file = File::open(&path).and_then(|file| file.read_exact_at(&mut read, self.extent(partition).offset));
+        file.map_err(|source| BoardError::Disk(DiskError::Io { path, source }))?;
+        Ok(read)
+    }
+
     /// Copies a partition of a board that is off into a file, and says where.
     pub fn partition(&self, name: &str) -> Result<PathBuf, BoardError> {
-        let BoardOptions { directory, data_mib, .. } = &self.options;
+        let directory = &self.options.directory;
         let to = directory.join(format!("{name}.part"));
-        let extent = disk::extent(name, *data_mib).expect("the name is one of the disk's table");
-        disk::extract(&disk_path(directory), extent, &to).map_err(BoardError::Disk)?;
+        disk::extract(&disk_path(directory), self.extent(name), &to).map_err(BoardError::Disk)?;
         Ok(to)
     }
 }
