@@ -128,7 +128,7 @@ impl Driver {
         match change(self.loader.as_mut()) {
             Ok(boots) => Event::Changed(boots),
             Err(error) => {
-                self.status.set_error("boot-loader", &error.to_string());
+                self.exit = self.status.fail("boot-loader", &error.to_string());
                 Event::LoaderFailed { reason: line(error) }
             }
         }

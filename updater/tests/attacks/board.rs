@@ -151,7 +151,7 @@ impl Board {
     }
 
     /// Makes a block device of a partition.
-    fn attach(&mut self, name: &str) -> Option<()> {
+    pub(crate) fn attach(&mut self, name: &str) -> Option<()> {
         let partition = self.partitions.iter_mut().find(|partition| partition.name == name).unwrap();
         let file = File::options().read(true).write(true).open(&partition.backing).unwrap();
         let until = Instant::now() + Duration::from_secs(60);
@@ -196,8 +196,7 @@ impl Board {
         let current = Release { fingerprint: [7; 32], number: 7, security_epoch: 3, version: Line::cut("7") };
         let floors = Floors { release: 7, security_epoch: 3 };
         self.write_record(&Record { next_update: 2, floors, current: Some(current), ..Record::default() });
-        // A name of its own: by that its processes are found.
-        fs::copy(env!("CARGO_BIN_EXE_yado-updater"), self.path("yado-updater")).unwrap();
+        self.put_updater(Path::new(env!("CARGO_BIN_EXE_yado-updater")));
     }
 
     /// The folders, and what the signed system and the first stage have put there.
@@ -211,6 +210,14 @@ impl Board {
         fs::write(self.path("system/update.toml"), policy).unwrap();
         let booted = BootedSlot { name: 'A', fingerprint: self.running };
         fs::write(self.path("run").join(RUNNING_FILE), booted.text()).unwrap();
+    }
+
+    /// Under a name of its own: by that its processes are found. Copied by another process: what this one has open to write, a child of
+    /// another test has for a moment too, and then nobody can execute it.
+    fn put_updater(&self, program: &Path) {
+        let copied =
+            Command::new("cp").arg("--remove-destination").arg(program).arg(self.path("yado-updater")).status();
+        assert!(copied.unwrap().success());
     }
 
     /// As the initramfs finds it: the image from the start on, its header once more at the end.

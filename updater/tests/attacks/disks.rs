@@ -4,6 +4,8 @@ use crate::board::{Board, CARD, EMMC, STICK};
 use crate::{Attempt, assert_same};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn good(board: &Board) -> Attempt {
     let built = board.workshop.build(|options| options.instances.clear());
@@ -15,6 +17,26 @@ fn plug_in(board: &mut Board, disk: &'static str) {
     for (name, bytes) in [("slot-a", 1 << 20), ("slot-b", 1 << 20), ("boot-b", 4 << 20), ("state", 64 << 10)] {
         board.add_partition(disk, name, bytes);
     }
+}
+
+/// A block device that the kernel lets nobody write, as long as this lives.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    fn set(device: &Path) -> ReadOnly {
+        blockdev("--setro", device);
+        ReadOnly(device.to_owned())
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        blockdev("--setrw", &self.0);
+    }
+}
+
+fn blockdev(how: &str, device: &Path) {
+    assert!(Command::new("blockdev").arg(how).arg(device).status().unwrap().success(), "{how} {}", device.display());
 }
 
 attacks! {
@@ -79,6 +101,11 @@ attacks! {
         board.hide("state");
         board.add_partition(EMMC, "state", 4096);
         good(board)
+    };
+    a_state_partition_that_takes_no_writes: "boot-loader", Ended, |board| {
+        board.attach("state");
+        let read_only = ReadOnly::set(board.partition("state").path());
+        good(board).keeping(read_only)
     };
     two_disks_with_the_same_names: "boot-loader", Nothing, |board| {
         // The root is in memory, and no boot loader has said which disk is the system's.
