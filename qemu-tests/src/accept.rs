@@ -10,6 +10,7 @@ mod cargo_tests;
 mod expected_skips;
 mod fuzzing;
 mod guests;
+mod later_release;
 mod mutations;
 mod room;
 mod tally;
@@ -369,8 +370,13 @@ fn unit(cache: &Cache, tally: &mut Tally) {
     let guests = guests::make_ready(cache, tally);
     let guests = guests.as_deref().map(|folder| ("YADO_TEST_ROOTS", folder));
     let applies = (tally.length() == Length::Long).then_some(("YADO_TEST_APPLIES", Path::new("10000")));
-    let environment: Vec<(&str, &Path)> = debian.into_iter().chain(guests).chain(applies).collect();
+    let later = if tally.length() == Length::Long { later_release::updater(cache, tally) } else { None };
+    let later = later.as_deref().map(|program| ("YADO_LATER_UPDATER", program));
+    let environment: Vec<(&str, &Path)> = debian.into_iter().chain(guests).chain(applies).chain(later).collect();
     cargo_tests::run(tally, &["--workspace", "--locked"], &environment);
+    if tally.length() == Length::Long {
+        later_release::test(cache, tally);
+    }
 }
 
 fn board_parts(cache: &Cache, tally: &mut Tally) {

@@ -281,8 +281,9 @@ impl Driver {
         if self.written.as_ref() != Some(&self.state.record) {
             // In this order: a cut in between leaves a confirmed system without the note, and never one with it.
             let remembered = self.note_trial();
-            let remembered =
-                remembered.and_then(|()| record::file::write(&self.places.remembered(), &self.state.record));
+            let remembered = remembered.and_then(|()| {
+                record::file::write(&self.places.remembered(), &self.state.record, self.state.standing())
+            });
             if let Err(error) = remembered {
                 return Err(self.not_remembered(&error));
             }

@@ -28,6 +28,7 @@ pub use tree_walk::TreeError;
 
 use std::path::PathBuf;
 use yado_wire::InstanceName;
+use yado_wire::formats::Standing;
 
 /// Where the things of this device are.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct Places {
     pub run: PathBuf,
     /// The program `yado`, which applies what is configured.
     pub yado: PathBuf,
+    /// In which version what is remembered is written.
+    pub standing: Standing,
 }
 
 impl Places {

@@ -38,12 +38,10 @@ mod tests;
 
 use crate::boot_loader::{Boots, Counting};
 use crate::boot_state::{Slot, Tries};
-use crate::record::{Ended, Line, Record, Release, StagingStep, Unwell};
+use crate::record::{Ended, Kind, Line, Outcome, Phase, Record, Release, StagingStep, Unwell, Update};
 use std::time::Duration;
 use yado_wire::InstanceName;
-
-#[cfg(doc)]
-use crate::record::Phase;
+use yado_wire::formats::Standing;
 
 /// All that decides.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -391,6 +389,21 @@ impl State {
     /// What is known when the updater starts. The first event is `Started` or `Resumed`.
     pub fn new(record: Record, boots: Boots, counting: Counting, place: Place, limits: Limits) -> State {
         State { record, boots, counting, place, limits, wait: Wait::default() }
+    }
+
+    /// Whether the system that runs may be left for the one before it, which then reads what is written now: from before it is armed
+    /// until the boot loader keeps it. One that failed is left, too. A confirmed one that goes bad is no longer on trial: what is on the
+    /// data partition is in its versions already.
+    pub fn standing(&self) -> Standing {
+        let of_running = |update: &&Update| update.slot() == Some(self.place.slot) && update.kind != Kind::Leave;
+        let is_on_trial = match &self.record.phase {
+            Phase::Confirming { update } => of_running(&update) && !self.is_confirmed(self.place.slot),
+            Phase::Ended { ended: Ended { update, outcome: Outcome::Confirmed, .. } } => {
+                of_running(&update) && !self.is_confirmed(self.place.slot)
+            }
+            phase => phase.update().is_some_and(|update| of_running(&update)),
+        };
+        if is_on_trial || self.boots.trial == Some(self.place.slot) { Standing::OnTrial } else { Standing::Confirmed }
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod progress;
 mod table;
 
 use crate::boot_clock::{Moment, whole_ms};
+use crate::booted_slot;
 use crate::clock_floor;
 use crate::data_partition::{self, format_mark};
 use crate::hardware_watchdog::HardwareWatchdog;
@@ -261,7 +262,8 @@ impl Supervisor {
 
     fn finish_start(&mut self, now: Moment) {
         let configured = std::mem::take(&mut self.boot.configured);
-        let assigned = identities::stored::assign(&self.paths, self.boot.data, &configured, &mut self.log);
+        let standing = booted_slot::standing(self.slot, &self.paths.state());
+        let assigned = identities::stored::assign(&self.paths, self.boot.data, standing, &configured, &mut self.log);
         (self.identities, self.identities_file) = assigned;
         let identities = &self.identities;
         self.instances =

@@ -11,6 +11,7 @@ mod users_of_host;
 
 use std::fmt::{self, Write};
 use yado_spec::instance::{IDS_FOR_NESTING, USUAL_IDS};
+use yado_wire::formats::{self, Standing, Versions};
 use yado_wire::hash::fnv32;
 use yado_wire::{InstanceId, InstanceName, MAX_INSTANCES};
 
@@ -31,11 +32,13 @@ const _: () = assert!(MAX_FILE_BYTES < 128 * 1024);
 
 /// The first words of the file, with its version.
 const MAGIC: &str = "yado-ids ";
-const VERSION: u32 = 3;
+const VERSIONS: Versions = Versions::new(3, 3);
 
 /// All instances that are known, by id. No two have the same id, name, or id of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identities {
+    /// That of the file.
+    version: u32,
     /// The id of the next new one: above all that were ever given.
     next: InstanceId,
     list: Vec<Identity>,
@@ -133,7 +136,7 @@ pub(crate) enum ParseError {
 
 impl Default for Identities {
     fn default() -> Identities {
-        Identities { next: InstanceId(1), list: Vec::new(), users: Vec::new() }
+        Identities { version: VERSIONS.newest(), next: InstanceId(1), list: Vec::new(), users: Vec::new() }
     }
 }
 
@@ -143,16 +146,15 @@ impl Identities {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Identities, ParseError> {
         let text = std::str::from_utf8(bytes).map_err(|_| ParseError::Damaged)?;
         let mut lines = text.lines();
-        let version =
-            lines.next().and_then(|line| line.strip_prefix(MAGIC)).and_then(|word| word.parse::<u32>().ok());
-        match version {
-            Some(VERSION) => {}
-            Some(version) if VERSION < version => return Err(ParseError::LaterVersion),
+        let version = match formats::version(text, MAGIC) {
+            Some(version) if VERSIONS.has(version) => version,
+            Some(version) if VERSIONS.newest() < version => return Err(ParseError::LaterVersion),
             Some(_) | None => return Err(ParseError::Damaged),
-        }
+        };
+        lines.next();
         let next = lines.next().and_then(|line| line.strip_prefix("next ")).and_then(|word| word.parse().ok());
         let next = InstanceId(next.ok_or(ParseError::Damaged)?);
-        let mut identities = Identities { next, ..Identities::default() };
+        let mut identities = Identities { version, next, ..Identities::default() };
         for line in lines {
             let Some((id, name, range)) = parse_line(line) else { break };
             if !identities.add(id, name, range) {
@@ -163,9 +165,15 @@ impl Identities {
         if identities.text() == text { Ok(identities) } else { Err(ParseError::Damaged) }
     }
 
+    /// Those that were found, or none, to be written in the version that fits how it stands with the system.
+    pub(crate) fn of(found: Option<Identities>, standing: Standing) -> Identities {
+        let version = VERSIONS.to_write(standing, found.as_ref().map(|found| found.version));
+        Identities { version, ..found.unwrap_or_default() }
+    }
+
     /// The content of `state/ids`.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("{MAGIC}{VERSION}\nnext {}\n", self.next);
+        let mut text = format!("{MAGIC}{}\nnext {}\n", self.version, self.next);
         for Identity { id, name, range: Range { first, count } } in &self.list {
             let _ = writeln!(text, "{id} {name} {first} {count}");
         }
@@ -531,6 +539,17 @@ mod tests {
             let text = format!("{text}sum {:08x}\n", fnv32(text.bytes()));
             assert_eq!(Identities::parse(text.as_bytes()), Err(ParseError::Damaged), "{text}");
         }
+    }
+
+    /// The earliest version stays; in a build of a later release (`yado-wire/next-formats`) it is not the newest.
+    #[test]
+    fn what_is_found_in_an_earlier_version_stays_so_on_trial_and_a_later_one_comes_with_the_confirmation() {
+        let text = Identities { version: 3, ..three() }.text();
+        let found = || Identities::parse(text.as_bytes()).ok();
+        assert_eq!(Identities::of(found(), Standing::OnTrial).text(), text);
+        assert!(Identities::of(None, Standing::OnTrial).text().starts_with("yado-ids 3\n"));
+        let confirmed = Identities::of(found(), Standing::Confirmed).text();
+        assert!(confirmed.starts_with(&format!("yado-ids {}\nnext 4\n1 b ", VERSIONS.newest())), "{confirmed}");
     }
 
     #[test]

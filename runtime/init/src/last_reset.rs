@@ -7,6 +7,7 @@
 mod kernel_log;
 pub(crate) mod mark;
 
+use crate::booted_slot;
 use crate::kernel_mounts;
 use crate::modules::Loader;
 use kernel_log::KernelLog;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use yado_sys::replace_file;
 use yado_wire::Text;
+use yado_wire::booted_slot::{BootedSlot, RUNNING_FILE};
 use yado_wire::last_reset::{FILE, LastReset, ResetCause};
 use yado_wire::names::clipped;
 
@@ -96,8 +98,10 @@ fn note(data: &Path, run: &Path, pstore: &Path, was_watchdog: bool, slot: Option
     let reset = LastReset { cause, slot: mark.and_then(|mark| mark.slot), by, reason, is_log_kept };
     let file = run.join(FILE);
     told(&file, replace_file::replace_unsynced(&file, 0o644, reset.to_text().as_bytes()));
+    let running = fs::read_to_string(run.join(RUNNING_FILE)).ok().and_then(|text| BootedSlot::parse(&text));
+    let (lines, standing) = (Mark { slot, ended: None }.lines(), booted_slot::standing(running, &data.join("state")));
     let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-    told(&path, made.and_then(|()| mark::write(&path, &Mark { slot, ended: None }.to_text())));
+    told(&path, made.and_then(|()| mark::write(&path, &lines, standing)));
     reset
 }
 
@@ -134,6 +138,7 @@ fn words(reset: &LastReset) -> String {
 mod tests {
     use super::*;
     use mark::Goal;
+    use yado_wire::formats::Standing;
 
     fn asked() -> Mark {
         let asked = Asked { by: clipped("updater"), reason: clipped("release 2 goes on trial") };
@@ -187,7 +192,7 @@ mod tests {
         assert_eq!((first.cause, first.slot, first.is_log_kept), (ResetCause::Unknown, None, false));
         let cut = boot(false, Some('A'));
         assert_eq!((cut.cause, cut.slot), (ResetCause::Power, Some('A')));
-        mark::write(&mark::path(&data), &asked().to_text()).unwrap();
+        mark::write(&mark::path(&data), &asked().lines(), Standing::Confirmed).unwrap();
         let rebooted = boot(false, Some('B'));
         assert_eq!((rebooted.cause, rebooted.by.as_str()), (ResetCause::Asked, "updater"));
         assert_eq!(rebooted.reason.as_str(), "release 2 goes on trial");

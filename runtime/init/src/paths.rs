@@ -137,7 +137,12 @@ impl Paths {
 
     /// The ids of instances, and which ids of the host each has.
     pub(crate) fn identities(&self) -> PathBuf {
-        self.data.join("state/ids")
+        self.state().join("ids")
+    }
+
+    /// What is remembered for the next start.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.data.join("state")
     }
 }
 

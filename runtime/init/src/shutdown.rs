@@ -211,7 +211,7 @@ impl Supervisor {
             .shutdown
             .as_ref()
             .map(|shutdown| Ended { goal: (&shutdown.goal).into(), asked: shutdown.asked.clone() });
-        let mark = Mark { slot: self.slot.map(|slot| slot.name), ended }.to_text();
+        let mark = Mark { slot: self.slot.map(|slot| slot.name), ended }.lines();
         self.start_job(Job::Unmount { clock: self.clock_file(), mark }, now);
     }
 

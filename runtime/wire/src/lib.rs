@@ -18,6 +18,7 @@ pub mod budget;
 pub mod columns;
 pub mod datagrams;
 pub mod failure;
+pub mod formats;
 pub mod frame;
 pub mod hash;
 pub mod hex;

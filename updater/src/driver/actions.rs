@@ -239,7 +239,7 @@ impl Driver {
     }
 
     fn end(&mut self, ended: &Ended) -> Next {
-        match record::history::add(&self.places.remembered(), ended) {
+        match record::history::add(&self.places.remembered(), ended, self.state.standing()) {
             Ok(lost) => {
                 if let Some(error) = lost {
                     self.status.note(&format!("the history is begun anew: {error}"));

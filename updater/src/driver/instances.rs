@@ -35,6 +35,7 @@ impl Driver {
             data: self.places.data.clone(),
             run: self.places.run.clone(),
             yado: PathBuf::from("/proc/self/exe"),
+            standing: self.state.standing(),
         }
     }
 

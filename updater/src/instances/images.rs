@@ -43,7 +43,7 @@ pub(super) fn remove_unused(places: &Places, plan: &mut Plan) -> Result<(), Inst
         }
     }
     plan.brought = kept;
-    if plan.brought.len() != before { plan.write(&places.data) } else { Ok(()) }
+    if plan.brought.len() != before { plan.write(places) } else { Ok(()) }
 }
 
 /// `None`: something could not be read, and may name any.

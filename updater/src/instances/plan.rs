@@ -2,18 +2,21 @@
 //! touched already and how they were, what of the update before is kept, and which images an update brought. Where layers and pins
 //! are is not repeated here: they carry a mark themselves ([`super::sides`]).
 
-use super::InstancesError;
+use super::{InstancesError, Places};
+use crate::record::file::version_there;
 use std::fmt::Write;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use yado_sys::{regular_file, replace_file};
+use yado_wire::formats::{self, Versions};
 use yado_wire::{InstanceId, InstanceName, MAX_INSTANCES, hex};
 
 /// Below the data partition.
 const FILE: &str = "state/update-instances";
 
-const FIRST_LINE: &str = "yado-update-instances 1";
+const MAGIC: &str = "yado-update-instances ";
+const VERSIONS: Versions = Versions::new(1, 1);
 
 /// Images that updates brought and that are still there: those of this update and of the one before, of all instances.
 const MAX_BROUGHT: usize = 4 * MAX_INSTANCES;
@@ -88,17 +91,18 @@ impl Plan {
     }
 
     /// Replaces it: the old one or the new one is there, also after a power cut.
-    pub(super) fn write(&self, data: &Path) -> Result<(), InstancesError> {
-        let path = data.join(FILE);
-        let directory = path.parent().unwrap_or(data);
+    pub(super) fn write(&self, places: &Places) -> Result<(), InstancesError> {
+        let path = places.data.join(FILE);
+        let directory = path.parent().unwrap_or(&places.data);
+        let version = VERSIONS.to_write(places.standing, version_there(&path, MAGIC));
         fs::create_dir_all(directory)
-            .and_then(|()| replace_file::replace(&path, 0o600, self.text().as_bytes()))
+            .and_then(|()| replace_file::replace(&path, 0o600, self.text(version).as_bytes()))
             .map_err(|source| InstancesError::File { verb: "write", path, source })
     }
 
-    fn text(&self) -> String {
+    fn text(&self, version: u32) -> String {
         let Plan { brought, going, kept } = self;
-        let mut out = format!("{FIRST_LINE}\n");
+        let mut out = format!("{MAGIC}{version}\n");
         for image in brought {
             let _ = writeln!(out, "brought {}", hex::encode(image));
         }
@@ -123,6 +127,7 @@ impl Plan {
 
     /// The checksum, and whatever else could be written in more than one way, is compared with what would be written.
     fn parse(text: &str) -> Option<Plan> {
+        let version = formats::version(text, MAGIC).filter(|version| VERSIONS.has(*version))?;
         let mut plan = Plan::default();
         for line in text.lines().skip(1) {
             let words: Vec<&str> = line.split(' ').collect();
@@ -155,7 +160,7 @@ impl Plan {
                 _ => return None,
             }
         }
-        (plan.text() == text).then_some(plan)
+        (plan.text(version) == text).then_some(plan)
     }
 }
 
@@ -167,6 +172,18 @@ fn word(is_up: bool) -> &'static str {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use yado_wire::formats::Standing;
+
+    fn places(data: &Path) -> Places {
+        let none = PathBuf::new();
+        Places {
+            system: none.clone(),
+            data: data.to_owned(),
+            run: none.clone(),
+            yado: none,
+            standing: Standing::Confirmed,
+        }
+    }
 
     fn plan() -> Plan {
         let name = |text| InstanceName::parse(text).unwrap();
@@ -185,12 +202,13 @@ mod tests {
     #[test]
     fn a_plan_comes_back_and_one_that_was_cut_or_changed_is_none() {
         let data = tempfile::tempdir().unwrap();
+        let places = places(data.path());
         assert_eq!(Plan::read(data.path()).unwrap(), Plan::default());
         for plan in [Plan::default(), plan()] {
-            plan.write(data.path()).unwrap();
+            plan.write(&places).unwrap();
             assert_eq!(Plan::read(data.path()).unwrap(), plan);
         }
-        let text = plan().text();
+        let text = plan().text(1);
         for at in 0..text.len() {
             assert_eq!(Plan::parse(&text[..at]), None, "{at}");
         }
@@ -199,6 +217,17 @@ mod tests {
         }
         fs::write(data.path().join(FILE), "something else").unwrap();
         assert!(matches!(Plan::read(data.path()), Err(InstancesError::Plan { .. })));
+    }
+
+    /// See the same of the record.
+    #[test]
+    fn what_is_found_in_an_earlier_version_stays_so_on_trial_and_a_later_one_comes_with_the_confirmation() {
+        let data = tempfile::tempdir().unwrap();
+        for (standing, version) in [(Standing::OnTrial, 1), (Standing::Confirmed, VERSIONS.newest())] {
+            plan().write(&Places { standing, ..places(data.path()) }).unwrap();
+            assert_eq!(fs::read_to_string(data.path().join(FILE)).unwrap(), plan().text(version));
+            assert_eq!(Plan::read(data.path()).unwrap(), plan());
+        }
     }
 
     #[test]
@@ -219,7 +248,7 @@ mod tests {
                 instances: (0..MAX_INSTANCES).map(|number| (long(number), InstanceId(u32::MAX))).collect(),
             }),
         };
-        let text = plan.text();
+        let text = plan.text(1);
         assert!(text.len() <= MAX_BYTES, "{}", text.len());
         assert_eq!(Plan::parse(&text), Some(plan));
     }

@@ -31,7 +31,7 @@ pub fn stage<E: From<InstancesError>>(
         wanted.iter().map(|wanted| wanted.image).filter(|image| !images::is_there(places, image)).collect();
     // Before they are written: what was cut is found again.
     plan.brought.extend(missing.iter().filter(|image| !plan.brought.contains(image)).copied().collect::<Vec<_>>());
-    plan.write(&places.data)?;
+    plan.write(places)?;
     for Wanted { instance, image } in wanted {
         if !images::is_there(places, image) {
             put(image)?;
@@ -72,7 +72,7 @@ fn begin_rollback(places: &Places, plan: &mut Plan, update: u32) -> Result<(), I
     let part =
         |(instance, _): &(InstanceName, InstanceId)| Part { instance: instance.clone(), image: None, begun: None };
     plan.going = Some(Going { update, is_rollback: true, parts: kept.instances.iter().map(part).collect() });
-    plan.write(&places.data)
+    plan.write(places)
 }
 
 fn switch_one(places: &Places, plan: &mut Plan, at: usize, tell: Tell<'_>) -> Result<(), InstancesError> {
@@ -87,7 +87,7 @@ fn switch_one(places: &Places, plan: &mut Plan, at: usize, tell: Tell<'_>) -> Re
             if let Some(part) = plan.going.as_mut().and_then(|going| going.parts.get_mut(at)) {
                 part.begun = Some(begun);
             }
-            plan.write(&places.data)?;
+            plan.write(places)?;
             tell(&instance, Done::Begun)?;
             begun
         }
@@ -169,7 +169,7 @@ pub fn undo(places: &Places, update: u32, tell: Tell<'_>) -> Result<(), Failed> 
             return Err(error);
         }
         plan.going = None;
-        plan.write(&places.data)?;
+        plan.write(places)?;
     }
     Ok(images::remove_unused(places, &mut plan)?)
 }
@@ -237,7 +237,7 @@ pub fn keep(places: &Places, update: u32, tell: Tell<'_>) -> Result<(), Instance
     }
     plan.going = plan.going.filter(|going| going.update != update);
     plan.kept = going.map(|_| Kept { update, instances });
-    plan.write(&places.data)?;
+    plan.write(places)?;
     images::remove_unused(places, &mut plan)
 }
 

@@ -8,6 +8,7 @@ mod world;
 use super::*;
 use crate::boot_state::Mark;
 use crate::record::{Cause, Kind, Outcome, Phase};
+use yado_wire::formats::Standing;
 
 const OLD: [u8; 32] = [1; 32];
 const NEW: [u8; 32] = [2; 32];
@@ -321,4 +322,35 @@ fn what_is_refused_has_changed_nothing() {
     assert_eq!(held.refused(Event::UserRollsBack), Refused::NothingBefore);
     assert_eq!(held.refused(Event::UserAllows { release: [1; 32] }), Refused::NotBlocked);
     assert_eq!(held.state.record.phase, Phase::Idle);
+}
+
+/// What the release before must be able to read is written from the first start of the trial until the boot loader keeps the new one, or
+/// the old one runs again.
+#[test]
+fn a_system_is_on_trial_from_its_first_start_until_the_boot_loader_keeps_it() {
+    for counting in [Counting::Tries, Counting::Once] {
+        let mut run = Run::to_trial(counting);
+        assert_eq!(run.state.standing(), Standing::Confirmed, "the old one runs");
+        run.start(Slot::B, ResetCause::Asked);
+        assert_eq!(run.state.standing(), Standing::OnTrial);
+        let mut good = Run::new(run.state.clone());
+        assert_eq!(good.tell(Event::Healthy), Action::Confirm { slot: Slot::B });
+        assert_eq!(good.state.standing(), Standing::OnTrial, "it was not told to the boot loader yet");
+        let boots = good.state.boots.confirmed(Slot::B);
+        let action = good.tell(Event::Changed(boots));
+        assert_eq!(good.state.standing(), Standing::Confirmed);
+        good.go_on(action);
+        assert_eq!((&good.state.record.phase, good.state.standing()), (&Phase::Idle, Standing::Confirmed));
+
+        let unwell = Unwell { instance: None, reason: Line::cut("it is not") };
+        let mut action = run.tell(Event::Unhealthy(unwell));
+        while !matches!(action, Action::Reboot { .. }) {
+            assert_eq!(run.state.standing(), Standing::OnTrial, "{action:?}");
+            let verified = Event::Verified { fingerprint: OLD, security_epoch: 1 };
+            action = if matches!(action, Action::Verify { .. }) { run.tell(verified) } else { run.go_on(action) };
+        }
+        assert_eq!(run.state.standing(), Standing::OnTrial, "it failed, and runs still");
+        run.start(Slot::A, ResetCause::Asked);
+        assert_eq!(run.state.standing(), Standing::Confirmed);
+    }
 }

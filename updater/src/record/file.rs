@@ -1,15 +1,20 @@
 //! The record on the data partition. What cannot be read is told, and is as if there were none: the boot loader's state then says
 //! what goes on.
 
+use super::text::{MAGIC, VERSIONS};
 use super::{MAX_BYTES, Record, RecordError};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use yado_sys::{regular_file, replace_file};
+use yado_wire::formats::{self, Standing};
 
 /// Below the folder `state` of the data partition.
 pub const NAME: &str = "update";
+
+/// The first line of any of ours is shorter.
+const HEAD_BYTES: u64 = 64;
 
 /// It names sources, and nobody else needs it.
 const MODE: u32 = 0o600;
@@ -52,8 +57,17 @@ pub fn read(state: &Path) -> Result<Option<Record>, ReadError> {
 ///
 /// # Errors
 /// What the kernel says; the old one is there.
-pub fn write(state: &Path, record: &Record) -> io::Result<()> {
-    replace_file::replace(&state.join(NAME), MODE, record.to_text().as_bytes())
+pub fn write(state: &Path, record: &Record, standing: Standing) -> io::Result<()> {
+    let path = state.join(NAME);
+    let version = VERSIONS.to_write(standing, version_there(&path, MAGIC));
+    replace_file::replace(&path, MODE, record.to_text_in(version).as_bytes())
+}
+
+/// The version of the file that is there.
+pub(crate) fn version_there(path: &Path, magic: &str) -> Option<u32> {
+    let mut head = Vec::new();
+    regular_file::open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+    formats::version(&String::from_utf8_lossy(&head), magic)
 }
 
 pub(super) fn read_bounded(path: &Path, max: usize) -> Result<Option<Vec<u8>>, ReadError> {

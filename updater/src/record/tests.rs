@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::boot_state::Slot;
+use yado_wire::formats::Standing;
 
 fn release(number: u8) -> Release {
     Release {
@@ -126,7 +127,7 @@ fn a_record_that_is_cut_changed_or_continued_is_none() {
 #[test]
 fn another_version_is_named() {
     let text = Record::default().to_text().replacen("yado-update 1", "yado-update 2", 1);
-    assert_eq!(Record::parse(text.as_bytes()), Err(RecordError::OtherVersion { version: 2 }));
+    assert_eq!(Record::parse(text.as_bytes()), Err(RecordError::OtherVersion { version: 2, newest: 1 }));
 }
 
 /// The bytes of version 1. If this fails, the version must rise: what is on the devices stays.
@@ -154,7 +155,7 @@ fn a_file_is_replaced_as_a_whole_and_what_is_none_of_ours_is_named() {
     let folder = tempfile::tempdir().unwrap();
     assert!(file::read(folder.path()).unwrap().is_none());
     for record in records() {
-        file::write(folder.path(), &record).unwrap();
+        file::write(folder.path(), &record, Standing::Confirmed).unwrap();
         assert_eq!(file::read(folder.path()).unwrap(), Some(record));
     }
     std::fs::write(folder.path().join(file::NAME), "hello\n").unwrap();
@@ -176,7 +177,7 @@ fn the_history_keeps_the_last_ones_and_each_once() {
     };
     for number in 1..=40 {
         for _ in 0..2 {
-            assert!(history::add(folder.path(), &ended(number)).unwrap().is_none());
+            assert!(history::add(folder.path(), &ended(number), Standing::Confirmed).unwrap().is_none());
         }
     }
     let entries = history::read(folder.path()).unwrap();
@@ -184,8 +185,35 @@ fn the_history_keeps_the_last_ones_and_each_once() {
     assert_eq!((&entries[0], entries.last()), (&ended(9), Some(&ended(40))));
 
     std::fs::write(folder.path().join(history::NAME), "yado-update-history 1\nentries 1\n").unwrap();
-    assert!(matches!(history::add(folder.path(), &ended(41)).unwrap(), Some(file::ReadError::Bad { .. })));
+    assert!(matches!(
+        history::add(folder.path(), &ended(41), Standing::Confirmed).unwrap(),
+        Some(file::ReadError::Bad { .. })
+    ));
     assert_eq!(history::read(folder.path()).unwrap(), [ended(41)]);
+}
+
+/// The version that is found is the earliest one in any build; in that of a later release (`yado-wire/next-formats`) it is not the newest.
+#[test]
+fn what_is_found_in_an_earlier_version_stays_so_on_trial_and_a_later_one_comes_with_the_confirmation() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Ended { update: update(Kind::Install), outcome: Outcome::Confirmed, ended_unix: 1 };
+    for record in records() {
+        std::fs::write(folder.path().join(file::NAME), record.to_text_in(1)).unwrap();
+        for (standing, version) in [(Standing::OnTrial, 1), (Standing::Confirmed, text::VERSIONS.newest())] {
+            file::write(folder.path(), &record, standing).unwrap();
+            let written = std::fs::read_to_string(folder.path().join(file::NAME)).unwrap();
+            assert_eq!(written, record.to_text_in(version));
+            assert_eq!(file::read(folder.path()).unwrap().as_ref(), Some(&record));
+        }
+    }
+    for (number, standing, version) in
+        [(1, Standing::OnTrial, 1), (2, Standing::OnTrial, 1), (3, Standing::Confirmed, text::VERSIONS.newest())]
+    {
+        history::add(folder.path(), &Ended { ended_unix: number, ..ended.clone() }, standing).unwrap();
+        let written = std::fs::read_to_string(folder.path().join(history::NAME)).unwrap();
+        assert!(written.starts_with(&format!("yado-update-history {version}\n")), "{written}");
+        assert_eq!(history::read(folder.path()).unwrap().len() as u64, number);
+    }
 }
 
 #[test]

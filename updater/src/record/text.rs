@@ -8,13 +8,14 @@ use super::{
 use crate::boot_state::Slot;
 use std::fmt;
 use std::str::FromStr;
+use yado_wire::formats::{self, Versions};
 use yado_wire::{InstanceName, MAX_INSTANCES, hex};
 
 /// The longest record: names of all instances twice, and some twenty lines of text.
 pub const MAX_BYTES: usize = 2 * MAX_INSTANCES * (InstanceName::MAX_LEN + 1) + 24 * (Line::MAX_BYTES + 256);
 
-const MAGIC: &str = "yado-update ";
-const VERSION: u32 = 1;
+pub(super) const MAGIC: &str = "yado-update ";
+pub(super) const VERSIONS: Versions = Versions::new(1, 1);
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum RecordError {
     OtherVersion {
         /// Its version.
         version: u32,
+        /// The newest that this release knows.
+        newest: u32,
     },
 }
 
@@ -35,23 +38,23 @@ impl Record {
     /// When it is not what [`Record::to_text`] writes.
     pub fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         let text = std::str::from_utf8(bytes).map_err(|_| RecordError::Damaged)?;
-        let first = text.lines().next().and_then(|line| line.strip_prefix(MAGIC)).and_then(|word| word.parse().ok());
-        match first {
-            Some(VERSION) => {}
-            Some(version) => return Err(RecordError::OtherVersion { version }),
-            None => return Err(RecordError::Damaged),
-        }
+        let version = known_version(text, MAGIC, VERSIONS)?;
         let mut lines = Lines(text.lines().skip(1));
         let record = read_record(&mut lines).ok_or(RecordError::Damaged)?;
         // The checksum, and whatever else could be written in more than one way.
-        if record.to_text() == text { Ok(record) } else { Err(RecordError::Damaged) }
+        if record.to_text_in(version) == text { Ok(record) } else { Err(RecordError::Damaged) }
     }
 
-    /// The content of `state/update`.
+    /// The content of `state/update`, as a confirmed release writes it.
     pub fn to_text(&self) -> String {
+        self.to_text_in(VERSIONS.newest())
+    }
+
+    /// The same in this version.
+    pub(super) fn to_text_in(&self, version: u32) -> String {
         let Record { next_update, is_held, floors, current, previous, changed, blocked, bad_starts, degraded, phase } =
             self;
-        let mut out = format!("{MAGIC}{VERSION}\n");
+        let mut out = format!("{MAGIC}{version}\n");
         put(&mut out, "next", next_update);
         put(&mut out, "held", word(*is_held));
         put(&mut out, "floors", format!("{} {}", floors.release, floors.security_epoch));
@@ -70,6 +73,15 @@ impl Record {
         let checksum = crc32fast::hash(out.as_bytes());
         put(&mut out, "checksum", format!("{checksum:08x}"));
         out
+    }
+}
+
+/// The version in the first line, if it is one of these.
+pub(super) fn known_version(text: &str, magic: &str, versions: Versions) -> Result<u32, RecordError> {
+    match formats::version(text, magic) {
+        Some(version) if versions.has(version) => Ok(version),
+        Some(version) => Err(RecordError::OtherVersion { version, newest: versions.newest() }),
+        None => Err(RecordError::Damaged),
     }
 }
 
@@ -457,8 +469,8 @@ impl fmt::Display for RecordError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RecordError::Damaged => out.write_str("it was cut off, or is none of ours"),
-            RecordError::OtherVersion { version } => {
-                write!(out, "it has version {version}, and this release knows {VERSION}")
+            RecordError::OtherVersion { version, newest } => {
+                write!(out, "it has version {version}, and this release knows {newest}")
             }
         }
     }

@@ -16,6 +16,7 @@ use yado_updater::boot_state::{BootState, Slot};
 use yado_updater::record::{self, Floors, Line, Record, Release};
 use yado_updater::state_partition;
 use yado_wire::booted_slot::{BootedSlot, RUNNING_FILE};
+use yado_wire::formats::Standing;
 use yado_wire::hex;
 use yado_wire::update_status::UpdateStatus;
 
@@ -61,8 +62,8 @@ pub(crate) struct Board {
     pub(crate) files: BTreeMap<String, String>,
     pub(crate) links: BTreeMap<String, PathBuf>,
     pub(crate) nodes: BTreeMap<String, PathBuf>,
-    /// The image in slot A.
-    running: [u8; 32],
+    /// The slot that was booted, and the image in it.
+    booted: BootedSlot,
     folder: TempDir,
     _place: Place,
 }
@@ -117,7 +118,7 @@ impl Board {
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             nodes: BTreeMap::new(),
-            running: [0; 32],
+            booted: BootedSlot { name: 'A', fingerprint: [0; 32] },
             folder,
             _place: Place::take(),
         };
@@ -188,7 +189,7 @@ impl Board {
 
     /// What a factory and one update since have left.
     fn fill(&mut self) {
-        self.running = self.put_system("slot-a", 7);
+        self.booted.fingerprint = self.put_system("slot-a", 7);
         self.put_system("slot-b", 6);
         let state = File::options().read(true).write(true).open(self.partition("state").path()).unwrap();
         state_partition::write(&state, &BootState::factory(None)).unwrap();
@@ -208,8 +209,18 @@ impl Board {
         fs::write(self.path("system/trust/release.pub"), key(1).public().to_text()).unwrap();
         let policy = "compatible = [\"board-1\"]\nreboot.lock_limit = \"0s\"\n";
         fs::write(self.path("system/update.toml"), policy).unwrap();
-        let booted = BootedSlot { name: 'A', fingerprint: self.running };
-        fs::write(self.path("run").join(RUNNING_FILE), booted.text()).unwrap();
+        fs::write(self.path("run").join(RUNNING_FILE), self.booted.text()).unwrap();
+    }
+
+    /// The machine starts again: with the system in this slot, and its updater.
+    pub(crate) fn start_from(&mut self, slot: Slot, updater: &Path) {
+        let name = if slot == Slot::A { "slot-a" } else { "slot-b" };
+        let bytes = self.partition(name).bytes();
+        let fingerprint = crate::workshop::sha256(&bytes[bytes.len() - 4096..]);
+        self.booted = BootedSlot { name: slot.letter(), fingerprint };
+        fs::remove_dir_all(self.path("run")).unwrap();
+        self.lay_out_system();
+        self.put_updater(updater);
     }
 
     /// Under a name of its own: by that its processes are found. Copied by another process: what this one has open to write, a child of
@@ -218,6 +229,13 @@ impl Board {
         let copied =
             Command::new("cp").arg("--remove-destination").arg(program).arg(self.path("yado-updater")).status();
         assert!(copied.unwrap().success());
+    }
+
+    /// What the updater shows without being started by init, with its exit code.
+    pub(crate) fn show(&self, what: &str) -> (Option<i32>, String) {
+        let output = self.command(&[what, "--format", "json"]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// As the initramfs finds it: the image from the start on, its header once more at the end.
@@ -269,7 +287,7 @@ impl Board {
     }
 
     pub(crate) fn write_record(&self, record: &Record) {
-        record::file::write(&self.path("data/state"), record).unwrap();
+        record::file::write(&self.path("data/state"), record, Standing::Confirmed).unwrap();
     }
 
     pub(crate) fn boot_state(&self) -> BootState {

@@ -30,6 +30,7 @@ mod bundles;
 mod confined;
 mod disks;
 mod files;
+mod later_release;
 mod releases;
 mod rights;
 #[path = "../http/server.rs"]

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use yado_updater::instances::{self, Done, Failed, InstancesError, Kind, Places, Tell, Wanted};
+use yado_wire::formats::Standing;
 use yado_wire::rescue::{ExitStatus, InstanceState};
 use yado_wire::{InstanceName, hex};
 
@@ -63,7 +64,13 @@ fn updated() -> Option<Updated> {
     let yado = host.path_of_yado().to_owned();
     host.wait_for("web", InstanceState::Ready);
     host.wait_for("other", InstanceState::Running);
-    Some(Updated { host, places: Places { system, data, run, yado }, files, good, bad })
+    Some(Updated {
+        host,
+        places: Places { system, data, run, yado, standing: Standing::Confirmed },
+        files,
+        good,
+        bad,
+    })
 }
 
 impl Updated {

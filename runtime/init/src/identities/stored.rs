@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use yado_spec::directory_name::OWNER;
 use yado_sys::{regular_file, replace_file};
+use yado_wire::formats::Standing;
 use yado_wire::rescue::Mode;
 use yado_wire::{InstanceId, InstanceName};
 
@@ -42,6 +43,7 @@ pub(crate) enum IdentitiesFile {
 pub(crate) fn assign(
     paths: &Paths,
     persistence: Persistence,
+    standing: Standing,
     configured: &[Configured],
     log: &mut Log,
 ) -> (Identities, IdentitiesFile) {
@@ -69,7 +71,7 @@ pub(crate) fn assign(
         Mode::Hosted => users_of_host::read(log),
         Mode::System => Vec::new(),
     };
-    let identities = Identities { users, ..stored.clone().unwrap_or_default() };
+    let identities = Identities { users, ..Identities::of(stored.clone(), standing) };
     let identities = match persistence {
         Persistence::ForGood => identities.settle(&claims, last),
         Persistence::UntilReboot => identities.settle_apart(&claims, last),

@@ -6,11 +6,13 @@ use crate::shutdown::sequence;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use yado_sys::{regular_file, replace_file};
+use yado_wire::formats::{self, Standing, Versions};
 use yado_wire::last_reset::{one_line, parse_slot, value};
 use yado_wire::names::clipped;
 
-/// In the first line: what it is, and its version.
-const HEAD: &str = "yado-boot 1";
+/// In the first line: what it is, before its version.
+const MAGIC: &str = "yado-boot ";
+const VERSIONS: Versions = Versions::new(1, 1);
 
 /// Nobody writes a longer one.
 const MAX_BYTES: u64 = 1024;
@@ -57,25 +59,32 @@ pub(super) fn path(data: &Path) -> PathBuf {
 
 /// Reads it. `None`: it is not there, damaged, or of another version.
 pub(super) fn read(path: &Path) -> Option<Mark> {
-    let mut text = String::new();
-    regular_file::open(path).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    Mark::parse(&text)
+    Mark::parse(&read_text(path)?)
 }
 
-/// Writes it, as a whole.
-pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
-    replace_file::replace(path, 0o644, text.as_bytes())
+fn read_text(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    regular_file::open(path).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Writes it, as a whole: these lines of a mark.
+pub(crate) fn write(path: &Path, lines: &str, standing: Standing) -> io::Result<()> {
+    let found = read_text(path).and_then(|text| formats::version(&text, MAGIC));
+    let version = VERSIONS.to_write(standing, found);
+    replace_file::replace(path, 0o644, format!("{MAGIC}{version}\n{lines}").as_bytes())
 }
 
 impl Mark {
-    pub(crate) fn to_text(&self) -> String {
+    /// What stands below the first line.
+    pub(crate) fn lines(&self) -> String {
         let Mark { slot, ended } = self;
         let state = match ended {
             None => "up",
             Some(Ended { goal: Goal::Reboot, .. }) => "reboot",
             Some(Ended { goal: Goal::PowerOff, .. }) => "poweroff",
         };
-        let mut text = format!("{HEAD}\nstate {state}\n");
+        let mut text = format!("state {state}\n");
         if let Some(slot) = slot {
             text.push_str(&format!("slot {slot}\n"));
         }
@@ -86,9 +95,7 @@ impl Mark {
     }
 
     fn parse(text: &str) -> Option<Mark> {
-        if text.lines().next() != Some(HEAD) {
-            return None;
-        }
+        formats::version(text, MAGIC).filter(|version| VERSIONS.has(*version))?;
         let ended = |goal| {
             let said = |key| value(text, key).unwrap_or_default();
             Some(Ended { goal, asked: Asked { by: clipped(said("by")), reason: clipped(said("reason")) } })
@@ -125,7 +132,7 @@ mod tests {
             ),
         ];
         for (mark, text) in marks {
-            assert_eq!(mark.to_text(), text);
+            assert_eq!(format!("yado-boot 1\n{}", mark.lines()), text);
             assert_eq!(Mark::parse(text), Some(mark));
         }
     }
@@ -136,10 +143,23 @@ mod tests {
         let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
         fuzz("boot-mark", &seeds, &["state ", "up", "poweroff", "slot ", "B", "by ", "\n"], |bytes| {
             if let Some(mark) = core::str::from_utf8(bytes).ok().and_then(Mark::parse) {
-                let again = Mark::parse(&mark.to_text()).unwrap();
+                let again = Mark::parse(&format!("yado-boot 1\n{}", mark.lines())).unwrap();
                 assert_eq!((again.slot, again.ended.is_some()), (mark.slot, mark.ended.is_some()));
             }
         });
+    }
+
+    /// The earliest version stays; in a build of a later release (`yado-wire/next-formats`) it is not the newest.
+    #[test]
+    fn what_is_found_in_an_earlier_version_stays_so_on_trial_and_a_later_one_comes_with_the_confirmation() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let mark = Mark { slot: Some('B'), ended: None };
+        for (standing, version) in [(Standing::OnTrial, 1), (Standing::Confirmed, VERSIONS.newest())] {
+            write(&path, &mark.lines(), standing).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("yado-boot {version}\n{}", mark.lines()));
+            assert_eq!(read(&path).as_ref(), Some(&mark));
+        }
     }
 
     #[test]
@@ -154,7 +174,7 @@ mod tests {
         for name in ["torn", "newer", "binary", "huge", "linked", "none", "."] {
             assert_eq!(read(&at(name)), None, "{name}");
         }
-        write(&at("mark"), &Mark { slot: Some('A'), ended: None }.to_text()).unwrap();
+        write(&at("mark"), &Mark { slot: Some('A'), ended: None }.lines(), Standing::Confirmed).unwrap();
         assert_eq!(read(&at("mark")), Some(Mark { slot: Some('A'), ended: None }));
     }
 }

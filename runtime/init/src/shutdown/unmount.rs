@@ -1,6 +1,7 @@
 //! Syncs and unmounts the file systems of a board at the very end, in a child of PID 1: a slow or broken card may take longer than
 //! the watchdog waits. All writers have ended by then, or hang.
 
+use crate::booted_slot;
 use crate::clock_floor;
 use crate::last_reset::mark;
 use std::fs;
@@ -25,7 +26,8 @@ pub(crate) fn run(clock: &Path, mark: &str) -> ExitCode {
     if let Err(error) = clock_floor::save(clock) {
         println!("save the time: {error}");
     }
-    if let Err(error) = mark::write(&clock.with_file_name(mark::FILE), mark) {
+    let standing = booted_slot::standing(booted_slot::read(), clock.parent().unwrap_or(clock));
+    if let Err(error) = mark::write(&clock.with_file_name(mark::FILE), mark, standing) {
         println!("note that the system ended in order: {error}");
     }
     for _ in 0..MAX_TRIES {

@@ -3,15 +3,14 @@
 
 use super::NAME;
 use crate::boot_clock::Moment;
+use crate::booted_slot;
 use crate::last_reset::Asked;
 use crate::log::Priority;
 use crate::shutdown::sequence::Goal;
 use crate::supervisor::Supervisor;
-use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
-use yado_sys::regular_file;
-use yado_wire::booted_slot::{self, BootedSlot, Trial};
+use yado_wire::booted_slot::{BootedSlot, Trial};
+use yado_wire::formats::Standing;
 use yado_wire::names::clipped;
 
 /// What the updater may need, after the time by which it wants to have judged, to put instances and their data back.
@@ -20,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(1800);
 impl Supervisor {
     /// When the trial of the system that runs must be over, if there is one.
     pub(super) fn trial_end(&self) -> Option<Moment> {
-        end(&self.read_trial()?, self.slot)
+        end(&booted_slot::read_trial(&self.paths.state())?, self.slot)
     }
 
     /// Ends a trial that should be over: the updater hangs, or waits for what does not come.
@@ -38,16 +37,11 @@ impl Supervisor {
 
     /// Nobody is left to judge the running system: if it is on trial, the machine is restarted.
     pub(super) fn leave_trial(&mut self, reason: &str, now: Moment) {
-        let on_trial = self.read_trial().and_then(|text| BootedSlot::parse(&text));
-        if self.slot.is_some() && on_trial == self.slot {
+        if booted_slot::standing(self.slot, &self.paths.state()) == Standing::OnTrial {
             self.log.say(Priority::Error, format_args!("{NAME}: {reason}: reboot"));
             let asked = Asked { by: clipped(NAME), reason: clipped(reason) };
             self.begin_shutdown(Goal::Reboot, asked, now);
         }
-    }
-
-    fn read_trial(&self) -> Option<String> {
-        read(&self.paths.data.join("state").join(booted_slot::TRIAL_FILE))
     }
 }
 
@@ -57,26 +51,20 @@ fn end(text: &str, running: Option<BootedSlot>) -> Option<Moment> {
     Some(trial.judged_after.saturating_add(GRACE))
 }
 
-/// What the updater has noted. Unreadable, there is no trial: a confirmed system stays.
-fn read(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    regular_file::open(path).ok()?.take(booted_slot::MAX_BYTES as u64).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::fs;
+    use yado_wire::booted_slot::TRIAL_FILE;
 
     const RUNNING: BootedSlot = BootedSlot { name: 'B', fingerprint: [7; 32] };
 
     #[test]
     fn the_trial_of_what_runs_ends_and_no_other() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("trial");
-        let trial_end = || end(&read(&path)?, Some(RUNNING));
+        let path = directory.path().join(TRIAL_FILE);
+        let trial_end = || end(&booted_slot::read_trial(directory.path())?, Some(RUNNING));
         assert_eq!(trial_end(), None);
         let trial = |slot| Trial { slot, judged_after: Duration::from_secs(60) }.text();
         fs::write(&path, trial(RUNNING)).unwrap();
