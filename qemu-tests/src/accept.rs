@@ -32,6 +32,7 @@ use crate::length::Length;
 use crate::provision::{self, Purpose, ensure_packages};
 use crate::report;
 use crate::steps::Wanted;
+use crate::update::Course;
 use crate::{bench, cross, update_peers};
 use beside::Beside;
 use tally::Tally;
@@ -135,25 +136,43 @@ const FLOORS: &[Floor] = &[
     Floor {
         name: "update-arm64",
         about: "releases on the arm64 board: kept, or back to the one before",
-        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, steps)),
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, Course::Usual, steps)),
         when: When::Always,
     },
     Floor {
         name: "update-armhf",
         about: "releases on the armhf board: kept, or back to the one before",
-        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Armhf, steps)),
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Armhf, Course::Usual, steps)),
+        when: When::Long,
+    },
+    Floor {
+        name: "update-faults",
+        about: "releases on the arm64 board whose medium breaks, whose data partition is full, whose clock jumps",
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, Course::Faults, steps)),
+        when: When::Long,
+    },
+    Floor {
+        name: "update-cycles",
+        about: "200 releases, one after the other, on the arm64 board, each with a power cut; six of them without --long",
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, Course::Cycles, steps)),
+        when: When::Long,
+    },
+    Floor {
+        name: "update-formats",
+        about: "a release with later versions of what is on the data partition, on the arm64 board: left, and kept",
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, Course::LaterFormats, steps)),
         when: When::Long,
     },
     Floor {
         name: "update-writes",
         about: "an update on the arm64 board whose power goes away after any of its writes",
-        run: Run::Steps(boards::update_writes),
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, Course::AnyWrite, steps)),
         when: When::Long,
     },
     Floor {
         name: "update-efi",
         about: "releases on an arm64 board that EDK II starts",
-        run: Run::Steps(boards::update_efi),
+        run: Run::Steps(|cache, tally, steps| boards::update(cache, tally, Arch::Arm64, Course::ByEdk2, steps)),
         when: When::Long,
     },
     Floor {
@@ -222,7 +241,8 @@ struct Arguments {
     words: Vec<String>,
     /// Also what takes long: attacks on the armhf board too, ten hostile containers for ten minutes instead of one, a board at
     /// rest for an hour instead of ten seconds, users' roots on the arm64 board, updates on the armhf board, by EFI firmware,
-    /// without power after any write and beside others', a build for each mutation, and guided fuzzing
+    /// with later formats, with faults, 200 times without power, without power after any write and beside others', a build for
+    /// each mutation, and guided fuzzing
     #[arg(long)]
     long: bool,
 }

@@ -4,10 +4,14 @@
 
 mod any_write;
 mod appliances;
+mod clock_jumps;
 mod containers;
+mod cycles;
 mod edk2;
 mod fall_back;
+mod faults;
 mod install;
+mod later_formats;
 mod power_cuts;
 mod releases;
 mod roof;
@@ -30,6 +34,45 @@ use roof::Roof;
 use std::fmt;
 use std::path::Path;
 use std::time::Instant;
+
+/// What is shown of updates: each is a floor of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// Releases that are kept and releases that are left, on one board.
+    Usual,
+    /// Media that break, a full data partition, a clock that jumps: each step has a board of its own.
+    Faults,
+    /// One release after the other, each with a power cut.
+    Cycles,
+    /// A release that has later versions of what is on the data partition.
+    LaterFormats,
+    /// Power that goes away after any write of an update.
+    AnyWrite,
+    /// A board that EDK II starts, not U-Boot.
+    ByEdk2,
+}
+
+impl Course {
+    const fn steps(self) -> &'static [Step] {
+        match self {
+            Course::Usual => STEPS,
+            Course::Faults => STEPS_OF_FAULTS,
+            Course::Cycles => STEPS_OF_CYCLES,
+            Course::LaterFormats => STEPS_OF_LATER_FORMATS,
+            Course::AnyWrite => STEPS_OF_ANY_WRITE,
+            Course::ByEdk2 => STEPS_BY_EDK2,
+        }
+    }
+
+    fn firmware(self, cache: &Cache) -> Result<Firmware, BuildError> {
+        Ok(match self {
+            Course::ByEdk2 => Firmware::Edk2(provision::edk2(cache)?),
+            Course::Usual | Course::Faults | Course::Cycles | Course::LaterFormats | Course::AnyWrite => {
+                Firmware::UBoot
+            }
+        })
+    }
+}
 
 /// One step: what it is to show, and how.
 struct Step {
@@ -93,7 +136,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// The floor `update-writes`: what is left of an update whose power goes away after any of its writes.
-const WRITES: &[Step] = &[
+const STEPS_OF_ANY_WRITE: &[Step] = &[
     Step { title: "each write of an update from release 1 to 2 is noted", role: Boots, take: any_write::noted },
     Step {
         title: "power goes away after any write that is not of an image or a kernel: a whole release runs",
@@ -136,47 +179,63 @@ const STEPS_BY_EDK2: &[Step] = &[
     },
 ];
 
+const STEPS_OF_FAULTS: &[Step] = &[
+    Step {
+        title: "the medium below the slot that is written breaks: the update fails, and works when the medium does",
+        role: Boots,
+        take: faults::broken_medium,
+    },
+    Step {
+        title: "what the boot loader reads is on a read-only medium: the update fails, and works when it can be written",
+        role: Boots,
+        take: faults::read_only_boot_medium,
+    },
+    Step {
+        title: "the data partition is full, before an update and in the middle of one: it goes on when there is room",
+        role: Boots,
+        take: faults::full_data,
+    },
+    Step {
+        title: "the clock jumps by decades, forth and back, in downloads and in trials: updates do not go by it",
+        role: Boots,
+        take: clock_jumps::in_the_middle,
+    },
+];
+
+const STEPS_OF_CYCLES: &[Step] = &[Step {
+    title: "from slot to slot, and in each update the power is cut: each ends with the release that was asked for",
+    role: Boots,
+    take: cycles::with_cuts,
+}];
+
+const STEPS_OF_LATER_FORMATS: &[Step] = &[
+    Step {
+        title: "a release with later formats is on trial and is left: the one before reads all that it had kept",
+        role: Boots,
+        take: later_formats::left,
+    },
+    Step {
+        title: "a release with later formats is kept: it reads all, and writes its own",
+        role: Follows,
+        take: later_formats::kept,
+    },
+];
+
 /// Builds the releases, boots, takes the steps. The report tells how it went; an error is about what comes before the board.
-pub fn run(cache: &Cache, arch: Arch, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
-    let build = || {
-        let releases = Releases::build(cache, arch, &releases::BY_U_BOOT, directory)?;
-        releases.add_others(cache, directory)?;
-        Ok(releases)
-    };
-    take_steps(STEPS, build, Firmware::UBoot, directory, Length::Short, wanted)
-}
-
-/// The same for a board that EDK II starts.
-pub fn run_by_edk2(cache: &Cache, directory: &Path, wanted: &Wanted) -> Result<Report, BuildError> {
-    let firmware = Firmware::Edk2(provision::edk2(cache)?);
-    let build = || Releases::build(cache, Arch::Arm64, &releases::BY_EDK2, directory);
-    take_steps(STEPS_BY_EDK2, build, firmware, directory, Length::Short, wanted)
-}
-
-/// As [`run`], for the power that goes away after any write; with more of them where the run may take long.
-pub fn run_writes(
+pub fn run(
     cache: &Cache,
     arch: Arch,
     directory: &Path,
+    course: Course,
     length: Length,
     wanted: &Wanted,
 ) -> Result<Report, BuildError> {
-    let build = || Releases::build(cache, arch, &releases::BY_U_BOOT, directory);
-    take_steps(WRITES, build, Firmware::UBoot, directory, length, wanted)
-}
-
-fn take_steps(
-    all: &[Step],
-    build: impl FnOnce() -> Result<Releases, BuildError>,
-    firmware: Firmware,
-    directory: &Path,
-    length: Length,
-    wanted: &Wanted,
-) -> Result<Report, BuildError> {
+    let all = course.steps();
     let places = wanted.places(all.iter().map(|step| (step.title, step.role)))?;
     let began = Instant::now();
+    let firmware = course.firmware(cache)?;
     std::fs::create_dir_all(directory).map_err(BuildError::io(directory))?;
-    let releases = build()?;
+    let releases = Releases::build(cache, arch, directory, course)?;
     let prepare_seconds = began.elapsed().as_secs_f64();
     left_behind::clear(directory);
     let switched_on = Instant::now();
@@ -192,7 +251,7 @@ fn take_steps(
         }
         steps.push(taken);
         // Each goes on from the release that the one before has left.
-        if is_failed {
+        if is_failed && course != Course::Faults {
             break;
         }
     }

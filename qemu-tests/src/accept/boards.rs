@@ -6,6 +6,7 @@ use crate::board::BuildError;
 use crate::cache::Cache;
 use crate::report::{self, Judgement, Report, TimeReport};
 use crate::steps::Wanted;
+use crate::update::Course;
 use crate::{broken, demo, guests_on_board, hostile, update};
 use std::path::Path;
 
@@ -26,18 +27,17 @@ pub(super) fn hostile(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Want
     count_steps(tally, "hostile", arch, |directory| hostile::run(cache, arch, directory, length, steps));
 }
 
-pub(super) fn update(cache: &Cache, tally: &mut Tally, arch: Arch, steps: &Wanted) {
-    count_steps(tally, "update", arch, |directory| update::run(cache, arch, directory, steps));
-}
-
-pub(super) fn update_writes(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
-    let (arch, length) = (Arch::Arm64, tally.length());
-    let run = |directory: &Path| update::run_writes(cache, arch, directory, length, steps);
-    count_steps(tally, "update-writes", arch, run);
-}
-
-pub(super) fn update_efi(cache: &Cache, tally: &mut Tally, steps: &Wanted) {
-    count_steps(tally, "update-efi", Arch::Arm64, |directory| update::run_by_edk2(cache, directory, steps));
+pub(super) fn update(cache: &Cache, tally: &mut Tally, arch: Arch, course: Course, steps: &Wanted) {
+    let length = tally.length();
+    let kind = match course {
+        Course::Usual => "update",
+        Course::Faults => "update-faults",
+        Course::Cycles => "update-cycles",
+        Course::LaterFormats => "update-formats",
+        Course::AnyWrite => "update-writes",
+        Course::ByEdk2 => "update-efi",
+    };
+    count_steps(tally, kind, arch, |directory| update::run(cache, arch, directory, course, length, steps));
 }
 
 pub(super) fn guests(cache: &Cache, tally: &mut Tally, steps: &Wanted) {

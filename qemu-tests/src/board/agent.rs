@@ -189,6 +189,14 @@ impl Pending {
         }
     }
 
+    /// The same, if it comes so soon: nobody answers on a board that is starting.
+    pub fn ran_within(self, time: Duration) -> Option<Ran> {
+        match self.replies.recv_timeout(time) {
+            Ok(Reply::Ran(ran)) => Some(ran),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     fn wait(self) -> Result<(String, Reply), AgentError> {
         let Pending { replies, what, timeout } = self;
         match replies.recv_timeout(timeout) {

@@ -136,13 +136,30 @@ impl HostYado {
         key: &Path,
         to: &Path,
     ) -> Result<(), CommandError> {
+        self.release_tool(system, compatible, key, to).run()
+    }
+
+    /// The same, with another number than the system's image has.
+    pub fn build_release_numbered(
+        &self,
+        number: u64,
+        system: &System,
+        compatible: &str,
+        keys: &Keys,
+        to: &Path,
+    ) -> Result<(), CommandError> {
+        let number = number.to_string();
+        let tool = self.release_tool(system, compatible, &keys.release_secret(), to);
+        tool.args(["--release", &number, "--version", &number]).run()
+    }
+
+    fn release_tool(&self, system: &System, compatible: &str, key: &Path, to: &Path) -> Tool {
         let System { image, kernel, initramfs } = system;
         self.release_of_system(image, compatible, key, to)
             .arg("--boot-file")
             .arg(kernel)
             .arg("--boot-file")
             .arg(initramfs)
-            .run()
     }
 
     /// The same for a system's image that names no boot files.

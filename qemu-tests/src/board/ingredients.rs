@@ -72,18 +72,20 @@ impl Ingredients {
         let kernel = provision::newer_kernel(cache, self.arch)?;
         Ok(Ingredients { kernel, gpio_sim: None, ..self.clone() })
     }
+
+    /// The same with the programs of a later release, whose formats on the data partition have one version more.
+    pub fn with_later_programs(&self, cache: &Cache) -> Result<Ingredients, BuildError> {
+        let built = cross::build_later(cache, self.arch)?;
+        let programs =
+            Programs { yado_init: path(&built, "yado-init")?, yado: path(&built, "yado")?, ..self.programs.clone() };
+        Ok(Ingredients { programs, ..self.clone() })
+    }
 }
 
 fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {
     let [init, rest] = SHIPPED;
     let built = cross::build(cache, arch, &[init, rest, Program { package: "qemu-guest", binary: None }])?;
-    let path = |name: &str| {
-        let artifact = built.iter().find(|Artifact { name: built, .. }| built == name);
-        artifact.map(|artifact| artifact.path.clone()).ok_or_else(|| BuildError::Io {
-            path: name.into(),
-            source: io::Error::new(io::ErrorKind::NotFound, "cargo built no such program"),
-        })
-    };
+    let path = |name: &str| path(&built, name);
     Ok(Programs {
         yado_init: path("yado-init")?,
         yado: path("yado")?,
@@ -93,5 +95,13 @@ fn programs(cache: &Cache, arch: Arch) -> Result<Programs, BuildError> {
         guest_log: path("guest-log")?,
         guest_race: path("guest-race")?,
         guest_turn: path("guest-turn")?,
+    })
+}
+
+fn path(built: &[Artifact], name: &str) -> Result<PathBuf, BuildError> {
+    let artifact = built.iter().find(|Artifact { name: built, .. }| built == name);
+    artifact.map(|artifact| artifact.path.clone()).ok_or_else(|| BuildError::Io {
+        path: name.into(),
+        source: io::Error::new(io::ErrorKind::NotFound, "cargo built no such program"),
     })
 }

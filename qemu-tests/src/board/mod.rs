@@ -30,7 +30,7 @@ pub mod write_log;
 pub use disk::Firmware;
 pub use failure::{BoardError, BuildError};
 pub use running::{
-    Board, BoardOptions, Prepared, Slots, WriteCache, disk_path, flash_path, instance, remove_disk,
-    serial_log, write_log_path,
+    Board, BoardOptions, Prepared, Slots, WriteCache, disk_path, flash_path, instance, remove_disk, serial_log,
+    write_log_path,
 };
 pub use seen_by_kernel::{Seen, has_inside, own_addresses};

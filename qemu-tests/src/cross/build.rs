@@ -34,12 +34,29 @@ pub const SHIPPED: [Program<'static>; 2] =
 
 /// Builds these programs for `arch`: static, in the release profile.
 pub fn build(cache: &Cache, arch: Arch, programs: &[Program<'_>]) -> Result<Vec<Artifact>, BuildError> {
+    build_by(cache, arch, programs, |tool| tool)
+}
+
+/// Those of [`SHIPPED`] as a later release would have them: each format on the data partition has one version more. They lie elsewhere.
+pub fn build_later(cache: &Cache, arch: Arch) -> Result<Vec<Artifact>, BuildError> {
+    build_by(cache, arch, &SHIPPED, |tool| {
+        let tool = tool.args(["--package", "yado-wire", "--features", "yado-wire/next-formats"]);
+        tool.env("CARGO_TARGET_DIR", target_folder().join("cross-later"))
+    })
+}
+
+fn build_by(
+    cache: &Cache,
+    arch: Arch,
+    programs: &[Program<'_>],
+    change: impl Fn(Tool) -> Tool,
+) -> Result<Vec<Artifact>, BuildError> {
     let setting = (arch, Setting::choose(cache, arch)?);
     let mut built = Vec::new();
     for program in programs {
         let step =
             Step::begin(format!("{} for {arch}, {}", program.binary.unwrap_or(program.package), setting.1.std));
-        let messages = cargo_for(std::slice::from_ref(&setting), program).output()?;
+        let messages = change(cargo_for(std::slice::from_ref(&setting), program)).output()?;
         let artifacts = artifact::parse_messages(&messages);
         if artifacts.is_empty() {
             return Err(BuildError::NoProgram { package: program.package.to_owned() });

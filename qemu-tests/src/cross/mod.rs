@@ -12,7 +12,7 @@ mod toolchain;
 pub use artifact::Artifact;
 pub(crate) use artifact::parse_messages;
 pub(crate) use build::target_folder;
-pub use build::{Program, SHIPPED, build, build_together};
+pub use build::{Program, SHIPPED, build, build_later, build_together};
 pub use command_line::main;
 pub use failure::BuildError;
 pub use floor::floor_check;

@@ -5,9 +5,10 @@ use crate::arch::Arch;
 use crate::board::{BuildError, remove_disk};
 use crate::cache::Cache;
 use crate::command_line::parse;
+use crate::length::Length;
 use crate::report::{self, Report};
 use crate::steps::Wanted;
-use crate::update;
+use crate::update::{self, Course};
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
@@ -65,7 +66,7 @@ fn show(arch: Arch, visitor: Visitor, directory: &Path) -> Result<Report, BuildE
 }
 
 fn show_updates(arch: Arch, directory: &Path) -> Result<Report, BuildError> {
-    update::run(&Cache::open()?, arch, directory, &Wanted::All)
+    update::run(&Cache::open()?, arch, directory, Course::Usual, Length::Short, &Wanted::All)
 }
 
 /// Disks are large and only of use to somebody who looks for a fault.

@@ -297,7 +297,7 @@ impl<'a> Judge<'a> {
         for name in ["crab", "whelk"] {
             roof.wait_ready(name, TIMEOUT)?;
         }
-        let phase = roof.phase_now();
+        let phase = roof.at_work()?;
         let mut end = None;
         if is_watched {
             roof.wait_status("an update at its end", INSTALL_TIMEOUT, |status| status["phase"] == "idle")?;

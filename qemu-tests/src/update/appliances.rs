@@ -63,14 +63,33 @@ pub(super) const PANICS_BY_EDK2: Appliance = by_edk2("update-4-edk2", PANICS);
 /// As [`SIXTH`].
 pub(super) const SIXTH_BY_EDK2: Appliance = by_edk2("update-6-edk2", SIXTH);
 
+/// Made of the programs of a later release: one that must not stay, and a good one.
+pub(super) const LATER_NEVER_READY: Appliance = sound("update-30", 30, files!("whelk-never-ready", "30"));
+pub(super) const LATER: Appliance = sound("update-31", 31, files!("whelk", "31"));
+
+/// They are installed in turn: no slot ever gets what it has, since there are three of them and two slots. Their ballast differs, so that
+/// some megabytes are written.
+pub(super) const CYCLED: [&Appliance; 3] = [
+    &Appliance { fill: fill_with_own_ballast::<20>, ..sound("update-20", 20, files!("whelk", "20")) },
+    &Appliance { fill: fill_with_own_ballast::<21>, ..sound("update-21", 21, files!("whelk", "21")) },
+    &Appliance { fill: fill_with_own_ballast::<22>, ..sound("update-22", 22, files!("whelk", "22")) },
+];
+
 /// A file of each system that is found again in its image, because nothing compresses it.
 const BALLAST: &str = "usr/lib/yado/ballast";
 const BALLAST_BYTES: usize = 256 * 1024;
 const BLOCK_BYTES: usize = 4096;
 
+/// Of a system of which some megabytes are to be written.
+const OWN_BALLAST_BYTES: usize = 6 * 1024 * 1024;
+
 fn ballast() -> Vec<u8> {
-    let mut chance = fastrand::Rng::with_seed(1);
-    std::iter::repeat_with(|| chance.u8(..)).take(BALLAST_BYTES).collect()
+    noise(1, BALLAST_BYTES)
+}
+
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| chance.u8(..)).take(bytes).collect()
 }
 
 /// In which block of an image's bytes, of 4 KiB each, the middle of its ballast lies.
@@ -91,6 +110,11 @@ fn fill_by_edk2(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> 
     fill(workshop, tree)?;
     tree.file("usr/lib/yado/update.toml", 0o644, BY_EDK2)?;
     Ok(tree.file("etc/modules-load.d/efivarfs.conf", 0o644, "efivarfs\n")?)
+}
+
+fn fill_with_own_ballast<const SEED: u64>(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {
+    tree.file("usr/lib/yado/own-ballast", 0o644, noise(SEED, OWN_BALLAST_BYTES))?;
+    fill(workshop, tree)
 }
 
 fn fill_with_hanging_init(workshop: &Workshop<'_>, tree: &Tree) -> Result<(), BuildError> {

@@ -18,8 +18,7 @@ fn untouched(roof: &Roof<'_>) -> Result<String, StepError> {
 const NOTES: &str = "/root/notes";
 
 fn inside_whelk(roof: &Roof<'_>, script: &str) -> Result<String, StepError> {
-    let said = roof.board()?.exec_output("whelk", &["sh", "-c", script], TIMEOUT)?;
-    Ok(said.trim().to_owned())
+    roof.inside("whelk", script)
 }
 
 /// A good one, and then one that cannot live.

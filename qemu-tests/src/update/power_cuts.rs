@@ -1,5 +1,6 @@
-//! Power goes away while release 2 is fetched, written, armed, tried and confirmed, on a disk that loses what was not flushed. After
-//! each time the board runs a release that verifies, and goes on by itself.
+//! Power goes away while releases are fetched, written, armed, tried and confirmed, on a disk that loses what was not flushed. After each
+//! time the board runs a release that verifies, and goes on by itself. An update that is over gives way to the next one, so that each
+//! cut is in one.
 
 use super::StepError;
 use super::install::instances_are_ready;
@@ -10,8 +11,13 @@ use std::time::Duration;
 /// So often; the moments are chosen by a number that is printed.
 const CUTS: usize = 6;
 
-/// An install from nothing to its confirmation takes about so long on an idle machine: each cut is somewhere in it.
-const LONGEST_WAIT_MS: u64 = 25_000;
+/// An update takes twice as long at least on any machine: it is not over before it is cut twice.
+const LONGEST_WAIT_MS: u64 = 7_000;
+
+/// What runs at first, and then after each update.
+const RUNNING: [&str; 4] = ["A 1", "B 2", "A 6", "B 9"];
+/// The number of each update's release.
+const RELEASES: [u64; 3] = [2, 6, 9];
 
 /// A new board, and as many cuts.
 pub(super) fn at_any_moment(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
@@ -21,6 +27,7 @@ pub(super) fn at_any_moment(roof: &mut Roof<'_>, observer: &mut Observer) -> Res
     let said = roof.switch_on_volatile()?;
     observer.note("another board boots, whose disk loses what was not flushed", said);
     instances_are_ready(roof, observer)?;
+    let mut update = 0;
     roof.begin_install("release-2")?;
     for number in 1..=CUTS {
         if roof.is_on_last_try() {
@@ -28,20 +35,30 @@ pub(super) fn at_any_moment(roof: &mut Roof<'_>, observer: &mut Observer) -> Res
             roof.wait_status("a last try that is confirmed", INSTALL_TIMEOUT, |status| status["phase"] == "idle")?;
             observer.note("cut at two tries, the third is left to be confirmed; next is cut", number);
         }
-        std::thread::sleep(Duration::from_millis(chance.u64(500..LONGEST_WAIT_MS)));
-        let at = roof.phase_now();
+        let status = roof.update_status()?;
+        if status["phase"] == "idle" {
+            // Whoever asked and was cut before that was written down asks again.
+            let is_over = status["release"] == RELEASES[update];
+            update = if is_over { (update + 1).min(RELEASES.len() - 1) } else { update };
+            roof.begin_install(&format!("release-{}", RELEASES[update]))?;
+        }
+        std::thread::sleep(Duration::from_millis(chance.u64(300..LONGEST_WAIT_MS)));
+        let at = roof.at_work()?;
         let lost = roof.cut_power()?;
         roof.switch_on_again()?;
         let running = roof.running()?;
-        let is_whole = running == "A 1" || running == "B 2";
+        let is_whole = running == RUNNING[update] || running == RUNNING[update + 1];
         let seen = format!("{at}; lost: {lost}; then runs {running}");
         observer.check(Witness::Kernel, &format!("cut {number}: a whole release runs"), seen, is_whole)?;
     }
-    let status = roof.wait_status("release 2 that is confirmed", INSTALL_TIMEOUT, |status| {
-        status["phase"] == "idle" && status["release"] == 2
-    })?;
+    let status = roof.update_status()?;
+    if status["phase"] == "idle" && status["release"] != RELEASES[update] {
+        roof.begin_install(&format!("release-{}", RELEASES[update]))?;
+    }
+    let status = roof.wait_confirmed(RELEASES[update])?;
     observer.check(Witness::OwnWord, "the update went on by itself and is confirmed", &status["release"], true)?;
     let running = roof.running()?;
-    observer.check(Witness::Kernel, "slot and release that run", &running, running == "B 2")?;
+    let is_last = running == RUNNING[update + 1];
+    observer.check(Witness::Kernel, "slot and release that run", &running, is_last)?;
     instances_are_ready(roof, observer)
 }

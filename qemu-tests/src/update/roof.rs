@@ -35,6 +35,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 const UPDATE_LOG: &str = "/run/update.log";
 /// So much of a serial log is shown where it did not say what was waited for; all of it is kept.
 const MAX_SHOWN_LINES: usize = 5;
+/// A board that is up answers sooner.
+const ANSWER: Duration = Duration::from_millis(600);
+/// Asks how far an update is.
+const STATUS: [&str; 5] = ["/usr/bin/yado", "update", "status", "--format", "json"];
 const MEMORY_MIB: u32 = 256;
 pub(super) const DATA_MIB: u64 = 64;
 
@@ -136,11 +140,16 @@ impl<'a> Roof<'a> {
         Ok(())
     }
 
-    /// How far the update is, if anybody can tell.
-    pub(super) fn phase_now(&self) -> String {
-        let status = self.status_now();
-        let stage = status["work"]["stage"].as_str().unwrap_or("-");
-        format!("{} ({stage})", status["phase"].as_str().unwrap_or("not known"))
+    /// What the board says that it is at, if it says so at once; or else how far it has come up.
+    pub(super) fn at_work(&self) -> Result<String, StepError> {
+        if let Some(status) = self.status_within(ANSWER)? {
+            let stage = status["work"]["stage"].as_str().map_or_else(String::new, |stage| format!(", {stage}"));
+            return Ok(format!("{}{stage}", status["phase"].as_str().unwrap_or("not known")));
+        }
+        let serial = self.board()?.serial();
+        let since = serial.rfind("U-Boot 20").map_or(serial.as_str(), |at| &serial[at..]);
+        let is_booted = since.contains("boot: slot ") && !since.contains("Restarting system");
+        Ok(if is_booted { "kernel and init start" } else { "the machine restarts" }.to_owned())
     }
 
     /// Whether a slot is armed or on trial, and has no tries left after this boot.
@@ -151,9 +160,20 @@ impl<'a> Roof<'a> {
         is_tried && slots.iter().any(|slot| slot["tries_left"] == 0)
     }
 
-    /// What `yado update status` says, if anybody can tell.
+    /// What `yado update status` says.
+    pub(super) fn update_status(&self) -> Result<Value, StepError> {
+        Ok(update_status(self.board()?)?)
+    }
+
+    /// The same, if anybody can tell.
     pub(super) fn status_now(&self) -> Value {
-        self.board().and_then(|board| Ok(update_status(board)?)).unwrap_or_default()
+        self.update_status().unwrap_or_default()
+    }
+
+    /// The same, if the board says it so soon.
+    fn status_within(&self, time: Duration) -> Result<Option<Value>, StepError> {
+        let asked = self.board()?.agent.start_run(&STATUS, "", time)?;
+        Ok(asked.ran_within(time).and_then(|ran| serde_json::from_str(ran.stdout.trim()).ok()))
     }
 
     /// The board that is on.
@@ -191,11 +211,24 @@ impl<'a> Roof<'a> {
         Ok(())
     }
 
+    /// Waits until what was begun last has ended, and gives back what it said.
+    pub(super) fn wait_update_end(&self) -> Result<String, StepError> {
+        let board = self.board()?;
+        let ask = || Ok(Value::String(board.shell(&format!("cat {UPDATE_LOG}"), TIMEOUT)?));
+        let end = |said: &Value| said.as_str().filter(|said| said.contains("ended: ")).map(str::to_owned);
+        Ok(board.wait_for("an update that has ended", INSTALL_TIMEOUT, ask, end)?)
+    }
+
+    /// What somebody asked for earlier has ended, well or not: the board does what it does by itself.
+    pub(super) fn forget_update(&self) -> Result<(), StepError> {
+        self.board()?.shell(&format!("rm -f {UPDATE_LOG}"), TIMEOUT)?;
+        Ok(())
+    }
+
     /// Plugs a stick in: what the board does then, it does by itself.
     pub(super) fn plug(&mut self, stick: &UsbStick) -> Result<(), StepError> {
         self.forget_resets()?;
-        // What somebody asked for earlier has ended, well or not.
-        self.board()?.shell(&format!("rm -f {UPDATE_LOG}"), TIMEOUT)?;
+        self.forget_update()?;
         let board = self.board.as_mut().ok_or(StepError::Off)?;
         Ok(board.qemu.qmp.plug(stick)?)
     }
@@ -291,6 +324,25 @@ impl<'a> Roof<'a> {
         Ok(board.wait_for(what, timeout, || update_status(board), |status| is_so(status).then(|| status.clone()))?)
     }
 
+    /// Waits until this release is confirmed, however often the board restarts before.
+    pub(super) fn wait_confirmed(&self, release: u64) -> Result<Value, StepError> {
+        self.wait_status(&format!("release {release} that is confirmed"), INSTALL_TIMEOUT, |status| {
+            status["phase"] == "idle" && status["release"] == release
+        })
+    }
+
+    /// Runs a script in an instance; what it printed.
+    pub(super) fn inside(&self, name: &str, script: &str) -> Result<String, StepError> {
+        let said = self.board()?.exec_output(name, &["sh", "-c", script], TIMEOUT)?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// The kernel's name of a partition of the board's disk.
+    pub(super) fn device_of(&self, partition: &str) -> Result<String, StepError> {
+        let script = format!("cd /sys/class/block; grep -l '^PARTNAME={partition}$' vda*/uevent");
+        Ok(self.board()?.shell(&script, TIMEOUT)?.trim_end_matches("/uevent").to_owned())
+    }
+
     /// The slot that the kernel was told, and the release that is written in the image it runs from.
     pub(super) fn running(&self) -> Result<String, StepError> {
         let script = "tr ' ' '\\n' < /proc/cmdline | sed -n 's/^yado.slot=//p'; cat /usr/lib/yado/appliance/release";
@@ -339,6 +391,6 @@ impl<'a> Roof<'a> {
 
 /// What `yado update status` says; what is no JSON as a text.
 fn update_status(board: &Board) -> Result<Value, BoardError> {
-    let said = board.yado(&["update", "status", "--format", "json"])?;
+    let said = board.yado(&STATUS[1..])?;
     Ok(serde_json::from_str(said.trim()).unwrap_or(Value::String(said)))
 }
