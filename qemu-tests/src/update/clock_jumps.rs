@@ -10,9 +10,13 @@ use crate::report::{Observer, Witness};
 const LONG_AGO: (u64, &str) = (631_152_000 + 86_400, "1990");
 const FAR_AHEAD: (u64, &str) = (2_840_140_800 + 86_400, "2060");
 
+/// Long enough for a jump.
+const TRIAL_WINDOW: &str = "20s";
+
 /// Two updates: each has a jump while it is fetched, and the other one while it is on trial.
 pub(super) fn in_the_middle(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
     let steady = Steady::begin(roof, observer)?;
+    roof.board()?.shell(&format!("echo 'trial.window = \"{TRIAL_WINDOW}\"' > /data/update.toml; sync"), TIMEOUT)?;
     for (release, slot, in_download, in_trial) in [(2, 'B', FAR_AHEAD, LONG_AGO), (6, 'A', LONG_AGO, FAR_AHEAD)] {
         if in_download == LONG_AGO {
             jump(roof, observer, "before it is fetched", FAR_AHEAD)?;
@@ -31,9 +35,10 @@ pub(super) fn in_the_middle(roof: &mut Roof<'_>, observer: &mut Observer) -> Res
         let expected = format!("boot: slot {slot}, 2 tries left, trial: {slot}");
         observer.check(Witness::Peer, "U-Boot takes it on trial", line, line.trim_end() == expected)?;
 
+        roof.wait_status("a release on trial", TIMEOUT, |status| status["phase"] == "trial")?;
         jump(roof, observer, "while it is on trial", in_trial)?;
         let status = roof.update_status()?;
-        observer.check(Witness::OwnWord, "it is on trial", &status["phase"], status["phase"] == "trial")?;
+        observer.check(Witness::OwnWord, "it is still on trial", &status["phase"], status["phase"] == "trial")?;
         roof.wait_confirmed(release)?;
         let history = roof.wait_history(release)?;
         let outcome = &history["outcome"];

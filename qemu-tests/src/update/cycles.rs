@@ -83,6 +83,7 @@ fn cycle(
     observer.check(Witness::Kernel, &format!("release {number}: a whole release runs"), seen, is_whole)?;
     // Whoever was not heard asks again. From the first request to the server on nobody has to.
     if !is_asked {
+        roof.wait_ready("crab", TIMEOUT)?;
         offer_and_begin(roof, number)?;
     }
     roof.wait_confirmed(number)?;

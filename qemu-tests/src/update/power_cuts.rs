@@ -6,6 +6,7 @@ use super::StepError;
 use super::install::instances_are_ready;
 use super::roof::{INSTALL_TIMEOUT, Roof};
 use crate::report::{Observer, Witness};
+use serde_json::Value;
 use std::time::Duration;
 
 /// So often; the moments are chosen by a number that is printed.
@@ -18,6 +19,12 @@ const LONGEST_WAIT_MS: u64 = 7_000;
 const RUNNING: [&str; 4] = ["A 1", "B 2", "A 6", "B 9"];
 /// The number of each update's release.
 const RELEASES: [u64; 3] = [2, 6, 9];
+
+/// How far the update is, when the board can be asked for another one.
+fn status_of_one_that_is_up(roof: &Roof<'_>) -> Result<Value, StepError> {
+    roof.wait_ready("crab", INSTALL_TIMEOUT)?;
+    roof.update_status()
+}
 
 /// A new board, and as many cuts.
 pub(super) fn at_any_moment(roof: &mut Roof<'_>, observer: &mut Observer) -> Result<(), StepError> {
@@ -35,7 +42,7 @@ pub(super) fn at_any_moment(roof: &mut Roof<'_>, observer: &mut Observer) -> Res
             roof.wait_status("a last try that is confirmed", INSTALL_TIMEOUT, |status| status["phase"] == "idle")?;
             observer.note("cut at two tries, the third is left to be confirmed; next is cut", number);
         }
-        let status = roof.update_status()?;
+        let status = status_of_one_that_is_up(roof)?;
         if status["phase"] == "idle" {
             // Whoever asked and was cut before that was written down asks again.
             let is_over = status["release"] == RELEASES[update];
@@ -51,7 +58,7 @@ pub(super) fn at_any_moment(roof: &mut Roof<'_>, observer: &mut Observer) -> Res
         let seen = format!("{at}; lost: {lost}; then runs {running}");
         observer.check(Witness::Kernel, &format!("cut {number}: a whole release runs"), seen, is_whole)?;
     }
-    let status = roof.update_status()?;
+    let status = status_of_one_that_is_up(roof)?;
     if status["phase"] == "idle" && status["release"] != RELEASES[update] {
         roof.begin_install(&format!("release-{}", RELEASES[update]))?;
     }
