@@ -22,10 +22,14 @@ setenv boot_slot 'part number ${devtype} ${devnum} ${boot_part} part && load ${d
 setenv start_kernel 'booti ${kernel_addr_r} ${initrd} ${fdt} || bootz ${kernel_addr_r} ${initrd} ${fdt}'
 if test -n "${fdt_addr}"; then setenv fdt ${fdt_addr}; else setenv fdt ${fdtcontroladdr}; fi
 
-# What this board adds to the kernel's command line, if it has anything to add.
+# What this board adds to the kernel's command line and to its devicetree, if it has anything to add.
 setenv board_args
+setenv board_fdt
 if test -e ${devtype} ${devnum}:1 /board.env; then
-  load ${devtype} ${devnum}:1 ${state_addr} /board.env && env import -t ${state_addr} ${filesize} board_args
+  load ${devtype} ${devnum}:1 ${state_addr} /board.env && env import -t ${state_addr} ${filesize} board_args board_fdt
+fi
+if test -n "${board_fdt}"; then
+  fdt addr ${fdt} && fdt resize 0x1000 && run board_fdt
 fi
 
 part start ${devtype} ${devnum} state state_1

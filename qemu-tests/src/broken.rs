@@ -25,6 +25,7 @@ mod instance_runs;
 mod killed_apply;
 mod killed_launcher;
 mod killed_processes;
+mod last_words;
 mod lingering_mount;
 mod power_cut;
 mod pressure;
@@ -172,6 +173,11 @@ const STEPS_ON_ARM64: &[Step] = &[
         title: "the power is cut in the middle of applies, and it is before or after",
         role: Looks,
         take: cut_apply::cut,
+    },
+    Step {
+        title: "the kernel panics, and after the restart it is told why, with its last words",
+        role: Looks,
+        take: last_words::kept,
     },
 ];
 

@@ -39,6 +39,7 @@ fn boot(arch: Arch, state: &BootState, spoil: impl Fn(&File)) -> Option<Told> {
         b: Some(empty),
         state: state.clone(),
         kernel_arguments: String::new(),
+        devicetree: String::new(),
         data_mib: DATA_MIB,
         data: DataPartition::Blank,
     };

@@ -61,6 +61,8 @@ pub const SYSTEM: &[&str] = &[
     "nls_ascii",
     "nls_cp437",
     "vfat",
+    // Where the devicetree reserves memory for the kernel's last words.
+    "ramoops",
     // Where EFI firmware starts the board.
     "efivarfs",
 ];

@@ -54,6 +54,8 @@ pub struct DiskContent {
     pub state: BootState,
     /// Words for the end of the kernel's command line.
     pub kernel_arguments: String,
+    /// Commands of U-Boot's that add to the devicetree.
+    pub devicetree: String,
     /// The size of the data partition.
     pub data_mib: u64,
     /// What is in it.
@@ -159,7 +161,7 @@ pub fn extent(name: &str, data_mib: u64) -> Option<Extent> {
 
 /// Makes the disk at `path`; `scratch` is an existing directory for its parts.
 pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), DiskError> {
-    let DiskContent { arch, firmware, a, b, state, kernel_arguments, data_mib, data } = content;
+    let DiskContent { arch, firmware, a, b, state, kernel_arguments, devicetree, data_mib, data } = content;
     let disk = create_with_table(path, *data_mib, data)?;
     let put = |name: &str, part: &Path| -> Result<(), DiskError> {
         let extent = extent(name, *data_mib).expect("the name is one of our table");
@@ -167,7 +169,7 @@ pub fn make(path: &Path, content: &DiskContent, scratch: &Path) -> Result<(), Di
     };
     let kernel_partition = match firmware {
         Firmware::UBoot => {
-            put("boot", &boot_partition(*arch, kernel_arguments, scratch)?)?;
+            put("boot", &boot_partition(*arch, kernel_arguments, devicetree, scratch)?)?;
             write_state(&disk, path, state, extent("state", *data_mib).expect("the name is one of our table"))?;
             ext4_kernel_partition
         }
@@ -252,10 +254,16 @@ fn create_with_table(path: &Path, data_mib: u64, data: &DataPartition) -> Result
 }
 
 /// The FAT partition with the compiled boot script.
-fn boot_partition(arch: Arch, kernel_arguments: &str, scratch: &Path) -> Result<PathBuf, DiskError> {
+fn boot_partition(
+    arch: Arch,
+    kernel_arguments: &str,
+    devicetree: &str,
+    scratch: &Path,
+) -> Result<PathBuf, DiskError> {
     let (source, script) = (scratch.join("boot.cmd"), scratch.join("boot.scr"));
     let (environment, part) = (scratch.join("board.env"), scratch.join("boot.fat"));
-    for (path, text) in [(&source, BOOT_SCRIPT), (&environment, &format!("board_args={kernel_arguments}\n"))] {
+    let of_board = format!("board_args={kernel_arguments}\nboard_fdt={devicetree}\n");
+    for (path, text) in [(&source, BOOT_SCRIPT), (&environment, of_board.as_str())] {
         fs::write(path, text).map_err(|source| DiskError::Io { path: path.clone(), source })?;
     }
     let compile = Tool::new("mkimage").args(["-A", arch.mkimage(), "-T", "script", "-C", "none", "-d"]);

@@ -53,6 +53,8 @@ pub struct BoardOptions {
     pub data: DataPartition,
     /// Words for the end of the kernel's command line.
     pub kernel_arguments: String,
+    /// Commands of U-Boot's that add to the devicetree.
+    pub devicetree: String,
     /// The time that its clock chip begins with, as `2040-01-01T00:00:00`; `None`: today's.
     pub clock: Option<String>,
     /// Whether it has a watchdog, which resets it.
@@ -76,6 +78,7 @@ impl BoardOptions {
             data_mib,
             data: DataPartition::Blank,
             kernel_arguments: String::new(),
+            devicetree: String::new(),
             clock: None,
             has_watchdog: false,
             on_reset: OnReset::End,
@@ -152,7 +155,7 @@ impl Board {
 
     /// Makes the disk of a board that is not switched on yet.
     pub fn assemble(prepared: &Prepared, options: &BoardOptions) -> Result<(), BoardError> {
-        let BoardOptions { firmware, slots, data_mib, data, kernel_arguments, directory, .. } = options;
+        let BoardOptions { firmware, slots, data_mib, data, kernel_arguments, devicetree, directory, .. } = options;
         let scratch = directory.join("parts");
         fs::create_dir_all(&scratch).map_err(|source| BoardError::Directory { path: scratch.clone(), source })?;
         let (b, state) = match slots {
@@ -169,6 +172,7 @@ impl Board {
             b,
             state,
             kernel_arguments: kernel_arguments.clone(),
+            devicetree: devicetree.clone(),
             data_mib: *data_mib,
             data: data.clone(),
         };

@@ -69,13 +69,14 @@ impl<'a> Bench<'a> {
     /// Makes a new board, and leaves it off.
     pub(super) fn assemble(&mut self, condition: Condition) -> Result<(), BrokenError> {
         self.clear_away();
-        let Condition { name, kernel, processors, slots, data, kernel_arguments, clock } = condition;
+        let Condition { name, kernel, processors, slots, data, kernel_arguments, devicetree, clock } = condition;
         let options = BoardOptions {
             processors,
             write_cache: WriteCache::Volatile,
             slots,
             data,
             kernel_arguments: kernel_arguments.to_owned(),
+            devicetree: devicetree.to_owned(),
             clock: clock.map(str::to_owned),
             ..BoardOptions::usual(&self.directory_of(name)?, MEMORY_MIB, DATA_MIB)
         };
@@ -148,8 +149,19 @@ impl<'a> Bench<'a> {
 
     /// Tells the board, which must be one that boots again, to reboot, and waits until its agent speaks again.
     pub(super) fn reboot(&mut self) -> Result<String, BrokenError> {
+        self.board()?.yado(&["rescue", "reboot"])?;
+        self.await_reset()
+    }
+
+    /// Has the kernel panic, of a board that boots again, and waits until its agent speaks again.
+    pub(super) fn panic(&mut self) -> Result<String, BrokenError> {
+        let crash = ["/bin/sh", "-c", "echo c > /proc/sysrq-trigger"];
+        let _crashing = self.board()?.agent.start_run(&crash, "", TIMEOUT).map_err(BoardError::Agent)?;
+        self.await_reset()
+    }
+
+    fn await_reset(&mut self) -> Result<String, BrokenError> {
         let board = self.board.as_mut().ok_or(BrokenError::Off)?;
-        board.yado(&["rescue", "reboot"])?;
         // Whoever answers after the reset is not the agent that was there before.
         let reset = board.qemu.qmp.wait_event("RESET", TIMEOUT).map_err(qmp)?;
         let began = Instant::now();

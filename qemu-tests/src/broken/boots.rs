@@ -6,6 +6,7 @@ use super::condition::{Condition, Kernel};
 use super::controllers;
 use super::data_partition::foreign_content;
 use super::failure::BrokenError;
+use super::last_words;
 use super::pressure;
 use crate::board::disk::DataPartition;
 use crate::report::{Observer, Witness};
@@ -48,9 +49,13 @@ pub(super) fn in_2040(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<
     Ok(())
 }
 
-/// Nothing is wrong; but modules are stored in another way.
+/// Nothing is wrong; but modules are stored in another way, and memory is reserved for the kernel's last words.
 pub(super) fn newer_kernel(bench: &mut Bench<'_>, observer: &mut Observer) -> Result<(), BrokenError> {
-    let said = bench.switch_on(Condition { kernel: Kernel::Newer, ..Condition::sound("newer-kernel") })?;
+    let said = bench.switch_on(Condition {
+        kernel: Kernel::Newer,
+        devicetree: last_words::DEVICETREE,
+        ..Condition::sound("newer-kernel")
+    })?;
     observer.note("the agent on the board speaks", said);
     let release = bench.shell("cat /proc/sys/kernel/osrelease")?;
     let is_newer = release == bench.prepared()?.ingredients.kernel.release;

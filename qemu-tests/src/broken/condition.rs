@@ -36,6 +36,8 @@ pub(super) struct Condition {
     pub(super) data: DataPartition,
     /// Words for the end of the kernel's command line.
     pub(super) kernel_arguments: &'static str,
+    /// Commands of U-Boot's that add to the devicetree.
+    pub(super) devicetree: &'static str,
     /// The time its clock chip begins with.
     pub(super) clock: Option<&'static str>,
 }
@@ -50,6 +52,7 @@ impl Condition {
             slots: Slots::OnlyA,
             data: DataPartition::Blank,
             kernel_arguments: "",
+            devicetree: "",
             clock: None,
         }
     }
