@@ -397,8 +397,8 @@ impl State {
     pub fn standing(&self) -> Standing {
         let of_running = |update: &&Update| update.slot() == Some(self.place.slot) && update.kind != Kind::Leave;
         let is_on_trial = match &self.record.phase {
-            Phase::Confirming { update } => of_running(&update) && !self.is_confirmed(self.place.slot),
-            Phase::Ended { ended: Ended { update, outcome: Outcome::Confirmed, .. } } => {
+            Phase::Confirming { update }
+            | Phase::Ended { ended: Ended { update, outcome: Outcome::Confirmed, .. } } => {
                 of_running(&update) && !self.is_confirmed(self.place.slot)
             }
             phase => phase.update().is_some_and(|update| of_running(&update)),
