@@ -162,7 +162,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         }
 
         (Requesting { exchange, address, server }, Received(message)) if message.xid == exchange.xid => {
-            match (message.kind, parse_lease(message, exchange.since)) {
+            match (message.kind, granted(message, exchange, now)) {
                 (MessageType::Ack, Some(lease)) if lease.server == server => (Bound { lease }, None),
                 (MessageType::Nak, _) if message.options.server_id == Some(server) => {
                     start.back_off(exchange.refusals)
@@ -179,7 +179,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         }
 
         (Rebooting { exchange, lease }, Received(message)) if message.xid == exchange.xid => {
-            match (message.kind, parse_lease(message, exchange.since)) {
+            match (message.kind, granted(message, exchange, now)) {
                 (MessageType::Ack, Some(lease)) => (Bound { lease }, None),
                 (MessageType::Nak, _) => start.back_off(exchange.refusals),
                 _ => (Rebooting { exchange, lease }, None),
@@ -205,7 +205,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         {
             start.back_off(exchange.refusals)
         }
-        (Renewing { exchange, lease }, Received(message)) => match extended(message, exchange) {
+        (Renewing { exchange, lease }, Received(message)) => match extended(message, exchange, now) {
             Some(lease) => (Bound { lease }, None),
             None => (Renewing { exchange, lease }, None),
         },
@@ -216,7 +216,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
             (Renewing { exchange, lease }, Some(send))
         }
 
-        (Rebinding { exchange, lease }, Received(message)) => match extended(message, exchange) {
+        (Rebinding { exchange, lease }, Received(message)) => match extended(message, exchange, now) {
             Some(lease) => (Bound { lease }, None),
             None => (Rebinding { exchange, lease }, None),
         },
@@ -281,11 +281,16 @@ impl State {
 }
 
 /// The lease that an answer to a renewal grants.
-fn extended(message: &Message, exchange: Exchange) -> Option<Lease> {
+fn extended(message: &Message, exchange: Exchange, now: Duration) -> Option<Lease> {
     if message.xid != exchange.xid || message.kind != MessageType::Ack {
         return None;
     }
-    parse_lease(message, exchange.since)
+    granted(message, exchange, now)
+}
+
+/// The lease that an answer grants. Its time runs from the first question (RFC 2131, 4.4.1), so what comes late may be over already.
+fn granted(message: &Message, exchange: Exchange, now: Duration) -> Option<Lease> {
+    parse_lease(message, exchange.since).filter(|lease| now < lease.end_at)
 }
 
 pub(super) fn is_host(address: Ipv4Addr) -> bool {

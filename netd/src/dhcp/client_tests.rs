@@ -148,6 +148,18 @@ fn a_lease_is_renewed_by_its_server_then_by_anybody_then_it_ends() {
 }
 
 #[test]
+fn an_answer_whose_lease_is_over_when_it_comes_changes_nothing() {
+    // Counted from the first question, at 510 s, its 120 s are over.
+    let (state, _) = sleep(bound(1000), seconds(880));
+    let answer = reply(MessageType::Ack, RANDOM, 120);
+    assert_eq!(go(state.clone(), Event::Received(&answer), seconds(880)), (state.clone(), None));
+    let (state, _) = go(state, Event::CarrierDown, seconds(880));
+    let (state, _) = go(state, Event::CarrierUp, seconds(880));
+    assert!(matches!(state, State::Rebooting { .. }), "{state:?}");
+    assert_eq!(go(state.clone(), Event::Received(&answer), seconds(1000)), (state, None));
+}
+
+#[test]
 fn a_refused_renewal_ends_the_lease_at_once() {
     for until in [600, 900] {
         let (state, _) = sleep(bound(1000), seconds(until));
