@@ -32,8 +32,8 @@ mkdir -p /data/networks
 echo '[config]' > /data/networks/yado0.toml
 sync";
 
-/// What a person would do, who edits the network's file and deletes an instance's before the others are applied; 3: other
-/// instances of this board are bad.
+/// What a person would do, who edits the network's file and deletes an instance's before the others are applied, and asks again while
+/// the board is still starting; 3: other instances of this board are bad.
 fn apply(wanted: &str, deleted: &str) -> String {
     format!(
         "cp /data/{wanted}/extra /data/networks/.extra
@@ -41,7 +41,11 @@ sync
 mv /data/networks/.extra /data/networks/extra.toml
 rm -f /data/instances/{deleted}/instance.toml
 sync
-yado apply /data/{wanted}/*.toml 2> /dev/null || [ $? = 3 ]"
+until yado apply /data/{wanted}/*.toml 2> /run/said; do
+    [ $? = 3 ] && break
+    grep -q 'ask again' /run/said || {{ cat /run/said >&2; exit 1; }}
+    sleep 1
+done"
     )
 }
 
