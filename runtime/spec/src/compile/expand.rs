@@ -211,7 +211,14 @@ fn same_node(device: &Device, other: &Device) -> bool {
     match (&device.select, &other.select) {
         (DeviceSelect::Node { path, .. }, DeviceSelect::Node { path: other, .. }) => path == other,
         (DeviceSelect::Gpio { chip }, DeviceSelect::Gpio { chip: other }) => chip == other,
-        _ => false,
+        // Each type is named, so that a new one is thought of here.
+        (
+            DeviceSelect::Node { .. }
+            | DeviceSelect::Gpio { .. }
+            | DeviceSelect::Usb(_)
+            | DeviceSelect::Hotplug { .. },
+            _,
+        ) => false,
     }
 }
 
