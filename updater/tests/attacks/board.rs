@@ -71,13 +71,13 @@ pub(crate) struct Board {
 /// Some machines have eight loop devices and no more, and a board takes three: who has two of them must not wait for who has the third.
 struct Place;
 
-const MOST_BOARDS: usize = 2;
+const MAX_BOARDS: usize = 2;
 static BOARDS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 impl Place {
     fn take() -> Place {
         let (count, freed) = &BOARDS;
-        *freed.wait_while(count.lock().unwrap(), |count| MOST_BOARDS <= *count).unwrap() += 1;
+        *freed.wait_while(count.lock().unwrap(), |count| MAX_BOARDS <= *count).unwrap() += 1;
         Place
     }
 }
