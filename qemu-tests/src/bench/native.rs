@@ -6,6 +6,7 @@
 
 pub(crate) mod budgets;
 mod cold;
+pub(crate) mod image_build;
 
 use super::Promise;
 use super::rivals::{CRUN, MAP, PLACE, Rivals};
@@ -273,7 +274,7 @@ fn rivals(cache: &Cache, root: &Path) -> Rivals {
         [("limits of memory and processes", rivals.has_limits), ("a device filter of crun's", has_device_filter)]
     {
         if !has {
-            println!("   SKIPPED {what}: this machine does not let us");
+            println!("   NOT TIMED with {what}: this machine does not let us");
         }
     }
     rivals

@@ -19,7 +19,7 @@ does before each turn of everybody's. What runs keeps its own program: our netd 
 /// Times and prints them, where the machine lets us.
 pub(super) fn measure(track: &Track) -> Result<(), Box<dyn Error>> {
     if let Err(error) = File::options().write(true).open(DROP_CACHES) {
-        println!("   SKIPPED cold starts: {DROP_CACHES}: {error}");
+        println!("   NOT TIMED cold starts: {DROP_CACHES}: {error}");
         return Ok(());
     }
     let results = track.run(LAPS, &contestants(&track.contestants))?;

@@ -67,7 +67,7 @@ pub(crate) fn measure(fixture: &Fixture) {
 
 fn crun_times(bundle: &Path) -> Option<Times> {
     if !has_crun() {
-        println!("SKIPPED crun: it is not installed (package crun)");
+        println!("NOT TIMED crun: it is not installed (package crun)");
         return None;
     }
     Some(times(|| {
@@ -87,7 +87,7 @@ const LXC_TREE: &str = "YADO_BENCH_LXC";
 /// `lxc-start` in the foreground, with `true` as the container's init: no program of LXC's own runs inside.
 fn lxc_times(fixture: &Fixture) -> Option<Times> {
     let Some(tree) = std::env::var_os(LXC_TREE).map(PathBuf::from) else {
-        println!("SKIPPED lxc-start: {LXC_TREE} names no tree with LXC in it");
+        println!("NOT TIMED lxc-start: {LXC_TREE} names no tree with LXC in it");
         return None;
     };
     // Unlike the launcher and crun, LXC looks for the root as the root of its user namespace.

@@ -106,7 +106,7 @@ fn an_init_of_ours_runs_in_a_privileged_instance_and_its_limits_hold_one_level_d
     assert!(!processes.is_empty(), "{}", group.display());
     match has_memory_controller() {
         true => assert_eq!(fs::read_to_string(group.join("memory.max")).unwrap(), "33554432\n"),
-        false => println!("SKIPPED its limit: version 2 has no memory controller here"),
+        false => println!("SKIPPED: version 2 has no memory controller here"),
     }
     assert!(outer.end().success());
     assert_eq!(outer.left_over(), [""; 0]);
