@@ -205,7 +205,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
         {
             start.back_off(exchange.refusals)
         }
-        (Renewing { exchange, lease }, Received(message)) => match extended(message, exchange, now) {
+        (Renewing { exchange, lease }, Received(message)) => match granted(message, exchange, now) {
             Some(lease) => (Bound { lease }, None),
             None => (Renewing { exchange, lease }, None),
         },
@@ -216,7 +216,7 @@ pub fn step(state: State, event: Event<'_>, now: Duration, random: u32, hwaddr: 
             (Renewing { exchange, lease }, Some(send))
         }
 
-        (Rebinding { exchange, lease }, Received(message)) => match extended(message, exchange, now) {
+        (Rebinding { exchange, lease }, Received(message)) => match granted(message, exchange, now) {
             Some(lease) => (Bound { lease }, None),
             None => (Rebinding { exchange, lease }, None),
         },
@@ -280,17 +280,11 @@ impl State {
     }
 }
 
-/// The lease that an answer to a renewal grants.
-fn extended(message: &Message, exchange: Exchange, now: Duration) -> Option<Lease> {
-    if message.xid != exchange.xid || message.kind != MessageType::Ack {
-        return None;
-    }
-    granted(message, exchange, now)
-}
-
-/// The lease that an answer grants. Its time runs from the first question (RFC 2131, 4.4.1), so what comes late may be over already.
+/// The lease that an answer to this question grants. Its time runs from the first question (RFC 2131, 4.4.1), so what comes late may be
+/// over already.
 fn granted(message: &Message, exchange: Exchange, now: Duration) -> Option<Lease> {
-    parse_lease(message, exchange.since).filter(|lease| now < lease.end_at)
+    let lease = (message.xid == exchange.xid).then(|| parse_lease(message, exchange.since))?;
+    lease.filter(|lease| now < lease.end_at)
 }
 
 pub(super) fn is_host(address: Ipv4Addr) -> bool {

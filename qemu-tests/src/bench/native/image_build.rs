@@ -35,7 +35,7 @@ pub(crate) fn promises(cache: &Cache, directory: &Path) -> Result<Vec<Promise>, 
     // A program that needs no libraries, since only a part of the root is there.
     fs::copy("/bin/busybox", files.join(INIT))
         .map_err(|error| format!("/bin/busybox (package busybox-static): {error}"))?;
-    let (key, image, peers) = (place.join("key"), place.join("yado.img"), place.join("peer.img"));
+    let (key, image, peer) = (place.join("key"), place.join("yado.img"), place.join("peer.img"));
     yado.new_key(&key)?;
     let options = ImageOptions {
         source: &files,
@@ -51,13 +51,13 @@ pub(crate) fn promises(cache: &Cache, directory: &Path) -> Result<Vec<Promise>, 
     };
     let (mut ours, mut theirs) = (Duration::MAX, Duration::MAX);
     for _ in 0..TURNS {
-        for path in [&image, &peers] {
+        for path in [&image, &peer] {
             let _ = fs::remove_file(path);
         }
         ours = ours.min(timed(|| yado.build_image(&options, &image))?);
-        theirs = theirs.min(timed(|| Tool::new("mkfs.erofs").args(COMPRESSION).arg(&peers).arg(&files).run())?);
+        theirs = theirs.min(timed(|| Tool::new("mkfs.erofs").args(COMPRESSION).arg(&peer).arg(&files).run())?);
     }
-    let larger = fs::metadata(&image)?.len() as f64 / fs::metadata(&peers)?.len() as f64;
+    let larger = fs::metadata(&image)?.len() as f64 / fs::metadata(&peer)?.len() as f64;
     fs::remove_dir_all(&place)?;
     let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
     let compression = COMPRESSION.join(" ");
