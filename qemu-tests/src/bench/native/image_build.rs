@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// A part of Debian's root that is packed within seconds.
 const FILES: &str = "./usr/bin";
 /// What starts such an image.
-const INIT: &str = "usr/bin/init";
+const INIT: &str = "/usr/bin/init";
 /// Each one's turns, of which the quickest counts: who else works on the machine makes one slower and never quicker.
 const TURNS: usize = 3;
 /// What images of ours have, in the words of mkfs.erofs(1).
@@ -33,7 +33,7 @@ pub(crate) fn promises(cache: &Cache, directory: &Path) -> Result<Vec<Promise>, 
     fs::create_dir_all(&files)?;
     Tool::new("tar").arg("-xf").arg(&root).arg("-C").arg(&files).arg(FILES).run()?;
     // A program that needs no libraries, since only a part of the root is there.
-    fs::copy("/bin/busybox", files.join(INIT))
+    fs::copy("/bin/busybox", files.join(INIT.trim_start_matches('/')))
         .map_err(|error| format!("/bin/busybox (package busybox-static): {error}"))?;
     let (key, image, peer) = (place.join("key"), place.join("yado.img"), place.join("peer.img"));
     yado.new_key(&key)?;
@@ -45,7 +45,7 @@ pub(crate) fn promises(cache: &Cache, directory: &Path) -> Result<Vec<Promise>, 
         release: 1,
         boot_files: &[],
         key: &key.with_extension("key"),
-        init: Some(&format!("/{INIT}")),
+        init: Some(INIT),
         halt_signal: Some("SIGTERM"),
         minimum_runtime: None,
     };
